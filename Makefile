@@ -1,0 +1,51 @@
+# Two commands matter to a newcomer: make demo, make test. The rest is for those who work on the code.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.PHONY: demo test test-browser test-long lint types bench screenshots lock clean
+
+demo: $(READY)
+	$(BIN)/consent-server sandbox up --walk $(if $(ONCE),--once) $(if $(DATABASE_URL),--database-url $(DATABASE_URL))
+
+test: $(READY)
+	@scripts/debian-packages chromium nginx
+	$(BIN)/pytest -n auto --dist loadgroup -m "not long" $(PYTEST_ARGS)
+
+test-browser: $(READY)
+	@scripts/debian-packages chromium
+	$(BIN)/pytest -m browser $(PYTEST_ARGS)
+
+test-long: $(READY)
+	@scripts/debian-packages chromium nginx
+	$(BIN)/pytest -m long $(PYTEST_ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m bench
+
+screenshots: $(READY)
+	@scripts/debian-packages chromium
+	$(BIN)/python -m scripts.screenshots
+
+lock: $(READY)
+	$(BIN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --strip-extras --allow-unsafe -o requirements/production.lock pyproject.toml
+	$(BIN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --strip-extras --allow-unsafe --extra dev -c requirements/production.lock -o requirements/dev.lock pyproject.toml
+
+$(READY): pyproject.toml requirements/dev.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+clean:
+	rm -rf $(VENV) .sandbox
