@@ -1,0 +1,72 @@
+"""The closed list of audit events, and the fields that each must carry.
+
+An event is a flat dictionary. Every event becomes one JSON line on the logger `consent_server.audit`; grants, decisions
+and withdrawals are also kept in the database by the act that they record (see `store.audit_events`). No field ever
+carries a token, a code, a key, a meter number or a postcode.
+"""
+
+import json
+import logging
+from contextvars import ContextVar
+from typing import Any, Final
+
+from consent_server import clock
+
+correlation_id: ContextVar[str] = ContextVar("correlation_id", default="-")
+
+log = logging.getLogger("consent_server.audit")
+
+EVENTS: Final[dict[str, frozenset[str]]] = {
+    name: frozenset(fields.split())
+    for name, fields in {
+        # what a client asked for
+        "pushed_request": "client_id member license redirect_host certificate",
+        "code_redeemed": "client_id permission license",
+        "code_replayed": "client_id permission",
+        "token_refreshed": "client_id permission license",
+        "permission_read": "client_id permission",
+        "token_introspected": "client_id active",
+        "token_revoked": "client_id permission",
+        # what an SME did
+        "journey_opened": "client_id license",
+        "sme_identified": "client_id method strength",
+        "permission_granted": "client_id permission license text_sha256",
+        "permission_declined": "client_id license",
+        "permission_superseded": "permission by",
+        "permission_withdrawn": "permission by where why",
+        "signed_in": "account",
+        "connection_made": "connection issuer license",
+        "connection_ended": "connection by why",
+        # what left, and what came in
+        "data_released": "client_id permission resource readings",
+        "readings_collected": "connection readings",
+        "message_accepted": "sender subject effect",
+        "message_sent": "recipient permission attempt",
+        "message_given_up": "recipient permission attempts error",
+        "revocation_sent": "issuer connection attempt",
+        "revocation_given_up": "issuer connection attempts error",
+        # what was refused or went wrong
+        "refused": "refusal status private",
+        "server_fault": "kind",
+        "list_refreshed": "list entries",
+        "list_refresh_failed": "list error",
+        "retention_applied": "removed",
+        "keys_changed": "key change",
+    }.items()
+}
+
+
+def event(name: str, **fields: Any) -> dict[str, Any]:
+    """Write one audit line and return it, so that the act it records can keep it.
+
+    `fields` must hold at least the event's own fields; more are welcome. Raises ValueError for an unknown event or a
+    missing field: the list is closed, so that whoever reads the log knows what can be there.
+    """
+    required = EVENTS.get(name)
+    if required is None:
+        raise ValueError(f"{name} is not an audit event")
+    if missing := required - fields.keys():
+        raise ValueError(f"audit event {name} lacks {', '.join(sorted(missing))}")
+    line = {"at": clock.now(), "event": name, "correlation_id": correlation_id.get(), **fields}
+    log.info(json.dumps(line, ensure_ascii=True, separators=(",", ":"), default=str))
+    return line

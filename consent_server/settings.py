@@ -1,0 +1,343 @@
+"""Typed settings: one TOML file, overridden by the environment. The server refuses to start on a bad value.
+
+Every field has a description: it is the operator's guide to that key (docs/settings.md is generated from here).
+An environment variable is `CONSENT_` and the path of the key in capitals, joined by two underscores:
+`CONSENT_DATABASE__URL`. `DATABASE_URL` alone is taken as well.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+def _plain_https(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme != "https" or not parts.hostname or parts.username or parts.fragment or parts.query:
+        raise ValueError("must be an https URL without user name, query or fragment")
+    if value.endswith("/"):
+        raise ValueError("must not end with a slash")
+    return value
+
+
+HttpsUrl = Annotated[str, AfterValidator(_plain_https)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Member(Section):
+    """Who we are in the Directory."""
+
+    url: HttpsUrl = Field(description="Our member URL in the Directory.")
+    application: HttpsUrl = Field(description="Our application URL: the one SAN URI of our certificates.")
+    introspectors: tuple[HttpsUrl, ...] = Field((), description="Our own applications that may use introspection.")
+    withdrawal_process: str = Field(
+        "", description="How an SME withdraws, in one plain sentence; fills [CAP process] when we are the CAP."
+    )
+
+
+class Listener(Section):
+    """One door: the address it is known by, the address it binds to, and its server certificate."""
+
+    origin: HttpsUrl = Field(description="The origin that others use, without a path.")
+    bind: str = Field(description="host:port that gunicorn binds to.")
+    certificate: Path = Field(description="PEM chain of the server certificate (ECDSA P-256 or P-384).")
+    key: Path = Field(description="PEM key of the server certificate.")
+    workers: int = Field(2, ge=1, description="gunicorn worker processes.")
+    threads: int = Field(8, ge=1, description="Threads of each worker.")
+
+
+class Clients(Section):
+    """How client certificates reach us and which of them we believe."""
+
+    root: Path = Field(description="PEM of the Directory's client root, and nothing else.")
+    issuers: Path | None = Field(None, description="PEM of issuers, for proxies that pass the leaf alone.")
+    arrival: Literal["tls", "client-cert", "escaped-pem"] = Field(
+        "tls",
+        description="tls: the socket. client-cert: RFC 9440 header. escaped-pem: nginx $ssl_client_escaped_cert.",
+    )
+    proxies: tuple[str, ...] = Field((), description="Addresses of the proxies whose certificate header is believed.")
+    header: str = Field("X-SSL-Client-Cert", description="The header that carries the escaped PEM.")
+
+
+class RevocationList(Section):
+    """The Directory's certificate revocation list (RFC 5280 section 5)."""
+
+    source: str = Field("", description="https URL or file path of the list. Required in production.")
+    refresh_s: int = Field(300, ge=1, description="Seconds between two fetches.")
+    max_age_s: int = Field(
+        86400, ge=60, description="Production refuses callers when the last good list is older than this."
+    )
+
+
+class License(Section):
+    """One license that may be asked for, pinned to the digest of its permission text."""
+
+    url: HttpsUrl = Field(description="The license's Registry URL: the OAuth scope.")
+    label: str = Field(description="The license's label in the Registry.")
+    text_sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the raw permission text, in hex.")
+    fuels: tuple[Literal["electricity", "gas"], ...] = Field(
+        description="The fuels that this text covers; the server refuses a text that does not name each of them."
+    )
+
+
+class Scheme(Section):
+    """The trust framework that this deployment belongs to."""
+
+    registry: HttpsUrl = Field(description="Base URL of the Registry.")
+    directory: HttpsUrl = Field(description="Base URL of the Directory.")
+    trust_framework: HttpsUrl = Field(description="Trust framework URL, signed into provenance and messages.")
+    withdrawal_subjects: tuple[HttpsUrl, ...] = Field(
+        ("https://registry.trust.ib1.org/message/withdrawal-of-permission/2025-03-16",),
+        min_length=1,
+        description="Subjects of the withdrawal message: the first is sent, all are accepted.",
+    )
+    edp_roles: tuple[HttpsUrl, ...] = Field(min_length=1, description="Role URLs that mark an energy data provider.")
+    cap_roles: tuple[HttpsUrl, ...] = Field(
+        min_length=1, description="Role URLs that mark a carbon accounting provider."
+    )
+    fsp_roles: tuple[HttpsUrl, ...] = Field(
+        min_length=1, description="Role URLs that mark a financial service provider."
+    )
+    consumption_standard: HttpsUrl = Field(description="Registry URL of the consumption data standard.")
+    emissions_standard: HttpsUrl = Field(description="Registry URL of the emissions report standard.")
+    licenses: tuple[License, ...] = Field(min_length=1, description="The licenses that this issuer accepts.")
+    data_services_path: str = Field("/query/data-services", description="Directory query for the data catalogue.")
+
+
+class Database(Section):
+    url: str = Field(description="SQLAlchemy URL: sqlite:///path or postgresql+psycopg://…")
+
+
+class Keys(Section):
+    """Where secrets live. Each must exist before the server starts: see `consent-server keys`."""
+
+    tokens: Path = Field(description="Directory of the access-token signing keys (ES256).")
+    refresh: Path = Field(description="Directory of the refresh-token key versions.")
+    sealing: Path = Field(description="File with the 32-byte key that seals tokens which we hold as a client.")
+    client_certificate: Path = Field(description="PEM chain, leaf first, of our client certificate for calls out.")
+    client_key: Path = Field(description="PEM key of our client certificate.")
+    signing_certificate: Path = Field(description="PEM chain, leaf first, of our provenance signing certificate.")
+    signing_key: Path = Field(description="PEM key of our signing certificate.")
+    signing_root: Path = Field(description="PEM of the Directory's signing root, for provenance that we receive.")
+    server_roots: Path | None = Field(None, description="PEM of the roots for calls out; the system's when absent.")
+
+
+class Lifetimes(Section):
+    """Lifetimes in seconds: the number advertised is the number enforced, without leeway."""
+
+    pushed_request: int = Field(90, ge=5, le=599, description="A request_uri (FAPI 2.0: under 600).")
+    code: int = Field(60, ge=5, le=60, description="An authorization code (FAPI 2.0: at most 60).")
+    access_token: int = Field(600, ge=30, le=600, description="An access token.")
+    journey_idle: int = Field(900, ge=60, description="A journey without a click.")
+    journey: int = Field(3600, ge=60, description="A journey from start to decision.")
+    portal_idle: int = Field(1800, ge=60, description="A signed-in portal session without a click.")
+    sign_in_code: int = Field(600, ge=60, description="A sign-in code sent by e-mail.")
+
+
+class Tokens(Section):
+    bind_to_certificate: bool = Field(
+        False, description="Add cnf.x5t#S256 to access tokens and enforce it (RFC 8705); otherwise the URL binds."
+    )
+
+
+class Metadata(Section):
+    authorization_alias: bool = Field(
+        True,
+        description="Repeat authorization_endpoint in mtls_endpoint_aliases (IB1's form; RFC 8705 reads otherwise).",
+    )
+
+
+class Limits(Section):
+    """Limits count failures, per ten minutes unless the name says otherwise."""
+
+    window_s: int = Field(600, ge=10, description="The window in which failures are counted.")
+    identify_per_meter_per_day: int = Field(10, ge=1, description="Failed identifications of one meter in a day.")
+    identify_per_address: int = Field(200, ge=1, description="Failed identifications from one address.")
+    identify_per_journey: int = Field(10, ge=1, description="Failed identifications in one journey.")
+    sign_in_per_account: int = Field(10, ge=1, description="Wrong sign-in codes for one account.")
+    unknown_requests_per_address: int = Field(200, ge=1, description="Unknown request_uris from one address.")
+    pushed_requests_per_client: int = Field(3000, ge=1, description="Pushed requests of one client.")
+
+
+class Metering(Section):
+    """What an EDP holds: its meter register and its readings."""
+
+    register_source: str = Field("table", description="The meter register: table, or a plug-in as module:function.")
+    readings_source: str = Field("day-blocks", description="The readings: day-blocks, or a plug-in as module:function.")
+    gas: bool = Field(True, description="Release gas (MTQ) under licenses that cover it.")
+
+
+class Collection(Section):
+    """What a CAP fetches and works out."""
+
+    license: str = Field("", description="Label of the license that the portal asks EDPs for.")
+    intensity: str = Field("", description="Base URL of the grid intensity API (Carbon Intensity API).")
+    months: int = Field(13, ge=1, le=24, description="Months of readings fetched on the first collection.")
+    retry_s: int = Field(60, ge=1, description="Seconds before a failed collection is tried again.")
+
+
+class Mail(Section):
+    source: str = Field(
+        "", description="smtp://host:port to send sign-in codes, or an https URL that takes JSON (sandbox)."
+    )
+    sender: str = Field("", description="The From address.")
+
+
+class Jobs(Section):
+    """What `consent-server work` does, in seconds between two runs."""
+
+    outbox_s: int = Field(2, ge=1, description="Look for messages that are due.")
+    collect_s: int = Field(2, ge=1, description="Look for collections that are due.")
+    retention_s: int = Field(3600, ge=1, description="Apply retention and clean up.")
+    give_up_after: int = Field(20, ge=1, description="Attempts before a message goes to the give-up list.")
+
+
+class Sandbox(Section):
+    """What exists in the sandbox alone. Production refuses each of these."""
+
+    clock: Path | None = Field(None, description="File with the clock's offset, shared by every process.")
+    scenarios: bool = Field(False, description="Let meters meet trouble on purpose.")
+    fixed_codes: Path | None = Field(None, description="JSON file: e-mail address to its fixed sign-in code.")
+
+
+class Settings(BaseSettings):
+    """Everything that a deployment decides. `environment` is one setting and is never inferred."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CONSENT_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    environment: Literal["sandbox", "production"] = Field(description="What sandbox relaxes, production refuses.")
+    party: Literal["edp", "cap"] = Field(description="Which role in the scheme this deployment plays.")
+    issuer: HttpsUrl = Field(description="The OAuth issuer identifier, byte-equal to the Directory's oauthIssuer.")
+    member: Member
+    public: Listener
+    mutual_tls: Listener
+    clients: Clients
+    revocation_list: RevocationList
+    scheme: Scheme
+    database: Database
+    keys: Keys
+    lifetimes: Lifetimes
+    tokens: Tokens
+    metadata: Metadata
+    limits: Limits
+    metering: Metering
+    collection: Collection
+    mail: Mail
+    jobs: Jobs
+    sandbox: Sandbox
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    @property
+    def is_sandbox(self) -> bool:
+        return self.environment == "sandbox"
+
+    @property
+    def issuer_path(self) -> str:
+        """The issuer's path, which RFC 8414 section 3.1 moves behind the well-known segment; often empty."""
+        return urlsplit(self.issuer).path
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        if not self.issuer.startswith(self.public.origin):
+            raise ValueError("issuer must be on public.origin: its metadata is served from there")
+        if self.public.origin == self.mutual_tls.origin:
+            raise ValueError(
+                "public.origin and mutual_tls.origin must differ: browsers must not be asked for a certificate"
+            )
+        for name in (self.member.url, self.member.application):
+            if not name.startswith(self.scheme.directory + "/"):
+                raise ValueError(f"{name} is not in the Directory of this deployment ({self.scheme.directory})")
+        for license_ in self.scheme.licenses:
+            if not license_.url.startswith(self.scheme.registry + "/"):
+                raise ValueError(f"{license_.url} is not in the Registry of this deployment ({self.scheme.registry})")
+        if self.clients.arrival != "tls" and not self.clients.proxies:
+            raise ValueError("clients.proxies must name the proxies whose certificate header is believed")
+        if self.environment == "production":
+            self._production()
+        return self
+
+    def _production(self) -> None:
+        if self.sandbox.clock or self.sandbox.scenarios or self.sandbox.fixed_codes:
+            raise ValueError("sandbox.* must be absent in production")
+        if not self.revocation_list.source:
+            raise ValueError("revocation_list.source is required in production (Member Identity Digital Certificates)")
+        for origin in (self.public.origin, self.mutual_tls.origin, self.scheme.registry, self.scheme.directory):
+            if urlsplit(origin).hostname in {"localhost", "127.0.0.1", "::1"}:
+                raise ValueError(f"{origin} is a loopback address, which only the sandbox may use")
+
+
+class BadSettings(Exception):
+    """The settings cannot be used; the message has one line for each key, saying what to change."""
+
+
+def load(path: Path, overrides: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the TOML file at `path`; relative file names in it are relative to the file.
+
+    `overrides` maps dotted keys to text (`{"metadata.authorization_alias": "false"}`). Raises BadSettings.
+    """
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadSettings(f"{path}: there is no such settings file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadSettings(f"{path}: not TOML: {error}") from None
+    for dotted, text in (overrides or {}).items():
+        *sections, last = dotted.split(".")
+        target = values
+        for section in sections:
+            target = target.setdefault(section, {})
+        target[last] = text
+    if url := os.environ.get("DATABASE_URL"):
+        values.setdefault("database", {})["url"] = url
+    try:
+        return Settings(**_with_absolute_paths(values, path.parent.resolve()))
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in fault['loc']) or 'settings'}: {fault['msg']}" for fault in error.errors()
+        ]
+        raise BadSettings(f"{path}:\n  " + "\n  ".join(lines)) from None
+
+
+def path_keys() -> set[tuple[str, str]]:
+    """(section, key) of every setting that is a file path."""
+    return {
+        (section, key)
+        for section, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+        for key, inner in field.annotation.model_fields.items()
+        if inner.annotation in (Path, Path | None)
+    }
+
+
+def _with_absolute_paths(values: dict[str, Any], base: Path) -> dict[str, Any]:
+    for section, key in path_keys():
+        text = values.get(section, {}).get(key)
+        if text:
+            values[section][key] = str(base / text)
+        elif text == "":
+            values[section][key] = None
+    return values
