@@ -1,0 +1,124 @@
+"""Permissions that SMEs granted at our issuer. One row per grant; a row ends once and is never overwritten."""
+
+import threading
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from consent_server.store.database import db, reading
+from consent_server.store.models import Permission, table
+
+_permission = table(Permission)
+_BY_ID = sa.select(_permission).where(_permission.c.id == sa.bindparam("id_"))
+_BY_REFRESH_ID = sa.select(_permission).where(_permission.c.refresh_id == sa.bindparam("refresh_id_"))
+_BY_INDEX = sa.select(_permission).where(_permission.c.status_index == sa.bindparam("index_"))
+_NEXT_INDEX = sa.select(sa.func.coalesce(sa.func.max(_permission.c.status_index), -1) + 1).scalar_subquery()
+_ADD = sa.insert(_permission).values(status_index=_NEXT_INDEX).returning(_permission.c.status_index)
+_REDEEM = sa.update(_permission).where(_permission.c.id == sa.bindparam("id_")).values(redeemed=sa.bindparam("at"))
+_END = (
+    sa.update(_permission)
+    .where(_permission.c.id == sa.bindparam("id_"), _permission.c.ended.is_(None))
+    .values(
+        ended=sa.bindparam("at"),
+        ended_as=sa.bindparam("as_"),
+        ended_by=sa.bindparam("by_"),
+        ended_where=sa.bindparam("where_"),
+        ended_why=sa.bindparam("why_"),
+    )
+)
+_ENDED = sa.select(_permission.c.status_index).where(_permission.c.ended.is_not(None))
+
+
+def add(c: Connection, **values: Any) -> int:
+    """Keep a new grant; answers its status index (one per permission, from 0)."""
+    if c.dialect.name == "postgresql":
+        # Two grants must not read the same maximum: SQLite's single writer sees to that, here a lock does.
+        c.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('permission.status_index'))"))
+    return int(c.execute(_ADD, values).scalar_one())
+
+
+def find(c: Connection, permission: str) -> Row[Any] | None:
+    return c.execute(_BY_ID, {"id_": permission}).one_or_none()
+
+
+def by_refresh_id(c: Connection, refresh_id: str) -> Row[Any] | None:
+    return c.execute(_BY_REFRESH_ID, {"refresh_id_": refresh_id}).one_or_none()
+
+
+def by_status_index(c: Connection, index: int) -> Row[Any] | None:
+    return c.execute(_BY_INDEX, {"index_": index}).one_or_none()
+
+
+def live(c: Connection, *, at: int, client_id: str | None = None, sme: str | None = None) -> list[Row[Any]]:
+    """Permissions that hold at an instant, newest first."""
+    query = sa.select(_permission).where(_permission.c.ended.is_(None), _permission.c.expires > at)
+    if client_id is not None:
+        query = query.where(_permission.c.client_id == client_id)
+    if sme is not None:
+        query = query.where(_permission.c.sme == sme)
+    return list(c.execute(query.order_by(_permission.c.status_index.desc())))
+
+
+def of_sme(c: Connection, sme: str) -> list[Row[Any]]:
+    """Every grant that an SME ever made here, newest first."""
+    return list(
+        c.execute(sa.select(_permission).where(_permission.c.sme == sme).order_by(_permission.c.status_index.desc()))
+    )
+
+
+def redeem(c: Connection, permission: str, at: int) -> None:
+    """Note when the permission's code was redeemed, which is when its refresh token was issued."""
+    c.execute(_REDEEM, {"id_": permission, "at": at})
+
+
+def end(c: Connection, permission: str, *, at: int, ended_as: str, by: str, where: str, why: str) -> bool:
+    """End a permission. True for the one call that ended it."""
+    values = {"id_": permission, "at": at, "as_": ended_as, "by_": by, "where_": where, "why_": why}
+    return c.execute(_END, values).rowcount == 1
+
+
+def ended_indices(c: Connection) -> list[int]:
+    """The status indices of all permissions that ended before their time."""
+    return [int(index) for index in c.execute(_ENDED).scalars()]
+
+
+class _EndedHere:
+    """The ended indices of this process's SQLite file, read again only when another connection has changed the file.
+
+    `PRAGMA data_version` tells that in microseconds, provided that one connection keeps asking.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.fairy: Any = None
+        self.raw: Any = None
+        self.url = ""
+        self.version = -1
+        self.indices: frozenset[int] = frozenset()
+
+    def __call__(self, index: int) -> bool:
+        with self.lock:
+            url = str(db.engine.url)
+            if self.raw is None or url != self.url:
+                self.fairy = db.engine.raw_connection()
+                self.fairy.detach()  # ours alone from now on: the pool must not lend it to a writer
+                self.raw = self.fairy.driver_connection
+                self.url, self.version = url, -1
+            version = self.raw.execute("PRAGMA data_version").fetchone()[0]
+            if version != self.version:
+                rows = self.raw.execute("SELECT status_index FROM permission WHERE ended IS NOT NULL").fetchall()
+                self.version, self.indices = version, frozenset(row[0] for row in rows)
+            return index in self.indices
+
+
+_ended_here = _EndedHere()
+
+
+def is_ended(index: int) -> bool:
+    """Whether the permission with this status index has ended before its time, as of now."""
+    if db.engine.dialect.name == "sqlite":
+        return _ended_here(index)
+    with reading() as c:
+        row = by_status_index(c, index)
+        return row is None or row.ended is not None
