@@ -97,7 +97,10 @@ def _transaction(*, writing: bool) -> Iterator[Connection]:
 
 
 def writing() -> Any:
-    """A transaction that writes. Committed at the end of the block, rolled back by an exception. Raises StoreUnavailable."""
+    """A transaction that writes.
+
+    Committed at the end of the block, rolled back by an exception. Raises StoreUnavailable.
+    """
     return _transaction(writing=True)
 
 

@@ -17,7 +17,15 @@ def open(c: Connection, journey_id: str, secret: str, request: Row[Any], at: int
     copied = {name: getattr(request, name) for name in _COPIED}
     c.execute(
         sa.insert(_journey),
-        {"id": journey_id, "secret": digest(secret), "request": request.digest, "created": at, "seen": at, "progress": {}, **copied},
+        {
+            "id": journey_id,
+            "secret": digest(secret),
+            "request": request.digest,
+            "created": at,
+            "seen": at,
+            "progress": {},
+            **copied,
+        },
     )
 
 

@@ -1,7 +1,7 @@
 """The tables. Instants are whole seconds since 1970-01-01T00:00Z; ids and digests are text.
 
-No column holds a token, a code or a key that would open anything: handles are kept as SHA-256 digests, a refresh token is
-recomputed from its id and key version, and the tokens that we hold as a client are sealed with AES-GCM.
+No column holds a token, a code or a key that would open anything: handles are kept as SHA-256 digests, a refresh token
+is recomputed from its id and key version, and the tokens that we hold as a client are sealed with AES-GCM.
 """
 
 from typing import Any, Final
@@ -20,7 +20,10 @@ def _column(*args: Any, **kwargs: Any) -> sa.Column[Any]:
 
 
 class PushedRequest(db.Model):  # type: ignore[name-defined, misc]
-    """An authorization request as its client pushed it (RFC 9126). Kept a day, so that a late visitor gets a true answer."""
+    """An authorization request as its client pushed it (RFC 9126).
+
+    Kept a day, so that a late visitor gets a true answer.
+    """
 
     __tablename__ = "pushed_request"
     digest = _column(sa.String(64), primary_key=True)
@@ -85,7 +88,10 @@ class Permission(db.Model):  # type: ignore[name-defined, misc]
 
 
 class Evidence(db.Model):  # type: ignore[name-defined, misc]
-    """What an SME saw and did. `subject` is the permission that it granted, or the connection that it asked us to make."""
+    """What an SME saw and did.
+
+    `subject` is the permission that it granted, or the connection that it asked us to make.
+    """
 
     __tablename__ = "evidence"
     id = _column(sa.String(48), primary_key=True)
@@ -131,7 +137,10 @@ class DataSource(db.Model):  # type: ignore[name-defined, misc]
 
 
 class Link(db.Model):  # type: ignore[name-defined, misc]
-    """`dependent` falls when `support` has fallen and nothing else supports it. Both are ids of permissions or connections."""
+    """`dependent` falls when `support` has fallen and nothing else supports it.
+
+    Both are ids of permissions or connections.
+    """
 
     __tablename__ = "link"
     support = _column(sa.String(32), primary_key=True)
@@ -156,7 +165,10 @@ class Outbox(db.Model):  # type: ignore[name-defined, misc]
 
 
 class Meter(db.Model):  # type: ignore[name-defined, misc]
-    """The EDP's own meter register: one row per meter, numbers and addresses included, because this is where they live."""
+    """
+
+    he EDP's own meter register: one row per meter, numbers and addresses included, because this is where they live.
+    """
 
     __tablename__ = "meter"
     id = _column(sa.String(48), primary_key=True)
@@ -171,7 +183,10 @@ class Meter(db.Model):  # type: ignore[name-defined, misc]
 
 
 class DayBlock(db.Model):  # type: ignore[name-defined, misc]
-    """A day's half-hours of one meter, already in the API's JSON. `holder` is "edp", or the connection that fetched it."""
+    """A day's half-hours of one meter, already in the API's JSON.
+
+    `holder` is "edp", or the connection that fetched it.
+    """
 
     __tablename__ = "day_block"
     holder = _column(sa.String(32), primary_key=True)

@@ -1,12 +1,13 @@
 """Permissions that SMEs granted at our issuer. One row per grant; a row ends once and is never overwritten."""
 
+import sqlite3
 import threading
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from consent_server.store.database import db, reading
+from consent_server.store.database import StoreUnavailable, db, reading
 from consent_server.store.models import Permission, table
 
 _permission = table(Permission)
@@ -91,20 +92,18 @@ class _EndedHere:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.fairy: Any = None
-        self.raw: Any = None
-        self.url = ""
+        self.file = ""
+        self.raw: sqlite3.Connection | None = None
         self.version = -1
         self.indices: frozenset[int] = frozenset()
 
     def __call__(self, index: int) -> bool:
         with self.lock:
-            url = str(db.engine.url)
-            if self.raw is None or url != self.url:
-                self.fairy = db.engine.raw_connection()
-                self.fairy.detach()  # ours alone from now on: the pool must not lend it to a writer
-                self.raw = self.fairy.driver_connection
-                self.url, self.version = url, -1
+            file = str(db.engine.url.database)
+            if self.raw is None or file != self.file:
+                # A connection of its own: one from the pool would also write, and data_version tells of others' writes only.
+                self.raw = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=5)
+                self.file, self.version = file, -1
             version = self.raw.execute("PRAGMA data_version").fetchone()[0]
             if version != self.version:
                 rows = self.raw.execute("SELECT status_index FROM permission WHERE ended IS NOT NULL").fetchall()
@@ -118,7 +117,10 @@ _ended_here = _EndedHere()
 def is_ended(index: int) -> bool:
     """Whether the permission with this status index has ended before its time, as of now."""
     if db.engine.dialect.name == "sqlite":
-        return _ended_here(index)
+        try:
+            return _ended_here(index)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"sqlite3.{type(error).__name__}") from error
     with reading() as c:
         row = by_status_index(c, index)
         return row is None or row.ended is not None

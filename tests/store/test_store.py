@@ -1,0 +1,172 @@
+"""The tables on both databases: migrations, single use, and the answer that tells a withdrawal within microseconds."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from flask import Flask
+
+from consent_server import store
+from consent_server.store import codes, datasources, limits, links, models, outbox, permissions, readings
+from consent_server.store.database import db, migrate
+
+
+@pytest.fixture
+def app(database_url: str) -> Iterator[Flask]:
+    app = Flask("store-test")
+    store.init(app, database_url)
+    with app.app_context():
+        migrate()
+        yield app
+        db.engine.dispose()
+
+
+def granted(c: Any, name: str, **changes: Any) -> int:
+    values = {
+        "id": name,
+        "account": f"account-{name}",
+        "client_id": "https://directory.example/a/cap",
+        "member": "https://directory.example/m/cap",
+        "license": "https://registry.example/license",
+        "fuels": ["electricity", "gas"],
+        "text_sha256": "0" * 64,
+        "sme": "acme",
+        "meters": [],
+        "datasources": [],
+        "granted": 100,
+        "expires": 1000,
+        "refresh_id": f"refresh-{name}",
+        "refresh_version": 1,
+        **changes,
+    }
+    return permissions.add(c, **values)
+
+
+def test_migrations_make_the_tables_that_the_models_declare(app: Flask) -> None:
+    with store.reading() as c:
+        context = MigrationContext.configure(c, opts={"compare_type": True})
+        assert compare_metadata(context, db.metadata) == []
+
+
+def test_status_indices_count_from_zero(app: Flask) -> None:
+    with store.writing() as c:
+        assert [granted(c, name) for name in ("p", "q", "r")] == [0, 1, 2]
+
+
+def test_concurrent_grants_get_different_indices(app: Flask) -> None:
+    indices: list[int] = []
+
+    def grant(number: int) -> None:
+        with app.app_context(), store.writing() as c:
+            indices.append(granted(c, f"p{number}"))
+
+    threads = [threading.Thread(target=grant, args=(n,)) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(indices) == list(range(12))
+
+
+def test_a_code_is_redeemed_once_however_many_try(app: Flask) -> None:
+    with store.writing() as c:
+        granted(c, "p")
+        codes.add(
+            c, "secret", permission="p", client_id="x", redirect_uri="y", code_challenge="z", issued=100, expires=160
+        )
+    won: list[bool] = []
+
+    def redeem() -> None:
+        with app.app_context(), store.writing() as c:
+            won.append(codes.redeem(c, "secret", 101))
+
+    threads = [threading.Thread(target=redeem) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won) == [False] * 11 + [True]
+
+
+def test_an_end_is_seen_at_once_and_is_final(app: Flask) -> None:
+    with store.writing() as c:
+        index = granted(c, "p")
+    assert not permissions.is_ended(index)
+    with store.writing() as c:
+        assert permissions.end(c, "p", at=200, ended_as="withdrawn", by="sme", where="edp", why="asked")
+    assert permissions.is_ended(index)
+    with store.writing() as c:
+        assert not permissions.end(c, "p", at=300, ended_as="superseded", by="x", where="y", why="z")
+        assert permissions.find(c, "p").ended == 200
+
+
+def test_an_exception_leaves_nothing_behind(app: Flask) -> None:
+    def interrupted() -> None:
+        with store.writing() as c:
+            granted(c, "p")
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        interrupted()
+    with store.reading() as c:
+        assert permissions.find(c, "p") is None
+
+
+def test_a_data_source_id_is_stable_and_differs_between_clients(app: Flask) -> None:
+    with store.writing() as c:
+        first = datasources.id_for(c, "client-a", "acme", "meter")
+        assert datasources.id_for(c, "client-a", "acme", "meter") == first
+        assert datasources.id_for(c, "client-b", "acme", "meter") != first
+
+
+def test_links_are_kept_once(app: Flask) -> None:
+    with store.writing() as c:
+        links.add(c, "a", "b")
+        links.add(c, "a", "b")
+        assert links.dependents(c, "a") == ["b"]
+        assert links.supports(c, "b") == ["a"]
+
+
+def test_what_is_owed_is_leased_to_one_dispatcher(app: Flask) -> None:
+    with store.writing() as c:
+        outbox.add(c, kind="message", subject="p", recipient="https://directory.example/a/cap", at=100)
+    with store.writing() as c:
+        (row,) = outbox.lease(c, 100, 30, 10)
+    with store.writing() as c:
+        assert outbox.lease(c, 110, 30, 10) == []
+        assert len(outbox.lease(c, 130, 30, 10)) == 1  # the first dispatcher died: its lease has run out
+        outbox.failed(c, row.id, 200, "refused")
+        assert outbox.lease(c, 199, 30, 10) == []
+        outbox.give_up(c, row.id, 250, "refused")
+        assert outbox.waiting(c) == []
+        assert outbox.retry(c, row.id, 300)
+        assert [r.id for r in outbox.lease(c, 300, 30, 10)] == [row.id]
+        outbox.delivered(c, row.id, 301)
+        assert outbox.waiting(c) == []
+
+
+def test_day_blocks_come_back_in_order(app: Flask) -> None:
+    with store.writing() as c:
+        readings.put_days(c, "edp", "m", "import", {172800: b"two", 86400: b"one"})
+        readings.put_days(c, "edp", "m", "import", {86400: b"one again"})
+        assert readings.days(c, "edp", "m", "import", 0, 259200) == [(86400, b"one again"), (172800, b"two")]
+        assert readings.extent(c, "edp", "m", "import") == (86400, 172800)
+        assert readings.extent(c, "edp", "m", "export") is None
+
+
+def test_failures_are_counted_and_cleared(app: Flask) -> None:
+    with store.writing() as c:
+        assert [limits.add(c, "k", 0) for _ in range(3)] == [1, 2, 3]
+        assert limits.count(c, "k", 0) == 3
+        limits.clear(c, "k")
+        assert limits.count(c, "k", 0) == 0
+
+
+def test_every_table_has_a_model(app: Flask) -> None:
+    with store.reading() as c:
+        names = set(sa.inspect(c).get_table_names()) - {"alembic_version"}
+    assert names == {table.name for table in models.db.metadata.sorted_tables}
