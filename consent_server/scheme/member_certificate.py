@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
 
 OID_ROLES = x509.ObjectIdentifier("1.3.6.1.4.1.62329.1.1")
@@ -220,7 +221,12 @@ def decode_member(contents: bytes) -> str:
 def _load(der: bytes) -> x509.Certificate:
     if len(der) > MAX_CERTIFICATE_BYTES:
         raise MalformedCertificate("the certificate is too long")
-    return x509.load_der_x509_certificate(der)
+    certificate = x509.load_der_x509_certificate(der)
+    # One certificate, one spelling. The library passes over unused bits declared in the signature's BIT STRING, which
+    # no signature covers, and verifies its own encoding of the rest.
+    if certificate.public_bytes(Encoding.DER) != der or not der.endswith(b"\0" + certificate.signature):
+        raise MalformedCertificate("the certificate is not canonical DER")
+    return certificate
 
 
 def _application(extensions: x509.Extensions) -> str:

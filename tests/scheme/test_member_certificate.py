@@ -592,6 +592,21 @@ def broken_signature() -> tuple[bytes, list[bytes]]:
     return LEAF[:-1] + bytes([LEAF[-1] ^ 1]), CHAIN
 
 
+def test_unused_bits_in_the_signature_are_refused():
+    """They are outside what is signed, so the same certificate would have two fingerprints."""
+    for _ in range(64):
+        made = make_leaf()
+        if made[-1] % 2 == 0:
+            break
+    signature = x509.load_der_x509_certificate(made).signature
+    start = len(made) - len(signature)
+    spelt = made[: start - 1] + b"\x01" + signature
+    with pytest.raises(mc.MalformedCertificate, match="canonical"):
+        mc.parse(spelt)
+    with pytest.raises(mc.UntrustedChain, match="canonical"):
+        mc.build_chain(spelt, CHAIN, ROOT.certificate, AT)
+
+
 NAME_CONSTRAINTS = (x509.NameConstraints([x509.DNSName("example.org")], None), True)
 
 
