@@ -7,8 +7,8 @@ on, so that an act which writes several rows is one transaction, opened by the a
         permissions.add(connection, …)
         codes.add(connection, …)
 
-There is one way only: Core statements on explicit connections, on hot and cold paths alike. A refresh through ORM objects
-costs about ten times as much, and a second way of reading the same tables would buy nothing.
+There is one way only: Core statements on explicit connections, on hot and cold paths alike. A refresh through ORM
+objects costs about ten times as much, and a second way of reading the same tables would buy nothing.
 """
 
 from consent_server.store.database import StoreUnavailable, init, ping, reading, writing

@@ -101,7 +101,7 @@ class _EndedHere:
         with self.lock:
             file = str(db.engine.url.database)
             if self.raw is None or file != self.file:
-                # A connection of its own: one from the pool would also write, and data_version tells of others' writes only.
+                # A connection of its own: data_version tells of others' writes only, and one from the pool also writes.
                 self.raw = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=5)
                 self.file, self.version = file, -1
             version = self.raw.execute("PRAGMA data_version").fetchone()[0]

@@ -1,0 +1,1 @@
+"""What issuer and resource server both believe about tokens."""

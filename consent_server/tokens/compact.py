@@ -1,0 +1,108 @@
+"""The one form of JWT that we make and read: compact JWS, ES256, a header of exactly `alg`, `typ` and `kid`.
+
+PyJWT signs and verifies the signature and does nothing else. Everything that a lenient reader would let pass is
+refused before a key is looked up: other headers, padded or non-canonical base64url, doubled member names, numbers that
+are not whole, text that is not UTF-8.
+"""
+
+import base64
+import binascii
+import json
+import re
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from jwt import PyJWS
+from jwt.exceptions import InvalidTokenError
+
+from consent_server.tokens.keys import PublicKeySource, SigningKeys
+
+ALGORITHM: Final = "ES256"
+# RFC 7518 section 3.4: an ES256 signature is 64 octets, which are 86 characters of base64url.
+_FORM: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{86})")
+_KID: Final = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+_jws: Final = PyJWS()
+
+
+class Unacceptable(ValueError):
+    """Not a JWT of ours. The message says why and quotes nothing of the token."""
+
+
+def sign(keys: SigningKeys, typ: str, claims: dict[str, Any]) -> str:
+    """The claims as a JWT signed with the key now in use."""
+    kid, key = keys.current()
+    payload = json.dumps(claims, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
+    return _jws.encode(payload, key, algorithm=ALGORITHM, headers={"typ": typ, "kid": kid})
+
+
+def verify(
+    text: str, keys: PublicKeySource, *, typ: str, limit: int
+) -> tuple[str, EllipticCurvePublicKey, dict[str, Any]]:
+    """(kid, the key that verified it, claims) of a token whose signature is good. The claims are not judged here.
+
+    `limit` is the longest text accepted, in characters. Raises Unacceptable.
+    """
+    if len(text) > limit:
+        raise Unacceptable("longer than any token of ours")
+    parts = _FORM.fullmatch(text)
+    if parts is None:
+        raise Unacceptable("not a compact JWS with an ES256 signature")
+    header = members(_decoded(parts[1]))
+    _decoded(parts[3])
+    # RFC 8725 section 3.10 and 3.11: nothing that the sender chooses (jwk, jku, x5u, crit, b64, zip) is looked at.
+    if header.keys() != {"alg", "typ", "kid"}:
+        raise Unacceptable("the header has other members than alg, typ and kid")
+    # RFC 8725 section 3.1: one algorithm, ours, whatever the header says.
+    if header["alg"] != ALGORITHM:
+        raise Unacceptable("the algorithm is not ES256")
+    if header["typ"] != typ:
+        raise Unacceptable(f"the type is not {typ}")
+    kid = header["kid"]
+    if not isinstance(kid, str) or not _KID.fullmatch(kid):
+        raise Unacceptable("the kid is not a key name")
+    key = keys.public(kid)
+    if key is None:
+        raise Unacceptable("no key of that kid")
+    claims = members(_decoded(parts[2]))
+    try:
+        _jws.decode(text, key, algorithms=[ALGORITHM])
+    except InvalidTokenError:
+        raise Unacceptable("the signature does not verify") from None
+    return kid, key, claims
+
+
+def members(text: bytes) -> dict[str, Any]:
+    """One JSON object, strictly: UTF-8, no member twice, no number but whole ones. Raises Unacceptable."""
+    try:
+        value = json.loads(
+            text.decode("utf-8"), object_pairs_hook=_once_each, parse_float=_no_number, parse_constant=_no_number
+        )
+    except Unacceptable:
+        raise
+    except (ValueError, RecursionError):
+        raise Unacceptable("not JSON in UTF-8") from None
+    if not isinstance(value, dict):
+        raise Unacceptable("not a JSON object")
+    return value
+
+
+def _decoded(segment: str) -> bytes:
+    try:
+        data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except binascii.Error:
+        raise Unacceptable("not base64url") from None
+    # RFC 4648 section 3.5: the unused bits of the last character are zero, else one token has several spellings.
+    if base64.urlsafe_b64encode(data).rstrip(b"=") != segment.encode("ascii"):
+        raise Unacceptable("not canonical base64url")
+    return data
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Unacceptable("a member appears twice")
+    return found
+
+
+def _no_number(_: str) -> Any:
+    raise Unacceptable("a number is not a whole number")

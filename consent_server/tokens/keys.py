@@ -1,0 +1,275 @@
+"""Signing keys: files in a directory, published before they are used, and the JWKS made of them.
+
+A key is one file whose name says when it comes into use: `<instant>.<kid>.pem` (PKCS#8, P-256). The directory is read
+again whenever it changes, so that `rotate` and `retire` reach every running process without a restart. Nothing here
+ever makes a key on its own account: a server without keys does not start.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+    EllipticCurvePublicNumbers,
+    generate_private_key,
+)
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from consent_server import clock
+
+#: Seconds for which others may keep our JWKS (Cache-Control: max-age).
+JWKS_MAX_AGE: Final = 300
+#: Seconds between the publication of a new key and its first use: everyone's cached JWKS has run out by then.
+PUBLISHED_BEFORE_USE: Final = 2 * JWKS_MAX_AGE
+
+_THIRTY_TWO_OCTETS: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_COORDINATE_BYTES: Final = 32
+# Group members may read (a mounted secret belongs to a group); nobody else may, and nobody may write but the owner.
+_TOO_OPEN: Final = 0o027
+
+
+class KeysUnusable(Exception):
+    """The keys cannot be used. The message names the directory or file and says what to do; never key material."""
+
+
+class PublicKeySource(Protocol):
+    """What a verifier needs: our own SigningKeys, or the PublicKeys of an issuer elsewhere."""
+
+    def public(self, kid: str) -> EllipticCurvePublicKey | None: ...
+
+
+def base64url(data: bytes) -> str:
+    """Base64url without padding (RFC 7515 section 2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def thumbprint(key: EllipticCurvePublicKey) -> str:
+    """The key's RFC 7638 thumbprint, which is its `kid`."""
+    numbers = key.public_numbers()
+    canonical = {"crv": "P-256", "kty": "EC", "x": _coordinate(numbers.x), "y": _coordinate(numbers.y)}
+    return base64url(hashlib.sha256(json.dumps(canonical, separators=(",", ":")).encode("ascii")).digest())
+
+
+Key = TypeVar("Key")
+
+
+class KeyFiles(Generic[Key]):
+    """The files `<first>.<second>.<suffix>` of one directory, read again when the directory changes.
+
+    `load` turns one file's name parts and content into (name, instant from which it is used, key) and raises
+    ValueError when it cannot. Raises KeysUnusable when a file is unreadable, open to others, or when there is none.
+    """
+
+    def __init__(self, directory: Path, suffix: str, load: Callable[[str, str, bytes], tuple[str, int, Key]]) -> None:
+        self._directory = directory
+        self._suffix = suffix
+        self._load = load
+        self._seen: tuple[int, int] | None = None
+        self._keys: dict[str, tuple[int, Key]] = {}
+        self.all()
+
+    def all(self) -> dict[str, tuple[int, Key]]:
+        """name -> (instant of first use, key). One stat() when nothing has changed."""
+        try:
+            state = os.stat(self._directory)
+        except OSError as error:
+            raise KeysUnusable(f"{self._directory}: {error.strerror}; make the keys first") from None
+        seen = (state.st_ino, state.st_mtime_ns)
+        if seen != self._seen:
+            self._keys = self._read()
+            self._seen = seen
+        return self._keys
+
+    def current(self, at: int) -> tuple[str, Key]:
+        """The newest key already in use at `at`; where none is (the older was removed in haste), the next to come."""
+        keys = self.all()
+        started = [(used_from, name) for name, (used_from, _) in keys.items() if used_from <= at]
+        name = max(started)[1] if started else min((used_from, name) for name, (used_from, _) in keys.items())[1]
+        return name, keys[name][1]
+
+    def _read(self) -> dict[str, tuple[int, Key]]:
+        found: dict[str, tuple[int, Key]] = {}
+        for path in sorted(self._directory.glob(f"*.{self._suffix}")):
+            try:
+                if path.stat().st_mode & _TOO_OPEN:
+                    raise KeysUnusable(f"{path}: others can read or change this key; chmod 600")
+                first, second, _ = path.name.split(".")
+                name, used_from, key = self._load(first, second, path.read_bytes())
+            except FileNotFoundError:
+                continue  # retired between the listing and the reading
+            except (ValueError, TypeError, OSError, UnsupportedAlgorithm):
+                raise KeysUnusable(f"{path}: not a key of ours; remove it or restore it from the back-up") from None
+            found[name] = (used_from, key)
+        if not found:
+            raise KeysUnusable(f"{self._directory}: no keys; make them with the keys command before starting")
+        return found
+
+
+def write_key_file(directory: Path, name: str, content: bytes) -> None:
+    """Put a key file into place whole, readable by its owner alone. Raises FileExistsError."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = directory / f".{secrets.token_hex(8)}.unfinished"
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    before = directory.stat()
+    unfinished.rename(directory / name)
+    mark_changed(directory, before)
+
+
+def mark_changed(directory: Path, before: os.stat_result) -> None:
+    """Make sure that the directory's time has moved on: file systems count in steps of some milliseconds."""
+    after = directory.stat()
+    if after.st_mtime_ns <= before.st_mtime_ns:
+        os.utime(directory, ns=(after.st_atime_ns, before.st_mtime_ns + 1))
+
+
+class SigningKeys:
+    """The issuer's ES256 keys. Raises KeysUnusable at once when there are none."""
+
+    def __init__(self, directory: Path) -> None:
+        self._files = KeyFiles(directory, "pem", _load_signing_key)
+
+    def current(self) -> tuple[str, EllipticCurvePrivateKey]:
+        """(kid, private key) to sign with now."""
+        kid, (private, _) = self._files.current(clock.now())
+        return kid, private
+
+    def public(self, kid: str) -> EllipticCurvePublicKey | None:
+        """The public key of that name, or None. A look-up in memory: `kid` never reaches a file name."""
+        held = self._files.all().get(kid)
+        return held[1][1] if held else None
+
+    def jwks(self) -> dict[str, Any]:
+        """The JWK Set (RFC 7517 section 5): every key, those not yet in use as well."""
+        return {"keys": [_jwk(kid, public) for kid, (_, (_, public)) in sorted(self._files.all().items())]}
+
+
+class PublicKeys:
+    """The keys in another issuer's JWKS. Keys of kinds that we do not use are passed over (RFC 7517 section 5).
+
+    Raises ValueError when the document is no JWK Set, repeats a kid, or gives away a private key.
+    """
+
+    def __init__(self, jwks: Mapping[str, Any]) -> None:
+        entries = jwks.get("keys") if isinstance(jwks, Mapping) else None
+        if not isinstance(entries, list):
+            raise ValueError("not a JWK Set: no list of keys")
+        self._keys: dict[str, EllipticCurvePublicKey] = {}
+        for entry in entries:
+            if not isinstance(entry, dict):
+                raise ValueError("not a JWK Set: a key is not an object")
+            if "d" in entry:
+                raise ValueError("the JWK Set gives away a private key")
+            kid = entry.get("kid")
+            if not isinstance(kid, str) or not _is_es256(entry):
+                continue
+            if kid in self._keys:
+                raise ValueError("the JWK Set has two keys of one kid")
+            self._keys[kid] = _from_jwk(entry)
+
+    def public(self, kid: str) -> EllipticCurvePublicKey | None:
+        return self._keys.get(kid)
+
+
+def make(directory: Path, at: int) -> str:
+    """Make the first signing key, in use from `at`, and return its kid. Raises KeysUnusable when there is one already."""
+    if directory.is_dir() and any(directory.glob("*.pem")):
+        raise KeysUnusable(f"{directory}: there are keys already; rotate them instead")
+    return _write_signing_key(directory, at)
+
+
+def rotate(directory: Path, at: int) -> str:
+    """Publish a new key now and use it PUBLISHED_BEFORE_USE seconds after `at`. Returns its kid."""
+    SigningKeys(directory)
+    return _write_signing_key(directory, at + PUBLISHED_BEFORE_USE)
+
+
+def retire(directory: Path, kid: str) -> None:
+    """Remove a key: at once in an emergency, else once the last token that it signed has expired.
+
+    Raises KeysUnusable for an unknown kid and for the only key.
+    """
+    keys = KeyFiles(directory, "pem", _load_signing_key).all()
+    if kid not in keys:
+        raise KeysUnusable(f"{directory}: no key of that kid")
+    if len(keys) == 1:
+        raise KeysUnusable(f"{directory}: this is the only key; rotate first")
+    before = directory.stat()
+    (directory / f"{keys[kid][0]}.{kid}.pem").unlink()
+    mark_changed(directory, before)
+
+
+def _write_signing_key(directory: Path, used_from: int) -> str:
+    private = generate_private_key(SECP256R1())
+    kid = thumbprint(private.public_key())
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_key_file(directory, f"{used_from}.{kid}.pem", pem)
+    return kid
+
+
+def _load_signing_key(
+    first: str, second: str, pem: bytes
+) -> tuple[str, int, tuple[EllipticCurvePrivateKey, EllipticCurvePublicKey]]:
+    private = load_pem_private_key(pem, None)
+    if not isinstance(private, EllipticCurvePrivateKey) or not isinstance(private.curve, SECP256R1):
+        raise ValueError("not a P-256 key")
+    public = private.public_key()
+    if thumbprint(public) != second or str(int(first)) != first:
+        raise ValueError("the file's name is not an instant and the key's thumbprint")
+    return second, int(first), (private, public)
+
+
+def _jwk(kid: str, key: EllipticCurvePublicKey) -> dict[str, str]:
+    numbers = key.public_numbers()
+    return {
+        "kty": "EC",
+        "crv": "P-256",
+        "x": _coordinate(numbers.x),
+        "y": _coordinate(numbers.y),
+        "kid": kid,
+        "use": "sig",
+        "alg": "ES256",
+    }
+
+
+def _is_es256(jwk: Mapping[str, Any]) -> bool:
+    return (
+        jwk.get("kty") == "EC"
+        and jwk.get("crv") == "P-256"
+        and jwk.get("alg", "ES256") == "ES256"
+        and jwk.get("use", "sig") == "sig"
+    )
+
+
+def _from_jwk(jwk: Mapping[str, Any]) -> EllipticCurvePublicKey:
+    x, y = (_from_coordinate(jwk.get(name)) for name in ("x", "y"))
+    return EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key()
+
+
+def _coordinate(value: int) -> str:
+    return base64url(value.to_bytes(_COORDINATE_BYTES, "big"))
+
+
+def _from_coordinate(text: object) -> int:
+    # RFC 7518 section 6.2.1.2: the full size of a coordinate, 32 octets, which are 43 characters.
+    if not isinstance(text, str) or not _THIRTY_TWO_OCTETS.fullmatch(text):
+        raise ValueError("a coordinate in the JWK Set is not 32 octets in base64url")
+    return int.from_bytes(base64.urlsafe_b64decode(text + "="), "big")

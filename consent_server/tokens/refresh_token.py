@@ -1,0 +1,109 @@
+"""Refresh tokens: `version.id.HMAC(key[version], id)`, made and recognised, never stored.
+
+The permission's row holds the version and the id; the text is recomputed when it is needed (the withdrawal message must
+quote it). The database alone yields no token, and the keys alone yield none either. One token per grant, not rotated
+(FAPI 2.0 section 5.3.2.1 item 9).
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from pathlib import Path
+from typing import Final
+
+from consent_server import clock
+from consent_server.tokens.keys import (
+    PUBLISHED_BEFORE_USE,
+    KeyFiles,
+    base64url,
+    mark_changed,
+    write_key_file,
+)
+
+#: A key version is kept 25 months after the next one came into use: a permission's year and the 13 months after it.
+KEPT_FOR: Final = 25 * 31 * 86400
+
+_KEY_BYTES: Final = 32
+_ID_BYTES: Final = 24
+_FORM: Final = re.compile(r"([1-9][0-9]{0,5})\.([A-Za-z0-9_-]{32})\.([A-Za-z0-9_-]{43})")
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{32}")
+
+
+class RefreshKeys:
+    """The versions of the HMAC key: files `<version>.<instant of first use>.key`, base64 of 32 random bytes.
+
+    Raises KeysUnusable at once when there are none.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._files = KeyFiles(directory, "key", _load)
+
+    def current(self) -> int:
+        """The version that new tokens are made with."""
+        return int(self._files.current(clock.now())[0])
+
+    def mac(self, version: int, refresh_id: str) -> str:
+        """Raises KeyError for a version that is gone."""
+        key = self._files.all()[str(version)][1]
+        return base64url(hmac.digest(key, refresh_id.encode("ascii"), hashlib.sha256))
+
+
+def make(keys: RefreshKeys) -> tuple[str, int]:
+    """(refresh_id, version) of a new token: 192 random bits, and the key version now in use."""
+    return secrets.token_urlsafe(_ID_BYTES), keys.current()
+
+
+def text(keys: RefreshKeys, version: int, refresh_id: str) -> str:
+    """The token as the client holds it. Raises KeyError when the version's key is gone (25 months after its use)."""
+    if not _ID.fullmatch(refresh_id):
+        raise ValueError("not a refresh id of ours")
+    return f"{version}.{refresh_id}.{keys.mac(version, refresh_id)}"
+
+
+def recognise(keys: RefreshKeys, token_text: str) -> str | None:
+    """The refresh id of a token that we made, else None. Takes as long for a wrong MAC as for a right one."""
+    parts = _FORM.fullmatch(token_text)
+    if parts is None:
+        return None
+    version, refresh_id, mac = parts.groups()
+    try:
+        expected = keys.mac(int(version), refresh_id)
+    except KeyError:
+        return None
+    return refresh_id if hmac.compare_digest(expected, mac) else None
+
+
+def rotate(directory: Path, at: int) -> int:
+    """Make the next version (the first, in an empty directory) and remove those past keeping. Returns the version.
+
+    The first is used at once, a later one PUBLISHED_BEFORE_USE seconds after `at`, so that every machine that shares
+    the directory by copying has it by then.
+    """
+    if not directory.is_dir() or not any(directory.glob("*.key")):
+        _write(directory, 1, at)
+        return 1
+    versions = {int(name): used_from for name, (used_from, _) in KeyFiles(directory, "key", _load).all().items()}
+    newest = max(versions)
+    used_from = max(at + PUBLISHED_BEFORE_USE, versions[newest])
+    _write(directory, newest + 1, used_from)
+    versions[newest + 1] = used_from
+    for version, follower in zip(sorted(versions), sorted(versions)[1:], strict=False):
+        if versions[follower] + KEPT_FOR <= at:
+            before = directory.stat()
+            (directory / f"{version}.{versions[version]}.key").unlink()
+            mark_changed(directory, before)
+    return newest + 1
+
+
+def _write(directory: Path, version: int, used_from: int) -> None:
+    write_key_file(directory, f"{version}.{used_from}.key", base64.b64encode(secrets.token_bytes(_KEY_BYTES)) + b"\n")
+
+
+def _load(first: str, second: str, content: bytes) -> tuple[str, int, bytes]:
+    key = base64.b64decode(content.strip(), validate=True)
+    # An empty or short HMAC key would verify what anybody can make (CVE-2026-49852 of another library).
+    if len(key) != _KEY_BYTES or str(int(first)) != first or str(int(second)) != second:
+        raise ValueError("not a refresh key of ours")
+    return first, int(second), key

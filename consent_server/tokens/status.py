@@ -1,0 +1,108 @@
+"""The status list that carries withdrawal to resource servers elsewhere (IETF Token Status List, JWT form).
+
+One bit per permission, least significant bit first, compressed with zlib, in a JWT of type `statuslist+jwt` whose `sub`
+is the list's own URL. 1 means withdrawn.
+"""
+
+import base64
+import binascii
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from consent_server.tokens import compact
+from consent_server.tokens.access_token import CLOCK_OFFSET
+from consent_server.tokens.compact import Unacceptable
+from consent_server.tokens.keys import PublicKeySource, SigningKeys, base64url
+
+TYP: Final = "statuslist+jwt"
+#: Longest list, in characters of its JWT and in permissions: what one poll may cost a resource server.
+MAX_LENGTH: Final = 4 * 1024 * 1024
+MAX_PERMISSIONS: Final = 16 * 1024 * 1024
+
+_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class StatusListInvalid(ValueError):
+    """The list cannot be believed: a resource server without a good one releases nothing."""
+
+
+@dataclass(frozen=True)
+class StatusList:
+    """A verified list. Times are instants; `ttl` says after how many seconds to look for a newer one."""
+
+    uri: str
+    iat: int
+    exp: int
+    ttl: int
+    bits: bytes = field(repr=False)
+
+    def withdrawn(self, idx: int) -> bool:
+        """Whether the permission at this place is withdrawn. Raises StatusListInvalid for a place beyond the list."""
+        # Token Status List section 8.3: an index out of bounds refuses the token
+        if not 0 <= idx < 8 * len(self.bits):
+            raise StatusListInvalid("the status list is too short for this permission")
+        return bool(self.bits[idx >> 3] >> (idx & 7) & 1)
+
+
+def encode(keys: SigningKeys, uri: str, withdrawn: Iterable[int], size: int, iat: int, ttl: int, exp: int) -> str:
+    """Sign the list served at `uri`: `size` permissions, of which those at `withdrawn` are withdrawn.
+
+    Raises ValueError for an index outside, or for more permissions than a reader accepts.
+    """
+    if not 0 <= size <= MAX_PERMISSIONS:
+        raise ValueError(f"a status list holds at most {MAX_PERMISSIONS} permissions")
+    bits = bytearray(max(1, -(-size // 8)))
+    for idx in withdrawn:
+        if not 0 <= idx < size:
+            raise ValueError("a withdrawn permission lies outside the status list")
+        bits[idx >> 3] |= 1 << (idx & 7)
+    claims = {
+        "sub": uri,
+        "iat": iat,
+        "exp": exp,
+        "ttl": ttl,
+        "status_list": {"bits": 1, "lst": base64url(zlib.compress(bytes(bits), 9))},
+    }
+    return compact.sign(keys, TYP, claims)
+
+
+def decode(text: str, keys: PublicKeySource, uri: str, at: int) -> StatusList:
+    """The list served at `uri`, believed at the instant `at`. Raises StatusListInvalid, never quoting the list."""
+    try:
+        _, _, claims = compact.verify(text, keys, typ=TYP, limit=MAX_LENGTH)
+    except Unacceptable as error:
+        raise StatusListInvalid(str(error)) from None
+    if claims.keys() != {"sub", "iat", "exp", "ttl", "status_list"}:
+        raise StatusListInvalid("other claims than sub, iat, exp, ttl and status_list")
+    # Token Status List section 8.3: sub equals the uri in the token, so that no list stands in for another
+    if claims["sub"] != uri:
+        raise StatusListInvalid("another list's")
+    iat, exp, ttl = (claims[name] for name in ("iat", "exp", "ttl"))
+    if any(type(value) is not int or value < 0 for value in (iat, exp, ttl)):
+        raise StatusListInvalid("a time is not a whole number")
+    if iat > at + CLOCK_OFFSET:
+        raise StatusListInvalid("issued in the future: compare the clocks")
+    if at >= exp:
+        raise StatusListInvalid("expired")
+    return StatusList(uri=uri, iat=iat, exp=exp, ttl=ttl, bits=_bits(claims["status_list"]))
+
+
+def _bits(status_list: Any) -> bytes:
+    if not isinstance(status_list, dict) or status_list.keys() != {"bits", "lst"} or status_list["bits"] != 1:
+        raise StatusListInvalid("not a list of one bit per permission")
+    packed = status_list["lst"]
+    if not isinstance(packed, str) or not _BASE64URL.fullmatch(packed):
+        raise StatusListInvalid("the list is not base64url")
+    inflate = zlib.decompressobj()
+    try:
+        data = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
+        # A few kilobytes can unpack to gigabytes: never more than the limit comes out.
+        bits = inflate.decompress(data, MAX_PERMISSIONS // 8)
+    except (zlib.error, binascii.Error):
+        raise StatusListInvalid("the list does not unpack") from None
+    if not inflate.eof or inflate.unused_data or not bits:
+        raise StatusListInvalid("the list is cut short, too long or has something after it")
+    return bits
