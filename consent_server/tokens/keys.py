@@ -190,7 +190,7 @@ class PublicKeys:
 
 
 def make(directory: Path, at: int) -> str:
-    """Make the first signing key, in use from `at`, and return its kid. Raises KeysUnusable when there is one already."""
+    """Make the first signing key, in use from `at`. Returns its kid. Raises KeysUnusable when there is one."""
     if directory.is_dir() and any(directory.glob("*.pem")):
         raise KeysUnusable(f"{directory}: there are keys already; rotate them instead")
     return _write_signing_key(directory, at)
