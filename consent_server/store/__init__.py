@@ -11,6 +11,8 @@ There is one way only: Core statements on explicit connections, on hot and cold 
 objects costs about ten times as much, and a second way of reading the same tables would buy nothing.
 """
 
+from sqlalchemy.engine import Connection, Row
+
 from consent_server.store.database import StoreUnavailable, init, ping, reading, writing
 
-__all__ = ["StoreUnavailable", "init", "ping", "reading", "writing"]
+__all__ = ["Connection", "Row", "StoreUnavailable", "init", "ping", "reading", "writing"]
