@@ -6,7 +6,9 @@ views never choose a status. One handler, in `web`, turns a refusal into JSON, a
 """
 
 import re
+from collections.abc import Mapping
 from typing import ClassVar
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 # RFC 6749 section 5.2 excludes the quotation mark and the backslash from error_description, and all but ASCII.
 _WIRE_SAFE = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
@@ -78,3 +80,32 @@ class ServerFault(Refusal):
     public = "The server met an error that it did not expect; quote the correlation_id when you report it."
     help = "Report the correlation_id to the operator of this server: the log holds the cause under it."
     clause = "RFC 6749 4.1.2.1"
+
+
+class RedirectRefusal(Refusal):
+    """A refusal whose answer goes back to the client through the browser (RFC 6749 4.1.2.1), with `iss` (RFC 9207).
+
+    Raised only for a redirect URI that came in an authenticated pushed request of that very client.
+    """
+
+    status = 303
+
+    def __init__(self, private: str = "", *, redirect_uri: str, state: str | None, iss: str) -> None:
+        super().__init__(private)
+        self.redirect_uri = redirect_uri
+        self.state = state
+        self.iss = iss
+
+    def location(self) -> str:
+        """Where the browser is sent."""
+        return with_query(
+            self.redirect_uri,
+            {"error": self.error, "error_description": self.sentence, "state": self.state, "iss": self.iss},
+        )
+
+
+def with_query(redirect_uri: str, parameters: Mapping[str, str | None]) -> str:
+    """`redirect_uri` with parameters added behind the query that it has (RFC 6749 3.1.2); those that are None stay out."""
+    parts = urlsplit(redirect_uri)
+    added = urlencode({name: value for name, value in parameters.items() if value is not None})
+    return urlunsplit(parts._replace(query=f"{parts.query}&{added}" if parts.query else added))

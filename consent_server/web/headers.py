@@ -1,0 +1,69 @@
+"""The headers that every answer carries, and the content security policy of each kind of page.
+
+Strict for all but one: the evidence page, which carbon accounting providers show in a frame, and which has nothing in it
+to click, to run or to steal.
+"""
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from flask import Flask, Response
+
+EVERYWHERE = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+MACHINE_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+
+def page_policy(form_targets: Iterable[str] = ()) -> str:
+    """The policy of a page. `form_targets` are origins to which a form of this page may end up redirecting.
+
+    Chromium applies form-action to the whole redirect chain, so the client's origin must stand there (FAPI 2.0 wants
+    the answer as a redirect); nothing else may.
+    """
+    targets = " ".join(("'self'", *form_targets))
+    return (
+        "default-src 'none'; style-src 'self'; img-src 'self'; "
+        f"form-action {targets}; frame-ancestors 'none'; base-uri 'none'"
+    )
+
+
+def origin_of(url: str) -> str:
+    """scheme://host[:port] of an https URL that was checked when it was pushed."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def frame_anywhere(response: Response) -> Response:
+    """Let https pages show this page in a frame; it may then hold no form at all. For evidence alone."""
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'none'; "
+        "frame-ancestors https:; base-uri 'none'; sandbox allow-same-origin allow-popups"
+    )
+    response.headers["X-Robots-Tag"] = "noindex, nofollow, noarchive"
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    response.headers.pop("X-Frame-Options", None)
+    return response
+
+
+def install(app: Flask) -> None:
+    """Add to each answer of `app` what its view has not set itself."""
+
+    @app.after_request
+    def _headers(response: Response) -> Response:
+        for name, value in EVERYWHERE.items():
+            response.headers.setdefault(name, value)
+        policy = response.headers.get("Content-Security-Policy")
+        if policy is None:
+            is_page = response.mimetype == "text/html"
+            policy = response.headers["Content-Security-Policy"] = page_policy() if is_page else MACHINE_POLICY
+        if "frame-ancestors 'none'" in policy:
+            response.headers["X-Frame-Options"] = "DENY"
+        if response.mimetype == "text/html":
+            response.vary.add("Cookie")
+        return response

@@ -1,0 +1,72 @@
+"""How many failures are borne before the answer is 429."""
+
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from consent_server import clock
+from consent_server.refusal import Refusal
+from consent_server.store import limits
+
+Transaction = Callable[[], AbstractContextManager[Any]]
+
+
+class TooMany(Refusal):
+    """Too many failures under one key."""
+
+    code = "too_many_attempts"
+    error = "temporarily_unavailable"
+    status = 429
+    public = "There were too many failed attempts. Wait for the time in Retry-After before you try again."
+    help = (
+        "Wait for the number of seconds in Retry-After. Only failures are counted, so an honest client never sees this."
+    )
+    clause = "RFC 6585 4; ASVS 5.0 6.3.1"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """At most `most` failures of one subject in each window of `window_s` seconds.
+
+    `reading` and `writing` open the store's transactions. The subject is kept as a digest: it may be a meter number.
+    """
+
+    name: str
+    most: int
+    window_s: int
+    reading: Transaction
+    writing: Transaction
+
+    def check(self, subject: str) -> None:
+        """Raise TooMany when the subject has used up its failures."""
+        with self.reading() as c:
+            self._judge(limits.count(c, self._key(subject), self._window()) + 1)
+
+    def failed(self, subject: str) -> None:
+        """Count a failure."""
+        with self.writing() as c:
+            limits.add(c, self._key(subject), self._window())
+
+    def take(self, subject: str) -> None:
+        """Count an attempt before it is made, so that attempts at the same instant cannot pass together."""
+        with self.writing() as c:
+            count = limits.add(c, self._key(subject), self._window())
+        self._judge(count)
+
+    def clear(self, subject: str) -> None:
+        """Forget the subject's failures: it has succeeded."""
+        with self.writing() as c:
+            limits.clear(c, self._key(subject))
+
+    def _judge(self, count: int) -> None:
+        if count > self.most:
+            wait = self._window() + self.window_s - clock.now()
+            raise TooMany(self.name, headers={"Retry-After": str(max(1, wait))})
+
+    def _window(self) -> int:
+        return clock.now() // self.window_s * self.window_s
+
+    def _key(self, subject: str) -> str:
+        return f"{self.name}:{hashlib.sha256(subject.encode()).hexdigest()[:40]}"

@@ -1,0 +1,170 @@
+"""Strict parameters: what arrives is one well-formed form or query, or it is refused before anyone reads a value.
+
+Werkzeug's own parsing takes the first of two parameters, replaces what is not UTF-8 and lets NUL through; each of these
+has been somebody's way in. So the bytes are read here, once.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import ClassVar
+from urllib.parse import unquote_to_bytes
+
+from flask import Request
+
+from consent_server.refusal import Refusal
+
+BODY_LIMIT = 64 * 1024
+FIELD_LIMIT = 8 * 1024
+MOST_FIELDS = 64
+FORM = "application/x-www-form-urlencoded"
+
+# A percent sign that does not start an octet, or an octet that should have been encoded.
+_MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^\x21-\x7E]")
+_CONTROL = re.compile(r"[\x00-\x1F\x7F-\x9F]")
+
+
+class MalformedParameters(Refusal):
+    """The form or query cannot be read as what it claims to be."""
+
+    code = "malformed_parameters"
+    public = "The parameters are not well-formed: send UTF-8, percent-encoded, without control characters."
+    help = "Encode each name and value as UTF-8 with percent-encoding, and leave out NUL and other control characters."
+    clause = "RFC 6749 appendix B"
+
+
+class RepeatedParameter(Refusal):
+    """A parameter stands twice, or once in the query and once in the body."""
+
+    code = "repeated_parameter"
+    public = "A parameter is there more than once; send each parameter once."
+    help = "Send each parameter once. Where two values differ, two readers may believe different ones."
+    clause = "RFC 6749 3.1 and 3.2"
+
+
+class ParameterInQuery(Refusal):
+    """A form endpoint was sent parameters in its URL."""
+
+    code = "parameter_in_query"
+    public = "This endpoint takes its parameters in the form body; send none in the query."
+    help = "Move the parameters from the URL to the body. A URL is written to logs, and what stands here is secret."
+    clause = "RFC 6749 2.3.1; RFC 9126 2.1"
+
+
+class MissingParameter(Refusal):
+    """A parameter that the endpoint needs is absent or empty."""
+
+    code = "missing_parameter"
+    public = "A required parameter is missing."
+    help = "Send the parameter that error_description names. An empty value counts as absent."
+    clause = "RFC 6749 4.1.2.1 and 5.2"
+
+
+class TooManyParameters(Refusal):
+    """More fields than any honest request has."""
+
+    code = "too_many_parameters"
+    public = f"There are more than {MOST_FIELDS} parameters; send only those that this endpoint knows."
+    help = "Send only the parameters that the endpoint knows."
+    clause = "RFC 9126 2.3"
+
+
+class ParameterTooLong(Refusal):
+    """One value is longer than this server keeps."""
+
+    code = "parameter_too_long"
+    public = f"A parameter is longer than {FIELD_LIMIT} characters; shorten it."
+    help = f"Keep each parameter under {FIELD_LIMIT} characters. A state of a thousand characters is fine."
+    clause = "RFC 9126 2.3"
+
+
+class NotAForm(Refusal):
+    """The body is JSON, multipart, compressed or without a type."""
+
+    code = "not_a_form"
+    status = 415
+    public = f"The body must be {FORM}, in UTF-8 and not compressed."
+    help = f"Send Content-Type: {FORM}, without Content-Encoding."
+    clause = "RFC 9126 2.1; RFC 9110 15.5.16"
+    headers: ClassVar[dict[str, str]] = {"Accept": FORM}
+
+
+class BodyTooLarge(Refusal):
+    """The body is longer than any honest form."""
+
+    code = "body_too_large"
+    status = 413
+    public = f"The body is larger than {BODY_LIMIT} bytes."
+    help = f"Send at most {BODY_LIMIT} bytes. No request to this server needs more."
+    clause = "RFC 9126 2.3; RFC 9110 15.5.14"
+
+
+def form(
+    request: Request, *, required: tuple[str, ...] = (), optional: tuple[str, ...] = (), beside: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """The named parameters of a form body; those that are absent or empty are left out (RFC 6749 3.1).
+
+    Names that are neither required nor optional are ignored, but must be well-formed and stand once too. `beside` names
+    what may stand in the query of a page's form action; elsewhere any query is refused.
+    """
+    query(request, optional=beside, only=True)
+    if request.mimetype != FORM or request.headers.get("Content-Encoding", "identity") != "identity":
+        raise NotAForm(f"content type {request.mimetype[:60]!r}")
+    if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
+        raise NotAForm("charset is not UTF-8")
+    return _chosen(_body(request), required, optional)
+
+
+def query(
+    request: Request, *, required: tuple[str, ...] = (), optional: tuple[str, ...] = (), only: bool = False
+) -> dict[str, str]:
+    """The named parameters of the query. With `only`, any other name is refused rather than ignored."""
+    raw = request.query_string
+    if len(raw) > BODY_LIMIT:
+        raise ParameterTooLong("query")
+    if only and any(name not in (*required, *optional) for name, _ in _pairs(raw)):
+        raise ParameterInQuery()
+    return _chosen(raw, required, optional)
+
+
+def _body(request: Request) -> bytes:
+    if (request.content_length or 0) > BODY_LIMIT:
+        raise BodyTooLarge()
+    body = request.stream.read(BODY_LIMIT + 1)
+    if len(body) > BODY_LIMIT:
+        raise BodyTooLarge()
+    return body
+
+
+def _chosen(raw: bytes, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in _pairs(raw):
+        if name in found:
+            raise RepeatedParameter()
+        found[name] = value
+    for name in required:
+        if not found.get(name):
+            raise MissingParameter(name, public=f"The parameter {name} is missing.")
+    return {name: found[name] for name in (*required, *optional) if found.get(name)}
+
+
+def _pairs(raw: bytes) -> Iterator[tuple[str, str]]:
+    if _MALFORMED.search(raw):
+        raise MalformedParameters("octets")
+    fields = [field for field in raw.split(b"&") if field]
+    if len(fields) > MOST_FIELDS:
+        raise TooManyParameters(str(len(fields)))
+    for field in fields:
+        name, _, value = field.partition(b"=")
+        yield _decoded(name), _decoded(value)
+
+
+def _decoded(octets: bytes) -> str:
+    try:
+        text = unquote_to_bytes(octets.replace(b"+", b" ")).decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedParameters("not UTF-8") from None
+    if _CONTROL.search(text):
+        raise MalformedParameters("control character")
+    if len(text) > FIELD_LIMIT:
+        raise ParameterTooLong()
+    return text
