@@ -1,0 +1,1 @@
+"""Our own calls out: the only network code."""

@@ -1,0 +1,49 @@
+"""What can go wrong on a call out: plain exceptions with a kind and a host, never a body, a token or a query."""
+
+
+class Unreachable(Exception):
+    """What we need could not be had from `host`; `kind` is one short word for the log and for tests.
+
+    Kinds raised by a session: dns, connect, tls, time, connection, redirect, encoding, too_large.
+    """
+
+    def __init__(self, kind: str, host: str) -> None:
+        super().__init__(f"{host}: {kind}")
+        self.kind = kind
+        self.host = host
+
+
+class NotAllowed(Unreachable):
+    """We refuse to call: kind url, address, allowlist or name (the server's certificate does not name it exactly)."""
+
+
+class BadAnswer(Unreachable):
+    """The server answered, but not with what was asked for; `status` is the HTTP status, where it matters."""
+
+    def __init__(self, kind: str, host: str, status: int = 0) -> None:
+        super().__init__(kind, host)
+        self.status = status
+
+
+class OAuthRefused(BadAnswer):
+    """An OAuth error answer; `error` is its code (RFC 6749 sections 4.1.2.1 and 5.2), cut to that grammar."""
+
+    def __init__(self, error: str, host: str, status: int = 0) -> None:
+        super().__init__(f"oauth {error}", host, status)
+        self.error = error
+
+
+class CallbackRefused(BadAnswer):
+    """What came back to our redirect URI does not belong to our request: kind doubled, state, iss or code."""
+
+
+class TokenRefused(BadAnswer):
+    """401 from a resource server: the access token is no longer good; refresh once, then look at the permission."""
+
+
+class NotReady(BadAnswer):
+    """202: the data are still being collected; ask again after `retry_after` seconds."""
+
+    def __init__(self, host: str, retry_after: int) -> None:
+        super().__init__("not ready", host, 202)
+        self.retry_after = retry_after
