@@ -268,7 +268,6 @@ class Month(db.Model):  # type: ignore[name-defined, misc]
     kilograms = _column(sa.Float)
     complete = _column(sa.Boolean)
     at = _column(INSTANT)
-    basis = _column(sa.JSON)
 
 
 class Session(db.Model):  # type: ignore[name-defined, misc]

@@ -33,11 +33,10 @@ class MessageNotYours(Refusal):
 
 @dataclass(frozen=True)
 class InboxParts:
-    """`caller` answers who is calling, from the request's environ; `find` is the keyed digest of a token that we hold."""
+    """`caller` answers who is calling, from the request's environ; `mac` the keyed digest of a token."""
 
     caller: Callable[[dict[str, object]], MemberCertificate]
     senders: tuple[str, ...]
-    trust_framework: str
     subjects: tuple[str, ...]
     mac: Callable[[str], str]
 
@@ -49,7 +48,7 @@ def receive(parts: InboxParts, sender: MemberCertificate, document: object) -> s
     """
     require_role(sender, parts.senders)
     try:
-        token = parse_withdrawal(document, parts.trust_framework, parts.subjects)
+        token = parse_withdrawal(document, parts.subjects)
     except MessageError as error:
         raise MessageMalformed(str(error)) from None
     with store.reading() as c:

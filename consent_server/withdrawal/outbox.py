@@ -38,7 +38,7 @@ class Undeliverable(Exception):
 
 def delay(attempts: int) -> int:
     """Seconds before the next attempt: doubling, capped, with a jitter of up to half so that queues do not march in step."""
-    longest = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2**attempts)
+    longest: int = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** min(attempts, 16))
     return longest // 2 + secrets.randbelow(longest // 2 + 1)
 
 

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -297,7 +298,6 @@ def upgrade() -> None:
         sa.Column("kilograms", sa.Float(), nullable=False),
         sa.Column("complete", sa.Boolean(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.Column("basis", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(["connection"], ["connection.id"], name=op.f("fk_month_connection")),
         sa.PrimaryKeyConstraint("connection", "fuel", "start", name=op.f("pk_month")),
     )

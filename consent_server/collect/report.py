@@ -1,0 +1,150 @@
+"""What a CAP reports: whole months of an account's emissions over all its live connections, with their provenance."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from consent_server import clock, store
+from consent_server.scheme import emissions
+from consent_server.scheme.instant import next_month
+from consent_server.scheme.licenses import ELECTRICITY, GAS
+from consent_server.scheme.provenance import SignedRecord, Signer
+from consent_server.scheme.provenance_steps import (
+    COMPLETE,
+    MISSING,
+    EmissionsRelease,
+    FuelEmissions,
+    GasFactorUse,
+    Grant,
+    IntensityUse,
+    cap_record,
+)
+from consent_server.store import connections
+
+FUELS = (ELECTRICITY, GAS)
+
+
+@dataclass(frozen=True)
+class ReportedMonth:
+    """One whole month of one fuel: kilograms of CO2 (electricity) or CO2e (gas), worked out at `taken_at`."""
+
+    fuel: str
+    start: int
+    end: int
+    taken_at: int
+    kilograms: float
+
+
+class NothingYet(Exception):
+    """A connection has not been collected yet; try again after `retry_after` seconds. `trouble` is for its SME."""
+
+    def __init__(self, retry_after: int, trouble: str = "") -> None:
+        super().__init__(trouble)
+        self.retry_after = retry_after
+        self.trouble = trouble
+
+
+@dataclass(frozen=True)
+class Report:
+    """The months of an account and the live connections that they rest on."""
+
+    months: list[ReportedMonth]
+    rests_on: list[Any]
+
+
+def report(account: str, start: int, end: int, fuels: tuple[str, ...] = FUELS) -> Report:
+    """The whole months from `start` to before `end` (first instants of months), electricity first.
+
+    A month is there only when every connection that supplies its fuel has all of it: nothing is filled in. Raises NothingYet
+    while a live connection waits for its first collection.
+    """
+    at = clock.now()
+    with store.reading() as c:
+        live = connections.live(c, account, at)
+        rows = [row for each in live for row in connections.months(c, each.id, start, end)]
+    for waiting in (each for each in live if each.collected is None):
+        raise NothingYet(max(5, (waiting.collect_due or at) - at), waiting.trouble or "")
+    months = []
+    for fuel in fuels:
+        of_fuel = [row for row in rows if row.fuel == fuel]
+        suppliers = {row.connection for row in of_fuel}
+        for month in sorted({row.start for row in of_fuel}):
+            parts = [row for row in of_fuel if row.start == month]
+            if len(parts) == len(suppliers) and all(row.complete for row in parts):
+                total = sum(row.kilograms for row in parts)
+                months.append(ReportedMonth(fuel, month, next_month(month), max(row.at for row in parts), total))
+    return Report(months, live)
+
+
+def provenance(
+    found: Report,
+    *,
+    grant: Grant | None,
+    license: str,
+    to: str,
+    service: str,
+    start: int,
+    end: int,
+    registry: str,
+    signer: Signer,
+    load: Callable[[bytes], SignedRecord] = orjson.loads,
+) -> SignedRecord | None:
+    """The record of one answer of the emissions API, signed; None when there is nothing that it could be about."""
+    at = clock.now()
+    with store.reading() as c:
+        collected = [row for each in found.rests_on for row in connections.collected(c, each.id)]
+    fuels = []
+    for fuel in (fuel for fuel in FUELS if any(month.fuel == fuel for month in found.months)):
+        windows = [row for row in collected if row.fuel == fuel and row.window_start < end and row.window_end > start]
+        fuels.append(
+            FuelEmissions(
+                fuel=fuel,
+                received=[load(row.record) for row in windows],
+                factors=_intensities(windows) if fuel == ELECTRICITY else _gas_factors(windows),
+                missing_data=COMPLETE if all(row.complete for row in windows) else MISSING,
+                at=max(row.at for row in windows),
+            )
+        )
+    if not fuels:
+        return None
+    release = EmissionsRelease(
+        registry=registry,
+        grant=grant,
+        license=license,
+        to=to,
+        service=service,
+        start=start,
+        end=end,
+        fuels=fuels,
+        at=at,
+    )
+    return cap_record(release, signer)
+
+
+def _intensities(windows: list[Any]) -> list[IntensityUse]:
+    """One origin for each outcode: its region's series over the stretch that its meters cover."""
+    uses = []
+    for outcode in sorted({row.outcode for row in windows}):
+        of_outcode = [row for row in windows if row.outcode == outcode]
+        uses.append(
+            IntensityUse(
+                outcode=outcode,
+                start=min(row.window_start for row in of_outcode),
+                end=max(row.window_end for row in of_outcode),
+                missing_data=COMPLETE,
+                at=max(row.at for row in of_outcode),
+            )
+        )
+    return uses
+
+
+def _gas_factors(windows: list[Any]) -> list[GasFactorUse]:
+    start = min(row.window_start for row in windows)
+    end = max(row.window_end for row in windows)
+    at = max(row.at for row in windows)
+    return [
+        GasFactorUse(source=use.factor.source, start=use.start, end=use.end, at=at)
+        for use in emissions.factors_used(start, end)
+    ]
