@@ -28,6 +28,7 @@ _END = (
         ended_why=sa.bindparam("why_"),
     )
 )
+_COUNT = sa.select(sa.func.coalesce(sa.func.max(_permission.c.status_index), -1) + 1)
 _ENDED = sa.select(_permission.c.status_index).where(_permission.c.ended.is_not(None))
 
 
@@ -82,6 +83,11 @@ def end(c: Connection, permission: str, *, at: int, ended_as: str, by: str, wher
 def ended_indices(c: Connection) -> list[int]:
     """The status indices of all permissions that ended before their time."""
     return [int(index) for index in c.execute(_ENDED).scalars()]
+
+
+def count(c: Connection) -> int:
+    """How many status indices are given out: the length of the status list."""
+    return int(c.execute(_COUNT).scalar_one())
 
 
 class _EndedHere:

@@ -1,0 +1,206 @@
+"""From code to tokens (RFC 6749 section 4.1.3): verdicts first, then one conditional UPDATE.
+
+A code that is presented rightly a second time ends what it issued; one that is presented wrongly changes nothing but
+the count of wrong verifiers, so that whoever holds a stolen code cannot spoil it for its owner.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from consent_server import audit, clock, store
+from consent_server.issuer import issue, rules
+from consent_server.issuer.parts import Connection, IssuerParts, Row
+from consent_server.refusal import Refusal
+from consent_server.scheme import licenses
+from consent_server.scheme.member_certificate import MemberCertificate
+from consent_server.scheme.permission import Act, State, after
+from consent_server.store import audit_events, codes, permissions
+from consent_server.tokens import refresh_token
+from consent_server.tokens.keys import base64url
+from consent_server.withdrawal.withdraw import Withdrawal, fell
+
+PARAMETERS: Final = ("code", "redirect_uri", "code_verifier")
+MOST_WRONG_VERIFIERS: Final = 5
+
+# RFC 7636 section 4.1
+_VERIFIER: Final = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
+_SUPERSEDED: Final = str(after(State.GRANTED, Act.SUPERSEDE))
+
+
+@dataclass(frozen=True)
+class Redemption:
+    """A code as it is presented, with its row and its permission's, and when."""
+
+    form: Mapping[str, str]
+    client_id: str
+    code: Row | None
+    permission: Row | None
+    at: int
+
+
+class CodeRequestIncomplete(Refusal):
+    code = "code_request_incomplete"
+    public = "code and redirect_uri are both needed to redeem a code."
+    help = "Send code, redirect_uri (as it was pushed) and code_verifier."
+    clause = "RFC 6749 4.1.3"
+
+
+class CodeRefused(Refusal):
+    """One answer for everything that is wrong with a code; the cause is in `private`."""
+
+    code = "code_refused"
+    error = "invalid_grant"
+    public = "The code is not valid: unknown, expired, used, another client's, or sent with other values than pushed."
+    help = (
+        "Redeem a code once, within its lifetime, with the certificate, redirect_uri and code_verifier that belong to "
+        "the pushed request. After any failure start a new authorization request."
+    )
+    clause = "RFC 6749 5.2; RFC 6749 4.1.3"
+
+
+class VerifierRefused(CodeRefused):
+    code = "code_verifier_refused"
+    public = "The code_verifier is missing or does not match the code_challenge."
+    help = "Send the code_verifier whose SHA-256 was pushed as code_challenge. Five wrong ones end the code."
+    clause = "RFC 7636 4.6"
+
+
+class CodeReplayed(CodeRefused):
+    code = "code_replayed"
+    public = "The code has been used before; the tokens that it issued have been ended."
+    help = "A code works once. Start a new authorization request; the SME must give permission again."
+    clause = "RFC 6749 4.1.2"
+
+
+def request_is_complete(redemption: Redemption) -> Refusal | None:
+    # RFC 6749 section 4.1.3: code and redirect_uri are REQUIRED
+    if "code" not in redemption.form or "redirect_uri" not in redemption.form:
+        return CodeRequestIncomplete()
+    return None
+
+
+def code_is_this_clients(redemption: Redemption) -> Refusal | None:
+    # RFC 6749 section 4.1.3: "ensure that the authorization code was issued to the authenticated confidential client"
+    if redemption.code is None:
+        return CodeRefused("no such code")
+    if redemption.code.client_id != redemption.client_id:
+        return CodeRefused(f"the code of {redemption.code.client_id}")
+    return None
+
+
+def redirect_uri_is_the_pushed(redemption: Redemption) -> Refusal | None:
+    # RFC 6749 section 4.1.3: "their values are identical"
+    assert redemption.code is not None
+    if redemption.form["redirect_uri"] != redemption.code.redirect_uri:
+        return CodeRefused("another redirect_uri than pushed")
+    return None
+
+
+def code_is_not_guessed_at(redemption: Redemption) -> Refusal | None:
+    assert redemption.code is not None
+    if redemption.code.wrong_verifiers >= MOST_WRONG_VERIFIERS:
+        return CodeRefused("dead after too many wrong verifiers")
+    return None
+
+
+def verifier_matches(redemption: Redemption) -> Refusal | None:
+    assert redemption.code is not None
+    verifier = redemption.form.get("code_verifier")
+    if verifier is None:
+        return VerifierRefused("no code_verifier")
+    challenge = base64url(hashlib.sha256(verifier.encode()).digest())
+    # RFC 7636 section 4.6: "If the values are not equal, an error response indicating invalid_grant"
+    if not _VERIFIER.fullmatch(verifier) or not hmac.compare_digest(challenge, redemption.code.code_challenge):
+        return VerifierRefused("another code_verifier")
+    return None
+
+
+def code_is_unused(redemption: Redemption) -> Refusal | None:
+    # RFC 6749 section 4.1.2: "MUST deny the request and SHOULD revoke (when possible) all tokens previously issued"
+    assert redemption.code is not None
+    return CodeReplayed("used before") if redemption.code.redeemed is not None else None
+
+
+def code_is_fresh(redemption: Redemption) -> Refusal | None:
+    # FAPI 2.0 section 5.3.2.1: codes live at most 60 seconds; at the end of its life a code is over
+    assert redemption.code is not None
+    return CodeRefused("expired") if redemption.at >= redemption.code.expires else None
+
+
+def permission_is_live(redemption: Redemption) -> Refusal | None:
+    # Withdrawal of Permission: what was withdrawn before it was redeemed yields no token
+    permission = redemption.permission
+    if permission is None or permission.ended is not None or redemption.at >= permission.expires:
+        return CodeRefused("its permission has ended")
+    return None
+
+
+CHECKS: Final = (
+    request_is_complete,
+    code_is_this_clients,
+    redirect_uri_is_the_pushed,
+    code_is_not_guessed_at,
+    verifier_matches,
+    code_is_unused,
+    code_is_fresh,
+    permission_is_live,
+)
+
+
+def redeem(parts: IssuerParts, caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, Any]:
+    """Exchange a code for tokens; answers the body of RFC 6749 section 5.1."""
+    at = clock.now()
+    with store.writing() as c:
+        row = codes.find(c, form.get("code", ""))
+        permission = permissions.find(c, row.permission) if row is not None else None
+        refusal = rules.verdict(CHECKS, Redemption(form, caller.application, row, permission, at))
+        if refusal is None and not codes.redeem(c, form["code"], at):
+            # Another worker redeemed it between our reading and our writing: used twice, however closely.
+            refusal = CodeReplayed("lost a race")
+        if refusal is None:
+            assert permission is not None  # permission_is_live
+            permissions.redeem(c, permission.id, at)
+            _supersede(c, parts, permission, at)
+        elif isinstance(refusal, VerifierRefused) and "code_verifier" in form:
+            codes.wrong_verifier(c, form["code"])
+        elif isinstance(refusal, CodeReplayed):
+            assert row is not None
+            _end_what_it_issued(c, row, at)
+    if refusal is not None:
+        raise refusal
+    assert permission is not None
+    audit.event("code_redeemed", client_id=permission.client_id, permission=permission.id, license=permission.license)
+    return {
+        **issue.token_response(parts, permission, caller, at),
+        "refresh_token": refresh_token.text(parts.refresh_keys, permission.refresh_version, permission.refresh_id),
+    }
+
+
+def _supersede(c: Connection, parts: IssuerParts, new: Row, at: int) -> None:
+    """End this client's older permissions from this SME that the new one replaces: same license, or one that it covers.
+
+    Without a message: the client holds the new token in the same moment. What rests on the older one is left standing.
+    """
+    for old in permissions.live(c, client_id=new.client_id, sme=new.sme, at=at):
+        if old.status_index < new.status_index and _covers(parts, new.license, old.license):
+            permissions.end(
+                c, old.id, at=at, ended_as=_SUPERSEDED, by=new.id, where="token endpoint", why="a newer permission"
+            )
+            audit_events.keep(c, audit.event("permission_superseded", permission=old.id, by=new.id))
+
+
+def _covers(parts: IssuerParts, new: str, old: str) -> bool:
+    if new == old:
+        return True
+    known = parts.licenses
+    return new in known and old in known and licenses.at_least_as_wide(known[new], known[old])
+
+
+def _end_what_it_issued(c: Connection, code: Row, at: int) -> None:
+    audit_events.keep(c, audit.event("code_replayed", client_id=code.client_id, permission=code.permission))
+    told = Withdrawal(by="issuer", where="token endpoint", why="its code was used twice", already_told=code.client_id)
+    fell(c, code.permission, told, at)
