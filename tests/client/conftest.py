@@ -10,7 +10,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from consent_server import clock
 from consent_server.client.cache import MemoryCache
 from consent_server.client.session import Limits, Session
 from consent_server.sandbox.authority import Authority
@@ -77,7 +76,7 @@ class WireServer:
                     self.request.getpeercert(True),
                 )
                 owner.asked.append(asked)
-                route = owner.routes.get(parts.path, Answer(404))
+                route = owner.routes.get(parts.path) or owner.routes.get("*", Answer(404))
                 answer = route(asked) if callable(route) else route
                 if answer.raw is not None:
                     answer.raw(self.wfile)
@@ -266,17 +265,3 @@ def wire():
         to_loopback = staticmethod(to_loopback)
 
     return Helpers
-
-
-@pytest.fixture
-def step() -> Iterator[Callable[[int], None]]:
-    """step(seconds) moves the clock on."""
-    moved = 0
-
-    def on(seconds: int) -> None:
-        nonlocal moved
-        moved += seconds
-        clock.step_by(lambda: moved)
-
-    yield on
-    clock.step_by(int)
