@@ -1,0 +1,1 @@
+"""Data out, behind a token."""
