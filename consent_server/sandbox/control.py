@@ -1,0 +1,197 @@
+"""/sandbox: the control page for people, and the same things as JSON for programs.
+
+The clock, the revocation list and the scenarios are set here. A POST answers 200 only when every process has the
+change: the clock's file is mapped by all of them, scenarios are read from the register at each use, and for the
+revocation list the doors are asked. Programs send JSON; the page's own forms are believed by their Origin alone.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, make_response, redirect, render_template, request
+
+from consent_server import clock
+from consent_server.sandbox import databases, mail, revocation
+from consent_server.sandbox.layout import CLIENTS, Layout
+from consent_server.sandbox.publishing import answered, refused
+from consent_server.sandbox.smes import APPLICABLE, BY_NAME, SCENARIOS, SMES
+from consent_server.scheme import instant
+
+DAY: Final = 86400
+# What the sandbox's certificates and lists outlive.
+_LARGEST_STEP: Final = 400 * DAY
+_OFFSET: Final = struct.Struct("<q")
+
+#: Whether every door works by the revocation list of that number.
+Effective = Callable[[int], bool]
+
+
+class _Bad(Exception):
+    """The request cannot be done; says what to change."""
+
+
+def state(layout: Layout) -> dict[str, Any]:
+    """What GET /sandbox tells a program."""
+    number, on_list = revocation.revoked(layout)
+    try:
+        scenarios: Mapping[str, str] = databases.scenarios(layout)
+    except (sa.exc.DBAPIError, OSError):  # before the parties have their databases
+        scenarios = {sme.name: sme.scenario for sme in SMES}
+    return {
+        "ready": layout.ready.exists(),
+        "manifest": str(layout.manifest),
+        "clock": {"offset_s": _offset(layout), "now": instant.text(clock.now())},
+        "addresses": {name: layout.origin(name) for name in _SERVICES},
+        "scenarios": dict(SCENARIOS),
+        "applicable": sorted(APPLICABLE),
+        "smes": [{"name": s.name, "scenario": scenarios[s.name], "about": s.about} for s in SMES],
+        "revocation_list": {"url": layout.revocation_list_url, "number": number, "revoked": sorted(on_list)},
+        "clients": {name: {"meets": entry.meets, "revoked": name in on_list} for name, entry in CLIENTS.items()},
+    }
+
+
+def blueprint(layout: Layout, effective: Effective | None = None) -> Blueprint:
+    """The routes of /sandbox itself. `effective` takes the place of asking the doors."""
+    has_list = effective or partial(revocation.doors_have, layout)
+    routes = Blueprint("control", __name__, static_folder="static", static_url_path="/sandbox/static")
+
+    @routes.get("/sandbox")
+    def show() -> Response:
+        if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+            return _page(layout)
+        return answered(state(layout))
+
+    @routes.get("/sandbox/health")
+    def health() -> Response:
+        """200 from the moment that the whole sandbox is ready."""
+        ready = layout.ready.exists()
+        return answered({"status": "ready" if ready else "starting"}, 200 if ready else 503)
+
+    @routes.get("/sandbox/outbox")
+    def outbox() -> Response:
+        try:
+            return answered(databases.calls_owed(layout))
+        except (sa.exc.DBAPIError, OSError):
+            return refused(503, "temporarily_unavailable", "The parties have no databases yet; try again in a moment.")
+
+    @routes.post("/sandbox/clock")
+    def set_clock() -> Response:
+        return _act(layout, lambda asked: _set_clock(layout, asked))
+
+    @routes.post("/sandbox/scenario")
+    def set_scenario() -> Response:
+        return _act(layout, lambda asked: _set_scenario(layout, asked))
+
+    @routes.post("/sandbox/crl")
+    def change_list() -> Response:
+        return _act(layout, lambda asked: _change_list(layout, has_list, asked))
+
+    return routes
+
+
+def _act(layout: Layout, act: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:
+    """Do what a program asks in JSON, or what somebody asks with a form of our own page."""
+    try:
+        if request.is_json:
+            asked = request.get_json(silent=True)
+            if not isinstance(asked, dict):
+                raise _Bad("The body must be a JSON object.")
+            return answered(act(asked))
+        if request.headers.get("Origin") != layout.origin("trust"):
+            return refused(415, "invalid_request", "Send JSON with Content-Type: application/json.")
+        act(_from_form())
+    except _Bad as error:
+        return refused(422, "invalid_request", str(error))
+    except TimeoutError as error:
+        return refused(503, "temporarily_unavailable", str(error))
+    return redirect(layout.control, 303)  # type: ignore[return-value]
+
+
+def _from_form() -> dict[str, Any]:
+    asked: dict[str, Any] = request.form.to_dict()
+    if "days" in asked:
+        try:
+            asked["offset_s"] = round(float(asked.pop("days")) * DAY)
+        except (ValueError, OverflowError):
+            raise _Bad("The clock's step is a number of days.") from None
+    return asked
+
+
+def _set_clock(layout: Layout, asked: dict[str, Any]) -> dict[str, Any]:
+    offset = asked.get("offset_s")
+    if not isinstance(offset, int) or isinstance(offset, bool) or abs(offset) > _LARGEST_STEP:
+        raise _Bad(f"offset_s must be a whole number of seconds between -{_LARGEST_STEP} and {_LARGEST_STEP}.")
+    clock.write_offset(layout.clock, offset)
+    return {"offset_s": offset, "now": instant.text(clock.now())}
+
+
+def _set_scenario(layout: Layout, asked: dict[str, Any]) -> dict[str, Any]:
+    sme = BY_NAME.get(asked.get("sme", "")) if isinstance(asked.get("sme"), str) else None
+    if sme is None:
+        raise _Bad(f"sme must be one of {', '.join(BY_NAME)}.")
+    if not sme.known:
+        raise _Bad(f"{sme.name} has no meters in the register: it meets no other trouble.")
+    possible = sorted(APPLICABLE | {sme.scenario})
+    scenario = asked.get("scenario")
+    if scenario not in possible:
+        whose = f"; {scenario} is the business of that name" if scenario in SCENARIOS else ""
+        raise _Bad(f"scenario of {sme.name} must be one of {', '.join(possible)}{whose}.")
+    try:
+        count = databases.set_scenario(layout, sme, str(scenario))
+    except (sa.exc.DBAPIError, OSError):
+        raise TimeoutError("The register cannot be written just now; try again in a moment.") from None
+    return {"sme": sme.name, "scenario": scenario, "meters": count}
+
+
+def _change_list(layout: Layout, has_list: Effective, asked: dict[str, Any]) -> dict[str, Any]:
+    action = {key: asked[key] for key in ("revoke", "restore") if key in asked}
+    if len(action) != 1 or not all(isinstance(name, str) for name in action.values()):
+        raise _Bad('Name one client of the manifest: {"revoke": NAME} or {"restore": NAME}.')
+    try:
+        number = revocation.change(layout, **action)
+    except revocation.NotRevocable:
+        raise _Bad("Name a client of the manifest whose certificate the sandbox's authority issued.") from None
+    if not revocation.wait_until_effective(lambda: has_list(number)):
+        raise TimeoutError("The list is published, but not every door has it yet; send the same request again.")
+    return {"number": number, "revoked": sorted(revocation.revoked(layout)[1])}
+
+
+def _offset(layout: Layout) -> int:
+    try:
+        return int(_OFFSET.unpack_from(layout.clock.read_bytes())[0])
+    except FileNotFoundError:
+        return 0
+
+
+# What the page tells people: service -> who, and what for.
+_SERVICES: Final = {
+    "trust": "Registry, Directory, revocation list, grid intensity, mail and this page",
+    "edp_public": "Energy data provider: the pages on which a business decides, and manages what it allowed",
+    "edp_mutual_tls": "Energy data provider: its issuer's back channel and consumption data (client certificate)",
+    "cap_public": "Carbon accounting provider: its portal, and its issuer's pages",
+    "cap_mutual_tls": "Carbon accounting provider: its issuer's back channel, emissions, messages (client certificate)",
+    "fsp_public": "Financial service provider: its start link, and the emissions it was given",
+    "fsp_mutual_tls": "Financial service provider: messages (client certificate)",
+}
+
+
+def _page(layout: Layout) -> Response:
+    now = state(layout)
+    page = render_template(
+        "sandbox/control.html",
+        layout=layout,
+        state=now,
+        services=[(layout.origin(name), about) for name, about in _SERVICES.items()],
+        smes=[(sme, entry["scenario"]) for sme, entry in zip(SMES, now["smes"], strict=True)],
+        choices={sme.name: sorted(APPLICABLE | {sme.scenario}) for sme in SMES},
+        clients=[(name, entry, layout.application(name), now["clients"][name]) for name, entry in CLIENTS.items()],
+        mail=mail.mailed(layout)[-5:],
+        days=now["clock"]["offset_s"] / DAY,
+    )
+    response = make_response(page)
+    response.headers["Cache-Control"] = "no-store"
+    response.vary.add("Accept")
+    return response

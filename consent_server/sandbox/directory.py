@@ -1,0 +1,172 @@
+"""The sandbox's Directory: its made-up members and applications, the catalogue of data services, and the allowlist.
+
+JSON is what deployed clients read; an application answers `Accept: application/ld+json` with enough RDF for message
+delivery.
+"""
+
+from typing import Any, Final
+
+from flask import Blueprint, Response, request
+
+from consent_server.sandbox.layout import APPLICATIONS, HOST, MEMBERS, Layout
+from consent_server.sandbox.publishing import published, refused
+from consent_server.sandbox.registry import JSON_LD, NAMESPACE
+
+# Short, so that a change to a Directory would be seen while somebody watches.
+_MAX_AGE: Final = 60
+# Past every step of the sandbox's clock.
+_MEMBERSHIP_EXPIRY: Final = "2099-12-31"
+
+_SERVICES: Final = {
+    "edp": ("edp_service", "Half-hourly electricity and gas consumption"),
+    "cap": ("cap_portal", "Monthly emissions reports"),
+}
+
+
+def member_document(layout: Layout, name: str, *, memberships: bool) -> dict[str, Any]:
+    """A member (a name in MEMBERS), as /m/<id> shows it; with its memberships when they are asked for."""
+    entry = MEMBERS[name]
+    document: dict[str, Any] = {
+        "id": layout.member(name),
+        "legalName": entry.legal_name,
+        "email": f"directory@{entry.id}.example",
+        "roles": [layout.role(role) for role in entry.roles],
+        "privacyPolicy": f"{layout.member(name)}/privacy",
+    }
+    if entry.brand_name:
+        document["brand"] = {"name": entry.brand_name}
+    if memberships:
+        document["trustFrameworkMemberships"] = [
+            {
+                "trustFramework": layout.trust_framework,
+                "membershipStatus": "Active",
+                "membershipExpiry": _MEMBERSHIP_EXPIRY,
+            }
+        ]
+        document["schemeMemberships"] = [{"scheme": layout.scheme, "orgRoles": document["roles"], "executions": []}]
+    return document
+
+
+def application_document(layout: Layout, name: str) -> dict[str, Any]:
+    """An application (a name in APPLICATIONS), as /a/<id> shows it."""
+    entry = APPLICATIONS[name]
+    party = entry.member if entry.member in ("edp", "cap", "fsp") else None
+    document: dict[str, Any] = {
+        "id": layout.application(name),
+        "publisher": layout.member_of(name),
+        "title": entry.title,
+        "description": f"{entry.title}, made up for this sandbox.",
+        "scheme": layout.scheme,
+        "role": layout.roles_of(name),
+        "homePageURL": layout.origin(f"{party}_public") if party else layout.control,
+    }
+    if delivery := layout.message_delivery(name):
+        document["messageDelivery"] = delivery
+    return document
+
+
+def data_services(layout: Layout, standard: str | None) -> list[dict[str, Any]]:
+    """The catalogue, or what in it conforms to one standard."""
+    standards = {"edp": layout.consumption_standard, "cap": layout.emissions_standard}
+    return [
+        {
+            "id": layout.data_service(party),
+            "application_id": layout.application(application),
+            "publisher": layout.member_of(application),
+            "title": title,
+            "conformsTo": standards[party],
+            "endpointURL": layout.resource(party),
+            "oauthIssuer": layout.issuer(party),
+        }
+        for party, (application, title) in _SERVICES.items()
+        if standard in (None, standards[party])
+    ]
+
+
+def organizations(layout: Layout, role: str | None) -> list[dict[str, Any]]:
+    """The members, or those that hold one role."""
+    documents = [member_document(layout, name, memberships=False) for name in MEMBERS]
+    return [each for each in documents if role is None or role in each["roles"]]
+
+
+def allowlist(layout: Layout) -> dict[str, Any]:
+    """The host names that members' servers have."""
+    return {
+        "ib1:allowlist": "1.0",
+        "allowlistFor": layout.trust_framework,
+        "lastUpdated": "2026-03-12T00:00:00Z",
+        "allowed": [HOST],
+    }
+
+
+def blueprint(layout: Layout) -> Blueprint:
+    """The routes below /directory."""
+    members = {entry.id: name for name, entry in MEMBERS.items()}
+    applications = {entry.id: name for name, entry in APPLICATIONS.items()}
+    routes = Blueprint("directory", __name__, url_prefix="/directory")
+
+    @routes.get("/m/<member_id>")
+    def member(member_id: str) -> Response:
+        if member_id not in members:
+            return _unknown()
+        with_memberships = "memberships" in request.args.get("include", "").split(",")
+        return published(member_document(layout, members[member_id], memberships=with_memberships), max_age=_MAX_AGE)
+
+    @routes.get("/m/<member_id>/privacy")
+    def privacy(member_id: str) -> Response:
+        if member_id not in members:
+            return _unknown()
+        name = MEMBERS[members[member_id]].legal_name
+        text = f"{name} exists in this sandbox alone. What it is told is made up, and gone when the sandbox is.\n"
+        return published(text, "text/plain; charset=utf-8", max_age=_MAX_AGE)
+
+    @routes.get("/a/<application_id>")
+    def application(application_id: str) -> Response:
+        if application_id not in applications:
+            return _unknown()
+        document = application_document(layout, applications[application_id])
+        if request.accept_mimetypes.best_match(["application/json", JSON_LD]) == JSON_LD:
+            return published(_as_json_ld(document), JSON_LD, max_age=_MAX_AGE)
+        return published(document, max_age=_MAX_AGE)
+
+    # The second path of each query is the one that the specification names; the first is the one in use.
+    @routes.get("/query/data-services")
+    @routes.get("/query/data-catalog/api")
+    def services() -> Response:
+        return published({"apis": data_services(layout, request.args.get("conformsTo"))}, max_age=_MAX_AGE)
+
+    @routes.get("/query/organizations", defaults={"key": "organizations"})
+    @routes.get("/query/members-with-role", defaults={"key": "members"})
+    def with_role(key: str) -> Response:
+        return published({key: organizations(layout, request.args.get("role"))}, max_age=_MAX_AGE)
+
+    @routes.get("/catalogue/<service>")
+    def catalogue_entry(service: str) -> Response:
+        for entry in data_services(layout, None):
+            if entry["id"].endswith(f"/{service}"):
+                return published(entry, max_age=_MAX_AGE)
+        return _unknown()
+
+    @routes.get("/server-allowlist")
+    def servers() -> Response:
+        return published(allowlist(layout), max_age=_MAX_AGE)
+
+    return routes
+
+
+def _as_json_ld(application: dict[str, Any]) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "@context": {"ib1": NAMESPACE, "dcterms": "http://purl.org/dc/terms/"},
+        "@id": application["id"],
+        "@type": "ib1:Application",
+        "dcterms:title": application["title"],
+        "dcterms:publisher": {"@id": application["publisher"]},
+        "ib1:role": [{"@id": role} for role in application["role"]],
+    }
+    if "messageDelivery" in application:
+        document["ib1:messageDelivery"] = {"@id": application["messageDelivery"]}
+    return document
+
+
+def _unknown() -> Response:
+    return refused(404, "not_found", "The Directory of this sandbox has nothing under that URL.")

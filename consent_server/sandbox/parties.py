@@ -1,0 +1,222 @@
+"""Everything on disk that one sandbox starts from: certificates, keys, settings of the parties, and the manifest.
+
+`prepare` makes all of it; afterwards the processes only need the layout and `DIR/<party>/settings.toml`.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final
+
+from consent_server import clock
+from consent_server.sandbox import manifest, registry, revocation
+from consent_server.sandbox.authority import Authority
+from consent_server.sandbox.layout import APPLICATIONS, LICENSES, Layout
+from consent_server.sandbox.smes import SMES
+from consent_server.scheme import messages, roles
+from consent_server.tokens import keys, refresh_token
+
+#: The parties that run this package's server; the FSP of the sandbox is a program of its own.
+PARTIES: Final = ("edp", "cap")
+
+_APPLICATION: Final = {"edp": "edp_service", "cap": "cap_portal"}
+_LICENSES: Final = {"edp": ("electricity_and_gas", "one_permission", "electricity"), "cap": ("emissions",)}
+_PORTAL_LICENSE: Final = "electricity_and_gas"
+_WITHDRAWAL_PROCESS: Final = {
+    "edp": "",
+    "cap": "sign in to Tallyleaf, open “My permissions” and press “Withdraw”",
+}
+_SEALING_KEY_BYTES: Final = 32
+
+# The contract: no limit is met below 200 journeys and 3,000 requests in ten minutes from one address.
+_LIMITS: Final = {
+    "identify_per_meter_per_day": 2000,
+    "identify_per_address": 2000,
+    "sign_in_per_account": 2000,
+    "unknown_requests_per_address": 6000,
+    "pushed_requests_per_client": 6000,
+}
+
+
+def prepare(
+    layout: Layout,
+    *,
+    at: int | None = None,
+    database_urls: Mapping[str, str] | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> None:
+    """Make a sandbox's files in an empty or missing directory; the manifest comes last.
+
+    `at` is the instant of the start (now). `database_urls` names a database for each party, instead of a SQLite file
+    of its own. `overrides` are `--set` pairs such as {"edp.metadata.authorization_alias": "false"}. Raises ValueError
+    for one that names neither party.
+    """
+    at = clock.now() if at is None else at
+    authority = Authority(layout.authority).create(at)
+    issue_certificates(layout, authority)
+    revocation.start(layout, authority)
+    clock.write_offset(layout.clock, 0)
+    given = _by_party(overrides or {})
+    for party in PARTIES:
+        _make_keys(layout, party, at)
+        settings = settings_for(layout, party, (database_urls or {}).get(party))
+        for dotted, value in given[party].items():
+            _override(settings, dotted, value)
+        layout.settings(party).write_text(to_toml(settings), encoding="utf-8")
+    layout.party("fsp").mkdir(parents=True, exist_ok=True)
+    layout.sign_in_codes.write_text(json.dumps({sme.email: sme.code for sme in SMES}, indent=1), encoding="utf-8")
+    manifest.write(layout, at)
+
+
+def issue_certificates(layout: Layout, authority: Authority) -> None:
+    """A client certificate for every application, signing certificates for the parties, one for `localhost`."""
+    for name, entry in APPLICATIONS.items():
+        authority.client(
+            name,
+            layout.application(name),
+            layout.member_of(name),
+            layout.roles_of(name),
+            expired=entry.fault == "expired",
+            self_signed=entry.fault == "self_signed",
+            wrong_ca=entry.fault == "wrong_ca",
+            second_uri=layout.application("two_uris_second") if entry.fault == "two_uris" else None,
+        )
+    for name in _APPLICATION.values():
+        authority.signing(name, layout.application(name), layout.member_of(name), layout.roles_of(name))
+    authority.server()
+
+
+def settings_for(layout: Layout, party: str, database_url: str | None = None) -> dict[str, Any]:
+    """The settings of "edp" or "cap", as `consent_server.settings` takes them; paths are absolute."""
+    application = _APPLICATION[party]
+    keys_folder = layout.party(party) / "keys"
+    return {
+        "environment": "sandbox",
+        "party": party,
+        "issuer": layout.issuer(party),
+        "member": {
+            "url": layout.member(party),
+            "application": layout.application(application),
+            "introspectors": [layout.application(application), layout.application(party)],
+            "withdrawal_process": _WITHDRAWAL_PROCESS[party],
+        },
+        "public": _listener(layout, f"{party}_public"),
+        "mutual_tls": _listener(layout, f"{party}_mutual_tls"),
+        "clients": {
+            "root": str(layout.authority / "client_root.pem"),
+            # The revocation list is signed by this issuer.
+            "issuers": str(layout.authority / "client_issuer.pem"),
+            "arrival": "tls",
+        },
+        "revocation_list": {"source": layout.revocation_list_url, "refresh_s": 2},
+        "scheme": {
+            "registry": layout.registry,
+            "directory": layout.directory_url,
+            "trust_framework": layout.trust_framework,
+            "withdrawal_subjects": [
+                messages.WITHDRAWAL_SUBJECT,
+                f"{layout.registry}/{registry.WITHDRAWAL_MESSAGE}",
+            ],
+            "edp_roles": [layout.role(roles.EDP)],
+            "cap_roles": [layout.role(roles.CAP)],
+            "fsp_roles": [layout.role(roles.FSP)],
+            "consumption_standard": layout.consumption_standard,
+            "emissions_standard": layout.emissions_standard,
+            "licenses": [_license(layout, name) for name in _LICENSES[party]],
+        },
+        "database": {"url": database_url or f"sqlite:///{layout.database(party)}"},
+        "keys": {
+            "tokens": str(keys_folder / "tokens"),
+            "refresh": str(keys_folder / "refresh"),
+            "sealing": str(keys_folder / "sealing"),
+            "client_certificate": str(layout.certificate(application, "chain")),
+            "client_key": str(layout.certificate(application, "key")),
+            "signing_certificate": str(layout.signing_certificate(application, "chain")),
+            "signing_key": str(layout.signing_certificate(application, "key")),
+            "signing_root": str(layout.authority / "signing_root.pem"),
+            "server_roots": str(layout.authority / "server_root.pem"),
+        },
+        "lifetimes": {},
+        "tokens": {},
+        "metadata": {},
+        "limits": dict(_LIMITS),
+        "metering": {},
+        "collection": (
+            {"license": LICENSES[_PORTAL_LICENSE][0], "intensity": layout.intensity, "retry_s": 5}
+            if party == "cap"
+            else {}
+        ),
+        "mail": {"source": layout.mail, "sender": "post@tallyleaf.example"} if party == "cap" else {},
+        "jobs": {"outbox_s": 1, "collect_s": 1},
+        "sandbox": {
+            "clock": str(layout.clock),
+            "scenarios": party == "edp",
+            **({"fixed_codes": str(layout.sign_in_codes)} if party == "cap" else {}),
+        },
+    }
+
+
+def to_toml(settings: Mapping[str, Any]) -> str:
+    """Settings as TOML: plain values first, then one table for each section."""
+    plain = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
+    lines = [f"{key} = {_value(value)}" for key, value in plain.items()]
+    for section, values in settings.items():
+        if section not in plain:
+            lines += ["", f"[{section}]"]
+            lines += [f"{key} = {_value(value)}" for key, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_value(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_value(each) for each in value) + "]"
+    # JSON's strings, numbers and booleans are TOML's.
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _listener(layout: Layout, service: str) -> dict[str, Any]:
+    return {
+        "origin": layout.origin(service),
+        "bind": f"127.0.0.1:{layout.port(service)}",
+        "certificate": str(layout.server_certificate("chain")),
+        "key": str(layout.server_certificate("key")),
+        # One process for each door: what /ready says then holds for the whole door.
+        "workers": 1,
+    }
+
+
+def _license(layout: Layout, name: str) -> dict[str, Any]:
+    return {
+        "url": layout.license(name),
+        "label": LICENSES[name][0],
+        "text_sha256": registry.text_sha256(layout, name),
+        "fuels": ["electricity"] if name == "electricity" else ["electricity", "gas"],
+    }
+
+
+def _make_keys(layout: Layout, party: str, at: int) -> None:
+    folder = layout.party(party) / "keys"
+    keys.make(folder / "tokens", at)
+    refresh_token.rotate(folder / "refresh", at)
+    keys.write_key_file(folder, "sealing", secrets.token_bytes(_SEALING_KEY_BYTES))
+
+
+def _by_party(overrides: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {party: {} for party in PARTIES}
+    for dotted, value in overrides.items():
+        party, _, key = dotted.partition(".")
+        if party not in found or not key:
+            raise ValueError(f"{dotted}: begin with the party, such as edp.{dotted}")
+        found[party][key] = value
+    return found
+
+
+def _override(settings: dict[str, Any], dotted: str, value: str) -> None:
+    """Set one key to text: the settings read numbers and booleans out of it."""
+    *sections, last = dotted.split(".")
+    target = settings
+    for section in sections:
+        target = target.setdefault(section, {})
+    target[last] = value

@@ -1,0 +1,71 @@
+"""The service at the sandbox's first port: Registry, Directory, revocation list, intensity, mail and the control page."""
+
+from pathlib import Path
+from typing import Final
+
+from flask import Flask, Response, redirect
+from werkzeug.exceptions import HTTPException
+
+from consent_server import clock
+from consent_server.sandbox import control, directory, intensity, mail, registry
+from consent_server.sandbox.control import Effective
+from consent_server.sandbox.layout import HOST, Layout
+from consent_server.sandbox.publishing import answered, published, refused
+from consent_server.web.pages import TEMPLATES
+
+_LARGEST_BODY: Final = 64 * 1024
+_PAGE_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+
+
+def create_app(folder: str | Path, base_port: int, *, effective: Effective | None = None) -> Flask:
+    """The trust services of the sandbox in `folder` whose first port is `base_port`.
+
+    The authority, the first revocation list and the clock's file must be there already (`sandbox.parties.prepare`).
+    `effective` says whether every door has the revocation list of a number; without it the doors are asked.
+    """
+    layout = Layout(Path(folder).resolve(), base_port)
+    clock.follow(layout.clock)
+    app = Flask(__name__, template_folder=str(TEMPLATES), static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
+    # Pages of other sites may point a name of theirs at this machine; they are not to read the mail here.
+    app.config["TRUSTED_HOSTS"] = [HOST, "127.0.0.1"]
+    for part in (
+        registry.blueprint(layout),
+        directory.blueprint(layout),
+        intensity.blueprint(),
+        mail.blueprint(layout),
+        control.blueprint(layout, effective),
+    ):
+        app.register_blueprint(part)
+
+    @app.get("/")
+    def home() -> Response:
+        return redirect(layout.control, 303)  # type: ignore[return-value]
+
+    @app.get("/crl/client.crl")
+    def revocation_list() -> Response:
+        return published(layout.revocation_list.read_bytes(), "application/pkix-crl", max_age=1)
+
+    @app.get("/health")
+    def health() -> Response:
+        return answered({"status": "ok"})
+
+    @app.get("/ready")
+    def ready() -> Response:
+        there = layout.revocation_list.exists()
+        return answered({"status": "ready" if there else "starting"}, 200 if there else 503)
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        return refused(error.code or 500, "invalid_request", error.description or error.name)
+
+    @app.after_request
+    def guarded(response: Response) -> Response:
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers["Content-Security-Policy"] = _PAGE_POLICY
+        return response
+
+    return app
