@@ -1,0 +1,223 @@
+"""Half-hourly readings: electricity as energy (watt-hours), gas as volume (cubic metres).
+
+The wire form is one object of the consumption data standard:
+
+    {"type": "electricity", "from": "2026-03-12T00:00:00Z", "to": "2026-03-12T00:30:00Z",
+     "takenAt": "2026-03-12T01:00:00Z",
+     "energy": {"value": 976, "unitCode": "WHR"}, "cumulative": {"value": 1810, "unitCode": "WHR"}}
+
+Readings are kept as day blocks: the objects of one meter and one UTC day, joined by commas, without brackets, as
+UTF-8. A year is then 365 pieces joined, and nothing is parsed or formatted while it leaves.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from consent_server.scheme import instant
+from consent_server.scheme.instant import DAY, HALF_HOUR
+from consent_server.scheme.licenses import ELECTRICITY, GAS
+
+# UN/CEFACT unit codes as we emit them. The standard takes KWH for electricity as well; parse() turns it into WHR.
+UNIT = {ELECTRICITY: "WHR", GAS: "MTQ"}
+MEASURES = ("import", "export")
+HALF_HOURS_A_DAY = DAY // HALF_HOUR
+
+# The standard wants takenAt later than the half-hour's end; meters pass a reading on within the next half-hour.
+TAKEN_AFTER = HALF_HOUR
+
+_ACCEPTED_UNITS = {ELECTRICITY: {"WHR": 1, "KWH": 1000}, GAS: {"MTQ": 1}}  # and how many of ours one of them is
+_LARGEST = 1e15  # beyond any meter, and below where a float would lose a watt-hour
+_CLOCK = [f"{slot // 2:02}:{slot % 2 * 30:02}:00Z" for slot in range(HALF_HOURS_A_DAY)]
+_FROM = b'"from":"'
+
+
+class ReadingError(ValueError):
+    """A reading that is not what the standard says. The sentence names the reading's index and the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One half-hour of one meter. `value` is in WHR for electricity and in MTQ for gas."""
+
+    fuel: str
+    start: int
+    end: int
+    taken_at: int
+    value: float
+
+
+def day_block(fuel: str, day: int, values: Sequence[float | None], cumulative_before: float) -> bytes:
+    """The block of one day (midnight UTC, in seconds): 48 values in the fuel's unit, None for a missing half-hour.
+
+    Missing half-hours are left out, never filled. `cumulative` goes on from `cumulative_before` and is rounded to
+    six decimals, so that floating-point dust does not reach the wire; the values themselves are written as given.
+    Raises ReadingError for an unknown fuel, another number of values, a value below zero or not finite, or a day
+    that does not begin at midnight.
+    """
+    unit = _unit(fuel)
+    if day % DAY:
+        raise ReadingError("a day block begins at midnight UTC")
+    if len(values) != HALF_HOURS_A_DAY:
+        raise ReadingError(f"a day has {HALF_HOURS_A_DAY} half-hours, not {len(values)}")
+    today, tomorrow = instant.text(day)[:11], instant.text(day + DAY)[:11]
+    edges = [today + time for time in _CLOCK] + [tomorrow + time for time in _CLOCK[:2]]
+    cumulative = _checked(cumulative_before, "cumulative_before")
+    objects = []
+    for slot, value in enumerate(values):
+        if value is None:
+            continue
+        cumulative = round(cumulative + _checked(value, f"half-hour {slot}"), 6)
+        objects.append(
+            f'{{"type":"{fuel}","from":"{edges[slot]}","to":"{edges[slot + 1]}","takenAt":"{edges[slot + 2]}",'
+            f'"energy":{{"value":{value!r},"unitCode":"{unit}"}},'
+            f'"cumulative":{{"value":{cumulative!r},"unitCode":"{unit}"}}}}'
+        )
+    return ",".join(objects).encode()
+
+
+def join(blocks: Iterable[bytes]) -> bytes:
+    """A JSON array of everything in the blocks, in their order. Days without readings may be empty blocks."""
+    return b"[" + b",".join(filter(None, blocks)) + b"]"
+
+
+def slice_block(block: bytes, start: int, end: int) -> bytes:
+    """The half-hours of a day block whose `from` lies at or after `start` and before `end`, as a block again."""
+    if not block:
+        return block
+    # A comma before a brace stands only between objects, and RFC 3339 text in UTC sorts as its instants do.
+    objects = block[1:].split(b",{")
+    offset = objects[0].index(_FROM) + len(_FROM)
+    starts = [piece[offset : offset + 20] for piece in objects]
+    first = bisect_left(starts, instant.text(start).encode())
+    last = bisect_left(starts, instant.text(end).encode())
+    kept = objects[first:last]
+    return b"{" + b",{".join(kept) if kept else b""
+
+
+def parse(data: object) -> list[Reading]:
+    """Read the `data` member of a consumption answer (already decoded from JSON), in order of time.
+
+    Strict: the fuel and its unit, whole half-hours on the half-hour, takenAt not before the end, finite values of at
+    least zero, no half-hour twice. KWH becomes WHR. Members that the standard may add later are ignored.
+    Raises ReadingError.
+    """
+    if not isinstance(data, list):
+        raise ReadingError("data: must be a list of readings")
+    instants: dict[str, int] = {}  # each edge is written up to three times: `from`, the `to` before it, and takenAt
+    seen: set[tuple[str, int]] = set()
+    readings = []
+    for index, item in enumerate(data):
+        reading = _reading(index, item, instants)
+        key = (reading.fuel, reading.start)
+        if key in seen:
+            raise _fault(index, "from", "this half-hour was given before")
+        seen.add(key)
+        readings.append(reading)
+    readings.sort(key=lambda reading: (reading.start, reading.fuel))
+    return readings
+
+
+def mend_demo(data: object) -> tuple[list[Reading], list[str]]:
+    """Take in readings as the scheme's old demo wrote them: the readings, and a sentence for each kind of mend.
+
+    The old demo wrote the fuel with a capital letter and dated takenAt before the half-hour had ended. Anything else
+    is held to parse(), and raises ReadingError as there.
+    """
+    if not isinstance(data, list):
+        raise ReadingError("data: must be a list of readings")
+    renamed = redated = 0
+    mended = []
+    for item in data:
+        if not isinstance(item, dict):
+            mended.append(item)
+            continue
+        fixed = dict(item)
+        fuel = item.get("type")
+        if isinstance(fuel, str) and fuel not in UNIT and fuel.lower() in UNIT:
+            fixed["type"] = fuel.lower()
+            renamed += 1
+        try:
+            end, taken_at = instant.parse(item.get("to")), instant.parse(item.get("takenAt"))
+        except ValueError:
+            pass  # parse() below says which field it was
+        else:
+            if taken_at < end:
+                fixed["takenAt"] = instant.text(end + TAKEN_AFTER)
+                redated += 1
+        mended.append(fixed)
+    said = []
+    if renamed:
+        said.append(f"{renamed} readings wrote the fuel with a capital letter; it is now in small letters.")
+    if redated:
+        said.append(
+            f"{redated} readings were dated as taken before their half-hour had ended; "
+            f"takenAt is now {TAKEN_AFTER // 60} minutes after the end."
+        )
+    return parse(mended), said
+
+
+def _reading(index: int, item: object, instants: dict[str, int]) -> Reading:
+    if not isinstance(item, dict):
+        raise _fault(index, "reading", "must be an object")
+    fuel = item.get("type")
+    if not isinstance(fuel, str) or fuel not in UNIT:
+        raise _fault(index, "type", f"must be one of {', '.join(UNIT)}")
+    start = _instant(index, item, "from", instants)
+    end = _instant(index, item, "to", instants)
+    taken_at = _instant(index, item, "takenAt", instants)
+    if start % HALF_HOUR:
+        raise _fault(index, "from", "must be on the hour or the half-hour")
+    if end != start + HALF_HOUR:
+        raise _fault(index, "to", "must be half an hour after from")
+    if taken_at < end:
+        raise _fault(index, "takenAt", "must not be before to")
+    value = _quantity(index, item, "energy", fuel)
+    if "cumulative" in item:
+        _quantity(index, item, "cumulative", fuel)
+    return Reading(fuel, start, end, taken_at, value)
+
+
+def _instant(index: int, item: dict[str, object], field: str, instants: dict[str, int]) -> int:
+    text = item.get(field)
+    if isinstance(text, str) and text in instants:
+        return instants[text]
+    try:
+        value = instant.parse(text)
+    except ValueError as error:
+        raise _fault(index, field, str(error)) from None
+    instants[str(text)] = value
+    return value
+
+
+def _quantity(index: int, item: dict[str, object], field: str, fuel: str) -> float:
+    quantity = item.get(field)
+    if not isinstance(quantity, dict):
+        raise _fault(index, field, "must be an object with value and unitCode")
+    unit, accepted = quantity.get("unitCode"), _ACCEPTED_UNITS[fuel]
+    if not isinstance(unit, str) or unit not in accepted:
+        raise _fault(index, f"{field}.unitCode", f"must be {' or '.join(accepted)} for {fuel}")
+    try:
+        value = _checked(quantity.get("value"), "value")
+    except ReadingError as error:
+        raise _fault(index, f"{field}.value", str(error)) from None
+    return float(value) if accepted[unit] == 1 else round(value * accepted[unit], 6)
+
+
+def _checked(value: object, name: str) -> float:
+    """The same number, an int left an int."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ReadingError(f"{name}: must be a number")
+    if not 0 <= value <= _LARGEST:  # not a number compares as false
+        raise ReadingError(f"{name}: must be at least zero, and within what a meter can count")
+    return value
+
+
+def _unit(fuel: str) -> str:
+    if fuel not in UNIT:
+        raise ReadingError(f"the fuel must be one of {', '.join(UNIT)}")
+    return UNIT[fuel]
+
+
+def _fault(index: int, field: str, reason: str) -> ReadingError:
+    return ReadingError(f"reading {index}: {field}: {reason}")
