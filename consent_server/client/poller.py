@@ -7,7 +7,7 @@ does not survive a fork.
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -90,7 +90,7 @@ class Poller(Generic[T]):
             self._failing = True
             return False
         if self._failing or self._latest is None:
-            audit.event("list_refreshed", list=self._name, entries="all")
+            audit.event("list_refreshed", list=self._name, entries=len(value) if isinstance(value, Sized) else None)
         self._failing = False
         self._latest = Loaded(value, at)
         return True
