@@ -131,9 +131,12 @@ def _half_hours(region: dict[str, Any]) -> list[tuple[int, float]]:
     found = []
     for each in listed if isinstance(listed, list) else []:
         try:
-            found.append((_instant(each["from"]), float(each["intensity"]["forecast"])))
+            start, forecast = _instant(each["from"]), each["intensity"]["forecast"]
         except (KeyError, TypeError, ValueError):
-            continue  # a half hour without a forecast is a gap, and a gap is for the sums to see
+            continue
+        # A half hour without a forecast is a gap, and a gap is for the sums to see.
+        if isinstance(forecast, int | float) and not isinstance(forecast, bool) and forecast >= 0:
+            found.append((start, float(forecast)))
     return found
 
 

@@ -96,7 +96,8 @@ class Session:
         allowed = is_public_or_loopback if settings.is_sandbox else is_public
         roots = settings.keys.server_roots
         presenting = _tls(roots)
-        presenting.load_cert_chain(settings.keys.client_certificate, settings.keys.client_key)
+        if settings.keys.client_certificate is not None:  # a resource server alone (release.protect) has none
+            presenting.load_cert_chain(settings.keys.client_certificate, settings.keys.client_key)
         self._members = self._client(
             Transport(presenting, allowed=allowed, look_up=look_up, budget=self._budget, exact_name=True)
         )

@@ -113,7 +113,7 @@ def test_both_shapes_of_the_body(serve, client_of, wire, shape):
 
 def test_half_hours_without_a_forecast_are_gaps(serve, client_of, wire):
     server = serve()
-    slots = region_answer(MARCH, [10, None, "x", 13])
+    slots = region_answer(MARCH, [10, None, "nan", 13, -1, True])
     slots["data"] += [{"from": "soon", "intensity": {"forecast": 1}}, {"from": None}, 7]
     server.routes["*"] = wire.json({"data": slots})
     assert client_of(server).series(MARCH, MARCH + DAY, outcode=None, region=13) == {

@@ -46,6 +46,15 @@ def test_the_chain_reaches_a_server_that_knows_the_root_alone(session, serve, wi
     assert answer.json() == {"scope": "https://a/b", "state": "ü &="}
 
 
+def test_a_session_without_a_certificate_calls_configured_hosts(settings, session_of, serve, wire):
+    server = serve()
+    server.routes["/"] = wire.json(1)
+    without = settings.model_copy(
+        update={"keys": settings.keys.model_copy(update={"client_certificate": None, "client_key": None})}
+    )
+    assert session_of(without).get(server.url("/"), configured=True).status == 200
+
+
 @pytest.mark.parametrize(
     "url",
     [
