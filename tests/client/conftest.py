@@ -60,6 +60,7 @@ class WireServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement
 
             def setup(self) -> None:
                 self.request = context.wrap_socket(self.request, server_side=True)
