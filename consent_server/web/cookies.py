@@ -1,6 +1,6 @@
 """The one shape of cookie: an opaque handle, for this host alone, over TLS alone, out of scripts' reach."""
 
-from flask import Response
+from werkzeug.wrappers import Response
 
 
 def set_cookie(response: Response, name: str, value: str, max_age: int) -> None:

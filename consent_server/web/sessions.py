@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Request, Response
+from flask import Request
+from werkzeug.wrappers import Response
 
 from consent_server import clock
 from consent_server.store import sessions
@@ -37,10 +38,12 @@ class Sessions:
     reading: Transaction
     writing: Transaction
 
-    def begin(self, response: Response, data: Mapping[str, Any]) -> None:
-        """Start a session under a new handle: whoever knew the one before knows nothing now."""
+    def begin(self, request: Request, response: Response, data: Mapping[str, Any]) -> None:
+        """Start a session under a new handle and end the one that this browser had: who knew that knows nothing now."""
         secret = secrets.token_urlsafe(32)
         with self.writing() as c:
+            if before := request.cookies.get(self.cookie, ""):
+                sessions.end(c, before)
             sessions.make(c, secret, self.kind, dict(data), clock.now())
         cookies.set_cookie(response, self.cookie, secret, self.life_s)
 

@@ -1,0 +1,110 @@
+"""The SME's journey at a CAP's issuer: sign in, code, read, decide; and the plug-in step of an EDP."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consent_server.journey.customer_login_example import customer_login
+from consent_server.journey.steps import EDP_STEPS
+from consent_server.metering.register import Identified
+
+
+def at_code(cap: Any, email: str = " Owner@Acme.example ") -> Any:
+    return cap.begun().click("continue", email=email)
+
+
+def test_the_whole_journey(cap: Any) -> None:
+    browser = at_code(cap)
+    assert (browser.path, cap.mail) == ("/journey/code", ["owner@acme.example"])
+    before = browser.secret()
+    browser.click("continue", code="123 456")
+    assert browser.path == "/journey/permission"
+    assert browser.secret() != before
+    browser.click("allow", agree="yes")
+    (decision,) = cap.decisions
+    assert (decision.sme, decision.meters, decision.fuels) == ("account-1", [], ("electricity", "gas"))
+    assert decision.who["method"]
+    assert browser.landed["code"] == decision.code
+
+
+def test_a_double_click_on_the_code_works_although_the_code_works_once(cap: Any) -> None:
+    browser = at_code(cap)
+    before = browser.secret()
+    action, fields, _ = browser.form_of("continue", code="123456")
+    browser.post(action, fields)
+    browser.client.set_cookie(browser.cookie, before, domain="localhost", secure=True)
+    assert browser.post(action, fields).path == "/journey/permission"
+
+
+def test_an_address_without_account_is_answered_alike(cap: Any) -> None:
+    known, unknown = at_code(cap), at_code(cap, "nobody@acme.example")
+    for browser in (known, unknown):
+        browser.click("continue", code="999999")
+        assert browser.status == 422
+    words = [
+        browser.html[browser.html.index("errors-title") : browser.html.index("<h1>")] for browser in (known, unknown)
+    ]
+    assert words[0] == words[1]
+
+
+@pytest.mark.parametrize("email", ["", "x", "a b@c", "a@b@c", "<a@b>", "a" * 300 + "@b.example"])
+def test_what_is_no_address(cap: Any, email: str) -> None:
+    browser = at_code(cap, email)
+    assert (browser.status, browser.path, cap.mail) == (422, "/journey/sign-in", [])
+
+
+def test_the_code_page_is_not_reached_without_an_address(cap: Any) -> None:
+    browser = cap.begun()
+    journey = browser.form_of("continue")[0].partition("=")[2]
+    assert browser.open(f"/journey/code?journey={journey}").path == "/journey/sign-in"
+
+
+def test_wrong_codes_are_limited(cap: Any) -> None:
+    browser = at_code(cap)
+    for _ in range(10):
+        assert browser.click("continue", code="000000").status == 422
+    assert browser.click("continue", code="123456").status == 429
+
+
+def test_an_account_without_connection_meets_connect_first(cap: Any) -> None:
+    cap.connected = False
+    browser = at_code(cap).click("continue", code="123456")
+    assert "connect-first" in browser.page.ids()
+    assert "allow" not in browser.page.ids()
+    assert browser.click("cancel").landed["error"] == "access_denied"
+
+
+def test_a_connection_lost_while_reading_grants_nothing(cap: Any) -> None:
+    browser = at_code(cap).click("continue", code="123456")
+    cap.connected = False
+    browser.click("allow", agree="yes")
+    assert "connect-first" in browser.page.ids()
+    assert not cap.decisions
+
+
+def test_there_is_nothing_to_manage_at_a_caps_issuer(cap: Any) -> None:
+    assert cap.browser().open("/manage").status == 404
+
+
+@pytest.fixture
+def with_login(tmp_path: Path, held: Any, request: pytest.FixtureRequest) -> Any:
+    meter = {"id": "m-1", "fuel": "electricity", "measures": ["import"], "outcode": "SW8", "masked": "••• 1234"}
+
+    def check(customer: str, password: str) -> Identified | None:
+        if (customer, password) != ("C-1", "right"):
+            return None
+        return Identified("sme-7", "Acme Widgets Ltd", [meter], "Customer log-in", "Knows the customer's password")
+
+    build = request.getfixturevalue("build_party")
+    return build(tmp_path, "edp", steps=(customer_login(check), *EDP_STEPS[1:]))
+
+
+def test_an_edp_with_a_log_in_of_its_own_replaces_identify(with_login: Any) -> None:
+    browser = with_login.begun()
+    assert browser.path == "/journey/log-in"
+    assert browser.click("continue", customer="C-1", password="wrong").status == 422
+    assert 'value="wrong"' not in browser.html
+    browser.click("continue", customer="C-1", password="right").click("allow", agree="yes")
+    (decision,) = with_login.decisions
+    assert (decision.sme, decision.who["method"]) == ("sme-7", "Customer log-in")

@@ -1,0 +1,399 @@
+"""The SME's journey at an EDP: identify, read, decide; and each way in which it must not go (E01 to E15)."""
+
+from typing import Any
+
+import pytest
+
+GOOD = {"postcode": "sw8 1aa", "mpan": "12 1234 5678 902", "mprn": "3938424403"}
+WRONG_CHECK_DIGIT = "1212345678903"
+
+
+def identified(edp: Any, **typed: str) -> Any:
+    return edp.begun().click("continue", **{**GOOD, **typed})
+
+
+def test_the_whole_journey_ends_at_the_client_with_one_decision(edp: Any) -> None:
+    browser = edp.begun()
+    assert browser.path == "/journey/identify"
+    assert {"postcode", "mpan", "mprn", "name", "capacity", "continue", "cancel"} <= set(browser.page.ids())
+    browser.click("continue", **GOOD, name="Ada Smith", capacity="Director")
+    assert browser.path == "/journey/permission"
+    assert {"permission-text", "agree", "allow", "decline", "cancel"} <= set(browser.page.ids())
+    for told in ("Carbon Accounting R Us Limited", "cap.example:8443", "Acme Widgets Ltd", "2345", "4403", "1 year"):
+        assert told in browser.html
+    assert "<li>your electricity</li>" in browser.html
+    for hidden in ("1212345678902", "3938424403", "SW8 1AA"):
+        assert hidden not in browser.html
+    browser.click("allow", agree="yes")
+    assert browser.status == 303
+    assert browser.location.startswith("https://cap.example:8443/callback?a=1&")
+    assert browser.landed["state"] == "s-1"
+    (decision,) = edp.decisions
+    assert browser.landed["code"] == decision.code
+    assert (decision.agreed, decision.sme, decision.fuels) == (True, "sme-1", ("electricity", "gas"))
+    assert [meter["id"] for meter in decision.meters] == ["m-el", "m-gas"]
+    assert decision.who["name"] == "Ada Smith"
+    assert decision.who["method"]
+    assert decision.text_shown == edp.text
+    assert decision.names["client"] == "Carbon Accounting R Us Limited"
+    assert decision.code not in repr(decision)
+
+
+@pytest.mark.parametrize("button", ["decline", "cancel"])
+def test_no_is_an_answer(edp: Any, button: str) -> None:
+    browser = identified(edp).click(button)
+    assert browser.landed["error"] == "access_denied"
+    assert not edp.decisions
+    assert len(edp.declined) == 1
+
+
+def test_cancel_is_on_the_first_page_too(edp: Any) -> None:
+    assert edp.begun().click("cancel").landed["error"] == "access_denied"
+
+
+@pytest.mark.parametrize(
+    ("typed", "field"),
+    [
+        pytest.param({"postcode": "SW8 1AB"}, "postcode", id="mismatched postcode"),
+        pytest.param({"mpan": "1200000000002"}, "postcode", id="unknown MPAN"),
+        pytest.param({"postcode": "X"}, "postcode", id="no postcode"),
+        pytest.param({"mpan": "", "mprn": ""}, "mpan", id="no number"),
+        pytest.param({"mpan": "12"}, "mpan", id="short MPAN"),
+        pytest.param({"mprn": "abc"}, "mprn", id="MPRN of letters"),
+        pytest.param({"mprn": "'; DROP TABLE meter;--"}, "mprn", id="F05 SQL"),
+        pytest.param({"mpan": "{{7*7}}"}, "mpan", id="E09 template text"),
+        pytest.param({"postcode": "<script>alert(1)</script>"}, "postcode", id="E09 script"),
+        pytest.param({"name": "x" * 101}, "name", id="endless name"),
+    ],
+)
+def test_what_cannot_be_matched_is_the_same_page_with_what_was_typed(edp: Any, typed: Any, field: str) -> None:
+    browser = identified(edp, **typed)
+    assert (browser.status, browser.path) == (422, "/journey/identify")
+    assert f'href="#{field}"' in browser.html
+    kept = next(form["fields"] for form in browser.page.forms if "postcode" in form["fields"])
+    assert all(kept[name] == text for name, text in {**GOOD, **typed}.items())
+    assert "<script" not in browser.html
+    assert not edp.decisions
+
+
+def test_unknown_and_mismatched_get_the_same_words(edp: Any) -> None:
+    def words(**typed: str) -> str:
+        html = identified(edp, **typed).html
+        return html[html.index("errors-title") : html.index("<h1>")]
+
+    # A check digit that fits, on a number that nobody has; and a known number with another postcode.
+    assert words(mpan="1012345678903", mprn="") == words(postcode="SW8 2BB", mprn="")
+
+
+def test_a_wrong_check_digit_is_pointed_out_once(edp: Any) -> None:
+    browser = identified(edp, mpan=WRONG_CHECK_DIGIT, mprn="")
+    assert browser.status == 422
+    assert "do not fit" in browser.html
+    assert edp.looked_up == []
+    browser.click("continue")
+    assert edp.looked_up == [("SW8 1AA", WRONG_CHECK_DIGIT, None)]
+
+
+def test_missing_tick_is_the_same_page(edp: Any) -> None:
+    browser = identified(edp).click("allow")
+    assert (browser.status, browser.path) == (422, "/journey/permission")
+    assert 'href="#agree"' in browser.html
+    assert not edp.decisions
+    browser.click("allow", agree="yes")
+    assert len(edp.decisions) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "headers"),
+    [
+        pytest.param({"csrf": ""}, {}, id="no token"),
+        pytest.param({"csrf": "0" * 40}, {}, id="wrong token"),
+        pytest.param({}, {"Origin": "https://evil.example"}, id="foreign origin"),
+        pytest.param({}, {"Origin": "null"}, id="opaque origin"),
+        pytest.param({}, {"Sec-Fetch-Site": "cross-site"}, id="cross-site"),
+        pytest.param({}, {"Sec-Fetch-Site": "same-site", "Origin": "https://edp.example"}, id="sibling host"),
+    ],
+)
+@pytest.mark.parametrize("button", ["allow", "cancel"])
+def test_e01_a_form_that_is_not_ours(edp: Any, button: str, changes: Any, headers: Any) -> None:
+    browser = identified(edp)
+    action, fields, _ = browser.form_of(button, agree="yes")
+    browser.post(action, {**fields, **changes}, headers=headers)
+    assert browser.status == 403
+    assert not edp.decisions
+    assert not edp.declined
+
+
+def test_e01_a_token_of_another_journey(edp: Any) -> None:
+    other = identified(edp).form_of("allow")[1]["csrf"]
+    browser = identified(edp)
+    action, fields, _ = browser.form_of("allow", agree="yes")
+    assert browser.post(action, {**fields, "csrf": other}).status == 403
+
+
+def test_e01_the_form_of_a_browser_under_no_referrer_is_ours(edp: Any) -> None:
+    browser = identified(edp)
+    action, fields, _ = browser.form_of("allow", agree="yes")
+    browser.post(action, fields, headers={"Origin": "null", "Sec-Fetch-Site": "same-origin"})
+    assert browser.status == 303
+
+
+def test_e02_e08_e13_headers(edp: Any) -> None:
+    headers = identified(edp).response.headers
+    policy = headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in policy
+    assert "form-action 'self' https://cap.example:8443;" in policy
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Strict-Transport-Security"].startswith("max-age=")
+
+
+def test_e03_the_secret_is_new_after_the_proof_and_the_one_before_opens_nothing(edp: Any, held: Any) -> None:
+    browser = edp.begun()
+    planted = browser.secret()
+    browser.click("continue", **GOOD)
+    assert browser.secret() != planted
+    path = f"{browser.path}?{browser.response.request.query_string.decode()}"
+    thief = edp.browser()
+    thief.client.set_cookie(browser.cookie, planted, domain="localhost", secure=True)
+    assert thief.open(path).status == 403
+    held.at += 31
+    assert thief.open(path).status == 403
+
+
+def test_e03_a_double_click_on_the_proof_gets_the_same_answer(edp: Any, held: Any) -> None:
+    browser = edp.begun()
+    before = browser.secret()
+    action, fields, _ = browser.form_of("continue", **GOOD)
+    browser.post(action, fields)
+    after = browser.secret()
+    browser.client.set_cookie(browser.cookie, before, domain="localhost", secure=True)
+    browser.post(action, fields)
+    assert (browser.status, browser.path, browser.secret()) == (200, "/journey/permission", after)
+    browser.client.set_cookie(browser.cookie, before, domain="localhost", secure=True)
+    assert browser.post(action, {**fields, "mprn": ""}).status == 403
+    held.at += 31
+    assert browser.post(action, fields).status == 403
+
+
+def test_e03_cookie_attributes(edp: Any) -> None:
+    browser = edp.begun()
+    action, fields, _ = browser.form_of("continue", **GOOD)
+    set_cookie = browser.post(action, fields, follow=False).response.headers["Set-Cookie"]
+    assert set_cookie.startswith("__Host-edp-journey-")
+    for attribute in ("Secure", "HttpOnly", "Path=/", "SameSite=Lax", "Max-Age=3600"):
+        assert attribute in set_cookie
+    assert "Domain" not in set_cookie
+
+
+def test_e04_a_skipped_step_leads_back(edp: Any) -> None:
+    browser = edp.begun()
+    journey = browser.response.request.args["journey"]
+    csrf = browser.form_of("continue")[1]["csrf"]
+    sent = {"csrf": csrf, "agree": "yes", "decision": "allow", "shown": "0"}
+    assert browser.post(f"/journey/permission?journey={journey}", sent).path == "/journey/identify"
+    assert browser.open(f"/journey/permission?journey={journey}").path == "/journey/identify"
+    assert not edp.decisions
+
+
+@pytest.mark.parametrize("ending", ["allow", "decline"])
+def test_e05_whatever_is_clicked_after_the_end_there_is_one_answer(edp: Any, ending: str) -> None:
+    browser = identified(edp)
+    action, fields, _ = browser.form_of(ending, agree="yes")
+    browser.post(action, fields)
+    first = browser.location
+    browser.post(action, fields)
+    assert browser.status == 200
+    assert "Your answer is recorded" in browser.html
+    assert browser.open(action).status == 200
+    browser.click("continue")
+    assert browser.location.split("&")[1:2] == first.split("&")[1:2], "the same code, or the same error"
+    assert len(edp.decisions) + len(edp.declined) == 1
+
+
+def test_e05_a_code_that_was_used_is_not_sent_again(edp: Any) -> None:
+    browser = identified(edp)
+    action, fields, _ = browser.form_of("allow", agree="yes")
+    browser.post(action, fields)
+    edp.codes.clear()
+    browser.post(action, fields)
+    browser.click("continue")
+    assert browser.status == 200
+    assert "Your answer is recorded" in browser.html
+
+
+def test_e05_the_page_of_the_end_does_not_time_out(edp: Any, held: Any) -> None:
+    browser = identified(edp)
+    action, fields, _ = browser.form_of("decline")
+    browser.post(action, fields)
+    held.at += 1000
+    assert "Your answer is recorded" in browser.open(action).html
+
+
+def test_e06_two_tabs_never_mix(edp: Any) -> None:
+    first, second = edp.journey(state="one"), edp.journey(state="two", redirect_uri="https://other.example/back?b=2")
+    browser = edp.browser()
+    for began in (first, second):
+        browser.client.set_cookie(began.cookie, began.value, domain="localhost", secure=True)
+    browser.open(first.path).click("continue", **GOOD)
+    tab = (browser.form_of("allow", agree="yes"), browser.html)
+    browser.open(second.path).click("continue", **GOOD)
+    assert "other.example" in browser.html
+    assert "other.example" not in tab[1]
+    browser.click("allow", agree="yes")
+    assert browser.landed["state"] == "two"
+    (action, fields, _), _ = tab
+    assert browser.post(action, fields).landed["state"] == "one"
+
+
+@pytest.mark.parametrize(
+    "swap",
+    [
+        pytest.param(lambda edp: setattr(edp, "text", edp.text + "And tariffs."), id="text"),
+        pytest.param(lambda edp: setattr(edp, "asker", type(edp.asker)("Other", "Other Ltd")), id="asker"),
+        pytest.param(lambda edp: setattr(edp, "fuels", frozenset({"gas"})), id="fuels"),
+    ],
+)
+def test_e07_what_changed_between_reading_and_agreeing_is_shown_again(edp: Any, swap: Any) -> None:
+    browser = identified(edp)
+    swap(edp)
+    browser.click("allow", agree="yes")
+    assert browser.status == 409
+    assert 'href="#permission-text"' in browser.html
+    assert not edp.decisions
+    browser.click("allow", agree="yes")
+    assert len(edp.decisions) == 1
+
+
+def test_e07_an_edited_form(edp: Any) -> None:
+    browser = identified(edp)
+    assert browser.click("allow", agree="yes", shown="0" * 64).status == 409
+    assert not edp.decisions
+
+
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", "{{7*7}}", "Bank‮kcabdrawkcab", "A" * 5000, "Zero​Width", "line\nbreak"]
+)
+def test_e09_a_hostile_name_is_inert_text(edp: Any, name: str) -> None:
+    edp.asker = type(edp.asker)(name, name)
+    browser = identified(edp)
+    assert "<script" not in browser.html
+    assert "‮" not in browser.html
+    assert "​" not in browser.html
+    assert ">49<" not in browser.html
+    assert "A" * 200 not in browser.html
+    assert "cap.example:8443" in browser.html
+
+
+@pytest.mark.parametrize("cookie", [None, "guess"])
+def test_e10_the_link_alone_is_worthless(edp: Any, cookie: str | None) -> None:
+    began = edp.journey()
+    stranger = edp.browser()
+    if cookie:
+        stranger.client.set_cookie(began.cookie, cookie, domain="localhost", secure=True)
+    assert stranger.open(began.path).status == 403
+    assert "Go back to the app" in stranger.html
+    unknown = edp.browser().open("/journey/identify?journey=unknown")
+    assert unknown.status == 403
+    assert edp.browser().open("/journey/identify").status == 403
+
+
+def test_e11_a_meter_is_tried_ten_times_a_day(edp: Any) -> None:
+    for _ in range(10):
+        assert identified(edp, postcode="SW8 2BB", mprn="").status == 422
+    browser = identified(edp, mprn="")
+    assert browser.status == 429
+    assert int(browser.response.headers["Retry-After"]) > 0
+    assert "Too many tries" in browser.html
+
+
+def test_e11_a_success_clears_the_count_of_its_meter(edp: Any) -> None:
+    for _ in range(3):
+        for _ in range(9):
+            identified(edp, postcode="SW8 2BB", mprn="")
+        assert identified(edp, mprn="").path == "/journey/permission"
+
+
+def test_e11_one_journey_has_its_own_limit(edp: Any) -> None:
+    browser = edp.begun()
+    for number in range(20):
+        browser.click("continue", postcode="SW8 2BB", mprn=f"{number:06}", mpan="", checked=f"{number:06}")
+        assert browser.status == 422
+    browser.click("continue", **GOOD)
+    assert browser.status == 429
+
+
+@pytest.mark.parametrize(("wait", "status"), [(899, 200), (900, 410), (960, 410)])
+def test_e12_idle(edp: Any, held: Any, wait: int, status: int) -> None:
+    browser = identified(edp)
+    path = browser.form_of("allow")[0]
+    held.at += wait
+    assert browser.open(path).status == status
+    if status == 410:
+        assert "Go back to the app" in browser.html
+        held.at -= wait
+        assert browser.open(path).status == 200
+
+
+def test_e12_an_hour_in_all(edp: Any, held: Any) -> None:
+    browser = identified(edp)
+    path, fields, _ = browser.form_of("allow", agree="yes")
+    for _ in range(4):
+        held.at += 890
+        assert browser.open(path).status == 200
+    held.at += 890
+    assert browser.post(path, fields).status == 410
+    assert not edp.decisions
+
+
+def test_e15_further_fields_are_ignored(edp: Any) -> None:
+    browser = identified(edp, mprn="")
+    browser.click("allow", agree="yes", account="x", expires="9", scope="y", client_id="z", sme="sme-2", fuels="gas")
+    (decision,) = edp.decisions
+    assert (decision.sme, decision.fuels) == ("sme-1", ("electricity",))
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        pytest.param(b"csrf=a&csrf=b", 400, id="doubled"),
+        pytest.param(b"postcode=%00", 400, id="NUL"),
+        pytest.param(b"postcode=%ff", 400, id="not UTF-8"),
+        pytest.param(b"postcode=" + b"9" * 100_000, 413, id="large"),
+        pytest.param(b"postcode=1e999&mpan=%F0%9F%92%A1", 403, id="well-formed, but not ours"),
+    ],
+)
+def test_f05_malformed_forms_are_pages(edp: Any, data: bytes, status: int) -> None:
+    browser = edp.begun()
+    path = browser.form_of("continue")[0]
+    sent = {"data": data, "content_type": "application/x-www-form-urlencoded", "base_url": "https://localhost"}
+    response = browser.client.post(path, **sent)
+    assert (response.status_code, response.mimetype) == (status, "text/html")
+
+
+def test_a_license_for_electricity_covers_no_gas(edp: Any) -> None:
+    edp.fuels = frozenset({"electricity"})
+    identified(edp).click("allow", agree="yes")
+    (decision,) = edp.decisions
+    assert decision.fuels == ("electricity",)
+    assert [meter["id"] for meter in decision.meters] == ["m-el"]
+    browser = identified(edp, mpan="")
+    assert "not about these meters" in browser.html
+    assert "cancel" in browser.page.ids()
+    assert "allow" not in browser.page.ids()
+
+
+def test_the_financial_provider_is_named_where_the_text_names_one(edp: Any) -> None:
+    edp.names = {**edp.names, "FSP": "Money 4U Bank"}
+    assert "Money 4U Bank" in identified(edp).html
+
+
+def test_other_meters_can_be_named_before_deciding(edp: Any) -> None:
+    browser = identified(edp)
+    journey = browser.form_of("allow")[0].partition("=")[2]
+    browser.open(f"/journey/identify?journey={journey}").click("continue", **{**GOOD, "mprn": ""})
+    browser.click("allow", agree="yes")
+    assert [meter["id"] for meter in edp.decisions[0].meters] == ["m-el"]
+
+
+def test_an_unknown_step_is_a_404_page(edp: Any) -> None:
+    assert edp.browser().open("/journey/elsewhere").status == 404

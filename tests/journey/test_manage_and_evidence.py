@@ -1,0 +1,122 @@
+"""Looking after permissions at an EDP, and the evidence page (D09, D10)."""
+
+from typing import Any
+
+import pytest
+
+GOOD = {"postcode": "SW8 1AA", "mpan": "1212345678902", "mprn": ""}
+
+
+@pytest.fixture
+def managed(edp: Any, grant_of: Any, held: Any) -> Any:
+    edp.grants = [
+        grant_of(1),
+        grant_of(2),
+        grant_of(3, ended=held.at - 50, ended_as="withdrawn"),
+        grant_of(4, expires=held.at),
+    ]
+    return edp
+
+
+def signed_in(edp: Any) -> Any:
+    return edp.browser().open("/manage").click("continue", **GOOD)
+
+
+def test_live_and_past_permissions_are_listed(managed: Any) -> None:
+    browser = signed_in(managed)
+    assert browser.path == "/manage/permissions"
+    buttons = [name for name in browser.page.ids() if name.startswith("withdraw")]
+    assert buttons == ["withdraw", "withdraw-2"]
+    for word in ("Live", "Withdrawn", "Expired", "2345"):
+        assert word in browser.html
+
+
+def test_withdraw_confirm_done(managed: Any) -> None:
+    browser = signed_in(managed).click("withdraw")
+    assert browser.path == "/manage/withdraw"
+    action, fields, _ = browser.form_of("confirm")
+    browser.post(action, fields)
+    assert (browser.path, managed.withdrawn) == ("/manage/withdrawn", ["p-1"])
+    assert "Permission withdrawn" in browser.html
+    assert browser.post(action, fields).path == "/manage/withdrawn", "a second click"
+    assert managed.withdrawn == ["p-1"]
+    browser.open("/manage/permissions").click("withdraw")
+    assert browser.response.request.args["permission"] == "p-2"
+
+
+def test_withdrawing_takes_our_form(managed: Any) -> None:
+    browser = signed_in(managed).click("withdraw")
+    action, fields, _ = browser.form_of("confirm")
+    assert browser.post(action, {**fields, "csrf": "0"}).status == 403
+    assert browser.post(action, {**fields, "permission": "somebody-else"}).status == 404
+    assert managed.withdrawn == []
+
+
+def test_the_receipt_shows_what_was_read(managed: Any) -> None:
+    browser = signed_in(managed).open("/manage/receipt?permission=p-2")
+    assert "<li>your gas</li>" in browser.html
+    assert "Director" in browser.html
+    assert browser.open("/manage/receipt?permission=p-9").status == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/manage/permissions", "/manage/withdraw?permission=p-1", "/manage/receipt?permission=p-1"]
+)
+def test_nothing_without_a_session(managed: Any, path: str) -> None:
+    assert managed.browser().open(path).path == "/manage"
+
+
+def test_e12_sessions_end_here_and_not_in_the_browser_alone(managed: Any, held: Any) -> None:
+    browser = signed_in(managed)
+    cookie = browser.client.get_cookie("__Host-edp-manage", domain="localhost").value
+    browser.click("leave")
+    browser.client.set_cookie("__Host-edp-manage", cookie, domain="localhost", secure=True)
+    assert browser.open("/manage/permissions").path == "/manage"
+    browser = signed_in(managed)
+    held.at += 1800
+    assert browser.open("/manage/permissions").path == "/manage"
+
+
+def test_signing_in_has_the_same_words_and_limits_as_a_journey(managed: Any) -> None:
+    browser = managed.browser().open("/manage")
+    for _ in range(10):
+        browser.click("continue", **{**GOOD, "postcode": "SW8 2BB"})
+        assert (browser.status, browser.path) == (422, "/manage")
+    assert browser.click("continue", **GOOD).status == 429
+
+
+def test_a_form_sent_without_having_been_shown(managed: Any) -> None:
+    shown = managed.browser().open("/manage")
+    action, fields, _ = shown.form_of("continue", **GOOD)
+    stranger = managed.browser()
+    assert stranger.post(action, fields).status == 403
+
+
+def test_d10_the_evidence_is_full_masked_and_inert(managed: Any) -> None:
+    browser = managed.browser().open(f"/evidence/{managed.grants[0].evidence.id}")
+    assert browser.status == 200
+    headers = browser.response.headers
+    assert "Set-Cookie" not in headers
+    assert "frame-ancestors https:" in headers["Content-Security-Policy"]
+    assert "X-Frame-Options" not in headers
+    assert "noindex" in headers["X-Robots-Tag"]
+    tags = {tag for tag, _ in browser.page.found}
+    assert not tags & {"form", "button", "input", "script"}
+    assert "1212345678902" not in browser.html
+    for told in ("<li>your gas</li>", "Knows a bill", "Director", "192.0.2.7", managed.grants[0].evidence.shown_sha256):
+        assert told in browser.html
+    assert "<b>Smith" not in browser.html
+    assert browser.html.count("<details") == 3, "all other grants of that SME to that client"
+
+
+@pytest.mark.parametrize("sought", ["unknown", "x" * 500, "%00", "..%2f"])
+def test_d09_unknown_evidence_is_the_same_404(managed: Any, sought: str) -> None:
+    response = managed.browser().open(f"/evidence/{sought}")
+    assert response.status == 404
+
+
+def test_d09_guessing_is_limited(managed: Any) -> None:
+    browser = managed.browser()
+    for number in range(5):
+        assert browser.open(f"/evidence/guess{number}").status == 404
+    assert browser.open(f"/evidence/{managed.grants[0].evidence.id}").status == 429
