@@ -41,6 +41,6 @@ def _day_blocks(taken: list[Reading]) -> dict[int, bytes]:
         values[day][(reading.start - day) // HALF_HOUR] = reading.value
     blocks, register = {}, 0.0
     for day in sorted(values):
-        blocks[day] = day_block(taken[0].fuel, day, values[day], round(register, 3))
+        blocks[day] = day_block(taken[0].fuel, day, values[day], register)
         register += sum(value for value in values[day] if value is not None)
     return blocks

@@ -1,0 +1,36 @@
+"""An EDP's database with a few businesses in its register."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from consent_server import store
+from consent_server.store import meters
+from consent_server.store.database import db, migrate
+
+METERS: list[dict[str, Any]] = [
+    {"id": "acme-e", "sme": "acme", "fuel": "electricity", "number": "1200000000001", "postcode": "SW8 1AA"},
+    {"id": "acme-g", "sme": "acme", "fuel": "gas", "number": "3938424403", "postcode": "SW8 1AA"},
+    {"id": "bakery-e", "sme": "bakery", "fuel": "electricity", "number": "1200000000002", "postcode": "SW8 1AA"},
+    {"id": "chain-e1", "sme": "chain", "fuel": "electricity", "number": "1200000000003", "postcode": "N1 9GU"},
+    {"id": "chain-e2", "sme": "chain", "fuel": "electricity", "number": "1600000000004", "postcode": "M1 1AE"},
+    {"id": "chain-g2", "sme": "chain", "fuel": "gas", "number": "1234567810", "postcode": "M1 1AE"},
+]
+
+
+@pytest.fixture
+def edp(database_url: str) -> Iterator[Flask]:
+    app = Flask("metering-test")
+    store.init(app, database_url)
+    with app.app_context():
+        migrate()
+        with store.writing() as c:
+            for meter in METERS:
+                outcode = meter["postcode"].split()[0]
+                meters.add(
+                    c, business=meter["sme"].title(), outcode=outcode, measures=["import"], scenario=None, **meter
+                )
+        yield app
+        db.engine.dispose()
