@@ -1,0 +1,398 @@
+"""One party's issuer on a real database: both doors, real certificates and keys, and an SME that always agrees."""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from consent_server import store
+from consent_server.issuer import authorize, views
+from consent_server.issuer.parts import IssuerParts, JourneyStart
+from consent_server.sandbox.authority import Authority
+from consent_server.scheme import instant, member_certificate
+from consent_server.scheme.licenses import License
+from consent_server.scheme.member_certificate import MemberCertificate
+from consent_server.settings import Settings
+from consent_server.store import codes, models, permissions
+from consent_server.store.database import db
+from consent_server.tokens import keys, refresh_token
+from consent_server.tokens.keys import SigningKeys
+from consent_server.tokens.refresh_token import RefreshKeys
+from consent_server.web import correlation, headers, pages, refusals
+
+DIRECTORY = "https://directory.example"
+REGISTRY = "https://registry.example"
+CAP_ROLE = f"{REGISTRY}/scheme/perseus/role/carbon-accounting-provider"
+FSP_ROLE = f"{REGISTRY}/scheme/perseus/role/financial-service-provider"
+PUBLIC = "https://edp.example"
+MUTUAL_TLS = "https://mtls.edp.example"
+REDIRECT = "https://client.example/callback"
+START = 1773307800
+
+
+def license_(label: str, *fuels: str) -> License:
+    return License(
+        url=f"{REGISTRY}/scheme/perseus/license/{label}/2026-03-12",
+        label=label,
+        text_sha256=hashlib.sha256(label.encode()).hexdigest(),
+        fuels=frozenset(fuels),
+        duration="1 year",
+        asked_by="carbon-accounting-provider",
+    )
+
+
+ELECTRICITY = license_("energy-consumption-data", "electricity")
+BOTH = license_("energy-consumption-edp-cap", "electricity", "gas")
+COMBINED = license_("energy-consumption-emissions-edp-cap-fsp", "electricity", "gas")
+
+
+def settings_for(url: str, **changes: Any) -> Settings:
+    nowhere = Path("/nonexistent")
+    door = {"bind": "127.0.0.1:0", "certificate": nowhere, "key": nowhere}
+    values: dict[str, Any] = {
+        "environment": "sandbox",
+        "party": "edp",
+        "issuer": PUBLIC,
+        "member": {
+            "url": f"{DIRECTORY}/m/edp",
+            "application": f"{DIRECTORY}/a/edp",
+            "introspectors": [f"{DIRECTORY}/a/edp-data"],
+        },
+        "public": {"origin": PUBLIC, **door},
+        "mutual_tls": {"origin": MUTUAL_TLS, **door},
+        "clients": {"root": nowhere},
+        "revocation_list": {},
+        "scheme": {
+            "registry": REGISTRY,
+            "directory": DIRECTORY,
+            "trust_framework": f"{REGISTRY}/trust-framework",
+            "edp_roles": [f"{REGISTRY}/scheme/perseus/role/energy-data-provider"],
+            "cap_roles": [CAP_ROLE],
+            "fsp_roles": [FSP_ROLE],
+            "consumption_standard": f"{REGISTRY}/standard/consumption",
+            "emissions_standard": f"{REGISTRY}/standard/emissions",
+            "licenses": [
+                {"url": one.url, "label": one.label, "text_sha256": one.text_sha256, "fuels": sorted(one.fuels)}
+                for one in (ELECTRICITY, BOTH, COMBINED)
+            ],
+        },
+        "database": {"url": url},
+        "keys": dict.fromkeys(
+            (
+                *("tokens", "refresh", "sealing", "client_certificate", "client_key"),
+                *("signing_certificate", "signing_key", "signing_root"),
+            ),
+            nowhere,
+        ),
+        **{name: {} for name in ("lifetimes", "tokens", "metadata", "limits", "metering", "collection", "mail")},
+        **{name: {} for name in ("jobs", "sandbox")},
+    }
+    for dotted, value in changes.items():
+        section, _, key = dotted.partition("__")
+        values[section] = {**values[section], key: value} if key else value
+    return Settings(**values)
+
+
+@dataclass
+class Decided:
+    """What the SME of these tests decides: to agree, for two meters, unless a test says otherwise."""
+
+    sme: str = "acme"
+    who: dict[str, Any] = field(default_factory=lambda: {"name": "A Baker", "method": "register", "strength": "low"})
+    meters: list[dict[str, Any]] = field(
+        default_factory=lambda: [
+            {"id": "m-1", "fuel": "electricity", "measures": ["import"], "outcode": "SW8", "masked": "•••• 1234"},
+            {"id": "m-2", "fuel": "gas", "measures": ["import"], "outcode": "SW8", "masked": "•••• 4403"},
+        ]
+    )
+    fuels: list[str] = field(default_factory=lambda: ["electricity", "gas"])
+    text_shown: str = "<p>the text</p>"
+    shown_sha256: str = "5" * 64
+    raw_sha256: str = BOTH.text_sha256
+    names: dict[str, str] = field(default_factory=lambda: {"[CAP]": "Carbon Accounting R Us"})
+    address: str = "192.0.2.7"
+    user_agent: str = "a browser"
+
+
+@dataclass(frozen=True)
+class Pkce:
+    verifier: str
+    challenge: str
+
+
+def pkce() -> Pkce:
+    verifier = secrets.token_urlsafe(48)
+    digest = hashlib.sha256(verifier.encode()).digest()
+    return Pkce(verifier, base64.urlsafe_b64encode(digest).rstrip(b"=").decode())
+
+
+@dataclass(frozen=True)
+class Granted:
+    """A permission on its way to its client: the code, and what it takes to redeem it."""
+
+    code: str
+    verifier: str
+    location: str
+    redirect_uri: str
+
+    def form(self, client: MemberCertificate) -> dict[str, str]:
+        return {
+            "grant_type": "authorization_code",
+            "code": self.code,
+            "redirect_uri": self.redirect_uri,
+            "code_verifier": self.verifier,
+            "client_id": client.application,
+        }
+
+
+class Issuer:
+    """The issuer under test, as its clients, its SMEs and its database see it."""
+
+    def __init__(self, parts: IssuerParts, clients: Mapping[str, MemberCertificate]) -> None:
+        self.parts = parts
+        self.clients = clients
+        self.cap = clients["cap"]
+        self.public = self._app("public")
+        self.mutual_tls = self._app("mutual_tls")
+
+    def _app(self, door: str) -> Flask:
+        app = Flask(f"issuer-{door}")
+        store.init(app, self.parts.settings.database.url)
+        correlation.install(app)
+        headers.install(app)
+        refusals.install(app, door=door, origin=PUBLIC)
+        pages.install(app, brand=lambda: "Meter Data Corp", sandbox=True)
+        make = views.public_door if door == "public" else views.mutual_tls_door
+        app.register_blueprint(make(self.parts))
+        return app
+
+    # what clients and browsers do
+
+    def post(
+        self, path: str, form: Mapping[str, str] | str, client: MemberCertificate | None = None, **more: Any
+    ) -> TestResponse:
+        body = form if isinstance(form, str) else urlencode(form)
+        more = {"content_type": "application/x-www-form-urlencoded", **more}
+        return self.call("POST", path, client, data=body, **more)
+
+    def call(self, method: str, path: str, client: MemberCertificate | None = None, **more: Any) -> TestResponse:
+        return self.mutual_tls.test_client().open(
+            path,
+            method=method,
+            base_url=MUTUAL_TLS,
+            environ_overrides={"test.client": client or self.cap},
+            **more,
+        )
+
+    def get(self, path: str, **query: str) -> TestResponse:
+        return self.public.test_client().get(path, base_url=PUBLIC, query_string=query)
+
+    def good_push(self, client: MemberCertificate | None = None, **changes: str | None) -> dict[str, str]:
+        form = {
+            "response_type": "code",
+            "client_id": (client or self.cap).application,
+            "redirect_uri": REDIRECT,
+            "scope": BOTH.url,
+            "state": "the state",
+            "code_challenge": pkce().challenge,
+            "code_challenge_method": "S256",
+            **changes,
+        }
+        return {name: value for name, value in form.items() if value is not None}
+
+    def push(self, client: MemberCertificate | None = None, **changes: str | None) -> str:
+        answer = self.post("/par", self.good_push(client, **changes), client)
+        assert answer.status_code == 201, answer.text
+        return str(answer.get_json()["request_uri"])
+
+    def visit(self, request_uri: str, client: MemberCertificate | None = None, **more: str) -> TestResponse:
+        return self.get("/authorize", client_id=(client or self.cap).application, request_uri=request_uri, **more)
+
+    def open(self, request_uri: str, client: MemberCertificate | None = None) -> Any:
+        """The row of a new journey on the request."""
+        answer = self.visit(request_uri, client)
+        assert answer.status_code == 303, answer.text
+        journey = dict(parse_qsl(urlsplit(answer.headers["Location"]).query))["journey"]
+        return self.row(models.Journey, id=journey)
+
+    def decide(self, journey: Any, decided: Decided | None = None) -> str:
+        with self.public.app_context():
+            return authorize.conclude(self.parts, journey, decided or Decided())
+
+    def decline(self, journey: Any) -> str:
+        with self.public.app_context():
+            return authorize.decline(self.parts, journey)
+
+    def grant(
+        self,
+        client: MemberCertificate | None = None,
+        license_: License = BOTH,
+        sme: str = "acme",
+        redirect_uri: str = REDIRECT,
+    ) -> Granted:
+        proof = pkce()
+        pushed = self.push(client, code_challenge=proof.challenge, scope=license_.url, redirect_uri=redirect_uri)
+        decided = Decided(sme=sme, raw_sha256=license_.text_sha256, fuels=sorted(license_.fuels))
+        location = self.decide(self.open(pushed, client), decided)
+        return Granted(answer_in(location)["code"], proof.verifier, location, redirect_uri)
+
+    def redeem(self, granted: Granted, client: MemberCertificate | None = None, **changes: str | None) -> TestResponse:
+        form = granted.form(client or self.cap) | changes
+        return self.post("/token", {name: value for name, value in form.items() if value is not None}, client)
+
+    def tokens(self, client: MemberCertificate | None = None, **grant: Any) -> dict[str, Any]:
+        answer = self.redeem(self.grant(client, **grant), client)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.get_json())
+
+    def refresh(self, token: str, client: MemberCertificate | None = None, **more: str) -> TestResponse:
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": token,
+            "client_id": (client or self.cap).application,
+            **more,
+        }
+        return self.post("/token", form, client)
+
+    # what the database holds
+
+    def rows(self, model: Any) -> list[Any]:
+        with self.public.app_context(), store.reading() as c:
+            return list(c.execute(db.select(models.table(model))))
+
+    def row(self, model: Any, **where: Any) -> Any:
+        return next(
+            row for row in self.rows(model) if all(getattr(row, name) == value for name, value in where.items())
+        )
+
+    def permission(self, token: str) -> Any:
+        refresh_id = refresh_token.recognise(self.parts.refresh_keys, token)
+        return self.row(models.Permission, refresh_id=refresh_id)
+
+    def code(self, granted: Granted) -> Any:
+        with self.public.app_context(), store.reading() as c:
+            return codes.find(c, granted.code)
+
+    def end(self, permission: str, at: int) -> None:
+        with self.public.app_context(), store.writing() as c:
+            permissions.end(c, permission, at=at, ended_as="withdrawn", by="sme", where="a page", why="a test")
+
+    def everything(self) -> dict[str, list[Any]]:
+        """Every row that matters: what a refusal must leave as it was."""
+        kept = (models.PushedRequest, models.Journey, models.Permission, models.Evidence, models.Code, models.Outbox)
+        return {model.__tablename__: self.rows(model) for model in kept}
+
+
+def answer_in(location: str) -> dict[str, str]:
+    """The parameters of a redirect, each of which must be there once."""
+    found = parse_qs(urlsplit(location).query, keep_blank_values=True)
+    assert all(len(values) == 1 for values in found.values()), found
+    return {name: values[0] for name, values in found.items()}
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MemberCertificate]:
+    authority = Authority(tmp_path_factory.mktemp("authority")).create()
+    wanted = {
+        "cap": ("cap", {CAP_ROLE}),
+        "cap_renewed": ("cap", {CAP_ROLE}),
+        "cap2": ("cap2", {CAP_ROLE}),
+        "fsp": ("fsp", {FSP_ROLE}),
+        "no_role": ("cap", set()),
+        "edp_data": ("edp-data", set()),
+    }
+    return {
+        name: member_certificate.parse(
+            authority.client(name, f"{DIRECTORY}/a/{application}", f"{DIRECTORY}/m/{application}", roles).der
+        )
+        for name, (application, roles) in wanted.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def key_directories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    directory = tmp_path_factory.mktemp("keys")
+    keys.make(directory / "tokens", 0)
+    refresh_token.rotate(directory / "refresh", 0)
+    return directory / "tokens", directory / "refresh"
+
+
+@pytest.fixture
+def parts(database_url: str, key_directories: tuple[Path, Path]) -> IssuerParts:
+    return parts_for(settings_for(database_url), key_directories)
+
+
+def parts_for(settings: Settings, key_directories: tuple[Path, Path]) -> IssuerParts:
+    return IssuerParts(
+        settings=settings,
+        roles_required=settings.scheme.cap_roles,
+        licenses={one.url: one for one in (ELECTRICITY, BOTH, COMBINED)},
+        resource=MUTUAL_TLS,
+        signing_keys=SigningKeys(key_directories[0]),
+        refresh_keys=RefreshKeys(key_directories[1]),
+        caller=lambda environ: environ["test.client"],
+        start_journey=lambda journey, secret: JourneyStart(
+            f"/journey/identify?journey={journey}", "__Host-edp-journey", secret, 3600
+        ),
+        rests_on=lambda c, sme: (),
+        data_available_from=lambda permission: instant.months_later(permission.granted, -13),
+    )
+
+
+@pytest.fixture
+def issuer(parts: IssuerParts, certificates: dict[str, MemberCertificate], held_clock: Any) -> Iterator[Issuer]:
+    running = Issuer(parts, certificates)
+    with running.public.app_context():
+        db.create_all()
+    yield running
+    for app in (running.public, running.mutual_tls):
+        with app.app_context():
+            db.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def refusing(
+    tmp_path_factory: pytest.TempPathFactory,
+    key_directories: tuple[Path, Path],
+    certificates: dict[str, MemberCertificate],
+) -> Iterator[Issuer]:
+    """One issuer for a whole table of requests that it refuses: each row must leave it as it was."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('refusing') / 'store.db'}"
+    running = Issuer(parts_for(settings_for(url), key_directories), certificates)
+    with running.public.app_context():
+        db.create_all()
+    yield running
+    for app in (running.public, running.mutual_tls):
+        with app.app_context():
+            db.engine.dispose()
+
+
+@pytest.fixture
+def changed(issuer: Issuer) -> Any:
+    """The same issuer with other settings or parts, on the same database: `changed(limits__window_s=60)`."""
+    made: list[Issuer] = []
+
+    def change(*, parts: Mapping[str, Any] | None = None, **settings: Any) -> Issuer:
+        new = settings_for(issuer.parts.settings.database.url, **settings)
+        made.append(Issuer(replace(issuer.parts, settings=new, **(parts or {})), issuer.clients))
+        return made[-1]
+
+    yield change
+    for running in made:
+        for app in (running.public, running.mutual_tls):
+            with app.app_context():
+                db.engine.dispose()
+
+
+@pytest.fixture
+def shared() -> Any:
+    """The names of this file that tests need: with importlib mode a test module cannot import them."""
+    return __import__("types").SimpleNamespace(**globals())

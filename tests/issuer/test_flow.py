@@ -1,0 +1,327 @@
+"""The good path, as a client meets it, with what conformance programs look at on the way."""
+
+import base64
+import json
+import math
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from consent_server import store
+from consent_server.store import models
+from consent_server.tokens import access_token, binding, status
+
+
+def entropy(text: str) -> float:
+    return sum(-count * math.log2(count / len(text)) for count in Counter(text).values())
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    payload = token.split(".")[1]
+    return dict(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))))
+
+
+def test_a_pushed_request_is_answered_as_rfc_9126_has_it(issuer: Any) -> None:
+    answer = issuer.post("/par", issuer.good_push())
+    assert answer.status_code == 201
+    assert answer.content_type == "application/json"
+    assert "no-store" in answer.headers["Cache-Control"]
+    body = answer.get_json()
+    assert body.keys() == {"request_uri", "expires_in"}
+    assert body["expires_in"] == 90
+    assert body["request_uri"].startswith("urn:ietf:params:oauth:request_uri:")
+    row = issuer.row(models.PushedRequest)
+    assert (row.expires - row.created, row.certificate) == (90, issuer.cap.fingerprint)
+    assert body["request_uri"] not in repr(row)
+
+
+def test_the_browser_goes_into_the_journey_with_a_cookie_of_this_service(issuer: Any) -> None:
+    answer = issuer.visit(issuer.push())
+    assert answer.status_code == 303
+    assert answer.headers["Location"].startswith("/journey/identify?journey=")
+    cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith("__Host-edp-journey=")
+    assert all(part in cookie for part in ("Secure", "HttpOnly", "SameSite=Lax", "Path=/"))
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_the_whole_path_ends_in_tokens_that_say_what_was_agreed(issuer: Any, shared: Any) -> None:
+    granted = issuer.grant()
+    answer = shared.answer_in(granted.location)
+    assert answer.keys() == {"code", "state", "iss"}
+    assert (answer["state"], answer["iss"]) == ("the state", shared.PUBLIC)
+    assert entropy(answer["code"]) > 96
+
+    response = issuer.redeem(granted)
+    assert response.status_code == 200
+    assert "no-store" in response.headers["Cache-Control"]
+    body = response.get_json()
+    assert body.keys() == {"access_token", "token_type", "expires_in", "refresh_token", "scope"}
+    assert (body["token_type"], body["expires_in"], body["scope"]) == ("Bearer", 600, shared.BOTH.url)
+    assert min(entropy(body["access_token"]), entropy(body["refresh_token"])) > 96
+
+    token = access_token.read(
+        body["access_token"],
+        issuer.parts.signing_keys,
+        issuer=shared.PUBLIC,
+        audience=shared.MUTUAL_TLS,
+        at=shared.START,
+    )
+    permission = issuer.permission(body["refresh_token"])
+    assert token.sub == permission.account
+    assert token.client_id == issuer.cap.application
+    assert token.permission.text_sha256 == shared.BOTH.text_sha256
+    assert (token.permission.granted, token.iat) == (shared.START, shared.START)
+    assert token.fuels == ("electricity", "gas")
+    assert token.datasources == tuple(source["id"] for source in permission.datasources)
+    assert token.cnf is None
+    assert permission.redeemed == shared.START
+
+
+def test_a_decision_leaves_permission_evidence_code_and_event_together(issuer: Any, shared: Any) -> None:
+    issuer.grant()
+    permission = issuer.row(models.Permission)
+    assert (permission.sme, permission.license, permission.ended) == ("acme", shared.BOTH.url, None)
+    assert permission.expires == shared.START + 365 * 86400
+    evidence = issuer.row(models.Evidence, subject=permission.id)
+    assert (evidence.at, evidence.raw_sha256, evidence.address) == (shared.START, shared.BOTH.text_sha256, "192.0.2.7")
+    code = issuer.row(models.Code, permission=permission.id)
+    assert (code.issued, code.expires, code.redeemed) == (shared.START, shared.START + 60, None)
+    assert [event.event for event in issuer.rows(models.AuditEvent)] == ["permission_granted"]
+    assert issuer.row(models.PushedRequest).concluded == issuer.row(models.Journey).concluded == shared.START
+
+
+def test_a_grant_rests_on_what_the_party_says(changed: Any) -> None:
+    issuer = changed(parts={"rests_on": lambda c, sme: [f"connection-of-{sme}"]})
+    issuer.grant()
+    permission = issuer.row(models.Permission)
+    assert [(link.support, link.dependent) for link in issuer.rows(models.Link)] == [
+        ("connection-of-acme", permission.id)
+    ]
+
+
+@pytest.mark.parametrize(
+    "redirect_uri", ["https://client.example/cb?dummy1=lorem&dummy2=ipsum%20x", "https://c.example"]
+)
+def test_the_clients_own_query_comes_back_as_it_was(issuer: Any, redirect_uri: str, shared: Any) -> None:
+    location = issuer.grant(redirect_uri=redirect_uri).location
+    assert location.startswith(redirect_uri + ("&" if "?" in redirect_uri else "?"))
+    assert shared.answer_in(location)["iss"] == shared.PUBLIC
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["x" * 1000, "-._~" * 32, "a b+c&d=e%20/?#'\"<>\\", "grüße 測試 {{7*7}}", "=", None],
+    ids=["1000 characters", "unreserved", "reserved", "not ASCII", "an equals sign", "none"],
+)
+def test_state_comes_back_byte_for_byte(issuer: Any, shared: Any, state: str | None) -> None:
+    for conclude in (issuer.decide, issuer.decline):
+        answer = shared.answer_in(conclude(issuer.open(issuer.push(state=state))))
+        assert answer.get("state") == state
+
+
+def test_declining_says_so_and_grants_nothing(issuer: Any, shared: Any) -> None:
+    answer = shared.answer_in(issuer.decline(issuer.open(issuer.push())))
+    assert answer.keys() == {"error", "error_description", "state", "iss"}
+    assert (answer["error"], answer["state"], answer["iss"]) == ("access_denied", "the state", shared.PUBLIC)
+    assert not issuer.rows(models.Permission)
+    assert [event.event for event in issuer.rows(models.AuditEvent)] == ["permission_declined"]
+
+
+def test_offline_access_beside_the_license_is_dropped(issuer: Any, shared: Any) -> None:
+    issuer.push(scope=f"offline_access {shared.BOTH.url}")
+    assert issuer.row(models.PushedRequest).license == shared.BOTH.url
+
+
+def test_unknown_parameters_are_ignored(issuer: Any) -> None:
+    issuer.push(nonce="n", prompt="none", claims="{}")
+
+
+def test_what_the_browser_adds_counts_for_nothing(issuer: Any, shared: Any) -> None:
+    request_uri = issuer.push(state=None)
+    answer = issuer.visit(
+        request_uri, redirect_uri="https://evil.example", state="another", scope="x", response_type="token"
+    )
+    assert answer.status_code == 303
+    journey = issuer.row(models.Journey)
+    assert (journey.redirect_uri, journey.state, journey.license) == (shared.REDIRECT, None, shared.BOTH.url)
+
+
+def test_the_request_uri_may_be_opened_again_until_it_is_concluded(issuer: Any) -> None:
+    request_uri = issuer.push()
+    issuer.open(request_uri)
+    issuer.decide(issuer.open(request_uri))
+    assert len(issuer.rows(models.Permission)) == 1
+
+
+def test_the_journey_outlives_the_pushed_requests_90_seconds(issuer: Any, held_clock: Any, shared: Any) -> None:
+    journey = issuer.open(issuer.push())
+    held_clock.step(600)
+    assert "code" in shared.answer_in(issuer.decide(journey))
+
+
+def test_the_data_sources_of_one_client_and_sme_are_stable_and_no_others_know_them(issuer: Any) -> None:
+    first, again = (issuer.permission(issuer.tokens()["refresh_token"]) for _ in range(2))
+    other = issuer.permission(issuer.tokens(issuer.clients["cap2"])["refresh_token"])
+    assert first.datasources == again.datasources
+    assert {source["id"] for source in first.datasources}.isdisjoint(source["id"] for source in other.datasources)
+    assert first.account != again.account
+
+
+def test_refreshing_yields_access_tokens_and_keeps_the_refresh_token(issuer: Any, held_clock: Any, shared: Any) -> None:
+    tokens = issuer.tokens()
+    before = issuer.everything()
+    held_clock.step(3600)
+    for more in ({}, {"scope": shared.BOTH.url}, {"scope": f"{shared.BOTH.url} offline_access"}):
+        answer = issuer.refresh(tokens["refresh_token"], **more)
+        assert answer.status_code == 200
+        assert "no-store" in answer.headers["Cache-Control"]
+        body = answer.get_json()
+        assert body.keys() == {"access_token", "token_type", "expires_in", "scope"}
+        claims = claims_of(body["access_token"])
+        assert (claims["iat"], claims["exp"]) == (shared.START + 3600, shared.START + 4200)
+    assert issuer.everything() == before
+
+
+def test_a_renewed_certificate_of_the_same_application_refreshes(issuer: Any) -> None:
+    tokens = issuer.tokens()
+    assert issuer.refresh(tokens["refresh_token"], issuer.clients["cap_renewed"]).status_code == 200
+
+
+def test_an_access_token_never_outlives_its_permission(issuer: Any, held_clock: Any) -> None:
+    tokens = issuer.tokens()
+    permission = issuer.permission(tokens["refresh_token"])
+    held_clock.instant = permission.expires - 7
+    body = issuer.refresh(tokens["refresh_token"]).get_json()
+    assert body["expires_in"] == 7
+    assert claims_of(body["access_token"])["exp"] == permission.expires
+
+
+def test_a_setting_binds_tokens_to_the_certificate(changed: Any) -> None:
+    issuer = changed(tokens__bind_to_certificate=True)
+    tokens = issuer.tokens()
+    assert claims_of(tokens["access_token"])["cnf"] == {"x5t#S256": binding.thumbprint(issuer.cap.der)}
+    renewed = issuer.clients["cap_renewed"]
+    body = issuer.refresh(tokens["refresh_token"], renewed).get_json()
+    assert claims_of(body["access_token"])["cnf"] == {"x5t#S256": binding.thumbprint(renewed.der)}
+
+
+def test_the_permission_record_has_the_specifications_fields(issuer: Any, held_clock: Any, shared: Any) -> None:
+    granted = issuer.grant()
+    held_clock.step(5)
+    token = issuer.redeem(granted).get_json()["refresh_token"]
+    permission = issuer.permission(token)
+    held_clock.step(86400)
+    answer = issuer.post("/permission", {"token": token})
+    assert answer.status_code == 200
+    assert answer.get_json() == {
+        "permission": {
+            "oauthIssuer": shared.PUBLIC,
+            "client": issuer.cap.application,
+            "license": shared.BOTH.url,
+            "account": permission.account,
+            "lastGranted": "2026-03-12T09:30:00Z",
+            "expires": "2027-03-12T09:30:00Z",
+            "evidence": f"{shared.PUBLIC}/evidence/{issuer.row(models.Evidence, subject=permission.id).id}",
+            "dataAvailableFrom": "2025-02-12T09:30:00Z",
+            "tokenIssuedAt": "2026-03-12T09:30:05Z",
+            "tokenExpires": "2027-03-12T09:30:00Z",
+        }
+    }
+
+
+def test_the_record_of_an_ended_permission_answers_for_13_months(issuer: Any, held_clock: Any, shared: Any) -> None:
+    token = issuer.tokens()["refresh_token"]
+    issuer.end(issuer.permission(token).id, shared.START + 60)
+    held_clock.instant = shared.instant.months_later(shared.START + 60, 13) - 1
+    record = issuer.post("/permission", {"token": token}).get_json()["permission"]
+    assert record["revoked"] == "2026-03-12T09:31:00Z"
+    held_clock.step(1)
+    answer = issuer.post("/permission", {"token": token})
+    assert (answer.status_code, answer.get_json()["error"]) == (400, "invalid_grant")
+
+
+def test_the_record_of_an_expired_permission_answers_and_is_not_revoked(issuer: Any, held_clock: Any) -> None:
+    token = issuer.tokens()["refresh_token"]
+    held_clock.instant = issuer.permission(token).expires + 360 * 86400
+    assert "revoked" not in issuer.post("/permission", {"token": token}).get_json()["permission"]
+
+
+@pytest.mark.parametrize("kind", ["refresh_token", "access_token"])
+@pytest.mark.parametrize("hint", [{}, {"token_type_hint": "access_token"}, {"token_type_hint": "pigeon"}], ids=str)
+def test_a_client_revokes_with_either_token(issuer: Any, kind: str, hint: dict[str, str]) -> None:
+    tokens = issuer.tokens()
+    answer = issuer.post("/revoke", {"token": tokens[kind], **hint})
+    assert answer.status_code == 200
+    permission = issuer.permission(tokens["refresh_token"])
+    assert (permission.ended_as, permission.ended_by) == ("withdrawn", "client")
+    assert issuer.refresh(tokens["refresh_token"]).get_json()["error"] == "invalid_grant"
+    assert not issuer.rows(models.Outbox)  # the client that asked is not told what it said itself
+    assert issuer.post("/revoke", {"token": tokens[kind]}).status_code == 200
+
+
+def test_introspection_tells_our_own_resource_server_what_lives(issuer: Any, held_clock: Any, shared: Any) -> None:
+    tokens = issuer.tokens()
+    ours = issuer.clients["edp_data"]
+    body = issuer.post("/introspect", {"token": tokens["access_token"]}, ours).get_json()
+    assert (body["active"], body["client_id"], body["scope"]) == (True, issuer.cap.application, shared.BOTH.url)
+    assert body["aud"] == shared.MUTUAL_TLS
+    assert issuer.post("/introspect", {"token": tokens["refresh_token"]}, ours).get_json()["active"] is True
+    held_clock.step(600)
+    assert issuer.post("/introspect", {"token": tokens["access_token"]}, ours).get_json() == {"active": False}
+    issuer.end(issuer.permission(tokens["refresh_token"]).id, held_clock.instant)
+    assert issuer.post("/introspect", {"token": tokens["refresh_token"]}, ours).get_json() == {"active": False}
+    assert issuer.post("/introspect", {"token": "unknown"}, ours).get_json() == {"active": False}
+
+
+def test_keys_and_status_list_are_what_a_resource_server_needs(issuer: Any, shared: Any) -> None:
+    first, second = (issuer.tokens(sme=sme) for sme in ("acme", "bolts"))
+    issuer.end(issuer.permission(second["refresh_token"]).id, shared.START)
+    jwks = issuer.get("/jwks")
+    keys = shared.keys.PublicKeys(jwks.get_json(force=True))
+    token = access_token.read(
+        first["access_token"], keys, issuer=shared.PUBLIC, audience=shared.MUTUAL_TLS, at=shared.START
+    )
+    answer = issuer.get("/status-list")
+    assert answer.content_type == "application/statuslist+jwt"
+    assert answer.headers["Cache-Control"] == "public, max-age=2"
+    listed = status.decode(answer.text, keys, token.status_uri, shared.START)
+    assert [listed.withdrawn(index) for index in (0, 1)] == [False, True]
+    assert token.status_idx == 0
+
+
+def test_the_status_list_of_no_permissions_can_be_read(issuer: Any, shared: Any) -> None:
+    listed = status.decode(
+        issuer.get("/status-list").text, issuer.parts.signing_keys, f"{shared.PUBLIC}/status-list", shared.START
+    )
+    assert listed.withdrawn(0) is False
+
+
+def test_nothing_is_written_by_a_refused_decision(issuer: Any, shared: Any) -> None:
+    journey = issuer.open(issuer.push())
+    before = issuer.everything()
+    for changes in ({"raw_sha256": "0" * 64}, {"fuels": ["electricity", "oil"]}, {"fuels": []}):
+        with pytest.raises(shared.authorize.Refusal):
+            issuer.decide(journey, shared.Decided(**changes))
+    assert issuer.everything() == before
+
+
+def test_gas_is_never_granted_under_the_electricity_text(issuer: Any, shared: Any) -> None:
+    journey = issuer.open(issuer.push(scope=shared.ELECTRICITY.url))
+    with pytest.raises(shared.authorize.FuelNotInLicense):
+        issuer.decide(journey, shared.Decided(raw_sha256=shared.ELECTRICITY.text_sha256))
+
+
+def test_a_failing_database_is_503_and_the_permission_lives_on(issuer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = issuer.tokens()
+
+    def broken(*_: object) -> None:
+        raise store.StoreUnavailable("a test")
+
+    monkeypatch.setattr("consent_server.withdrawal.withdraw.fell", broken)
+    answer = issuer.post("/revoke", {"token": tokens["refresh_token"]})
+    assert answer.status_code == 503
+    assert answer.get_json()["error"] == "temporarily_unavailable"
+    monkeypatch.undo()
+    assert issuer.permission(tokens["refresh_token"]).ended is None
