@@ -198,7 +198,7 @@ class Layout:
         return f"{self.scheme}/standard/emissions-report/{VERSION}"
 
     def issuer(self, party: str) -> str:
-        """OAuth issuer of "edp" or "cap"."""
+        """OAuth issuer of "edp" or "cap" (the FSP's public origin stands in for one in its settings)."""
         return self.origin(f"{party}_public")
 
     def resource(self, party: str) -> str:
@@ -259,6 +259,11 @@ class Layout:
     def sign_in_codes(self) -> Path:
         """E-mail address -> the fixed sign-in code of that SME."""
         return self.directory / "cap" / "sign_in_codes.json"
+
+    @property
+    def bank(self) -> Path:
+        """What the FSP knows of its CAP, beside its settings."""
+        return self.directory / "fsp" / "bank.json"
 
     def party(self, party: str) -> Path:
         """The folder of "edp", "cap" or "fsp"."""

@@ -16,16 +16,18 @@ from consent_server.sandbox.smes import SMES
 from consent_server.scheme import messages, roles
 from consent_server.tokens import keys, refresh_token
 
-#: The parties that run this package's server; the FSP of the sandbox is a program of its own.
-PARTIES: Final = ("edp", "cap")
+#: The parties with settings. The FSP is a small program of the sandbox's own, which borrows their form.
+PARTIES: Final = ("edp", "cap", "fsp")
 
-_APPLICATION: Final = {"edp": "edp_service", "cap": "cap_portal"}
-_LICENSES: Final = {"edp": ("electricity_and_gas", "one_permission", "electricity"), "cap": ("emissions",)}
-_PORTAL_LICENSE: Final = "electricity_and_gas"
-_WITHDRAWAL_PROCESS: Final = {
-    "edp": "",
-    "cap": "sign in to Tallyleaf, open “My permissions” and press “Withdraw”",
+_APPLICATION: Final = {"edp": "edp_service", "cap": "cap_portal", "fsp": "fsp_service"}
+# What each must know by URL and digest. The CAP's issuer takes the one that FSPs ask for; the other is its portal's.
+_LICENSES: Final = {
+    "edp": ("electricity_and_gas", "one_permission", "electricity"),
+    "cap": ("emissions", "electricity_and_gas"),
+    "fsp": ("emissions",),
 }
+_PORTAL_LICENSE: Final = "electricity_and_gas"
+_WITHDRAWAL_PROCESS: Final = "signing in to Tallyleaf, opening “My permissions” and pressing “Withdraw”"
 _SEALING_KEY_BYTES: Final = 32
 
 # The contract: no limit is met below 200 journeys and 3,000 requests in ten minutes from one address.
@@ -63,7 +65,7 @@ def prepare(
         for dotted, value in given[party].items():
             _override(settings, dotted, value)
         layout.settings(party).write_text(to_toml(settings), encoding="utf-8")
-    layout.party("fsp").mkdir(parents=True, exist_ok=True)
+    layout.bank.write_text(json.dumps(_bank(layout), indent=1), encoding="utf-8")
     layout.sign_in_codes.write_text(json.dumps({sme.email: sme.code for sme in SMES}, indent=1), encoding="utf-8")
     manifest.write(layout, at)
 
@@ -87,18 +89,20 @@ def issue_certificates(layout: Layout, authority: Authority) -> None:
 
 
 def settings_for(layout: Layout, party: str, database_url: str | None = None) -> dict[str, Any]:
-    """The settings of "edp" or "cap", as `consent_server.settings` takes them; paths are absolute."""
+    """The settings of "edp", "cap" or "fsp", as `consent_server.settings` takes them; paths are absolute."""
     application = _APPLICATION[party]
     keys_folder = layout.party(party) / "keys"
     return {
         "environment": "sandbox",
-        "party": party,
+        # There is no third kind of server: the FSP's program reads addresses, keys and trust from here, no more.
+        "party": "cap" if party == "fsp" else party,
         "issuer": layout.issuer(party),
         "member": {
             "url": layout.member(party),
             "application": layout.application(application),
+            "data_service": layout.data_service(party),
             "introspectors": [layout.application(application), layout.application(party)],
-            "withdrawal_process": _WITHDRAWAL_PROCESS[party],
+            "withdrawal_process": _WITHDRAWAL_PROCESS if party == "cap" else "",
         },
         "public": _listener(layout, f"{party}_public"),
         "mutual_tls": _listener(layout, f"{party}_mutual_tls"),
@@ -153,6 +157,16 @@ def settings_for(layout: Layout, party: str, database_url: str | None = None) ->
             "scenarios": party == "edp",
             **({"fixed_codes": str(layout.sign_in_codes)} if party == "cap" else {}),
         },
+    }
+
+
+def _bank(layout: Layout) -> dict[str, str]:
+    """What the FSP knows of its CAP beside the settings."""
+    return {
+        "issuer": layout.issuer("cap"),
+        "portal": layout.origin("cap_public"),
+        "resource": layout.resource("cap"),
+        "license": layout.license("emissions"),
     }
 
 

@@ -19,7 +19,7 @@ SCENARIOS: Final[Mapping[str, str]] = MappingProxyType(
         "electricity_only": "The business has an electricity meter and no gas meter.",
         "gas_only": "The business has a gas meter and no electricity meter.",
         "not_ready": "The first two calls of a grant get 202 with Retry-After 5; then the readings are there.",
-        "gaps": "Half-hours are missing: single ones, runs of hours, and one whole day.",
+        "gaps": "Readings are missing: in every other month some hours of the 9th and all of the 17th.",
         "export": "The electricity meter also has export readings, from solar panels.",
         "several_sites": "One business, two addresses in two grid regions, several meters.",
         "unknown": "The register does not know the meters: identification is refused.",

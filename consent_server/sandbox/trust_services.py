@@ -64,7 +64,8 @@ def create_app(folder: str | Path, base_port: int, *, effective: Effective | Non
     @app.after_request
     def guarded(response: Response) -> Response:
         response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
+        # Not no-referrer: browsers would then send our own forms with `Origin: null`.
+        response.headers["Referrer-Policy"] = "same-origin"
         response.headers["Content-Security-Policy"] = _PAGE_POLICY
         return response
 

@@ -10,7 +10,7 @@ from cryptography import x509
 from consent_server import settings
 from consent_server.sandbox import manifest, parties, registry, smes
 from consent_server.sandbox.layout import APPLICATIONS, CLIENTS, LICENSES, MEMBERS, Layout
-from consent_server.scheme import instant, licenses, member_certificate, meters
+from consent_server.scheme import instant, licenses, member_certificate, meters, roles
 
 AT = 1_773_307_800  # 2026-03-12T09:30:00Z
 
@@ -105,17 +105,28 @@ def test_smes_are_told_apart():
     assert "unknown" not in {row["sme"] for row in smes.register_rows()}
 
 
-@pytest.mark.parametrize("party", ["edp", "cap"])
+@pytest.mark.parametrize("party", parties.PARTIES)
 def test_the_parties_settings_are_accepted(prepared, party):
     read = settings.load(prepared.settings(party))
     assert read.issuer == prepared.issuer(party)
-    assert read.metadata.authorization_alias is (party == "cap")
-    accepted = {"edp": {"electricity_and_gas", "one_permission", "electricity"}, "cap": {"emissions"}}[party]
-    assert {license_.url for license_ in read.scheme.licenses} == {prepared.license(name) for name in accepted}
+    assert read.metadata.authorization_alias is (party != "edp")
+    by_role = {
+        role: {license_.url for license_ in read.scheme.licenses if roles.asks_for[license_.label] == role}
+        for role in (roles.CAP, roles.FSP)
+    }
+    names = {
+        "edp": ("electricity_and_gas", "one_permission", "electricity"),
+        "cap": ("electricity_and_gas",),
+        "fsp": (),
+    }
+    assert by_role[roles.CAP] == {prepared.license(name) for name in names[party]}
+    assert by_role[roles.FSP] == ({prepared.license("emissions")} if party != "edp" else set())
     for section, key in settings.path_keys():
         path = getattr(getattr(read, section), key)
         assert path is None or path.exists(), f"{section}.{key}"
-    pem = prepared.certificate({"edp": "edp_service", "cap": "cap_portal"}[party], "certificate").read_bytes()
+    pem = prepared.certificate(
+        {"edp": "edp_service", "cap": "cap_portal", "fsp": "fsp_service"}[party], "certificate"
+    ).read_bytes()
     member = member_certificate.parse(member_certificate.one_pem(pem))
     assert (member.application, member.member) == (read.member.application, read.member.url)
 

@@ -22,7 +22,7 @@ BASE = f"https://localhost:{LAYOUT_PORT}"
 def layout(tmp_path_factory):
     made = Layout(tmp_path_factory.mktemp("sandbox"), LAYOUT_PORT)
     parties.prepare(made)
-    for party in parties.PARTIES:
+    for party in ("edp", "cap"):
         app = Flask(party)
         database.init(app, f"sqlite:///{made.database(party)}")
         with app.app_context():
