@@ -1,0 +1,153 @@
+"""Single use, held by the database: whoever comes at once, one wins; and what a newer permission ends."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from consent_server.issuer import code
+from consent_server.refusal import Refusal
+from consent_server.store import models
+
+
+def at_once(act: Callable[[int], Any], callers: int) -> list[Any]:
+    """What `act` answers to each of several threads that start together."""
+    barrier = threading.Barrier(callers)
+    answers: list[Any] = [None] * callers
+
+    def run(number: int) -> None:
+        barrier.wait()
+        answers[number] = act(number)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+@pytest.mark.parametrize("callers", [2, 8])
+def test_one_of_many_redemptions_wins(issuer: Any, changed: Any, callers: int) -> None:
+    nodes = [issuer, changed()]  # two machines on one database
+    for _ in range(5):
+        granted = issuer.grant()
+        answers = at_once(lambda number, granted=granted: nodes[number % 2].redeem(granted), callers)
+        assert Counter(answer.status_code for answer in answers) == {200: 1, 400: callers - 1}
+        assert {answer.get_json()["error"] for answer in answers if answer.status_code == 400} == {"invalid_grant"}
+        tokens = next(answer.get_json() for answer in answers if answer.status_code == 200)
+        # Used twice is used twice: the losers have ended what the winner was given.
+        assert issuer.permission(tokens["refresh_token"]).ended_as == "withdrawn"
+        assert issuer.refresh(tokens["refresh_token"]).status_code == 400
+
+
+def test_the_race_is_lost_in_the_database_and_not_in_the_check(issuer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the check that reads `redeemed`, the conditional UPDATE alone still lets one through."""
+    monkeypatch.setattr(code, "CHECKS", tuple(check for check in code.CHECKS if check is not code.code_is_unused))
+    granted = issuer.grant()
+    assert Counter(answer.status_code for answer in at_once(lambda _: issuer.redeem(granted), 6)) == {200: 1, 400: 5}
+    assert issuer.row(models.Permission).ended_as == "withdrawn"
+
+
+def test_one_of_many_decisions_wins(issuer: Any) -> None:
+    request_uri = issuer.push()
+    journeys = [issuer.open(request_uri) for _ in range(3)] * 2
+
+    def decide(number: int) -> str:
+        try:
+            return "granted" if "code=" in issuer.decide(journeys[number]) else "?"
+        except Refusal as refusal:
+            return refusal.code
+
+    assert Counter(at_once(decide, 6)) == {"granted": 1, "request_used": 5}
+    assert len(issuer.rows(models.Permission)) == len(issuer.rows(models.Evidence)) == 1
+
+
+def test_parallel_refreshes_all_succeed_and_write_nothing(issuer: Any) -> None:
+    token = issuer.tokens()["refresh_token"]
+    before = issuer.everything()
+    answers = at_once(lambda _: [issuer.refresh(token).status_code for _ in range(5)], 8)
+    assert {status for statuses in answers for status in statuses} == {200}
+    assert issuer.everything() == before
+
+
+def test_no_token_is_dated_after_the_withdrawal_that_should_have_stopped_it(issuer: Any, held_clock: Any) -> None:
+    """Every refresh that began before the withdrawal carries an earlier or equal iat; later ones are refused."""
+    token = issuer.tokens()["refresh_token"]
+    permission = issuer.permission(token)
+    answers: list[Any] = []
+
+    def act(number: int) -> None:
+        if number == 0:
+            issuer.end(permission.id, held_clock.instant)
+        else:
+            answers.append(issuer.refresh(token))
+
+    at_once(act, 8)
+    held_clock.step(1)
+    assert issuer.refresh(token).status_code == 400
+    assert {answer.status_code for answer in answers} <= {200, 400}
+
+
+# What a newer permission ends
+
+
+def ended_as(issuer: Any, *tokens: dict[str, Any]) -> list[str | None]:
+    return [issuer.permission(token["refresh_token"]).ended_as for token in tokens]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "ends"),
+    [
+        ("BOTH", "BOTH", True),
+        ("ELECTRICITY", "BOTH", True),
+        ("BOTH", "COMBINED", True),
+        ("ELECTRICITY", "COMBINED", True),
+        ("BOTH", "ELECTRICITY", False),
+        ("COMBINED", "BOTH", False),
+    ],
+)
+def test_the_same_or_a_wider_license_ends_the_older_permission(
+    issuer: Any, shared: Any, older: str, newer: str, ends: bool
+) -> None:
+    first = issuer.tokens(license_=getattr(shared, older))
+    second = issuer.tokens(license_=getattr(shared, newer))
+    assert ended_as(issuer, first, second) == ["superseded" if ends else None, None]
+    assert issuer.refresh(first["refresh_token"]).status_code == (400 if ends else 200)
+    assert issuer.refresh(second["refresh_token"]).status_code == 200
+    assert not issuer.rows(models.Outbox)
+
+
+def test_the_older_lives_until_the_newer_is_redeemed(issuer: Any) -> None:
+    first = issuer.tokens()
+    granted = issuer.grant()
+    assert ended_as(issuer, first) == [None]
+    second = issuer.redeem(granted).get_json()
+    assert ended_as(issuer, first, second) == ["superseded", None]
+    record = issuer.post("/permission", {"token": first["refresh_token"]}).get_json()["permission"]
+    assert record["revoked"] == "2026-03-12T09:30:00Z"
+
+
+def test_a_newer_one_is_not_ended_by_an_older_one_redeemed_later(issuer: Any) -> None:
+    old, new = issuer.grant(), issuer.grant()
+    tokens = issuer.redeem(new).get_json()
+    # The newer one has ended the older before it was redeemed.
+    assert issuer.redeem(old).get_json()["error"] == "invalid_grant"
+    assert ended_as(issuer, tokens) == [None]
+
+
+def test_other_clients_and_other_smes_keep_theirs(issuer: Any) -> None:
+    cap2 = issuer.clients["cap2"]
+    others = issuer.tokens(cap2), issuer.tokens(sme="bolts")
+    issuer.tokens()
+    assert ended_as(issuer, *others) == [None, None]
+
+
+def test_what_rests_on_a_superseded_permission_is_left_standing(issuer: Any, changed: Any) -> None:
+    first = issuer.tokens()
+    supporting = issuer.permission(first["refresh_token"]).id
+    resting = changed(parts={"rests_on": lambda c, sme: [supporting]}).tokens(sme="bolts")
+    issuer.tokens()
+    assert ended_as(issuer, first, resting) == ["superseded", None]
