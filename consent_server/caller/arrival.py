@@ -1,0 +1,161 @@
+"""The client certificate as it reaches us: from the TLS socket, in an RFC 9440 header, or as a proxy's escaped PEM.
+
+What arrives here is a claim and no more: `trust` judges it. A header is read only where the settings say that a proxy
+ends TLS, and believed only from the proxies that they name; elsewhere it might as well not be there.
+"""
+
+import base64
+import binascii
+import ipaddress
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final, Literal
+from urllib.parse import unquote_to_bytes
+
+from consent_server.refusal import Refusal
+from consent_server.scheme.member_certificate import (
+    MAX_CERTIFICATE_BYTES,
+    MAX_INTERMEDIATES,
+    MalformedCertificate,
+    one_pem,
+)
+from consent_server.settings import Clients
+
+# RFC 8941 section 3.3.5: a byte sequence is base64 between colons; we take padded base64 only, so that one certificate
+# has one spelling.
+_BYTE_SEQUENCE: Final = re.compile(r":([A-Za-z0-9+/]+={0,2}):")
+# nginx escapes everything but unreserved characters; other proxies leave base64's own +, / and = alone.
+_ESCAPED: Final = re.compile(r"(?:[A-Za-z0-9._~+/=-]|%[0-9A-Fa-f]{2})+")
+_LONGEST_HEADER: Final = 8 * MAX_CERTIFICATE_BYTES
+
+
+class NoCertificate(Refusal):
+    """No client certificate reached us, or none that may be believed."""
+
+    code = "no_certificate"
+    error = "invalid_client"
+    status = 401
+    public = "This endpoint needs a member certificate: connect with mutual TLS and your application's certificate."
+    help = (
+        "Connect over TLS 1.3 with your application's client certificate and its issuer's certificate. A certificate "
+        "in a header is believed only from this server's own proxies."
+    )
+    clause = "FAPI 2.0 5.3.2.1; RFC 8705 2; Member Identity Digital Certificates"
+
+
+class BadCertificate(Refusal):
+    """What the proxy passed on is not one certificate."""
+
+    code = "bad_certificate"
+    error = "invalid_client"
+    status = 401
+    public = "The client certificate could not be read: exactly one certificate is expected."
+    help = (
+        "The proxy in front of this server passes on one certificate per request: in Client-Cert (RFC 9440) or as "
+        "escaped PEM. Two certificates, a doubled header or other bytes are refused."
+    )
+    clause = "RFC 9440 2.2; RFC 8705 6.5"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A certificate and the intermediates that came with it, each in DER, none of them judged yet."""
+
+    leaf: bytes = field(repr=False)
+    intermediates: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+def from_socket(sock: object) -> Arrival | None:
+    """What the TLS layer verified on this connection; None without TLS or without a certificate.
+
+    The one function that touches the socket's private part: the verified chain is public from Python 3.13 on.
+    """
+    if not isinstance(sock, ssl.SSLSocket) or sock.context.verify_mode is not ssl.CERT_REQUIRED:
+        return None
+    leaf = sock.getpeercert(binary_form=True)
+    if leaf is None:
+        return None
+    if hasattr(sock, "get_verified_chain"):
+        chain = tuple(sock.get_verified_chain())
+    else:
+        import _ssl
+
+        connection: Any = sock._sslobj  # type: ignore[attr-defined]
+        chain = tuple(found.public_bytes(_ssl.ENCODING_DER) for found in connection.get_verified_chain())
+    # leaf, intermediates, root
+    return Arrival(leaf, chain[1:-1])
+
+
+def from_header(value: str, kind: Literal["client-cert", "escaped-pem"], chain: str | None) -> Arrival:
+    """What a proxy passed on: `value` is Client-Cert or the escaped PEM, `chain` Client-Cert-Chain where there is one.
+
+    Raises BadCertificate for anything but exactly one certificate in `value`.
+    """
+    if len(value) > _LONGEST_HEADER or len(chain or "") > _LONGEST_HEADER:
+        raise BadCertificate("the header is too long")
+    if kind == "client-cert":
+        return Arrival(_byte_sequence(value), _byte_sequences(chain))
+    if not _ESCAPED.fullmatch(value):
+        raise BadCertificate("not one escaped PEM")
+    try:
+        return Arrival(one_pem(unquote_to_bytes(value)))
+    except MalformedCertificate as error:
+        raise BadCertificate(str(error)) from None
+
+
+def arrived(environ: Mapping[str, Any], clients: Clients) -> Arrival:
+    """The certificate of this request (a WSGI environment), as the settings say that it arrives.
+
+    Raises NoCertificate and BadCertificate.
+    """
+    if clients.arrival == "tls":
+        # A header that claims a certificate is not even looked at here (RFC 8705 section 6.5).
+        arrival = from_socket(environ.get("gunicorn.socket"))
+        if arrival is None:
+            raise NoCertificate("no verified certificate on the TLS connection")
+        return arrival
+    if not _is_proxy(str(environ.get("REMOTE_ADDR", "")), clients.proxies):
+        raise NoCertificate("not from a configured proxy")
+    if clients.arrival == "client-cert":
+        value, chain = environ.get("HTTP_CLIENT_CERT"), environ.get("HTTP_CLIENT_CERT_CHAIN")
+    else:
+        value, chain = environ.get("HTTP_" + clients.header.upper().replace("-", "_")), None
+    # nginx sends the header empty, others leave it out, when the client showed no certificate
+    if not value:
+        raise NoCertificate("the proxy passed on no certificate")
+    return from_header(value, clients.arrival, chain)
+
+
+def _byte_sequences(value: str | None) -> tuple[bytes, ...]:
+    if not value:
+        return ()
+    # RFC 9440 section 2.3: a list; a field that came twice was joined with a comma, which is a list as well
+    found = tuple(_byte_sequence(item.strip(" \t")) for item in value.split(","))
+    if len(found) > MAX_INTERMEDIATES:
+        raise BadCertificate("too many certificates in the chain")
+    return found
+
+
+def _byte_sequence(value: str) -> bytes:
+    match = _BYTE_SEQUENCE.fullmatch(value)
+    if match is None:
+        raise BadCertificate("not one RFC 9440 byte sequence")
+    try:
+        data = base64.b64decode(match[1], validate=True)
+    except binascii.Error:
+        raise BadCertificate("not base64") from None
+    if base64.b64encode(data).decode("ascii") != match[1]:
+        raise BadCertificate("not canonical base64")
+    return data
+
+
+@lru_cache(maxsize=1024)
+def _is_proxy(address: str, proxies: tuple[str, ...]) -> bool:
+    try:
+        caller = ipaddress.ip_address(address)
+        return any(caller in ipaddress.ip_network(proxy) for proxy in proxies)
+    except ValueError:
+        return False

@@ -1,0 +1,250 @@
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from consent_server.caller.arrival import Arrival
+from consent_server.sandbox.authority import Authority
+from consent_server.settings import Clients, RevocationList
+
+DIRECTORY = "https://localhost:8440/directory"
+APPLICATION = f"{DIRECTORY}/a/cap"
+MEMBER = f"{DIRECTORY}/m/cap-member"
+CAP_ROLE = "https://localhost:8440/registry/scheme/perseus/role/carbon-accounting-provider"
+ROOT = Path(__file__).parents[2]
+
+
+class Certificates:
+    """Everything that the tests of this room are shown: made once, in one directory."""
+
+    def __init__(self, directory):
+        self.authority = Authority(directory).create()
+        self.issuer_pem = self.authority.client_issuer.read_bytes()
+        self.issuer = x509.load_pem_x509_certificate(self.issuer_pem)
+        self.root = x509.load_pem_x509_certificate(self.authority.client_root.read_bytes())
+        self.issuer_der = self.issuer.public_bytes(Encoding.DER)
+        self.cap = self.authority.client("cap", APPLICATION, MEMBER, [CAP_ROLE])
+        self.server = self.authority.server()
+
+    def client(self, name, application=APPLICATION, member=MEMBER, roles=(CAP_ROLE,), **faults):
+        return self.authority.client(name, application, member, roles, **faults)
+
+    def arrival(self, issued):
+        return Arrival(issued.der, (self.issuer_der,))
+
+    def settings(self, *, environment="production", max_age_s=86400, issuers=None):
+        return SimpleNamespace(
+            clients=Clients(root=self.authority.client_root, issuers=issuers),
+            scheme=SimpleNamespace(directory=DIRECTORY),
+            revocation_list=RevocationList(max_age_s=max_age_s),
+            is_sandbox=environment == "sandbox",
+        )
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    return Certificates(tmp_path_factory.mktemp("authority"))
+
+
+def _free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+SETTINGS = """
+environment = "sandbox"
+party = "edp"
+issuer = "https://localhost:{port}"
+[member]
+url = "{directory}/m/edp-member"
+application = "{directory}/a/edp"
+[public]
+origin = "https://localhost:{port}"
+bind = "127.0.0.1:{port}"
+certificate = "{certificate}"
+key = "{key}"
+workers = 1
+threads = 4
+[mutual_tls]
+origin = "https://127.0.0.1:{port}"
+bind = "127.0.0.1:{port}"
+certificate = "{certificate}"
+key = "{key}"
+workers = 1
+threads = 4
+[clients]
+root = "{root}"
+[revocation_list]
+[scheme]
+registry = "https://localhost:8440/registry"
+directory = "{directory}"
+trust_framework = "https://localhost:8440/registry/trust-framework"
+edp_roles = ["https://localhost:8440/registry/role/edp"]
+cap_roles = ["https://localhost:8440/registry/role/cap"]
+fsp_roles = ["https://localhost:8440/registry/role/fsp"]
+consumption_standard = "https://localhost:8440/registry/standard/consumption"
+emissions_standard = "https://localhost:8440/registry/standard/emissions"
+[[scheme.licenses]]
+url = "https://localhost:8440/registry/license/one"
+label = "one"
+text_sha256 = "{digest}"
+fuels = ["electricity"]
+[database]
+url = "sqlite:///{here}/unused.sqlite"
+[keys]
+tokens = "keys"
+refresh = "keys"
+sealing = "keys"
+client_certificate = "keys"
+client_key = "keys"
+signing_certificate = "keys"
+signing_key = "keys"
+signing_root = "keys"
+[lifetimes]
+[tokens]
+[metadata]
+[limits]
+[metering]
+[collection]
+[mail]
+[jobs]
+[sandbox]
+"""
+
+# What the tests see of a request: the certificate as our own code finds it, and whether the TLS context is the one.
+TINY_APP = """
+import hashlib
+import json
+import time
+
+from consent_server.caller.arrival import from_socket
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(1)
+    body = environ["wsgi.input"].read()
+    arrival = from_socket(environ["gunicorn.socket"])
+    found = {
+        "leaf": arrival and hashlib.sha256(arrival.leaf).hexdigest(),
+        "intermediates": arrival and [hashlib.sha256(der).hexdigest() for der in arrival.intermediates],
+        "context": id(environ["gunicorn.socket"].context),
+        "version": environ["gunicorn.socket"].version(),
+        "reused": environ["gunicorn.socket"].session_reused,
+        "headers": {name: value for name, value in environ.items() if name.startswith("HTTP_")},
+        "scheme": environ["wsgi.url_scheme"],
+        "body": len(body),
+    }
+    answer = json.dumps(found).encode()
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))])
+    return [answer]
+"""
+
+
+class Door:
+    """A real gunicorn under config/gunicorn.conf.py, with a tiny application in place of ours."""
+
+    def __init__(self, certificates, directory, door, *, overrides=None):
+        self.certificates = certificates
+        self.port = _free_port()
+        config = directory / "edp.toml"
+        config.write_text(
+            SETTINGS.format(
+                port=self.port,
+                directory=DIRECTORY,
+                certificate=certificates.server.chain,
+                key=certificates.server.key,
+                root=certificates.authority.client_root,
+                here=directory,
+                digest="ab" * 32,
+            )
+        )
+        if door == "mutual_tls":
+            overrides = {"public.origin": "https://localhost:1", "issuer": "https://localhost:1"} | (overrides or {})
+        else:
+            overrides = {"mutual_tls.origin": "https://localhost:1"} | (overrides or {})
+        (directory / "tiny.py").write_text(TINY_APP)
+        self.log = directory / "log"
+        environment = {
+            **os.environ,
+            "CONSENT_CONFIG": str(config),
+            "CONSENT_DOOR": door,
+            "CONSENT_SET": json.dumps(overrides),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{directory}",
+        }
+        command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "config/gunicorn.conf.py"), "tiny:app"]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=directory)
+        self._until_it_listens()
+
+    def _until_it_listens(self):
+        for _ in range(200):
+            if "Booting worker" in self.log.read_text():
+                return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise AssertionError(self.log.read_text())
+
+    def lines(self, event):
+        return [line for line in map(json.loads, self.log.read_text().splitlines()) if line["event"] == event]
+
+    def wait_for_lines(self, event, count):
+        for _ in range(100):
+            if len(self.lines(event)) >= count:
+                break
+            time.sleep(0.02)
+        return self.lines(event)
+
+    def connect(self, certificate=None, key=None, *, newest=ssl.TLSVersion.TLSv1_3):
+        context = ssl.create_default_context(cafile=self.certificates.authority.server_root)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.maximum_version = newest
+        if certificate:
+            context.load_cert_chain(certificate, key)
+        raw = socket.create_connection(("127.0.0.1", self.port), timeout=5)
+        return context.wrap_socket(raw, server_hostname="localhost")
+
+    def stop(self):
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(20)
+        return time.monotonic() - started
+
+
+@pytest.fixture(scope="session")
+def mutual_tls_door(certificates, tmp_path_factory):
+    door = Door(certificates, tmp_path_factory.mktemp("mutual"), "mutual_tls")
+    yield door
+    assert door.stop() < 10
+
+
+@pytest.fixture(scope="session")
+def public_door(certificates, tmp_path_factory):
+    door = Door(certificates, tmp_path_factory.mktemp("public"), "public")
+    yield door
+    assert door.stop() < 10
+
+
+@pytest.fixture
+def open_door(certificates, tmp_path):
+    """A door of one's own, for tests that stop it or change its settings."""
+    doors = []
+
+    def open_one(door="mutual_tls", **overrides):
+        doors.append(Door(certificates, tmp_path, door, overrides=overrides.get("overrides")))
+        return doors[-1]
+
+    yield open_one
+    for door in doors:
+        if door.process.poll() is None:
+            door.stop()
