@@ -1,0 +1,170 @@
+"""Rows A01 to A05 of the security matrix: whose word is taken for a certificate."""
+
+import base64
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from consent_server.caller.arrival import Arrival, BadCertificate, NoCertificate, arrived, from_header, from_socket
+from consent_server.settings import Clients
+
+PROXY = "10.0.0.7"
+
+
+def byte_sequence(der):
+    return f":{base64.b64encode(der).decode()}:"
+
+
+def pem_of(der):
+    return x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM).decode()
+
+
+def behind(kind, **more):
+    return Clients(root=Path("unused"), arrival=kind, proxies=(PROXY, "192.168.0.0/24", "fd00::1"), **more)
+
+
+def test_client_cert_with_and_without_chain(certificates):
+    leaf, issuer = certificates.cap.der, certificates.issuer_der
+    for chain, intermediates in [
+        (None, ()),
+        ("", ()),
+        (byte_sequence(issuer), (issuer,)),
+        (f"{byte_sequence(issuer)}, {byte_sequence(leaf)}", (issuer, leaf)),
+        (f"{byte_sequence(issuer)},{byte_sequence(leaf)}", (issuer, leaf)),
+    ]:
+        environ = {"REMOTE_ADDR": PROXY, "HTTP_CLIENT_CERT": byte_sequence(leaf), "HTTP_CLIENT_CERT_CHAIN": chain}
+        assert arrived(environ, behind("client-cert")) == Arrival(leaf, intermediates)
+
+
+@pytest.mark.parametrize("safe", ["", "+/=", "-._~"], ids=["nginx", "load-balancer", "unreserved"])
+def test_escaped_pem(certificates, safe):
+    header = quote(pem_of(certificates.cap.der), safe=safe)
+    environ = {"REMOTE_ADDR": PROXY, "HTTP_X_SSL_CLIENT_CERT": header}
+    assert arrived(environ, behind("escaped-pem")) == Arrival(certificates.cap.der, ())
+
+
+def test_the_name_of_the_header_is_a_setting(certificates):
+    environ = {"REMOTE_ADDR": PROXY, "HTTP_X_MTLS_LEAF": quote(pem_of(certificates.cap.der))}
+    assert arrived(environ, behind("escaped-pem", header="X-Mtls-Leaf")).leaf == certificates.cap.der
+    with pytest.raises(NoCertificate):
+        arrived(environ, behind("escaped-pem"))
+
+
+@pytest.mark.parametrize(
+    ("address", "believed"),
+    [
+        (PROXY, True),
+        ("192.168.0.44", True),
+        ("fd00::1", True),
+        ("fd00:0::0:1", True),
+        ("10.0.0.8", False),
+        ("192.168.1.1", False),
+        ("127.0.0.1", False),
+        ("::ffff:10.0.0.7", False),
+        ("10.0.0.7 ", False),
+        ("", False),
+        ("localhost", False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["client-cert", "escaped-pem"])
+def test_A02_a_header_is_believed_from_configured_proxies_alone(certificates, kind, address, believed):
+    environ = {
+        "REMOTE_ADDR": address,
+        "HTTP_CLIENT_CERT": byte_sequence(certificates.cap.der),
+        "HTTP_X_SSL_CLIENT_CERT": quote(pem_of(certificates.cap.der)),
+        "HTTP_X_FORWARDED_FOR": PROXY,
+    }
+    if believed:
+        assert arrived(environ, behind(kind)).leaf == certificates.cap.der
+    else:
+        with pytest.raises(NoCertificate, match="not from a configured proxy"):
+            arrived(environ, behind(kind))
+
+
+def test_A01_where_tls_ends_here_a_header_is_not_even_looked_at(certificates):
+    environ = {
+        "REMOTE_ADDR": PROXY,
+        "HTTP_CLIENT_CERT": byte_sequence(certificates.cap.der),
+        "HTTP_X_SSL_CLIENT_CERT": quote(pem_of(certificates.cap.der)),
+    }
+    for sock in ({}, {"gunicorn.socket": None}, {"gunicorn.socket": object()}):
+        with pytest.raises(NoCertificate) as refused:
+            arrived(environ | sock, Clients(root=Path("unused"), proxies=(PROXY,)))
+        assert (refused.value.status, refused.value.error) == (401, "invalid_client")
+    assert from_socket(None) is None
+
+
+@pytest.mark.parametrize("kind", ["client-cert", "escaped-pem"])
+@pytest.mark.parametrize("value", [None, ""], ids=["absent", "empty"])
+def test_A05_no_certificate_behind_a_proxy(kind, value):
+    environ = {"REMOTE_ADDR": PROXY, "HTTP_CLIENT_CERT": value, "HTTP_X_SSL_CLIENT_CERT": value}
+    with pytest.raises(NoCertificate, match="passed on no certificate"):
+        arrived(environ, behind(kind))
+
+
+def doubled(one):
+    return f"{one},{one}"
+
+
+CLIENT_CERT_FAULTS = {
+    "A04-two": lambda der, _: doubled(byte_sequence(der)),
+    "A04-chain-in-one": lambda der, _: byte_sequence(der) + byte_sequence(der),
+    "with-parameter": lambda der, _: byte_sequence(der) + ";a=1",
+    "no-colons": lambda der, _: base64.b64encode(der).decode(),
+    "pem": lambda der, _: pem_of(der).replace("\n", " "),
+    "base64url": lambda *_: ":--__:",
+    "no-padding": lambda der, _: byte_sequence(der + b"x" * ((1 - len(der)) % 3)).replace("=", ""),
+    "too-much-padding": lambda *_: ":AAAA==:",
+    "not-canonical": lambda *_: ":AB==:",
+    "empty-sequence": lambda *_: "::",
+    "space": lambda der, _: " " + byte_sequence(der),
+    "A03-very-long": lambda *_: ":" + "A" * 1_000_000 + ":",
+    "newline": lambda der, _: byte_sequence(der) + "\n",
+}
+
+
+@pytest.mark.parametrize("spoil", CLIENT_CERT_FAULTS.values(), ids=CLIENT_CERT_FAULTS.keys())
+def test_a_client_cert_header_that_is_not_one_certificate(certificates, spoil):
+    with pytest.raises(BadCertificate) as refused:
+        from_header(spoil(certificates.cap.der, certificates.issuer_der), "client-cert", None)
+    assert (refused.value.status, refused.value.error) == (401, "invalid_client")
+
+
+def test_a_chain_header_that_is_not_a_list_of_certificates(certificates):
+    leaf = byte_sequence(certificates.cap.der)
+    for chain in ["x", f"{leaf},", f"{leaf} {leaf}", ",".join([leaf] * 9), "A" * 1_000_000]:
+        with pytest.raises(BadCertificate):
+            from_header(leaf, "client-cert", chain)
+
+
+ESCAPED_PEM_FAULTS = {
+    "A04-victim-second": lambda pem, other: quote(pem + other),
+    "A04-victim-first": lambda pem, other: quote(other + pem),
+    "A03-doubled-header": lambda pem, _: quote(pem) + "," + quote(pem),
+    "text-before": lambda pem, _: quote("subject=x\n" + pem),
+    "text-after": lambda pem, _: quote(pem + "x"),
+    "key-beside": lambda pem, _: quote(pem + "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"),
+    "not-escaped": lambda pem, _: pem,
+    "tabs": lambda pem, _: pem.replace("\n", "\t"),
+    "bad-percent": lambda pem, _: quote(pem) + "%zz",
+    "cut-percent": lambda pem, _: quote(pem) + "%4",
+    "plus-for-space": lambda pem, _: quote(pem).replace("%20", "+"),
+    "nul": lambda pem, _: quote(pem) + "%00",
+    "utf-16": lambda pem, _: quote(pem.encode("utf-16")),
+    "another-block": lambda pem, _: quote(pem.replace("CERTIFICATE", "X509 CRL")),
+    "A03-very-long": lambda *_: "A" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("spoil", ESCAPED_PEM_FAULTS.values(), ids=ESCAPED_PEM_FAULTS.keys())
+def test_an_escaped_pem_that_is_not_one_certificate(certificates, spoil):
+    with pytest.raises(BadCertificate) as refused:
+        from_header(spoil(pem_of(certificates.cap.der), pem_of(certificates.issuer_der)), "escaped-pem", None)
+    assert (refused.value.status, refused.value.error) == (401, "invalid_client")
+
+
+def test_a_certificate_is_not_printed(certificates):
+    assert str(certificates.cap.der) not in repr(Arrival(certificates.cap.der, (certificates.issuer_der,)))
