@@ -12,7 +12,6 @@ from consent_server.release.parts import Ask, EnergyParts, Readings, Source
 from consent_server.release.window import Window
 from consent_server.scheme.provenance import SignedRecord
 from consent_server.scheme.provenance_steps import COMPLETE, MISSING, Grant, MeterRelease, edp_record
-from consent_server.scheme.readings import join
 
 
 class NoSuchMeasure(Refusal):
@@ -59,9 +58,10 @@ def readings(parts: EnergyParts, release: Release, source: Source, measure: str,
         resource=f"/datasources/{source.id}/{measure}",
         readings=held.count,
     )
-    rest = {"location": _location(source), "provenance": record}
-    # The second object without its opening brace continues the first: {"data":[…] , "location":…,"provenance":…}
-    return Answer([b'{"data":', join(held.blocks), b",", orjson.dumps(rest)[1:]])
+    # The array is joined once and never copied again: a year of it is 3.6 MB, and each copy costs milliseconds.
+    array = b",".join(filter(None, held.blocks))
+    rest = orjson.dumps({"location": _location(source), "provenance": record})
+    return Answer([b'{"data":[', array, b"],", rest[1:]])
 
 
 def _record(
