@@ -22,9 +22,13 @@ from consent_server.tokens import refresh_token
 class Decision(Protocol):
     """What an SME decided, as the journey hands it over.
 
-    Each of `meters` has id, fuel, measures, outcode and masked; none has the number. `fuels` is what may be read.
+    Each of `meters` has id, fuel, measures, outcode and masked; none has the number. `fuels` is what may be read. `code` is
+    the authorization code to issue, of 256 bits that only this browser's journey knows: so a second click on the same
+    button can be given the same redirect, though the store keeps a digest alone.
     """
 
+    @property
+    def agreed(self) -> bool: ...
     @property
     def sme(self) -> str: ...
     @property
@@ -45,6 +49,8 @@ class Decision(Protocol):
     def address(self) -> str: ...
     @property
     def user_agent(self) -> str: ...
+    @property
+    def code(self) -> str: ...
 
 
 class RequestNotPushed(Refusal):
@@ -83,6 +89,15 @@ class RequestExpired(RedirectRefusal):
     public = "The pushed request has expired: push another."
     help = "Send the browser to the authorization endpoint within expires_in seconds of the pushed request."
     clause = "RFC 9126 4; FAPI 2.0 5.3.2.2"
+
+
+class NotAgreed(Refusal):
+    code = "not_agreed"
+    error = "access_denied"
+    status = 422
+    public = "Permission is given only by agreeing to the text; nothing was granted."
+    help = "Go back to the permission text and choose whether to agree to it."
+    clause = "IB1 Permission Records; RFC 6749 4.1.1"
 
 
 class TextIsNotTheLicense(Refusal):
@@ -146,10 +161,15 @@ CHECKS: Final = (request_was_pushed, request_is_this_clients, request_is_open, r
 
 @dataclass(frozen=True)
 class Grant:
-    """A decision to agree, held against the license that was asked for."""
+    """A decision, held against the license that was asked for."""
 
     license: License
     decision: Decision
+
+
+def sme_agreed(grant: Grant) -> Refusal | None:
+    # RFC 6749 section 4.1: a code is issued "assuming the resource owner grants access"
+    return None if grant.decision.agreed is True else NotAgreed()
 
 
 def text_is_the_licenses(grant: Grant) -> Refusal | None:
@@ -165,7 +185,7 @@ def fuels_are_the_licenses(grant: Grant) -> Refusal | None:
     return None if fuels and fuels <= grant.license.fuels else FuelNotInLicense(f"{sorted(fuels)}")
 
 
-GRANT_CHECKS: Final = (text_is_the_licenses, fuels_are_the_licenses)
+GRANT_CHECKS: Final = (sme_agreed, text_is_the_licenses, fuels_are_the_licenses)
 
 
 def enter(parts: IssuerParts, query: Mapping[str, str]) -> JourneyStart:
@@ -187,7 +207,7 @@ def enter(parts: IssuerParts, query: Mapping[str, str]) -> JourneyStart:
 def conclude(parts: IssuerParts, journey: Row, decision: Decision) -> str:
     """Grant what this journey asked for; answers the redirect to the client, with its code.
 
-    Raises RequestUsed when another journey was first, TextIsNotTheLicense and FuelNotInLicense.
+    Raises RequestUsed when another journey was first, NotAgreed, TextIsNotTheLicense and FuelNotInLicense.
     """
     license_ = parts.licenses.get(journey.license)
     if license_ is None:  # configured when it was pushed, and no more
@@ -196,7 +216,7 @@ def conclude(parts: IssuerParts, journey: Row, decision: Decision) -> str:
     settings = parts.settings
     # Read before any row: a token can then never be dated before its permission, nor after what should have stopped it.
     granted = clock.now()
-    permission, code = new_id(), new_secret()
+    permission = new_id()
     with store.writing() as c:
         _conclude_once(c, parts, journey, granted)
         _add_permission(c, parts, journey, decision, license_, permission, granted)
@@ -205,7 +225,7 @@ def conclude(parts: IssuerParts, journey: Row, decision: Decision) -> str:
             links.add(c, support, permission)
         codes.add(
             c,
-            code,
+            decision.code,
             permission=permission,
             client_id=journey.client_id,
             redirect_uri=journey.redirect_uri,
@@ -222,7 +242,7 @@ def conclude(parts: IssuerParts, journey: Row, decision: Decision) -> str:
         )
         audit_events.keep(c, granted_event)
     # RFC 6749 section 4.1.2, RFC 9207 section 2
-    return with_query(journey.redirect_uri, {"code": code, "state": journey.state, "iss": settings.issuer})
+    return with_query(journey.redirect_uri, {"code": decision.code, "state": journey.state, "iss": settings.issuer})
 
 
 def decline(parts: IssuerParts, journey: Row) -> str:

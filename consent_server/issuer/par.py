@@ -150,7 +150,7 @@ class TooManyPushedRequests(Refusal):
 
 
 def no_request_object(push: Push) -> Refusal | None:
-    # RFC 9126 section 2.1: "The request_uri authorization request parameter [...] MUST NOT be provided"
+    # RFC 9126 section 2.1 item 2: reject a pushed request that has request_uri; request objects are not used in this profile
     for name in ("request_uri", "request"):
         if name in push.form:
             return RequestObject(f"{name} in a pushed request")
@@ -176,7 +176,7 @@ def pkce_with_s256(push: Push) -> Refusal | None:
     # FAPI 2.0 section 5.3.2.2: shall require PKCE with S256 as the code challenge method
     if challenge is None:
         return CodeChallengeMissing()
-    # RFC 7636 section 4.3: code_challenge_method "defaults to plain if not present"
+    # RFC 7636 section 4.3: an absent code_challenge_method means plain
     if push.form.get("code_challenge_method") != "S256":
         return CodeChallengeMethodUnsupported()
     return None if _S256_CHALLENGE.fullmatch(challenge) else CodeChallengeMalformed(f"{len(challenge)} characters")

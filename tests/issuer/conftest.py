@@ -105,6 +105,7 @@ def settings_for(url: str, **changes: Any) -> Settings:
 class Decided:
     """What the SME of these tests decides: to agree, for two meters, unless a test says otherwise."""
 
+    agreed: bool = True
     sme: str = "acme"
     who: dict[str, Any] = field(default_factory=lambda: {"name": "A Baker", "method": "register", "strength": "low"})
     meters: list[dict[str, Any]] = field(
@@ -120,6 +121,7 @@ class Decided:
     names: dict[str, str] = field(default_factory=lambda: {"[CAP]": "Carbon Accounting R Us"})
     address: str = "192.0.2.7"
     user_agent: str = "a browser"
+    code: str = field(default_factory=lambda: secrets.token_urlsafe(32))
 
 
 @dataclass(frozen=True)

@@ -301,7 +301,7 @@ def test_the_status_list_of_no_permissions_can_be_read(issuer: Any, shared: Any)
 def test_nothing_is_written_by_a_refused_decision(issuer: Any, shared: Any) -> None:
     journey = issuer.open(issuer.push())
     before = issuer.everything()
-    for changes in ({"raw_sha256": "0" * 64}, {"fuels": ["electricity", "oil"]}, {"fuels": []}):
+    for changes in ({"agreed": False}, {"raw_sha256": "0" * 64}, {"fuels": ["electricity", "oil"]}, {"fuels": []}):
         with pytest.raises(shared.authorize.Refusal):
             issuer.decide(journey, shared.Decided(**changes))
     assert issuer.everything() == before
