@@ -37,6 +37,9 @@ class Member(Section):
 
     url: HttpsUrl = Field(description="Our member URL in the Directory.")
     application: HttpsUrl = Field(description="Our application URL: the one SAN URI of our certificates.")
+    data_service: str = Field(
+        "", description="The id of our API's entry in the Directory's catalogue; goes into provenance."
+    )
     introspectors: tuple[HttpsUrl, ...] = Field((), description="Our own applications that may use introspection.")
     withdrawal_process: str = Field(
         "", description="How an SME withdraws, in one plain sentence; fills [CAP process] when we are the CAP."
@@ -85,6 +88,9 @@ class License(Section):
     text_sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the raw permission text, in hex.")
     fuels: tuple[Literal["electricity", "gas"], ...] = Field(
         description="The fuels that this text covers; the server refuses a text that does not name each of them."
+    )
+    duration: str = Field(
+        "1 year", pattern=r"^[0-9]{1,3} (day|month|year)s?$", description="How long a permission under it lasts."
     )
 
 
@@ -178,7 +184,7 @@ class Metering(Section):
 class Collection(Section):
     """What a CAP fetches and works out."""
 
-    license: str = Field("", description="Label of the license that the portal asks EDPs for.")
+    license: License | None = Field(None, description="The license that the portal asks EDPs for; a table like theirs.")
     intensity: str = Field("", description="Base URL of the grid intensity API (Carbon Intensity API).")
     months: int = Field(13, ge=1, le=24, description="Months of readings fetched on the first collection.")
     retry_s: int = Field(60, ge=1, description="Seconds before a failed collection is tried again.")

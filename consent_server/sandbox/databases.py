@@ -75,3 +75,25 @@ def calls_owed(layout: Layout) -> dict[str, list[dict[str, Any]]]:
 @cache
 def _engine(url: str) -> Engine:
     return sa.create_engine(url, poolclass=NullPool)
+
+
+def schemas(server_url: str, base_port: int) -> dict[str, str]:
+    """A new, empty schema for each party on a PostgreSQL server; answers the parties' database URLs.
+
+    The schemas carry the sandbox's port, so that two sandboxes may share a server. Raises ValueError for another kind of URL.
+    """
+    url = sa.make_url(server_url)
+    if url.get_backend_name() != "postgresql":
+        raise ValueError("--database-url names a PostgreSQL server: postgresql+psycopg://user@host/database")
+    url = url.set(drivername="postgresql+psycopg")
+    found = {}
+    engine = sa.create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for party in ("edp", "cap"):
+            schema = f"consent_sandbox_{base_port}_{party}"
+            connection.execute(sa.text(f"DROP SCHEMA IF EXISTS {schema} CASCADE"))
+            connection.execute(sa.text(f"CREATE SCHEMA {schema}"))
+            own = url.update_query_dict({"options": f"-csearch_path={schema}"})
+            found[party] = own.render_as_string(hide_password=False)
+    engine.dispose()
+    return found

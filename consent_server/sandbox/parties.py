@@ -23,7 +23,7 @@ _APPLICATION: Final = {"edp": "edp_service", "cap": "cap_portal", "fsp": "fsp_se
 # What each must know by URL and digest. The CAP's issuer takes the one that FSPs ask for; the other is its portal's.
 _LICENSES: Final = {
     "edp": ("electricity_and_gas", "one_permission", "electricity"),
-    "cap": ("emissions", "electricity_and_gas"),
+    "cap": ("emissions",),
     "fsp": ("emissions",),
 }
 _PORTAL_LICENSE: Final = "electricity_and_gas"
@@ -146,7 +146,7 @@ def settings_for(layout: Layout, party: str, database_url: str | None = None) ->
         "limits": dict(_LIMITS),
         "metering": {},
         "collection": (
-            {"license": LICENSES[_PORTAL_LICENSE][0], "intensity": layout.intensity, "retry_s": 5}
+            {"license": _license(layout, _PORTAL_LICENSE), "intensity": layout.intensity, "retry_s": 5}
             if party == "cap"
             else {}
         ),

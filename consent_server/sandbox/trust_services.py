@@ -1,5 +1,6 @@
 """The service at the sandbox's first port: Registry, Directory, revocation list, intensity, mail and the control page."""
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,11 @@ _LARGEST_BODY: Final = 64 * 1024
 _PAGE_POLICY: Final = (
     "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+
+
+def application() -> Flask:
+    """What gunicorn loads; the environment names the sandbox."""
+    return create_app(os.environ["CONSENT_SANDBOX"], int(os.environ["CONSENT_SANDBOX_PORT"]))
 
 
 def create_app(folder: str | Path, base_port: int, *, effective: Effective | None = None) -> Flask:

@@ -64,8 +64,6 @@ class License:
 
     url: str
     label: str
-    title: str
-    text_url: str
     text_sha256: str
     fuels: frozenset[str]
     duration: str

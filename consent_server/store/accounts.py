@@ -24,6 +24,11 @@ def by_email(c: Connection, email: str) -> Row[Any] | None:
     return c.execute(sa.select(_account).where(_account.c.email == email)).one_or_none()
 
 
+def name(c: Connection, account: str, business: str) -> None:
+    """Name the business of an account that has no name yet; a name stays."""
+    c.execute(sa.update(_account).where(_account.c.id == account, _account.c.business == "").values(business=business))
+
+
 def put_code(c: Connection, email: str, digest: str, expires: int) -> None:
     """Keep the code sent last; the one before is dead."""
     make = postgresql.insert if c.dialect.name == "postgresql" else sqlite.insert

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 
 from consent_server.store.models import DataSource, table
 
@@ -29,3 +29,8 @@ def id_for(c: Connection, client_id: str, sme: str, meter: str) -> str:
             )
         ).scalar_one()
     )
+
+
+def find(c: Connection, datasource: str) -> Row[Any] | None:
+    """Whose meter a data source id stands for: client_id, sme, meter."""
+    return c.execute(sa.select(_datasource).where(_datasource.c.id == datasource)).one_or_none()

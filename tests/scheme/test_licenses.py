@@ -342,8 +342,6 @@ def test_expiry_refuses(duration):
 EDP_CAP = License(
     url=URL,
     label="energy-consumption-edp-cap",
-    title="Energy Consumption Data License",
-    text_url=TEXT_URL,
     text_sha256=SHA,
     fuels=frozenset({ELECTRICITY, GAS}),
     duration="1 year",

@@ -1,0 +1,59 @@
+"""Between the journey and the issuer: where a walk begins, and what becomes of a decision."""
+
+from typing import Any
+
+from consent_server import clock, store
+from consent_server.issuer import authorize
+from consent_server.issuer.authorize import RequestUsed
+from consent_server.issuer.parts import IssuerParts, JourneyStart
+from consent_server.journey import steps
+from consent_server.journey.decision import Decision
+from consent_server.journey.parts import JourneyParts
+from consent_server.refusal import with_query
+from consent_server.store import codes, permissions
+from consent_server.withdrawal.withdraw import Withdrawal, withdraw
+
+
+def start(parts: JourneyParts, journey_id: str, secret: str) -> JourneyStart:
+    """The first page of a new journey, and the cookie that ties it to this browser."""
+    return JourneyStart(
+        steps.path_of(parts.steps[0], journey_id), parts.cookie(journey_id), secret, steps.COOKIE_MAX_AGE_S
+    )
+
+
+def conclude(parts: IssuerParts, journey: Any, decision: Decision) -> str | None:
+    """Grant; answers the redirect to the client, or None when the request had been answered before."""
+    try:
+        return authorize.conclude(parts, journey, decision)
+    except RequestUsed:
+        return again(parts, journey, decision.code)
+
+
+def decline(parts: IssuerParts, journey: Any) -> str | None:
+    """Refuse; answers the redirect to the client, or None when the request had been answered before."""
+    try:
+        return authorize.decline(parts, journey)
+    except RequestUsed:
+        return None
+
+
+def again(parts: IssuerParts, journey: Any, code: str) -> str | None:
+    """The redirect with `code` once more, for a second click whose first answer the browser threw away.
+
+    Only while that code is this journey's, unused and alive; anything else is None, and the page says that it is done.
+    """
+    with store.reading() as c:
+        row = codes.find(c, code)
+    if row is None or row.redeemed is not None or clock.now() >= row.expires or row.client_id != journey.client_id:
+        return None
+    answer = {"code": code, "state": journey.state, "iss": parts.settings.issuer}
+    return with_query(journey.redirect_uri, answer)
+
+
+def withdraw_own(permission: str, sme: str) -> bool:
+    """Withdraw one of this SME's own permissions; False when it is not its own, or had ended before."""
+    with store.reading() as c:
+        row = permissions.find(c, permission)
+    if row is None or row.sme != sme:
+        return False
+    return bool(withdraw(permission, Withdrawal(by="sme", where="manage", why="the SME withdrew")))

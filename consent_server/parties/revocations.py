@@ -1,0 +1,58 @@
+"""The Directory's revocation list: fetched by the worker, kept in the store, read by each door at most once a second."""
+
+from consent_server import audit, clock
+from consent_server.caller.trust import RevokedSerials, read_revocation_list
+from consent_server.client import revocation_list
+from consent_server.client.cache import Kept
+from consent_server.client.session import Session
+from consent_server.refusal import Unavailable
+from consent_server.scheme.member_certificate import load_certificates
+from consent_server.settings import Settings
+from consent_server.store.fetched import StoredCache
+
+NAME = "revocation-list"
+
+
+class RevocationList:
+    """The last good list, shared by every process through the store.
+
+    Calling it answers what the list says, or None when none was ever fetched.
+    """
+
+    def __init__(self, settings: Settings, cache: StoredCache) -> None:
+        self._settings = settings
+        self._cache = cache
+        self._root = load_certificates(settings.clients.root.read_bytes())[0]
+        self._issuers = load_certificates(settings.clients.issuers.read_bytes()) if settings.clients.issuers else []
+        self._looked = -1
+        self._fetched = -1
+        self._latest: RevokedSerials | None = None
+
+    def __call__(self) -> RevokedSerials | None:
+        at = clock.now()
+        if at != self._looked:
+            kept = self._cache.get(NAME)
+            if kept is not None and kept.fetched != self._fetched:
+                self._latest = read_revocation_list(kept.body, self._issuers, self._root, kept.fetched)
+                self._fetched = kept.fetched
+            self._looked = at
+        return self._latest
+
+    def refresh(self, session: Session) -> None:
+        """Fetch and keep the list, if it is to be believed. Raises Unreachable, BadRevocationList."""
+        if not self._settings.revocation_list.source:
+            return
+        at = clock.now()
+        body = revocation_list.fetch(self._settings, session)
+        said = read_revocation_list(body, self._issuers, self._root, at)
+        before = self()
+        self._cache.put(NAME, Kept(body, {}, at, at + self._settings.revocation_list.refresh_s))
+        if before is None or before.serials != said.serials:
+            audit.event("list_refreshed", list=NAME, entries=len(said.serials))
+
+    def ready(self) -> dict[str, int | None]:
+        """For /ready: which list we go by. Raises Unavailable while a configured list was never fetched."""
+        found = self()
+        if found is None and self._settings.revocation_list.source:
+            raise Unavailable("no revocation list yet: is `consent-server work` running?")
+        return {"number": found.number if found else None, "fetched": found.fetched if found else None}
