@@ -21,8 +21,12 @@ NO_MATCH = (
     "They must all be for the same business."
 )
 NEITHER = "Type the number of your electricity supply (MPAN), your gas supply (MPRN), or both."
-CHECK_DIGIT = (
-    "The last digits of this number do not fit the others, so one may be mistyped. Check it against your bill. "
+CHECK_MPAN = (
+    "The last digit of this MPAN does not fit the others, so one may be mistyped. Check it against your bill. "
+    "If it is right, press Continue again."
+)
+CHECK_MPRN = (
+    "The last two digits of this MPRN do not fit the others, so one may be mistyped. Check it against your bill. "
     "If it is right, press Continue again."
 )
 
@@ -46,33 +50,39 @@ def read(form: Mapping[str, str]) -> Typed | Page:
     A wrong check digit is pointed out once: the page then carries the number that it spoke of in `checked`, and the same
     number sent again goes on to the register.
     """
+    pointed_out = form.get("checked", "").split()
     errors: list[FieldError] = []
     doubted: list[str] = []
     postcode = mpan = mprn = None
     try:
-        postcode = parse_postcode(form.get("postcode", ""))
+        postcode = parse_postcode(form.get("postcode", "")).full
     except MeterNumberError as error:
         errors.append(FieldError("postcode", str(error)))
     if not form.get("mpan") and not form.get("mprn"):
         errors.append(FieldError("mpan", NEITHER))
-    try:
-        mpan = parse_mpan(form["mpan"]) if form.get("mpan") else None
-    except MeterNumberError as error:
-        errors.append(FieldError("mpan", str(error)))
-    try:
-        mprn = parse_mprn(form["mprn"]) if form.get("mprn") else None
-    except MeterNumberError as error:
-        errors.append(FieldError("mprn", str(error)))
-    pointed_out = form.get("checked", "").split()
-    for name, number in (("mpan", mpan and mpan.core), ("mprn", mprn and mprn.number)):
-        meter = mpan if name == "mpan" else mprn
-        if number and meter and not meter.check_digit_ok:
-            doubted.append(number)
-            if number not in pointed_out:
-                errors.append(FieldError(name, CHECK_DIGIT))
+    if form.get("mpan"):
+        try:
+            electricity = parse_mpan(form["mpan"])
+            mpan = electricity.core
+            if not electricity.check_digit_ok:
+                doubted.append(mpan)
+                if mpan not in pointed_out:
+                    errors.append(FieldError("mpan", CHECK_MPAN))
+        except MeterNumberError as error:
+            errors.append(FieldError("mpan", str(error)))
+    if form.get("mprn"):
+        try:
+            gas = parse_mprn(form["mprn"])
+            mprn = gas.number
+            if not gas.check_digit_ok:
+                doubted.append(mprn)
+                if mprn not in pointed_out:
+                    errors.append(FieldError("mprn", CHECK_MPRN))
+        except MeterNumberError as error:
+            errors.append(FieldError("mprn", str(error)))
     if errors or postcode is None:
         return again(form, *errors, checked=" ".join(doubted))
-    return Typed(postcode.full, mpan.core if mpan else None, mprn.number if mprn else None)
+    return Typed(postcode, mpan, mprn)
 
 
 def again(form: Mapping[str, str], *errors: FieldError, checked: str = "") -> Page:
@@ -82,24 +92,22 @@ def again(form: Mapping[str, str], *errors: FieldError, checked: str = "") -> Pa
 
 
 def match(parts: JourneyParts, typed: Typed, address: str, journey_id: str) -> Identified | None:
-    """Ask the register, under the limits: failures of a meter, a journey and an address. Raises a 429 Refusal.
+    """Ask the register, under the limits on failures of a meter, a journey and an address. Raises a 429 Refusal.
 
-    An attempt at a meter is counted before it is made, so that attempts at the same instant cannot pass together; a
-    success clears the count.
+    Failures alone are counted, and a success clears those of its meters: twenty honest people may stand here at once.
     """
     assert parts.identify is not None, "this party has no meter register"
     limits = parts.limits
     limits.address.check(address)
-    limits.journey.take(journey_id)
+    limits.journey.check(journey_id)
     for subject in typed.subjects():
-        limits.meter.take(subject)
+        limits.meter.check(subject)
     identified = parts.identify(typed.postcode, typed.mpan, typed.mprn)
     if identified is None:
         limits.address.failed(address)
-        return None
-    limits.journey.clear(journey_id)
+        limits.journey.failed(journey_id)
     for subject in typed.subjects():
-        limits.meter.clear(subject)
+        limits.meter.clear(subject) if identified else limits.meter.failed(subject)
     return identified
 
 

@@ -44,7 +44,7 @@ class Account(Protocol):
 
 
 class Limit(Protocol):
-    """A limit on failures of one subject; `check` and `take` raise a Refusal with status 429."""
+    """A limit on failures of one subject; `check` and `take` raise a Refusal with status 429 when they are used up."""
 
     def check(self, subject: str) -> None: ...
     def take(self, subject: str) -> None: ...

@@ -36,7 +36,7 @@ def take_sign_in(visit: Visit, form: Mapping[str, str]) -> Page | Onward:
         return Page(
             {"typed": {"email": form.get("email", "")}}, errors=(FieldError("email", NOT_AN_ADDRESS),), status=422
         )
-    visit.parts.limits.account.take(f"mail {email}")
+    visit.parts.limits.address.take(f"mail to {email}")  # every mail counts, until a code is used
     _accounts(visit).send_code(email)
     return Onward({"email": email})
 
@@ -51,13 +51,14 @@ def take_code(visit: Visit, form: Mapping[str, str]) -> Page | Onward:
     code = re.sub(r"[\s-]+", "", form.get("code", ""))
     limits = visit.parts.limits
     limits.address.check(visit.address)
-    limits.account.take(f"code {email}")
+    limits.account.check(email)
     account = _accounts(visit).check_code(email, code) if code else None
     if account is None:
         limits.address.failed(visit.address)
+        limits.account.failed(email)
         return Page({"typed": {}, "email": email}, errors=(FieldError("code", WRONG_CODE),), status=422)
-    limits.account.clear(f"code {email}")
-    limits.account.clear(f"mail {email}")
+    limits.account.clear(email)
+    limits.address.clear(f"mail to {email}")
     audit.event("signed_in", account=account.sme, client_id=visit.journey.client_id)
     who = {"business": account.business, "method": METHOD, "strength": STRENGTH}
     return Onward({"identified": {"sme": account.sme, "meters": [], "who": who}}, proven=True)

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Blueprint, Flask, Response, redirect, request
+from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock
@@ -17,12 +17,10 @@ from consent_server.web import cookies, csrf, headers, pages, parameters
 from consent_server.web.refusals import NotFound
 
 
-def install(app: Flask, parts: JourneyParts) -> None:
-    """Serve the journey, the evidence and, where the party has one, the page that looks after permissions."""
-    app.register_blueprint(_journey(parts))
-    app.register_blueprint(_evidence(parts))
-    if parts.management is not None:
-        app.register_blueprint(_manage(parts, parts.management))
+def blueprints(parts: JourneyParts) -> tuple[Blueprint, ...]:
+    """The journey, the evidence and, where the party has one, the pages that look after permissions."""
+    manage = (_manage(parts, parts.management),) if parts.management is not None else ()
+    return (_journey(parts), _evidence(parts), *manage)
 
 
 def _journey(parts: JourneyParts) -> Blueprint:
@@ -205,7 +203,8 @@ def _manage(parts: JourneyParts, management: Management) -> Blueprint:
             error = FieldError("postcode", identify.NO_MATCH)
             return sign_in_page(identify.again(sent, error, checked=sent.get("checked", "")))
         response = redirect("/manage/permissions", 303)
-        sessions.begin(request, response, {"sme": identified.sme, "business": identified.business})
+        sessions.end(request, response)
+        sessions.begin(response, {"sme": identified.sme, "business": identified.business})
         return response
 
     @blueprint.get("/permissions")

@@ -12,11 +12,12 @@ from flask import Flask, Response
 EVERYWHERE = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+# Not in the sandbox: a browser that trusts its authority would insist on https for whatever else runs on localhost.
+TRANSPORT = {"Strict-Transport-Security": "max-age=63072000; includeSubDomains"}
 MACHINE_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
@@ -51,12 +52,13 @@ def frame_anywhere(response: Response) -> Response:
     return response
 
 
-def install(app: Flask) -> None:
+def install(app: Flask, *, sandbox: bool = False) -> None:
     """Add to each answer of `app` what its view has not set itself."""
+    everywhere = EVERYWHERE if sandbox else EVERYWHERE | TRANSPORT
 
     @app.after_request
     def _headers(response: Response) -> Response:
-        for name, value in EVERYWHERE.items():
+        for name, value in everywhere.items():
             response.headers.setdefault(name, value)
         policy = response.headers.get("Content-Security-Policy")
         if policy is None:

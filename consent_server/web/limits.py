@@ -50,7 +50,7 @@ class Limit:
             limits.add(c, self._key(subject), self._window())
 
     def take(self, subject: str) -> None:
-        """Count an attempt before it is made, so that attempts at the same instant cannot pass together."""
+        """Count something that is limited whether it fails or not, and raise TooMany when there was too much of it."""
         with self.writing() as c:
             count = limits.add(c, self._key(subject), self._window())
         self._judge(count)

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from flask import Blueprint, Flask, Response, current_app, make_response, render_template
+from flask import Flask, Response, current_app, make_response, render_template, send_from_directory
 
 from consent_server.scheme import instant
 from consent_server.web import correlation, headers, language
@@ -12,6 +12,7 @@ from consent_server.web import correlation, headers, language
 _PACKAGE = Path(__file__).resolve().parents[1]
 # In the wheel the templates lie in the package; in a checkout beside it.
 TEMPLATES = next(path for path in (_PACKAGE / "templates", _PACKAGE.parent / "templates") if path.is_dir())
+STATIC = Path(__file__).parent / "static"
 STATIC_MAX_AGE_S = 3600
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July"),
@@ -29,14 +30,13 @@ def install(app: Flask, *, brand: Callable[[], str], sandbox: bool = False) -> N
     app.jinja_env.filters |= {"day": day, "moment": moment, "plain": plain}
     app.config["PAGE_BRAND"] = brand
     app.config["PAGE_SANDBOX"] = sandbox
-    static = Blueprint("static_files", __name__, static_folder="static", static_url_path="/static")
 
-    @static.after_request
-    def _cacheable(response: Response) -> Response:
+    # Named files before Flask's own rule for /static, whichever way the application was made.
+    @app.get("/static/<any('style.css', 'icon.svg'):name>")
+    def look(name: str) -> Response:
+        response = send_from_directory(STATIC, name)
         response.headers["Cache-Control"] = f"public, max-age={STATIC_MAX_AGE_S}"
         return response
-
-    app.register_blueprint(static)
 
 
 def render(template: str, status: int = 200, *, form_targets: Iterable[str] = (), **values: object) -> Response:

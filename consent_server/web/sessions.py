@@ -38,12 +38,10 @@ class Sessions:
     reading: Transaction
     writing: Transaction
 
-    def begin(self, request: Request, response: Response, data: Mapping[str, Any]) -> None:
-        """Start a session under a new handle and end the one that this browser had: who knew that knows nothing now."""
+    def begin(self, response: Response, data: Mapping[str, Any]) -> None:
+        """Start a session under a new handle. At sign-in, end the one that this browser had first."""
         secret = secrets.token_urlsafe(32)
         with self.writing() as c:
-            if before := request.cookies.get(self.cookie, ""):
-                sessions.end(c, before)
             sessions.make(c, secret, self.kind, dict(data), clock.now())
         cookies.set_cookie(response, self.cookie, secret, self.life_s)
 
@@ -63,10 +61,20 @@ class Sessions:
             sessions.touch(c, secret, now)
         return Session(secret, row.data)
 
-    def keep(self, session: Session, data: Mapping[str, Any]) -> None:
-        """Replace the session's data."""
+    def change(self, session: Session, edit: Callable[[dict[str, Any]], object]) -> Session:
+        """Let `edit` change the session's data, and answer the session with what it then holds.
+
+        It edits what is there now, not what was there when this request began: requests of one browser that arrive
+        together are let in one after the other, so that what one of them takes out is gone for the next.
+        """
+        now = clock.now()
         with self.writing() as c:
-            sessions.touch(c, session.secret, clock.now(), dict(data))
+            sessions.touch(c, session.secret, now)  # on PostgreSQL this takes the row's lock; SQLite has one writer
+            row = sessions.find(c, session.secret, self.kind)
+            data = dict(row.data) if row is not None else {}
+            edit(data)
+            sessions.touch(c, session.secret, now, data)
+        return Session(session.secret, data)
 
     def end(self, request: Request, response: Response) -> None:
         """End the session here and in the browser."""

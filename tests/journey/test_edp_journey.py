@@ -88,7 +88,7 @@ def test_unknown_and_mismatched_get_the_same_words(edp: Any) -> None:
 def test_a_wrong_check_digit_is_pointed_out_once(edp: Any) -> None:
     browser = identified(edp, mpan=WRONG_CHECK_DIGIT, mprn="")
     assert browser.status == 422
-    assert "do not fit" in browser.html
+    assert "does not fit" in browser.html
     assert edp.looked_up == []
     browser.click("continue")
     assert edp.looked_up == [("SW8 1AA", WRONG_CHECK_DIGIT, None)]

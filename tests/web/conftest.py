@@ -1,0 +1,96 @@
+"""A small app with everything that web installs, on a store of its own."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask, Response, make_response, request
+
+from consent_server import clock, store
+from consent_server.refusal import RedirectRefusal, Unavailable
+from consent_server.store.models import db
+from consent_server.web import cookies, correlation, csrf, headers, pages, parameters, refusals
+
+ORIGIN = "https://localhost"
+
+
+class UsedAgain(RedirectRefusal):
+    """A refusal that goes back to the client, for these tests."""
+
+    code = "test_used_again"
+    error = "invalid_request_uri"
+    public = "The request_uri was used."
+    help = "Push again."
+    clause = "RFC 9126 7.3"
+
+
+def make_app(door: str, database: Path) -> Flask:
+    app = Flask("web-tests")
+    store.init(app, f"sqlite:///{database}")
+    correlation.install(app)
+    headers.install(app)
+    refusals.install(app, door=door, origin=ORIGIN)
+    pages.install(app, brand=lambda: "Meter <b>Data</b> Corp")
+
+    @app.get("/authorize")
+    def authorize() -> Response:
+        parameters.query(request, required=("request_uri",))
+        raise UsedAgain(redirect_uri="https://cap.example/cb?x=1", state="a b&c", iss=ORIGIN)
+
+    @app.route("/form", methods=["POST"])
+    def form() -> Response:
+        sent = parameters.form(request, optional=("csrf",))
+        csrf.check(request, sent.get("csrf"), "secret", ORIGIN)
+        return make_response("fine")
+
+    @app.get("/busy")
+    def busy() -> Response:
+        raise Unavailable("the private detail", detail=[{"loc": ["from"], "msg": "no", "type": "x"}])
+
+    @app.get("/jwks")
+    def jwks() -> Response:
+        raise Unavailable()
+
+    @app.get("/fault")
+    def fault() -> Response:
+        raise KeyError("canary-7f3a")
+
+    @app.get("/cookie")
+    def cookie() -> Response:
+        response = make_response("set")
+        cookies.set_cookie(response, "__Host-x", "value", 60)
+        return response
+
+    with app.app_context():
+        db.create_all()
+    return app
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> Any:
+    return make_app("public", tmp_path / "web.db").test_client()
+
+
+@pytest.fixture
+def mutual_tls(tmp_path: Path) -> Any:
+    return make_app("mutual_tls", tmp_path / "web.db").test_client()
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Any:
+    """The audit lines written so far."""
+    caplog.set_level(logging.DEBUG)
+    return lambda: [json.loads(r.getMessage()) for r in caplog.records if r.name == "consent_server.audit"]
+
+
+@pytest.fixture
+def held_at(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Set the clock to an instant."""
+
+    def hold(at: int) -> None:
+        monkeypatch.setattr(clock, "now", lambda: at)
+
+    hold(1_790_000_000)
+    return hold

@@ -1,0 +1,93 @@
+"""One handler: JSON for machines, pages for people, redirects for clients; and never a trace of the inside."""
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from consent_server.refusal import Refusal, with_query
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "error"),
+    [
+        pytest.param("GET", "/busy", 503, "temporarily_unavailable", id="refusal"),
+        pytest.param("GET", "/nowhere", 404, "not_found", id="unknown path"),
+        pytest.param("GET", "/form", 405, "invalid_request", id="method"),
+        pytest.param("POST", "/form", 415, "invalid_request", id="no form"),
+        pytest.param("GET", "/fault", 500, "server_error", id="fault"),
+    ],
+)
+def test_a_machine_gets_json(mutual_tls: Any, lines: Any, method: str, path: str, status: int, error: str) -> None:
+    response = mutual_tls.open(path, method=method)
+    assert (response.status_code, response.mimetype) == (status, "application/json")
+    body = response.get_json()
+    assert body["error"] == error
+    assert body["error_uri"].startswith("https://localhost/errors/")
+    assert body["correlation_id"] == response.headers["X-Request-Id"]
+    assert "private detail" not in response.get_data(as_text=True)
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    (line,) = lines()
+    assert line["event"] in {"refused", "server_fault"}
+    assert line["correlation_id"] == body["correlation_id"]
+
+
+def test_what_a_refusal_carries_travels(mutual_tls: Any, lines: Any) -> None:
+    response = mutual_tls.get("/busy")
+    assert response.headers["Retry-After"] == "5"
+    assert response.get_json()["detail"] == [{"loc": ["from"], "msg": "no", "type": "x"}]
+    assert lines()[0]["private"] == "the private detail"
+    assert mutual_tls.get("/form").headers["Allow"] == "OPTIONS, POST"
+
+
+def test_a_person_gets_a_page_and_a_program_at_the_same_door_json(public: Any) -> None:
+    page = public.get("/busy")
+    assert (page.status_code, page.mimetype) == (503, "text/html")
+    assert "private detail" not in page.get_data(as_text=True)
+    assert "oauth-error" not in page.get_data(as_text=True)
+    assert "Meter &lt;b&gt;Data" in page.get_data(as_text=True)
+    assert public.get("/jwks").mimetype == "application/json"
+    assert public.get("/.well-known/x").get_json()["error"] == "not_found"
+
+
+def test_the_authorization_endpoint_refuses_on_a_page_with_its_own_element(public: Any) -> None:
+    page = public.get("/authorize?client_id=x")
+    assert page.status_code == 400
+    assert page.get_data(as_text=True).count('id="oauth-error"') == 1
+
+
+def test_a_redirect_goes_back_by_303_with_state_and_iss(public: Any) -> None:
+    response = public.get("/authorize?request_uri=x")
+    assert response.status_code == 303
+    query = parse_qs(urlsplit(response.headers["Location"]).query)
+    assert query["error"] == ["invalid_request_uri"]
+    assert (query["state"], query["iss"], query["x"]) == (["a b&c"], ["https://localhost"], ["1"])
+
+
+def test_a_fault_says_where_and_never_with_what(public: Any, caplog: Any) -> None:
+    response = public.get("/fault")
+    assert response.status_code == 500
+    written = caplog.text + response.get_data(as_text=True)
+    assert "KeyError" in written
+    assert "canary-7f3a" not in written
+
+
+def test_every_refusal_has_its_help_page(public: Any) -> None:
+    for code, refusal in Refusal.family.items():
+        page = public.get(f"/errors/{code}")
+        assert page.status_code == 200
+        assert refusal.clause in page.get_data(as_text=True).replace("&#39;", "'")
+    assert public.get("/errors/unknown").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("https://a.example/cb", "https://a.example/cb?state=s"),
+        ("https://a.example/cb?x=1", "https://a.example/cb?x=1&state=s"),
+        ("https://a.example", "https://a.example?state=s"),
+    ],
+)
+def test_parameters_are_added_behind_those_that_are_there(uri: str, expected: str) -> None:
+    assert with_query(uri, {"state": "s", "code": None}) == expected

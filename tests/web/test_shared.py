@@ -1,0 +1,175 @@
+"""Headers, correlation, CSRF, cookies, limits, sessions and the text filters."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask, Response, request
+
+from consent_server import store
+from consent_server.store.models import db
+from consent_server.web import cookies, csrf, headers, pages
+from consent_server.web.limits import Limit, TooMany
+from consent_server.web.sessions import Sessions
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Any:
+    app = Flask("store-tests")
+    store.init(app, f"sqlite:///{tmp_path / 'x.db'}")
+    with app.app_context():
+        db.create_all()
+        yield app
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"), [("abcdef12-3456", True), ("a b", False), ("x" * 49, False), ("a\tb", False)]
+)
+def test_a_sane_id_is_kept_and_any_other_replaced(public: Any, sent: str, kept: bool) -> None:
+    named = public.get("/cookie", headers={"X-Request-Id": sent}).headers["X-Request-Id"]
+    assert (named == sent) is kept
+    assert len(named) >= 8
+
+
+def test_every_answer_has_the_headers(public: Any) -> None:
+    for path in ("/cookie", "/busy", "/jwks", "/static/style.css"):
+        answer = public.get(path)
+        for name in headers.EVERYWHERE:
+            assert name in answer.headers, f"{name} at {path}"
+    assert "max-age" in public.get("/static/style.css").headers["Cache-Control"]
+
+
+def test_a_page_policy_names_one_more_origin_and_no_inline() -> None:
+    policy = headers.page_policy(("https://cap.example",))
+    assert "form-action 'self' https://cap.example;" in policy
+    assert "unsafe" not in policy
+    assert "script-src" not in policy
+
+
+@pytest.mark.parametrize(
+    ("sent", "others", "status"),
+    [
+        pytest.param(csrf.token("secret"), {}, 200, id="ours"),
+        pytest.param(csrf.token("secret"), {"Origin": "https://localhost"}, 200, id="our origin"),
+        pytest.param(csrf.token("secret"), {"Origin": "null", "Sec-Fetch-Site": "same-origin"}, 200, id="no-referrer"),
+        pytest.param(csrf.token("other"), {}, 403, id="another session's"),
+        pytest.param("", {}, 403, id="none"),
+        pytest.param("é", {}, 403, id="not ASCII"),
+        pytest.param(csrf.token("secret"), {"Origin": "null"}, 403, id="opaque origin"),
+        pytest.param(csrf.token("secret"), {"Origin": "https://localhost.evil.example"}, 403, id="foreign"),
+        pytest.param(csrf.token("secret"), {"Sec-Fetch-Site": "cross-site"}, 403, id="cross-site"),
+        pytest.param(csrf.token("secret"), {"Sec-Fetch-Site": "none"}, 403, id="no page sent it"),
+    ],
+)
+def test_forms_of_our_own_pages_alone(public: Any, sent: str, others: dict[str, str], status: int) -> None:
+    assert public.post("/form", data={"csrf": sent}, headers=others).status_code == status
+
+
+def test_the_csrf_token_says_nothing_of_the_secret() -> None:
+    assert "secret" not in csrf.token("secret")
+    assert csrf.token("secret") != csrf.token("secrets")
+
+
+def test_cookies_are_for_this_host_alone(public: Any) -> None:
+    set_cookie = public.get("/cookie").headers["Set-Cookie"]
+    for attribute in ("__Host-x=value", "Secure", "HttpOnly", "Path=/", "SameSite=Lax", "Max-Age=60"):
+        assert attribute in set_cookie
+    with pytest.raises(ValueError, match="__Host-"):
+        cookies.set_cookie(Response(), "x", "value", 60)
+
+
+def test_failures_are_borne_until_the_limit_and_forgotten_with_the_window(stored: Any, held_at: Any) -> None:
+    limit = Limit("meter", 2, 600, store.reading, store.writing)
+    for _ in range(2):
+        limit.check("electricity:1")
+        limit.failed("electricity:1")
+    with pytest.raises(TooMany) as refused:
+        limit.check("electricity:1")
+    assert 1 <= int(refused.value.answer_headers["Retry-After"]) <= 600
+    limit.check("electricity:2")
+    limit.clear("electricity:1")
+    limit.check("electricity:1")
+    for _ in range(2):
+        limit.take("x")
+    with pytest.raises(TooMany):
+        limit.take("x")
+    held_at(1_790_000_000 + 600)
+    limit.check("x")
+
+
+def test_a_session_is_new_at_each_sign_in_and_ends_on_the_server(stored: Flask, held_at: Any) -> None:
+    sessions = Sessions("manage", "__Host-edp-manage", 900, 3600, store.reading, store.writing)
+
+    def signed_in(cookie: str = "") -> str:
+        with stored.test_request_context(headers={"Cookie": f"__Host-edp-manage={cookie}"}):
+            response = Response()
+            sessions.end(request, response)
+            sessions.begin(response, {"sme": "s"})
+        return response.headers.getlist("Set-Cookie")[-1].partition("=")[2].partition(";")[0]
+
+    def data(cookie: str) -> Any:
+        with stored.test_request_context(headers={"Cookie": f"__Host-edp-manage={cookie}"}):
+            found = sessions.current(request)
+            return found and found.data
+
+    first = signed_in()
+    assert data(first) == {"sme": "s"}
+    second = signed_in(first)
+    assert data(first) is None
+    assert data("guess") is None
+    held_at(1_790_000_000 + 899)
+    assert data(second) == {"sme": "s"}
+    held_at(1_790_000_000 + 899 + 900)
+    assert data(second) is None
+    held_at(1_790_000_000)
+    assert data(second) is None, "gone on the server, not only out of time"
+
+
+def test_a_session_has_a_life_however_busy(stored: Flask, held_at: Any) -> None:
+    sessions = Sessions("manage", "__Host-m", 900, 1000, store.reading, store.writing)
+    with stored.test_request_context():
+        response = Response()
+        sessions.begin(response, {})
+    cookie = response.headers["Set-Cookie"].partition(";")[0]
+    for later, alive in ((800, True), (1000, False)):
+        held_at(1_790_000_000 + later)
+        with stored.test_request_context(headers={"Cookie": cookie}):
+            assert (sessions.current(request) is not None) is alive
+
+
+def test_signing_out_ends_it(stored: Flask, held_at: Any) -> None:
+    sessions = Sessions("manage", "__Host-m", 900, 3600, store.reading, store.writing)
+    with stored.test_request_context():
+        response = Response()
+        sessions.begin(response, {"a": 1})
+    cookie = response.headers["Set-Cookie"].partition(";")[0]
+    with stored.test_request_context(headers={"Cookie": cookie}):
+        session = sessions.current(request)
+        assert session is not None
+        assert session.secret not in repr(session)
+        sessions.keep(session, {"a": 2})
+        assert sessions.current(request).data == {"a": 2}  # type: ignore[union-attr]
+        sessions.end(request, response)
+        assert sessions.current(request) is None
+
+
+def test_words_for_instants() -> None:
+    assert pages.day(1_773_307_800) == "12 March 2026"
+    assert pages.moment(1_773_307_800) == "12 March 2026 at 09:30 UTC"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("Acme  Widgets\nLtd", "Acme Widgets Ltd", id="one line"),
+        pytest.param("Bank\u202egnp", "Bankgnp", id="bidirectional override"),
+        pytest.param("Ze\u200bro\u0000", "Zero", id="invisible"),
+        pytest.param("x" * 200, "x" * 119 + "…", id="long"),
+    ],
+)
+def test_other_peoples_names_in_one_line_of_ours(text: str, shown: str) -> None:
+    assert pages.plain(text) == shown
+
+
+def test_templates_are_found() -> None:
+    assert (pages.TEMPLATES / "base.html").is_file()
