@@ -28,14 +28,15 @@ def create_app(settings: "Settings", door: Door) -> "Flask":
     """The Flask application of one door. Raises what a deployment must mend before it can start."""
     from flask import Flask
 
-    from consent_server import clock, parties, store, web
+    from consent_server import clock, parties, store
+    from consent_server.web import door as shared
 
     if settings.sandbox.clock:
         clock.follow(settings.sandbox.clock)
     app = Flask(__name__, template_folder=str(shipped("templates")), static_folder=None)
     store.init(app, settings.database.url)
     party = parties.assemble(settings)
-    web.install(app, settings=settings, door=door, ready=party.ready)
+    shared.install(app, settings=settings, door=door, brand=party.brand, ready=party.ready)
     for blueprint in party.public if door == "public" else party.mutual_tls:
         app.register_blueprint(blueprint)
     return app

@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("release", "collect", "portal", "jobs"),
     },
     "__init__": {"parties", "jobs", "store", "web"},
+    "__main__": {"cli"},
     "cli": {"parties", "jobs", "store", "web", "sandbox", "__init__"},
 }
 VIEWS_ALSO_IMPORT_WEB = {"withdrawal", "issuer", "journey", "release", "portal"}

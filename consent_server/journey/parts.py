@@ -29,18 +29,25 @@ class Identified(Protocol):
     `method` and `strength` say in plain words what was checked and how much that proves; the evidence names them.
     """
 
-    sme: str
-    business: str
-    method: str
-    strength: str
-    meters: list[dict[str, Any]]
+    @property
+    def sme(self) -> str: ...
+    @property
+    def business(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def strength(self) -> str: ...
+    @property
+    def meters(self) -> list[dict[str, Any]]: ...
 
 
 class Account(Protocol):
     """An SME that has signed in. `sme` is the account's id."""
 
-    sme: str
-    business: str
+    @property
+    def sme(self) -> str: ...
+    @property
+    def business(self) -> str: ...
 
 
 class Limit(Protocol):
@@ -102,8 +109,6 @@ class Grant:
 class Storage:
     """Where journeys are kept. `save` keeps progress and the first POST when they are given, and notes the visit."""
 
-    open: Callable[[str, str, Any, int], None]
-    """(journey id, secret, pushed request, at)"""
     load: Callable[[str], Journey | None]
     save: Callable[[str, int, dict[str, Any] | None, int | None], None]
     """(journey id, at, progress or None, claimed or None)"""
@@ -147,16 +152,15 @@ class JourneyParts:
     steps: tuple[Any, ...]
     storage: Storage
     limits: Limits
-    text_for: Callable[[str, str], ShownText]
-    """(license URL, client_id): raises a Refusal where the text may not be shown."""
+    text_for: Callable[[str, str, str], ShownText]
+    """(license URL, client_id, SME): raises a Refusal where the text may not be shown."""
     client: Callable[[str], Asker]
     conclude: Callable[[Journey, Decision], str | None]
     """The grant in one transaction: where to send the browser, or None when the request had been answered before."""
     decline: Callable[[Journey], str | None]
     """access_denied: where to send the browser, or None as above."""
     again: Callable[[Journey, str], str | None] = field(repr=False)
-    """(concluded journey, its code): the same redirect once more while its code is unused and alive, or after a refusal
-    to agree; else None."""
+    """(concluded journey, its code): the same redirect once more while that code is unused and alive; else None."""
     evidence: Callable[[str], Sequence[Grant]]
     """By evidence id: that grant, then all other grants of the same SME to the same client, newest first; or none."""
     identify: Callable[[str, str | None, str | None], Identified | None] | None = None

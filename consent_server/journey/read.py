@@ -29,7 +29,7 @@ def question(visit: Visit) -> Question | None:
     compared when the answer comes, so that nobody agrees to another text, client or meter than was read (E07).
     """
     journey, identified = visit.journey, visit.progress["identified"]
-    text = visit.parts.text_for(journey.license, journey.client_id)
+    text = visit.parts.text_for(journey.license, journey.client_id, identified["sme"])
     asker = visit.parts.client(journey.client_id)
     meters = tuple(meter for meter in identified["meters"] if meter["fuel"] in text.fuels)
     if identified["meters"] and not meters:

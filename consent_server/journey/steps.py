@@ -1,36 +1,15 @@
 """The journey's steps, as each party declares them, and where a journey stands."""
 
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from consent_server import clock
 from consent_server.journey import decide, identify, sign_in
-from consent_server.journey.parts import JourneyParts
 from consent_server.journey.step import Step
 
 EDP_STEPS = (identify.STEP, decide.STEP)
 CAP_STEPS = (sign_in.SIGN_IN, sign_in.CODE, decide.STEP)
 
 COOKIE_MAX_AGE_S = 3600
-
-
-@dataclass(frozen=True)
-class JourneyStart:
-    """Where /authorize sends the browser, and the cookie that it sets: the journey is this browser's from now on."""
-
-    path: str
-    cookie: str
-    value: str = field(repr=False)
-    max_age: int = COOKIE_MAX_AGE_S
-
-
-def start(parts: JourneyParts, request: Any) -> JourneyStart:
-    """Begin a journey for a pushed request that was opened in time, under a new id and a new secret."""
-    journey_id, secret = secrets.token_urlsafe(16), secrets.token_urlsafe(32)
-    parts.storage.open(journey_id, secret, request, clock.now())
-    return JourneyStart(path_of(parts.steps[0], journey_id), parts.cookie(journey_id), secret)
 
 
 def path_of(step: Step, journey_id: str) -> str:

@@ -15,12 +15,11 @@ from consent_server.issuer.views import mutual_tls_door, public_door
 from consent_server.jobs.work import Job
 from consent_server.journey import steps
 from consent_server.journey.parts import Accounts as JourneyAccounts
-from consent_server.journey.parts import JourneyParts
+from consent_server.journey.parts import JourneyParts, ShownText
 from consent_server.journey.views import blueprints as journey_pages
 from consent_server.parties import grants
 from consent_server.parties.foundation import Foundation
 from consent_server.parties.party import Party
-from consent_server.parties.texts import Shown
 from consent_server.portal import standing
 from consent_server.portal.accounts import Accounts
 from consent_server.portal.parts import PortalParts
@@ -124,6 +123,7 @@ def _portal(base: Foundation, accounts: Accounts) -> PortalParts:
         sessions=base.sessions("portal"),
         mails=base.limit("mail", settings.limits.sign_in_per_account),
         codes=base.limit("code", settings.limits.sign_in_per_account),
+        addresses=base.limit("sign-in", settings.limits.identify_per_address),
         directory=base.directory,
         upstream=base.upstream,
         sealer=base.sealer,
@@ -182,7 +182,7 @@ def _collecting(base: Foundation) -> CollectParts:
 # the issuer for FSPs, and its data
 
 
-def _text_for(base: Foundation, license_url: str, client_id: str, sme: str) -> Shown:
+def _text_for(base: Foundation, license_url: str, client_id: str, sme: str) -> ShownText:
     """The license's text for one client and SME: we are the CAP, the client's member is the FSP, and the text names the
     energy data providers that this SME has connected."""
     with store.reading() as c:

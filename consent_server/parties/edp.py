@@ -7,7 +7,7 @@ from consent_server import store
 from consent_server.issuer.parts import IssuerParts
 from consent_server.issuer.views import mutual_tls_door, public_door
 from consent_server.journey import steps
-from consent_server.journey.parts import JourneyParts, Management
+from consent_server.journey.parts import JourneyParts, Management, ShownText
 from consent_server.journey.views import blueprints as journey_pages
 from consent_server.metering import synthetic
 from consent_server.metering.readings import asked_of, find, readings_source, with_scenarios
@@ -15,7 +15,6 @@ from consent_server.metering.register import register
 from consent_server.parties import grants
 from consent_server.parties.foundation import Foundation
 from consent_server.parties.party import Party
-from consent_server.parties.texts import Shown
 from consent_server.release.parts import EnergyParts
 from consent_server.release.views import energy
 from consent_server.settings import Settings
@@ -76,7 +75,7 @@ def assemble(settings: Settings) -> Party:
     )
 
 
-def _text_for(base: Foundation, license_url: str, client_id: str, _sme: str) -> Shown:
+def _text_for(base: Foundation, license_url: str, client_id: str, _sme: str) -> ShownText:
     """The license's text for one client: we are the EDP, the client's member is the CAP."""
     return base.texts.shown(license_url, edps=[base.settings.member.url], cap=base.member_of(client_id))
 

@@ -1,12 +1,12 @@
 """Permission texts as an SME reads them: the Registry's wording, with names from the Directory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from consent_server import clock
 from consent_server.client.directory import Directory, Member
 from consent_server.client.errors import Unreachable
 from consent_server.client.registry import FuelNotNamed, Registry, TextChanged
+from consent_server.journey.parts import ShownText
 from consent_server.refusal import Refusal, Unavailable
 from consent_server.scheme import licenses
 from consent_server.scheme.licenses import UnfilledPlaceholder
@@ -14,7 +14,7 @@ from consent_server.settings import License, Settings
 
 
 class TextNotShowable(Refusal):
-    """The Registry's text is not the pinned one, does not name a fuel, or cannot be filled: it is not shown, so nobody agrees."""
+    """The Registry's text is not the pinned one, does not name a fuel, or cannot be filled: nobody is shown it."""
 
     code = "text_not_showable"
     error = "server_error"
@@ -24,20 +24,6 @@ class TextNotShowable(Refusal):
         "The operator of this server must look at the log: the Registry's text differs from the one that is configured."
     )
     clause = "Perseus policy data-license; IB1 Permission Records"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A filled text; the field names are those of `journey.parts.ShownText`."""
-
-    html: str
-    text: str
-    shown_sha256: str
-    raw_sha256: str
-    names: Mapping[str, str]
-    fuels: frozenset[str]
-    title: str
-    duration: str
 
 
 class Texts:
@@ -50,7 +36,7 @@ class Texts:
         self._registry = registry
         self._directory = directory
 
-    def shown(self, license_url: str, *, edps: Sequence[str], cap: str, fsp: str | None = None) -> Shown:
+    def shown(self, license_url: str, *, edps: Sequence[str], cap: str, fsp: str | None = None) -> ShownText:
         """The text of a configured license; the others are member URLs of those whom it may name.
 
         Raises TextNotShowable, Unavailable.
@@ -62,7 +48,7 @@ class Texts:
         except Unreachable as error:
             raise Unavailable(str(error)) from None
 
-    def _shown(self, license_: License, edps: Sequence[str], cap: str, fsp: str | None) -> Shown:
+    def _shown(self, license_: License, edps: Sequence[str], cap: str, fsp: str | None) -> ShownText:
         published = self._registry.license(license_)
         if published.license.duration != license_.duration:
             raise TextChanged(f"{license_.label}: duration")
@@ -74,7 +60,7 @@ class Texts:
         if fsp is not None:
             names["FSP"] = self._directory.member(fsp).name
         text = licenses.fill(published.text, self._values(names, providers))
-        return Shown(
+        return ShownText(
             html=licenses.render(text),
             text=text,
             shown_sha256=licenses.digest(text),

@@ -25,10 +25,11 @@ from consent_server.journey.parts import (
     ShownText,
     Storage,
 )
-from consent_server.journey.steps import CAP_STEPS, EDP_STEPS, JourneyStart, start
+from consent_server.journey.steps import CAP_STEPS, COOKIE_MAX_AGE_S, EDP_STEPS, path_of
 from consent_server.metering.register import Identified
 from consent_server.scheme import licenses
 from consent_server.store import journeys
+from consent_server.store.digests import new_id, new_secret
 from consent_server.store.models import db
 from consent_server.web import correlation, headers, pages, refusals
 from consent_server.web.limits import Limit
@@ -69,12 +70,23 @@ def held(monkeypatch: pytest.MonkeyPatch) -> HeldClock:
     return held
 
 
+@dataclass(frozen=True)
+class Start:
+    """What /authorize answers with: where to, and the cookie that makes the journey this browser's."""
+
+    path: str
+    cookie: str
+    value: str
+    max_age: int = COOKIE_MAX_AGE_S
+
+
 @dataclass
 class World:
     """What the party's other rooms did and would answer."""
 
     app: Flask
     parts: Any = None
+    origin: str = ORIGIN
     decisions: list[Any] = field(default_factory=list)
     declined: list[str] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
@@ -88,7 +100,7 @@ class World:
     connected: bool = True
     grants: list[Grant] = field(default_factory=list)
 
-    def shown_text(self, _license: str, _client: str) -> ShownText:
+    def shown_text(self, _license: str, _client: str, _sme: str) -> ShownText:
         shown = digest(self.text)
         return ShownText(
             licenses.render(self.text), self.text, shown, "a" * 64, self.names, self.fuels, "Energy License", "1 year"
@@ -117,8 +129,6 @@ class World:
         return f"{journey.redirect_uri}&error=access_denied&state={journey.state}&iss={ORIGIN}"
 
     def again(self, journey: Any, code: str) -> str | None:
-        if journey.id in self.declined:
-            return f"{journey.redirect_uri}&error=access_denied&state={journey.state}&iss={ORIGIN}"
         return f"{journey.redirect_uri}&code={code}&state={journey.state}&iss={ORIGIN}" if code in self.codes else None
 
     def check_code(self, email: str, code: str) -> Any:
@@ -137,8 +147,8 @@ class World:
                 return True
         return False
 
-    def journey(self, **pushed: Any) -> JourneyStart:
-        """Begin a journey, as /authorize does."""
+    def pushed(self, **changes: Any) -> Any:
+        """A pushed request, as the store has it."""
         values = {
             "digest": "r" * 64,
             "client_id": CLIENT,
@@ -148,8 +158,14 @@ class World:
             "license": LICENSE,
             "code_challenge": "c" * 43,
         }
-        with self.app.app_context():
-            return start(self.parts, SimpleNamespace(**{**values, **pushed}))
+        return SimpleNamespace(**{**values, **changes})
+
+    def journey(self, **pushed: Any) -> Start:
+        """Begin a journey, as /authorize does."""
+        journey, secret = new_id(), new_secret()
+        with self.app.app_context(), store.writing() as c:
+            journeys.open(c, journey, secret, self.pushed(**pushed), clock.now())
+        return Start(path_of(self.parts.steps[0], journey), self.parts.cookie(journey), secret)
 
     def browser(self) -> "Browser":
         return Browser(self.app)
@@ -202,10 +218,6 @@ def build(tmp_path: Path, party: str, **changes: Any) -> World:
     def limit(name: str, most: int, window: int = 600) -> Limit:
         return Limit(name, most, window, store.reading, store.writing)
 
-    def opened(journey_id: str, secret: str, request: Any, at: int) -> None:
-        with store.writing() as c:
-            journeys.open(c, journey_id, secret, request, at)
-
     def load(journey_id: str) -> Any:
         with store.reading() as c:
             return journeys.find(c, journey_id)
@@ -225,7 +237,7 @@ def build(tmp_path: Path, party: str, **changes: Any) -> World:
         "idle_s": 900,
         "life_s": 3600,
         "steps": EDP_STEPS if party == "edp" else CAP_STEPS,
-        "storage": Storage(opened, load, save, rotate),
+        "storage": Storage(load, save, rotate),
         "limits": Limits(
             limit("meter", 10, 86_400),
             limit("journey", 20),
@@ -252,7 +264,8 @@ def build(tmp_path: Path, party: str, **changes: Any) -> World:
         else None,
     }
     world.parts = JourneyParts(**{**values, **changes})
-    views.install(app, world.parts)
+    for blueprint in views.blueprints(world.parts):
+        app.register_blueprint(blueprint)
     with app.app_context():
         db.create_all()
     return world
