@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 
 def _plain_https(value: str) -> str:
@@ -326,6 +326,8 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Settings:
             f"{'.'.join(str(part) for part in fault['loc']) or 'settings'}: {fault['msg']}" for fault in error.errors()
         ]
         raise BadSettings(f"{path}:\n  " + "\n  ".join(lines)) from None
+    except SettingsError as error:  # an environment variable that should hold JSON does not
+        raise BadSettings(f"environment: {error}") from None
 
 
 def path_keys() -> set[tuple[str, str]]:

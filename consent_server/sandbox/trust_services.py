@@ -22,7 +22,7 @@ _PAGE_POLICY: Final = (
 
 def application() -> Flask:
     """What gunicorn loads; the environment names the sandbox."""
-    return create_app(os.environ["CONSENT_SANDBOX"], int(os.environ["CONSENT_SANDBOX_PORT"]))
+    return create_app(os.environ["SANDBOX_DIRECTORY"], int(os.environ["SANDBOX_PORT"]))
 
 
 def create_app(folder: str | Path, base_port: int, *, effective: Effective | None = None) -> Flask:

@@ -132,8 +132,8 @@ def _start(layout: Layout, supervisor: Supervisor) -> None:
             "CONSENT_CONFIG": str(layout.settings(party)),
             "CONSENT_DOOR": kind,
             "CONSENT_SET": json.dumps(settings),
-            "CONSENT_SANDBOX": str(layout.directory),
-            "CONSENT_SANDBOX_PORT": str(layout.base_port),
+            "SANDBOX_DIRECTORY": str(layout.directory),
+            "SANDBOX_PORT": str(layout.base_port),
         }
         supervisor.start(name, [*gunicorn, *([application] if application else [])], environment)
 

@@ -26,7 +26,8 @@ def install(
     app.config["MAX_CONTENT_LENGTH"] = 2 * 1024 * 1024
     correlation.install(app)
     headers.install(app, sandbox=settings.is_sandbox)
-    pages.install(app, brand=brand, sandbox=settings.is_sandbox)
+    if door == "public":
+        pages.install(app, brand=brand, sandbox=settings.is_sandbox)
     refusals.install(app, door=door, origin=settings.public.origin)
 
     @app.get("/health")
