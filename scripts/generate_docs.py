@@ -1,0 +1,205 @@
+"""Write docs/settings.md and docs/errors.md from the code that they describe: python -m scripts.generate_docs
+
+A test holds the files to what is generated here, so neither can drift.
+"""
+
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+import consent_server
+from consent_server.refusal import Refusal
+from consent_server.settings import Settings
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+GENERATED = "<!-- Made by `python -m scripts.generate_docs`; change the code, not this page. -->\n"
+
+
+def every_module() -> list[str]:
+    """Import each module of the package but the sandbox's, the migrations and the command; answers their names."""
+    names = [
+        found.name
+        for found in pkgutil.walk_packages(consent_server.__path__, "consent_server.")
+        if not found.name.startswith(("consent_server.sandbox", "consent_server.store.migrations"))
+        and not found.name.endswith("__main__")
+    ]
+    for name in names:
+        importlib.import_module(name)
+    return names
+
+
+def refusals() -> list[type[Refusal]]:
+    """The whole family by code: those of the package, whatever else (a test, say) has joined it."""
+    rooms = {name.split(".")[1] for name in every_module()}
+    ours = [refusal for refusal in Refusal.family.values() if _room(refusal) in rooms]
+    return sorted(ours, key=lambda refusal: refusal.code)
+
+
+def _room(refusal: type[Refusal]) -> str | None:
+    package, _, rest = refusal.__module__.partition(".")
+    return rest.split(".")[0] if package == "consent_server" else None
+
+
+def errors() -> str:
+    """docs/errors.md: one section for each refusal, under the name that stands at the end of `error_uri`."""
+    lines = [
+        GENERATED,
+        "# Errors",
+        "",
+        "Every refusal of the server has a code of its own. Programs get it as JSON:",
+        "",
+        "```json",
+        '{"error": "invalid_request", "error_description": "…", "error_uri": "https://…/errors/code_challenge_missing",',
+        ' "correlation_id": "…"}',
+        "```",
+        "",
+        "`error` is the value that the specifications define, `error_description` says what to change, the last part of",
+        "`error_uri` is the code below (each public door serves the same help there), and `correlation_id` finds the audit",
+        "line with the detail that is not for the wire. A 422 of a data API has `detail` besides. At `/authorize` and in the",
+        "journey a person gets a page instead, or the client a redirect where its redirect_uri was pushed. A retriable",
+        "refusal carries `Retry-After`.",
+        "",
+        "| Code | Status | `error` |",
+        "|---|---|---|",
+    ]
+    family = refusals()
+    lines += [f"| [`{each.code}`](#{each.code}) | {each.status} | `{each.error}` |" for each in family]
+    for each in family:
+        headers = "".join(f" · `{name}: {value}`" for name, value in each.headers.items())
+        lines += [
+            "",
+            f"## {each.code}",
+            "",
+            f"{each.status} `{each.error}`{headers}",
+            "",
+            f"> {each.public}",
+            "",
+            each.help,
+            "",
+            f"Where it is written: {each.clause}.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def settings() -> str:
+    """docs/settings.md: one table for each section of the settings file."""
+    lines = [
+        GENERATED,
+        "# Settings",
+        "",
+        "One TOML file for each party (`config/edp.toml`, `config/cap.toml` and `config/sandbox.toml` are files to start",
+        "from: the same keys in the same order). A file name is relative to the settings file. An environment variable",
+        "overrides a key: `CONSENT_` and the key's path in capitals, joined by two underscores",
+        "(`CONSENT_DATABASE__URL`). So does `--set database.url=…` on the command line, and `DATABASE_URL` by itself.",
+        "An unknown key, a missing one or a bad value stops the start, with one line for each saying what to change.",
+        "",
+        "| Key | Value | Default | Meaning |",
+        "|---|---|---|---|",
+    ]
+    sections = []
+    for name, field in Settings.model_fields.items():
+        section = _section(field.annotation)
+        if section is None:
+            lines.append(_row(name, field))
+        else:
+            sections.append((name, section))
+    for name, section in sections:
+        lines += ["", f"## [{name}]", ""]
+        doc = section.__dict__.get("__doc__")
+        if doc:
+            lines += [" ".join(doc.split()), ""]
+        lines += ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
+        inner = []
+        for key, field in section.model_fields.items():
+            lines.append(_row(key, field))
+            table = _section(field.annotation)
+            if table is not None:
+                several = get_origin(field.annotation) is tuple
+                inner.append((f"[[{name}.{key}]]" if several else f"[{name}.{key}]", table))
+        for title, table in inner:
+            lines += ["", f"### {title}", "", " ".join((table.__doc__ or "").split()), ""]
+            lines += ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
+            lines += [_row(key, field) for key, field in table.model_fields.items()]
+    return "\n".join(lines) + "\n"
+
+
+def dotted_keys() -> list[str]:
+    """Every dotted key, in the order of the code; tables within sections are named without an index."""
+    found = []
+    for name, field in Settings.model_fields.items():
+        section = _section(field.annotation)
+        if section is None:
+            found.append(name)
+            continue
+        for key, inner in section.model_fields.items():
+            table = _section(inner.annotation)
+            found += [f"{name}.{key}.{deep}" for deep in table.model_fields] if table else [f"{name}.{key}"]
+    return found
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The model in an annotation: itself, of a tuple, or beside None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in get_args(annotation):
+        found = _section(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def _row(key: str, field: FieldInfo) -> str:
+    return f"| `{key}` | {_value(field)} | {_default(field)} | {field.description or ''} |"
+
+
+def _value(field: FieldInfo) -> str:
+    return _kind(field.annotation, field) + _limits(field)
+
+
+def _kind(annotation: Any, field: FieldInfo | None = None) -> str:
+    # HttpsUrl is the one annotated text; pydantic keeps its check in the field's metadata, or in a list's element.
+    if get_origin(annotation) is Annotated or (
+        annotation is str and field is not None and "https" in repr(field.metadata)
+    ):
+        return "https URL"
+    if get_origin(annotation) is Literal:
+        return " or ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return f"list of {_kind(get_args(annotation)[0])}"
+    if _section(annotation) is not None:
+        return "table"
+    if type(None) in get_args(annotation):
+        return _kind(next(each for each in get_args(annotation) if each is not type(None)))
+    return {str: "text", int: "whole number", bool: "`true` or `false`", Path: "file"}[annotation]
+
+
+def _limits(field: FieldInfo) -> str:
+    words = {"ge": "at least", "le": "at most"}
+    found = [f"{words[name]} {getattr(each, name)}" for each in field.metadata for name in words if hasattr(each, name)]
+    return f", {', '.join(found)}" if found else ""
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "required"
+    if field.default is None or field.default in ("", ()):
+        return "empty"
+    if isinstance(field.default, bool):
+        return f"`{str(field.default).lower()}`"
+    if isinstance(field.default, tuple):
+        return ", ".join(f"`{each}`" for each in field.default)
+    return f"`{field.default}`"
+
+
+def main() -> None:
+    (DOCS / "settings.md").write_text(settings(), encoding="utf-8")
+    (DOCS / "errors.md").write_text(errors(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
