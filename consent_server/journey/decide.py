@@ -33,7 +33,9 @@ def _decision(visit: Visit, asked: read.Question) -> Decision:
         agreed=True,
         sme=identified["sme"],
         who=identified["who"],
-        meters=list(asked.meters),
+        # All of them, for a client must be told 403 for a meter of this SME that the license leaves out; `fuels` says
+        # which of them may be read.
+        meters=identified["meters"],
         fuels=asked.fuels,
         text_shown=text.text,
         shown_sha256=text.shown_sha256,

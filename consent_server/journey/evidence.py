@@ -53,7 +53,7 @@ def view(grant: Grant, at: int) -> GrantView:
         title=evidence.names.get("license", permission.license),
         license=permission.license,
         fuels=tuple(permission.fuels),
-        meters=tuple(permission.meters),
+        meters=tuple(meter for meter in permission.meters if meter["fuel"] in permission.fuels),
         granted=permission.granted,
         expires=permission.expires,
         ended=permission.expires if state is State.EXPIRED else permission.ended,
