@@ -89,8 +89,8 @@ def _journey_at_cap(sme: Sme) -> list[Step]:
 
 def _connect(sme: Sme) -> list[Step]:
     return [
-        _step("/connect", "continue"),
         *_signed_in(sme, "/sign-in", "/sign-in/code"),
+        _step("/account", "connect"),
         _step("/connect", "continue"),
         _step("/connect/permission", "continue", check=["agree"]),
         *_journey_at_edp(sme),
@@ -108,6 +108,7 @@ def _withdraw_at_edp(sme: Sme) -> list[Step]:
 def _withdraw_at_cap(sme: Sme) -> list[Step]:
     return [
         *_signed_in(sme, "/sign-in", "/sign-in/code"),
+        _step("/account", "permissions"),
         _step("/permissions", "withdraw"),
         _step("/permissions/withdraw", "confirm"),
     ]

@@ -27,7 +27,7 @@ def install(app: Flask, *, brand: Callable[[], str], sandbox: bool = False) -> N
     app.jinja_env.add_extension("jinja2.ext.i18n")
     app.jinja_env.install_gettext_callables(language.gettext, language.ngettext, newstyle=True)  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.filters |= {"day": day, "moment": moment, "plain": plain}
+    app.jinja_env.filters |= {"day": day, "month": month, "moment": moment, "plain": plain}
     app.config["PAGE_BRAND"] = brand
     app.config["PAGE_SANDBOX"] = sandbox
 
@@ -57,6 +57,11 @@ def day(at: int) -> str:
     """12 March 2026"""
     year, month, number = instant.text(at)[:10].split("-")
     return f"{int(number)} {_MONTHS[int(month) - 1]} {year}"
+
+
+def month(at: int) -> str:
+    """March 2026"""
+    return day(at).split(maxsplit=1)[1]
 
 
 def moment(at: int) -> str:

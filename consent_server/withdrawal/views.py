@@ -1,6 +1,6 @@
 """The inbox's one route, at a mutual-TLS door."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import orjson
 from flask import Blueprint, Response, jsonify, request
@@ -35,17 +35,21 @@ def blueprint(parts: InboxParts) -> Blueprint:
     @inbox.post("/messages")
     def messages() -> Response:
         sender = parts.caller(request.environ)
-        if request.mimetype != "application/json" or request.headers.get("Content-Encoding", "identity") != "identity":
-            raise MessageNotJson()
-        if (request.content_length or 0) > LARGEST:
-            raise MessageTooLarge()
-        body = request.stream.read(LARGEST + 1)
-        if len(body) > LARGEST:
-            raise MessageTooLarge()
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            raise MessageMalformed("not JSON") from None
-        return jsonify(effect=receive(parts, sender, document))
+        return jsonify(effect=receive(parts, sender, sent_message()))
 
     return inbox
+
+
+def sent_message() -> Any:
+    """The JSON that was POSTed. Raises MessageNotJson, MessageTooLarge, MessageMalformed."""
+    if request.mimetype != "application/json" or request.headers.get("Content-Encoding", "identity") != "identity":
+        raise MessageNotJson()
+    if (request.content_length or 0) > LARGEST:
+        raise MessageTooLarge()
+    body = request.stream.read(LARGEST + 1)
+    if len(body) > LARGEST:
+        raise MessageTooLarge()
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise MessageMalformed("not JSON") from None

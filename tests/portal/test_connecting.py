@@ -1,0 +1,243 @@
+"""Connect: choose, read, tick, go there, come back once. Whatever else comes back connects nothing."""
+
+from typing import Any
+
+import pytest
+
+from consent_server import store
+from consent_server.client.errors import OAuthRefused, Unreachable
+from consent_server.store import connections, evidence, links, outbox, readings
+
+
+def evidence_of(connection: str) -> Any:
+    with store.reading() as c:
+        return evidence.of_subject(c, connection)
+
+
+def test_the_whole_way(portal: Any) -> None:
+    browser = portal.sent_off()
+    assert browser.location.startswith("https://login.hartlebury.example/authorize?")
+    assert portal.connections() == []
+    portal.back(browser)
+    assert (browser.status, browser.path) == (200, "/connected")
+    (row,) = portal.connections()
+    assert (row.issuer, row.member) == ("https://hartlebury.example", "https://directory.example/m/hartlebury")
+    assert row.expires == row.granted + 365 * 86400
+    assert row.collect_due == row.granted
+    assert portal.parts.sealer.unseal(row.refresh_sealed).startswith("refresh-")
+    assert portal.upstream.redeemed == [("the-code", portal.upstream.pushed[0].code_verifier)]
+
+
+def test_what_was_agreed_to_is_kept_before_the_provider_hears_of_it(portal: Any) -> None:
+    browser = portal.at_permission()
+    portal.upstream.fault = OAuthRefused("invalid_client", "hartlebury.example", 401)
+    assert browser.click("continue", agree="yes").status == 502
+    portal.upstream.fault = None
+    portal.connected()
+    seen = evidence_of(portal.connections()[0].id)
+    assert "Hartlebury Meters" in seen.text_shown
+    assert (seen.raw_sha256, seen.who["business"]) == ("a" * 64, "Kelham Crumb Bakery Ltd")
+    assert seen.names["client"] == "Hartlebury Meters Limited"
+    assert seen.who["method"]
+    assert seen.user_agent
+
+
+def test_only_providers_can_be_chosen(portal: Any) -> None:
+    browser = portal.signed_in().open("/connect")
+    assert browser.html.index("Hartlebury") < browser.html.index("Northmoor")
+    assert "Impostor" not in browser.html
+    for service in ("", "https://directory.example/catalogue/impostor", "https://evil.example"):
+        assert browser.click("continue", provider=service).status == 422
+    assert browser.click("continue", provider="https://directory.example/catalogue/northmoor").status == 200
+
+
+def test_a_single_provider_is_chosen_already(portal: Any) -> None:
+    portal.directory.members["https://directory.example/m/northmoor"] = portal.directory.members[
+        "https://directory.example/m/impostor"
+    ]
+    browser = portal.signed_in().open("/connect")
+    assert browser.html.count("checked") == 1
+    assert browser.click("continue").path == "/connect/permission"
+
+
+def test_a_new_business_says_its_name_once(portal: Any) -> None:
+    browser = portal.signed_in("new@bakery.example")
+    assert browser.open("/connect/permission").path == "/connect"
+    chosen = {"provider": "https://directory.example/catalogue/hartlebury"}
+    for name in ("", " ", "x" * 121, "a\u202eb"):
+        assert browser.click("continue", business=name, **chosen).status == 422
+    browser.click("continue", business="  Ada & <b>Sons</b>  Ltd ", **chosen)
+    assert browser.path == "/connect/permission"
+    assert "Ada &amp; &lt;b&gt;Sons&lt;/b&gt; Ltd" in browser.html
+    assert "business" not in browser.open("/connect").page.ids()
+
+
+def test_the_page_lets_its_form_end_at_the_provider_and_nowhere_else(portal: Any) -> None:
+    policy = portal.at_permission().response.headers["Content-Security-Policy"]
+    assert "form-action 'self' https://login.hartlebury.example;" in policy
+
+
+def test_a_missing_tick(portal: Any) -> None:
+    browser = portal.at_permission().click("continue")
+    assert (browser.status, browser.path) == (422, "/connect/permission")
+    assert "permission-text" in browser.page.ids()
+    assert portal.upstream.pushed == []
+    assert browser.click("continue", agree="yes").location
+
+
+def test_a_text_that_has_changed_is_shown_again(portal: Any) -> None:
+    browser = portal.at_permission()
+    portal.directory.members["https://directory.example/m/hartlebury"] = portal.directory.members[
+        "https://directory.example/m/northmoor"
+    ]
+    browser.click("continue", agree="yes")
+    assert (browser.status, portal.upstream.pushed) == (409, [])
+    assert browser.click("continue", agree="yes").location
+
+
+def test_two_tabs_never_mix(portal: Any) -> None:
+    """What is ticked in the first tab is never taken for what was chosen in the second."""
+    first = portal.at_permission("hartlebury")
+    action, fields, _ = first.form_of("continue", agree="yes")
+    first.open("/connect").click("continue", provider="https://directory.example/catalogue/northmoor")
+    first.post(action, fields)
+    assert (first.status, portal.upstream.pushed) == (409, [])
+
+
+def test_two_journeys_of_one_browser_each_come_back(portal: Any) -> None:
+    browser = portal.sent_off("hartlebury")
+    first = portal.upstream.pushed[-1]
+    browser.open("/connect").click("continue", provider="https://directory.example/catalogue/northmoor")
+    browser.click("continue", agree="yes")
+    portal.back(browser)
+    browser.open(f"/callback?code=c&state={first.state}&iss=https://hartlebury.example")
+    assert browser.path == "/connected"
+    assert {row.issuer for row in portal.connections()} == {"https://hartlebury.example", "https://northmoor.example"}
+
+
+def test_cancel(portal: Any) -> None:
+    browser = portal.at_permission().click("cancel")
+    assert (browser.path, portal.upstream.pushed) == ("/account", [])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"state": "another"}, id="another state"),
+        pytest.param({"state": ""}, id="no state"),
+        pytest.param({"iss": "https://northmoor.example"}, id="another issuer"),
+        pytest.param({"iss": ""}, id="no issuer"),
+        pytest.param({"code": ""}, id="no code"),
+        pytest.param({"code": "", "error": "access_denied", "iss": "https://evil.example"}, id="a stranger's refusal"),
+    ],
+)
+def test_what_comes_back_wrong_connects_nothing(portal: Any, changes: dict[str, str]) -> None:
+    browser = portal.back(portal.sent_off(), **changes)
+    assert (browser.status, portal.connections(), portal.upstream.redeemed) == (400, [], [])
+
+
+def test_a_doubled_parameter(portal: Any) -> None:
+    browser = portal.sent_off()
+    state = portal.upstream.pushed[-1].state
+    for extra in (f"state={state}&state={state}", f"state={state}&code=a&code=b"):
+        browser.open(f"/callback?iss=https://hartlebury.example&code=c&{extra}")
+        assert (browser.status, portal.connections()) == (400, [])
+
+
+def test_a_return_without_a_request(portal: Any) -> None:
+    assert portal.signed_in().open("/callback?code=c&state=s&iss=https://hartlebury.example").status == 400
+    assert portal.browser().open("/callback?code=c&state=s&iss=https://hartlebury.example").status == 400
+
+
+def test_a_return_in_another_account(portal: Any) -> None:
+    """Signed out and in as somebody else in between: the request was the first one's."""
+    browser = portal.sent_off()
+    portal.signed_in("hello@wensum.example", browser=browser)
+    assert portal.back(browser).status == 400
+    assert portal.connections() == portal.connections("wensum") == []
+
+
+def test_a_return_in_another_browser(portal: Any) -> None:
+    portal.sent_off()
+    assert portal.back(portal.signed_in()).status == 400
+    assert portal.connections() == []
+
+
+def test_a_second_click_on_allow_brings_the_same_answer_again(portal: Any) -> None:
+    browser = portal.connected()
+    assert portal.back(browser).path == "/connected"
+    assert len(portal.upstream.redeemed) == 1
+
+
+def test_a_return_after_a_failure_is_not_tried_again(portal: Any) -> None:
+    browser = portal.sent_off()
+    portal.upstream.fault = OAuthRefused("invalid_grant", "hartlebury.example", 400)
+    assert portal.back(browser).status == 502
+    portal.upstream.fault = None
+    assert portal.back(browser).path == "/connect"
+    assert (portal.connections(), portal.upstream.redeemed) == ([], [])
+
+
+def test_declined(portal: Any) -> None:
+    browser = portal.back(portal.sent_off(), code="", error="access_denied")
+    assert (browser.status, browser.path, portal.connections()) == (200, "/connect/declined", [])
+    assert portal.back(browser, code="", error="access_denied").path == "/connect/declined"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [pytest.param("server_error", 502, id="fault"), pytest.param("<script>", 502, id="odd")],
+)
+def test_an_error_from_the_provider(portal: Any, error: str, status: int) -> None:
+    browser = portal.back(portal.sent_off(), code="", error=error)
+    assert (browser.status, portal.connections()) == (status, [])
+    assert "<script>" not in browser.html
+
+
+def test_a_provider_or_directory_that_is_down(portal: Any) -> None:
+    browser = portal.at_permission()
+    portal.upstream.fault = Unreachable("time", "hartlebury.example")
+    assert browser.click("continue", agree="yes").status == 503
+    portal.upstream.fault = None
+    portal.directory.down = True
+    assert portal.signed_in().open("/connect").status == 503
+
+
+def test_it_shows_whether_readings_are_there_yet(portal: Any) -> None:
+    browser = portal.connected()
+    (row,) = portal.connections()
+    assert browser.response.headers["Refresh"] == "3"
+    assert "refresh" in browser.page.ids()
+    with store.writing() as c:
+        connections.settle(c, row.id, due=1, collected=None, trouble="The provider is still collecting the readings.")
+    assert "still collecting" in browser.open("/connected").html
+    portal.collected(row.id)
+    browser.open("/connected")
+    assert "Refresh" not in browser.response.headers
+    assert browser.click("result").path == "/result"
+
+
+def test_a_renewal_moves_links_and_forgets_old_data(portal: Any) -> None:
+    browser = portal.connected()
+    (old,) = portal.connections()
+    portal.collected(old.id)
+    bank = portal.released("bank", on=[old.id])
+    browser.open("/connect").click("continue", provider="https://directory.example/catalogue/hartlebury")
+    portal.back(browser.click("continue", agree="yes"))
+    new, before = sorted(portal.connections(), key=lambda row: row.ended is not None)
+    assert (before.id, before.ended_as) == (old.id, "superseded")
+    assert new.ended is None
+    with store.reading() as c:
+        assert links.dependents(c, new.id) == [bank]
+        assert connections.collected(c, old.id) == connections.months(c, old.id, 0, 1 << 40) == []
+        assert readings.extent(c, old.id, "source-electricity", "import") is None
+        assert [(row.kind, row.subject) for row in outbox.waiting(c)] == [("revocation", old.id)]
+    assert "Replaced by a newer one" in browser.open("/permissions").html
+    assert evidence_of(old.id) is not None
+    assert evidence_of(new.id) is not None
+
+
+def test_another_provider_leaves_the_first_alone(portal: Any) -> None:
+    browser = portal.connected()
+    portal.connected("northmoor", browser=browser)
+    assert [row.ended for row in portal.connections()] == [None, None]

@@ -1,0 +1,230 @@
+"""Who is this: a code by e-mail, used once, in the browser that asked; and nothing that tells who has an account."""
+
+import re
+from typing import Any
+
+import pytest
+
+from consent_server import store
+from consent_server.store import accounts
+from consent_server.web import csrf
+
+EMAIL = "office@kelham.example"
+
+
+def at_code(portal: Any, email: str = " Office@Kelham.example ") -> Any:
+    return portal.browser().open("/sign-in").click("continue", email=email)
+
+
+def words(browser: Any, email: str) -> str:
+    """A page without what differs for each request: the address, the form's token and the reference."""
+    return re.sub(r"[0-9a-f]{24,}", "", browser.html.replace(email, ""))
+
+
+def test_a_code_signs_in_and_lands_on_the_account(portal: Any) -> None:
+    browser = at_code(portal)
+    assert (browser.path, portal.mail.sent[-1][0]) == ("/sign-in/code", EMAIL)
+    browser.click("continue", code=f"{portal.mail.code[:3]} {portal.mail.code[3:]}")
+    assert (browser.status, browser.path) == (200, "/account")
+    assert "Kelham Crumb Bakery Ltd" in browser.html
+
+
+def test_signing_in_changes_the_handle_and_kills_the_one_before(portal: Any) -> None:
+    browser = at_code(portal)
+    before = browser.secret()
+    browser.click("continue", code=portal.mail.code)
+    assert browser.secret() != before
+    other = portal.browser()
+    other.client.set_cookie(other.cookie, before, domain="localhost", secure=True)
+    assert other.open("/account").path == "/sign-in"
+
+
+def test_a_handle_that_was_never_ours_is_worth_nothing(portal: Any) -> None:
+    browser = portal.browser()
+    browser.client.set_cookie(browser.cookie, "chosen-by-somebody-else", domain="localhost", secure=True)
+    portal.signed_in(browser=browser)
+    assert browser.secret() != "chosen-by-somebody-else"
+
+
+@pytest.mark.parametrize("code", ["", "000000", "12345", "1234567", "abcdef", "٠١٢٣٤٥"])
+def test_a_wrong_code(portal: Any, code: str) -> None:
+    browser = at_code(portal)
+    if code == portal.mail.code:
+        code = "000001"
+    browser.click("continue", code=code)
+    assert (browser.status, browser.path) == (422, "/sign-in/code")
+    assert browser.open("/account").path == "/sign-in"
+
+
+def test_a_newer_code_kills_the_one_before(portal: Any) -> None:
+    first, code = at_code(portal), portal.mail.code
+    at_code(portal)
+    assert first.click("continue", code=code).status == (422 if code != portal.mail.code else 200)
+
+
+def test_a_used_code_is_refused(portal: Any) -> None:
+    browser = at_code(portal)
+    action, fields, _ = browser.form_of("continue", code=portal.mail.code)
+    cookie = browser.secret()
+    browser.post(action, fields)
+    assert portal.parts.accounts.check_code(EMAIL, fields["code"]) is None
+    browser.client.set_cookie(browser.cookie, cookie, domain="localhost", secure=True)
+    assert browser.post(action, fields).status == 403, "the form of a session that has ended"
+
+
+def test_an_old_code(portal: Any, held_clock: Any) -> None:
+    browser = at_code(portal)
+    held_clock.step(600)
+    assert browser.click("continue", code=portal.mail.code).status == 422
+
+
+def test_a_new_address_opens_an_account_by_the_same_pages(portal: Any) -> None:
+    known, new = at_code(portal), at_code(portal, "new@bakery.example")
+    assert words(known, EMAIL) == words(new, "new@bakery.example")
+    new.click("continue", code=portal.mail.code)
+    assert new.path == "/account"
+    with store.reading() as c:
+        row = accounts.by_email(c, "new@bakery.example")
+    assert row is not None
+    assert row.business == ""
+
+
+@pytest.mark.parametrize("email", ["", "x", "a b@c", "a@b@c", "<a@b>", "a" * 300 + "@b.example", "a@b\r\nBcc: c@d"])
+def test_what_is_no_address(portal: Any, email: str) -> None:
+    browser = portal.browser().open("/sign-in")
+    sent = browser.post("/sign-in", browser.form_of("continue", email=email)[1])
+    assert sent.status in {400, 422}
+    assert portal.mail.sent == []
+
+
+def test_the_issuers_sign_in_answers_every_address_alike(portal: Any) -> None:
+    """Both get one mail, so that neither the time nor a mail server that is down tells which has an account."""
+    issuer = portal.parts.accounts
+    issuer.send_code_if_known(EMAIL)
+    issuer.send_code_if_known("nobody@kelham.example")
+    assert [to for to, _, _ in portal.mail.sent] == [EMAIL, "nobody@kelham.example"]
+    assert not any(character.isdigit() for character in "".join(portal.mail.sent[-1]))
+
+
+def test_mail_that_is_down_is_said_so(portal: Any) -> None:
+    portal.mail.down = True
+    assert at_code(portal).status == 503
+
+
+def test_wrong_codes_are_limited_for_an_address(portal: Any) -> None:
+    browser = at_code(portal)
+    for _ in range(5):
+        assert browser.click("continue", code="00000x").status == 422
+    assert browser.click("continue", code=portal.mail.code).status == 429
+
+
+def test_mails_to_an_address_are_limited(portal: Any) -> None:
+    for _ in range(5):
+        assert at_code(portal).status == 200
+    assert at_code(portal).status == 429
+    assert len(portal.mail.sent) == 5
+    assert at_code(portal, "other@kelham.example").status == 200
+
+
+def test_mails_from_one_network_address_are_limited(portal: Any) -> None:
+    answers = [at_code(portal, f"n{number}@kelham.example").status for number in range(31)]
+    assert answers == [200] * 30 + [429]
+
+
+def test_success_clears_the_counts(portal: Any) -> None:
+    for _ in range(7):
+        assert portal.signed_in().path == "/account"
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        pytest.param("/sign-in", {"email": EMAIL}, id="sign-in"),
+        pytest.param("/sign-in/code", {"code": "123456"}, id="code"),
+        pytest.param("/sign-out", {}, id="sign-out"),
+        pytest.param("/connect", {"provider": "x"}, id="connect"),
+        pytest.param("/connect/permission", {"agree": "yes"}, id="permission"),
+        pytest.param("/connect/cancel", {}, id="cancel"),
+        pytest.param("/permissions/withdraw", {"permission": "x"}, id="withdraw"),
+    ],
+)
+@pytest.mark.parametrize("spoilt", ["missing", "another session's", "foreign origin", "cross-site"])
+def test_a_form_that_is_not_ours(portal: Any, path: str, fields: dict[str, str], spoilt: str) -> None:
+    browser = portal.signed_in()
+    _, form, _ = browser.form_of("leave")
+    told = {}
+    if spoilt == "another session's":
+        form = portal.signed_in("hello@wensum.example").form_of("leave")[1]
+    elif spoilt == "foreign origin":
+        told = {"Origin": "https://evil.example"}
+    elif spoilt == "cross-site":
+        told = {"Sec-Fetch-Site": "cross-site"}
+    sent = {"a": "b"} | fields | ({} if spoilt == "missing" else form)
+    assert browser.post(path, sent, headers=told).status == 403
+    assert browser.open("/account").path == "/account", "still signed in"
+
+
+def test_the_token_of_no_session_is_no_token(portal: Any) -> None:
+    assert portal.browser().post("/sign-in", {"email": EMAIL, "csrf": csrf.token("")}).status == 403
+
+
+def test_without_cookies_a_page_says_so(portal: Any) -> None:
+    browser = portal.browser().open("/sign-in?cookie=set")
+    assert browser.status == 400
+    assert "cookies" in browser.html
+
+
+def test_signing_out_ends_the_session_here_too(portal: Any) -> None:
+    browser = portal.signed_in()
+    secret = browser.secret()
+    assert browser.click("leave").path == "/"
+    browser.client.set_cookie(browser.cookie, secret, domain="localhost", secure=True)
+    assert browser.open("/account").path == "/sign-in"
+
+
+def test_a_session_ends_when_idle(portal: Any, held_clock: Any) -> None:
+    browser = portal.signed_in()
+    held_clock.step(1799)
+    assert browser.open("/account").path == "/account"
+    held_clock.step(1800)
+    assert browser.open("/account").path == "/sign-in"
+
+
+PAGES = ("/account", "/connect", "/permissions", "/result", "/connected", "/connect/permission", "/connect/declined")
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/permissions/withdraw", "/permissions/withdrawn"])
+def test_every_page_of_an_account_asks_for_sign_in_and_comes_back(portal: Any, path: str) -> None:
+    browser = portal.browser().open(path)
+    assert browser.path == "/sign-in"
+    browser.click("continue", email=EMAIL).click("continue", code=portal.mail.code)
+    assert browser.status in {200, 404}
+    assert browser.path != "/sign-in"
+
+
+@pytest.mark.parametrize("query", ["next=https://evil.example", "next=//evil.example", "cookie=https://evil.example"])
+def test_no_query_leads_out(portal: Any, query: str) -> None:
+    browser = portal.browser()
+    browser.open("/sign-in").open(f"/sign-in?{query}")
+    browser.click("continue", email=EMAIL).click("continue", code=portal.mail.code)
+    assert browser.path == "/account"
+
+
+def test_a_banks_invitation_is_remembered_in_later_sessions_too(portal: Any) -> None:
+    browser = portal.browser().open("/start?fsp=https://directory.example/m/bank")
+    assert (browser.path, "Wharfside Bank" in browser.html) == ("/", True)
+    portal.connected(browser=browser)
+    (row,) = portal.connections()
+    assert row.fsp == "https://directory.example/m/bank"
+    portal.collected(row.id)
+    assert "Wharfside Bank" in portal.signed_in().open("/connected").html
+
+
+@pytest.mark.parametrize(
+    "fsp",
+    ["https://evil.example/", "https://directory.example/m/hartlebury", "https://directory.example/m/none", "", "x"],
+)
+def test_an_invitation_from_nobody_is_passed_over(portal: Any, fsp: str) -> None:
+    browser = portal.browser().open(f"/start?fsp={fsp}")
+    assert (browser.status, browser.path) == (200, "/")
+    assert "You come from" not in browser.html
