@@ -321,7 +321,7 @@ def _add_evidence(c: Connection, journey: Row, decision: Decision, permission: s
         client_id=journey.client_id,
         names=dict(decision.names),
         who=dict(decision.who),
-        meters=[dict(meter) for meter in decision.meters],
+        meters=[dict(meter) for meter in decision.meters if meter["fuel"] in decision.fuels],
         address=decision.address,
         user_agent=decision.user_agent,
         correlation_id=audit.correlation_id.get(),
