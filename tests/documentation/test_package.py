@@ -48,11 +48,13 @@ for party in ("edp", "cap"):
         app = create_app(load(layout.settings(party)), door)
         with app.app_context():
             migrate()
-        pages = [name for name in app.jinja_env.list_templates(extensions=["html"]) if not name.startswith("sandbox/")]
-        for name in pages:
-            app.jinja_env.get_template(name)
+        if door == "public":  # the other door has no pages
+            pages = [name for name in app.jinja_env.list_templates(extensions=["html"]) if "sandbox/" not in name]
+            assert len(pages) > 20
+            for name in pages:
+                app.jinja_env.get_template(name)
         assert app.test_client().get("/health").status_code == 200
-        print(party, door, len(pages))
+        print(party, door)
 assert create_app(load(layout.settings("edp")), "public").test_client().get("/static/style.css").status_code == 200
 """
 
