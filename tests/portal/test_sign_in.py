@@ -1,6 +1,7 @@
 """Who is this: a code by e-mail, used once, in the browser that asked; and nothing that tells who has an account."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,12 @@ from consent_server.store import accounts
 from consent_server.web import csrf
 
 EMAIL = "office@kelham.example"
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """SQLite alone: what differs between the databases is met by the other tests of the portal."""
+    return f"sqlite:///{tmp_path / 'store.db'}"
 
 
 def at_code(portal: Any, email: str = " Office@Kelham.example ") -> Any:
