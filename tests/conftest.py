@@ -1,11 +1,19 @@
 """Fixtures that every room shares: the database in both kinds, and a clock that tests hold and step."""
 
 import itertools
+import json
 import os
 import secrets
+import socket
+import ssl
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -70,3 +78,78 @@ def held_clock(monkeypatch: pytest.MonkeyPatch) -> HeldClock:
     held = HeldClock(1773307800)
     monkeypatch.setattr(clock, "now", lambda: held.instant)
     return held
+
+
+class RunningSandbox:
+    """A sandbox of its own, started as a program would start it; `manifest` is what it wrote."""
+
+    def __init__(self, directory: Path, base_port: int, *arguments: str) -> None:
+        self.directory, self.base_port = directory, base_port
+        self.log = directory.parent / f"{directory.name}.log"
+        command = [sys.executable, "-m", "consent_server", "sandbox", "up", "--dir", str(directory)]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, "--base-port", str(base_port), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=directory.parent,
+            )
+
+    def wait_until_ready(self, within_s: float = 120) -> "RunningSandbox":
+        until = time.monotonic() + within_s
+        while "\nready\n" not in self.said():
+            assert self.process.poll() is None, f"the sandbox ended by itself:\n{self.said()}"
+            assert time.monotonic() < until, f"the sandbox was not ready within {within_s} s:\n{self.said()}"
+            time.sleep(0.1)
+        return self
+
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return json.loads((self.directory / "manifest.json").read_text(encoding="utf-8"))
+
+    def control(self, path: str, **document: Any) -> Any:
+        """POST to /sandbox/<path>: clock, scenario or crl."""
+        url = f"{self.manifest['control']}/{path}"
+        answer = httpx.post(url, json=document, verify=self.server_context(), timeout=60, trust_env=False)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def server_context(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.manifest["trust"]["server_ca"])
+
+    def stop(self) -> int:
+        """SIGTERM; answers the exit status, within ten seconds (sandbox contract)."""
+        self.process.terminate()
+        return self.process.wait(10)
+
+
+def free_ports(count: int = 7) -> int:
+    """The first of `count` consecutive ports that nothing listens on."""
+    for first in range(20000 + secrets.randbelow(200) * 100, 60000, count):
+        sockets = []
+        try:
+            for port in range(first, first + count):
+                listener = socket.socket()
+                sockets.append(listener)
+                listener.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        finally:
+            for listener in sockets:
+                listener.close()
+        return first
+    raise AssertionError("no free ports")
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+    """The sandbox that tests of the outside share. They carry the mark xdist_group("sandbox"), so that there is one."""
+    running = RunningSandbox(tmp_path_factory.mktemp("shared") / "sandbox", free_ports())
+    try:
+        yield running.wait_until_ready()
+    finally:
+        running.stop()

@@ -82,8 +82,8 @@ class Page(HTMLParser):
             self._form = None
 
     def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1][0] == "h1":
-            self.heading = (self.heading + data).strip()
+        if any(tag == "h1" for tag, _ in self._open):
+            self.heading = " ".join(f"{self.heading} {data}".split())
         for _, identifier in self._open:
             if identifier:
                 self.texts[identifier] = self.texts.get(identifier, "") + data
