@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import secrets
+import shutil
 import socket
 import ssl
 import subprocess
@@ -153,3 +154,23 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox
         yield running.wait_until_ready()
     finally:
         running.stop()
+
+
+@pytest.fixture
+def tab() -> Iterator[Any]:
+    """A tab of Debian's Chromium as a small phone has it, without JavaScript: every page must work so."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        missing("Debian's chromium (scripts/debian-packages chromium)")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        # The flags keep Chromium from calling home, which a closed network answers with many refusals.
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+        browser = driver.chromium.launch(executable_path=chromium, args=flags)
+        context = browser.new_context(
+            ignore_https_errors=True, viewport={"width": 320, "height": 640}, java_script_enabled=False
+        )
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        yield page
+        browser.close()

@@ -4,7 +4,6 @@ Chromium holds form-action against the whole redirect chain, sends `Origin: null
 `__Host-` prefix; so each of these is tried where it counts.
 """
 
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +15,7 @@ from werkzeug.serving import make_server
 
 from consent_server.web import cookies
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="Debian's chromium is not installed"),
-]
+pytestmark = pytest.mark.browser
 
 GOOD = {"postcode": "SW8 1AA", "mpan": "1212345678902", "mprn": "3938424403"}
 
@@ -61,21 +55,6 @@ def party(tmp_path: Path, held: Any, build_party: Any, client_app: Served) -> It
 
     yield world
     served.server.shutdown()
-
-
-@pytest.fixture
-def tab() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
-        context = browser.new_context(
-            ignore_https_errors=True, viewport={"width": 320, "height": 640}, java_script_enabled=False
-        )
-        page = context.new_page()
-        page.set_default_timeout(15_000)
-        yield page
-        browser.close()
 
 
 def identify(tab: Any, party: Any) -> None:

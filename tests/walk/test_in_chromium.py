@@ -1,0 +1,67 @@
+"""The SME's part of the whole path, done by Debian's Chromium through the sandbox's real pages, as the manifest says."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.conftest import RunningSandbox
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("sandbox")]
+
+SME = "several_sites"
+
+
+def steps_of(sandbox: RunningSandbox, what: str, party: str) -> list[dict[str, Any]]:
+    sme = next(each for each in sandbox.manifest["smes"] if each["name"] == SME)
+    return sme[what][party]
+
+
+def follow(tab: Any, steps: list[dict[str, Any]]) -> None:
+    for step in steps:
+        assert urlsplit(tab.url).path == step["path"], f"expected {step['path']}, but {tab.url} shows {tab.title()}"
+        assert tab.locator("h1").count() == 1
+        for name, text in step["fill"].items():
+            if tab.locator(f"#{name}").count():
+                tab.fill(f"#{name}", text)
+        for name in step["check"]:
+            if tab.locator(f"#{name}").count():
+                tab.check(f"#{name}")
+        scrolls = tab.evaluate("document.documentElement.scrollWidth") if tab.context else 0
+        assert scrolls <= 320, f"{tab.url} scrolls sideways on a small phone"
+        tab.click(f"#{step['click']}")
+        tab.wait_for_load_state()
+
+
+def test_connect_give_to_the_bank_and_withdraw(sandbox: RunningSandbox, tab: Any) -> None:
+    pages = sandbox.manifest["pages"]
+    connect = steps_of(sandbox, "connect", "cap")
+    tab.goto(pages["cap"] + connect[0]["path"])
+    follow(tab, connect)
+    # From the CAP to the provider and back: the journey ended on another origin than the one that it was on.
+    assert tab.url == f"{pages['cap']}/connected"
+    tab.goto(pages["fsp"])
+    tab.click("#apply")
+    tab.wait_for_load_state()
+    follow(tab, steps_of(sandbox, "journey", "cap"))
+    assert tab.url.startswith(f"{pages['fsp']}/emissions/")
+    withdraw = steps_of(sandbox, "withdraw", "edp")
+    tab.goto(pages["edp"] + withdraw[0]["path"])
+    follow(tab, withdraw)
+    assert "withdrawn" in tab.locator("h1").inner_text().lower()
+
+
+def test_no_page_asks_anybody_else_for_anything(sandbox: RunningSandbox, tab: Any) -> None:
+    pages = sandbox.manifest["pages"]
+    asked: list[str] = []
+    tab.on("request", lambda sent: asked.append(sent.url))
+    for url in (
+        pages["cap"],
+        f"{pages['cap']}/sign-in",
+        f"{pages['edp']}/manage",
+        f"{pages['edp']}/errors/no_certificate",
+    ):
+        tab.goto(url, wait_until="networkidle")
+        own = f"{urlsplit(url).scheme}://{urlsplit(url).netloc}/"
+        assert all(each.startswith(own) for each in asked), asked
+        asked.clear()
