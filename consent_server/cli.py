@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,43 @@ def _pairs(overrides: tuple[str, ...]) -> dict[str, str]:
 
 def _settings(config: Path, overrides: tuple[str, ...] = ()) -> Settings:
     try:
-        return load(config, _pairs(overrides))
+        settings = load(config, _pairs(overrides))
     except BadSettings as error:
+        raise click.ClickException(str(error)) from None
+    if settings.sandbox.clock:
+        clock.follow(settings.sandbox.clock)
+    return settings
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[None]:
+    """The party's database alone: an operator must reach it also while the doors cannot start."""
+    from flask import Flask
+
+    from consent_server import store
+    from consent_server.store.database import db
+
+    app = Flask("consent-server-command")
+    store.init(app, settings.database.url)
+    with app.app_context():
+        try:
+            yield
+        finally:
+            db.engine.dispose()
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    """Turn what an operator can mend into one sentence and exit status 1."""
+    from consent_server.parties.keyring import KeysUnusable
+    from consent_server.parties.records import NotPossible
+    from consent_server.refusal import Refusal
+
+    try:
+        yield
+    except Refusal as refusal:
+        raise click.ClickException(f"{refusal.sentence} ({refusal.private})") from None
+    except (KeysUnusable, NotPossible) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -110,22 +147,19 @@ def db() -> None:
 @set_option
 def db_upgrade(config: Path, overrides: tuple[str, ...]) -> None:
     """Bring the schema up to date. Safe to repeat."""
-    from flask import Flask
-
-    from consent_server import store
     from consent_server.store.database import migrate
 
-    settings = _settings(config, overrides)
-    app = Flask("consent-server-migrations")
-    store.init(app, settings.database.url)
-    with app.app_context():
+    with _database(_settings(config, overrides)):
         migrate()
     click.echo("The schema is up to date.")
 
 
 @main.group()
 def keys() -> None:
-    """Make, rotate and retire the keys of a party."""
+    """Make, rotate and retire the keys of a party. Doors notice by themselves: nothing needs a restart."""
+
+
+kind_argument = click.argument("kind", type=click.Choice(["signing", "refresh"]))
 
 
 @keys.command("make")
@@ -135,9 +169,133 @@ def keys_make(config: Path, overrides: tuple[str, ...]) -> None:
     """Make the keys that do not exist yet: token signing, refresh tokens, sealing. Existing ones are left alone."""
     from consent_server.parties import keyring
 
+    _log_to_standard_error()
     settings = _settings(config, overrides)
     for line in keyring.make_missing(settings, clock.now()):
         click.echo(line)
+
+
+@keys.command("list")
+@config_option
+@set_option
+def keys_list(config: Path, overrides: tuple[str, ...]) -> None:
+    """Every key: kind, name, whether it is next, in use or old, and since or until when."""
+    from consent_server.parties import keyring
+
+    settings = _settings(config, overrides)
+    with _said_plainly():
+        for key in keyring.held(settings, clock.now()):
+            click.echo(key)
+
+
+@keys.command("rotate")
+@config_option
+@set_option
+@kind_argument
+def keys_rotate(config: Path, overrides: tuple[str, ...], kind: Any) -> None:
+    """Publish a new key of a KIND. It is used ten minutes later, when nobody's copy of the JWKS is older than it."""
+    from consent_server.parties import keyring
+
+    _log_to_standard_error()
+    settings = _settings(config, overrides)
+    with _database(settings), _said_plainly():
+        click.echo(keyring.rotate(settings, kind, clock.now()))
+
+
+@keys.command("retire")
+@config_option
+@set_option
+@kind_argument
+@click.argument("name")
+@click.option("--at-once", is_flag=True, help="A signing key leaked: every token that it signed stops working now.")
+def keys_retire(config: Path, overrides: tuple[str, ...], kind: Any, name: str, at_once: bool) -> None:
+    """Remove a key that nothing valid rests on any more. A refresh-token version is kept for 25 months."""
+    from consent_server.parties import keyring
+
+    if at_once and kind == "refresh":
+        raise click.UsageError("--at-once is for signing keys: withdraw the permissions whose tokens leaked instead")
+    _log_to_standard_error()
+    settings = _settings(config, overrides)
+    with _database(settings), _said_plainly():
+        keyring.retire(settings, kind, name, clock.now(), at_once=at_once)
+    click.echo(f"{name} is retired.")
+
+
+@main.group()
+def audit() -> None:
+    """Read the audit events that are kept beside the acts: grants, decisions, withdrawals, keys. JSON lines."""
+
+
+def _instant(_context: Any, _option: Any, text: str | None) -> int | None:
+    from consent_server.parties import records
+
+    with _said_plainly():
+        return None if text is None else records.instant_of(text)
+
+
+def _print_events(config: Path, overrides: tuple[str, ...], **wanted: Any) -> None:
+    from consent_server.parties import records
+
+    with _database(_settings(config, overrides)), _said_plainly():
+        for line in records.events(**wanted):
+            click.echo(json.dumps(line))
+
+
+@audit.command("tail")
+@config_option
+@set_option
+@click.option("--event", help="Events of this name alone, such as permission_withdrawn.")
+@click.option("--permission", help="Events about this permission or connection alone.")
+@click.option("--since", callback=_instant, metavar="TIME", help="Events from this day or instant on (UTC).")
+@click.option("--lines", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
+def audit_tail(config: Path, overrides: tuple[str, ...], event: str, permission: str, since: int, lines: int) -> None:
+    """The newest events, oldest of them first."""
+    from consent_server.audit import EVENTS
+
+    if event is not None and event not in EVENTS:
+        raise click.BadParameter(f"there is no such event; there are {', '.join(sorted(EVENTS))}", param_hint="--event")
+    _print_events(config, overrides, event=event, subject=permission, since=since, limit=lines)
+
+
+@audit.command("show")
+@config_option
+@set_option
+@click.argument("permission")
+def audit_show(config: Path, overrides: tuple[str, ...], permission: str) -> None:
+    """The whole history of one PERMISSION (or connection)."""
+    _print_events(config, overrides, subject=permission, limit=100_000)
+
+
+@main.group()
+def permissions() -> None:
+    """See a permission, and withdraw it for an SME that asked by another way."""
+
+
+@permissions.command("show")
+@config_option
+@set_option
+@click.argument("permission")
+def permissions_show(config: Path, overrides: tuple[str, ...], permission: str) -> None:
+    """Everything that is kept of a PERMISSION (or connection) but tokens and meter numbers."""
+    from consent_server.parties import records
+
+    with _database(_settings(config, overrides)), _said_plainly():
+        click.echo(json.dumps(records.permission(permission), indent=1))
+
+
+@permissions.command("withdraw")
+@config_option
+@set_option
+@click.argument("permission")
+@click.option("--why", required=True, help="Kept with the permission and in the audit; no meter numbers.")
+def permissions_withdraw(config: Path, overrides: tuple[str, ...], permission: str, why: str) -> None:
+    """Withdraw a PERMISSION with all that rests on it. `consent-server work` tells the clients."""
+    from consent_server.parties import records
+
+    _log_to_standard_error()
+    with _database(_settings(config, overrides)), _said_plainly():
+        fallen = records.withdraw_as_operator(permission, why)
+    click.echo("Withdrawn: " + ", ".join(fallen))
 
 
 @main.group()
@@ -145,40 +303,46 @@ def outbox() -> None:
     """See and retry the calls that withdrawals owe."""
 
 
-def _each_call(config: Path, rows: Any) -> None:
-    settings = _settings(config)
+def _each_call(config: Path, overrides: tuple[str, ...], rows: Any) -> None:
     from consent_server import store
     from consent_server.store import outbox as calls
 
-    with create_app(settings, "mutual_tls").app_context(), store.reading() as c:
-        for row in rows(calls, c):
+    with _database(_settings(config, overrides)), _said_plainly():
+        with store.reading() as c:
+            found = rows(calls, c)
+        for row in found:
             click.echo(f"{row.id}\t{row.kind}\t{row.recipient}\tattempts={row.attempts}\t{row.last_error or ''}")
 
 
 @outbox.command("waiting")
 @config_option
-def outbox_waiting(config: Path) -> None:
+@set_option
+def outbox_waiting(config: Path, overrides: tuple[str, ...]) -> None:
     """Calls that have not been delivered yet."""
-    _each_call(config, lambda calls, c: calls.waiting(c))
+    _each_call(config, overrides, lambda calls, c: calls.waiting(c))
 
 
 @outbox.command("given-up")
 @config_option
-def outbox_given_up(config: Path) -> None:
+@set_option
+def outbox_given_up(config: Path, overrides: tuple[str, ...]) -> None:
     """Calls that were given up; retry them with `outbox retry`."""
-    _each_call(config, lambda calls, c: calls.given_up(c))
+    _each_call(config, overrides, lambda calls, c: calls.given_up(c))
 
 
 @outbox.command("retry")
 @config_option
+@set_option
 @click.argument("number", type=int)
-def outbox_retry(config: Path, number: int) -> None:
+def outbox_retry(config: Path, overrides: tuple[str, ...], number: int) -> None:
     """Take call NUMBER from the give-up list back to the queue."""
     from consent_server import store
     from consent_server.store import outbox as calls
 
-    with create_app(_settings(config), "mutual_tls").app_context(), store.writing() as c:
-        if not calls.retry(c, number, clock.now()):
+    with _database(_settings(config, overrides)), _said_plainly():
+        with store.writing() as c:
+            found = calls.retry(c, number, clock.now())
+        if not found:
             raise click.ClickException(f"{number} is not on the give-up list: see `consent-server outbox given-up`")
     click.echo(f"{number} is due now.")
 

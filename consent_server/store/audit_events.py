@@ -17,6 +17,16 @@ def keep(c: Connection, event: dict[str, Any]) -> None:
     c.execute(sa.insert(_event), row)
 
 
-def newest(c: Connection, limit: int = 100, event: str | None = None) -> list[Row[Any]]:
-    query = sa.select(_event).order_by(_event.c.id.desc()).limit(limit)
-    return list(c.execute(query if event is None else query.where(_event.c.event == event)))
+def newest(
+    c: Connection, limit: int = 100, *, event: str | None = None, subject: str | None = None, since: int | None = None
+) -> list[Row[Any]]:
+    """The newest events, oldest of them first; of one name, about one permission or connection, from an instant on."""
+    query = sa.select(_event)
+    if event is not None:
+        query = query.where(_event.c.event == event)
+    if subject is not None:
+        about = (_event.c.fields[name].as_string() == subject for name in ("permission", "connection", "by"))
+        query = query.where(sa.or_(*about))
+    if since is not None:
+        query = query.where(_event.c.at >= since)
+    return list(c.execute(query.order_by(_event.c.id.desc()).limit(limit)))[::-1]

@@ -63,6 +63,11 @@ def given_up(c: Connection) -> list[Row[Any]]:
     return list(c.execute(sa.select(_outbox).where(_outbox.c.given_up.is_not(None)).order_by(_outbox.c.id)))
 
 
+def of_subject(c: Connection, subject: str) -> list[Row[Any]]:
+    """Every call that one permission or connection owes or owed, oldest first."""
+    return list(c.execute(sa.select(_outbox).where(_outbox.c.subject == subject).order_by(_outbox.c.id)))
+
+
 def everything(c: Connection, limit: int = 200) -> list[Row[Any]]:
     """The newest calls, delivered ones included."""
     return list(c.execute(sa.select(_outbox).order_by(_outbox.c.id.desc()).limit(limit)))

@@ -102,6 +102,10 @@ class KeyFiles(Generic[Key]):
         name = max(started)[1] if started else min((used_from, name) for name, (used_from, _) in keys.items())[1]
         return name, keys[name][1]
 
+    def in_order(self) -> list[tuple[int, str]]:
+        """(instant of first use, name) of every key, in the order of use."""
+        return sorted((used_from, name) for name, (used_from, _) in self.all().items())
+
     def _read(self) -> dict[str, tuple[int, Key]]:
         found: dict[str, tuple[int, Key]] = {}
         for path in sorted(self._directory.glob(f"*.{self._suffix}")):
@@ -156,6 +160,10 @@ class SigningKeys:
         """The public key of that name, or None. A look-up in memory: `kid` never reaches a file name."""
         held = self._files.all().get(kid)
         return held[1][1] if held else None
+
+    def in_order(self) -> list[tuple[int, str]]:
+        """(instant of first use, kid) of every key, in the order of use."""
+        return self._files.in_order()
 
     def jwks(self) -> dict[str, Any]:
         """The JWK Set (RFC 7517 section 5): every key, those not yet in use as well."""

@@ -10,13 +10,16 @@ import hashlib
 import hmac
 import re
 import secrets
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from consent_server import clock
+from consent_server.scheme import instant
 from consent_server.tokens.keys import (
     PUBLISHED_BEFORE_USE,
     KeyFiles,
+    KeysUnusable,
     base64url,
     mark_changed,
     write_key_file,
@@ -43,6 +46,10 @@ class RefreshKeys:
     def current(self) -> int:
         """The version that new tokens are made with."""
         return int(self._files.current(clock.now())[0])
+
+    def in_order(self) -> list[tuple[int, str]]:
+        """(instant of first use, version) of every key, in the order of use."""
+        return sorted(self._files.in_order(), key=lambda entry: int(entry[1]))
 
     def mac(self, version: int, refresh_id: str) -> str:
         """Raises KeyError for a version that is gone."""
@@ -84,17 +91,38 @@ def rotate(directory: Path, at: int) -> int:
     if not directory.is_dir() or not any(directory.glob("*.key")):
         _write(directory, 1, at)
         return 1
-    versions = {int(name): used_from for name, (used_from, _) in KeyFiles(directory, "key", _load).all().items()}
-    newest = max(versions)
-    used_from = max(at + PUBLISHED_BEFORE_USE, versions[newest])
-    _write(directory, newest + 1, used_from)
-    versions[newest + 1] = used_from
-    for version, follower in zip(sorted(versions), sorted(versions)[1:], strict=False):
-        if versions[follower] + KEPT_FOR <= at:
-            before = directory.stat()
-            (directory / f"{version}.{versions[version]}.key").unlink()
-            mark_changed(directory, before)
-    return newest + 1
+    used_from, newest = RefreshKeys(directory).in_order()[-1]
+    _write(directory, int(newest) + 1, max(at + PUBLISHED_BEFORE_USE, used_from))
+    for version, until in kept_until(RefreshKeys(directory)).items():
+        if until <= at:
+            _remove(directory, version)
+    return int(newest) + 1
+
+
+def retire(directory: Path, version: str, at: int) -> None:
+    """Remove a version past its keeping. Raises KeysUnusable for one that is unknown, in use, or to be kept still."""
+    keys = RefreshKeys(directory)
+    if version not in {name for _, name in keys.in_order()}:
+        raise KeysUnusable(f"{directory}: no such version")
+    until = kept_until(keys).get(version)
+    if until is None:
+        raise KeysUnusable(f"version {version} is the newest; rotate first")
+    if at < until:
+        raise KeysUnusable(f"version {version} is kept until {instant.text(until)}: refresh tokens may still quote it")
+    _remove(directory, version)
+
+
+def kept_until(keys: RefreshKeys) -> dict[str, int]:
+    """version -> the instant until which its tokens may be asked about; the newest version has none."""
+    order = keys.in_order()
+    return {version: follows + KEPT_FOR for (_, version), (follows, _) in pairwise(order)}
+
+
+def _remove(directory: Path, version: str) -> None:
+    before = directory.stat()
+    for path in directory.glob(f"{version}.*.key"):
+        path.unlink()
+    mark_changed(directory, before)
 
 
 def _write(directory: Path, version: int, used_from: int) -> None:
