@@ -1,7 +1,6 @@
 """`consent-server …`: run the doors and the jobs, keep the database and the keys, and try it all in the sandbox."""
 
 import json
-import logging
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 import click
 
 from consent_server import Door, clock, create_app, shipped
+from consent_server.doors import lines
 from consent_server.settings import BadSettings, Settings, load
 
 config_option = click.option(
@@ -82,10 +82,7 @@ def _said_plainly() -> Iterator[None]:
 
 
 def _log_to_standard_error() -> None:
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
-    # Their INFO and DEBUG lines hold URLs with queries, or tokens.
-    for noisy in ("httpx", "httpcore", "authlib", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    lines.install("work")
 
 
 @click.group()
@@ -121,8 +118,8 @@ def work(config: Path, once: bool, overrides: tuple[str, ...]) -> None:
     from consent_server.jobs.work import run_once
     from consent_server.jobs.work import work as run
 
-    _log_to_standard_error()
     settings = _settings(config, overrides)
+    lines.install("work")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "release": {"scheme", "caller", "tokens", "client"},
     "collect": {"scheme", "store", "client"},
     "portal": {"scheme", "store", "client", "collect", "withdrawal"},
+    "doors": set(),
     "jobs": {"scheme", "store", "client", "withdrawal", "metering", "collect"},
     "parties": {
         *("scheme", "caller", "tokens", "store", "client", "web", "metering", "withdrawal", "issuer", "journey"),
@@ -32,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "__init__": {"parties", "jobs", "store", "web"},
     "__main__": {"cli"},
-    "cli": {"parties", "jobs", "store", "web", "sandbox", "__init__"},
+    "cli": {"doors", "parties", "jobs", "store", "web", "sandbox", "__init__"},
 }
 VIEWS_ALSO_IMPORT_WEB = {"withdrawal", "issuer", "journey", "release", "portal"}
 WEB_SEES_OF_STORE = {"sessions", "limits", "digests", "reading", "writing"}

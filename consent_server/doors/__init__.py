@@ -1,0 +1,1 @@
+"""How a door is opened: TLS, a worker that silent clients cannot stop, and log lines without secrets."""
