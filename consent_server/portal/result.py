@@ -1,6 +1,7 @@
 """The result that an SME reads: its last twelve whole months, what is missing from them and why, and what they rest on."""
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from consent_server import clock, store
@@ -24,12 +25,12 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Missing:
-    """Months of one fuel that are left out: `partial` ones lack some half-hours, `empty` ones have none at all."""
+class Gap:
+    """Months that are left out for one reason: `empty` ones have no reading at all, the others lack some half-hours."""
 
-    fuel: str
-    partial: tuple[int, ...]
-    empty: tuple[int, ...]
+    fuels: tuple[str, ...]
+    starts: tuple[int, ...]
+    empty: bool
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,13 @@ class Result:
     fuels: tuple[str, ...]
     rows: tuple[Row, ...]
     totals: dict[str, float]
-    missing: tuple[Missing, ...]
+    gaps: tuple[Gap, ...]
     sources: tuple[Source, ...]
     factors: tuple[FactorUse, ...]
+
+    def months_of(self, fuel: str) -> int:
+        """How many of the months are whole for a fuel."""
+        return sum(row.tonnes[fuel] is not None for row in self.rows)
 
     @property
     def most(self) -> float:
@@ -87,7 +92,7 @@ def result(account: str) -> Result | None:
             fuel: math.fsum(kilograms.get((fuel, month), 0.0) for month in starts) / KILOGRAMS_PER_TONNE
             for fuel in fuels
         },
-        missing=tuple(_missing(fuel, starts, kilograms, begun) for fuel in fuels),
+        gaps=_gaps(fuels, starts, kilograms, begun),
         sources=tuple(
             Source(
                 each.member, each.id, each.granted, each.collected, len({row.datasource for row in windows[each.id]})
@@ -102,12 +107,19 @@ def _tonnes(kilograms: float | None) -> float | None:
     return None if kilograms is None else kilograms / KILOGRAMS_PER_TONNE
 
 
-def _missing(
-    fuel: str, starts: list[int], kilograms: dict[tuple[str, int], float], begun: set[tuple[str, int]]
-) -> Missing:
-    absent = [month for month in starts if (fuel, month) not in kilograms]
-    return Missing(
-        fuel,
-        partial=tuple(month for month in absent if (fuel, month) in begun),
-        empty=tuple(month for month in absent if (fuel, month) not in begun),
-    )
+def _gaps(
+    fuels: tuple[str, ...],
+    starts: list[int],
+    kilograms: Mapping[tuple[str, int], float],
+    begun: Collection[tuple[str, int]],
+) -> tuple[Gap, ...]:
+    """What is left out, fuels that lack the same months for the same reason together."""
+    alike: dict[tuple[tuple[int, ...], bool], list[str]] = {}
+    for fuel in fuels:
+        for empty in (False, True):
+            lacking = tuple(
+                month for month in starts if (fuel, month) not in kilograms and ((fuel, month) in begun) is not empty
+            )
+            if lacking:
+                alike.setdefault((lacking, empty), []).append(fuel)
+    return tuple(Gap(tuple(same), lacking, empty) for (lacking, empty), same in alike.items())
