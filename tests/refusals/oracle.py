@@ -95,6 +95,15 @@ class Log:
             time.sleep(0.01)
         return found
 
+    def wait_for(self, text: str) -> str:
+        """Whole lines that contain `text`, for logs of others that are not JSON; "" when none comes."""
+        until = time.monotonic() + _LOG_WITHIN_S
+        while True:
+            found = [line for line in self.text().splitlines(keepends=True) if text in line and line.endswith("\n")]
+            if found or time.monotonic() > until:
+                return "".join(found)
+            time.sleep(0.01)
+
 
 def numbers_of_meters(manifest: Mapping[str, Any]) -> set[str]:
     """Every MPAN and MPRN that the sandbox's SMEs would type."""
@@ -195,7 +204,13 @@ class Oracle:
         self._says_nothing(text, "the answer", secrets)
         self._honest_request(door)()
 
-    def handshake_refused(self, act: Callable[[], object], *, door: str = "edp_mutual_tls") -> str:
+    def handshake_refused(
+        self,
+        act: Callable[[], object],
+        *,
+        door: str = "edp_mutual_tls",
+        honest: Callable[[], object] | None = None,
+    ) -> str:
         """`act` meets a TLS alert: one `handshake_refused` line, whose reason is answered, and nothing in the application."""
         store, log = self.stores[door.split("_")[0]], self.log(door)
         before = store.contents()
@@ -209,9 +224,21 @@ class Oracle:
         assert not log.lines(event="refused"), "it reached the application"
         self._unchanged(before, store.contents(), ())
         self._says_nothing(log.text(), "the log", ())
-        self._honest_request(door)()
+        (honest or self._honest_request(door))()
         reason: str = lines[0]["reason"]
         return reason
+
+    def good_push(self, client: str) -> dict[str, str]:
+        """A pushed request of a client of the manifest that nothing is wrong with."""
+        return {
+            "response_type": "code",
+            "client_id": self.manifest["clients"][client]["client_id"],
+            "redirect_uri": f"https://client.example/{client}",
+            "scope": self.manifest["licenses"]["electricity_and_gas"],
+            "state": "a-state",
+            "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+            "code_challenge_method": "S256",
+        }
 
     def honest_push(self) -> str:
         """Another member's request, pushed; answers where the browser would go."""
