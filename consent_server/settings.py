@@ -68,6 +68,13 @@ class Clients(Section):
     )
     proxies: tuple[str, ...] = Field((), description="Addresses of the proxies whose certificate header is believed.")
     header: str = Field("X-SSL-Client-Cert", description="The header that carries the escaped PEM.")
+    membership_s: int = Field(
+        default=60, ge=1, le=3600, description="Seconds for which a process remembers what the Directory says of a caller."
+    )
+    unknown_membership: Literal["refuse", "allow"] = Field(
+        default="refuse",
+        description="Callers of whom the Directory never told us anything, while it cannot be had. Production refuses.",
+    )
 
 
 class RevocationList(Section):
@@ -289,6 +296,8 @@ class Settings(BaseSettings):
     def _production(self) -> None:
         if self.sandbox.clock or self.sandbox.scenarios or self.sandbox.fixed_codes:
             raise ValueError("sandbox.* must be absent in production")
+        if self.clients.unknown_membership != "refuse":
+            raise ValueError("clients.unknown_membership must be refuse in production")
         if not self.revocation_list.source:
             raise ValueError("revocation_list.source is required in production (Member Identity Digital Certificates)")
         for origin in (self.public.origin, self.mutual_tls.origin, self.scheme.registry, self.scheme.directory):

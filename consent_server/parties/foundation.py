@@ -20,6 +20,7 @@ from consent_server.issuer import metadata
 from consent_server.jobs import retention
 from consent_server.jobs.work import Job
 from consent_server.journey.parts import Asker, Grant, Limits, Storage
+from consent_server.parties.membership import Memberships
 from consent_server.parties.revocations import RevocationList
 from consent_server.parties.texts import Texts
 from consent_server.refusal import Unavailable
@@ -60,12 +61,16 @@ class Foundation:
         self.texts = Texts(settings, Registry(settings, self.session, self.cache), self.directory)
         self.revocations = RevocationList(settings, self.cache)
         self.trust = Trust(settings, self.revocations)
+        self.memberships = Memberships(settings, self.directory)
 
     # who is calling
 
     def caller(self, environ: Mapping[str, Any]) -> MemberCertificate:
-        """The member behind a request. Raises the refusals of `caller`."""
-        return self.trust.caller(arrival.arrived(environ, self.settings.clients), clock.now())
+        """The member behind a request. Raises the refusals of `caller`, and those of `membership`."""
+        at = clock.now()
+        caller = self.trust.caller(arrival.arrived(environ, self.settings.clients), at)
+        self.memberships.require(caller, at)
+        return caller
 
     # what may be asked for
 

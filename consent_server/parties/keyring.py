@@ -18,10 +18,11 @@ from consent_server.tokens import keys, refresh_token
 from consent_server.tokens.keys import KeysUnusable, SigningKeys
 from consent_server.tokens.refresh_token import RefreshKeys
 
+__all__ = ["Held", "KeysUnusable", "held", "make_missing", "retire", "rotate"]
+
 log = logging.getLogger("consent_server.keys")
 
 Kind = Literal["signing", "refresh"]
-KINDS: Final[tuple[Kind, ...]] = ("signing", "refresh")
 
 #: The longest life of anything that a signing key signs: an access token (FAPI 2.0 caps ours) or a status list.
 LONGEST_SIGNED_S: Final = max(600, STATUS_LIST_LIFETIME)

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from flask import Blueprint, Response, make_response, redirect, render_template, request
 
 from consent_server import clock
-from consent_server.sandbox import databases, mail, revocation
-from consent_server.sandbox.layout import CLIENTS, Layout
+from consent_server.sandbox import databases, mail, membership, revocation
+from consent_server.sandbox.layout import APPLICATIONS, CLIENTS, MEMBERS, Layout
 from consent_server.sandbox.publishing import answered, refused
 from consent_server.sandbox.smes import APPLICABLE, BY_NAME, SCENARIOS, SMES
 from consent_server.scheme import instant
@@ -49,6 +49,8 @@ def state(layout: Layout) -> dict[str, Any]:
         "applicable": sorted(APPLICABLE),
         "smes": [{"name": s.name, "scenario": scenarios[s.name], "about": s.about} for s in SMES],
         "revocation_list": {"url": layout.revocation_list_url, "number": number, "revoked": sorted(on_list)},
+        "suspended": sorted(membership.suspended(layout)),
+        "withdrawn": sorted(membership.withdrawn(layout)),
         "clients": {name: {"meets": entry.meets, "revoked": name in on_list} for name, entry in CLIENTS.items()},
     }
 
@@ -88,6 +90,10 @@ def blueprint(layout: Layout, effective: Effective | None = None) -> Blueprint:
     @routes.post("/sandbox/crl")
     def change_list() -> Response:
         return _act(layout, lambda asked: _change_list(layout, has_list, asked))
+
+    @routes.post("/sandbox/membership")
+    def change_membership() -> Response:
+        return _act(layout, lambda asked: _change_membership(layout, asked))
 
     return routes
 
@@ -159,6 +165,19 @@ def _change_list(layout: Layout, has_list: Effective, asked: dict[str, Any]) -> 
     return {"number": number, "revoked": sorted(revocation.revoked(layout)[1])}
 
 
+def _change_membership(layout: Layout, asked: dict[str, Any]) -> dict[str, Any]:
+    kind: membership.Kind = "application" if "application" in asked else "member"
+    name, status = asked.get(kind), asked.get("status")
+    known = APPLICATIONS if kind == "application" else MEMBERS
+    if not isinstance(name, str) or name not in known or len(asked) != 2:
+        raise _Bad(f"Name one member ({', '.join(MEMBERS)}) or one application ({', '.join(APPLICATIONS)}).")
+    if status not in membership.STATUSES[kind]:
+        raise _Bad(f"status of a {kind} is {' or '.join(membership.STATUSES[kind])}.")
+    membership.change(layout, kind, name, str(status))
+    membership.wait_until_effective()
+    return {kind: name, "status": status}
+
+
 def _offset(layout: Layout) -> int:
     try:
         return int(_OFFSET.unpack_from(layout.clock.read_bytes())[0])
@@ -187,6 +206,10 @@ def _page(layout: Layout) -> Response:
         services=[(layout.origin(name), about) for name, about in _SERVICES.items()],
         smes=[(sme, entry["scenario"]) for sme, entry in zip(SMES, now["smes"], strict=True)],
         choices={sme.name: sorted(APPLICABLE | {sme.scenario}) for sme in SMES},
+        members=[(name, entry, layout.member(name), name in now["suspended"]) for name, entry in MEMBERS.items()],
+        applications=[
+            (name, entry, layout.application(name), name in now["withdrawn"]) for name, entry in APPLICATIONS.items()
+        ],
         clients=[(name, entry, layout.application(name), now["clients"][name]) for name, entry in CLIENTS.items()],
         mail=mail.mailed(layout)[-5:],
         days=now["clock"]["offset_s"] / DAY,

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, request
 
+from consent_server.sandbox import membership
 from consent_server.sandbox.layout import APPLICATIONS, HOST, MEMBERS, Layout
 from consent_server.sandbox.publishing import published, refused
 from consent_server.sandbox.registry import JSON_LD, NAMESPACE
@@ -39,7 +40,7 @@ def member_document(layout: Layout, name: str, *, memberships: bool) -> dict[str
         document["trustFrameworkMemberships"] = [
             {
                 "trustFramework": layout.trust_framework,
-                "membershipStatus": "Active",
+                "membershipStatus": "Suspended" if name in membership.suspended(layout) else "Active",
                 "membershipExpiry": _MEMBERSHIP_EXPIRY,
             }
         ]
@@ -79,7 +80,7 @@ def data_services(layout: Layout, standard: str | None) -> list[dict[str, Any]]:
             "oauthIssuer": layout.issuer(party),
         }
         for party, (application, title) in _SERVICES.items()
-        if standard in (None, standards[party])
+        if standard in (None, standards[party]) and application not in membership.withdrawn(layout)
     ]
 
 
@@ -110,7 +111,8 @@ def blueprint(layout: Layout) -> Blueprint:
         if member_id not in members:
             return _unknown()
         with_memberships = "memberships" in request.args.get("include", "").split(",")
-        return published(member_document(layout, members[member_id], memberships=with_memberships), max_age=_MAX_AGE)
+        document = member_document(layout, members[member_id], memberships=with_memberships)
+        return published(document, max_age=membership.MAX_AGE_S)
 
     @routes.get("/m/<member_id>/privacy")
     def privacy(member_id: str) -> Response:
@@ -122,12 +124,12 @@ def blueprint(layout: Layout) -> Blueprint:
 
     @routes.get("/a/<application_id>")
     def application(application_id: str) -> Response:
-        if application_id not in applications:
+        if application_id not in applications or applications[application_id] in membership.withdrawn(layout):
             return _unknown()
         document = application_document(layout, applications[application_id])
         if request.accept_mimetypes.best_match(["application/json", JSON_LD]) == JSON_LD:
-            return published(_as_json_ld(document), JSON_LD, max_age=_MAX_AGE)
-        return published(document, max_age=_MAX_AGE)
+            return published(_as_json_ld(document), JSON_LD, max_age=membership.MAX_AGE_S)
+        return published(document, max_age=membership.MAX_AGE_S)
 
     # The second path of each query is the one that the specification names; the first is the one in use.
     @routes.get("/query/data-services")

@@ -247,6 +247,11 @@ class Layout:
         return self.directory / "trust" / "revoked.json"
 
     @property
+    def memberships(self) -> Path:
+        """Which members are suspended and which applications are withdrawn; absent while none is."""
+        return self.directory / "trust" / "memberships.json"
+
+    @property
     def mailbox(self) -> Path:
         return self.directory / "mail.jsonl"
 

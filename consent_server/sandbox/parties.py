@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from consent_server import clock
-from consent_server.sandbox import manifest, registry, revocation
+from consent_server.sandbox import manifest, membership, registry, revocation
 from consent_server.sandbox.authority import Authority
 from consent_server.sandbox.layout import APPLICATIONS, LICENSES, Layout
 from consent_server.sandbox.smes import SMES
@@ -111,6 +111,8 @@ def settings_for(layout: Layout, party: str, database_url: str | None = None) ->
             # The revocation list is signed by this issuer.
             "issuers": str(layout.authority / "client_issuer.pem"),
             "arrival": "tls",
+            "membership_s": membership.REMEMBERED_S,
+            "unknown_membership": "allow",
         },
         "revocation_list": {"source": layout.revocation_list_url, "refresh_s": 2},
         "scheme": {

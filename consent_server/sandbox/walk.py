@@ -235,7 +235,9 @@ class _Walk:
         ]
         assert sorted(answer.status_code for answer in answers) == [200, 403], [answer.text[:200] for answer in answers]
         refused = next(answer.json() for answer in answers if answer.status_code == 403)
-        self.proved(f"asked for the business's gas meter by its id: 403 {refused['error']}, “{refused['error_description']}”")
+        self.proved(
+            f"asked for the business's gas meter by its id: 403 {refused['error']}, “{refused['error_description']}”"
+        )
         assert other.revoke(tokens["refresh_token"]).status_code == 200
 
     def decline(self, cap: Client) -> None:

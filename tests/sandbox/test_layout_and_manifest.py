@@ -116,9 +116,11 @@ def test_the_parties_settings_are_accepted(prepared, party):
     }
     names = {
         "edp": ("electricity_and_gas", "one_permission", "electricity"),
-        "cap": ("electricity_and_gas",),
+        "cap": (),  # what it asks EDPs for is its portal's license
         "fsp": (),
     }
+    asked = read.collection.license
+    assert (asked.url if asked else None) == (prepared.license("electricity_and_gas") if party == "cap" else None)
     assert by_role[roles.CAP] == {prepared.license(name) for name in names[party]}
     assert by_role[roles.FSP] == ({prepared.license("emissions")} if party != "edp" else set())
     for section, key in settings.path_keys():

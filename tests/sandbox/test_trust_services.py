@@ -8,7 +8,7 @@ from cryptography import x509
 from flask import Flask
 
 from consent_server import clock, store
-from consent_server.sandbox import databases, intensity, parties, revocation, smes, trust_services
+from consent_server.sandbox import databases, intensity, membership, parties, revocation, smes, trust_services
 from consent_server.sandbox.layout import LICENSES, Layout
 from consent_server.scheme import instant, licenses
 from consent_server.scheme.meters import REGIONS
@@ -83,7 +83,7 @@ def test_every_identifier_is_a_url_that_answers(program, layout):
 
 def test_documents_may_be_kept_and_are_not_sent_twice(program, layout):
     first = fetch(program, layout.member("cap"))
-    assert first.headers["Cache-Control"] == "public, max-age=60"
+    assert first.headers["Cache-Control"] == "public, max-age=2"
     again = fetch(program, layout.member("cap"), headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status_code, again.data) == (304, b"")
 
@@ -371,3 +371,62 @@ def test_a_form_is_believed_from_our_own_page_alone(program, layout):
         theirs = program.post("/sandbox/clock", base_url=BASE, data={"days": "3"}, headers=headers)
         assert theirs.status_code == 415
     assert program.get("/sandbox", base_url=BASE).json["clock"]["offset_s"] == 2 * 86400
+
+
+# Members and applications in the Directory
+
+
+@pytest.fixture
+def at_once(monkeypatch, layout):
+    monkeypatch.setattr(membership, "_SETTLED_AFTER_S", 0)
+    yield
+    layout.memberships.unlink(missing_ok=True)
+
+
+def test_a_member_is_suspended_and_reinstated(program, layout, at_once):
+    def status():
+        document = fetch(program, f"{layout.member('cap2')}?include=memberships").json
+        return document["trustFrameworkMemberships"][0]["membershipStatus"]
+
+    assert ask(program, "/sandbox/membership", {"member": "cap2", "status": "suspended"}).status_code == 200
+    assert status() == "Suspended"
+    assert fetch(program, f"{BASE}/sandbox", headers={"Accept": "application/json"}).json["suspended"] == ["cap2"]
+    ask(program, "/sandbox/membership", {"member": "cap2", "status": "active"})
+    assert status() == "Active"
+
+
+def test_an_application_is_withdrawn_and_listed_again(program, layout, at_once):
+    ask(program, "/sandbox/membership", {"application": "edp_service", "status": "withdrawn"})
+    assert fetch(program, layout.application("edp_service")).status_code == 404
+    services = fetch(program, f"{layout.directory_url}/query/data-services").json["apis"]
+    assert [each["application_id"] for each in services] == [layout.application("cap_portal")]
+    ask(program, "/sandbox/membership", {"application": "edp_service", "status": "active"})
+    assert fetch(program, layout.application("edp_service")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"member": "nobody", "status": "active"},
+        {"member": "cap2", "status": "withdrawn"},
+        {"application": "cap2", "status": "suspended"},
+        {"member": "cap2", "application": "cap2", "status": "active"},
+        {"member": ["cap2"], "status": "active"},
+        {"member": "cap2"},
+        {"status": "active"},
+    ],
+    ids=["unknown", "of-an-application", "of-a-member", "both", "type", "no-status", "no-name"],
+)
+def test_no_other_membership_is_set(program, layout, at_once, asked):
+    assert ask(program, "/sandbox/membership", asked).status_code == 422
+    assert not layout.memberships.exists()
+
+
+def test_the_page_suspends_by_its_own_forms(program, layout, at_once):
+    page = program.get("/sandbox", base_url=BASE, headers={"Accept": "text/html"}).get_data(as_text=True)
+    assert "Suspend cap2" in page
+    assert "Withdraw application cap2" in page
+    form = {"member": "cap2", "status": "suspended"}
+    answer = program.post("/sandbox/membership", base_url=BASE, data=form, headers={"Origin": BASE})
+    assert answer.status_code == 303
+    assert membership.suspended(layout) == {"cap2"}
