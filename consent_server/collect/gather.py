@@ -40,6 +40,7 @@ log = logging.getLogger("consent_server.collect")
 
 LEASE_S = 600
 NEXT_S = DAY
+REFUSED = "The provider no longer accepts our permission."
 IMPORT = "import"  # export is not consumption: no emissions are worked out from it
 
 
@@ -101,8 +102,9 @@ def collect(parts: CollectParts, row: Any) -> bool:
         _settle(row, due=clock.now() + wait.retry_after, trouble="The provider is still collecting the readings.")
     except OAuthRefused as refused:
         log.warning("connection %s: its issuer answers %s", row.id, refused.error)
-        _settle(row, due=clock.now() + parts.retry_s, trouble="The provider no longer accepts our permission.")
-        if refused.error == "invalid_grant":
+        _settle(row, due=clock.now() + parts.retry_s, trouble=REFUSED)
+        # Asked for twice: in the instant of a renewal the issuer knows of it before we do.
+        if refused.error == "invalid_grant" and row.trouble == REFUSED:
             parts.ended(row)
     except Unreachable as fault:
         log.warning("connection %s: %s", row.id, fault)

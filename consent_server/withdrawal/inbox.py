@@ -41,12 +41,18 @@ class InboxParts:
     mac: Callable[[str], str]
 
 
+def sender(parts: InboxParts, environ: dict[str, object]) -> MemberCertificate:
+    """Who sends, once it may: judged before anything that it sent is read. Raises the refusals of `caller`, RoleMissing."""
+    found = parts.caller(environ)
+    require_role(found, parts.senders)
+    return found
+
+
 def receive(parts: InboxParts, sender: MemberCertificate, document: object) -> str:
     """Act on one message; answers its effect: "withdrawn", or "nothing" for a token that we do not hold (any more).
 
-    Raises RoleMissing, MessageMalformed and MessageNotYours.
+    Raises MessageMalformed and MessageNotYours.
     """
-    require_role(sender, parts.senders)
     try:
         token = parse_withdrawal(document, parts.subjects)
     except MessageError as error:

@@ -6,7 +6,7 @@ import orjson
 from flask import Blueprint, Response, jsonify, request
 
 from consent_server.refusal import Refusal
-from consent_server.withdrawal.inbox import InboxParts, MessageMalformed, receive
+from consent_server.withdrawal.inbox import InboxParts, MessageMalformed, receive, sender
 
 LARGEST = 64 * 1024
 
@@ -34,8 +34,8 @@ def blueprint(parts: InboxParts) -> Blueprint:
 
     @inbox.post("/messages")
     def messages() -> Response:
-        sender = parts.caller(request.environ)
-        return jsonify(effect=receive(parts, sender, sent_message()))
+        sent_by = sender(parts, request.environ)
+        return jsonify(effect=receive(parts, sent_by, sent_message()))
 
     return inbox
 

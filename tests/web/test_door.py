@@ -1,0 +1,60 @@
+"""What a door shares: health, readiness, and whose address counts behind a proxy."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from flask import Flask, request
+
+from consent_server.refusal import Unavailable
+from consent_server.web import door
+
+PROXY = "10.0.0.5"
+
+
+def opened(kind: str = "public", proxies: tuple[str, ...] = (PROXY,), **ready: Any) -> Any:
+    app = Flask("door-test")
+    settings: Any = SimpleNamespace(
+        is_sandbox=True,
+        clients=SimpleNamespace(proxies=proxies),
+        public=SimpleNamespace(origin="https://issuer.example"),
+    )
+    door.install(app, settings=settings, door=kind, brand=lambda: "Brand", ready=ready)
+    app.add_url_rule("/address", view_func=lambda: request.remote_addr or "")
+    return app.test_client()
+
+
+@pytest.mark.parametrize(
+    ("kind", "peer", "forwarded", "seen"),
+    [
+        pytest.param("public", PROXY, "192.0.2.1", "192.0.2.1", id="our proxy's word"),
+        pytest.param("public", PROXY, "203.0.113.9, 192.0.2.1", "192.0.2.1", id="only what our proxy added"),
+        pytest.param("public", "192.0.2.77", "192.0.2.1", "192.0.2.77", id="anybody else's word"),
+        pytest.param("public", PROXY, "not an address", PROXY, id="no address"),
+        pytest.param("mutual_tls", PROXY, "192.0.2.1", PROXY, id="the mutual-TLS door judges the proxy"),
+    ],
+)
+def test_whose_address_counts(kind: str, peer: str, forwarded: str, seen: str) -> None:
+    answer = opened(kind).get("/address", environ_base={"REMOTE_ADDR": peer}, headers={"X-Forwarded-For": forwarded})
+    assert answer.text == seen
+
+
+def test_without_proxies_a_forwarded_address_is_nobodys() -> None:
+    headers = {"X-Forwarded-For": "192.0.2.1"}
+    assert opened(proxies=()).get("/address", headers=headers).text == "127.0.0.1"
+
+
+def test_ready_names_what_fails() -> None:
+    def failing() -> None:
+        raise Unavailable("no list yet")
+
+    answer = opened(database=lambda: "ok", revocation_list=failing).get("/ready")
+    assert answer.status_code == 503
+    assert answer.json == {
+        "status": "unavailable",
+        "failing": ["revocation_list"],
+        "database": "ok",
+        "revocation_list": "no list yet",
+    }
+    assert opened(database=lambda: "ok").get("/ready").status_code == 200
+    assert opened().get("/health").status_code == 200
