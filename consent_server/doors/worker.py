@@ -26,6 +26,8 @@ from consent_server import audit
 PATIENCE = 10
 #: Longest head that is waited for, in bytes; gunicorn's own limits are the ones that refuse.
 HEAD = 128 * 1024
+#: Longest body, in bytes, that is read away behind the back of an answer that did not want it.
+UNREAD = 4 * 1024 * 1024
 
 
 class DoorSocket(ssl.SSLSocket):
@@ -162,6 +164,11 @@ class PatientWorker(gthread.ThreadWorker):
         except OSError:
             return False
         return super().handle(conn)
+
+    def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
+        # The answer has said keep-alive. gunicorn would still close on more than 64 KiB of unread body (a 413's), and the
+        # client's next request on this connection would be lost.
+        return keepalive and bool(conn.parser.finish_body(deadline=time.monotonic() + PATIENCE, max_bytes=UNREAD))
 
     def _note_refused_handshake(self, conn: Connection, error: OSError) -> None:
         """One line for each refused handshake, for such a refusal never reaches the application."""

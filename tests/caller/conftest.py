@@ -132,7 +132,7 @@ from consent_server.caller.arrival import from_socket
 def app(environ, start_response):
     if environ["PATH_INFO"] == "/slow":
         time.sleep(1)
-    body = environ["wsgi.input"].read()
+    body = b"" if environ["PATH_INFO"] == "/unread" else environ["wsgi.input"].read()
     arrival = from_socket(environ["gunicorn.socket"])
     found = {
         "leaf": arrival and hashlib.sha256(arrival.leaf).hexdigest(),

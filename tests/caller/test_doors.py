@@ -177,6 +177,18 @@ def test_a_body_is_read_whole_and_the_connection_goes_on(public_door):
             assert (status, json.loads(answer)["body"]) == (200, len(body))
 
 
+@pytest.mark.parametrize("size", [70_000, 2**20])
+def test_a_body_that_nobody_read_does_not_cost_the_connection(public_door, size):
+    """A 413 is answered before its body is read, and says keep-alive."""
+    body = b"x" * size
+    head = f"POST /unread HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with public_door.connect() as connection:
+        for _ in range(3):
+            status, headers, answer = exchange(connection, head + body)
+            assert (status, json.loads(answer)["body"]) == (200, 0)
+            assert headers["Connection"] != "close"
+
+
 def test_requests_sent_one_behind_the_other_are_all_answered(public_door):
     with public_door.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
