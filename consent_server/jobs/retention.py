@@ -5,16 +5,18 @@ then deleted by an operator's decision, not by this job.
 """
 
 from consent_server import audit, clock, store
-from consent_server.scheme.instant import DAY
-from consent_server.store import codes, journeys, limits, requests, sessions
+from consent_server.scheme.instant import DAY, months_later
+from consent_server.store import codes, connections, journeys, limits, requests, sessions
 
 KEEP_REQUESTS_S = DAY
 KEEP_SESSIONS_S = DAY
 KEEP_LIMITS_S = 2 * DAY
+# Perseus policy data-retention (draft of 24 November 2025): six months after the data was collected.
+KEEP_COLLECTED_MONTHS = 6
 
 
 def apply() -> int:
-    """Delete requests, journeys, codes, sessions and counts whose time has passed; answers how many rows went."""
+    """Delete requests, journeys, codes, sessions, counts and collected data whose time has passed; answers how many rows."""
     at = clock.now()
     with store.writing() as c:
         removed = (
@@ -24,6 +26,8 @@ def apply() -> int:
             + sessions.forget(c, at - KEEP_SESSIONS_S)
             + limits.forget(c, at - KEEP_LIMITS_S)
         )
+        for connection in connections.collected_before(c, months_later(at, -KEEP_COLLECTED_MONTHS)):
+            removed += connections.forget_data(c, connection)
     if removed:
         audit.event("retention_applied", removed=removed)
     return removed

@@ -31,6 +31,7 @@ from consent_server.scheme import licenses
 from consent_server.scheme.provenance_steps import Grant, trust_framework_url
 from consent_server.settings import BadSettings, Settings
 from consent_server.store import connections, permissions
+from consent_server.web.openapi import blueprint as openapi
 from consent_server.withdrawal.inbox import InboxParts
 from consent_server.withdrawal.views import blueprint as inbox_routes
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
@@ -84,8 +85,18 @@ def assemble(settings: Settings) -> Party:
     collect = Job("collect", settings.jobs.collect_s, partial(collect_due, _collecting(base)))
     return Party(
         brand=base.brand,
-        public=(public_door(issuer), *journey_pages(journey), portal_pages(_portal(base, accounts))),
-        mutual_tls=(mutual_tls_door(issuer), emissions(release), inbox_routes(inbox)),
+        public=(
+            public_door(issuer),
+            *journey_pages(journey),
+            portal_pages(_portal(base, accounts)),
+            openapi("issuer-public", "service"),
+        ),
+        mutual_tls=(
+            mutual_tls_door(issuer),
+            emissions(release),
+            inbox_routes(inbox),
+            openapi("issuer", "emissions-data", "messages", "service"),
+        ),
         ready=base.ready(),
         jobs=(*base.common_jobs(), collect),
     )
@@ -138,9 +149,15 @@ def _collecting(base: Foundation) -> CollectParts:
     intensity = Intensity(settings, base.session, base.cache, pause_s=0 if settings.is_sandbox else 0.2)
 
     def access_token(connection: Any) -> str:
-        token = base.sealer.unseal(connection.refresh_sealed)
+        held = base.sealer.unseal(connection.refresh_sealed)
         metadata = base.upstream.metadata(connection.issuer)
-        return base.upstream.refresh(metadata, connection.license, token).access_token
+        tokens = base.upstream.refresh(metadata, connection.license, held)
+        if tokens.refresh_token is not None and tokens.refresh_token != held:
+            # FAPI 2.0 5.3.3.1: an issuer may rotate, and then the newest refresh token is the one that works
+            sealed, mac = base.sealer.seal(tokens.refresh_token), base.sealer.mac(tokens.refresh_token)
+            with store.writing() as c:
+                connections.reseal(c, connection.id, sealed, mac)
+        return tokens.access_token
 
     def service_of(connection: Any) -> DataService:
         listed = base.directory.data_services(settings.scheme.consumption_standard)

@@ -19,6 +19,7 @@ from consent_server.release.parts import EnergyParts
 from consent_server.release.views import energy
 from consent_server.settings import Settings
 from consent_server.store import readings
+from consent_server.web.openapi import blueprint as openapi
 
 
 def assemble(settings: Settings) -> Party:
@@ -68,8 +69,8 @@ def assemble(settings: Settings) -> Party:
     )
     return Party(
         brand=base.brand,
-        public=(public_door(issuer), *journey_pages(journey)),
-        mutual_tls=(mutual_tls_door(issuer), energy(release)),
+        public=(public_door(issuer), *journey_pages(journey), openapi("issuer-public", "service")),
+        mutual_tls=(mutual_tls_door(issuer), energy(release), openapi("issuer", "consumption-data", "service")),
         ready=base.ready(),
         jobs=base.common_jobs(),
     )

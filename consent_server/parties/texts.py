@@ -1,6 +1,7 @@
 """Permission texts as an SME reads them: the Registry's wording, with names from the Directory."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from consent_server import clock
 from consent_server.client.directory import Directory, Member
@@ -24,6 +25,7 @@ class TextNotShowable(Refusal):
         "The operator of this server must look at the log: the Registry's text differs from the one that is configured."
     )
     clause = "Perseus policy data-license; IB1 Permission Records"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "600"}
 
 
 class Texts:

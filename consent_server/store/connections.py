@@ -41,6 +41,15 @@ def live(c: Connection, account: str, at: int) -> list[Row[Any]]:
     return [row for row in of_account(c, account) if row.ended is None and row.expires > at]
 
 
+def reseal(c: Connection, connection: str, refresh_sealed: bytes, refresh_mac: str) -> None:
+    """Keep the refresh token that its issuer gave in place of the one we had."""
+    c.execute(
+        sa.update(_connection)
+        .where(_connection.c.id == connection)
+        .values(refresh_sealed=refresh_sealed, refresh_mac=refresh_mac)
+    )
+
+
 def end(c: Connection, connection: str, *, at: int, ended_as: str, by: str, why: str) -> bool:
     """End a connection. True for the one call that ended it."""
     ended = c.execute(
@@ -109,6 +118,13 @@ def months(c: Connection, connection: str, start: int, end: int) -> list[Row[Any
             .order_by(_month.c.fuel, _month.c.start)
         )
     )
+
+
+def collected_before(c: Connection, before: int) -> list[str]:
+    """Connections whose data was last collected before an instant."""
+    newest = sa.func.max(_collected.c.at)
+    query = sa.select(_collected.c.connection).group_by(_collected.c.connection).having(newest < before)
+    return list(c.execute(query).scalars())
 
 
 def forget_data(c: Connection, connection: str) -> int:

@@ -1,5 +1,6 @@
 """One application's door: everything that its pages and endpoints share, installed in one place."""
 
+import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ def install(
 
     `ready` names the checks behind /ready; each answers what it found, or raises a Refusal when the door cannot serve.
     """
+    if door == "public" and settings.clients.proxies:
+        app.wsgi_app = _seen_through(app.wsgi_app, settings.clients.proxies)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = 2 * 1024 * 1024
     correlation.install(app)
     headers.install(app, sandbox=settings.is_sandbox)
@@ -48,6 +51,27 @@ def install(
                 found[name] = refusal.private or refusal.sentence
         status = "unavailable" if failing else "ready"
         return _json(503 if failing else 200, {"status": status, "failing": failing, **found})
+
+
+def _seen_through(application: Any, proxies: tuple[str, ...]) -> Any:
+    """`application` with the address of the browser instead of that of our own proxy.
+
+    Evidence names that address and limits count by it. Of X-Forwarded-For the last entry counts, which our proxy added;
+    what stands before it is anybody's word. At the mutual-TLS door the address stays the proxy's: `caller` judges by it.
+    """
+    networks = [ipaddress.ip_network(proxy) for proxy in proxies]
+
+    def behind(environ: dict[str, Any], start_response: Any) -> Any:
+        try:
+            sender = ipaddress.ip_address(environ.get("REMOTE_ADDR", ""))
+            if any(sender in network for network in networks):
+                last = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
+                environ["REMOTE_ADDR"] = str(ipaddress.ip_address(last))
+        except ValueError:
+            pass  # no address, or a proxy that names none: what the socket says stands
+        return application(environ, start_response)
+
+    return behind
 
 
 def _json(status: int, body: dict[str, Any]) -> Response:
