@@ -199,7 +199,8 @@ def keys_rotate(config: Path, overrides: tuple[str, ...], kind: Any) -> None:
         click.echo(keyring.rotate(settings, kind, clock.now()))
 
 
-@keys.command("retire")
+# One kid in 64 begins with a dash.
+@keys.command("retire", context_settings={"ignore_unknown_options": True})
 @config_option
 @set_option
 @kind_argument

@@ -100,9 +100,15 @@ def test_a_refresh_version_is_kept_for_25_months(keys: Run, deployment: Path, st
     assert listed(keys)["refresh"] == [("2", "in use")]
 
 
-@pytest.mark.parametrize("arguments", [("signing", "unknown"), ("refresh", "7")], ids=["signing", "refresh"])
+@pytest.mark.parametrize(
+    "arguments",
+    [("signing", "unknown"), ("signing", "-Begins-with_a-dash"), ("signing", "--two"), ("refresh", "7")],
+    ids=["signing", "dash", "two-dashes", "refresh"],
+)
 def test_an_unknown_key_is_not_retired(keys: Run, arguments: tuple[str, str]) -> None:
-    assert keys("retire", *arguments).exit_code == 1
+    done = keys("retire", *arguments)
+    assert done.exit_code == 1
+    assert "no " in done.output
 
 
 def test_every_change_is_audited(keys: Run, command: Run, deployment: Path) -> None:

@@ -1,0 +1,192 @@
+"""`consent-server audit`, `permissions` and `outbox` on a database of their own."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from flask import Flask
+
+from consent_server import audit, store
+from consent_server.settings import load
+from consent_server.store import audit_events, outbox, permissions
+
+GRANTED, YEAR = 1773307800, 365 * 86400
+CLIENT = "https://directory.example/a/app"
+
+
+@pytest.fixture
+def act(deployment: Path) -> Callable[[Callable[[Any], None]], None]:
+    """Do something in one writing transaction of the deployment's database."""
+
+    def run(what: Callable[[Any], None]) -> None:
+        app = Flask("records")
+        store.init(app, load(deployment).database.url)
+        with app.app_context(), store.writing() as c:
+            what(c)
+
+    return run
+
+
+@pytest.fixture
+def ask(command: Callable[..., Result], deployment: Path) -> Callable[..., Result]:
+    return lambda *arguments: command(*arguments, "--config", deployment)
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.output.splitlines()]
+
+
+def granted(c: Any, name: str, **changed: Any) -> None:
+    values: dict[str, Any] = {
+        "id": name,
+        "account": f"account-{name}",
+        "client_id": CLIENT,
+        "member": "https://directory.example/m/member",
+        "license": "https://registry.example/license/l",
+        "fuels": ["electricity"],
+        "text_sha256": "0" * 64,
+        "sme": "sme-1",
+        "meters": [{"id": "meter-1", "masked": "… 1234"}],
+        "datasources": ["source-1"],
+        "granted": GRANTED,
+        "expires": GRANTED + 10 * YEAR,
+        "redeemed": GRANTED,
+        "refresh_id": f"secret-refresh-id-{name}",
+        "refresh_version": 1,
+        **changed,
+    }
+    permissions.add(c, **values)
+
+
+def noted(c: Any, name: str, at: int, **fields: Any) -> None:
+    audit_events.keep(c, {**audit.event(name, **fields), "at": at})
+
+
+@pytest.fixture
+def history(act: Callable[[Callable[[Any], None]], None]) -> None:
+    def write(c: Any) -> None:
+        granted(c, "p1")
+        granted(c, "p2")
+        noted(c, "permission_granted", GRANTED, client_id=CLIENT, permission="p1", license="l", text_sha256="0")
+        noted(c, "permission_granted", GRANTED + 60, client_id=CLIENT, permission="p2", license="l", text_sha256="0")
+        noted(c, "permission_superseded", GRANTED + 60, permission="p1", by="p2")
+        noted(c, "connection_ended", GRANTED + 86400, connection="c1", by="sme", why="withdrawn")
+
+    act(write)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ((), ["permission_granted", "permission_granted", "permission_superseded", "connection_ended"]),
+        (("--event", "permission_granted"), ["permission_granted", "permission_granted"]),
+        (("--permission", "p2"), ["permission_granted", "permission_superseded"]),
+        (("--permission", "c1"), ["connection_ended"]),
+        (("--since", "2026-03-12T09:31:00Z"), ["permission_granted", "permission_superseded", "connection_ended"]),
+        (("--since", "2026-03-13"), ["connection_ended"]),
+        (("--event", "permission_granted", "--permission", "p1"), ["permission_granted"]),
+        (("--lines", "1"), ["connection_ended"]),
+        (("--event", "data_released"), []),
+    ],
+    ids=["all", "event", "permission", "connection", "instant", "day", "both", "lines", "none"],
+)
+@pytest.mark.usefixtures("history")
+def test_the_audit_is_told_as_json_lines(
+    ask: Callable[..., Result], options: tuple[str, ...], found: list[str]
+) -> None:
+    told = lines(ask("audit", "tail", *options))
+    assert [each["event"] for each in told] == found
+    assert all(each.keys() >= {"at", "time", "correlation_id"} for each in told)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--event", "permission_grantd"), "there is no such event"),
+        (("--since", "yesterday"), "name a day"),
+        (("--since", "2026-02-31"), "name a day"),
+        (("--lines", "0"), "--lines"),
+    ],
+    ids=["event", "word", "no-such-day", "lines"],
+)
+def test_a_wrong_filter_is_refused_in_a_sentence(
+    ask: Callable[..., Result], options: tuple[str, ...], says: str
+) -> None:
+    done = ask("audit", "tail", *options)
+    assert done.exit_code != 0
+    assert says in done.output
+
+
+@pytest.mark.usefixtures("history")
+def test_a_permissions_history_includes_what_ended_it(ask: Callable[..., Result]) -> None:
+    told = lines(ask("audit", "show", "p1"))
+    assert [each["event"] for each in told] == ["permission_granted", "permission_superseded"]
+
+
+@pytest.mark.usefixtures("history")
+def test_a_permission_is_shown_without_secrets_or_meters(ask: Callable[..., Result]) -> None:
+    done = ask("permissions", "show", "p1")
+    shown = json.loads(done.output)
+    assert (shown["state"], shown["kind"], shown["granted"]) == ("granted", "permission", "2026-03-12T09:30:00Z")
+    assert "secret-refresh-id" not in done.output
+    assert "1234" not in done.output
+
+
+@pytest.mark.parametrize("arguments", [("show",), ("withdraw", "--why", "asked by letter")], ids=["show", "withdraw"])
+def test_an_unknown_permission_is_said_to_be_unknown(ask: Callable[..., Result], arguments: tuple[str, ...]) -> None:
+    done = ask("permissions", *arguments, "nobody")
+    assert done.exit_code == 1
+    assert "there is no permission or connection nobody" in done.output
+
+
+@pytest.mark.parametrize("why", ["", "   ", "x" * 301, "meter 1200 0123 4567 8", "tel 02079460000", "a\x07b"], ids=repr)
+@pytest.mark.usefixtures("history")
+def test_a_withdrawal_needs_a_reason_that_may_be_kept(ask: Callable[..., Result], why: str) -> None:
+    assert ask("permissions", "withdraw", "p1", "--why", why).exit_code == 1
+    assert json.loads(ask("permissions", "show", "p1").output)["state"] == "granted"
+
+
+@pytest.mark.parametrize("redeemed", [GRANTED, None], ids=["redeemed", "code-never-used"])
+def test_an_operators_withdrawal_is_kept_and_owes_a_message(
+    ask: Callable[..., Result], act: Callable[[Callable[[Any], None]], None], redeemed: int | None
+) -> None:
+    act(lambda c: granted(c, "p1", redeemed=redeemed))
+    assert ask("permissions", "withdraw", "p1", "--why", "asked by letter of 3 March 2026").exit_code == 0
+    (event,) = lines(ask("audit", "tail", "--event", "permission_withdrawn"))
+    assert (event["by"], event["why"]) == ("operator", "asked by letter of 3 March 2026")
+    calls = json.loads(ask("permissions", "show", "p1").output)["calls"]
+    # a client that never redeemed its code holds no token that a message could quote
+    assert [call["state"] for call in calls] == (["waiting"] if redeemed else [])
+
+
+def test_calls_wait_are_given_up_and_are_retried(
+    ask: Callable[..., Result], act: Callable[[Callable[[Any], None]], None]
+) -> None:
+    def write(c: Any) -> None:
+        for number in (1, 2):
+            outbox.add(c, kind="message", subject=f"p{number}", recipient=CLIENT, at=GRANTED)
+        outbox.give_up(c, 2, GRANTED, "host.example: connect")
+
+    act(write)
+    (waiting,) = ask("outbox", "waiting").output.splitlines()
+    assert waiting.split("\t")[:3] == ["1", "message", CLIENT]
+    (given_up,) = ask("outbox", "given-up").output.splitlines()
+    assert given_up.split("\t") == ["2", "message", CLIENT, "attempts=1", "host.example: connect"]
+    not_there = ask("outbox", "retry", "1")
+    assert not_there.exit_code == 1
+    assert "not on the give-up list" in not_there.output
+    assert ask("outbox", "retry", "2").exit_code == 0
+    assert len(ask("outbox", "waiting").output.splitlines()) == 2
+    assert ask("outbox", "given-up").output == ""
+
+
+def test_a_database_that_is_not_there_is_said_plainly(ask: Callable[..., Result], deployment: Path) -> None:
+    (deployment.parent / "store.db").unlink()
+    for arguments in (("audit", "tail"), ("outbox", "waiting"), ("permissions", "show", "p1")):
+        done = ask(*arguments)
+        assert done.exit_code == 1
+        assert "cannot reach its database" in done.output
