@@ -10,12 +10,11 @@ from consent_server.client.errors import OAuthRefused, Unreachable
 from consent_server.client.intensity import Intensity
 from consent_server.collect import report
 from consent_server.collect.gather import CollectParts, collect_due
-from consent_server.issuer.parts import IssuerParts
 from consent_server.issuer.views import mutual_tls_door, public_door
 from consent_server.jobs.work import Job
 from consent_server.journey import steps
 from consent_server.journey.parts import Accounts as JourneyAccounts
-from consent_server.journey.parts import JourneyParts, ShownText
+from consent_server.journey.parts import ShownText
 from consent_server.journey.views import blueprints as journey_pages
 from consent_server.parties import grants
 from consent_server.parties.foundation import Foundation
@@ -42,32 +41,13 @@ def assemble(settings: Settings) -> Party:
     base = Foundation(settings)
     asks = settings.scheme.fsp_roles
     accounts = _accounts(base)
-    issuer = IssuerParts(
-        settings=settings,
-        roles_required=asks,
-        licenses=base.licenses,
-        resource=settings.mutual_tls.origin,
-        signing_keys=base.signing_keys,
-        refresh_keys=base.refresh_keys,
-        caller=base.caller,
-        start_journey=lambda journey_id, secret: grants.start(journey, journey_id, secret),
+    issuer, journey = grants.issuer_and_journey(
+        base,
+        asks=asks,
+        steps=steps.CAP_STEPS,
+        text_for=partial(_text_for, base),
         rests_on=_live_connections,
         data_available_from=lambda permission: int(permission.granted),
-    )
-    journey = JourneyParts(
-        party="cap",
-        origin=settings.public.origin,
-        idle_s=settings.lifetimes.journey_idle,
-        life_s=settings.lifetimes.journey,
-        steps=steps.CAP_STEPS,
-        storage=base.storage(),
-        limits=base.limits(),
-        text_for=partial(_text_for, base),
-        client=base.asker,
-        conclude=partial(grants.conclude, issuer),
-        decline=partial(grants.decline, issuer),
-        again=partial(grants.again, issuer),
-        evidence=base.evidence,
         accounts=JourneyAccounts(
             send_code=accounts.send_code_if_known,
             check_code=accounts.check_code,

@@ -4,10 +4,9 @@ from functools import partial
 from typing import Any
 
 from consent_server import store
-from consent_server.issuer.parts import IssuerParts
 from consent_server.issuer.views import mutual_tls_door, public_door
 from consent_server.journey import steps
-from consent_server.journey.parts import JourneyParts, Management, ShownText
+from consent_server.journey.parts import Management, ShownText
 from consent_server.journey.views import blueprints as journey_pages
 from consent_server.metering import synthetic
 from consent_server.metering.readings import asked_of, find, readings_source, with_scenarios
@@ -26,32 +25,13 @@ def assemble(settings: Settings) -> Party:
     """The EDP that the settings describe."""
     base = Foundation(settings)
     asks = settings.scheme.cap_roles
-    issuer = IssuerParts(
-        settings=settings,
-        roles_required=asks,
-        licenses=base.licenses,
-        resource=settings.mutual_tls.origin,
-        signing_keys=base.signing_keys,
-        refresh_keys=base.refresh_keys,
-        caller=base.caller,
-        start_journey=lambda journey_id, secret: grants.start(journey, journey_id, secret),
+    issuer, journey = grants.issuer_and_journey(
+        base,
+        asks=asks,
+        steps=steps.EDP_STEPS,
+        text_for=partial(_text_for, base),
         rests_on=lambda _connection, _sme: (),
         data_available_from=_data_available_from,
-    )
-    journey = JourneyParts(
-        party="edp",
-        origin=settings.public.origin,
-        idle_s=settings.lifetimes.journey_idle,
-        life_s=settings.lifetimes.journey,
-        steps=steps.EDP_STEPS,
-        storage=base.storage(),
-        limits=base.limits(),
-        text_for=partial(_text_for, base),
-        client=base.asker,
-        conclude=partial(grants.conclude, issuer),
-        decline=partial(grants.decline, issuer),
-        again=partial(grants.again, issuer),
-        evidence=base.evidence,
         identify=register(settings.metering.register_source),
         management=Management(
             sessions=base.sessions("manage"), permissions_of=base.grants_of, withdraw=grants.withdraw_own

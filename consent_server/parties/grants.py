@@ -1,24 +1,69 @@
 """Between the journey and the issuer: where a walk begins, and what becomes of a decision."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from consent_server import clock, store
 from consent_server.issuer import authorize
 from consent_server.issuer.authorize import RequestUsed
 from consent_server.issuer.parts import IssuerParts, JourneyStart
-from consent_server.journey import steps
 from consent_server.journey.decision import Decision
-from consent_server.journey.parts import JourneyParts
+from consent_server.journey.parts import JourneyParts, ShownText
+from consent_server.journey.steps import COOKIE_MAX_AGE_S, path_of
+from consent_server.parties.foundation import Foundation
 from consent_server.refusal import with_query
 from consent_server.store import codes, permissions
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
 
+def issuer_and_journey(
+    base: Foundation,
+    *,
+    asks: tuple[str, ...],
+    steps: tuple[Any, ...],
+    text_for: Callable[[str, str, str], ShownText],
+    rests_on: Callable[[Any, str], Sequence[str]],
+    data_available_from: Callable[[Any], int],
+    **own: Any,
+) -> tuple[IssuerParts, JourneyParts]:
+    """A party's issuer and the journey that its pages are, each knowing the other. `asks` are the roles that may ask here;
+    `own` is what only this party's journey has."""
+    settings = base.settings
+    issuer = IssuerParts(
+        settings=settings,
+        roles_required=asks,
+        licenses=base.licenses,
+        resource=settings.mutual_tls.origin,
+        signing_keys=base.signing_keys,
+        refresh_keys=base.refresh_keys,
+        caller=base.caller,
+        start_journey=lambda journey_id, secret: start(journey, journey_id, secret),
+        rests_on=rests_on,
+        data_available_from=data_available_from,
+    )
+    journey = JourneyParts(
+        party=settings.party,
+        origin=settings.public.origin,
+        idle_s=settings.lifetimes.journey_idle,
+        life_s=settings.lifetimes.journey,
+        steps=steps,
+        storage=base.storage(),
+        limits=base.limits(),
+        text_for=text_for,
+        client=base.asker,
+        conclude=partial(conclude, issuer),
+        decline=partial(decline, issuer),
+        again=partial(again, issuer),
+        evidence=base.evidence,
+        **own,
+    )
+    return issuer, journey
+
+
 def start(parts: JourneyParts, journey_id: str, secret: str) -> JourneyStart:
     """The first page of a new journey, and the cookie that ties it to this browser."""
-    return JourneyStart(
-        steps.path_of(parts.steps[0], journey_id), parts.cookie(journey_id), secret, steps.COOKIE_MAX_AGE_S
-    )
+    return JourneyStart(path_of(parts.steps[0], journey_id), parts.cookie(journey_id), secret, COOKIE_MAX_AGE_S)
 
 
 def conclude(parts: IssuerParts, journey: Any, decision: Decision) -> str | None:
