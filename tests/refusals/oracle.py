@@ -15,13 +15,12 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool
 
 from consent_server.sandbox.client import Client
 from consent_server.settings import load
 from tests.conftest import RunningSandbox
 
-Rows = list[tuple[Any, ...]]
+Rows = list[Any]
 
 #: Kept up by the worker or counted on purpose: fetched copies and failed attempts. Readings are too many to compare.
 _NOT_COMPARED = frozenset({"alembic_version", "fetched", "attempt", "day_block", "meter"})
@@ -46,30 +45,28 @@ class Store:
     """One party's database, read beside the server, through the settings that the server has."""
 
     def __init__(self, settings: Path) -> None:
-        self._engine = sa.create_engine(load(settings).database.url, poolclass=NullPool)
+        self._engine = sa.create_engine(load(settings).database.url, pool_size=1)
         metadata = sa.MetaData()
         metadata.reflect(self._engine)
         self._tables = {name: table for name, table in metadata.tables.items() if name not in _NOT_COMPARED}
+        # as text, so that values come as they lie there: this runs twice for every case
+        self._statements = {name: sa.text(self._statement(table)) for name, table in self._tables.items()}
 
     def contents(self) -> dict[str, Rows]:
-        """Every compared table's rows, in the order of their text."""
+        """Every compared table's rows, in the order of their keys."""
         with self._engine.connect() as c:
-            return {
-                name: sorted(
-                    (tuple(row) for row in c.execute(sa.select(*self._columns(name)))),
-                    key=repr,
-                )
-                for name in self._tables
-            }
+            return {name: list(c.execute(statement)) for name, statement in self._statements.items()}
 
     def rows(self, table: str) -> list[Mapping[str, Any]]:
         """All of one table, for a test that looks at something of its own."""
         with self._engine.connect() as c:
             return [dict(row) for row in c.execute(sa.select(self._tables[table])).mappings()]
 
-    def _columns(self, name: str) -> list[sa.Column[Any]]:
-        progress = _PROGRESS.get(name, frozenset())
-        return [column for column in self._tables[name].columns if column.name not in progress]
+    def _statement(self, table: sa.Table) -> str:
+        progress = _PROGRESS.get(table.name, frozenset())
+        columns = ", ".join(f'"{column.name}"' for column in table.columns if column.name not in progress)
+        keys = ", ".join(f'"{column.name}"' for column in table.primary_key.columns)
+        return f'SELECT {columns} FROM "{table.name}" ORDER BY {keys}'
 
 
 class Log:

@@ -73,7 +73,7 @@ def all_fronts(
         ways.listening([nginx, haproxy, *((*door, logs / f"{name}.log") for name, door in doors.items())])
         own = httpx.URL(oracle.manifest["doors"]["edp"]).port
         assert own is not None
-        yield {
+        found = {
             "direct": Front("direct", "edp_mutual_tls", own, oracle),
             "nginx": Behind("nginx", "edp_behind_nginx", nginx[1], oracle, nginx[2]),
             "haproxy": Behind("haproxy", "edp_behind_haproxy", haproxy[1], oracle, haproxy[2]),
@@ -82,6 +82,9 @@ def all_fronts(
             "behind-haproxy": Front("behind-haproxy", "edp_behind_haproxy", doors["edp_behind_haproxy"][1], oracle),
             "bound": Front("bound", "edp_bound", doors["edp_bound"][1], oracle),
         }
+        yield found
+        for front in found.values():
+            front.close()
     finally:
         ways.stop(running)
 
