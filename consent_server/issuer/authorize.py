@@ -250,8 +250,13 @@ def decline(parts: IssuerParts, journey: Row) -> str:
     at = clock.now()
     with store.writing() as c:
         _conclude_once(c, parts, journey, at)
-        declined = audit.event("permission_declined", client_id=journey.client_id, license=journey.license)
-        audit_events.keep(c, declined)
+        event = audit.event("permission_declined", client_id=journey.client_id, license=journey.license)
+        audit_events.keep(c, event)
+    return declined_redirect(parts, journey)
+
+
+def declined_redirect(parts: IssuerParts, journey: Row) -> str:
+    """The redirect that tells the client of a declined request."""
     # RFC 6749 section 4.1.2.1; a decision of the SME's, not a refusal of ours
     return with_query(
         journey.redirect_uri,

@@ -160,7 +160,7 @@ class JourneyParts:
     decline: Callable[[Journey], str | None]
     """access_denied: where to send the browser, or None as above."""
     again: Callable[[Journey, str], str | None] = field(repr=False)
-    """(concluded journey, its code): the same redirect once more while that code is unused and alive; else None."""
+    """(concluded journey, its code): its answer once more, while that code is unused and alive, or it declined; else None."""
     evidence: Callable[[str], Sequence[Grant]]
     """By evidence id: that grant, then all other grants of the same SME to the same client, newest first; or none."""
     identify: Callable[[str, str | None, str | None], Identified | None] | None = None

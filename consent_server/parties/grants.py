@@ -13,7 +13,7 @@ from consent_server.journey.parts import JourneyParts, ShownText
 from consent_server.journey.steps import COOKIE_MAX_AGE_S, path_of
 from consent_server.parties.foundation import Foundation
 from consent_server.refusal import with_query
-from consent_server.store import codes, permissions
+from consent_server.store import codes, journeys, permissions
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
 
@@ -79,20 +79,36 @@ def decline(parts: IssuerParts, journey: Any) -> str | None:
     try:
         return authorize.decline(parts, journey)
     except RequestUsed:
-        return None
+        return _declined_again(parts, journey)
 
 
 def again(parts: IssuerParts, journey: Any, code: str) -> str | None:
-    """The redirect with `code` once more, for a second click whose first answer the browser threw away.
+    """The redirect of this journey's own decision once more, for a second click whose first answer the browser threw away.
 
-    Only while that code is this journey's, unused and alive; anything else is None, and the page says that it is done.
+    With `code` only while that code is this journey's, unused and alive; access_denied when the journey was declined.
+    Anything else is None, and the page says that it is done.
     """
     with store.reading() as c:
         row = codes.find(c, code)
-    if row is None or row.redeemed is not None or clock.now() >= row.expires or row.client_id != journey.client_id:
+    if row is None:
+        return _declined_again(parts, journey)
+    if row.redeemed is not None or clock.now() >= row.expires or row.client_id != journey.client_id:
         return None
     answer = {"code": code, "state": journey.state, "iss": parts.settings.issuer}
     return with_query(journey.redirect_uri, answer)
+
+
+def _declined_again(parts: IssuerParts, journey: Any) -> str | None:
+    """access_denied once more, or None unless this journey was concluded without any code.
+
+    Looked at anew: another journey on the request may have been first, or Allow in another tab of this one.
+    """
+    with store.reading() as c:
+        now_there = journeys.find(c, journey.id)
+        granted = codes.issued_for(c, journey.client_id, journey.code_challenge)
+    if now_there is None or now_there.concluded is None or granted:
+        return None
+    return authorize.declined_redirect(parts, journey)
 
 
 def withdraw_own(permission: str, sme: str) -> bool:

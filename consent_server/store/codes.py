@@ -32,6 +32,12 @@ def find(c: Connection, code: str) -> Row[Any] | None:
     return c.execute(_FIND, {"digest_": digest(code)}).one_or_none()
 
 
+def issued_for(c: Connection, client_id: str, code_challenge: str) -> bool:
+    """Whether a code that is still kept answers a request of this client with this challenge."""
+    query = sa.select(_code.c.digest).where(_code.c.client_id == client_id, _code.c.code_challenge == code_challenge)
+    return c.execute(query.limit(1)).one_or_none() is not None
+
+
 def redeem(c: Connection, code: str, at: int) -> bool:
     """True for the one call that redeems this code, however many workers try at once."""
     return c.execute(_REDEEM, {"digest_": digest(code), "at": at}).rowcount == 1

@@ -126,9 +126,14 @@ class World:
             if not journeys.conclude(c, journey.id, clock.now()):
                 return None
         self.declined.append(journey.id)
+        return self._declined(journey)
+
+    def _declined(self, journey: Any) -> str:
         return f"{journey.redirect_uri}&error=access_denied&state={journey.state}&iss={ORIGIN}"
 
     def again(self, journey: Any, code: str) -> str | None:
+        if journey.id in self.declined:
+            return self._declined(journey)
         return f"{journey.redirect_uri}&code={code}&state={journey.state}&iss={ORIGIN}" if code in self.codes else None
 
     def check_code(self, email: str, code: str) -> Any:
