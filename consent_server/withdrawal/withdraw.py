@@ -42,20 +42,45 @@ def withdraw(subject: str, withdrawal: Withdrawal) -> list[str]:
 
 def fell(c: Any, subject: str, withdrawal: Withdrawal, at: int) -> list[str]:
     """The same inside a transaction that is already open."""
-    fallen: list[str] = []
-    waiting = deque([(subject, withdrawal)])
-    while waiting:
-        current, why = waiting.popleft()
-        if not (_end_permission(c, current, why, at) or _end_connection(c, current, why, at)):
-            continue  # unknown, or ended before: a cycle stops here
-        fallen.append(current)
-        because = replace(withdrawal, why=f"rested on {current}", already_told="")
-        waiting.extend((below, because) for below in links.dependents(c, current) if not _still_rests(c, below, at))
+    if not _end(c, subject, withdrawal, at):
+        return []
+    fallen = [subject]
+    for below, support in _falling(c, subject, at).items():
+        because = replace(withdrawal, why=f"rested on {support}", already_told="")
+        if _end(c, below, because, at):
+            fallen.append(below)
     return fallen
 
 
-def _still_rests(c: Any, dependent: str, at: int) -> bool:
-    return any(_lives(c, support, at) for support in links.supports(c, dependent))
+def _falling(c: Any, subject: str, at: int) -> dict[str, str]:
+    """What falls with a subject that has ended, the nearest first, each with the support that took it along.
+
+    That is everything below which does not rest, by whatever way, on something that lives on its own. Members of a cycle that
+    only rest on each other fall together.
+    """
+    below: dict[str, str] = {}
+    waiting = deque([subject])
+    while waiting:
+        support = waiting.popleft()
+        for dependent in links.dependents(c, support):
+            if dependent != subject and dependent not in below and _lives(c, dependent, at):
+                below[dependent] = support
+                waiting.append(dependent)
+    standing = deque(
+        dependent
+        for dependent in below
+        if any(_lives(c, other, at) for other in links.supports(c, dependent) if other not in below)
+    )
+    while standing:
+        stands = standing.popleft()
+        if below.pop(stands, None) is not None:
+            standing.extend(links.dependents(c, stands))
+    return below
+
+
+def _end(c: Any, subject: str, withdrawal: Withdrawal, at: int) -> bool:
+    """Whether this call ended it; not when it is unknown, or had ended before."""
+    return _end_permission(c, subject, withdrawal, at) or _end_connection(c, subject, withdrawal, at)
 
 
 def _lives(c: Any, subject: str, at: int) -> bool:

@@ -1,14 +1,17 @@
 """What falls with what, who is told, and that each falls once."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from consent_server import store
 from consent_server.store import accounts, audit_events, connections, links, outbox, permissions, readings
 from consent_server.store.database import db, migrate
+from consent_server.store.models import Link, Permission, table
 from consent_server.withdrawal.outbox import LONGEST_DELAY_S, OutboxParts, Undeliverable, delay, dispatch
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
@@ -29,26 +32,31 @@ def app(database_url: str, held_clock: Any) -> Iterator[Flask]:
         db.engine.dispose()
 
 
+def permission_row(name: str, index: int, redeemed: int | None = 100) -> dict[str, Any]:
+    return {
+        "id": name,
+        "account": f"account-{name}",
+        "status_index": index,
+        "client_id": CLIENT,
+        "member": "https://directory.example/m/fsp",
+        "license": "https://registry.example/license",
+        "fuels": ["electricity"],
+        "text_sha256": "0" * 64,
+        "sme": "acme",
+        "meters": [],
+        "datasources": [],
+        "granted": 100,
+        "expires": 4102444800,
+        "refresh_id": f"refresh-{name}",
+        "refresh_version": 1,
+        "redeemed": redeemed,
+    }
+
+
 def permission(name: str, *, redeemed: int | None = 100) -> str:
+    row = permission_row(name, 0, redeemed)
     with store.writing() as c:
-        permissions.add(
-            c,
-            id=name,
-            account=f"account-{name}",
-            client_id=CLIENT,
-            member="https://directory.example/m/fsp",
-            license="https://registry.example/license",
-            fuels=["electricity"],
-            text_sha256="0" * 64,
-            sme="acme",
-            meters=[],
-            datasources=[],
-            granted=100,
-            expires=4102444800,
-            refresh_id=f"refresh-{name}",
-            refresh_version=1,
-            redeemed=redeemed,
-        )
+        permissions.add(c, **{column: value for column, value in row.items() if column != "status_index"})
     return name
 
 
@@ -147,6 +155,44 @@ def test_a_cycle_ends(app: Flask) -> None:
     for support, dependent in zip(names, [*names[1:], names[0]], strict=True):
         linked(support, dependent)
     assert withdraw("p", ASKED) == ["p", "q", "r"]
+
+
+def test_a_cycle_does_not_hold_itself_up(app: Flask) -> None:
+    connection("c")
+    permission("p")
+    permission("q")
+    for support, dependent in (("c", "p"), ("p", "q"), ("q", "p")):
+        linked(support, dependent)
+    assert withdraw("c", ASKED) == ["c", "p", "q"]
+
+
+def test_what_rests_on_another_by_a_long_way_stands(app: Flask) -> None:
+    for name in ("c1", "c2"):
+        connection(name)
+    for name in ("p", "q", "r", "alone"):
+        permission(name)
+    for support, dependent in (("c1", "p"), ("c2", "q"), ("q", "p"), ("p", "r"), ("r", "p"), ("c1", "alone")):
+        linked(support, dependent)
+    assert withdraw("c1", ASKED) == ["c1", "alone"]
+    assert sorted(withdraw("c2", ASKED)) == ["c2", "p", "q", "r"]
+
+
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.long)])
+def test_D13_many_at_once_fall_once_each_in_bounded_time(app: Flask, count: int) -> None:
+    """A chain and a crowd, closed to a cycle: the work grows with their number and no faster."""
+    connection("c")
+    names = [f"p{number}" for number in range(count)]
+    with store.writing() as c:
+        c.execute(sa.insert(table(Permission)), [permission_row(name, number) for number, name in enumerate(names)])
+        supports = ["c", *(name if number % 2 else "c" for number, name in enumerate(names[:-1]))]
+        pairs = [*zip(supports, names, strict=True), (names[-1], names[0])]
+        c.execute(sa.insert(table(Link)), [{"support": one, "dependent": other} for one, other in pairs])
+    began = time.perf_counter()
+    fallen = withdraw("c", ASKED)
+    took = time.perf_counter() - began
+    assert len(fallen) == len(set(fallen)) == count + 1
+    assert withdraw("c", ASKED) == []
+    assert took < 0.01 * count
 
 
 def parts(send: Any) -> OutboxParts:
