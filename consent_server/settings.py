@@ -5,7 +5,9 @@ An environment variable is `CONSENT_` and the path of the key in capitals, joine
 `CONSENT_DATABASE__URL`. `DATABASE_URL` alone is taken as well.
 """
 
+import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +28,28 @@ def _plain_https(value: str) -> str:
 
 
 HttpsUrl = Annotated[str, AfterValidator(_plain_https)]
+
+
+def _network(value: str) -> str:
+    if ipaddress.ip_network(value).prefixlen == 0:
+        raise ValueError("would believe everybody's certificate header")
+    return value
+
+
+Network = Annotated[str, AfterValidator(_network)]
+
+# Spellings of an IPv4 address that resolvers take and no DNS name has: 2130706433, 0x7f.1, 127.1
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
+
+def _is_loopback(origin: str) -> bool:
+    host = (urlsplit(origin).hostname or "").rstrip(".")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host.rsplit(".", 1)[-1] == "localhost" or bool(_NUMBER.fullmatch(host.rsplit(".", 1)[-1]))
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified
 
 
 class Section(BaseModel):
@@ -66,10 +90,20 @@ class Clients(Section):
         "tls",
         description="tls: the socket. client-cert: RFC 9440 header. escaped-pem: nginx $ssl_client_escaped_cert.",
     )
-    proxies: tuple[str, ...] = Field((), description="Addresses of the proxies whose certificate header is believed.")
-    header: str = Field("X-SSL-Client-Cert", description="The header that carries the escaped PEM.")
+    proxies: tuple[Network, ...] = Field(
+        (), description="Addresses of the proxies whose certificate header is believed."
+    )
+    header: str = Field(
+        # gunicorn drops a header with an underscore, so one could never arrive
+        "X-SSL-Client-Cert",
+        pattern="^[A-Za-z0-9-]+$",
+        description="The header that carries the escaped PEM.",
+    )
     membership_s: int = Field(
-        default=60, ge=1, le=3600, description="Seconds for which a process remembers what the Directory says of a caller."
+        default=60,
+        ge=1,
+        le=3600,
+        description="Seconds for which a process remembers what the Directory says of a caller.",
     )
     unknown_membership: Literal["refuse", "allow"] = Field(
         default="refuse",
@@ -275,7 +309,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
-        if not self.issuer.startswith(self.public.origin):
+        if self.issuer != self.public.origin and not self.issuer.startswith(self.public.origin + "/"):
             raise ValueError("issuer must be on public.origin: its metadata is served from there")
         if self.public.origin == self.mutual_tls.origin:
             raise ValueError(
@@ -301,7 +335,7 @@ class Settings(BaseSettings):
         if not self.revocation_list.source:
             raise ValueError("revocation_list.source is required in production (Member Identity Digital Certificates)")
         for origin in (self.public.origin, self.mutual_tls.origin, self.scheme.registry, self.scheme.directory):
-            if urlsplit(origin).hostname in {"localhost", "127.0.0.1", "::1"}:
+            if _is_loopback(origin):
                 raise ValueError(f"{origin} is a loopback address, which only the sandbox may use")
 
 

@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 
 import consent_server
 from consent_server.refusal import Refusal
-from consent_server.settings import Settings
+from consent_server.settings import Network, Settings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 GENERATED = "<!-- Made by `python -m scripts.generate_docs`; change the code, not this page. -->\n"
@@ -162,7 +162,9 @@ def _value(field: FieldInfo) -> str:
 
 
 def _kind(annotation: Any, field: FieldInfo | None = None) -> str:
-    # HttpsUrl is the one annotated text; pydantic keeps its check in the field's metadata, or in a list's element.
+    if annotation == Network:
+        return "address or network"
+    # The other annotated text is HttpsUrl; pydantic keeps its check in the field's metadata, or in a list's element.
     if get_origin(annotation) is Annotated or (
         annotation is str and field is not None and "https" in repr(field.metadata)
     ):
