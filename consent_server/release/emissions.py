@@ -38,4 +38,6 @@ def emissions(parts: EmissionsParts, release: Release, window: Window, at: int) 
         resource="/emissions",
         readings=len(data),
     )
-    return Answer([orjson.dumps({"data": data, "provenance": report.provenance})])
+    # A window without a whole month has nothing that a record could be about; null would break the standard's schema.
+    record = {} if report.provenance is None else {"provenance": report.provenance}
+    return Answer([orjson.dumps({"data": data} | record)])

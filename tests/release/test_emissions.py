@@ -114,6 +114,11 @@ def test_a_report_that_is_not_ready_is_202(server: Any) -> None:
     assert list(answer.json) == ["message"]
 
 
+def test_no_months_need_no_record(server: Any) -> None:
+    server.months = lambda *asked: Report([], None)
+    assert server.get(WINDOW).json == {"data": []}
+
+
 def test_without_a_token_there_is_nothing(server: Any, asked: Any) -> None:
     answer = server.client.get(WINDOW)
     assert (answer.status_code, answer.json["error"]) == (401, "invalid_token")
