@@ -345,6 +345,31 @@ def outbox_retry(config: Path, overrides: tuple[str, ...], number: int) -> None:
     click.echo(f"{number} is due now.")
 
 
+@main.command()
+@config_option
+@set_option
+def doctor(config: Path, overrides: tuple[str, ...]) -> None:
+    """Check a deployment before it goes live. Each line says what to do; the exit status is 1 when one says FAIL."""
+    from consent_server.parties import doctor as examination
+
+    try:
+        settings = load(config, _pairs(overrides))
+    except BadSettings as error:
+        for finding in examination.settings_faults(str(error)):
+            click.echo(finding)
+        sys.exit(1)
+    if settings.sandbox.clock:
+        clock.follow(settings.sandbox.clock)
+    failed = 0
+    click.echo(f"ok    settings: {config}")
+    for finding in examination.examine(settings, clock.now(), lambda: _database(settings)):
+        click.echo(finding)
+        failed += finding.level == examination.FAIL
+    if failed:
+        click.echo(f"{failed} to mend before this goes live.")
+        sys.exit(1)
+
+
 @main.group()
 def sandbox() -> None:
     """A trust framework in a box: try the whole path on one machine."""

@@ -2,6 +2,8 @@
 
 import smtplib
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.message import EmailMessage
 from urllib.parse import urlsplit
 
@@ -29,7 +31,19 @@ class Mail:
         document = {"to": to, "from": self._sender, "subject": subject, "text": text}
         self._session.post_json(self._source, document, configured=True).must_be(200, 201, 202, 204)
 
+    def reach(self) -> None:
+        """Greet the relay and send nothing. Raises Unreachable."""
+        if self._source.startswith("smtp://"):
+            with self._relay():
+                return
+        self._session.get(self._source, configured=True).must_be(200, 204, 405)
+
     def _by_smtp(self, message: EmailMessage) -> None:
+        with self._relay() as connection:
+            connection.send_message(message)
+
+    @contextmanager
+    def _relay(self) -> Iterator[smtplib.SMTP]:
         # The operator's own relay: mostly on a private address, so the session's rule about addresses does not apply.
         relay = urlsplit(self._source)
         host = relay.hostname or ""
@@ -38,7 +52,7 @@ class Mail:
                 connection.ehlo()
                 if connection.has_extn("starttls"):
                     connection.starttls(context=ssl.create_default_context())
-                connection.send_message(message)
+                yield connection
         except (OSError, smtplib.SMTPException) as error:
             kind = "refused" if isinstance(error, smtplib.SMTPRecipientsRefused) else "connection"
             raise Unreachable(kind, host) from None

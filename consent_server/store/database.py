@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from flask import Flask
 from flask_migrate import Migrate, upgrade
 from flask_sqlalchemy import SQLAlchemy
@@ -66,6 +68,13 @@ def init(app: Flask, url: str) -> None:
 def migrate() -> None:
     """Bring the schema of the current application's database up to date."""
     upgrade(directory=str(MIGRATIONS))
+
+
+def schema_is_current() -> bool:
+    """Whether the current application's database is at the newest migration. Raises StoreUnavailable."""
+    with reading() as connection:
+        revision = MigrationContext.configure(connection).get_current_revision()
+    return revision == ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 def _prepare_sqlite(engine: Engine) -> None:
