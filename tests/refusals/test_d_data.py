@@ -759,7 +759,7 @@ def test_F06_planted_canaries_are_in_no_log_no_error_and_no_column(world: World)
 
     short = re.compile("|".join(rf"(?<![\w-]){re.escape(secret)}(?![\w-])" for secret in spellings(world)))
     long = [secret for secret in world.planted.values() if len(secret) > 20]
-    assert len(long) > 10
+    assert len(long) >= 8
     for log in sorted((world.sandbox.directory / "logs").glob("*.log")):
         text = log.read_text(encoding="utf-8", errors="replace")
         assert not short.search(text), f"a number, a postcode or a code in {log.name}"
@@ -768,11 +768,15 @@ def test_F06_planted_canaries_are_in_no_log_no_error_and_no_column(world: World)
     assert world.bodies
     assert not short.search(bodies), "a number, a postcode or a code in an error"
     assert not [secret for secret in long if secret in bodies], "a secret in an error"
-    for party in ("edp", "cap"):
-        for column, text in everything_in(world.sandbox.directory / party / "database.sqlite"):
-            assert column in NEEDED or not short.search(text), f"a number, a postcode or a code in {party}: {column}"
-            if len(text) > 20 and column not in RETURNED:
-                assert not any(secret in text for secret in long), f"a secret in {party}: {column}"
+    held = {
+        (column, length)
+        for party in ("edp", "cap")
+        for column, text in everything_in(world.sandbox.directory / party / "database.sqlite")
+        for length, found in (("short", short.search(text)), ("long", any(secret in text for secret in long)))
+        if found
+    }
+    # Nowhere else; and there, so that it is known to have been looked for well.
+    assert held == {(column, "short") for column in NEEDED} | {(column, "long") for column in RETURNED}
 
 
 def spellings(world: World) -> set[str]:
