@@ -27,14 +27,15 @@ def customer_login(check_password: Callable[[str, str], Identified | None]) -> S
 
     def take(visit: Visit, form: Mapping[str, str]) -> Page | Onward:
         customer = form.get("customer", "").strip()
-        visit.parts.limits.address.check(visit.address)
-        visit.parts.limits.account.check(customer)
+        limits = visit.parts.limits
+        # Counted before it is checked, so that guesses sent at the same instant cannot pass together.
+        limits.address.take(visit.address)
+        limits.account.take(customer)
         identified = check_password(customer, form.get("password", ""))
         if identified is None:
-            visit.parts.limits.address.failed(visit.address)
-            visit.parts.limits.account.failed(customer)
             return Page({"typed": {"customer": customer}}, errors=(FieldError("customer", WRONG),), status=422)
-        visit.parts.limits.account.clear(customer)
+        limits.account.clear(customer)
+        limits.address.give_back(visit.address)
         method, strength = identified.method, identified.strength
         audit.event("sme_identified", client_id=visit.journey.client_id, method=method, strength=strength)
         who = {"business": identified.business, "method": method, "strength": strength}

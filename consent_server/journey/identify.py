@@ -94,20 +94,21 @@ def again(form: Mapping[str, str], *errors: FieldError, checked: str = "") -> Pa
 def match(parts: JourneyParts, typed: Typed, address: str, journey_id: str) -> Identified | None:
     """Ask the register, under the limits on failures of a meter, a journey and an address. Raises a 429 Refusal.
 
-    Failures alone are counted, and a success clears those of its meters: twenty honest people may stand here at once.
+    Each attempt counts until it has succeeded, so that guesses sent at the same instant cannot pass together (E11). A
+    success forgets the failures of its own meters, and of no more: whoever knows one meter must not guess on at others.
     """
     assert parts.identify is not None, "this party has no meter register"
     limits = parts.limits
-    limits.address.check(address)
-    limits.journey.check(journey_id)
+    limits.address.take(address)
+    limits.journey.take(journey_id)
     for subject in typed.subjects():
-        limits.meter.check(subject)
+        limits.meter.take(subject)
     identified = parts.identify(typed.postcode, typed.mpan, typed.mprn)
-    if identified is None:
-        limits.address.failed(address)
-        limits.journey.failed(journey_id)
-    for subject in typed.subjects():
-        limits.meter.clear(subject) if identified else limits.meter.failed(subject)
+    if identified is not None:
+        limits.address.give_back(address)
+        limits.journey.give_back(journey_id)
+        for subject in typed.subjects():
+            limits.meter.clear(subject)
     return identified
 
 

@@ -56,17 +56,20 @@ class Limit(Protocol):
     def check(self, subject: str) -> None: ...
     def take(self, subject: str) -> None: ...
     def failed(self, subject: str) -> None: ...
+    def give_back(self, subject: str) -> None: ...
     def clear(self, subject: str) -> None: ...
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`meter` per day; `journey`, `address` and `account` per window; `evidence` for guessed evidence addresses."""
+    """`meter` per day; `journey`, `address` and `account` per window; `mail` for mails to one address, used or not;
+    `evidence` for guessed evidence addresses."""
 
     meter: Limit
     journey: Limit
     address: Limit
     account: Limit
+    mail: Limit
     evidence: Limit
 
 

@@ -36,7 +36,9 @@ def take_sign_in(visit: Visit, form: Mapping[str, str]) -> Page | Onward:
         return Page(
             {"typed": {"email": form.get("email", "")}}, errors=(FieldError("email", NOT_AN_ADDRESS),), status=422
         )
-    visit.parts.limits.address.take(f"mail to {email}")  # every mail counts, until a code is used
+    # Every mail counts, until a code is used.
+    visit.parts.limits.address.take(f"mail {visit.address}")
+    visit.parts.limits.mail.take(email)
     _accounts(visit).send_code(email)
     return Onward({"email": email})
 
@@ -50,15 +52,17 @@ def take_code(visit: Visit, form: Mapping[str, str]) -> Page | Onward:
     email = visit.progress["email"]
     code = re.sub(r"[\s-]+", "", form.get("code", ""))
     limits = visit.parts.limits
-    limits.address.check(visit.address)
-    limits.account.check(email)
+    # Counted before it is checked, so that guesses sent at the same instant cannot pass together.
+    limits.address.take(visit.address)
+    limits.account.take(email)
     account = _accounts(visit).check_code(email, code) if code else None
     if account is None:
-        limits.address.failed(visit.address)
-        limits.account.failed(email)
         return Page({"typed": {}, "email": email}, errors=(FieldError("code", WRONG_CODE),), status=422)
     limits.account.clear(email)
-    limits.address.clear(f"mail to {email}")
+    limits.mail.clear(email)
+    # Only what this sign-in took: whoever has one account must not guess on at others from the same address.
+    limits.address.give_back(visit.address)
+    limits.address.give_back(f"mail {visit.address}")
     audit.event("signed_in", account=account.sme, client_id=visit.journey.client_id)
     who = {"business": account.business, "method": METHOD, "strength": STRENGTH}
     return Onward({"identified": {"sme": account.sme, "meters": [], "who": who}}, proven=True)

@@ -164,20 +164,17 @@ def blueprint(parts: PortalParts) -> Blueprint:
         if email is None:
             return here("/sign-in")
         sender = f"code {request.remote_addr}"
-        parts.addresses.check(sender)
         # Counted before it is checked, so that guesses sent at the same instant cannot pass together.
+        parts.addresses.take(sender)
         parts.codes.take(email)
         found = parts.accounts.check_code(email, typed)
         if found is None:
-            parts.addresses.failed(sender)
             return page("code", 422, email=email, errors=wrong("code", WRONG_CODE))
-        for limit, subject in (
-            (parts.codes, email),
-            (parts.mails, email),
-            (parts.addresses, sender),
-            (parts.addresses, f"mail {request.remote_addr}"),
-        ):
-            limit.clear(subject)
+        parts.codes.clear(email)
+        parts.mails.clear(email)
+        # Only what this sign-in took: whoever has one account must not guess on at others from the same address.
+        parts.addresses.give_back(sender)
+        parts.addresses.give_back(f"mail {request.remote_addr}")
         kept = {"account": found.sme} | ({"fsp": data()["fsp"]} if "fsp" in data() else {})
         response = here(data().get("next", "/account"))
         # A new handle, and nothing else of the old session: whoever knew it before sign-in knows nothing now.

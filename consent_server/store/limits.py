@@ -27,6 +27,12 @@ def add(c: Connection, key: str, window: int) -> int:
     return int(c.execute(statement).scalar_one())
 
 
+def take_back(c: Connection, key: str, window: int) -> None:
+    """Count one failure less, where there is one."""
+    counted = sa.and_(_attempt.c.key == key, _attempt.c.window == window, _attempt.c.count > 0)
+    c.execute(sa.update(_attempt).where(counted).values(count=_attempt.c.count - 1))
+
+
 def clear(c: Connection, key: str) -> None:
     c.execute(sa.delete(_attempt).where(_attempt.c.key == key))
 

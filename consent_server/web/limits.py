@@ -50,13 +50,21 @@ class Limit:
             limits.add(c, self._key(subject), self._window())
 
     def take(self, subject: str) -> None:
-        """Count something that is limited whether it fails or not, and raise TooMany when there was too much of it."""
+        """Count one attempt before it is made, and raise TooMany when there were too many.
+
+        What is guessed at is counted this way: guesses sent at the same instant cannot all pass a `check` together.
+        """
         with self.writing() as c:
             count = limits.add(c, self._key(subject), self._window())
         self._judge(count)
 
+    def give_back(self, subject: str) -> None:
+        """The attempt that was taken has succeeded: count it no more, and leave the failures before it standing."""
+        with self.writing() as c:
+            limits.take_back(c, self._key(subject), self._window())
+
     def clear(self, subject: str) -> None:
-        """Forget the subject's failures: it has succeeded."""
+        """Forget the subject's failures, for a success that shows them to have been its own."""
         with self.writing() as c:
             limits.clear(c, self._key(subject))
 

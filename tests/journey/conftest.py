@@ -248,6 +248,7 @@ def build(tmp_path: Path, party: str, **changes: Any) -> World:
             limit("journey", 20),
             limit("address", 200),
             limit("account", 10),
+            limit("mail", 5),
             limit("ev", 5),
         ),
         "text_for": world.shown_text,

@@ -67,6 +67,13 @@ def test_wrong_codes_are_limited(cap: Any) -> None:
     assert browser.click("continue", code="123456").status == 429
 
 
+def test_mails_to_one_address_are_limited(cap: Any) -> None:
+    """As at the portal, and under the same name: nobody's mailbox is filled through one door or the other."""
+    for _ in range(5):
+        assert at_code(cap).status == 200
+    assert at_code(cap).status == 429
+
+
 def test_an_account_without_connection_meets_connect_first(cap: Any) -> None:
     cap.connected = False
     browser = at_code(cap).click("continue", code="123456")

@@ -138,6 +138,18 @@ def test_mails_from_one_network_address_are_limited(portal: Any) -> None:
     assert answers == [200] * 30 + [429]
 
 
+def test_signing_in_to_one_account_does_not_pay_for_guesses_at_others(portal: Any) -> None:
+    wrong = 0
+    while wrong < 30:
+        browser = at_code(portal, f"v{wrong}@kelham.example")
+        for _ in range(3):
+            assert browser.click("continue", code="00000x").status == 422
+        wrong += 3
+        if wrong < 30:
+            assert portal.signed_in().path == "/account"
+    assert browser.click("continue", code="00000x").status == 429
+
+
 def test_success_clears_the_counts(portal: Any) -> None:
     for _ in range(7):
         assert portal.signed_in().path == "/account"
