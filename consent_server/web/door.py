@@ -27,6 +27,8 @@ def install(
     if door == "public" and settings.clients.proxies:
         app.wsgi_app = _seen_through(app.wsgi_app, settings.clients.proxies)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = 2 * 1024 * 1024
+    # `//` is not `/`: werkzeug would redirect with a 308 to a host that the request itself names (E14, B21).
+    app.url_map.merge_slashes = False
     correlation.install(app)
     headers.install(app, sandbox=settings.is_sandbox)
     if door == "public":

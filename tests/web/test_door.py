@@ -21,6 +21,7 @@ def opened(kind: str = "public", proxies: tuple[str, ...] = (PROXY,), **ready: A
     )
     door.install(app, settings=settings, door=kind, brand=lambda: "Brand", ready=ready)
     app.add_url_rule("/address", view_func=lambda: request.remote_addr or "")
+    app.add_url_rule("/a/<name>", "a", view_func=lambda name: name)
     return app.test_client()
 
 
@@ -58,3 +59,12 @@ def test_ready_names_what_fails() -> None:
     }
     assert opened(database=lambda: "ok").get("/ready").status_code == 200
     assert opened().get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["public", "mutual_tls"])
+@pytest.mark.parametrize("path", ["/a//b", "/a/b/", "/a///b", "/a/./b"])
+def test_no_address_of_ours_is_mended_by_a_redirect(kind: str, path: str) -> None:
+    """A redirect of the router's would lead to the host that the request named, whoever wrote it there."""
+    answer = opened(kind).get(path, headers={"Host": "evil.example"})
+    assert answer.status_code == 404
+    assert "Location" not in answer.headers
