@@ -42,7 +42,7 @@ from consent_server.scheme.provenance_steps import (
 )
 from consent_server.settings import Settings, load
 from consent_server.store.digests import digest
-from consent_server.web import cookies, csrf, door, pages, parameters
+from consent_server.web import cookies, csrf, door, openapi, pages, parameters
 from consent_server.withdrawal.inbox import MessageMalformed, MessageNotYours
 from consent_server.withdrawal.views import sent_message
 
@@ -352,6 +352,7 @@ def mutual_tls(settings: Settings, book: Book) -> Flask:
 
     app = Flask("sandbox-fsp-messages", static_folder=None)
     door.install(app, settings=settings, door="mutual_tls", brand=lambda: "", ready={"revocation_list": has_list})
+    app.register_blueprint(openapi.blueprint("messages", "service"))
 
     @app.post("/messages")
     def messages() -> Response:
