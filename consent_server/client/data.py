@@ -83,7 +83,7 @@ def _data_source(source: dict[str, Any]) -> DataSource:
     return DataSource(
         id=fields.opaque(source, "id"),
         type=fields.text(source, "type").lower(),  # the old demo writes `Electricity`
-        outcode=fields.optional_text(location, "ukPostcodeOutcode") if isinstance(location, dict) else None,
+        outcode=fields.outcode(location, "ukPostcodeOutcode") if isinstance(location, dict) else None,
         measures=fields.texts(source, "availableMeasures"),
     )
 

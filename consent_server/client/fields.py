@@ -1,11 +1,13 @@
 """Fields of documents that others wrote, taken strictly. Everything raises ValueError naming the field, not its value."""
 
+import re
 import unicodedata
 from typing import Any
 
 import orjson
 
 _LONGEST_TEXT = 300
+OUTCODE = re.compile(r"[A-Z]{1,2}[0-9][0-9A-Z]?", re.ASCII)
 _LONGEST_URL = 2000
 
 
@@ -34,11 +36,17 @@ def optional_text(source: dict[str, Any], name: str) -> str | None:
 
 
 def opaque(source: dict[str, Any], name: str) -> str:
-    """An identifier that means nothing to us: as written, not empty, not long."""
+    """An identifier that means nothing to us: as written, not empty, not long, without control characters."""
     value = source.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT:
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT or not value.isprintable():
         raise ValueError(f"{name} is not an identifier")
     return value
+
+
+def outcode(source: dict[str, Any], name: str) -> str | None:
+    """The first half of a postcode, None where the field holds anything else: a whole postcode goes no further."""
+    value = source.get(name)
+    return value if isinstance(value, str) and OUTCODE.fullmatch(value) else None
 
 
 def url(source: dict[str, Any], name: str) -> str:

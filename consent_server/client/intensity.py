@@ -4,7 +4,6 @@ Values are forecasts in gCO2/kWh for one half hour of one region. The series are
 days (a longer question is refused), so that meters of one region share them, whatever months they are asked for.
 """
 
-import re
 import threading
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +13,7 @@ import orjson
 from consent_server import clock
 from consent_server.client.cache import FOR_EVER, Cache, Kept
 from consent_server.client.errors import BadAnswer
+from consent_server.client.fields import OUTCODE
 from consent_server.client.session import MIB, Session
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.meters import REGIONS
@@ -24,7 +24,6 @@ _LIMIT = 2 * MIB
 _ATTEMPTS = 4
 _SETTLED_S = 2 * DAY  # a piece that ended this long ago is complete or will never be
 _NORTHERN_IRELAND = "BT"
-_OUTCODE = re.compile(r"[A-Z]{1,2}[0-9][0-9A-Z]?")
 
 
 class RegionUnknown(Exception):
@@ -64,7 +63,7 @@ class Intensity:
         if outcode is not None and outcode.startswith(_NORTHERN_IRELAND):
             raise RegionUnknown("Northern Ireland has no region in the Carbon Intensity API")
         try:
-            found = self._region_by_name(outcode) if outcode is not None and _OUTCODE.fullmatch(outcode) else None
+            found = self._region_by_name(outcode) if outcode is not None and OUTCODE.fullmatch(outcode) else None
         except BadAnswer:
             if fallback is None:
                 raise
