@@ -4,6 +4,7 @@ A call is leased, made outside any transaction, and settled. A dispatcher that d
 receiver is asked twice at worst, and both calls are idempotent (Message Delivery; RFC 7009).
 """
 
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 
 from consent_server import audit, clock, store
 from consent_server.store import connections, outbox, permissions
+
+log = logging.getLogger("consent_server.outbox")
 
 LEASE_S = 120
 BATCH = 20
@@ -55,6 +58,11 @@ def _dispatch_one(parts: OutboxParts, row: Any) -> bool:
         _call(parts, row)
     except Undeliverable as error:
         _failed(parts, row, attempt, str(error))
+        return False
+    except Exception as fault:
+        # A fault of ours in one call (a key that is gone, say) must not hold up the calls behind it.
+        log.exception("call %s to %s", row.id, row.recipient)
+        _failed(parts, row, attempt, type(fault).__name__)
         return False
     with store.writing() as c:
         outbox.delivered(c, row.id, clock.now())
