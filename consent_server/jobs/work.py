@@ -42,6 +42,8 @@ def work(jobs: Iterable[Job], stop: threading.Event) -> None:
     due = dict.fromkeys(jobs, 0)
     while not stop.is_set():
         for job, instant in due.items():
+            if stop.is_set():
+                return
             at = clock.now()
             if at >= instant or instant - at > job.every_s:
                 run_once(job)
