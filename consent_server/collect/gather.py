@@ -136,10 +136,17 @@ def _gather(parts: CollectParts, row: Any) -> _Harvest:
     service = parts.service_of(row)
     api = parts.api(service.endpoint)
     harvest = _Harvest()
-    for source in api.datasources(token):
+    for source in _told_apart(api.datasources(token)):
         if IMPORT in source.measures and source.type in (ELECTRICITY, GAS):
             _gather_meter(parts, row, service, api, token, source, start, end, harvest)
     return harvest
+
+
+def _told_apart(sources: list[DataSource]) -> list[DataSource]:
+    """The same, once no meter is listed twice: its readings would count twice."""
+    if len({source.id for source in sources}) < len(sources):
+        raise NotUsable("data sources: one is listed twice")
+    return sources
 
 
 def _gather_meter(
@@ -251,7 +258,6 @@ def _keep(row: Any, harvest: _Harvest) -> bool:
             "kilograms": month.kilograms,
             "complete": month.complete,
             "at": at,
-            "basis": {},
         }
         for fuel, meters in harvest.months.items()
         for month in emissions.add(meters).values()

@@ -1,6 +1,5 @@
 """What a CAP reports: whole months of an account's emissions over all its live connections, with their provenance."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,7 @@ from consent_server.scheme.provenance_steps import (
 from consent_server.store import connections
 
 FUELS = (ELECTRICITY, GAS)
+SOON_S = 5
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,17 @@ def report(account: str, start: int, end: int, fuels: tuple[str, ...] = FUELS) -
     with store.reading() as c:
         live = connections.live(c, account, at)
         rows = [row for each in live for row in connections.months(c, each.id, start, end)]
+        supplied = [connections.fuels(c, each.id) for each in live]
     for waiting in (each for each in live if each.collected is None):
-        raise NothingYet(max(5, (waiting.collect_due or at) - at), waiting.trouble or "")
+        raise NothingYet(max(SOON_S, (waiting.collect_due or at) - at), waiting.trouble or "")
     months = []
     for fuel in fuels:
         of_fuel = [row for row in rows if row.fuel == fuel]
-        suppliers = {row.connection for row in of_fuel}
+        # Asked of what each connection covers: one without any reading in these months leaves the sums short as well.
+        suppliers = sum(fuel in fuels_there for fuels_there in supplied)
         for month in sorted({row.start for row in of_fuel}):
             parts = [row for row in of_fuel if row.start == month]
-            if len(parts) == len(suppliers) and all(row.complete for row in parts):
+            if len(parts) == suppliers and all(row.complete for row in parts):
                 total = sum(row.kilograms for row in parts)
                 months.append(ReportedMonth(fuel, month, next_month(month), max(row.at for row in parts), total))
     return Report(months, live)
@@ -89,19 +91,23 @@ def provenance(
     end: int,
     registry: str,
     signer: Signer,
-    load: Callable[[bytes], SignedRecord] = orjson.loads,
 ) -> SignedRecord | None:
-    """The record of one answer of the emissions API, signed; None when there is nothing that it could be about."""
+    """The record of one answer of the emissions API, signed; None when there is nothing that it could be about.
+
+    Raises NothingYet when what the answer rests on went after it was read: withdrawn or renewed meanwhile.
+    """
     at = clock.now()
     with store.reading() as c:
         collected = [row for each in found.rests_on for row in connections.collected(c, each.id)]
     fuels = []
     for fuel in (fuel for fuel in FUELS if any(month.fuel == fuel for month in found.months)):
         windows = [row for row in collected if row.fuel == fuel and row.window_start < end and row.window_end > start]
+        if not windows:
+            raise NothingYet(SOON_S)
         fuels.append(
             FuelEmissions(
                 fuel=fuel,
-                received=[load(row.record) for row in windows],
+                received=[orjson.loads(row.record) for row in windows],
                 factors=_intensities(windows) if fuel == ELECTRICITY else _gas_factors(windows),
                 missing_data=COMPLETE if all(row.complete for row in windows) else MISSING,
                 at=max(row.at for row in windows),

@@ -61,11 +61,11 @@ def end(c: Connection, connection: str, *, at: int, ended_as: str, by: str, why:
 
 
 def lease_due(c: Connection, at: int, lease_s: int) -> Row[Any] | None:
-    """Take one connection whose collection is due, for `lease_s` seconds."""
+    """Take one live connection whose collection is due, for `lease_s` seconds."""
     free = sa.or_(_connection.c.leased.is_(None), _connection.c.leased <= at)
     due = (
         sa.select(_connection.c.id)
-        .where(_connection.c.ended.is_(None), _connection.c.collect_due <= at, free)
+        .where(_connection.c.ended.is_(None), _connection.c.expires > at, _connection.c.collect_due <= at, free)
         .order_by(_connection.c.collect_due)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -118,6 +118,12 @@ def months(c: Connection, connection: str, start: int, end: int) -> list[Row[Any
             .order_by(_month.c.fuel, _month.c.start)
         )
     )
+
+
+def fuels(c: Connection, connection: str) -> set[str]:
+    """The fuels that a connection supplies: those of the meters that it was collected from, with or without readings."""
+    query = sa.select(_collected.c.fuel).where(_collected.c.connection == connection).distinct()
+    return set(c.execute(query).scalars())
 
 
 def collected_before(c: Connection, before: int) -> list[str]:

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from consent_server.store.database import db
 
 INSTANT: Final = sa.BigInteger()
+#: Characters of a meter's id at another provider, which is opaque to us (client.fields.opaque).
+LONGEST_SOURCE: Final = 300
 BIG_ID: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
@@ -165,9 +167,9 @@ class Outbox(db.Model):  # type: ignore[name-defined, misc]
 
 
 class Meter(db.Model):  # type: ignore[name-defined, misc]
-    """
+    """The EDP's own meter register: one row per meter.
 
-    he EDP's own meter register: one row per meter, numbers and addresses included, because this is where they live.
+    Numbers and addresses are here, because this is where they live.
     """
 
     __tablename__ = "meter"
@@ -190,7 +192,7 @@ class DayBlock(db.Model):  # type: ignore[name-defined, misc]
 
     __tablename__ = "day_block"
     holder = _column(sa.String(32), primary_key=True)
-    meter = _column(sa.String(48), primary_key=True)
+    meter = _column(sa.String(LONGEST_SOURCE), primary_key=True)
     measure = _column(sa.String(8), primary_key=True)
     day = _column(INSTANT, primary_key=True)
     body = _column(sa.LargeBinary)
@@ -247,7 +249,7 @@ class Collected(db.Model):  # type: ignore[name-defined, misc]
 
     __tablename__ = "collected"
     connection = _column(sa.String(32), sa.ForeignKey("connection.id"), primary_key=True)
-    datasource = _column(sa.String(128), primary_key=True)
+    datasource = _column(sa.String(LONGEST_SOURCE), primary_key=True)
     measure = _column(sa.String(8), primary_key=True)
     window_start = _column(INSTANT, primary_key=True)
     window_end = _column(INSTANT)

@@ -54,7 +54,7 @@ def upgrade() -> None:
     op.create_table(
         "day_block",
         sa.Column("holder", sa.String(length=32), nullable=False),
-        sa.Column("meter", sa.String(length=48), nullable=False),
+        sa.Column("meter", sa.String(length=300), nullable=False),
         sa.Column("measure", sa.String(length=8), nullable=False),
         sa.Column("day", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
@@ -277,7 +277,7 @@ def upgrade() -> None:
     op.create_table(
         "collected",
         sa.Column("connection", sa.String(length=32), nullable=False),
-        sa.Column("datasource", sa.String(length=128), nullable=False),
+        sa.Column("datasource", sa.String(length=300), nullable=False),
         sa.Column("measure", sa.String(length=8), nullable=False),
         sa.Column("window_start", sa.BigInteger(), nullable=False),
         sa.Column("window_end", sa.BigInteger(), nullable=False),
