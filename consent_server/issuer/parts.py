@@ -17,9 +17,13 @@ Connection = Any
 
 @dataclass(frozen=True)
 class JourneyStart:
-    """Where a new journey begins: the path of its first page, and the cookie that ties it to this browser."""
+    """Where a new journey begins: the path of its first page, and the cookie that ties it to this browser.
+
+    `cookies` is what the names of all journeys' cookies begin with.
+    """
 
     location: str
+    cookies: str
     cookie: str
     value: str
     max_age: int

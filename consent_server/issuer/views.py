@@ -27,7 +27,7 @@ from consent_server.scheme.member_certificate import MemberCertificate
 from consent_server.store import permissions
 from consent_server.tokens import status
 from consent_server.web import parameters
-from consent_server.web.cookies import set_cookie
+from consent_server.web.cookies import clear_oldest, set_cookie
 from consent_server.web.limits import Limit
 
 #: Seconds after which a resource server looks for a newer status list, and after which it stops believing the old one.
@@ -36,6 +36,8 @@ STATUS_LIST_LIFETIME: Final = 45
 #: Seconds that metadata and keys may be kept by whoever fetched them.
 METADATA_MAX_AGE: Final = 300
 JWKS_MAX_AGE: Final = 60
+#: Journeys that one browser can be on at a time; the oldest gives way.
+MOST_JOURNEYS: Final = 20
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -72,6 +74,7 @@ def public_door(parts: IssuerParts) -> Blueprint:
             unknown.failed(address)
             raise
         response = Response(status=303, headers={"Location": start.location})
+        clear_oldest(request, response, start.cookies, MOST_JOURNEYS - 1)
         set_cookie(response, start.cookie, start.value, start.max_age)
         return response
 

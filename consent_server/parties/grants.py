@@ -63,7 +63,8 @@ def issuer_and_journey(
 
 def start(parts: JourneyParts, journey_id: str, secret: str) -> JourneyStart:
     """The first page of a new journey, and the cookie that ties it to this browser."""
-    return JourneyStart(path_of(parts.steps[0], journey_id), parts.cookie(journey_id), secret, COOKIE_MAX_AGE_S)
+    first = path_of(parts.steps[0], journey_id)
+    return JourneyStart(first, parts.cookie(""), parts.cookie(journey_id), secret, COOKIE_MAX_AGE_S)
 
 
 def conclude(parts: IssuerParts, journey: Any, decision: Decision) -> str | None:

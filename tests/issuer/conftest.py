@@ -342,7 +342,7 @@ def parts_for(settings: Settings, key_directories: tuple[Path, Path]) -> IssuerP
         refresh_keys=RefreshKeys(key_directories[1]),
         caller=lambda environ: environ["test.client"],
         start_journey=lambda journey, secret: JourneyStart(
-            f"/journey/identify?journey={journey}", "__Host-edp-journey", secret, 3600
+            f"/journey/identify?journey={journey}", "__Host-edp-journey-", "__Host-edp-journey", secret, 3600
         ),
         rests_on=lambda c, sme: (),
         data_available_from=lambda permission: instant.months_later(permission.granted, -13),

@@ -46,6 +46,17 @@ def test_the_browser_goes_into_the_journey_with_a_cookie_of_this_service(issuer:
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
+def test_many_journeys_in_one_browser_never_fill_its_cookie_header(issuer: Any, shared: Any) -> None:
+    """95 of them would: gunicorn then answers every request of that browser with 431, one that withdraws too."""
+    held = "; ".join(["__Host-edp-manage=m", *(f"__Host-edp-journey-{number}=s" for number in range(22))])
+    query = {"client_id": issuer.cap.application, "request_uri": issuer.push()}
+    answer = issuer.public.test_client(use_cookies=False).get(
+        "/authorize", base_url=shared.PUBLIC, query_string=query, headers={"Cookie": held}
+    )
+    forgotten = [cookie.partition("=")[0] for cookie in answer.headers.getlist("Set-Cookie") if "Max-Age=0" in cookie]
+    assert forgotten == [f"__Host-edp-journey-{number}" for number in range(3)]
+
+
 def test_the_whole_path_ends_in_tokens_that_say_what_was_agreed(issuer: Any, shared: Any) -> None:
     granted = issuer.grant()
     answer = shared.answer_in(granted.location)
