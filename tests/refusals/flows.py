@@ -7,7 +7,8 @@ can look for the ones in the other, in the logs and in the databases.
 import base64
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
+from consent_server import clock
 from consent_server.sandbox.browser import Browser, Page, follow
 from consent_server.sandbox.client import Client, Request
+from consent_server.scheme.instant import DAY
 from tests.refusals.oracle import Oracle
 
 CALLBACK = "https://client.example/cb"
@@ -58,6 +61,15 @@ def query_of(url: str) -> dict[str, list[str]]:
 
 def challenge_of(verifier: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+
+
+def until(question: Callable[[], Any], what: str, within_s: float = 10.0) -> Any:
+    """The first true answer; `what` is said when there is none in time."""
+    end = time.monotonic() + within_s
+    while not (answer := question()):
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+    return answer
 
 
 class World:
@@ -163,12 +175,19 @@ class World:
 
     @contextmanager
     def clock(self, offset_s: int) -> Iterator[None]:
-        """Every process of the sandbox at the true time plus this; back to the true time at the end."""
+        """Every process of the sandbox at the true time plus this; back to the true time at the end.
+
+        What was asked in a past of more than a day is then cleared away, before anyone compares stores again.
+        """
         self.sandbox.control("clock", offset_s=offset_s)
         try:
             yield
         finally:
             self.sandbox.control("clock", offset_s=0)
+        until(lambda: offset_s > -DAY or not self._left_over(), "retention has not run")
+
+    def _left_over(self) -> bool:
+        return any(row["created"] < clock.now() - DAY for row in self.oracle.stores["edp"].rows("pushed_request"))
 
     def _keep_refusals(self, answer: httpx.Response) -> None:
         if answer.status_code >= 400:

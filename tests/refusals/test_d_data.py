@@ -31,11 +31,10 @@ from consent_server.sandbox.client import Client, claims
 from consent_server.scheme.member_certificate import load_certificates
 from consent_server.scheme.messages import WITHDRAWAL_SUBJECT
 from consent_server.tokens import refresh_token
-from tests.refusals.flows import Tokens, World
+from tests.refusals.flows import Tokens, World, until
 
 pytestmark = pytest.mark.xdist_group("sandbox")
 
-WITHIN_S = 10.0
 MARCH = "from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z"
 
 
@@ -65,15 +64,6 @@ def sources(world: World, tokens: Tokens) -> dict[str, str]:
 
 def readings(source: str, query: str = MARCH, measure: str = "import") -> str:
     return f"/datasources/{quote(source, safe='')}/{measure}?{query}"
-
-
-def until(question: Callable[[], Any], what: str, within_s: float = WITHIN_S) -> Any:
-    """The first true answer."""
-    end = time.monotonic() + within_s
-    while not (answer := question()):
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
-    return answer
 
 
 def withdrawn_by_sme(world: World, sme: str) -> None:
@@ -735,6 +725,8 @@ def everything_in(database: Path) -> Iterator[tuple[str, str]]:
     reader.close()
 
 
+RUN = re.compile(r"[\w-]{20,}", re.ASCII)
+SHORT = re.compile(r"(?<![\w-])(?:\d{6,13}|[A-Z]{1,2}\d{1,2} ?\d[A-Z]{2})(?![\w-])")
 #: Where a number or a postcode is needed: the register, which knows its meters by them.
 NEEDED = {"meter.number", "meter.postcode"}
 #: What the client hands in and gets back unchanged is kept as it came, until the request has been answered.
@@ -757,26 +749,28 @@ def test_F06_planted_canaries_are_in_no_log_no_error_and_no_column(world: World)
     page = wrong.click(page, "continue", fill={"postcode": postcode, "mpan": digits, "name": "Somebody"})
     assert page.status == 422
 
-    short = re.compile("|".join(rf"(?<![\w-]){re.escape(secret)}(?![\w-])" for secret in spellings(world)))
-    long = [secret for secret in world.planted.values() if len(secret) > 20]
+    short = spellings(world)
+    # A secret is known by its longest run of base64url, which survives quoting, percent-encoding and JSON.
+    long = {max(RUN.findall(secret), key=len) for secret in world.planted.values() if len(secret) > 20}
     assert len(long) >= 8
+
+    def held(text: str) -> set[str]:
+        runs = set(RUN.findall(text))
+        runs |= {run[2:] for run in runs}  # behind a percent-encoded octet
+        return {"short" for _ in short.intersection(SHORT.findall(text))} | {"long" for _ in runs & long}
+
     for log in sorted((world.sandbox.directory / "logs").glob("*.log")):
-        text = log.read_text(encoding="utf-8", errors="replace")
-        assert not short.search(text), f"a number, a postcode or a code in {log.name}"
-        assert not [secret for secret in long if secret in text or quote(secret, safe="") in text], log.name
-    bodies = "\n".join(world.bodies)
+        assert not held(log.read_text(encoding="utf-8", errors="replace")), log.name
     assert world.bodies
-    assert not short.search(bodies), "a number, a postcode or a code in an error"
-    assert not [secret for secret in long if secret in bodies], "a secret in an error"
-    held = {
-        (column, length)
+    assert not held("\n".join(world.bodies)), "an error says a secret"
+    columns = {
+        (column, kind)
         for party in ("edp", "cap")
         for column, text in everything_in(world.sandbox.directory / party / "database.sqlite")
-        for length, found in (("short", short.search(text)), ("long", any(secret in text for secret in long)))
-        if found
+        for kind in held(text)
     }
     # Nowhere else; and there, so that it is known to have been looked for well.
-    assert held == {(column, "short") for column in NEEDED} | {(column, "long") for column in RETURNED}
+    assert columns == {(column, "short") for column in NEEDED} | {(column, "long") for column in RETURNED}
 
 
 def spellings(world: World) -> set[str]:
