@@ -197,10 +197,6 @@ def _months(base: Foundation, release: Release, start: int, end: int, at: int) -
     with store.reading() as c:
         permission = permissions.by_status_index(c, token.status_idx)
     assert permission is not None  # the guard has just asked the store about it
-    try:
-        found = report.report(permission.sme, start, end)
-    except report.NothingYet as wait:
-        return Report(retry_after=wait.retry_after)
     grant = Grant(
         account=token.sub,
         license=token.scope,
@@ -208,15 +204,19 @@ def _months(base: Foundation, release: Release, start: int, end: int, at: int) -
         expires=token.permission.expires,
         fuels=token.fuels,
     )
-    record = report.provenance(
-        found,
-        grant=grant,
-        license=token.scope,
-        to=release.caller.member,
-        service=settings.member.data_service,
-        start=start,
-        end=end,
-        registry=settings.scheme.registry,
-        signer=base.signer,
-    )
+    try:
+        found = report.report(permission.sme, start, end, tuple(fuel for fuel in report.FUELS if fuel in release.fuels))
+        record = report.provenance(
+            found,
+            grant=grant,
+            license=token.scope,
+            to=release.caller.member,
+            service=settings.member.data_service,
+            start=start,
+            end=end,
+            registry=settings.scheme.registry,
+            signer=base.signer,
+        )
+    except report.NothingYet as wait:
+        return Report(retry_after=wait.retry_after)
     return Report(months=found.months, provenance=record)
