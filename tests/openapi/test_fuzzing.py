@@ -142,4 +142,4 @@ def test_an_interface_is_as_its_document_says(
 def test_an_interface_is_as_its_document_says_at_length(
     run: Run, sandbox: RunningSandbox, granted: Callable[[str], Granted], tmp_path: Path
 ) -> None:
-    fuzz(sandbox, granted, tmp_path, run, 250)
+    fuzz(sandbox, granted, tmp_path, run, 150)
