@@ -91,7 +91,7 @@ class Clients(Section):
         description="tls: the socket. client-cert: RFC 9440 header. escaped-pem: nginx $ssl_client_escaped_cert.",
     )
     proxies: tuple[Network, ...] = Field(
-        (), description="Addresses of the proxies whose certificate header is believed."
+        (), description="Addresses of the proxies whose certificate header and X-Forwarded-For are believed."
     )
     header: str = Field(
         # gunicorn drops a header with an underscore, so one could never arrive

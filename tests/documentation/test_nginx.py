@@ -163,6 +163,12 @@ def test_a_certificate_header_of_the_callers_own_never_passes(proxy: Proxy, door
     assert "zm9yz2vk" not in str(seen).lower()
 
 
+@pytest.mark.parametrize("door", [PUBLIC, MUTUAL_TLS])
+def test_the_visitors_address_is_the_one_that_nginx_saw(proxy: Proxy, door: str) -> None:
+    _, seen, _ = proxy.get(door, proxy.cap if door == MUTUAL_TLS else None, "X-Forwarded-For: 192.0.2.1")
+    assert [value for header, value in seen if header == "x-forwarded-for"] == ["127.0.0.1"]
+
+
 def test_at_the_public_door_no_certificate_is_asked_for_and_none_is_passed_on(proxy: Proxy) -> None:
     status, seen, _ = proxy.get(PUBLIC, proxy.cap)
     assert status == 200
