@@ -4,16 +4,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from time import monotonic  # durations only: see network
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from consent_server import clock
 from consent_server.client import fields
-from consent_server.client.errors import BadAnswer, NotReady, TokenRefused
+from consent_server.client.errors import BadAnswer, NotReady, TokenRefused, Unreachable
 from consent_server.client.session import MIB, Response, Session
 from consent_server.scheme import instant
 
 WINDOW = 400 * instant.DAY
+LONGEST_S = 300
 _LARGEST = 32 * MIB  # 400 days of one meter are 6 MiB at the longest spelling seen
 _RETRY_S = 60
 _LONGEST_RETRY_S = 86400
@@ -39,11 +41,15 @@ class Window:
 
 
 class ConsumptionData:
-    """The API at one `endpoint` (the catalogue's endpointURL)."""
+    """The API at one `endpoint` (the catalogue's endpointURL), for one collection, which has LONGEST_S seconds in all.
+
+    Each call has its own limit; together they would let a slow provider keep whoever waits behind it waiting for days.
+    """
 
     def __init__(self, session: Session, endpoint: str) -> None:
         self._session = session
         self._endpoint = endpoint.rstrip("/")
+        self._ends = monotonic() + LONGEST_S
 
     def datasources(self, access_token: str) -> list[DataSource]:
         """All meters of the token's permission. Raises Unreachable, TokenRefused, BadAnswer."""
@@ -70,6 +76,8 @@ class ConsumptionData:
             yield Window(since, until, body)
 
     def _get(self, path: str, access_token: str) -> Response:
+        if monotonic() > self._ends:
+            raise Unreachable("time", urlsplit(self._endpoint).hostname or "-")
         answer = self._session.get(f"{self._endpoint}{path}", limit=_LARGEST, bearer=access_token)
         if answer.status == 202:
             raise NotReady(answer.host, _retry_after(answer))

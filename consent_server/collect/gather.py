@@ -39,6 +39,8 @@ from consent_server.store import readings as day_blocks
 log = logging.getLogger("consent_server.collect")
 
 LEASE_S = 600
+# More than an access token can name; no provider keeps us at it without end.
+MOST_SOURCES = 400
 NEXT_S = DAY
 REFUSED = "The provider no longer accepts our permission."
 IMPORT = "import"  # export is not consumption: no emissions are worked out from it
@@ -144,6 +146,8 @@ def _gather(parts: CollectParts, row: Any) -> _Harvest:
 
 def _told_apart(sources: list[DataSource]) -> list[DataSource]:
     """The same, once no meter is listed twice: its readings would count twice."""
+    if len(sources) > MOST_SOURCES:
+        raise NotUsable(f"data sources: more than {MOST_SOURCES}")
     if len({source.id for source in sources}) < len(sources):
         raise NotUsable("data sources: one is listed twice")
     return sources

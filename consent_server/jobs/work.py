@@ -1,8 +1,13 @@
-"""Run the jobs of one party, each at its own pace, by the stepped clock, until told to stop."""
+"""Run the jobs of one party, each at its own pace and on a thread of its own, by the stepped clock, until told to stop.
+
+A thread of its own, since some jobs wait for others' servers: a provider that answers slowly must not hold up the
+withdrawal messages that we owe, nor the revocation list.
+"""
 
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from dataclasses import dataclass
 
 from consent_server import audit, clock
@@ -10,6 +15,8 @@ from consent_server.refusal import Refusal
 
 log = logging.getLogger("consent_server.jobs")
 TICK_S = 0.25
+# For each job that is under way when it is told to stop. What it leaves behind is a lease, and that runs out.
+GRACE_S = 1.5
 
 
 @dataclass(frozen=True)
@@ -38,14 +45,23 @@ def run_once(job: Job) -> bool:
 
 
 def work(jobs: Iterable[Job], stop: threading.Event) -> None:
-    """Run each job when it is due, until `stop` is set. A clock that was stepped back does not put a job to sleep."""
-    due = dict.fromkeys(jobs, 0)
+    """Run each job when it is due, until `stop` is set. Each thread works in the caller's context (the application)."""
+    threads = [
+        threading.Thread(target=copy_context().run, args=(_work, job, stop), name=job.name, daemon=True) for job in jobs
+    ]
+    for thread in threads:
+        thread.start()
+    stop.wait()
+    for thread in threads:
+        thread.join(GRACE_S)
+
+
+def _work(job: Job, stop: threading.Event) -> None:
+    """One job, until `stop` is set. A clock that was stepped back does not put it to sleep."""
+    due = 0
     while not stop.is_set():
-        for job, instant in due.items():
-            if stop.is_set():
-                return
-            at = clock.now()
-            if at >= instant or instant - at > job.every_s:
-                run_once(job)
-                due[job] = clock.now() + job.every_s
+        at = clock.now()
+        if at >= due or due - at > job.every_s:
+            run_once(job)
+            due = clock.now() + job.every_s
         stop.wait(TICK_S)

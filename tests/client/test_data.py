@@ -4,8 +4,9 @@ from urllib.parse import unquote
 
 import pytest
 
+from consent_server.client import data as client_data
 from consent_server.client.data import WINDOW, ConsumptionData
-from consent_server.client.errors import BadAnswer, NotReady, TokenRefused
+from consent_server.client.errors import BadAnswer, NotReady, TokenRefused, Unreachable
 from consent_server.scheme import instant
 
 MARCH = instant.parse("2026-03-01T00:00:00Z")
@@ -123,3 +124,13 @@ def test_a_year_of_one_meter_fits(data, api, wire):
     api.routes["*"] = wire.json({**BODY, "data": [{"takenAt": "x" * 300}] * 19_200})
     [window] = readings(data, end=MARCH + WINDOW)
     assert len(window.body["data"]) == 19_200
+
+
+def test_one_collection_has_an_end_however_slowly_each_call_is_answered(data, api, wire, monkeypatch):
+    """10,000 meters, 30 seconds each: whoever waits behind a hostile provider would wait for days."""
+    api.routes["/consumption/datasources"] = wire.json({"data": []})
+    began = client_data.monotonic()
+    assert data.datasources("at-canary") == []
+    monkeypatch.setattr(client_data, "monotonic", lambda: began + client_data.LONGEST_S + 60)
+    with pytest.raises(Unreachable, match="time"):
+        data.datasources("at-canary")

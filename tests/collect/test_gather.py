@@ -231,6 +231,10 @@ READINGS = {
         _body(lambda body: body["data"].append(reading(FEBRUARY - HALF_HOUR, 1.0))),
     ),
     "after the window": ("outside the window", _body(lambda body: body["data"].append(reading(TODAY, 1.0)))),
+    "meters without end": (
+        "more than 400",
+        lambda provider: provider.meters.extend(Meter(f"m-{n}") for n in range(400)),
+    ),
     "a meter listed twice": ("listed twice", lambda provider: provider.meters.append(provider.meters[0])),
 }
 UNUSABLE = "What the provider sent cannot be used: "
