@@ -77,7 +77,8 @@ class Texts:
         # Nothing in a pushed request says for which bank a CAP asks: the SME chose it there (brief 1.2).
         named = {**names, "FSP": names.get("FSP", f"the financial service provider that you chose at {names['CAP']}")}
         values = {token: named[role] for role, tokens in _TOKENS.items() for token in tokens}
-        for policy in (each.privacy_policy for each in providers if each.privacy_policy):
+        policies = {each.privacy_policy for each in providers}
+        if len(policies) == 1 and (policy := policies.pop()):  # a text with one link cannot speak for several policies
             values[licenses.EDP_PRIVACY_POLICY] = policy
         # An EDP does not know its clients' own words for how to withdraw there.
         values["[CAP process]"] = self._process or f"asking {names['CAP']}, or by withdrawing here"
