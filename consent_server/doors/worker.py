@@ -1,12 +1,13 @@
-"""gunicorn's threaded worker, made patient: threads only ever see whole request heads.
+"""gunicorn's threaded worker, made patient: threads only ever see whole requests, their heads and their bodies.
 
 What gunicorn's own does, and why it is changed: it gives every new connection a thread at once, which then waits up to
 five seconds for the first byte, and for ever inside a handshake, a request's head or a body that stops half way; and it
 closes connections on the thread that accepts them, waiting up to two seconds for the other side. A few silent clients are
-enough to stop it. PatientWorker keeps a connection with the poller until a whole request head is there; the rest is
-bounded by PATIENCE. It rests on gunicorn's internals: run tests/caller after every upgrade of gunicorn.
+enough to stop it. PatientWorker keeps a connection with the poller until a whole request is there; what is longer than
+BODY is bounded by PATIENCE. It rests on gunicorn's internals: run tests/caller after every upgrade of gunicorn.
 """
 
+import re
 import secrets
 import selectors
 import socket
@@ -26,8 +27,43 @@ from consent_server import audit
 PATIENCE = 10
 #: Longest head that is waited for, in bytes; gunicorn's own limits are the ones that refuse.
 HEAD = 128 * 1024
+#: Longest body, in bytes, that is waited for without a thread: more than any form or message of ours has.
+BODY = 128 * 1024
 #: Longest body, in bytes, that is read away behind the back of an answer that did not want it.
 UNREAD = 4 * 1024 * 1024
+
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
+_EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,6}")
+
+
+def body_is_whole(head: bytes, body: bytes) -> bool:
+    """Whether all of the body that `head` announces is in `body`.
+
+    It decides how long to wait and nothing else. What it cannot read, and a body longer than BODY, it calls whole: gunicorn
+    refuses the one, and a thread reads the other.
+    """
+    if len(body) > BODY:
+        return True
+    if _CHUNKED.search(head):
+        return _last_chunk_is_there(body)
+    length = _LENGTH.search(head)
+    return length is None or int(length[1]) > BODY or len(body) >= int(length[1])
+
+
+def _last_chunk_is_there(body: bytes) -> bool:
+    at = 0
+    while (ends := body.find(b"\r\n", at)) >= 0:
+        size = _CHUNK_SIZE.match(body, at, ends)
+        if size is None:
+            return True
+        if int(size[0], 16) == 0:
+            return body.find(b"\r\n\r\n", at) >= 0
+        at = ends + 2 + int(size[0], 16) + 2
+        if at > BODY:
+            return True
+    return False
 
 
 class DoorSocket(ssl.SSLSocket):
@@ -59,6 +95,7 @@ class Connection(gthread.TConn):
         super().__init__(*args)
         self.until = time.monotonic() + PATIENCE
         self.lingering = False
+        self.told_to_go_on = False
 
     def shake_hands(self) -> bool:
         """Whether the TLS handshake is finished. Raises ssl.SSLError when it has failed."""
@@ -77,31 +114,45 @@ class Connection(gthread.TConn):
         self.initialized = True
         return True
 
-    def has_head(self) -> bool:
-        """Whether a whole request head, or the end of the stream, has been read.
+    def has_request(self) -> bool:
+        """Whether a whole request, or the end of the stream, has been read.
 
         Raises OSError when the client is too slow or gone, LimitRequestHeaders when the head is too long.
         """
         self.sock.setblocking(False)
         unreader = self.parser.unreader
-        head = unreader.take_buffered()
-        if not head:
+        read = unreader.take_buffered()
+        if not read:
             self.until = time.monotonic() + PATIENCE
+            self.told_to_go_on = False
         try:
-            while b"\r\n\r\n" not in head:
-                if len(head) > HEAD:
-                    raise LimitRequestHeaders("the head is too long")
+            while not self._is_whole(read):
                 more = self.sock.recv(8192)
                 if not more:
                     break
-                head += more
+                read += more
         except ssl.SSLWantReadError:
             if time.monotonic() > self.until:
                 raise TimeoutError("the client is too slow") from None
             return False
         finally:
-            unreader.unread(head)
+            unreader.unread(read)
         return True
+
+    def _is_whole(self, read: bytes) -> bool:
+        end = read.find(b"\r\n\r\n")
+        if end < 0:
+            if len(read) > HEAD:
+                raise LimitRequestHeaders("the head is too long")
+            return False
+        head, body = read[: end + 2], read[end + 4 :]
+        if body_is_whole(head, body):
+            return True
+        if not self.told_to_go_on and _EXPECTS.search(head):
+            # RFC 9110 section 10.1.1: the client keeps its body back until then; gunicorn would say so from a thread
+            self.told_to_go_on = True
+            self.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return False
 
     def linger(self) -> bool:
         """Say goodbye, then read what is still coming, so that our last words are not lost. Whether that is done."""
@@ -125,7 +176,7 @@ class Connection(gthread.TConn):
 
 
 class PatientWorker(gthread.ThreadWorker):
-    """gthread whose threads only ever see whole request heads; see the top of this file."""
+    """gthread whose threads only ever see whole requests; see the top of this file."""
 
     def accept(self, listener: socket.socket) -> None:
         try:
@@ -155,7 +206,7 @@ class PatientWorker(gthread.ThreadWorker):
             self._note_refused_handshake(conn, error)
             return False
         try:
-            if not conn.has_head():
+            if not conn.has_request():
                 return gthread._DEFER
         except LimitRequestHeaders as error:
             conn.sock.setblocking(True)

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from consent_server.doors.worker import body_is_whole
+
 
 def exchange(connection, request):
     connection.sendall(request)
@@ -248,11 +250,32 @@ def test_F08_clients_that_do_not_hang_up_do_not_hold_up_others(public_door):
         connection.close()
 
 
+LENGTH = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [LENGTH + b"half", CHUNKED + b"64\r\nhalf", CHUNKED + b"4\r\n\r\n\r\n\r\n", CHUNKED + b"0\r\n"],
+    ids=["length", "chunk", "blank lines in a chunk", "last chunk"],
+)
+def test_F08_bodies_that_stop_half_way_cost_no_thread(public_door, request_bytes):
+    held = [public_door.connect() for _ in range(40)]
+    for connection in held:
+        connection.sendall(request_bytes)
+    started = time.monotonic()
+    with public_door.connect() as connection:
+        assert get(connection)[0] == 200
+    assert time.monotonic() - started < 1.0
+    for connection in held:
+        connection.close()
+
+
 @pytest.mark.long
-def test_F08_a_body_that_stops_half_way_gives_its_thread_back(public_door):
+def test_F08_a_long_body_that_stops_half_way_gives_its_thread_back(public_door):
     held = [public_door.connect() for _ in range(8)]
     for connection in held:
-        connection.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nhalf")
     started = time.monotonic()
     with public_door.connect() as connection:
         connection.settimeout(30)
@@ -260,6 +283,54 @@ def test_F08_a_body_that_stops_half_way_gives_its_thread_back(public_door):
     assert time.monotonic() - started < 25  # eight over four threads, ten seconds each
     for connection in held:
         connection.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "pieces"),
+    [
+        pytest.param(LENGTH, [b"x" * 60, b"y" * 40], id="length"),
+        pytest.param(
+            CHUNKED, [b"32\r\n" + b"x" * 50, b"\r\n32\r", b"\n" + b"y" * 50 + b"\r\n0\r\n", b"\r\n"], id="chunks"
+        ),
+    ],
+)
+def test_a_half_finished_body_is_completed_later(public_door, head, pieces):
+    with public_door.connect() as connection:
+        connection.sendall(head)
+        for piece in pieces[:-1]:
+            time.sleep(0.1)
+            connection.sendall(piece)
+        time.sleep(0.1)
+        for _ in range(2):
+            status, _, answer = exchange(connection, pieces[-1])
+            assert (status, json.loads(answer)["body"]) == (200, 100)
+            connection.sendall(head + b"".join(pieces[:-1]))
+
+
+def test_a_client_that_waits_to_be_told_sends_its_body(public_door):
+    with public_door.connect() as connection:
+        connection.sendall(LENGTH.replace(b"Host", b"Expect: 100-continue\r\nHost"))
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        status, _, answer = exchange(connection, b"x" * 100)
+    assert (status, json.loads(answer)["body"]) == (200, 100)
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "whole"),
+    [
+        (b"GET / HTTP/1.1\r\n", b"", True),
+        (b"POST / HTTP/1.1\r\nContent-Length: 5\r\n", b"1234", False),
+        (b"POST / HTTP/1.1\r\ncontent-length:5 \r\n", b"12345GET", True),
+        (b"POST / HTTP/1.1\r\nContent-Length: 9999999\r\n", b"", True),
+        (b"POST / HTTP/1.1\r\nContent-Length: five\r\n", b"", True),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n", b"5;a=b\r\n12345\r\n0\r\nT: x\r\n", False),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n", b"5;a=b\r\n12345\r\n0\r\nT: x\r\n\r\n", True),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", b"-1\r\n", True),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", b"ffffff\r\n", True),
+    ],
+)
+def test_how_long_a_body_is_waited_for(head, body, whole):
+    assert body_is_whole(head, body) is whole
 
 
 def test_a_half_finished_head_is_completed_later(public_door):
