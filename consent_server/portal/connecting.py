@@ -6,6 +6,7 @@ session holds it under its `state`, and takes it out when the browser is back, s
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from consent_server.refusal import Refusal
 from consent_server.scheme.permission import Act, State, after
 from consent_server.store import audit_events, connections, evidence, links, outbox
 from consent_server.store.digests import new_id, new_secret
+
+log = logging.getLogger("consent_server.portal")
 
 METHOD = "Signed in to its account with a code sent by e-mail"
 STRENGTH = "Controls the e-mail address of the account"
@@ -100,11 +103,18 @@ def providers(parts: PortalParts) -> list[Provider]:
 
 
 def _providers(parts: PortalParts) -> list[Provider]:
-    found = []
+    found: list[Provider] = []
+    unknown: Unreachable | None = None
     for service in parts.directory.data_services(parts.standard):
         if service.issuer is None or service.application is None:
             continue
-        member = parts.directory.member(service.member)
+        try:
+            member = parts.directory.member(service.member)
+        except Unreachable as error:
+            # One entry that cannot be read is one provider less, and not the end of all the others.
+            log.warning("a provider is left out: %s", error)
+            unknown = error
+            continue
         if set(member.roles) & set(parts.edp_roles) and member.membership_ok:
             found.append(
                 Provider(
@@ -116,6 +126,8 @@ def _providers(parts: PortalParts) -> list[Provider]:
                     issuer=service.issuer,
                 )
             )
+    if unknown is not None and not found:
+        raise unknown
     return found
 
 

@@ -241,3 +241,15 @@ def test_another_provider_leaves_the_first_alone(portal: Any) -> None:
     browser = portal.connected()
     portal.connected("northmoor", browser=browser)
     assert [row.ended for row in portal.connections()] == [None, None]
+
+
+def test_one_entry_that_cannot_be_read_takes_no_other_provider_away(portal: Any) -> None:
+    members = portal.directory.members
+    gone = [url for url in members if url.endswith("/northmoor")]
+    del members[gone[0]]
+    page = portal.signed_in().open("/connect")
+    assert page.status == 200
+    assert "Hartlebury Meters" in page.html
+    assert "Northmoor" not in page.html
+    members.clear()
+    assert portal.signed_in().open("/connect").status == 503
