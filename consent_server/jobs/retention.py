@@ -28,6 +28,7 @@ def apply() -> int:
         )
         for connection in connections.collected_before(c, months_later(at, -KEEP_COLLECTED_MONTHS)):
             removed += connections.forget_data(c, connection)
+            connections.collect_anew(c, connection)
     if removed:
         audit.event("retention_applied", removed=removed)
     return removed

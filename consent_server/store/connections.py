@@ -85,6 +85,15 @@ def settle(c: Connection, connection: str, *, due: int | None, collected: int | 
     )
 
 
+def collect_anew(c: Connection, connection: str) -> None:
+    """Its data is gone while it may still be live: it waits for a collection again, as at its start."""
+    c.execute(
+        sa.update(_connection)
+        .where(_connection.c.id == connection, _connection.c.ended.is_(None))
+        .values(collect_due=_connection.c.granted, leased=None, collected=None, trouble=None)
+    )
+
+
 def put_collected(c: Connection, **values: Any) -> None:
     """Keep one fetched window with the record that came with it, replacing an earlier fetch of the same window."""
     key = ("connection", "datasource", "measure", "window_start")

@@ -197,6 +197,9 @@ def test_collected_data_goes_six_months_after_its_collection(app: Flask) -> None
     assert retention.apply() == 3
     with store.reading() as c:
         assert [name for name in ("fresh", "just", "old") if connections.collected(c, name)] == ["fresh", "just"]
+        # Its data is gone while the connection is live: it waits for a collection, as at its start.
+        old = connections.find(c, "old")
+        assert (old.collected, old.collect_due) == (None, old.granted)
         assert [name for name in ("fresh", "just", "old") if connections.months(c, name, 0, 1)] == ["fresh", "just"]
         assert connections.find(c, "old") is not None, "the connection itself is history"
         assert readings.extent(c, "old", "meter", "import") is None
