@@ -14,7 +14,10 @@ class Unreachable(Exception):
 
 
 class NotAllowed(Unreachable):
-    """We refuse to call: kind url, address, allowlist or name (the server's certificate does not name it exactly)."""
+    """We refuse to call: kind url, address, allowlist, or what is wrong with the server's certificate.
+
+    That is name (it does not name the host exactly) or certificate (its key is not ECDSA P-256 or P-384).
+    """
 
 
 class BadAnswer(Unreachable):

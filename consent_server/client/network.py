@@ -8,7 +8,7 @@ import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic  # durations only: the clock may be stepped by a sandbox, a deadline may not
 from typing import Any
@@ -20,6 +20,8 @@ from consent_server.client.errors import NotAllowed, Unreachable
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], list[str]]
+# Given the host and the verified chain in DER, leaf first; raises NotAllowed for a server that we may not call.
+JudgeServer = Callable[[str, Sequence[bytes]], None]
 
 # RFC 6052 section 2.1: an IPv6 address in which a translator hides an IPv4 one.
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
@@ -74,11 +76,11 @@ class Budget(threading.local):
 
 
 class _Stream(httpcore.NetworkStream):
-    def __init__(self, inner: httpcore.NetworkStream, host: str, budget: Budget, exact_name: bool) -> None:
+    def __init__(self, inner: httpcore.NetworkStream, host: str, budget: Budget, judge: JudgeServer | None) -> None:
         self._inner = inner
         self._host = host
         self._budget = budget
-        self._exact_name = exact_name
+        self._judge = judge
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self._inner.read(max_bytes, self._budget.cut(timeout, self._host))
@@ -96,10 +98,16 @@ class _Stream(httpcore.NetworkStream):
             secure = self._inner.start_tls(ssl_context, server_hostname, self._budget.cut(timeout, self._host))
         except httpcore.ConnectError:
             raise Unreachable("tls", self._host) from None
-        if self._exact_name and not _names_exactly(secure.get_extra_info("socket").getpeercert(), self._host):
-            secure.close()
-            raise NotAllowed("name", self._host)
-        return _Stream(secure, self._host, self._budget, self._exact_name)
+        if self._judge is not None:
+            try:
+                sock = secure.get_extra_info("socket")
+                if not _names_exactly(sock.getpeercert(), self._host):
+                    raise NotAllowed("name", self._host)
+                self._judge(self._host, _verified_chain(sock))
+            except BaseException:
+                secure.close()
+                raise
+        return _Stream(secure, self._host, self._budget, self._judge)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
@@ -111,14 +119,23 @@ def _names_exactly(certificate: dict[str, Any], host: str) -> bool:
     return any(value.lower() == host.lower() for _, value in certificate.get("subjectAltName", ()))
 
 
+def _verified_chain(sock: Any) -> tuple[bytes, ...]:
+    # Public from Python 3.13 on; before that it is in the socket's private part.
+    if hasattr(sock, "get_verified_chain"):
+        return tuple(sock.get_verified_chain())
+    import _ssl
+
+    return tuple(found.public_bytes(_ssl.ENCODING_DER) for found in sock._sslobj.get_verified_chain())
+
+
 class _Backend(httpcore.NetworkBackend):
     def __init__(
-        self, allowed: Callable[[IPAddress], bool], look_up: Resolve, budget: Budget, exact_name: bool
+        self, allowed: Callable[[IPAddress], bool], look_up: Resolve, budget: Budget, judge: JudgeServer | None
     ) -> None:
         self._allowed = allowed
         self._look_up = look_up
         self._budget = budget
-        self._exact_name = exact_name
+        self._judge = judge
         self._plain = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -143,7 +160,7 @@ class _Backend(httpcore.NetworkBackend):
                 )
             except httpcore.ConnectError:
                 continue
-            return _Stream(stream, host, self._budget, self._exact_name)
+            return _Stream(stream, host, self._budget, self._judge)
         raise Unreachable("connect", host)
 
 
@@ -159,7 +176,10 @@ class _Body(httpx.SyncByteStream):
 
 
 class Transport(httpx.BaseTransport):
-    """httpx's own transport, but for the network backend, which that one does not let in."""
+    """httpx's own transport, but for the network backend, which that one does not let in.
+
+    With `judge`, a server's certificate must name the host exactly and please `judge` before anything is sent.
+    """
 
     def __init__(
         self,
@@ -168,13 +188,13 @@ class Transport(httpx.BaseTransport):
         allowed: Callable[[IPAddress], bool],
         look_up: Resolve,
         budget: Budget,
-        exact_name: bool,
+        judge: JudgeServer | None = None,
     ) -> None:
         self._pool = httpcore.ConnectionPool(
             ssl_context=tls,
             max_connections=32,
             keepalive_expiry=_IDLE_S,
-            network_backend=_Backend(allowed, look_up, budget, exact_name),
+            network_backend=_Backend(allowed, look_up, budget, judge),
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:

@@ -27,6 +27,7 @@ from consent_server.client.network import (
     is_public_or_loopback,
     resolve,
 )
+from consent_server.client.server_certificates import require_ecdsa
 from consent_server.settings import Settings
 
 log = logging.getLogger("consent_server.client")
@@ -99,11 +100,9 @@ class Session:
         if settings.keys.client_certificate is not None:  # a resource server alone (release.protect) has none
             presenting.load_cert_chain(settings.keys.client_certificate, settings.keys.client_key)
         self._members = self._client(
-            Transport(presenting, allowed=allowed, look_up=look_up, budget=self._budget, exact_name=True)
+            Transport(presenting, allowed=allowed, look_up=look_up, budget=self._budget, judge=require_ecdsa)
         )
-        self._configured = self._client(
-            Transport(_tls(roots), allowed=allowed, look_up=look_up, budget=self._budget, exact_name=False)
-        )
+        self._configured = self._client(Transport(_tls(roots), allowed=allowed, look_up=look_up, budget=self._budget))
 
     def allow_hosts(self, source: Callable[[], Collection[str]]) -> None:
         """Take the Directory's server allowlist (lower-case host names) from `source` from now on."""

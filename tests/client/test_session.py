@@ -6,14 +6,45 @@ import logging
 import socket
 import ssl
 import time
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from consent_server.client.errors import BadAnswer, NotAllowed, Unreachable
 from consent_server.client.network import is_public, is_public_or_loopback
 from consent_server.client.session import Response
 
 BOMB = gzip.compress(bytes(50_000_000))
+
+
+def certificate_with(authority, kind: str, host: str, folder: Path) -> Path:
+    """A server certificate of the authority's issuer with a key of its own kind."""
+    key = {
+        "rsa": lambda: rsa.generate_private_key(65537, 2048),
+        "p521": lambda: ec.generate_private_key(ec.SECP521R1()),
+        "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    }[kind]()
+    issuer = x509.load_pem_x509_certificate((authority.directory / "server_issuer.pem").read_bytes())
+    signer = load_pem_private_key((authority.directory / "server_issuer.key.pem").read_bytes(), None)
+    pattern = authority.server(["pattern.example"]).x509
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(pattern.not_valid_before_utc)
+        .not_valid_after(pattern.not_valid_after_utc)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=True)
+    )
+    leaf = builder.sign(signer, hashes.SHA256())
+    (folder / "chain.pem").write_bytes(leaf.public_bytes(Encoding.PEM) + issuer.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return folder
 
 
 def drip(head: bytes):
@@ -210,6 +241,20 @@ def test_a_wildcard_certificate_is_refused_at_a_member_alone(settings, session_o
         session.get(server.url("/", "one.members.example"))
     assert (refused.value.kind, server.asked) == ("name", [])
     assert session.get(server.url("/", "one.members.example"), configured=True).status == 200
+
+
+@pytest.mark.parametrize("key", ["rsa", "p521", "p384"])
+def test_a_member_server_needs_an_ecdsa_certificate_of_the_two_curves(session, serve, authority, wire, tmp_path, key):
+    folder = certificate_with(authority, key, wire.member, tmp_path)
+    server = serve(certificate=folder)
+    server.routes["/"] = wire.json(1)
+    assert session.get(server.url("/"), configured=True).status == 200
+    if key == "p384":
+        assert session.get(server.url("/")).status == 200
+        return
+    with pytest.raises(NotAllowed) as refused:
+        session.get(server.url("/"))
+    assert (refused.value.kind, len(server.asked)) == ("certificate", 1)
 
 
 @pytest.mark.parametrize("fault", ["other name", "other authority"])
