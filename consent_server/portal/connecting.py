@@ -7,6 +7,7 @@ session holds it under its `state`, and takes it out when the browser is back, s
 import hashlib
 import json
 import logging
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -105,8 +106,14 @@ def providers(parts: PortalParts) -> list[Provider]:
 def _providers(parts: PortalParts) -> list[Provider]:
     found: list[Provider] = []
     unknown: Unreachable | None = None
-    for service in parts.directory.data_services(parts.standard):
+    listed = parts.directory.data_services(parts.standard)
+    claimed = Counter(issuer for issuer, _ in {(service.issuer, service.member) for service in listed})
+    for service in listed:
         if service.issuer is None or service.application is None:
+            continue
+        if claimed[service.issuer] > 1:
+            # An issuer belongs to one member: whoever else lists it wants to be taken for that member.
+            log.warning("a provider is left out: %s is claimed by several members", service.issuer)
             continue
         try:
             member = parts.directory.member(service.member)
@@ -235,7 +242,11 @@ def finish(parts: PortalParts, pending: Pending, query: str) -> str:
 def _keep(parts: PortalParts, pending: Pending, provider: Provider, refresh_token: str) -> None:
     at = clock.now()
     with store.writing() as c:
-        older = [row for row in connections.live(c, pending.account, at) if row.issuer == provider.issuer]
+        older = [
+            row
+            for row in connections.live(c, pending.account, at)
+            if (row.issuer, row.member) == (provider.issuer, provider.member)
+        ]
         connections.add(
             c,
             id=pending.id,

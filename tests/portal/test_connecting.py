@@ -1,5 +1,6 @@
 """Connect: choose, read, tick, go there, come back once. Whatever else comes back connects nothing."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -253,3 +254,17 @@ def test_one_entry_that_cannot_be_read_takes_no_other_provider_away(portal: Any)
     assert "Northmoor" not in page.html
     members.clear()
     assert portal.signed_in().open("/connect").status == 503
+
+
+def test_an_issuer_that_two_members_claim_is_nobodys(portal: Any) -> None:
+    honest = portal.directory.data_services
+
+    def claimed(standard: str) -> list[Any]:
+        listed = honest(standard)
+        return [*listed, replace(listed[0], id="https://directory.example/catalogue/x", issuer=listed[1].issuer)]
+
+    portal.directory.data_services = claimed
+    page = portal.signed_in().open("/connect")
+    assert page.status == 200
+    assert "Northmoor" in page.html
+    assert "Hartlebury Meters" not in page.html
