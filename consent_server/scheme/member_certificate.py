@@ -153,7 +153,8 @@ def build_chain(
 
     `intermediates` (DER) come from the other side, so they are candidates in any order and may include useless ones;
     the root comes from our configuration alone. Every certificate must follow the algorithm policy and be within its
-    dates; every issuer must be a CA, may sign certificates, and allows the path's length (RFC 5280 §6.1).
+    dates; every issuer must be a CA, may sign certificates, and allows the path's length (RFC 5280 §6.1). Key identifiers
+    may be absent; those that are there must agree.
     """
     if len(intermediates) > MAX_INTERMEDIATES:
         raise UntrustedChain("too many intermediate certificates")
@@ -375,6 +376,20 @@ def _key_usage(extensions: x509.Extensions) -> x509.KeyUsage | None:
         return None
 
 
+def _authority_key(extensions: x509.Extensions) -> x509.AuthorityKeyIdentifier | None:
+    try:
+        return extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _subject_key(extensions: x509.Extensions) -> bytes | None:
+    try:
+        return extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.key_identifier
+    except x509.ExtensionNotFound:
+        return None
+
+
 # The path
 
 
@@ -424,8 +439,28 @@ def _issued(path: tuple[x509.Certificate, ...], issuer: x509.Certificate) -> boo
     # RFC 5280 §6.1.4 (l), (m); self-issued certificates are counted as well, since no profile here has any
     if constraints is not None and constraints.path_length is not None and len(path) - 1 > constraints.path_length:
         return False
+    if not _identified(path[-1], issuer):
+        return False
     try:
         path[-1].verify_directly_issued_by(issuer)
     except (InvalidSignature, *_UNREADABLE):
         return False
     return True
+
+
+def _identified(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether what the certificate says of its issuer's key is said of this issuer. What is not said cannot disagree:
+    the Directory's command-line tool makes certificates without these extensions.
+    """
+    authority = _authority_key(certificate.extensions)
+    if authority is None:
+        return True
+    key = _subject_key(issuer.extensions)
+    # RFC 5280 §4.2.1.1, §4.2.1.2: the authority's key identifier is the subject key identifier of the issuer
+    if authority.key_identifier is not None and key is not None and authority.key_identifier != key:
+        return False
+    names, serial = authority.authority_cert_issuer, authority.authority_cert_serial_number
+    if names is None:  # the library has refused a name without a number, and a number without a name
+        return True
+    # RFC 5280 §4.2.1.1: the issuer's certificate, by the name of who issued that and by its serial number
+    return x509.DirectoryName(issuer.issuer) in names and serial == issuer.serial_number

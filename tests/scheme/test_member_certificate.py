@@ -693,6 +693,68 @@ def test_the_reason_names_what_was_passed_over():
         mc.build_chain(made, sent, ROOT.certificate, AT)
 
 
+def names_key(key_id: bytes | None = None, issuer: str | None = None, serial: int | None = None):
+    """An authority key identifier; `issuer` is the common name of whoever issued the issuer's certificate."""
+    names = None if issuer is None else [x509.DirectoryName(name(issuer))]
+    return x509.AuthorityKeyIdentifier(key_id, names, serial), False
+
+
+def has_key(key_id: bytes):
+    return x509.SubjectKeyIdentifier(key_id), False
+
+
+OURS, ANOTHERS = b"our key", b"another key"
+ROOT_KEY = b"the root's key"
+ISSUER_SERIAL = 4711
+
+
+@pytest.mark.parametrize(
+    ("leaf", "issuer", "root", "trusted"),
+    [
+        ([names_key(OURS)], [has_key(OURS), names_key(ROOT_KEY)], [has_key(ROOT_KEY)], True),
+        ([names_key(OURS)], [], [], True),
+        ([], [has_key(OURS)], [has_key(ROOT_KEY)], True),
+        ([names_key()], [has_key(OURS)], [], True),
+        ([names_key(OURS)], [has_key(OURS), names_key(ROOT_KEY)], [], True),
+        ([names_key(None, "client CA", ISSUER_SERIAL)], [], [], True),
+        ([names_key(OURS, "client CA", ISSUER_SERIAL)], [has_key(OURS)], [], True),
+        ([has_key(ANOTHERS), names_key(OURS)], [has_key(OURS)], [], True),
+        ([names_key(ANOTHERS)], [has_key(OURS)], [], False),
+        ([names_key(OURS[:-1])], [has_key(OURS)], [], False),
+        ([names_key(OURS)], [has_key(OURS), names_key(ANOTHERS)], [has_key(ROOT_KEY)], False),
+        ([names_key(None, "client CA", ISSUER_SERIAL + 1)], [], [], False),
+        ([names_key(None, "client issuer", ISSUER_SERIAL)], [], [], False),
+        ([names_key(OURS, "client CA", ISSUER_SERIAL + 1)], [has_key(OURS)], [], False),
+        ([names_key(ANOTHERS, "client CA", ISSUER_SERIAL)], [has_key(OURS)], [], False),
+        ([extension(x509.ExtensionOID.AUTHORITY_KEY_IDENTIFIER, b"\x30\x03\x82\x01\x05")], [], [], False),
+    ],
+    ids=[
+        *("all agree", "the issuer has none", "the leaf names none", "an empty one", "the root has none"),
+        *("issuer and serial", "all three parts", "the leaf's own is not the issuer's"),
+        *("another key", "a beginning of the key", "the issuer names another root's key", "another serial"),
+        *("another issuer's name", "key right, serial wrong", "serial right, key wrong", "a serial without a name"),
+    ],
+)
+def test_key_identifiers_that_are_there_agree(leaf, issuer, root, trusted):
+    """RFC 5280 §4.2.1.1, §4.2.1.2. Every signature is good: the identifiers alone decide."""
+    top = make_root(extensions=[*ca_extensions(1), *root])
+    middle = make_issuer(top, extensions=[*ca_extensions(0), *issuer], serial=ISSUER_SERIAL)
+    made = make_leaf(leaf_extensions(more=leaf), issuer=middle)
+    if trusted:
+        assert len(mc.build_chain(made, chain_of(middle), top.certificate, AT)) == 3
+    else:
+        with pytest.raises(mc.UntrustedChain):
+            mc.build_chain(made, chain_of(middle), top.certificate, AT)
+
+
+def test_of_two_certificates_of_one_issuer_the_one_named_is_taken():
+    first = make_issuer(ROOT, serial=1)
+    second = make_issuer(ROOT, key=first.key, serial=2)
+    made = make_leaf(leaf_extensions(more=[names_key(None, "client CA", 2)]), issuer=first)
+    found = mc.build_chain(made, chain_of(first, second), ROOT.certificate, AT)
+    assert found[1].serial_number == 2
+
+
 def test_issuers_that_sign_each_other_cost_little():
     makers = [Maker(f"issuer {number}") for number in range(2)]
     crossed = [signer.issue(maker.common, maker.key, ca_extensions(None)) for maker in makers for signer in makers] + [
