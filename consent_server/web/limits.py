@@ -78,3 +78,33 @@ class Limit:
 
     def _key(self, subject: str) -> str:
         return f"{self.name}:{hashlib.sha256(subject.encode()).hexdigest()[:40]}"
+
+
+@dataclass(frozen=True)
+class Several:
+    """Several limits on the same subject, each of which must hold: so many in ten minutes, and so many in a day."""
+
+    limits: tuple[Limit, ...]
+
+    def check(self, subject: str) -> None:
+        """Raise TooMany when any of them is used up."""
+        for limit in self.limits:
+            limit.check(subject)
+
+    def failed(self, subject: str) -> None:
+        for limit in self.limits:
+            limit.failed(subject)
+
+    def take(self, subject: str) -> None:
+        """Count one attempt under each before it is made, and raise TooMany when there were too many under any."""
+        self.check(subject)
+        for limit in self.limits:
+            limit.take(subject)
+
+    def give_back(self, subject: str) -> None:
+        for limit in self.limits:
+            limit.give_back(subject)
+
+    def clear(self, subject: str) -> None:
+        for limit in self.limits:
+            limit.clear(subject)

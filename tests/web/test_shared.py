@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 from consent_server import store
 from consent_server.store.models import db
 from consent_server.web import cookies, csrf, headers, pages
-from consent_server.web.limits import Limit, TooMany
+from consent_server.web.limits import Limit, Several, TooMany
 from consent_server.web.sessions import Sessions
 
 
@@ -180,3 +180,26 @@ def test_other_peoples_names_in_one_line_of_ours(text: str, shown: str) -> None:
 
 def test_templates_are_found() -> None:
     assert (pages.TEMPLATES / "base.html").is_file()
+
+
+def test_each_of_several_limits_must_hold(stored: Any, held_at: Any) -> None:
+    """Ten in a window and fifteen in a day: who waits for the next window is stopped by the day."""
+    several = Several(
+        (
+            Limit("window", 10, 600, store.reading, store.writing),
+            Limit("day", 15, 86400, store.reading, store.writing),
+        )
+    )
+    for _ in range(10):
+        several.take("account")
+    with pytest.raises(TooMany) as stopped:
+        several.take("account")
+    assert stopped.value.private == "window"
+    held_at(1_790_000_000 + 600)
+    for _ in range(5):
+        several.take("account")
+    with pytest.raises(TooMany) as stopped:
+        several.take("account")
+    assert stopped.value.private == "day"
+    several.clear("account")
+    several.take("account")
