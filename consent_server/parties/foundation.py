@@ -13,6 +13,7 @@ from consent_server.client.deliver import Delivery
 from consent_server.client.directory import Directory
 from consent_server.client.errors import Unreachable
 from consent_server.client.mail import Mail
+from consent_server.client.membership import Memberships
 from consent_server.client.registry import Registry
 from consent_server.client.session import Session
 from consent_server.client.upstream import Upstream
@@ -20,7 +21,6 @@ from consent_server.issuer import metadata
 from consent_server.jobs import retention
 from consent_server.jobs.work import Job
 from consent_server.journey.parts import Asker, Grant, Limits, Storage
-from consent_server.parties.membership import Memberships
 from consent_server.parties.revocations import RevocationList
 from consent_server.parties.texts import Texts
 from consent_server.refusal import Unavailable

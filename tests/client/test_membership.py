@@ -8,7 +8,7 @@ import pytest
 
 from consent_server.client.directory import Application, Member
 from consent_server.client.errors import BadAnswer, Unreachable
-from consent_server.parties.membership import (
+from consent_server.client.membership import (
     ApplicationWithdrawn,
     Memberships,
     MembershipSuspended,
