@@ -38,7 +38,10 @@ from flask.typing import ResponseReturnValue
 from consent_server import audit, clock
 from consent_server.caller.arrival import arrived
 from consent_server.caller.trust import RevokedSerials, Trust, read_revocation_list
+from consent_server.client.cache import MemoryCache
+from consent_server.client.directory import Directory
 from consent_server.client.jwks import RemoteKeys
+from consent_server.client.membership import Memberships
 from consent_server.client.revocation_list import RevocationListPoller
 from consent_server.client.session import Session
 from consent_server.client.status_list import StatusListPoller
@@ -81,6 +84,7 @@ class Protect:
         proxies: tuple[str, ...] = (),
         header: str = "X-SSL-Client-Cert",
         bind_to_certificate: bool = False,
+        look_up_members: bool = False,
         environment: Literal["sandbox", "production"] = "production",
     ) -> None:
         """`issuer` and `audience` are compared whole with the token's; `directory` is the base URL of callers' identities.
@@ -90,7 +94,9 @@ class Protect:
         the issuers below it (which may sign the revocation list), `server_roots` the roots for calls out (the system's when
         absent). `revocation_list` is an https URL or a file, and required in production. `jwks` and `status_list` are where
         this package's issuer has them, unless given. `arrival`, `proxies` and `header` say how certificates arrive, as in
-        settings.Clients. Raises ValueError for what cannot be used.
+        settings.Clients. With `look_up_members` the Directory is asked about callers, as at the issuer's doors: one whose
+        membership is not active, or whose application is not listed, is refused; so is one of whom it never told us
+        anything. Raises ValueError for what cannot be used.
         """
         if environment == "production" and not revocation_list:
             raise ValueError("revocation_list is required in production (Member Identity Digital Certificates)")
@@ -108,6 +114,9 @@ class Protect:
         session = Session(settings)
         keys: PublicKeySource = RemoteKeys(session, jwks or f"{origin}/jwks", PublicKeys)
         self._trust = Trust(settings, _revoked(settings, session) if revocation_list else lambda: None)
+        self._memberships: Memberships | None = None
+        if look_up_members:
+            self._memberships = Memberships(settings, Directory(settings, session, MemoryCache()))
         policy = Policy(issuer, audience, status_uri, roles, licenses, bind_to_certificate)
         self._guard = Guard(policy, keys, Withdrawals(session, status_uri, keys))
 
@@ -149,6 +158,8 @@ class Protect:
     def _admit(self, fuel: str | None, datasource: str | None) -> None:
         at = clock.now()
         caller = self._trust.caller(arrived(request.environ, self._clients), at)
+        if self._memberships is not None:
+            self._memberships.require(caller, at)
         release = self._guard.release(caller, request.headers.get("Authorization"), request.args.keys(), at)
         if datasource is not None:
             release.require_datasource(datasource)
@@ -215,11 +226,11 @@ def _revoked(settings: Settings, session: Session) -> Callable[[], RevokedSerial
 def _as_settings(
     clients: Clients, directory: str, revocation_list: str, server_roots: str | Path | None, environment: str
 ) -> Settings:
-    """As much of our Settings as Trust, Session and the revocation list read: an EDP's own API has no file of them."""
+    """As much of our Settings as the parts read that are made above: an EDP's own API has no file of them."""
     enough = SimpleNamespace(
         is_sandbox=environment == "sandbox",
         clients=clients,
-        scheme=SimpleNamespace(directory=directory),
+        scheme=SimpleNamespace(directory=directory, data_services_path=""),  # the catalogue is not read
         revocation_list=RevocationList(source=revocation_list, refresh_s=300, max_age_s=86400),
         keys=SimpleNamespace(
             server_roots=Path(server_roots) if server_roots else None,

@@ -10,16 +10,20 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import orjson
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
 
 from consent_server import clock
+from consent_server.client.status_list import StatusListPoller
 from consent_server.release import protect
 from consent_server.release.guard import AcceptedLicense
 from consent_server.release.protect import STATUS_MAX_AGE_S, Protect
@@ -32,6 +36,17 @@ ROLE = "https://localhost:1/registry/scheme/perseus/role/carbon-accounting-provi
 LICENSE = "https://localhost:1/registry/scheme/perseus/license/energy-consumption-edp-cap/2026-03-12"
 DIGEST = "d" * 64
 AUDIENCE = "https://data.edp.example"
+
+
+def served(handler: type[BaseHTTPRequestHandler], authority: Authority) -> ThreadingHTTPServer:
+    """A server of its own port on localhost, over TLS and already answering."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate = authority.server()
+    context.load_cert_chain(certificate.chain, certificate.key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
 
 
 class Issuer:
@@ -54,13 +69,8 @@ class Issuer:
 
             def log_message(self, *args: object) -> None: ...
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        certificate = authority.server()
-        context.load_cert_chain(certificate.chain, certificate.key)
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.server = served(Handler, authority)
         self.url = f"https://localhost:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def answer(self, path: str) -> bytes:
         if self.down:
@@ -286,6 +296,148 @@ def test_cut_off_from_the_feed_nothing_is_released(running: Running) -> None:
 def test_no_token_reaches_the_log(running: Running) -> None:
     running.get(token=running.token(aud="https://elsewhere.example"))
     assert "eyJ" not in running.log.read_text()
+
+
+class Register:
+    """The Directory over TLS: one member with one application, and what a test makes of them."""
+
+    def __init__(self, authority: Authority) -> None:
+        self.entries: dict[str, dict[str, Any]] = {}
+        self.asked: list[str] = []
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                path = self.path.partition("?")[0]
+                owner.asked.append(path)
+                body = orjson.dumps(owner.entries.get(path))
+                self.send_response(200 if path in owner.entries else 404)
+                self.send_header("Cache-Control", "no-cache")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args: object) -> None: ...
+
+        self.server = served(Handler, authority)
+        self.url = f"https://localhost:{self.server.server_address[1]}"
+        self.member, self.application = f"{self.url}/m/cap", f"{self.url}/a/cap"
+        self.list()
+
+    def list(self, status: str = "Active", publisher: str | None = None) -> None:
+        self.entries["/a/cap"] = {
+            "id": self.application,
+            "publisher": publisher or self.member,
+            "title": "App",
+            "role": [],
+        }
+        self.entries["/m/cap"] = {
+            "id": self.member,
+            "legalName": "Carbon Ltd",
+            "roles": [],
+            "trustFrameworkMemberships": [{"membershipStatus": status}],
+        }
+
+
+@dataclasses.dataclass
+class Looking:
+    """An application whose guard was told to look members up, behind a proxy; `later` steps its clock."""
+
+    register: Register
+    client: FlaskClient
+    certificate: str
+    token: Callable[[], str]
+    later: Callable[[int], None]
+
+    def get(self) -> tuple[int, str | None]:
+        """The status, and the code at the end of `error_uri`."""
+        headers = {"X-SSL-Client-Cert": self.certificate, "Authorization": f"Bearer {self.token()}"}
+        answer = self.client.get("/data/meter-1", headers=headers)
+        assert answer.json is not None
+        return answer.status_code, answer.json.get("error_uri", "").rpartition("/")[2] or None
+
+
+@pytest.fixture
+def looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Looking]:
+    authority = Authority(tmp_path / "ca").create()
+    issuer, register = Issuer(tmp_path, authority), Register(authority)
+    held = authority.client("cap", register.application, register.member, [ROLE])
+    (tmp_path / "client.crl").write_bytes(authority.crl([]))
+    pollers: list[StatusListPoller] = []
+
+    def noted(*args: Any, **options: Any) -> StatusListPoller:
+        pollers.append(StatusListPoller(*args, **options))
+        return pollers[-1]
+
+    monkeypatch.setattr(protect, "StatusListPoller", noted)  # so that none outlives its test
+    guard = Protect(
+        issuer=issuer.url,
+        audience=AUDIENCE,
+        directory=register.url,
+        client_root=authority.client_root,
+        client_issuers=authority.client_issuer,
+        server_roots=authority.server_root,
+        revocation_list=str(tmp_path / "client.crl"),
+        roles=(ROLE,),
+        licenses={LICENSE: AcceptedLicense(DIGEST, ("electricity",))},
+        arrival="escaped-pem",
+        proxies=("127.0.0.1",),
+        environment="sandbox",
+        look_up_members=True,
+    )
+    app = Flask("looking")
+
+    @app.get("/data/<meter>")
+    @guard.protect(fuel="electricity", datasource="meter")
+    def data(meter: str) -> dict[str, str]:
+        return {"account": guard.permission.account}
+
+    seconds = [0]
+    monkeypatch.setattr(clock, "_offset", lambda: seconds[0])
+    running = Running(issuer, "", tmp_path, {}, authority.server_root, tmp_path)
+    pem = held.chain.read_text().partition("-----END CERTIFICATE-----")
+    try:
+        yield Looking(
+            register,
+            app.test_client(),
+            quote(pem[0] + pem[1] + "\n", safe=""),
+            lambda: running.token(client_id=register.application),
+            lambda more: seconds.__setitem__(0, seconds[0] + more),
+        )
+    finally:
+        for poller in pollers:
+            poller.stop()
+        issuer.server.shutdown()
+        register.server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        (lambda register: None, None),
+        (lambda register: register.list("Suspended"), "membership_suspended"),
+        (lambda register: register.entries.pop("/m/cap"), "membership_suspended"),
+        (lambda register: register.entries.pop("/a/cap"), "application_withdrawn"),
+        (lambda register: register.list(publisher=f"{register.url}/m/other"), "application_withdrawn"),
+        (lambda register: register.entries.update({"/a/cap": {}}), "membership_unknown"),
+    ],
+    ids=["active", "suspended", "no member", "no application", "another's application", "unreadable"],
+)
+def test_whom_the_directory_gives_up_is_refused_where_members_are_looked_up(
+    looking: Looking, changed: Callable[[Register], object], code: str | None
+) -> None:
+    changed(looking.register)
+    assert looking.get() == ({None: 200, "membership_unknown": 503}.get(code, 403), code)
+
+
+def test_the_directory_is_asked_about_a_caller_once_a_minute(looking: Looking) -> None:
+    assert [looking.get() for _ in range(3)] == [(200, None)] * 3
+    assert looking.register.asked == ["/a/cap", "/m/cap"]
+    looking.register.list("Suspended")
+    assert looking.get() == (200, None)
+    looking.later(60)
+    assert looking.get() == (403, "membership_suspended")
+    assert looking.register.asked == ["/a/cap", "/m/cap"] * 2
 
 
 def test_production_needs_a_revocation_list(tmp_path: Path) -> None:
