@@ -113,7 +113,7 @@ def _portal(base: Foundation, accounts: Accounts) -> PortalParts:
         accounts=accounts,
         sessions=base.sessions("portal"),
         mails=base.limit("mail", settings.limits.sign_in_per_account),
-        codes=base.limit("code", settings.limits.sign_in_per_account),
+        codes=base.codes(),
         addresses=base.limit("sign-in", settings.limits.identify_per_address),
         directory=base.directory,
         upstream=base.upstream,

@@ -36,11 +36,13 @@ from consent_server.store.sealing import Sealer
 from consent_server.tokens import refresh_token
 from consent_server.tokens.keys import SigningKeys
 from consent_server.tokens.refresh_token import RefreshKeys
-from consent_server.web.limits import Limit
+from consent_server.web.limits import Limit, Several
 from consent_server.web.sessions import Sessions
 from consent_server.withdrawal.outbox import OutboxParts, Undeliverable, dispatch
 
 DAY = 86400
+#: How many windows' worth of wrong sign-in codes one account bears in a day.
+CODES_A_DAY = 5
 
 
 class Foundation:
@@ -179,6 +181,11 @@ class Foundation:
     def limit(self, name: str, most: int, window_s: int | None = None) -> Limit:
         return Limit(name, most, window_s or self.settings.limits.window_s, store.reading, store.writing)
 
+    def codes(self) -> Several:
+        """Wrong sign-in codes for one account: a guesser who waits for each next window has used up the day before long."""
+        most = self.settings.limits.sign_in_per_account
+        return Several((self.limit("code", most), self.limit("code-day", CODES_A_DAY * most, DAY)))
+
     def limits(self) -> Limits:
         most = self.settings.limits
         return Limits(
@@ -186,7 +193,7 @@ class Foundation:
             journey=self.limit("journey", most.identify_per_journey),
             address=self.limit("address", most.identify_per_address),
             # The names that the portal's limits have: one code is guessed at through both, and one mailbox is filled.
-            account=self.limit("code", most.sign_in_per_account),
+            account=self.codes(),
             mail=self.limit("mail", most.sign_in_per_account),
             evidence=self.limit("evidence", most.unknown_requests_per_address),
         )
