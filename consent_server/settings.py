@@ -121,6 +121,18 @@ class RevocationList(Section):
     )
 
 
+class Calls(Section):
+    """Calls that we make to other members' servers."""
+
+    server_revocation: Literal["require", "when-published", "off"] = Field(
+        default="when-published",
+        description=(
+            "Revocation of members' server certificates, by the CRL and the OCSP responder that each names. require: "
+            "one that names neither is refused. when-published: it passes. off: nobody asks. Production refuses off."
+        ),
+    )
+
+
 class License(Section):
     """One license that may be asked for, pinned to the digest of its permission text."""
 
@@ -274,6 +286,7 @@ class Settings(BaseSettings):
     mutual_tls: Listener
     clients: Clients
     revocation_list: RevocationList
+    calls: Calls = Calls()
     scheme: Scheme
     database: Database
     keys: Keys
@@ -332,6 +345,8 @@ class Settings(BaseSettings):
             raise ValueError("sandbox.* must be absent in production")
         if self.clients.unknown_membership != "refuse":
             raise ValueError("clients.unknown_membership must be refuse in production")
+        if self.calls.server_revocation == "off":
+            raise ValueError("calls.server_revocation must not be off in production (Public CA server certificates)")
         if not self.revocation_list.source:
             raise ValueError("revocation_list.source is required in production (Member Identity Digital Certificates)")
         for origin in (self.public.origin, self.mutual_tls.origin, self.scheme.registry, self.scheme.directory):

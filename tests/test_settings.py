@@ -32,6 +32,10 @@ REFUSED_IN_PRODUCTION: dict[str, tuple[dict[str, str], str]] = {
     "fixed sign-in codes": ({"sandbox.fixed_codes": "codes.json"}, "sandbox.* must be absent"),
     "no revocation list": ({"revocation_list.source": ""}, "revocation_list.source is required"),
     "callers that the Directory does not know": ({"clients.unknown_membership": "allow"}, "unknown_membership"),
+    "calls to servers whatever their certificates have come to": (
+        {"calls.server_revocation": "off"},
+        "server_revocation",
+    ),
     "public door on localhost": (
         {"public.origin": "https://localhost:8443", "issuer": "https://localhost:8443"},
         "loopback",

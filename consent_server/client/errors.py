@@ -16,7 +16,8 @@ class Unreachable(Exception):
 class NotAllowed(Unreachable):
     """We refuse to call: kind url, address, allowlist, or what is wrong with the server's certificate.
 
-    That is name (it does not name the host exactly) or certificate (its key is not ECDSA P-256 or P-384).
+    That is name (it does not name the host exactly), certificate (its key is not ECDSA P-256 or P-384), revoked, or
+    revocation (whether it was revoked cannot be had or believed).
     """
 
 

@@ -27,7 +27,7 @@ from consent_server.client.network import (
     is_public_or_loopback,
     resolve,
 )
-from consent_server.client.server_certificates import require_ecdsa
+from consent_server.client.server_certificates import ServerCertificates
 from consent_server.settings import Settings
 
 log = logging.getLogger("consent_server.client")
@@ -40,7 +40,7 @@ MIB = 1 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 2
 # Visible ASCII without what URL parsers disagree about (backslash, quotes, brackets outside IPv6 literals, caret).
-_URL = re.compile(r"https://[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+", re.IGNORECASE)
+_URL = re.compile(r"(https?)://[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,9 @@ class Session:
         presenting = _tls(roots)
         if settings.keys.client_certificate is not None:  # a resource server alone (release.protect) has none
             presenting.load_cert_chain(settings.keys.client_certificate, settings.keys.client_key)
+        judge = ServerCertificates(settings.calls.server_revocation, self._published)
         self._members = self._client(
-            Transport(presenting, allowed=allowed, look_up=look_up, budget=self._budget, judge=require_ecdsa)
+            Transport(presenting, allowed=allowed, look_up=look_up, budget=self._budget, judge=judge)
         )
         self._configured = self._client(Transport(_tls(roots), allowed=allowed, look_up=look_up, budget=self._budget))
 
@@ -143,6 +144,15 @@ class Session:
         """POST a JSON document. See `post_form` on redirects."""
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         return self._call("POST", url, headers, orjson.dumps(document), None, configured)
+
+    def _published(self, text: str, question: bytes | None, limit: int) -> bytes:
+        """A revocation list, or the answer to an OCSP question: the only calls over http, within the call they serve."""
+        headers = {"Accept": "application/pkix-crl"}
+        if question is not None:
+            headers = {"Accept": "application/ocsp-response", "Content-Type": "application/ocsp-request"}
+        url = _checked(text, "http")
+        method = "GET" if question is None else "POST"
+        return self._exchange(self._configured, method, url, headers, question, limit).must_be(200).body
 
     def close(self) -> None:
         self._members.close()
@@ -222,10 +232,11 @@ def _tls(roots: object) -> ssl.SSLContext:
     return context
 
 
-def _checked(text: str) -> httpx.URL:
-    """The URL, if it is plain https with a host and no user name or fragment. Raises NotAllowed."""
+def _checked(text: str, scheme: str = "https") -> httpx.URL:
+    """The URL, if it is of this scheme, with a host and no user name or fragment. Raises NotAllowed."""
+    matched = _URL.fullmatch(text)
     try:
-        url = httpx.URL(text) if _URL.fullmatch(text) else None
+        url = httpx.URL(text) if matched and matched[1].lower() == scheme else None
     except httpx.InvalidURL:
         url = None
     if url is None or not url.host or url.userinfo or url.fragment or url.host.endswith(".") or (url.port or 1) > 65535:

@@ -48,7 +48,7 @@ from consent_server.client.status_list import StatusListPoller
 from consent_server.refusal import Refusal
 from consent_server.release.guard import AcceptedLicense, Guard, Policy, Release
 from consent_server.scheme.member_certificate import load_certificates
-from consent_server.settings import Clients, RevocationList, Settings
+from consent_server.settings import Calls, Clients, RevocationList, Settings
 from consent_server.tokens import status
 from consent_server.tokens.keys import PublicKeys, PublicKeySource
 
@@ -232,6 +232,7 @@ def _as_settings(
         clients=clients,
         scheme=SimpleNamespace(directory=directory, data_services_path=""),  # the catalogue is not read
         revocation_list=RevocationList(source=revocation_list, refresh_s=300, max_age_s=86400),
+        calls=Calls(),
         keys=SimpleNamespace(
             server_roots=Path(server_roots) if server_roots else None,
             client_certificate=None,  # only public addresses are called

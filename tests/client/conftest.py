@@ -175,6 +175,7 @@ def settings_of(authority, tmp_path) -> Callable[..., Settings]:
             "mutual_tls": {"origin": "https://mtls.cap.example", **listener},
             "clients": {"root": authority.client_root},
             "revocation_list": {"source": str(unused)},
+            "calls": {},
             "scheme": {
                 "registry": registry,
                 "directory": directory,
