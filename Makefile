@@ -35,11 +35,13 @@ screenshots: $(READY)
 	@scripts/debian-packages chromium
 	$(BIN)/python -m scripts.screenshots
 
+COMPILE := $(BIN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+  --strip-extras --allow-unsafe
+
 lock: $(READY)
-	$(BIN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --strip-extras --allow-unsafe -o requirements/production.lock pyproject.toml
-	$(BIN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --strip-extras --allow-unsafe --extra dev -c requirements/production.lock -o requirements/dev.lock pyproject.toml
+	$(COMPILE) -o requirements/production.lock pyproject.toml
+	$(COMPILE) --extra dev -c requirements/production.lock -o requirements/dev.lock pyproject.toml
+	$(COMPILE) -o tests/interop/ib1-provenance.lock tests/interop/ib1-provenance.in
 
 $(READY): pyproject.toml requirements/dev.lock
 	$(PYTHON) -m venv $(VENV)
