@@ -26,6 +26,7 @@ from consent_server.parties.texts import Texts
 from consent_server.refusal import Unavailable
 from consent_server.release.guard import Guard, Policy
 from consent_server.scheme import messages, roles
+from consent_server.scheme.instant import DAY
 from consent_server.scheme.licenses import GAS, License
 from consent_server.scheme.member_certificate import MemberCertificate, load_certificates
 from consent_server.scheme.provenance import Signer
@@ -40,7 +41,6 @@ from consent_server.web.limits import Limit, Several
 from consent_server.web.sessions import Sessions
 from consent_server.withdrawal.outbox import OutboxParts, Undeliverable, dispatch
 
-DAY = 86400
 #: How many windows' worth of wrong sign-in codes one account bears in a day.
 CODES_A_DAY = 5
 

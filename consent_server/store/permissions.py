@@ -10,6 +10,8 @@ from sqlalchemy.engine import Connection, Row
 from consent_server.store.database import StoreUnavailable, db, reading
 from consent_server.store.models import Permission, table
 
+MOST_REMEMBERED = 10_000
+
 _permission = table(Permission)
 _BY_ID = sa.select(_permission).where(_permission.c.id == sa.bindparam("id_"))
 _BY_REFRESH_ID = sa.select(_permission).where(_permission.c.refresh_id == sa.bindparam("refresh_id_"))
@@ -91,9 +93,10 @@ def count(c: Connection) -> int:
 
 
 class _EndedHere:
-    """The ended indices of this process's SQLite file, read again only when another connection has changed the file.
+    """Which permissions have ended, remembered until another connection changes this process's SQLite file.
 
-    `PRAGMA data_version` tells that in microseconds, provided that one connection keeps asking.
+    `PRAGMA data_version` tells of a change in microseconds, provided that one connection keeps asking. An index that no
+    permission has, as after a restored backup, counts as ended.
     """
 
     def __init__(self) -> None:
@@ -101,7 +104,7 @@ class _EndedHere:
         self.file = ""
         self.raw: sqlite3.Connection | None = None
         self.version = -1
-        self.indices: frozenset[int] = frozenset()
+        self.known: dict[int, bool] = {}
 
     def __call__(self, index: int) -> bool:
         with self.lock:
@@ -111,10 +114,12 @@ class _EndedHere:
                 self.raw = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=5)
                 self.file, self.version = file, -1
             version = self.raw.execute("PRAGMA data_version").fetchone()[0]
-            if version != self.version:
-                rows = self.raw.execute("SELECT status_index FROM permission WHERE ended IS NOT NULL").fetchall()
-                self.version, self.indices = version, frozenset(row[0] for row in rows)
-            return index in self.indices
+            if version != self.version or len(self.known) > MOST_REMEMBERED:
+                self.version, self.known = version, {}
+            if index not in self.known:
+                row = self.raw.execute("SELECT ended FROM permission WHERE status_index = ?", (index,)).fetchone()
+                self.known[index] = row is None or row[0] is not None
+            return self.known[index]
 
 
 _ended_here = _EndedHere()

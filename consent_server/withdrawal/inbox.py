@@ -17,7 +17,7 @@ class MessageMalformed(Refusal):
     public = "The message is not a withdrawal of permission in the form of Message Delivery; see error_uri."
     help = (
         "POST application/json with ib1:message (the trust framework's URL), subject (the withdrawal subject of this "
-        "environment) and body.token (the refresh token of the permission that was withdrawn), and nothing else."
+        "environment) and body.token (the refresh token of the permission that was withdrawn)."
     )
     clause = "IB1 Message Delivery; IB1 Withdrawal of Permission"
 

@@ -99,6 +99,7 @@ def test_an_end_is_seen_at_once_and_is_final(app: Flask) -> None:
     with store.writing() as c:
         assert permissions.end(c, "p", at=200, ended_as="withdrawn", by="sme", where="edp", why="asked")
     assert permissions.is_ended(index)
+    assert permissions.is_ended(index + 1), "an index that no permission has must release nothing"
     with store.writing() as c:
         assert not permissions.end(c, "p", at=300, ended_as="superseded", by="x", where="y", why="z")
         assert permissions.find(c, "p").ended == 200
