@@ -17,9 +17,9 @@ from typing import Any
 
 import gunicorn.util
 
-from consent_server.doors import lines
-from consent_server.doors.gunicorn_log import Answers, DoorLog
-from consent_server.doors.worker import DoorSocket, PatientWorker
+from consent_server.serving import lines
+from consent_server.serving.gunicorn_log import Answers, DoorLog
+from consent_server.serving.worker import DoorSocket, PatientWorker
 from consent_server.settings import load
 
 settings = load(Path(os.environ["CONSENT_CONFIG"]), json.loads(os.environ.get("CONSENT_SET", "{}")))

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from consent_server import Door, clock, create_app, shipped
-from consent_server.doors import lines
+from consent_server.serving import lines
 from consent_server.settings import BadSettings, Settings, load
 
 config_option = click.option(
@@ -69,8 +69,8 @@ def _database(settings: Settings) -> Iterator[None]:
 @contextmanager
 def _said_plainly() -> Iterator[None]:
     """Turn what an operator can mend into one sentence and exit status 1."""
-    from consent_server.parties.keyring import KeysUnusable
-    from consent_server.parties.records import NotPossible
+    from consent_server.parties.operator.keyring import KeysUnusable
+    from consent_server.parties.operator.records import NotPossible
     from consent_server.refusal import Refusal
 
     try:
@@ -164,7 +164,7 @@ kind_argument = click.argument("kind", type=click.Choice(["signing", "refresh"])
 @set_option
 def keys_make(config: Path, overrides: tuple[str, ...]) -> None:
     """Make the keys that do not exist yet: token signing, refresh tokens, sealing. Existing ones are left alone."""
-    from consent_server.parties import keyring
+    from consent_server.parties.operator import keyring
 
     _log_to_standard_error()
     settings = _settings(config, overrides)
@@ -177,7 +177,7 @@ def keys_make(config: Path, overrides: tuple[str, ...]) -> None:
 @set_option
 def keys_list(config: Path, overrides: tuple[str, ...]) -> None:
     """Every key: kind, name, whether it is next, in use or old, and since or until when."""
-    from consent_server.parties import keyring
+    from consent_server.parties.operator import keyring
 
     settings = _settings(config, overrides)
     with _said_plainly():
@@ -191,7 +191,7 @@ def keys_list(config: Path, overrides: tuple[str, ...]) -> None:
 @kind_argument
 def keys_rotate(config: Path, overrides: tuple[str, ...], kind: Any) -> None:
     """Publish a new key of a KIND. It is used ten minutes later, when nobody's copy of the JWKS is older than it."""
-    from consent_server.parties import keyring
+    from consent_server.parties.operator import keyring
 
     _log_to_standard_error()
     settings = _settings(config, overrides)
@@ -208,7 +208,7 @@ def keys_rotate(config: Path, overrides: tuple[str, ...], kind: Any) -> None:
 @click.option("--at-once", is_flag=True, help="A signing key leaked: every token that it signed stops working now.")
 def keys_retire(config: Path, overrides: tuple[str, ...], kind: Any, name: str, at_once: bool) -> None:
     """Remove a key that nothing valid rests on any more. A refresh-token version is kept for 25 months."""
-    from consent_server.parties import keyring
+    from consent_server.parties.operator import keyring
 
     if at_once and kind == "refresh":
         raise click.UsageError("--at-once is for signing keys: withdraw the permissions whose tokens leaked instead")
@@ -225,14 +225,14 @@ def audit() -> None:
 
 
 def _instant(_context: Any, _option: Any, text: str | None) -> int | None:
-    from consent_server.parties import records
+    from consent_server.parties.operator import records
 
     with _said_plainly():
         return None if text is None else records.instant_of(text)
 
 
 def _print_events(config: Path, overrides: tuple[str, ...], **wanted: Any) -> None:
-    from consent_server.parties import records
+    from consent_server.parties.operator import records
 
     with _database(_settings(config, overrides)), _said_plainly():
         for line in records.events(**wanted):
@@ -275,7 +275,7 @@ def permissions() -> None:
 @click.argument("permission")
 def permissions_show(config: Path, overrides: tuple[str, ...], permission: str) -> None:
     """Everything that is kept of a PERMISSION (or connection) but tokens and meter numbers."""
-    from consent_server.parties import records
+    from consent_server.parties.operator import records
 
     with _database(_settings(config, overrides)), _said_plainly():
         click.echo(json.dumps(records.permission(permission), indent=1))
@@ -288,7 +288,7 @@ def permissions_show(config: Path, overrides: tuple[str, ...], permission: str) 
 @click.option("--why", required=True, help="Kept with the permission and in the audit; no meter numbers.")
 def permissions_withdraw(config: Path, overrides: tuple[str, ...], permission: str, why: str) -> None:
     """Withdraw a PERMISSION with all that rests on it. `consent-server work` tells the clients."""
-    from consent_server.parties import records
+    from consent_server.parties.operator import records
 
     _log_to_standard_error()
     with _database(_settings(config, overrides)), _said_plainly():
@@ -350,7 +350,7 @@ def outbox_retry(config: Path, overrides: tuple[str, ...], number: int) -> None:
 @set_option
 def doctor(config: Path, overrides: tuple[str, ...]) -> None:
     """Check a deployment before it goes live. Each line says what to do; the exit status is 1 when one says FAIL."""
-    from consent_server.parties import doctor as examination
+    from consent_server.parties.operator import doctor as examination
 
     try:
         settings = load(config, _pairs(overrides))

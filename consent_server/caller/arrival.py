@@ -15,13 +15,13 @@ from functools import lru_cache
 from typing import Any, Final, Literal
 from urllib.parse import unquote_to_bytes
 
-from consent_server.refusal import Refusal
-from consent_server.scheme.member_certificate import (
+from consent_server.pki.member_certificate import (
     MAX_CERTIFICATE_BYTES,
     MAX_INTERMEDIATES,
     MalformedCertificate,
     one_pem,
 )
+from consent_server.refusal import Refusal
 from consent_server.settings import Clients
 
 # RFC 8941 section 3.3.5: a byte sequence is base64 between colons; we take padded base64 only, so that one certificate

@@ -18,9 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID
 
 from consent_server.caller.arrival import Arrival
-from consent_server.refusal import Refusal, Unavailable
-from consent_server.scheme import roles
-from consent_server.scheme.member_certificate import (
+from consent_server.pki.member_certificate import (
     MalformedCertificate,
     MemberCertificate,
     UntrustedChain,
@@ -28,6 +26,8 @@ from consent_server.scheme.member_certificate import (
     load_certificates,
     parse,
 )
+from consent_server.refusal import Refusal, Unavailable
+from consent_server.scheme import roles
 from consent_server.settings import Settings
 
 log = logging.getLogger(__name__)

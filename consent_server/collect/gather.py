@@ -14,16 +14,16 @@ import orjson
 from cryptography import x509
 
 from consent_server import audit, clock, store
-from consent_server.client.data import ConsumptionData, DataSource, Window
-from consent_server.client.directory import DataService
-from consent_server.client.errors import NotReady, OAuthRefused, Unreachable
-from consent_server.client.intensity import RegionUnknown
+from consent_server.outbound.data import ConsumptionData, DataSource, Window
+from consent_server.outbound.directory import DataService
+from consent_server.outbound.errors import NotReady, OAuthRefused, Unreachable
+from consent_server.outbound.intensity import RegionUnknown
 from consent_server.scheme import emissions, instant, readings
 from consent_server.scheme.emissions import EmissionsError, MonthEmissions
 from consent_server.scheme.instant import DAY, day_start, month_start
 from consent_server.scheme.licenses import ELECTRICITY, GAS
-from consent_server.scheme.provenance import ProvenanceError, SignedRecord, Signer
-from consent_server.scheme.provenance_steps import (
+from consent_server.scheme.provenance.container import ProvenanceError, SignedRecord, Signer
+from consent_server.scheme.provenance.steps import (
     COMPLETE,
     CONSUMPTION_PATH,
     ExpectedTransfer,

@@ -9,8 +9,8 @@ from consent_server import clock, store
 from consent_server.scheme import emissions
 from consent_server.scheme.instant import next_month
 from consent_server.scheme.licenses import ELECTRICITY, GAS
-from consent_server.scheme.provenance import SignedRecord, Signer
-from consent_server.scheme.provenance_steps import (
+from consent_server.scheme.provenance.container import SignedRecord, Signer
+from consent_server.scheme.provenance.steps import (
     COMPLETE,
     MISSING,
     EmissionsRelease,

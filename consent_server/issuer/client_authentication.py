@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from consent_server.issuer import rules
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal
-from consent_server.scheme.member_certificate import MemberCertificate
 
 #: Parameters of this rule book: endpoints take them beside their own.
 PARAMETERS: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")

@@ -14,9 +14,9 @@ from typing import Any, Final
 from consent_server import audit, clock, store
 from consent_server.issuer import issue, rules
 from consent_server.issuer.parts import Connection, IssuerParts, Row
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal
 from consent_server.scheme import licenses
-from consent_server.scheme.member_certificate import MemberCertificate
 from consent_server.scheme.permission import Act, State, after
 from consent_server.store import audit_events, codes, permissions
 from consent_server.tokens import refresh_token

@@ -4,7 +4,7 @@ from typing import Any
 
 from consent_server.issuer import metadata
 from consent_server.issuer.parts import IssuerParts, Row
-from consent_server.scheme.member_certificate import MemberCertificate
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.store.digests import new_id
 from consent_server.tokens import access_token, binding
 from consent_server.tokens.access_token import AccessToken, Permission

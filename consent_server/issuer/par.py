@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Final
 from consent_server import audit, clock, store
 from consent_server.issuer import redirect_uri, rules
 from consent_server.issuer.parts import Connection, IssuerParts
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal
-from consent_server.scheme.member_certificate import MemberCertificate
 from consent_server.store import limits, requests
 from consent_server.store.digests import digest, new_secret
 

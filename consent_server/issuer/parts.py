@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.scheme.licenses import License
-from consent_server.scheme.member_certificate import MemberCertificate
 from consent_server.settings import Settings
 from consent_server.tokens.keys import SigningKeys
 from consent_server.tokens.refresh_token import RefreshKeys

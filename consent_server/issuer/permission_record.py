@@ -11,9 +11,9 @@ from consent_server import audit, clock, store
 from consent_server.issuer import rules
 from consent_server.issuer.parts import IssuerParts, Row
 from consent_server.issuer.refresh import permission_of
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal
 from consent_server.scheme import instant
-from consent_server.scheme.member_certificate import MemberCertificate
 from consent_server.store import evidence
 
 #: IB1 Permission Records ask for twelve months after the end; one more, so that no calendar is argued about.

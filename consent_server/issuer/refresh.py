@@ -11,8 +11,8 @@ from consent_server import audit, clock, store
 from consent_server.issuer import issue, rules
 from consent_server.issuer.par import licenses_in
 from consent_server.issuer.parts import IssuerParts, Row
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal
-from consent_server.scheme.member_certificate import MemberCertificate
 from consent_server.store import permissions
 from consent_server.tokens import refresh_token
 

@@ -7,7 +7,7 @@ token of this client changes nothing and is answered like one that was revoked (
 from consent_server import audit, clock, store
 from consent_server.issuer.parts import IssuerParts, Row
 from consent_server.issuer.refresh import permission_of
-from consent_server.scheme.member_certificate import MemberCertificate
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.store import permissions
 from consent_server.tokens import access_token
 from consent_server.tokens.access_token import InvalidToken

@@ -23,8 +23,8 @@ from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from consent_server.issuer import client_authentication, code, introspection, metadata, refresh, revocation
 from consent_server.issuer.client_authentication import Claimed
 from consent_server.issuer.parts import IssuerParts
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal
-from consent_server.scheme.member_certificate import MemberCertificate
 
 Answer = tuple[int, dict[str, Any]]
 

@@ -23,7 +23,7 @@ from consent_server.issuer.authorize import RequestUnknown
 from consent_server.issuer.client_authentication import Claimed
 from consent_server.issuer.parts import IssuerParts
 from consent_server.issuer.server import Asked, Server
-from consent_server.scheme.member_certificate import MemberCertificate
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.store import permissions
 from consent_server.tokens import status
 from consent_server.web import parameters

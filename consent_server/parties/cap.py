@@ -5,9 +5,6 @@ from functools import partial
 from typing import Any
 
 from consent_server import clock, store
-from consent_server.client.directory import DataService
-from consent_server.client.errors import OAuthRefused, Unreachable
-from consent_server.client.intensity import Intensity
 from consent_server.collect import report
 from consent_server.collect.gather import CollectParts, collect_due
 from consent_server.issuer.views import mutual_tls_door, public_door
@@ -16,6 +13,9 @@ from consent_server.journey import steps
 from consent_server.journey.parts import Accounts as JourneyAccounts
 from consent_server.journey.parts import ShownText
 from consent_server.journey.views import blueprints as journey_pages
+from consent_server.outbound.directory import DataService
+from consent_server.outbound.errors import OAuthRefused, Unreachable
+from consent_server.outbound.intensity import Intensity
 from consent_server.parties import grants
 from consent_server.parties.foundation import Foundation
 from consent_server.parties.party import Party
@@ -23,11 +23,11 @@ from consent_server.portal import standing
 from consent_server.portal.accounts import Accounts
 from consent_server.portal.parts import PortalParts
 from consent_server.portal.views import blueprint as portal_pages
-from consent_server.release.guard import Release
-from consent_server.release.parts import EmissionsParts, Report
-from consent_server.release.views import emissions
+from consent_server.resource.guard import Release
+from consent_server.resource.parts import EmissionsParts, Report
+from consent_server.resource.views import emissions
 from consent_server.scheme import licenses
-from consent_server.scheme.provenance_steps import Grant, trust_framework_url
+from consent_server.scheme.provenance.steps import Grant, trust_framework_url
 from consent_server.settings import BadSettings, Settings
 from consent_server.store import connections, permissions
 from consent_server.web.openapi import blueprint as openapi

@@ -14,8 +14,8 @@ from consent_server.metering.register import register
 from consent_server.parties import grants
 from consent_server.parties.foundation import Foundation
 from consent_server.parties.party import Party
-from consent_server.release.parts import EnergyParts
-from consent_server.release.views import energy
+from consent_server.resource.parts import EnergyParts
+from consent_server.resource.views import energy
 from consent_server.settings import Settings
 from consent_server.store import readings
 from consent_server.web.openapi import blueprint as openapi

@@ -7,29 +7,29 @@ from typing import Any
 
 from consent_server import clock, store
 from consent_server.caller import arrival
+from consent_server.caller.membership import Memberships
 from consent_server.caller.trust import Trust
-from consent_server.client.data import ConsumptionData
-from consent_server.client.deliver import Delivery
-from consent_server.client.directory import Directory
-from consent_server.client.errors import Unreachable
-from consent_server.client.mail import Mail
-from consent_server.client.membership import Memberships
-from consent_server.client.registry import Registry
-from consent_server.client.session import Session
-from consent_server.client.upstream import Upstream
 from consent_server.issuer import metadata
 from consent_server.jobs import retention
 from consent_server.jobs.work import Job
 from consent_server.journey.parts import Asker, Grant, Limits, Storage
+from consent_server.outbound.data import ConsumptionData
+from consent_server.outbound.deliver import Delivery
+from consent_server.outbound.directory import Directory
+from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.mail import Mail
+from consent_server.outbound.registry import Registry
+from consent_server.outbound.session import Session
+from consent_server.outbound.upstream import Upstream
 from consent_server.parties.revocations import RevocationList
 from consent_server.parties.texts import Texts
+from consent_server.pki.member_certificate import MemberCertificate, load_certificates
 from consent_server.refusal import Unavailable
-from consent_server.release.guard import Guard, Policy
+from consent_server.resource.guard import Guard, Policy
 from consent_server.scheme import messages, roles
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.licenses import GAS, License
-from consent_server.scheme.member_certificate import MemberCertificate, load_certificates
-from consent_server.scheme.provenance import Signer
+from consent_server.scheme.provenance.container import Signer
 from consent_server.settings import Settings
 from consent_server.store import evidence, journeys, permissions
 from consent_server.store.fetched import StoredCache

@@ -4,12 +4,12 @@ import logging
 
 from consent_server import audit, clock
 from consent_server.caller.trust import BadRevocationList, RevokedSerials, read_revocation_list
-from consent_server.client import revocation_list
-from consent_server.client.cache import Kept
-from consent_server.client.errors import Unreachable
-from consent_server.client.session import Session
+from consent_server.outbound import revocation_list
+from consent_server.outbound.cache import Kept
+from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.session import Session
+from consent_server.pki.member_certificate import load_certificates
 from consent_server.refusal import Unavailable
-from consent_server.scheme.member_certificate import load_certificates
 from consent_server.settings import Settings
 from consent_server.store.fetched import StoredCache, StoredCopy
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from consent_server import clock
-from consent_server.client.directory import Directory, Member
-from consent_server.client.errors import Unreachable
-from consent_server.client.registry import FuelNotNamed, Registry, TextChanged
 from consent_server.journey.parts import ShownText
+from consent_server.outbound.directory import Directory, Member
+from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.registry import FuelNotNamed, Registry, TextChanged
 from consent_server.refusal import Refusal, Unavailable
 from consent_server.scheme import licenses
 from consent_server.scheme.licenses import UnfilledPlaceholder

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from consent_server import clock, store
-from consent_server.client.errors import Unreachable
-from consent_server.client.mail import Mail
+from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.mail import Mail
 from consent_server.refusal import Unavailable
 from consent_server.store import accounts
 from consent_server.store.digests import new_id

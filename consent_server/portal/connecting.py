@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from consent_server import audit, clock, store
-from consent_server.client.errors import CallbackRefused, OAuthRefused, Unreachable
+from consent_server.outbound.errors import CallbackRefused, OAuthRefused, Unreachable
 from consent_server.portal.parts import PortalParts, ShownText
 from consent_server.refusal import Refusal
 from consent_server.scheme.permission import Act, State, after

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from consent_server.client.directory import Directory
-from consent_server.client.upstream import Upstream
+from consent_server.outbound.directory import Directory
+from consent_server.outbound.upstream import Upstream
 from consent_server.portal.accounts import Accounts
 from consent_server.store.sealing import Sealer
 

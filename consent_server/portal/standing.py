@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from consent_server import clock, store
-from consent_server.client.errors import Unreachable
+from consent_server.outbound.errors import Unreachable
 from consent_server.portal.parts import PortalParts
 from consent_server.scheme import licenses
 from consent_server.scheme.permission import State, state_at

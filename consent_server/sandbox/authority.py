@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from consent_server import clock
-from consent_server.scheme import member_certificate
+from consent_server.pki import member_certificate
 
 Purpose = Literal["client", "signing", "server"]
 PURPOSES: Final[tuple[Purpose, ...]] = ("client", "signing", "server")

@@ -22,18 +22,18 @@ from werkzeug.wrappers import Response as AnyResponse
 from consent_server import clock
 from consent_server.caller import arrival
 from consent_server.caller.trust import RevokedSerials, Trust, read_revocation_list, require_role
-from consent_server.client.cache import MemoryCache
-from consent_server.client.directory import DataService, Directory
-from consent_server.client.errors import OAuthRefused, Unreachable
-from consent_server.client.revocation_list import RevocationListPoller
-from consent_server.client.session import MIB, Session
-from consent_server.client.upstream import Upstream
+from consent_server.outbound.cache import MemoryCache
+from consent_server.outbound.directory import DataService, Directory
+from consent_server.outbound.errors import OAuthRefused, Unreachable
+from consent_server.outbound.revocation_list import RevocationListPoller
+from consent_server.outbound.session import MIB, Session
+from consent_server.outbound.upstream import Upstream
+from consent_server.pki.member_certificate import load_certificates
 from consent_server.refusal import Unavailable
 from consent_server.scheme import instant
-from consent_server.scheme.member_certificate import load_certificates
 from consent_server.scheme.messages import MessageError, parse_withdrawal
-from consent_server.scheme.provenance import ProvenanceError, VerifiedStep, verify
-from consent_server.scheme.provenance_steps import (
+from consent_server.scheme.provenance.container import ProvenanceError, VerifiedStep, verify
+from consent_server.scheme.provenance.steps import (
     EMISSIONS_PATH,
     ExpectedTransfer,
     receipt_check,

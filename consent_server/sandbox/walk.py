@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
+from consent_server.pki.member_certificate import load_certificates
 from consent_server.sandbox import databases
 from consent_server.sandbox.browser import Browser, NotOnPage, Page, follow
 from consent_server.sandbox.client import Client, Request, claims
 from consent_server.sandbox.layout import Layout
 from consent_server.scheme import instant
-from consent_server.scheme.member_certificate import load_certificates
-from consent_server.scheme.provenance import verify
+from consent_server.scheme.provenance.container import verify
 from consent_server.store.models import Collected, DayBlock, Month, table
 from consent_server.store.models import Connection as ConnectionModel
 

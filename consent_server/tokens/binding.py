@@ -7,8 +7,8 @@ certificate breaks nothing. `tokens.bind_to_certificate` adds the RFC 8705 bindi
 import hashlib
 import hmac
 
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal
-from consent_server.scheme.member_certificate import MemberCertificate
 from consent_server.tokens.access_token import InvalidToken
 from consent_server.tokens.keys import base64url
 

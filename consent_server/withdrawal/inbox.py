@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from consent_server import audit, store
 from consent_server.caller.trust import require_role
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal
-from consent_server.scheme.member_certificate import MemberCertificate
 from consent_server.scheme.messages import MessageError, parse_withdrawal
 from consent_server.store import connections
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from consent_server.doors.worker import body_is_whole
+from consent_server.serving.worker import body_is_whole
 
 
 def exchange(connection, request):

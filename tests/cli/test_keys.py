@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 
 from consent_server import clock
-from consent_server.parties.keyring import LONGEST_SIGNED_S
+from consent_server.parties.operator.keyring import LONGEST_SIGNED_S
 from consent_server.tokens.keys import PUBLISHED_BEFORE_USE
 from consent_server.tokens.refresh_token import KEPT_FOR
 

@@ -10,13 +10,13 @@ import pytest
 from flask import Flask
 
 from consent_server import store
-from consent_server.client.data import DataSource, Window
-from consent_server.client.directory import DataService
 from consent_server.collect import gather
 from consent_server.collect.gather import CollectParts
+from consent_server.outbound.data import DataSource, Window
+from consent_server.outbound.directory import DataService
 from consent_server.scheme import instant
 from consent_server.scheme.instant import HALF_HOUR
-from consent_server.scheme.provenance_steps import (
+from consent_server.scheme.provenance.steps import (
     COMPLETE,
     Grant,
     MeterRelease,

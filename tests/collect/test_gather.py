@@ -11,12 +11,12 @@ import pytest
 from flask import Flask
 
 from consent_server import store
-from consent_server.client.errors import BadAnswer, NotReady, OAuthRefused, TokenRefused, Unreachable
-from consent_server.client.intensity import RegionUnknown
 from consent_server.collect import gather, report
+from consent_server.outbound.errors import BadAnswer, NotReady, OAuthRefused, TokenRefused, Unreachable
+from consent_server.outbound.intensity import RegionUnknown
 from consent_server.scheme import readings
-from consent_server.scheme.provenance import verify
-from consent_server.scheme.provenance_steps import MISSING, trust_framework_url
+from consent_server.scheme.provenance.container import verify
+from consent_server.scheme.provenance.steps import MISSING, trust_framework_url
 from consent_server.store import connections
 from consent_server.store import readings as day_blocks
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw

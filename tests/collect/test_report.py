@@ -10,8 +10,8 @@ from consent_server.collect import report
 from consent_server.collect.report import NothingYet, ReportedMonth
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
-from consent_server.scheme.provenance import verify
-from consent_server.scheme.provenance_steps import (
+from consent_server.scheme.provenance.container import verify
+from consent_server.scheme.provenance.steps import (
     INTENSITY_ORIGIN,
     SMART_METER_ORIGIN,
     Grant,

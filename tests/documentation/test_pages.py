@@ -11,7 +11,7 @@ import click
 import pytest
 
 from consent_server.cli import main
-from consent_server.release import protect
+from consent_server.resource import protect
 from consent_server.sandbox.authority import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ def python_example(name: str) -> str:
 
 
 def docstring_example() -> str:
-    """The example that tests/release/test_protect.py serves with gunicorn and calls over mutual TLS."""
+    """The example that tests/resource/test_protect.py serves with gunicorn and calls over mutual TLS."""
     block = re.search(r"\n\n(    from flask.*)", inspect.getdoc(protect) or "", re.DOTALL)
     assert block is not None
     return textwrap.dedent(block[1])

@@ -13,8 +13,8 @@ import pytest
 
 from consent_server import clock
 from consent_server.scheme import instant
-from consent_server.scheme.provenance import ProvenanceError, Signer, verify
-from consent_server.scheme.provenance_steps import (
+from consent_server.scheme.provenance.container import ProvenanceError, Signer, verify
+from consent_server.scheme.provenance.steps import (
     COMPLETE,
     CONSUMPTION_PATH,
     EmissionsRelease,

@@ -16,10 +16,11 @@ from werkzeug.test import TestResponse
 from consent_server import store
 from consent_server.issuer import authorize, views
 from consent_server.issuer.parts import IssuerParts, JourneyStart
+from consent_server.pki import member_certificate
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.sandbox.authority import Authority
-from consent_server.scheme import instant, member_certificate
+from consent_server.scheme import instant
 from consent_server.scheme.licenses import License
-from consent_server.scheme.member_certificate import MemberCertificate
 from consent_server.settings import Settings
 from consent_server.store import codes, models, permissions
 from consent_server.store.database import db

@@ -8,8 +8,8 @@ import pytest
 from flask import Flask
 
 from consent_server import settings, store
-from consent_server.client.upstream import Tokens
 from consent_server.collect.gather import CollectParts
+from consent_server.outbound.upstream import Tokens
 from consent_server.parties import cap
 from consent_server.parties.foundation import Foundation
 from consent_server.sandbox import parties

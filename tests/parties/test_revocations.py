@@ -15,9 +15,9 @@ from flask import Flask
 
 from consent_server import store
 from consent_server.caller.trust import BadRevocationList
-from consent_server.client.cache import Kept
-from consent_server.client.errors import BadAnswer, Unreachable
-from consent_server.client.session import Response
+from consent_server.outbound.cache import Kept
+from consent_server.outbound.errors import BadAnswer, Unreachable
+from consent_server.outbound.session import Response
 from consent_server.parties.revocations import NAME, RevocationList
 from consent_server.refusal import Unavailable
 from consent_server.sandbox.authority import Authority

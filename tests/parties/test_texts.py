@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
-from consent_server.client.cache import MemoryCache
-from consent_server.client.directory import Member
-from consent_server.client.errors import Unreachable
-from consent_server.client.registry import Registry
-from consent_server.client.session import Response
+from consent_server.outbound.cache import MemoryCache
+from consent_server.outbound.directory import Member
+from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.registry import Registry
+from consent_server.outbound.session import Response
 from consent_server.parties.texts import TextNotShowable, Texts
 from consent_server.refusal import Unavailable
 from consent_server.scheme import instant

@@ -11,9 +11,9 @@ import pytest
 from flask import Flask, g
 
 from consent_server import clock, store
-from consent_server.client.directory import DataService, Member
-from consent_server.client.errors import OAuthRefused, Unreachable
-from consent_server.client.upstream import Metadata, Pushed, Tokens, Upstream
+from consent_server.outbound.directory import DataService, Member
+from consent_server.outbound.errors import OAuthRefused, Unreachable
+from consent_server.outbound.upstream import Metadata, Pushed, Tokens, Upstream
 from consent_server.portal.accounts import Accounts
 from consent_server.portal.parts import PortalParts
 from consent_server.portal.views import blueprint

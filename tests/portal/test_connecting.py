@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from consent_server import store
-from consent_server.client.errors import OAuthRefused, Unreachable
+from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.store import connections, evidence, links, outbox, readings
 
 

@@ -17,7 +17,7 @@ from flask import Flask
 from consent_server import store
 from consent_server.caller.arrival import Arrival
 from consent_server.caller.trust import BadRevocationList, CertificateRevoked, RevocationListStale, Trust
-from consent_server.client.errors import Unreachable
+from consent_server.outbound.errors import Unreachable
 from consent_server.parties.revocations import RevocationList
 from consent_server.refusal import Unavailable
 from consent_server.sandbox.authority import Authority, IssuedCertificate

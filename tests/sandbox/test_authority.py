@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import PolicyBuilder, Store
 
+from consent_server.pki import member_certificate
 from consent_server.sandbox.authority import Authority
-from consent_server.scheme import member_certificate
 
 DIRECTORY = "https://localhost:8440/directory"
 APPLICATION = f"{DIRECTORY}/a/one"

@@ -10,17 +10,17 @@ import pytest
 from flask import Flask
 
 from consent_server import clock, settings
-from consent_server.client.directory import DataService, Member
-from consent_server.client.errors import OAuthRefused, Unreachable
-from consent_server.client.session import Response
-from consent_server.client.upstream import Metadata, Pushed, Tokens, Upstream
+from consent_server.outbound.directory import DataService, Member
+from consent_server.outbound.errors import OAuthRefused, Unreachable
+from consent_server.outbound.session import Response
+from consent_server.outbound.upstream import Metadata, Pushed, Tokens, Upstream
+from consent_server.pki.member_certificate import load_certificates
 from consent_server.sandbox import fsp, parties
 from consent_server.sandbox.layout import CLIENTS, Layout
 from consent_server.scheme import instant
-from consent_server.scheme.member_certificate import load_certificates
 from consent_server.scheme.messages import WITHDRAWAL_SUBJECT, withdrawal
-from consent_server.scheme.provenance import Signer
-from consent_server.scheme.provenance_steps import (
+from consent_server.scheme.provenance.container import Signer
+from consent_server.scheme.provenance.steps import (
     COMPLETE,
     CONSUMPTION_PATH,
     EmissionsRelease,

@@ -8,9 +8,10 @@ import pytest
 from cryptography import x509
 
 from consent_server import settings
+from consent_server.pki import member_certificate
 from consent_server.sandbox import manifest, parties, registry, smes
 from consent_server.sandbox.layout import APPLICATIONS, CLIENTS, LICENSES, MEMBERS, Layout
-from consent_server.scheme import instant, licenses, member_certificate, meters, roles
+from consent_server.scheme import instant, licenses, meters, roles
 
 AT = 1_773_307_800  # 2026-03-12T09:30:00Z
 

@@ -16,8 +16,8 @@ from werkzeug.test import TestResponse
 from consent_server import clock, store
 from consent_server.caller.arrival import Arrival
 from consent_server.caller.trust import RoleMissing, Trust, read_revocation_list
+from consent_server.pki.member_certificate import MemberCertificate, load_certificates
 from consent_server.sandbox.authority import Authority, IssuedCertificate
-from consent_server.scheme.member_certificate import MemberCertificate, load_certificates
 from consent_server.scheme.messages import MAX_TOKEN, WITHDRAWAL_SUBJECT, withdrawal
 from consent_server.store import accounts, connections, links, outbox, permissions, readings
 from consent_server.store.database import db
