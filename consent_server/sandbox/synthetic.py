@@ -1,4 +1,4 @@
-"""Half-hourly readings that nobody ever used energy for: a made-up business, its weather, its roof.
+"""Synthetic half-hourly readings of a made-up business, its weather and its solar roof.
 
 The same meter reads the same on the same day wherever and whenever it is made: every number comes from the SHA-256 family
 over the meter's id and the day, never from a random generator with a state. Electricity in whole watt-hours (WHR), gas
@@ -13,15 +13,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import shake_128
-from typing import Any, Final
+from typing import Final
 
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.readings import HALF_HOURS_A_DAY, day_block
-from consent_server.store import readings
+from consent_server.store import Connection, readings
+from consent_server.store.tables import Meter
 
-#: Whose readings these are in the table of day blocks: the EDP's own.
-HOLDER: Final = "edp"
 MONTHS: Final = 14
 INSTALLED: Final = 1_704_067_200  # 2024-01-01T00:00:00Z
 
@@ -70,20 +69,20 @@ class Supply:
 
 
 def span(now: int) -> tuple[int, int]:
-    """The period that readings cover: 14 months up to the last midnight (UTC), as (start, end)."""
+    """Return the period that readings cover: 14 months up to the last midnight (UTC), as (start, end)."""
     end = instant.day_start(now)
     return instant.months_later(end, -MONTHS), end
 
 
 def day_values(supply: Supply, measure: str, day: int) -> list[float]:
-    """The 48 half-hours of one day (midnight UTC): import in the fuel's unit, or export of a solar roof in WHR."""
+    """Return the 48 half-hours of one day (midnight UTC): import in the fuel's unit, or export of a solar roof in WHR."""
     if measure == "export":
         return _roof(supply, day)
     return _gas(supply, day) if supply.fuel == "gas" else _electricity(supply, day)
 
 
 def day_blocks(supply: Supply, measure: str, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """(day, day block) of every day from `start` to before `end`, midnights UTC."""
+    """Yield (day, day block) for every day from `start` to before `end`, midnights UTC."""
     register = math.fsum(sum(day_values(supply, measure, day)) for day in range(min(INSTALLED, start), start, DAY))
     for day in range(start, end, DAY):
         values = day_values(supply, measure, day)
@@ -91,26 +90,26 @@ def day_blocks(supply: Supply, measure: str, start: int, end: int) -> Iterator[t
         register += sum(values)
 
 
-def fill(c: Any, meters: Iterable[Any], now: int) -> int:
-    """Give each meter of the register (store rows) its readings up to the last midnight; answers the days written.
+def fill(c: Connection, meters: Iterable[Meter], now: int) -> int:
+    """Give each meter of the register (store rows) its readings up to the last midnight; return the days written.
 
-    Days that a meter has already are left as they are, so that a sandbox kept overnight goes on where it was.
+    Days that a meter has already are left as they are, so that a sandbox kept overnight continues.
     """
     start, end = span(now)
     written = 0
     for row in meters:
         supply = Supply(row.id, row.sme, row.fuel, row.outcode)
         for measure in row.measures:
-            held = readings.extent(c, HOLDER, row.id, measure)
+            held = readings.extent(c, readings.EDP, row.id, measure)
             first = max(start, held[1] + DAY) if held else start
             days = dict(day_blocks(supply, measure, first, end))
-            readings.put_days(c, HOLDER, row.id, measure, days)
+            readings.put_days(c, readings.EDP, row.id, measure, days)
             written += len(days)
     return written
 
 
 def lost(meter: str, day: int) -> tuple[int, int] | None:
-    """The stretch (start, end) of a day whose readings never arrived, for a meter that meets the scenario `gaps`.
+    """Return the part (start, end) of a day whose readings never arrived, for a meter that meets the scenario `gaps`.
 
     January, March and so on lose some hours of the 9th and all of the 17th; the months between are whole, so that a
     report over such a meter has both kinds.
@@ -160,7 +159,7 @@ def _gas(supply: Supply, day: int) -> list[float]:
 
 
 def _roof(supply: Supply, day: int) -> list[float]:
-    """Solar export in WHR: what is left of the sun, between the clouds, when the business has taken its part."""
+    """Return solar export in WHR: what the roof gives under the day's clouds, less what the business uses."""
     peak = 9000 * _size(supply.meter)
     clear = 0.25 + 0.75 * _unit("cloud", supply.outcode, day)
     own_use = 0.5 if _weekday(day) < 5 else 0.15
@@ -177,13 +176,13 @@ def _trade(sme: str) -> _Trade:
 
 @lru_cache(maxsize=1024)
 def _size(meter: str) -> float:
-    """How big the site is, from 0.6 to 1.8 of its kind."""
+    """Return how big the site is, from 0.6 to 1.8 of its kind."""
     return 0.6 + 1.2 * _unit("size", meter, 0)
 
 
 @lru_cache(maxsize=64)
 def _open_hours(trade: _Trade, weekday: int) -> tuple[float, ...]:
-    """How much of the business is at work in each half-hour, 0 to 1; the first and last hour are half-staffed."""
+    """Return how much of the business is at work in each half-hour, 0 to 1; the first and last hour are half-staffed."""
     share = {5: trade.saturday, 6: trade.sunday}.get(weekday, 1.0)
     hours = (slot / 2 + 0.25 for slot in range(HALF_HOURS_A_DAY))
     return tuple(share * max(0.0, min(1.0, 0.5 + hour - trade.opens, 0.5 + trade.closes - hour)) for hour in hours)
@@ -194,7 +193,7 @@ def _open_hours(trade: _Trade, weekday: int) -> tuple[float, ...]:
 
 @lru_cache(maxsize=2048)
 def _temperatures(outcode: str, day: int) -> tuple[float, ...]:
-    """°C in each half-hour: the season, a spell of weather that lasts some days, the day's own, coldest at 05:00."""
+    """Return °C in each half-hour: the season, a spell of weather that lasts some days, the day's own, coldest at 05:00."""
     season = 10.5 - 6.8 * math.cos(2 * math.pi * (_day_of_year(day) - 20) / _YEAR)
     spell, through = divmod(day // DAY, 5)
     before, after = _unit("spell", outcode, spell), _unit("spell", outcode, spell + 1)
@@ -207,7 +206,7 @@ _DAILY_WAVE: Final = tuple(math.cos(2 * math.pi * (slot / 2 + 0.25 - 5) / 24) fo
 
 @lru_cache(maxsize=2048)
 def _sunlight(day: int) -> tuple[float, ...]:
-    """The sun's strength in each half-hour without clouds: 0 to 1, which is noon in June."""
+    """Return the sun's strength in each half-hour without clouds: 0 to 1, which is noon in June."""
     season = math.cos(2 * math.pi * (_day_of_year(day) - 172) / _YEAR)
     half_day = 6 + 2.2 * season  # hours from sunrise to noon at 52° north
     noon = 0.6 + 0.4 * season
@@ -224,7 +223,7 @@ def _darkness(day: int) -> tuple[float, ...]:
 
 
 def _weekday(day: int) -> int:
-    """Monday is 0; 1 January 1970 was a Thursday."""
+    """Return the day of the week, Monday as 0; 1 January 1970 was a Thursday."""
     return (day // DAY + 3) % 7
 
 
@@ -237,10 +236,10 @@ def _month_number(month: int) -> int:
 
 
 def _draws(what: str, whose: str, day: int) -> tuple[int, ...]:
-    """48 numbers from 0 to 65535, always the same for the same arguments."""
+    """Return 48 numbers from 0 to 65535, always the same for the same arguments."""
     return _DRAWS.unpack(shake_128(f"{what}|{whose}|{day}".encode()).digest(_DRAWS.size))
 
 
 def _unit(what: str, whose: str, when: int) -> float:
-    """One number from 0 to 1, always the same for the same arguments."""
+    """Return one number from 0 to 1, always the same for the same arguments."""
     return int.from_bytes(shake_128(f"{what}|{whose}|{when}".encode()).digest(2)) / _BITS

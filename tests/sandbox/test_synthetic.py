@@ -8,8 +8,8 @@ from statistics import fmean
 
 import pytest
 
-from consent_server.metering import synthetic
-from consent_server.metering.synthetic import Supply, day_blocks, day_values, lost, span
+from consent_server.sandbox import synthetic
+from consent_server.sandbox.synthetic import Supply, day_blocks, day_values, lost, span
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.readings import parse
@@ -57,7 +57,7 @@ def test_a_register_counts_on_wherever_the_window_begins() -> None:
 
 def test_another_process_makes_the_same_readings() -> None:
     program = (
-        "from consent_server.metering.synthetic import *;"
+        "from consent_server.sandbox.synthetic import *;"
         "print(day_values(Supply('m-1','acme','electricity','SW8'),'import',1795219200))"
     )
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
