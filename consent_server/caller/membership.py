@@ -1,8 +1,8 @@
-"""Whether the Directory still stands behind a caller: its membership is active, and its application is listed there.
+"""Whether a caller's membership is still active, and its application still listed, in the Directory.
 
-A certificate says what was so when it was issued. The Directory's entries say what is so now; they are kept as long as its
-headers allow, and for a week while it cannot be had (`client.directory`). Each process remembers its verdict on an
-application for `clients.membership_s` seconds, so that a request costs one look into a dictionary.
+A certificate states what was true when it was issued, the Directory what is true now. Its entries are kept as long as its
+headers allow, and for a week while it is unavailable (`outbound.directory`). Each process remembers its verdict on an
+application for `clients.membership_s` seconds, so that a request costs one dictionary look-up.
 """
 
 import logging
@@ -11,21 +11,20 @@ from threading import Lock
 from typing import Final
 
 from consent_server.outbound.directory import Directory
-from consent_server.outbound.errors import BadAnswer, Unreachable
+from consent_server.outbound.errors import Unreachable
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, Unavailable
 from consent_server.settings import Settings
 
 log = logging.getLogger("consent_server.membership")
 
-_GONE: Final = frozenset({404, 410})
-# A Directory that cannot be had is asked again after this many seconds at the earliest: each question may be a time-out.
+# An unavailable Directory is tried again after this many seconds at the earliest, since each attempt may time out.
 _ASK_AGAIN_S: Final = 10
 _REMEMBERED: Final = 1024
 
 
 class MembershipRefused(Refusal):
-    """Branch of the family: a good certificate, and a holder that the trust framework no longer stands behind."""
+    """Branch of the family: a good certificate whose holder is no longer a member in good standing."""
 
     error = "unauthorized_client"
     status = 403
@@ -63,7 +62,7 @@ class MembershipUnknown(Unavailable):
 
 @dataclass(frozen=True)
 class _Verdict:
-    """What was found at the instant `at`, to be gone by until `until`."""
+    """The verdict of the instant `at`, used until `until`."""
 
     refusal: type[Refusal] | None
     private: str
@@ -83,7 +82,7 @@ class Memberships:
         self._lock = Lock()
 
     def require(self, caller: MemberCertificate, at: int) -> None:
-        """Raises MembershipSuspended, ApplicationWithdrawn, and MembershipUnknown where the settings refuse that."""
+        """Raise MembershipSuspended, ApplicationWithdrawn, and MembershipUnknown where the settings refuse that."""
         who = (caller.application, caller.member)
         verdict = self._verdicts.get(who)
         if verdict is None or not verdict.at <= at < verdict.until:
@@ -94,7 +93,7 @@ class Memberships:
     def _look(self, who: tuple[str, str], before: _Verdict | None, at: int) -> _Verdict:
         with self._lock:
             asking = self._asking.setdefault(who, Lock())
-        # One thread asks. The others go by the last verdict meanwhile, and wait only where there is none.
+        # One thread looks. The others use the last verdict meanwhile, and wait only if there is none.
         if not asking.acquire(blocking=before is None):
             assert before is not None
             return before
@@ -114,23 +113,21 @@ class Memberships:
 
     def _judge(self, application: str, member: str, at: int) -> _Verdict:
         until = at + self._remember_s
+        looked_up: str = application
+        refusal: type[MembershipRefused] = ApplicationWithdrawn
         try:
             if self._directory.application(application).member != member:
                 return _Verdict(ApplicationWithdrawn, f"{application} is another member's", at, until)
-        except Unreachable as error:
-            if isinstance(error, BadAnswer) and error.status in _GONE:
-                return _Verdict(ApplicationWithdrawn, f"{application} is not in the Directory", at, until)
-            return self._unknown(error, at)
-        try:
+            looked_up, refusal = member, MembershipSuspended
             if not self._directory.member(member).membership_ok:
                 return _Verdict(MembershipSuspended, f"{member} has no active membership", at, until)
         except Unreachable as error:
-            if isinstance(error, BadAnswer) and error.status in _GONE:
-                return _Verdict(MembershipSuspended, f"{member} is not in the Directory", at, until)
+            if error.gone:
+                return _Verdict(refusal, f"{looked_up} is not in the Directory", at, until)
             return self._unknown(error, at)
         return _Verdict(None, "", at, until)
 
     def _unknown(self, error: Unreachable, at: int) -> _Verdict:
-        log.warning("a caller cannot be looked up (%s): %s", error, "refused" if self._refuse_unknown else "let in")
+        log.warning("a caller cannot be looked up (%s): %s", error, "refused" if self._refuse_unknown else "accepted")
         refusal = MembershipUnknown if self._refuse_unknown else None
         return _Verdict(refusal, str(error), at, at + min(_ASK_AGAIN_S, self._remember_s))

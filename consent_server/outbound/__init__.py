@@ -1,1 +1,1 @@
-"""Our own calls out: the only network code."""
+"""Our own outgoing calls: the only network code."""

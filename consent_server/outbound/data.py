@@ -1,4 +1,4 @@
-"""The client of a consumption API: data sources, and readings in windows (brief 6.1)."""
+"""The client of a consumption API: data sources, and readings in windows (standard energy-consumption-data)."""
 
 import re
 from collections.abc import Iterator
@@ -32,8 +32,8 @@ class DataSource:
 
 
 @dataclass(frozen=True)
-class Window:
-    """One answer: start <= readings < end as asked for, and the parsed body as it came, provenance included."""
+class FetchedWindow:
+    """One response: start <= readings < end as requested, and its parsed body, provenance included."""
 
     start: int
     end: int
@@ -43,7 +43,7 @@ class Window:
 class ConsumptionData:
     """The API at one `endpoint` (the catalogue's endpointURL), for one collection, which has LONGEST_S seconds in all.
 
-    Each call has its own limit; together they would let a slow provider keep whoever waits behind it waiting for days.
+    Each call has a limit of its own, but without one for all of them a slow provider could hold a worker for days.
     """
 
     def __init__(self, session: Session, endpoint: str) -> None:
@@ -52,17 +52,19 @@ class ConsumptionData:
         self._ends = monotonic() + LONGEST_S
 
     def datasources(self, access_token: str) -> list[DataSource]:
-        """All meters of the token's permission. Raises Unreachable, TokenRefused, BadAnswer."""
+        """Return all meters of the token's permission. Raise Unreachable, TokenRefused, BadAnswer."""
         answer = self._get("/datasources", access_token)
         try:
             return [_data_source(each) for each in fields.objects(answer.object(), "data")]
         except ValueError:
             raise BadAnswer("data sources", answer.host, 200) from None
 
-    def readings(self, access_token: str, source_id: str, measure: str, start: int, end: int) -> Iterator[Window]:
-        """The readings of [start, end) in windows of at most 400 days, oldest first, each fetched when it is asked for.
+    def readings(
+        self, access_token: str, source_id: str, measure: str, start: int, end: int
+    ) -> Iterator[FetchedWindow]:
+        """Yield the readings of [start, end) in windows of at most 400 days, oldest first, each fetched when it is needed.
 
-        Raises NotReady while the data are being collected, and as `datasources` does.
+        Raise NotReady while the data are being collected, and what `datasources` raises.
         """
         # An id may hold a slash or a plus sign: it is one path segment.
         path = f"/datasources/{quote(source_id, safe='')}/{quote(measure, safe='')}"
@@ -73,7 +75,7 @@ class ConsumptionData:
             body = answer.object()
             if not isinstance(body.get("data"), list) or not isinstance(body.get("provenance"), dict):
                 raise BadAnswer("readings", answer.host, 200)
-            yield Window(since, until, body)
+            yield FetchedWindow(since, until, body)
 
     def _get(self, path: str, access_token: str) -> Response:
         if monotonic() > self._ends:
@@ -97,7 +99,7 @@ def _data_source(source: dict[str, Any]) -> DataSource:
 
 
 def _retry_after(answer: Response) -> int:
-    """Seconds to wait, from either form of RFC 9110 section 10.2.3; a minute if there is none to be read."""
+    """Return the seconds to wait, from either form of RFC 9110 section 10.2.3; a minute if neither can be read."""
     value = answer.headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,9}", value, re.ASCII):
         seconds = int(value)

@@ -1,9 +1,8 @@
-"""The Directory: who a member is, where an application takes messages, which services there are, which hosts we call."""
+"""The client of the Directory: members, applications and their message addresses, data services, hosts we may call."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
 from consent_server import clock
@@ -16,10 +15,8 @@ from consent_server.settings import Settings
 
 log = logging.getLogger("consent_server.outbound")
 
-T = TypeVar("T")
-
 ALLOWLIST_PATH = "/server-allowlist"
-# An outage of the Directory must not stop the scheme; a member that left is noticed within a week at the latest.
+# An outage of the Directory must not stop the scheme, and a member that left is noticed within a week.
 _KEEP_S = 7 * 86400
 
 
@@ -34,7 +31,7 @@ class Member:
 
     @property
     def name(self) -> str:
-        """What the permission text calls the member: its brand name, else its legal name."""
+        """Return the name for permission texts: the brand name if there is one, otherwise the legal name."""
         return self.brand_name or self.legal_name
 
 
@@ -44,7 +41,6 @@ class Application:
     member: str
     title: str
     roles: tuple[str, ...]
-    home_page: str | None
     message_delivery: str | None
 
 
@@ -68,22 +64,22 @@ class Directory:
         session.allow_hosts(self.server_allowlist)
 
     def member(self, url: str) -> Member:
-        """The member at its Directory URL. Raises NotAllowed for a URL of another Directory, Unreachable."""
+        """Return the member at its Directory URL. Raise NotAllowed for a URL of another Directory, Unreachable."""
         self._require_ours(url)
         return self._fetcher.get(f"{url}?include=memberships", lambda body: _member(url, body), keep_s=_KEEP_S)
 
     def application(self, url: str, *, fresh: bool = False) -> Application:
-        """The application at its Directory URL; `fresh` asks the Directory whatever is kept. Raises as `member`."""
+        """Return the application at its Directory URL; `fresh` ignores a kept copy. Raise as `member`."""
         self._require_ours(url)
         return self._fetcher.get(url, lambda body: _application(url, body), fresh=fresh, keep_s=_KEEP_S)
 
     def data_services(self, standard_url: str) -> list[DataService]:
-        """The catalogue's services of one standard. An entry that lacks what is needed is left out, and logged."""
+        """Return the catalogue's services of one standard. An entry that lacks a field we need is logged and left out."""
         query = urlencode({"conformsTo": standard_url})
         return self._fetcher.get(f"{self._base}{self._services_path}?{query}", _services, keep_s=_KEEP_S)
 
     def server_allowlist(self) -> frozenset[str]:
-        """Host names (lower case) of members' servers. Raises Unreachable if the list was never fetched.
+        """Return the host names (lower case) of members' servers. Raise Unreachable if the list was never fetched.
 
         Public CA server certificates, "Error handling on fetch failure": the last good list holds, however old.
         """
@@ -91,7 +87,7 @@ class Directory:
 
     def _require_ours(self, url: str) -> None:
         # One deployment belongs to one Directory: an identifier of another environment is never looked up. Nor may an
-        # identifier carry a query or climb out of its path.
+        # identifier contain a query or leave its path.
         tail = url.removeprefix(self._base + "/")
         if tail == url or any(mark in tail for mark in "?#\\%") or ".." in tail.split("/"):
             raise NotAllowed("url", "directory")
@@ -99,7 +95,7 @@ class Directory:
 
 def _same(source: dict[str, Any], url: str) -> None:
     if source.get("id") != url:
-        raise ValueError("id is not the URL that was asked for")
+        raise ValueError("id is not the URL that was requested")
 
 
 def _member(url: str, body: bytes) -> Member:
@@ -109,7 +105,7 @@ def _member(url: str, body: bytes) -> Member:
     return Member(
         url=url,
         legal_name=fields.text(source, "legalName"),
-        brand_name=fields.optional_text(brand, "name") if isinstance(brand, dict) else None,
+        brand_name=fields.text(brand, "name") if isinstance(brand, dict) and brand.get("name") else None,
         roles=fields.texts(source, "roles"),
         privacy_policy=fields.optional_url(source, "privacyPolicy"),
         membership_ok=any(_is_current(each) for each in fields.objects(source, "trustFrameworkMemberships")),
@@ -136,14 +132,18 @@ def _application(url: str, body: bytes) -> Application:
         member=fields.url(source, "publisher"),
         title=fields.text(source, "title"),
         roles=fields.texts(source, "role"),
-        home_page=fields.optional_url(source, "homePageURL"),
         message_delivery=fields.optional_url(source, "messageDelivery"),
     )
 
 
 def _services(body: bytes) -> list[DataService]:
-    listed = (_or_none(_service, each) for each in fields.objects(fields.document(body), "apis"))
-    return [service for service in listed if service is not None]
+    services = []
+    for each in fields.objects(fields.document(body), "apis"):
+        try:
+            services.append(_service(each))
+        except ValueError as fault:
+            log.warning("an entry of the Directory's catalogue is left out: %s", fault)
+    return services
 
 
 def _service(source: dict[str, Any]) -> DataService:
@@ -157,19 +157,11 @@ def _service(source: dict[str, Any]) -> DataService:
     )
 
 
-def _or_none(read: Callable[[dict[str, Any]], T], source: dict[str, Any]) -> T | None:
-    try:
-        return read(source)
-    except ValueError as fault:
-        log.warning("an entry of the Directory's catalogue is left out: %s", fault)
-        return None
-
-
 def _allowlist(body: bytes) -> frozenset[str]:
     source = fields.document(body)
     if source.get("ib1:allowlist") != "1.0":
         raise ValueError("ib1:allowlist is not 1.0")
     if not isinstance(source.get("allowed"), list):
         raise ValueError("allowed is not a list")
-    # A wildcard would match no host as a whole string, which is what it should match.
+    # Hosts are compared as whole strings, so a wildcard matches none, as it should.
     return frozenset(host.lower() for host in fields.texts(source, "allowed"))

@@ -1,11 +1,14 @@
-"""What can go wrong on a call out: plain exceptions with a kind and a host, never a body, a token or a query."""
+"""Errors of outgoing calls: exceptions with a kind and a host, never a body, a token or a query."""
 
 
 class Unreachable(Exception):
-    """What we need could not be had from `host`; `kind` is one short word for the log and for tests.
+    """`host` did not give what we need; `kind` is one short word for the log and for tests.
 
-    Kinds raised by a session: dns, connect, tls, time, connection, redirect, encoding, too_large.
+    Kinds raised by a session: dns, connect, tls, time, connection, redirect, encoding, too_large. `gone`: the server says
+    that there is no such thing.
     """
+
+    gone = False
 
     def __init__(self, kind: str, host: str) -> None:
         super().__init__(f"{host}: {kind}")
@@ -17,20 +20,21 @@ class NotAllowed(Unreachable):
     """We refuse to call: kind url, address, allowlist, or what is wrong with the server's certificate.
 
     That is name (it does not name the host exactly), certificate (its key is not ECDSA P-256 or P-384), revoked, or
-    revocation (whether it was revoked cannot be had or believed).
+    revocation (its revocation status could not be obtained or verified).
     """
 
 
 class BadAnswer(Unreachable):
-    """The server answered, but not with what was asked for; `status` is the HTTP status, where it matters."""
+    """The response is not what we requested; `status` is the HTTP status, where it matters."""
 
     def __init__(self, kind: str, host: str, status: int = 0) -> None:
         super().__init__(kind, host)
         self.status = status
+        self.gone = status in {404, 410}
 
 
 class OAuthRefused(BadAnswer):
-    """An OAuth error answer; `error` is its code (RFC 6749 sections 4.1.2.1 and 5.2), cut to that grammar."""
+    """An OAuth error response; `error` is its code (RFC 6749 sections 4.1.2.1 and 5.2), limited to that grammar."""
 
     def __init__(self, error: str, host: str, status: int = 0) -> None:
         super().__init__(f"oauth {error}", host, status)
@@ -42,11 +46,11 @@ class CallbackRefused(BadAnswer):
 
 
 class TokenRefused(BadAnswer):
-    """401 from a resource server: the access token is no longer good; refresh once, then look at the permission."""
+    """401 from a resource server: the access token is no longer valid; refresh once, then check the permission."""
 
 
 class NotReady(BadAnswer):
-    """202: the data are still being collected; ask again after `retry_after` seconds."""
+    """202: the data are still being collected; try again after `retry_after` seconds."""
 
     def __init__(self, host: str, retry_after: int) -> None:
         super().__init__("not ready", host, 202)

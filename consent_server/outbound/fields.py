@@ -1,4 +1,4 @@
-"""Fields of documents that others wrote, taken strictly. Everything raises ValueError naming the field, not its value."""
+"""Strict readers of fields in others' documents. They raise ValueError, which names the field and not its value."""
 
 import re
 import unicodedata
@@ -12,7 +12,7 @@ _LONGEST_URL = 2000
 
 
 def document(body: bytes) -> dict[str, Any]:
-    """A JSON object."""
+    """Return a JSON object."""
     parsed = orjson.loads(body)  # its error is a ValueError
     if not isinstance(parsed, dict):
         raise ValueError("not a JSON object")
@@ -20,7 +20,7 @@ def document(body: bytes) -> dict[str, Any]:
 
 
 def text(source: dict[str, Any], name: str) -> str:
-    """A name or sentence for people: control and direction-changing characters out, not empty, not long."""
+    """Return a name or sentence for people, not empty, not long, without control and direction-changing characters."""
     value = source.get(name)
     if not isinstance(value, str):
         raise ValueError(f"{name} is not text")
@@ -30,13 +30,8 @@ def text(source: dict[str, Any], name: str) -> str:
     return plain
 
 
-def optional_text(source: dict[str, Any], name: str) -> str | None:
-    """`text`, or None where the field is absent, null or empty."""
-    return text(source, name) if source.get(name) else None
-
-
 def opaque(source: dict[str, Any], name: str) -> str:
-    """An identifier that means nothing to us: as written, not empty, not long, without control characters."""
+    """Return an identifier that is opaque to us, unchanged: not empty, not long, without control characters."""
     value = source.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT or not value.isprintable():
         raise ValueError(f"{name} is not an identifier")
@@ -44,13 +39,13 @@ def opaque(source: dict[str, Any], name: str) -> str:
 
 
 def outcode(source: dict[str, Any], name: str) -> str | None:
-    """The first half of a postcode, None where the field holds anything else: a whole postcode goes no further."""
+    """Return the first half of a postcode, None where the field holds anything else: a whole postcode is not kept."""
     value = source.get(name)
     return value if isinstance(value, str) and OUTCODE.fullmatch(value) else None
 
 
 def url(source: dict[str, Any], name: str) -> str:
-    """An https URL, as written: identifiers are compared byte for byte."""
+    """Return an https URL, unchanged: identifiers are compared byte for byte."""
     value = source.get(name)
     if not isinstance(value, str) or not value.startswith("https://") or len(value) > _LONGEST_URL:
         raise ValueError(f"{name} is not an https URL")
@@ -60,12 +55,12 @@ def url(source: dict[str, Any], name: str) -> str:
 
 
 def optional_url(source: dict[str, Any], name: str) -> str | None:
-    """`url`, or None where the field is absent, null or empty."""
+    """Return `url`, or None where the field is absent, null or empty."""
     return url(source, name) if source.get(name) else None
 
 
 def texts(source: dict[str, Any], name: str) -> tuple[str, ...]:
-    """A list of strings; a single string counts as a list of one, an absent field as none."""
+    """Return a list of strings: of one for a single string, empty for an absent field."""
     value = source.get(name) or []
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
@@ -74,7 +69,7 @@ def texts(source: dict[str, Any], name: str) -> tuple[str, ...]:
 
 
 def objects(source: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """A list of objects; an absent field counts as none."""
+    """Return a list of objects, empty for an absent field."""
     value = source.get(name) or []
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise ValueError(f"{name} is not a list of objects")

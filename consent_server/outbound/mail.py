@@ -21,30 +21,27 @@ class Mail:
         self._session = session
 
     def send(self, to: str, subject: str, text: str) -> None:
-        """Hand one plain-text mail over. Raises Unreachable, and ValueError for an address or subject with a line end."""
+        """Send one plain-text mail. Raise Unreachable, and ValueError for an address or subject with a line end."""
         message = EmailMessage()
         message["From"], message["To"], message["Subject"] = self._sender, to, subject
         message.set_content(text)
         if self._source.startswith("smtp://"):
-            self._by_smtp(message)
+            with self._relay() as connection:
+                connection.send_message(message)
             return
         document = {"to": to, "from": self._sender, "subject": subject, "text": text}
         self._session.post_json(self._source, document, configured=True).must_be(200, 201, 202, 204)
 
     def reach(self) -> None:
-        """Greet the relay and send nothing. Raises Unreachable."""
+        """Connect to the relay and send nothing. Raise Unreachable."""
         if self._source.startswith("smtp://"):
             with self._relay():
                 return
         self._session.get(self._source, configured=True).must_be(200, 204, 405)
 
-    def _by_smtp(self, message: EmailMessage) -> None:
-        with self._relay() as connection:
-            connection.send_message(message)
-
     @contextmanager
     def _relay(self) -> Iterator[smtplib.SMTP]:
-        # The operator's own relay: mostly on a private address, so the session's rule about addresses does not apply.
+        # The operator's own relay usually has a private address, so the session's rule about addresses does not apply.
         relay = urlsplit(self._source)
         host = relay.hostname or ""
         try:

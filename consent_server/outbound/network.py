@@ -1,15 +1,15 @@
-"""The wire beneath a session: addresses are judged before a connection is made, and time is judged at every read.
+"""The network layer of a session: it checks addresses before it connects, and the time left at every read and write.
 
-httpx has no hook for either, so this is a network backend for httpcore, which httpx stands on. Judging the address
-that is then connected to, rather than the name, leaves no gap for a name server that changes its answer in between.
+httpx has no hook for either, so this is a network backend for httpcore, on which httpx is built. The address checked is
+the one that is then connected to, so a name server that changes its response in between gains nothing.
 """
 
 import ipaddress
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from time import monotonic  # durations only: the clock may be stepped by a sandbox, a deadline may not
 from typing import Any
 
@@ -17,6 +17,7 @@ import httpcore
 import httpx
 
 from consent_server.outbound.errors import NotAllowed, Unreachable
+from consent_server.pki.reading import verified_chain
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], list[str]]
@@ -25,51 +26,57 @@ JudgeServer = Callable[[str, Sequence[bytes]], None]
 
 # RFC 6052 section 2.1: an IPv6 address in which a translator hides an IPv4 one.
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+_MOST_TO_ONE_HOST = 16  # calls at once; more wait for a connection, and for theirs alone
 _IDLE_S = 1.0  # shorter than any server's keep-alive, so that a request seldom meets a connection being closed
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether the address, and any IPv4 address inside it, is one of the public internet."""
+    """Return whether the address, and any IPv4 address inside it, belongs to the public internet."""
     if isinstance(address, ipaddress.IPv6Address):
         inside = address.ipv4_mapped
         if address in _TRANSLATED:
             inside = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inside is not None:
             return is_public(inside)
-        # Tunnels of old (RFC 7526, RFC 4380): no server is reached through them, only inward addresses.
+        # Obsolete tunnels (RFC 7526, RFC 4380) reach no server, but could reach internal addresses.
         if address.sixtofour is not None or address.teredo is not None:
             return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
 def is_public_or_loopback(address: IPAddress) -> bool:
-    """The sandbox's rule: loopback besides."""
+    """Return the same, with loopback allowed as well: the sandbox's rule."""
     return address.is_loopback or is_public(address)
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Every address of a name, in the resolver's order. Raises OSError."""
+    """Return every address of a name, in the resolver's order. Raise OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-class Budget(threading.local):
-    """The time left to the call that this thread is making; every wait on the wire is cut to it."""
+class Budget:
+    """The time left for the current call, which limits every wait on the network.
 
-    ends: float | None = None
+    Each thread and each greenlet has its own.
+    """
+
+    def __init__(self) -> None:
+        self._ends: ContextVar[float | None] = ContextVar("ends", default=None)
 
     @contextmanager
     def of(self, seconds: float) -> Iterator[None]:
-        self.ends = monotonic() + seconds
+        before = self._ends.set(monotonic() + seconds)
         try:
             yield
         finally:
-            self.ends = None
+            self._ends.reset(before)
 
     def cut(self, timeout: float | None, host: str) -> float | None:
-        if self.ends is None:
+        ends = self._ends.get()
+        if ends is None:
             return timeout
-        left = self.ends - monotonic()
+        left = ends - monotonic()
         if left <= 0:
             raise Unreachable("time", host)
         return left if timeout is None else min(left, timeout)
@@ -103,7 +110,7 @@ class _Stream(httpcore.NetworkStream):
                 sock = secure.get_extra_info("socket")
                 if not _names_exactly(sock.getpeercert(), self._host):
                     raise NotAllowed("name", self._host)
-                self._judge(self._host, _verified_chain(sock))
+                self._judge(self._host, verified_chain(sock))
             except BaseException:
                 secure.close()
                 raise
@@ -117,15 +124,6 @@ def _names_exactly(certificate: dict[str, Any], host: str) -> bool:
     # Public CA server certificates, "Validation by clients": the SAN equals the host; a wildcard is refused even
     # where TLS itself would accept it.
     return any(value.lower() == host.lower() for _, value in certificate.get("subjectAltName", ()))
-
-
-def _verified_chain(sock: Any) -> tuple[bytes, ...]:
-    # Public from Python 3.13 on; before that it is in the socket's private part.
-    if hasattr(sock, "get_verified_chain"):
-        return tuple(sock.get_verified_chain())
-    import _ssl
-
-    return tuple(found.public_bytes(_ssl.ENCODING_DER) for found in sock._sslobj.get_verified_chain())
 
 
 class _Backend(httpcore.NetworkBackend):
@@ -150,7 +148,7 @@ class _Backend(httpcore.NetworkBackend):
             addresses = self._look_up(host, port)
         except (OSError, UnicodeError):
             raise Unreachable("dns", host) from None
-        # ASVS 1.3.6: one address that may not be called spoils the name, lest the order of answers decide.
+        # ASVS 1.3.6: one forbidden address is enough to refuse the name, so that the order of addresses does not matter.
         if not addresses or not all(self._allowed(ipaddress.ip_address(address)) for address in addresses):
             raise NotAllowed("address", host)
         for address in addresses:
@@ -176,9 +174,10 @@ class _Body(httpx.SyncByteStream):
 
 
 class Transport(httpx.BaseTransport):
-    """httpx's own transport, but for the network backend, which that one does not let in.
+    """A transport like httpx's own, which does not accept a network backend.
 
-    With `judge`, a server's certificate must name the host exactly and please `judge` before anything is sent.
+    With `judge`, a server's certificate must name the host exactly and pass `judge` before anything is sent. Each host has
+    its own connections, so a slow one does not use up those of others.
     """
 
     def __init__(
@@ -190,16 +189,13 @@ class Transport(httpx.BaseTransport):
         budget: Budget,
         judge: JudgeServer | None = None,
     ) -> None:
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=tls,
-            max_connections=32,
-            keepalive_expiry=_IDLE_S,
-            network_backend=_Backend(allowed, look_up, budget, judge),
-        )
+        self._tls = tls
+        self._backend = _Backend(allowed, look_up, budget, judge)
+        self._pools: dict[tuple[bytes, bytes, int | None], httpcore.ConnectionPool] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
-        answer = self._pool.handle_request(
+        answer = self._pool(url).handle_request(
             httpcore.Request(
                 method=request.method,
                 url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
@@ -211,4 +207,17 @@ class Transport(httpx.BaseTransport):
         return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer.stream))
 
     def close(self) -> None:
-        self._pool.close()
+        for pool in self._pools.values():
+            pool.close()
+
+    def _pool(self, url: httpx.URL) -> httpcore.ConnectionPool:
+        origin = (url.raw_scheme, url.raw_host, url.port)
+        return self._pools.get(origin) or self._pools.setdefault(
+            origin,
+            httpcore.ConnectionPool(
+                ssl_context=self._tls,
+                max_connections=_MOST_TO_ONE_HOST,
+                keepalive_expiry=_IDLE_S,
+                network_backend=self._backend,
+            ),
+        )

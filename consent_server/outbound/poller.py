@@ -1,7 +1,7 @@
-"""Something small that is loaded again and again by a daemon thread, in each process that needs it.
+"""A small document that a daemon thread loads at intervals, in each process that needs it.
 
-The thread starts with the first question, never before: a server forks after its modules are loaded, and a thread
-does not survive a fork.
+The thread starts on first use, never before: a server forks after its modules are loaded, and a thread does not survive
+a fork.
 """
 
 import logging
@@ -49,7 +49,7 @@ class Poller(Generic[T]):
         self._failing = False
 
     def latest(self) -> Loaded[T] | None:
-        """The last good value with its age, or None if there never was one. The first call loads, and may wait."""
+        """Return the last good value with its age, or None if there never was one. The first call loads, and may wait."""
         if self._process != os.getpid():
             with self._starting:
                 if self._process != os.getpid():
@@ -60,7 +60,7 @@ class Poller(Generic[T]):
         return self._latest
 
     def again(self, at_most_every_s: int) -> bool:
-        """Load now, in this thread, unless that was done within `at_most_every_s`. Whether anything was loaded."""
+        """Load now, in this thread, unless that was done within `at_most_every_s`. Return whether anything was loaded."""
         now = clock.now()
         with self._asking:
             if self._asked is not None and 0 <= now - self._asked < at_most_every_s:
@@ -69,7 +69,7 @@ class Poller(Generic[T]):
         return self._once()
 
     def stop(self) -> None:
-        """End the thread; the next question starts another."""
+        """End the thread; the next use starts another."""
         self._stopped.set()
         self._process = None
 
@@ -81,7 +81,7 @@ class Poller(Generic[T]):
         at = clock.now()
         try:
             value = self._load()
-        except Exception as error:  # a thread that died of one bad answer would leave the list to grow old
+        except Exception as error:  # one unexpected error must not end the thread
             kind = error.kind if isinstance(error, Unreachable) else type(error).__name__
             if not self._failing:
                 audit.event("list_refresh_failed", list=self._name, error=kind)

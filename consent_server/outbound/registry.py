@@ -1,14 +1,16 @@
-"""The Registry: a license and its permission text, fetched rather than copied, and held to the pinned digest."""
+"""The client of the Registry: a license and its permission text, which must have the pinned digest."""
 
 from dataclasses import dataclass
 
 import orjson
 
-from consent_server import settings as configuration
 from consent_server.outbound.cache import FOR_EVER, Cache, Fetcher
 from consent_server.outbound.errors import NotAllowed, Unreachable
 from consent_server.outbound.session import Session
 from consent_server.scheme import licenses
+from consent_server.scheme.permission_text import names_fuel
+from consent_server.scheme.registry_document import from_rdf
+from consent_server.settings import LicenseSettings, Settings
 
 _LARGEST_TEXT = 1 << 18
 
@@ -18,7 +20,7 @@ class RegistryUnreachable(Unreachable):
 
 
 class TextChanged(Exception):
-    """The text under this license is not the one that was pinned: a versioned Registry URL never changes (brief 4.1)."""
+    """The text under this license is not the one that was pinned, although a versioned Registry URL never changes."""
 
 
 class FuelNotNamed(Exception):
@@ -34,18 +36,18 @@ class PermissionText:
 
 
 class Registry:
-    """Licenses by configuration. What was once verified stays usable while the Registry is down: it cannot change."""
+    """Configured licenses. What was verified once stays usable while the Registry is down, because it cannot change."""
 
-    def __init__(self, settings: configuration.Settings, session: Session, cache: Cache) -> None:
+    def __init__(self, settings: Settings, session: Session, cache: Cache) -> None:
         self._host = f"{settings.scheme.registry}/"
         self._fetcher = Fetcher(session, cache)
 
-    def license(self, configured: configuration.License) -> PermissionText:
-        """The license and its text. Raises TextChanged, FuelNotNamed or RegistryUnreachable."""
+    def license(self, configured: LicenseSettings) -> PermissionText:
+        """Return the license and its text. Raise TextChanged, FuelNotNamed or RegistryUnreachable."""
         try:
             published = self._fetcher.get(
                 configured.url,
-                lambda body: licenses.from_rdf(orjson.loads(body), configured.url),
+                lambda body: from_rdf(orjson.loads(body), configured.url),
                 accept="application/ld+json",
                 keep_s=FOR_EVER,
             )
@@ -62,6 +64,6 @@ class Registry:
             raise TextChanged(configured.label)
         text = raw.decode("utf-8")
         for fuel in configured.fuels:
-            if not licenses.names_fuel(text, fuel):
+            if not names_fuel(text, fuel):
                 raise FuelNotNamed(f"{configured.label}: {fuel}")
         return PermissionText(published, text)

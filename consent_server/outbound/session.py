@@ -1,8 +1,8 @@
-"""One session for all calls out: our certificate, and a limit on everything that the other side decides.
+"""One session for all outgoing calls: our certificate, and a limit on everything that the other side decides.
 
-Two kinds of call. A member server is reached only if the Directory's allowlist names its host, and is shown our client
-certificate. A `configured` host stands in our own settings (Directory, Registry, intensity, mail, our issuer): the
-allowlist is not asked, and no client certificate is shown.
+There are two kinds of call. A member's server is called only if the Directory's allowlist names its host, and receives
+our client certificate. A `configured` host is named in our own settings (Directory, Registry, intensity, mail, our
+issuer): the allowlist does not apply, and no client certificate is sent.
 """
 
 import logging
@@ -32,7 +32,7 @@ from consent_server.settings import Settings
 
 log = logging.getLogger("consent_server.outbound")
 
-# Both write URLs, queries and answer headers below WARNING; those may name a data source.
+# Both log URLs, queries and response headers below WARNING; those may name a data source.
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
@@ -55,7 +55,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Response:
-    """A whole answer; `headers` is case-insensitive. Body and headers stay out of the repr: they may hold a token."""
+    """A whole response; `headers` is case-insensitive. Body and headers are not in the repr: they may hold a token."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -63,31 +63,31 @@ class Response:
     body: bytes = field(repr=False)
 
     def json(self) -> Any:
-        """The body as JSON. Raises BadAnswer (kind `json`)."""
+        """Return the body as JSON. Raise BadAnswer (kind `json`)."""
         try:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError:
             raise BadAnswer("json", self.host, self.status) from None
 
     def object(self) -> dict[str, Any]:
-        """The body as a JSON object. Raises BadAnswer (kind `json`)."""
+        """Return the body as a JSON object. Raise BadAnswer (kind `json`)."""
         document = self.json()
         if not isinstance(document, dict):
             raise BadAnswer("json", self.host, self.status)
         return document
 
     def must_be(self, *statuses: int) -> "Response":
-        """Itself, if the status is one of these. Raises BadAnswer (kind `status N`)."""
+        """Return this response if its status is one of these. Raise BadAnswer (kind `status N`)."""
         if self.status not in statuses:
             raise BadAnswer(f"status {self.status}", self.host, self.status)
         return self
 
 
 class Session:
-    """Calls out, for one process. Threads may share it; nothing is connected before the first call.
+    """Outgoing calls of one process. Threads may share it; it connects at the first call.
 
-    Until `allow_hosts` is given a source (a Directory does so when it is made), no member server is reached:
-    "reject all if never fetched" is the state at the start.
+    Until `allow_hosts` is given a source (a Directory does so when it is made), no member's server is called: "reject all
+    if never fetched" is the state at the start.
     """
 
     def __init__(self, settings: Settings, *, limits: Limits | None = None, look_up: Resolve = resolve) -> None:
@@ -97,7 +97,7 @@ class Session:
         allowed = is_public_or_loopback if settings.is_sandbox else is_public
         roots = settings.keys.server_roots
         presenting = _tls(roots)
-        if settings.keys.client_certificate is not None:  # a resource server alone (release.protect) has none
+        if settings.keys.client_certificate is not None:  # a resource server elsewhere (resource.protect) has none
             presenting.load_cert_chain(settings.keys.client_certificate, settings.keys.client_key)
         judge = ServerCertificates(settings.calls.server_revocation, self._published)
         self._members = self._client(
@@ -110,7 +110,7 @@ class Session:
         self._allowed_hosts = source
 
     def require_allowed(self, url: str) -> None:
-        """Refuse a URL that is not plain https on an allowlisted host, without calling it. Raises NotAllowed."""
+        """Refuse a URL that is not plain https on an allowlisted host, without calling it. Raise NotAllowed."""
         self._require_allowed(_checked(url))
 
     def get(
@@ -123,9 +123,9 @@ class Session:
         etag: str | None = None,
         configured: bool = False,
     ) -> Response:
-        """GET, following at most two redirects on the same origin. `limit` is in bytes, after decoding.
+        """Return the response to a GET, after at most two redirects on the same origin. `limit` is in bytes, after decoding.
 
-        Raises Unreachable, and NotAllowed for a host that we may not call.
+        Raise Unreachable, and NotAllowed for a host that we may not call.
         """
         headers = {"Accept": accept}
         if bearer is not None:
@@ -135,7 +135,7 @@ class Session:
         return self._call("GET", url, headers, None, limit, configured)
 
     def post_form(self, url: str, data: Mapping[str, str], *, configured: bool = False) -> Response:
-        """POST a form. A redirect is an answer like any other: what was sent is never sent again elsewhere."""
+        """POST a form. A redirect is returned and not followed: nothing is sent again elsewhere."""
         content = str(httpx.QueryParams(dict(data))).encode("ascii")
         headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
         return self._call("POST", url, headers, content, None, configured)
@@ -146,7 +146,7 @@ class Session:
         return self._call("POST", url, headers, orjson.dumps(document), None, configured)
 
     def _published(self, text: str, question: bytes | None, limit: int) -> bytes:
-        """A revocation list, or the answer to an OCSP question: the only calls over http, within the call they serve."""
+        """Return a revocation list or an OCSP response: the only calls over http, within the time of the call in progress."""
         headers = {"Accept": "application/pkix-crl"}
         if question is not None:
             headers = {"Accept": "application/ocsp-response", "Content-Type": "application/ocsp-request"}
@@ -233,7 +233,7 @@ def _tls(roots: object) -> ssl.SSLContext:
 
 
 def _checked(text: str, scheme: str = "https") -> httpx.URL:
-    """The URL, if it is of this scheme, with a host and no user name or fragment. Raises NotAllowed."""
+    """Return the URL, if it has this scheme, a host and no user name or fragment. Raise NotAllowed."""
     matched = _URL.fullmatch(text)
     try:
         url = httpx.URL(text) if matched and matched[1].lower() == scheme else None
@@ -249,14 +249,14 @@ def _redirected(url: httpx.URL, location: str) -> httpx.URL:
         target = _checked(str(url.join(location)))
     except (httpx.InvalidURL, NotAllowed):
         raise Unreachable("redirect", _host(url)) from None
-    # Public CA server certificates: redirects only to the same host name and scheme; the port is held to besides.
+    # Public CA server certificates: redirects only to the same host name and scheme, and we require the same port.
     if (target.host, target.port) != (url.host, url.port):
         raise Unreachable("redirect", _host(url))
     return target
 
 
 def _body(answer: httpx.Response, limit: int, host: str) -> bytes:
-    """The decoded body, counted as it is decoded, so that a small answer cannot become a large one in memory."""
+    """Return the decoded body, its length checked during decoding: a small response may decode to a huge one."""
     encoding = answer.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"identity", "gzip"}:
         raise Unreachable("encoding", host)

@@ -1,14 +1,13 @@
-"""The OAuth client of an issuer: what a CAP says to an EDP, and an FSP's software to a CAP.
+"""The OAuth client: what a CAP sends to an EDP's issuer, and an FSP's software to a CAP's.
 
-Discovery, pushed request, the way back, tokens, revocation and the permission record; every step of FAPI 2.0 and of
-OAuth with Member Identity Certificates that is the client's to take. Nothing here keeps anything: state, verifier and
-tokens are the caller's to store, sealed, and no repr shows one.
+Discovery, pushed request, callback, tokens, revocation and the permission record: every step that FAPI 2.0 and OAuth with
+Member Identity Certificates require of a client. Nothing is kept here: the caller stores state, verifier and tokens,
+sealed, and no repr shows one.
 """
 
 import hmac
 import re
 import secrets
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -21,6 +20,7 @@ from consent_server.outbound.errors import BadAnswer, CallbackRefused, OAuthRefu
 from consent_server.outbound.session import Response, Session
 from consent_server.scheme import instant
 from consent_server.settings import Settings
+from consent_server.tokens.keys import base64url
 
 _WELL_KNOWN = "/.well-known/oauth-authorization-server"
 _KEEP_S = 86400
@@ -30,7 +30,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 
 @dataclass(frozen=True)
 class Metadata:
-    """An issuer's endpoints; those for members are the mutual-TLS aliases where there are any (RFC 8705 section 5)."""
+    """An issuer's endpoints; those for members are the mutual-TLS aliases if there are any (RFC 8705 section 5)."""
 
     issuer: str
     authorization_endpoint: str
@@ -43,7 +43,7 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Pushed:
-    """A pushed request. Send the browser to `authorization_url`; keep the rest, tied to that browser, for its return."""
+    """A pushed request. Send the browser to `authorization_url`; keep the rest in that browser's session."""
 
     authorization_url: str = field(repr=False)
     expires_in: int
@@ -55,7 +55,7 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Tokens:
-    """`refresh_token` is None where a refresh answer repeats none; `expires_in` (seconds) where the issuer is silent."""
+    """`refresh_token` is None where a refresh response has none, `expires_in` (seconds) where the issuer does not say."""
 
     access_token: str = field(repr=False)
     refresh_token: str | None = field(repr=False)
@@ -64,7 +64,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class PermissionRecord:
-    """What the issuer says of a permission (Permission Records). Instants are whole seconds."""
+    """The issuer's record of a permission (Permission Records). Instants are whole seconds."""
 
     issuer: str
     client: str
@@ -80,7 +80,7 @@ class PermissionRecord:
 
 
 class Upstream:
-    """Our side of the conversation with any issuer, as the application that our certificate names."""
+    """The client of any issuer, as the application that our certificate names."""
 
     def __init__(self, settings: Settings, session: Session, cache: Cache) -> None:
         self._client_id = settings.member.application
@@ -88,26 +88,26 @@ class Upstream:
         self._fetcher = Fetcher(session, cache)
 
     def metadata(self, issuer: str) -> Metadata:
-        """The issuer's metadata (RFC 8414), whose `issuer` must equal the Directory's `oauthIssuer` byte for byte.
+        """Return the issuer's metadata (RFC 8414), whose `issuer` must equal the Directory's `oauthIssuer` byte for byte.
 
-        Raises Unreachable; NotAllowed where any endpoint, the browser's included, is not on an allowlisted host.
+        Raise Unreachable; NotAllowed where any endpoint, the browser's included, is not on an allowlisted host.
         """
         found = self._fetcher.get(
             _metadata_url(issuer), lambda body: _metadata(issuer, body), configured=False, keep_s=_KEEP_S
         )
-        # The SME is sent to that host under our name: it must be a member's, as the hosts that we call are.
+        # We send the SME to that host: it must be a member's, as the hosts that we call must be.
         self._session.require_allowed(found.authorization_endpoint)
         return found
 
     def push(self, metadata: Metadata, license: str, redirect_uri: str) -> Pushed:
-        """Push an authorization request (RFC 9126) with PKCE S256. Raises OAuthRefused, Unreachable."""
+        """Push an authorization request (RFC 9126) with PKCE S256. Raise OAuthRefused, Unreachable."""
         state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
         answer = self._post(
             metadata.pushed_authorization_request_endpoint,
             {
                 "response_type": "code",
                 "client_id": self._client_id,
-                "code_challenge": _base64url(sha256(verifier.encode("ascii")).digest()),
+                "code_challenge": base64url(sha256(verifier.encode("ascii")).digest()),
                 "code_challenge_method": "S256",
                 "scope": license,
                 "redirect_uri": redirect_uri,
@@ -120,7 +120,7 @@ class Upstream:
         request_uri, expires_in = _token(document.get("request_uri")), document.get("expires_in")
         if request_uri is None or not _is_seconds(expires_in):
             raise BadAnswer("request_uri", answer.host, answer.status)
-        # FAPI 2.0 5.3.3.2-6: nothing but these two travels through the browser.
+        # FAPI 2.0 5.3.3.2-6: only these two go through the browser.
         query = urlencode({"client_id": self._client_id, "request_uri": request_uri})
         joint = "&" if urlsplit(metadata.authorization_endpoint).query else "?"
         return Pushed(
@@ -133,10 +133,10 @@ class Upstream:
         )
 
     def callback(self, metadata: Metadata, query: str, state: str) -> str:
-        """The code in the query that came back to our redirect URI (without `?`); `state` is the one we pushed.
+        """Return the code in the query that came to our redirect URI (without `?`); `state` is the one we pushed.
 
-        Raises CallbackRefused (doubled, state, iss, code), and OAuthRefused with the issuer's error, such as
-        `access_denied`, once state and iss have shown that it is the issuer who speaks.
+        Raise CallbackRefused (doubled, state, iss, code), and OAuthRefused with the issuer's error, such as
+        `access_denied`, once state and iss have shown that the response is the issuer's.
         """
         host = _host(metadata.issuer)
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=64, encoding="utf-8", errors="replace")
@@ -156,7 +156,7 @@ class Upstream:
         return code
 
     def redeem(self, metadata: Metadata, pushed_redirect_uri: str, license: str, code: str, verifier: str) -> Tokens:
-        """Exchange the code. The answer must hold a refresh token and no other scope. Raises OAuthRefused, Unreachable."""
+        """Return the tokens for a code, a refresh token included and no other scope. Raise OAuthRefused, Unreachable."""
         tokens = self._tokens(
             metadata,
             license,
@@ -172,19 +172,19 @@ class Upstream:
         return tokens
 
     def refresh(self, metadata: Metadata, license: str, refresh_token: str) -> Tokens:
-        """A new access token. Raises OAuthRefused (`invalid_grant`: the permission has ended), Unreachable."""
+        """Return a new access token. Raise OAuthRefused (`invalid_grant`: the permission has ended), Unreachable."""
         return self._tokens(metadata, license, {"grant_type": "refresh_token", "refresh_token": refresh_token})
 
     def revoke(self, metadata: Metadata, refresh_token: str) -> None:
-        """Revoke (RFC 7009). Returns only when the issuer says that it is done: 200. Raises OAuthRefused, Unreachable."""
+        """Revoke (RFC 7009). Return only when the issuer has confirmed it with 200. Raise OAuthRefused, Unreachable."""
         form = {"token": refresh_token, "token_type_hint": "refresh_token", "client_id": self._client_id}
         self._post(metadata.revocation_endpoint, form, 200)
 
     def permission_record(self, metadata: Metadata, refresh_token: str) -> PermissionRecord:
-        """The permission record. Raises OAuthRefused (`invalid_grant`: not ours, or unknown), Unreachable."""
+        """Return the permission record. Raise OAuthRefused (`invalid_grant`: not ours, or unknown), Unreachable."""
         answer = self._post(metadata.ib1_permission_endpoint, {"token": refresh_token}, 200)
         document = answer.object()
-        # Deployed issuers still write `permissions` (brief 3.6, item 2).
+        # Permission Records name the member `permission`; issuers in use still write `permissions`.
         source = document.get("permission", document.get("permissions"))
         if not isinstance(source, dict):
             raise BadAnswer("permission record", answer.host, 200)
@@ -202,10 +202,10 @@ class Upstream:
         access, refresh = _token(document.get("access_token")), _token(document.get("refresh_token"))
         if access is None or (refresh is None and "refresh_token" in document):
             raise BadAnswer("tokens", answer.host, 200)
-        # Deployed issuers leave token_type and expires_in out (brief 3.6, item 12).
+        # RFC 6749 section 5.1: token_type is required and expires_in recommended; issuers in use leave both out.
         if str(document.get("token_type", "Bearer")).lower() != "bearer":
             raise BadAnswer("token_type", answer.host, 200)
-        # RFC 6749 section 5.1: scope may be left out if it is what was asked for; another license is not.
+        # RFC 6749 section 5.1: scope may be left out if it is what was requested; another license is refused.
         if set(str(document.get("scope", license)).split()) - {"offline_access"} != {license}:
             raise BadAnswer("scope", answer.host, 200)
         expires_in = document.get("expires_in")
@@ -233,12 +233,12 @@ def _metadata_url(issuer: str) -> str:
 def _metadata(issuer: str, body: bytes) -> Metadata:
     source = fields.document(body)
     if source.get("issuer") != issuer:  # RFC 8414 section 3.3
-        raise ValueError("issuer is not the one that was asked for")
+        raise ValueError("issuer is not the one that was requested")
     if "S256" not in fields.texts(source, "code_challenge_methods_supported"):  # FAPI 2.0 5.3.3.2
         raise ValueError("S256 is not supported")
     aliases = source.get("mtls_endpoint_aliases")
     members = {**source, **aliases} if isinstance(aliases, dict) else source
-    # An older name of the permission endpoint is still deployed (brief 3.6, item 1).
+    # OAuth with Member Identity Certificates names it `ib1_permission_endpoint`; issuers in use still have an older name.
     permission = "ib1_permission_endpoint" if "ib1_permission_endpoint" in members else "permissions_endpoint"
     return Metadata(
         issuer=issuer,
@@ -260,7 +260,7 @@ def _record(source: dict[str, Any]) -> PermissionRecord:
         last_granted=instant.parse(source.get("lastGranted")),
         expires=instant.parse(source.get("expires")),
         evidence=fields.url(source, "evidence"),
-        revoked="revoked" in source,  # Permission Records: the key alone says so, whatever its value
+        revoked="revoked" in source,  # Permission Records: the key alone means revoked, whatever its value
         data_available_from=instant.parse(source.get("dataAvailableFrom")),
         token_issued_at=instant.parse(source.get("tokenIssuedAt")),
         token_expires=instant.parse(source.get("tokenExpires")),
@@ -277,10 +277,6 @@ def _token(value: object) -> str | None:
 
 def _is_seconds(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 31536000
-
-
-def _base64url(value: bytes) -> str:
-    return urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
 
 
 def _host(url: str) -> str:

@@ -33,7 +33,7 @@ class Directory:
         self.asked += 1
         if isinstance(self.publisher, Exception):
             raise self.publisher
-        return Application(url, self.publisher, "App", (), None, None)
+        return Application(url, self.publisher, "App", (), None)
 
     def member(self, url: str) -> Member:
         if isinstance(self.membership, Exception):
@@ -134,7 +134,7 @@ def test_one_thread_asks_and_the_others_go_by_the_last_verdict(directory: Direct
     def slowly(url: str) -> Application:
         asking.set()
         assert answer.wait(10)
-        return Application(url, MEMBER, "App", (), None, None)
+        return Application(url, MEMBER, "App", (), None)
 
     directory.application = slowly  # type: ignore[method-assign]
     directory.membership = False

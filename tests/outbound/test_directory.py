@@ -110,7 +110,7 @@ def test_an_application(settings, trust, directory, wire):
     found = directory.application(f"{settings.scheme.directory}/a/app")
     assert found.member == f"{settings.scheme.directory}/m/abc"
     assert (found.title, found.roles) == ("Reader", ("https://registry.example/role/cap",))
-    assert (found.home_page, found.message_delivery) == ("https://acme.example", "https://member.example/messages")
+    assert found.message_delivery == "https://member.example/messages"
 
 
 def test_the_catalogue_leaves_out_what_is_unusable(settings, trust, directory, wire):

@@ -5,6 +5,7 @@ import re
 import flask
 import pytest
 
+from consent_server.outbound.cache import FOR_EVER, Copy
 from consent_server.outbound.errors import BadAnswer
 from consent_server.outbound.intensity import WINDOW, Intensity, RegionUnknown
 from consent_server.sandbox import intensity as sandbox
@@ -33,11 +34,13 @@ def grid(serve):
 
 @pytest.fixture
 def client_of(settings_of, session_of, cache, held_clock):
-    """client_of(server): collects from that server, without pauses."""
+    """client_of(server): collects from that server, without pauses; `known` regions by outcode are not looked up."""
 
-    def make(server, kept=cache):
+    def make(server, **known):
+        for outcode, region in known.items():
+            cache.put(f"intensity region {outcode}", Copy(str(region).encode(), {}, 0, FOR_EVER))
         settings = settings_of(server.port, collection={"intensity": server.url("/intensity")})
-        return Intensity(settings, session_of(settings), kept, pause_s=0, retry_s=0)
+        return Intensity(settings, session_of(settings), cache, pause_s=0, retry_s=0)
 
     return make
 
@@ -59,40 +62,31 @@ def test_windows_are_13_days_at_most_and_the_grid_is_not_asked_twice(grid, clien
     questions = asked(grid)
     for since, until, _, _ in questions:
         assert 0 < instant.parse(until[:-1] + ":00Z") - instant.parse(since[:-1] + ":00Z") <= WINDOW
-    client.series(MARCH + 3 * DAY, MARCH + 30 * DAY, outcode="SW8", region=13)
-    client.series(MARCH + 3 * DAY, MARCH + 30 * DAY, outcode=None, region=13)
+    client.series(MARCH + 3 * DAY, MARCH + 30 * DAY, outcode="SW8")
     assert asked(grid) == questions
 
 
 def test_a_span_that_reaches_now_is_asked_again(grid, client_of, held_clock):
-    client = client_of(grid)
+    client = client_of(grid, M1=3)
     end = held_clock.instant - held_clock.instant % HALF_HOUR
     for _ in range(2):
-        assert len(client.series(end - DAY, end, outcode=None, region=3)) == 48
+        assert len(client.series(end - DAY, end, outcode="M1")) == 48
     assert len(grid.asked) in {2, 4}
     assert client.series(end, end, outcode="SW8") == {}
 
 
 @pytest.mark.parametrize(
-    ("outcode", "fallback", "region"),
-    [
-        ("SW8", None, 13),
-        ("SW8", 11, 13),
-        ("BN3", None, 14),  # the postcode route says 13, and the name South East England
-        ("W3", 13, 13),  # 400: no postcode match
-        ("GIR", 12, 12),
-        ("sw8", 12, 12),
-        (None, 7, 7),
-    ],
+    ("outcode", "region"),
+    [("SW8", 13), ("BN3", 14)],  # the postcode route says 13 for BN3, and the name South East England
 )
-def test_the_region(grid, client_of, outcode, fallback, region):
-    assert client_of(grid).region_of(outcode, fallback) == region
+def test_the_region(grid, client_of, outcode, region):
+    assert client_of(grid).region_of(outcode) == region
 
 
-@pytest.mark.parametrize(("outcode", "fallback"), [("BT1", 13), ("W3", None), (None, None), (None, 15), ("../x", None)])
-def test_no_region(grid, client_of, outcode, fallback):
+@pytest.mark.parametrize("outcode", ["BT1", "W3", None, "GIR", "sw8", "../x"])  # W3: 400, no postcode match
+def test_no_region(grid, client_of, outcode):
     with pytest.raises(RegionUnknown):
-        client_of(grid).region_of(outcode, fallback)
+        client_of(grid).region_of(outcode)
     assert all(each[3] == "W3" for each in asked(grid))
 
 
@@ -116,7 +110,7 @@ def test_half_hours_without_a_forecast_are_gaps(serve, client_of, wire):
     slots = region_answer(MARCH, [10, None, "nan", 13, -1, True])
     slots["data"] += [{"from": "soon", "intensity": {"forecast": 1}}, {"from": None}, 7]
     server.routes["*"] = wire.json({"data": slots})
-    assert client_of(server).series(MARCH, MARCH + DAY, outcode=None, region=13) == {
+    assert client_of(server, SW8=13).series(MARCH, MARCH + DAY, outcode="SW8") == {
         MARCH: 10,
         MARCH + 3 * HALF_HOUR: 13,
     }
@@ -125,9 +119,9 @@ def test_half_hours_without_a_forecast_are_gaps(serve, client_of, wire):
 def test_an_incomplete_piece_is_not_kept(serve, client_of, wire):
     server = serve()
     server.routes["*"] = wire.json({"data": region_answer(MARCH, [10])})
-    client = client_of(server)
+    client = client_of(server, SW8=13)
     for _ in range(2):
-        client.series(MARCH, MARCH + HALF_HOUR, outcode=None, region=13)
+        client.series(MARCH, MARCH + HALF_HOUR, outcode="SW8")
     assert len(server.asked) == 2
 
 
@@ -136,7 +130,7 @@ def test_sporadic_faults_are_tried_again(serve, client_of, wire, status):
     server = serve()
     answers = iter([wire.json({}, status)] * 2)
     server.routes["*"] = lambda asked: next(answers, wire.json({"data": region_answer(MARCH, [10])}))
-    assert client_of(server).series(MARCH, MARCH + HALF_HOUR, outcode=None, region=13) == {MARCH: 10}
+    assert client_of(server, SW8=13).series(MARCH, MARCH + HALF_HOUR, outcode="SW8") == {MARCH: 10}
     assert len(server.asked) == 3
 
 
@@ -145,16 +139,16 @@ def test_lasting_faults_are_said(serve, client_of, wire, status, calls):
     server = serve()
     server.routes["*"] = wire.json({}, status)
     with pytest.raises(BadAnswer):
-        client_of(server).series(MARCH, MARCH + HALF_HOUR, outcode=None, region=13)
+        client_of(server, SW8=13).series(MARCH, MARCH + HALF_HOUR, outcode="SW8")
     assert len(server.asked) == calls
 
 
-def test_a_postcode_route_that_is_down_leaves_the_meter_number(serve, client_of, wire):
+def test_a_postcode_route_that_is_down_stops_only_outcodes_never_seen(serve, client_of, wire):
     server = serve()
     server.routes["*"] = lambda asked: (
         wire.json({}, 500) if "postcode" in asked.path else wire.json({"data": region_answer(MARCH, [10])})
     )
-    client = client_of(server)
-    assert client.series(MARCH, MARCH + HALF_HOUR, outcode="SW8", region=13) == {MARCH: 10}
+    client = client_of(server, SW8=13)
+    assert client.series(MARCH, MARCH + HALF_HOUR, outcode="SW8") == {MARCH: 10}
     with pytest.raises(BadAnswer):
-        client.series(MARCH, MARCH + HALF_HOUR, outcode="SW8")
+        client.series(MARCH, MARCH + HALF_HOUR, outcode="M1")

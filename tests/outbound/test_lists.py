@@ -1,4 +1,4 @@
-"""What is polled: the status list, an issuer's keys, the revocation list. D04, C20, C23, A08."""
+"""What is polled: the status list, an issuer's keys, the revocation list."""
 
 import os
 import threading
@@ -6,21 +6,15 @@ import time
 
 import pytest
 
+from consent_server import clock
+from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.jwks import RemoteKeys
 from consent_server.outbound.poller import Poller
-from consent_server.outbound.revocation_list import RevocationListPoller
+from consent_server.outbound.revocation_list import RevocationList
 from consent_server.outbound.status_list import StatusListPoller, StatusListTooOld
-
-
-class Listed:
-    """A decoded list: the indices in the token's text."""
-
-    def __init__(self, text: str) -> None:
-        self.indices = {int(part) for part in text.split(",")}
-
-    def withdrawn(self, index: int) -> bool:
-        return index in self.indices
+from consent_server.sandbox.authority import Authority
+from consent_server.tokens import keys, status
 
 
 def eventually(question, seconds=5.0):
@@ -33,15 +27,30 @@ def eventually(question, seconds=5.0):
 
 
 @pytest.fixture
-def poll(session, serve, wire):
-    """poll(interval_s, max_age_s) -> (server, poller); the poller stops with the test."""
+def signing_keys(tmp_path):
+    keys.make(tmp_path / "signing", clock.now() - 3600)
+    return keys.SigningKeys(tmp_path / "signing")
+
+
+@pytest.fixture
+def poll(session, serve, wire, signing_keys):
+    """poll(interval_s, max_age_s) -> (server, poller, listed); the poller stops with the test.
+
+    `listed(indices)` is the answer of an issuer whose list has these.
+    """
     made = []
 
     def start(interval_s=0.05, max_age_s=30):
         server = serve()
-        server.routes["/list"] = wire.answer(200, b"1,5")
-        made.append(StatusListPoller(session, server.url("/list"), Listed, interval_s=interval_s, max_age_s=max_age_s))
-        return server, made[-1]
+        uri = server.url("/list")
+
+        def listed(*indices, signer=signing_keys, sub=uri, lifetime_s=3600):
+            now = clock.now()
+            return wire.answer(200, status.encode(signer, sub, indices, 16, now, 2, now + lifetime_s).encode())
+
+        server.routes["/list"] = listed(1, 5)
+        made.append(StatusListPoller(session, uri, signing_keys, interval_s=interval_s, max_age_s=max_age_s))
+        return server, made[-1], listed
 
     yield start
     for poller in made:
@@ -50,7 +59,7 @@ def poll(session, serve, wire):
 
 class TestStatusList:
     def test_nothing_is_started_before_the_first_question(self, poll):
-        server, poller = poll()
+        server, poller, _ = poll()
         time.sleep(0.15)
         assert server.asked == []
         assert (poller.withdrawn(5), poller.withdrawn(4)) == (True, False)
@@ -58,13 +67,13 @@ class TestStatusList:
         assert server.asked[0].certificate is None
 
     def test_a_withdrawal_arrives(self, poll, wire):
-        server, poller = poll()
+        server, poller, listed = poll()
         assert poller.withdrawn(9) is False
-        server.routes["/list"] = wire.answer(200, b"1,5,9")
+        server.routes["/list"] = listed(1, 5, 9)
         assert eventually(lambda: poller.withdrawn(9))
 
     def test_it_fails_closed_when_the_list_is_too_old_and_recovers(self, poll, wire, held_clock):
-        server, poller = poll(interval_s=0.05, max_age_s=10)
+        server, poller, listed = poll(interval_s=0.05, max_age_s=10)
         assert poller.withdrawn(1) is True
         server.routes["/list"] = wire.answer(503)
         seen = len(server.asked)
@@ -74,11 +83,22 @@ class TestStatusList:
         held_clock.step(1)
         with pytest.raises(StatusListTooOld):
             poller.withdrawn(2)
-        server.routes["/list"] = wire.answer(200, b"2")
+        server.routes["/list"] = listed(2)
         assert eventually(lambda: _answers(poller, 2))
 
+    def test_a_list_does_not_outlive_its_exp(self, poll, held_clock):
+        server, poller, listed = poll(interval_s=60, max_age_s=30)
+        server.routes["/list"] = listed(1, lifetime_s=10)
+        held_clock.step(5)
+        assert poller.withdrawn(2) is False
+        held_clock.step(4)
+        assert poller.withdrawn(2) is False
+        held_clock.step(1)
+        with pytest.raises(StatusListTooOld):
+            poller.withdrawn(2)
+
     def test_a_clock_stepped_back_fails_closed_until_the_next_list(self, poll, wire, held_clock):
-        server, poller = poll(interval_s=0.05)
+        server, poller, _ = poll(interval_s=0.05)
         poller.withdrawn(1)
         server.routes["/list"] = wire.answer(503)
         seen = len(server.asked)
@@ -89,19 +109,30 @@ class TestStatusList:
 
     @pytest.mark.parametrize("body", [b"", b"not a list", b"\xff\xfe", bytes(200_000)])
     def test_a_list_that_is_not_believed_is_no_list(self, poll, wire, body):
-        server, poller = poll(interval_s=60)
+        server, poller, _ = poll(interval_s=60)
         server.routes["/list"] = wire.answer(200, body)
         with pytest.raises(StatusListTooOld):
             poller.withdrawn(1)
 
+    @pytest.mark.parametrize("fault", ["another key", "another list"])
+    def test_a_list_of_another_signer_or_place_is_no_list(self, poll, wire, tmp_path, fault):
+        server, poller, listed = poll(interval_s=60)
+        keys.make(tmp_path / "stranger", clock.now() - 3600)
+        stranger = keys.SigningKeys(tmp_path / "stranger")
+        server.routes["/list"] = (
+            listed(1, signer=stranger) if fault == "another key" else listed(1, sub=server.url("/other"))
+        )
+        with pytest.raises(StatusListTooOld):
+            poller.withdrawn(1)
+
     def test_the_audit_says_when_it_begins_to_fail_and_when_it_recovers(self, poll, wire, caplog):
-        server, poller = poll()
+        server, poller, listed = poll()
         server.routes["/list"] = wire.answer(503)
         with caplog.at_level("INFO", "consent_server.audit"):
             with pytest.raises(StatusListTooOld):
                 poller.withdrawn(1)
             assert eventually(lambda: len(server.asked) > 3)
-            server.routes["/list"] = wire.answer(200, b"1")
+            server.routes["/list"] = listed(1)
             assert eventually(lambda: _answers(poller, 1))
         events = [record.message for record in caplog.records if record.name == "consent_server.audit"]
         assert [("failed" in event, "status 503" in event) for event in events] == [(True, True), (False, False)]
@@ -161,26 +192,20 @@ class TestPoller:
 
 class TestKeys:
     @pytest.fixture
-    def keys(self, session, serve, wire):
+    def remote(self, session, serve, wire, signing_keys):
         server = serve()
-        server.routes["/jwks"] = wire.json({"keys": ["a"]})
-
-        class Read:
-            def __init__(self, document) -> None:
-                self.kids = document["keys"]
-
-            def public(self, kid):
-                return f"key {kid}" if kid in self.kids else None
-
-        remote = RemoteKeys(session, server.url("/jwks"), Read, keep_s=600)
+        server.routes["/jwks"] = wire.json(signing_keys.jwks())
+        remote = RemoteKeys(session, server.url("/jwks"), keep_s=600)
         yield server, remote
         remote.stop()
 
-    def test_an_unknown_key_asks_once_a_minute(self, keys, wire, held_clock):
-        server, remote = keys
-        assert remote.public("a") == "key a"
-        server.routes["/jwks"] = wire.json({"keys": ["a", "b"]})
-        assert remote.public("b") == "key b"
+    def test_an_unknown_key_asks_once_a_minute(self, remote, wire, signing_keys, tmp_path, held_clock):
+        server, remote = remote
+        first, _ = signing_keys.current()
+        assert remote.public(first) == signing_keys.public(first)
+        second = keys.rotate(tmp_path / "signing", clock.now())
+        server.routes["/jwks"] = wire.json(signing_keys.jwks())
+        assert remote.public(second) == signing_keys.public(second) is not None
         for kid in ("c", "d", "e", "../../etc/passwd"):
             assert remote.public(kid) is None
         assert len(server.asked) == 2
@@ -188,53 +213,71 @@ class TestKeys:
         assert remote.public("c") is None
         assert len(server.asked) == 3
 
-    def test_old_keys_are_not_believed(self, keys, wire, held_clock):
-        server, remote = keys
-        remote.public("a")
+    def test_old_keys_are_not_believed(self, remote, wire, signing_keys, held_clock):
+        server, remote = remote
+        kid, _ = signing_keys.current()
+        remote.public(kid)
         server.routes["/jwks"] = wire.answer(503)
         held_clock.step(600)
-        assert remote.public("a") == "key a"
+        assert remote.public(kid) is not None
         held_clock.step(1)
         with pytest.raises(Unreachable):
-            remote.public("a")
+            remote.public(kid)
 
-    def test_no_keys_ever(self, keys, wire):
-        server, remote = keys
-        server.routes["/jwks"] = wire.json(["x"])
+    @pytest.mark.parametrize("document", [["x"], {"keys": "a"}, {}])
+    def test_no_keys_ever(self, remote, wire, document):
+        server, remote = remote
+        server.routes["/jwks"] = wire.json(document)
         with pytest.raises(Unreachable):
             remote.public("a")
 
 
 class TestRevocationList:
     @pytest.fixture
-    def list_of(self, settings_of, session_of, trust):
+    def list_of(self, settings_of, session_of, trust, authority):
         made = []
 
         def make(source):
-            settings = settings_of(trust.port, revocation_list={"source": str(source)})
-            made.append(RevocationListPoller(settings, session_of(settings), bytes))
+            clients = {"issuers": authority.client_issuer}
+            settings = settings_of(trust.port, clients=clients, revocation_list={"source": str(source)})
+            made.append(RevocationList(settings, session_of(settings), MemoryCache(), polls=True))
             return made[-1]
 
         yield make
-        for poller in made:
-            poller.stop()
+        for revocations in made:
+            revocations.stop()
 
     def test_from_a_url(self, list_of, trust, wire, authority):
-        der = authority.crl([1, 2])
-        trust.routes["/crl"] = wire.answer(200, der)
-        assert list_of(trust.url("/crl", wire.directory))() == der
+        trust.routes["/crl"] = wire.answer(200, authority.crl([1, 2]))
+        assert list_of(trust.url("/crl", wire.directory)).in_force().serials == {1, 2}
 
     def test_from_a_file(self, list_of, tmp_path, authority):
-        der = authority.crl([3])
-        (tmp_path / "list.crl").write_bytes(der)
-        assert list_of(tmp_path / "list.crl")() == der
+        (tmp_path / "list.crl").write_bytes(authority.crl([3]))
+        assert list_of(tmp_path / "list.crl").in_force().serials == {3}
 
     @pytest.mark.parametrize("status", [404, 500])
     def test_none_was_ever_had(self, list_of, trust, wire, tmp_path, status):
         trust.routes["/crl"] = wire.answer(status)
-        assert list_of(trust.url("/crl", wire.directory))() is None
-        assert list_of(tmp_path / "missing")() is None
+        assert list_of(trust.url("/crl", wire.directory)).in_force() is None
+        assert list_of(tmp_path / "missing").in_force() is None
 
     def test_an_endless_list(self, list_of, trust, wire):
         trust.routes["/crl"] = wire.answer(200, bytes(17 << 20))
-        assert list_of(trust.url("/crl", wire.directory))() is None
+        assert list_of(trust.url("/crl", wire.directory)).in_force() is None
+
+    def test_a_list_that_is_not_believed_is_no_list(self, list_of, tmp_path, caplog):
+        (tmp_path / "list.crl").write_bytes(Authority(tmp_path / "strangers").create().crl([3]))
+        with caplog.at_level("INFO", "consent_server.audit"):
+            assert list_of(tmp_path / "list.crl").in_force() is None
+        assert "list_refresh_failed" in caplog.text
+
+    def test_an_older_list_never_takes_the_place_of_a_newer_one(self, list_of, tmp_path, authority, held_clock):
+        (tmp_path / "list.crl").write_bytes(authority.crl([3], number=2))
+        polled = list_of(tmp_path / "list.crl")
+        assert polled.in_force().serials == {3}
+        for serials, number, in_force in (([], 0, {3}), ([3, 4], 3, {3, 4})):
+            (tmp_path / "list.crl").write_bytes(authority.crl(serials, number=number))
+            held_clock.step(1)
+            polled._poller.again(0)
+            held_clock.step(1)
+            assert polled.in_force().serials == in_force

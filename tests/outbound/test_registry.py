@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from consent_server.outbound.registry import FuelNotNamed, Registry, RegistryUnreachable, TextChanged
-from consent_server.settings import License
+from consent_server.settings import LicenseSettings
 
 TEXT = "I give [CAP] permission to read my half-hourly electricity and gas consumption data. “We” means [EDP].\n"
 SHA = hashlib.sha256(TEXT.encode()).hexdigest()
@@ -39,7 +39,7 @@ def publish(settings, trust, wire):
 
 
 @pytest.fixture
-def pinned(settings) -> License:
+def pinned(settings) -> LicenseSettings:
     return settings.scheme.licenses[0].model_copy(update={"text_sha256": SHA})
 
 

@@ -1,11 +1,12 @@
 """Messages to applications and mail to people."""
 
+import functools
 import socketserver
 import threading
 
 import pytest
 
-from consent_server.outbound.deliver import Delivery
+from consent_server.outbound.deliver import deliver
 from consent_server.outbound.directory import Directory
 from consent_server.outbound.errors import BadAnswer, NotAllowed, Unreachable
 from consent_server.outbound.mail import Mail
@@ -15,7 +16,7 @@ MESSAGE = {"ib1:message": "https://registry.example/trust-framework", "body": {"
 
 @pytest.fixture
 def recipient(settings, session_of, trust, serve, wire, cache):
-    """(application URL, its server, delivery); the Directory says that it takes messages at /messages."""
+    """(application URL, its server, send); the Directory says that it takes messages at /messages."""
     session = session_of(settings)
     server = serve(ask_client=True)
     server.routes["/messages"] = wire.answer(202)
@@ -33,17 +34,17 @@ def recipient(settings, session_of, trust, serve, wire, cache):
         )
 
     deliver_to(server.url("/messages"))
-    delivery = Delivery(Directory(settings, session, cache), session)
-    return f"{settings.scheme.directory}/a/app", server, delivery, deliver_to
+    send = functools.partial(deliver, Directory(settings, session, cache), session)
+    return f"{settings.scheme.directory}/a/app", server, send, deliver_to
 
 
 class TestDelivery:
     def test_to_where_the_directory_says_now(self, recipient, wire):
-        application, server, delivery, deliver_to = recipient
+        application, server, send, deliver_to = recipient
         server.routes["/new"] = wire.answer(200)
-        delivery.send(application, MESSAGE)
+        send(application, MESSAGE)
         deliver_to(server.url("/new"))
-        delivery.send(application, MESSAGE)
+        send(application, MESSAGE)
         assert [asked.path for asked in server.asked] == ["/messages", "/new"]
         assert server.asked[0].headers["content-type"] == "application/json"
         assert server.asked[0].certificate is not None
@@ -51,10 +52,10 @@ class TestDelivery:
 
     @pytest.mark.parametrize("status", [301, 307, 400, 403, 410, 429, 500])
     def test_an_answer_other_than_2xx(self, recipient, wire, status):
-        application, server, delivery, _ = recipient
+        application, server, send, _ = recipient
         server.routes["/messages"] = wire.answer(status, b"canary", {"Location": "/elsewhere"})
         with pytest.raises(BadAnswer) as refused:
-            delivery.send(application, MESSAGE)
+            send(application, MESSAGE)
         assert refused.value.status == status
         assert "canary" not in str(refused.value)
         assert len(server.asked) == 1
@@ -71,18 +72,18 @@ class TestDelivery:
         ],
     )
     def test_an_address_that_we_may_not_call(self, recipient, address):
-        application, server, delivery, deliver_to = recipient
+        application, server, send, deliver_to = recipient
         deliver_to(address)
         with pytest.raises(NotAllowed):
-            delivery.send(application, MESSAGE)
+            send(application, MESSAGE)
         assert server.asked == []
 
     @pytest.mark.parametrize("address", [None, "", "http://member.example/messages"])
     def test_no_usable_address(self, recipient, address):
-        application, server, delivery, deliver_to = recipient
+        application, server, send, deliver_to = recipient
         deliver_to(address)
         with pytest.raises(BadAnswer):
-            delivery.send(application, MESSAGE)
+            send(application, MESSAGE)
         assert server.asked == []
 
 

@@ -1,251 +1,40 @@
-"""Members' server certificates: what CRL and OCSP say of them, and what a session makes of it."""
+"""Members' server certificates: a real member server, and a real http server that publishes lists and responses."""
 
-import datetime
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509 import ocsp
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 from consent_server import clock
 from consent_server.outbound import server_certificates
 from consent_server.outbound.errors import NotAllowed
-from consent_server.outbound.server_certificates import NotBelieved, Status, by_list, by_ocsp, sources
-
-NOW = clock.now()
-HOUR, DAY = 3600, 86400
-POINT = "http://crl.example/one.crl"
-
-
-def moment(offset: int) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(NOW + offset, datetime.UTC)
-
-
-def named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-
-@dataclass
-class Signer:
-    certificate: x509.Certificate
-    key: Any
-
-    def issue(
-        self, name: str, *extensions: tuple[x509.ExtensionType, bool], key: Any = None, days: int = 30
-    ) -> "Signer":
-        key = key or ec.generate_private_key(ec.SECP256R1())
-        return Signer(certified(named(name), self.certificate.subject, key, self.key, extensions, days), key)
-
-
-def certified(subject, issuer, key, signing_key, extensions, days=30) -> x509.Certificate:
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(moment(-40 * DAY))
-        .not_valid_after(moment(days * DAY))
-    )
-    for value, critical in extensions:
-        builder = builder.add_extension(value, critical)
-    return builder.sign(signing_key, hashes.SHA256())
-
-
-CA = (x509.BasicConstraints(ca=True, path_length=None), True)
-NO_LISTS = (
-    x509.KeyUsage(True, False, False, False, False, True, False, False, False),
-    True,
+from tests.pki.authorities import (
+    DAY,
+    HOUR,
+    NOW,
+    Signer,
+    answer_of,
+    list_of,
+    make_issuers,
+    make_root,
+    point,
+    responder,
 )
-RESPONDER = (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), False)
-NO_CHECK = (x509.OCSPNoCheck(), False)
 
 
 @pytest.fixture(scope="module")
 def root() -> Signer:
-    key = ec.generate_private_key(ec.SECP384R1())
-    return Signer(certified(named("Root"), named("Root"), key, key, [CA]), key)
+    return make_root()
 
 
 @pytest.fixture(scope="module")
 def issuers(root) -> dict[str, Signer]:
-    return {
-        "ec": root.issue("Issuer", CA),
-        "rsa": root.issue("Issuer RSA", CA, key=rsa.generate_private_key(65537, 2048)),
-        "namesake": root.issue("Issuer", CA),
-        "stranger": root.issue("Stranger", CA),
-        "no lists": root.issue("Issuer", CA, NO_LISTS),
-    }
-
-
-def list_of(
-    signer: Signer, *serials: int, issued: int = -HOUR, until: int = DAY, extensions=(), algorithm=None
-) -> bytes:
-    builder = (
-        x509.CertificateRevocationListBuilder()
-        .issuer_name(signer.certificate.subject)
-        .last_update(moment(issued))
-        .next_update(moment(until))
-    )
-    for serial in serials:
-        revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(moment(issued))
-        builder = builder.add_revoked_certificate(revoked.build())
-    for value, critical in extensions:
-        builder = builder.add_extension(value, critical)
-    return builder.sign(signer.key, algorithm or hashes.SHA256()).public_bytes(Encoding.DER)
-
-
-def part(url: str | None = None, **only: bool) -> tuple[x509.ExtensionType, bool]:
-    flags = dict.fromkeys(
-        ["only_contains_user_certs", "only_contains_ca_certs", "indirect_crl", "only_contains_attribute_certs"], False
-    )
-    names = [x509.UniformResourceIdentifier(url)] if url else None
-    return x509.IssuingDistributionPoint(names, None, only_some_reasons=None, **{**flags, **only}), True
-
-
-@pytest.mark.parametrize("kind", ["ec", "rsa"])
-@pytest.mark.parametrize("extensions", [(), (part(POINT, only_contains_user_certs=True),)], ids=["whole", "shard"])
-def test_what_a_list_says(issuers, kind, extensions):
-    issuer = issuers[kind]
-    leaf = issuer.issue("leaf").certificate
-    good = list_of(issuer, 1, 2, extensions=extensions)
-    bad = list_of(issuer, 1, leaf.serial_number, extensions=extensions)
-    assert by_list(good, leaf, issuer.certificate, (POINT,), NOW) == Status(False, NOW + DAY)
-    assert by_list(bad, leaf, issuer.certificate, (POINT,), NOW) == Status(True, NOW + DAY)
-
-
-LISTS = {
-    "another issuer's": ("stranger", {}),
-    "another issuer's of the same name": ("namesake", {}),
-    "too old": ("ec", {"issued": -2 * DAY, "until": 0}),
-    "from the future": ("ec", {"issued": HOUR}),
-    "of another shard": ("ec", {"extensions": (part("http://crl.example/two.crl"),)}),
-    "of authorities": ("ec", {"extensions": (part(only_contains_ca_certs=True),)}),
-    "indirect": ("ec", {"extensions": (part(indirect_crl=True),)}),
-    "a delta": ("ec", {"extensions": ((x509.DeltaCRLIndicator(1), True),)}),
-}
-
-
-@pytest.mark.parametrize(("signer", "ways"), LISTS.values(), ids=list(LISTS))
-def test_a_list_that_is_not_believed(issuers, signer, ways):
-    issuer = issuers["ec"]
-    with pytest.raises(NotBelieved):
-        by_list(list_of(issuers[signer], **ways), issuer.issue("leaf").certificate, issuer.certificate, (POINT,), NOW)
-
-
-@pytest.mark.parametrize("body", [b"", b"<html>", b"\x30\x80" * 50], ids=["empty", "a page", "not a list"])
-def test_bytes_that_say_nothing(issuers, body):
-    issuer = issuers["ec"]
-    leaf = issuer.issue("leaf").certificate
-    with pytest.raises(NotBelieved):
-        by_list(body, leaf, issuer.certificate, (POINT,), NOW)
-    with pytest.raises(NotBelieved):
-        by_ocsp(body, leaf, issuer.certificate, NOW)
-
-
-def test_an_issuer_that_may_not_sign_lists(issuers):
-    issuer = issuers["no lists"]
-    with pytest.raises(NotBelieved):
-        by_list(list_of(issuer), issuer.issue("leaf").certificate, issuer.certificate, (POINT,), NOW)
-
-
-def answer_of(
-    leaf: x509.Certificate,
-    issuer: Signer,
-    *,
-    status: str = "GOOD",
-    signer: Signer | None = None,
-    carried: bool = True,
-    issued: int = -HOUR,
-    until: int | None = DAY,
-) -> bytes:
-    by = signer or issuer
-    revoked = status == "REVOKED"
-    builder = (
-        ocsp.OCSPResponseBuilder()
-        .add_response(
-            cert=leaf,
-            issuer=issuer.certificate,
-            algorithm=hashes.SHA1(),
-            cert_status=ocsp.OCSPCertStatus[status],
-            this_update=moment(issued),
-            next_update=None if until is None else moment(until),
-            revocation_time=moment(issued) if revoked else None,
-            revocation_reason=None,
-        )
-        .responder_id(ocsp.OCSPResponderEncoding.HASH, by.certificate)
-    )
-    if signer is not None and carried:
-        builder = builder.certificates([signer.certificate])
-    return builder.sign(by.key, hashes.SHA256()).public_bytes(Encoding.DER)
-
-
-@pytest.mark.parametrize("kind", ["ec", "rsa"])
-@pytest.mark.parametrize("delegated", [False, True], ids=["issuer", "responder"])
-def test_what_a_responder_says(issuers, kind, delegated):
-    issuer = issuers[kind]
-    leaf = issuer.issue("leaf").certificate
-    signer = issuer.issue("responder", RESPONDER, NO_CHECK) if delegated else None
-    for status in ["GOOD", "REVOKED"]:
-        said = by_ocsp(answer_of(leaf, issuer, status=status, signer=signer), leaf, issuer.certificate, NOW)
-        assert said == Status(status == "REVOKED", NOW + DAY)
-
-
-ANSWERS = {
-    "it does not know": lambda leaf, issuer, others: answer_of(leaf, issuer, status="UNKNOWN"),
-    "too old": lambda leaf, issuer, others: answer_of(leaf, issuer, issued=-2 * DAY, until=0),
-    "no next update": lambda leaf, issuer, others: answer_of(leaf, issuer, until=None),
-    "from the future": lambda leaf, issuer, others: answer_of(leaf, issuer, issued=HOUR),
-    "about another": lambda leaf, issuer, others: answer_of(issuer.issue("other").certificate, issuer),
-    "another issuer's responder": lambda leaf, issuer, others: answer_of(
-        leaf, issuer, signer=others["stranger"].issue("responder", RESPONDER, NO_CHECK)
-    ),
-    "a namesake's responder": lambda leaf, issuer, others: answer_of(
-        leaf, issuer, signer=others["namesake"].issue("responder", RESPONDER, NO_CHECK)
-    ),
-    "a namesake itself": lambda leaf, issuer, others: answer_of(leaf, issuer, signer=others["namesake"]),
-    "a server's certificate": lambda leaf, issuer, others: answer_of(leaf, issuer, signer=issuer.issue("server")),
-    "a responder to be looked up in turn": lambda leaf, issuer, others: answer_of(
-        leaf, issuer, signer=issuer.issue("responder", RESPONDER)
-    ),
-    "an expired responder": lambda leaf, issuer, others: answer_of(
-        leaf, issuer, signer=issuer.issue("responder", RESPONDER, NO_CHECK, days=-1)
-    ),
-    "a responder that does not show itself": lambda leaf, issuer, others: answer_of(
-        leaf, issuer, signer=issuer.issue("responder", RESPONDER, NO_CHECK), carried=False
-    ),
-    "try later": lambda leaf, issuer, others: ocsp.OCSPResponseBuilder.build_unsuccessful(
-        ocsp.OCSPResponseStatus.TRY_LATER
-    ).public_bytes(Encoding.DER),
-}
-
-
-@pytest.mark.parametrize("made", ANSWERS.values(), ids=list(ANSWERS))
-def test_an_answer_that_is_not_believed(issuers, made):
-    issuer = issuers["ec"]
-    leaf = issuer.issue("leaf").certificate
-    with pytest.raises(NotBelieved):
-        by_ocsp(made(leaf, issuer, issuers), leaf, issuer.certificate, NOW)
-
-
-def test_a_spoilt_signature_is_not_believed(issuers):
-    issuer = issuers["ec"]
-    leaf = issuer.issue("leaf").certificate
-    answer = bytearray(answer_of(leaf, issuer))
-    answer[-1] ^= 1
-    with pytest.raises(NotBelieved):
-        by_ocsp(bytes(answer), leaf, issuer.certificate, NOW)
-
-
-# From here on: a real member server, and a real http server that publishes.
+    return make_issuers(root)
 
 
 @dataclass
@@ -287,16 +76,6 @@ def published() -> Iterator[Published]:
     yield state
     server.shutdown()
     server.server_close()
-
-
-def point(*urls: str) -> tuple[x509.ExtensionType, bool]:
-    names = [x509.UniformResourceIdentifier(url) for url in urls]
-    return x509.CRLDistributionPoints([x509.DistributionPoint(names, None, None, None)]), False
-
-
-def responder(url: str) -> tuple[x509.ExtensionType, bool]:
-    named_there = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(url))
-    return x509.AuthorityInformationAccess([named_there]), False
 
 
 @pytest.fixture
@@ -433,9 +212,3 @@ def test_verdicts_are_remembered_until_they_are_due(member, issuers, published, 
     assert (outcome(session, server), len(published.asked)) == ("200", 2)
     at += 1
     assert (outcome(session, server), len(published.asked)) == ("revoked", 3)
-
-
-def test_where_a_certificate_says_that_it_is_looked_after(issuers):
-    leaf = issuers["ec"].issue("leaf", point("http://a/1", "http://b/1"), responder("http://c/")).certificate
-    found = sources(leaf)
-    assert (found.points, found.responders) == ((("http://a/1", "http://b/1"),), ("http://c/",))

@@ -1,10 +1,12 @@
 """F01, F02, F04: what a session refuses to call, and what it survives from those it calls."""
 
+import contextlib
 import gzip
 import ipaddress
 import logging
 import socket
 import ssl
+import threading
 import time
 from pathlib import Path
 
@@ -354,6 +356,26 @@ def test_silence_ends_at_the_read_time(session, serve, wire):
     with pytest.raises(Unreachable) as refused:
         session.get(server.url("/"))
     assert (refused.value.kind, time.monotonic() - began < 0.95) == ("time", True)
+
+
+def test_a_slow_server_uses_up_no_other_servers_connections(session, serve, wire):
+    slow, other = serve(), serve()
+    slow.routes["/"] = wire.answer(raw=drip(b""))
+    other.routes["/"] = wire.json(1)
+    threads = [threading.Thread(target=lambda: suppressed(session.get, slow.url("/"))) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    began = time.monotonic()
+    assert session.get(other.url("/")).status == 200
+    assert time.monotonic() - began < 0.9
+    for thread in threads:
+        thread.join()
+
+
+def suppressed(call, *arguments):
+    with contextlib.suppress(Unreachable):
+        call(*arguments)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from consent_server.pki import chain
 from consent_server.pki import member_certificate as mc
 
 DIRECTORY = "https://directory.core.sandbox.trust.ib1.org"
@@ -175,7 +176,7 @@ def test_parse_takes_what_the_profile_allows(spelling):
 def test_parse_takes_each_curve_and_digest_of_the_policy(curve, algorithm):
     made = make_leaf(key=ec.generate_private_key(curve), algorithm=algorithm)
     assert mc.parse(made).application == APPLICATION
-    assert len(mc.build_chain(made, CHAIN, ROOT.certificate, AT)) == 3
+    assert len(chain.build_chain(made, CHAIN, ROOT.certificate, AT)) == 3
 
 
 def test_a_certificate_without_a_role_extension_has_no_roles():
@@ -365,8 +366,8 @@ def test_keys_outside_the_policy_are_refused(key):
     made = make_leaf(key=key)
     with pytest.raises(mc.MalformedCertificate, match="P-256 or P-384"):
         mc.parse(made)
-    with pytest.raises(mc.UntrustedChain, match="P-256 or P-384"):
-        mc.build_chain(made, CHAIN, ROOT.certificate, AT)
+    with pytest.raises(chain.UntrustedChain, match="P-256 or P-384"):
+        chain.build_chain(made, CHAIN, ROOT.certificate, AT)
 
 
 ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
@@ -381,15 +382,15 @@ def test_signatures_outside_the_policy_are_refused(algorithm):
     made = rebuilt(LEAF, ECDSA_WITH_SHA256, bytes.fromhex(algorithm))
     with pytest.raises(mc.MalformedCertificate, match="SHA-2"):
         mc.parse(made)
-    with pytest.raises(mc.UntrustedChain, match="SHA-2"):
-        mc.build_chain(made, CHAIN, ROOT.certificate, AT)
+    with pytest.raises(chain.UntrustedChain, match="SHA-2"):
+        chain.build_chain(made, CHAIN, ROOT.certificate, AT)
 
 
 def test_inner_and_outer_signature_algorithm_must_agree():
     cut = LEAF.rindex(ECDSA_WITH_SHA256)
     made = LEAF[:cut] + bytes.fromhex("300a06082a8648ce3d040303") + LEAF[cut + len(ECDSA_WITH_SHA256) :]
-    with pytest.raises(mc.UntrustedChain):
-        mc.build_chain(made, CHAIN, ROOT.certificate, AT)
+    with pytest.raises(chain.UntrustedChain):
+        chain.build_chain(made, CHAIN, ROOT.certificate, AT)
 
 
 def test_an_rsa_issuer_is_refused():
@@ -398,8 +399,8 @@ def test_an_rsa_issuer_is_refused():
     made = make_leaf(issuer=issuer)
     with pytest.raises(mc.MalformedCertificate, match="SHA-2"):
         mc.parse(made)
-    with pytest.raises(mc.UntrustedChain):
-        mc.build_chain(made, [der(issuer.certificate)], ROOT.certificate, AT)
+    with pytest.raises(chain.UntrustedChain):
+        chain.build_chain(made, [der(issuer.certificate)], ROOT.certificate, AT)
 
 
 # encoders
@@ -498,7 +499,7 @@ def chain_of(*makers: Maker) -> list[bytes]:
 
 
 def test_the_chain_runs_from_leaf_to_root():
-    assert [der(found) for found in mc.build_chain(LEAF, CHAIN, ROOT.certificate, AT)] == [
+    assert [der(found) for found in chain.build_chain(LEAF, CHAIN, ROOT.certificate, AT)] == [
         LEAF,
         *CHAIN,
         der(ROOT.certificate),
@@ -509,13 +510,13 @@ def test_useless_candidates_are_passed_over():
     stranger = make_root("stranger")
     late = make_issuer(ROOT, start=START + 1000 * DAY)
     sent = [b"", b"junk", LEAF, *chain_of(stranger, late, ROOT, ISSUER, ISSUER)]
-    assert len(mc.build_chain(LEAF, sent, ROOT.certificate, AT)) == 3
+    assert len(chain.build_chain(LEAF, sent, ROOT.certificate, AT)) == 3
 
 
 def test_a_renewed_issuer_of_the_same_name_is_found():
     renewed = make_issuer(ROOT)
     made = make_leaf(issuer=renewed)
-    found = mc.build_chain(made, chain_of(ISSUER, renewed), ROOT.certificate, AT)
+    found = chain.build_chain(made, chain_of(ISSUER, renewed), ROOT.certificate, AT)
     assert found[1] == renewed.certificate
 
 
@@ -524,11 +525,11 @@ def test_two_intermediates_when_path_lengths_allow():
     upper = make_issuer(root, "upper", path_length=1)
     lower = make_issuer(upper, "lower", path_length=0)
     made = make_leaf(issuer=lower)
-    assert len(mc.build_chain(made, chain_of(lower, upper), root.certificate, AT)) == 4
+    assert len(chain.build_chain(made, chain_of(lower, upper), root.certificate, AT)) == 4
 
 
 def test_a_leaf_below_the_root_itself():
-    assert len(mc.build_chain(make_leaf(issuer=ROOT), [], ROOT.certificate, AT)) == 2
+    assert len(chain.build_chain(make_leaf(issuer=ROOT), [], ROOT.certificate, AT)) == 2
 
 
 @pytest.mark.parametrize(
@@ -539,10 +540,10 @@ def test_a_leaf_below_the_root_itself():
 def test_the_dates_are_inclusive_and_exact(offset, valid):
     at = int(START.timestamp()) + offset
     if valid:
-        assert mc.build_chain(LEAF, CHAIN, ROOT.certificate, at)
+        assert chain.build_chain(LEAF, CHAIN, ROOT.certificate, at)
     else:
-        with pytest.raises(mc.UntrustedChain):
-            mc.build_chain(LEAF, CHAIN, ROOT.certificate, at)
+        with pytest.raises(chain.UntrustedChain):
+            chain.build_chain(LEAF, CHAIN, ROOT.certificate, at)
 
 
 def forged() -> tuple[bytes, list[bytes]]:
@@ -603,8 +604,8 @@ def test_unused_bits_in_the_signature_are_refused():
     spelt = made[: start - 1] + b"\x01" + signature
     with pytest.raises(mc.MalformedCertificate, match="canonical"):
         mc.parse(spelt)
-    with pytest.raises(mc.UntrustedChain, match="canonical"):
-        mc.build_chain(spelt, CHAIN, ROOT.certificate, AT)
+    with pytest.raises(chain.UntrustedChain, match="canonical"):
+        chain.build_chain(spelt, CHAIN, ROOT.certificate, AT)
 
 
 NAME_CONSTRAINTS = (x509.NameConstraints([x509.DNSName("example.org")], None), True)
@@ -623,7 +624,7 @@ NAME_CONSTRAINTS = (x509.NameConstraints([x509.DNSName("example.org")], None), T
         broken_signature,
         lambda: (LEAF, []),
         lambda: (LEAF, [b""]),
-        lambda: (LEAF, CHAIN * (mc.MAX_INTERMEDIATES + 1)),
+        lambda: (LEAF, CHAIN * (chain.MAX_INTERMEDIATES + 1)),
         lambda: (CHAIN[0], []),
         lambda: (b"", CHAIN),
         lambda: (LEAF + b"\0", CHAIN),
@@ -665,8 +666,8 @@ NAME_CONSTRAINTS = (x509.NameConstraints([x509.DNSName("example.org")], None), T
 )
 def test_build_chain_refuses(make):
     made, sent = make()
-    with pytest.raises(mc.UntrustedChain):
-        mc.build_chain(made, sent, ROOT.certificate, AT)
+    with pytest.raises(chain.UntrustedChain):
+        chain.build_chain(made, sent, ROOT.certificate, AT)
 
 
 @pytest.mark.parametrize(
@@ -683,14 +684,14 @@ def test_build_chain_refuses(make):
 def test_a_root_that_may_not_issue_is_refused(options):
     root = make_root(**options)
     issuer = make_issuer(root)
-    with pytest.raises(mc.UntrustedChain):
-        mc.build_chain(make_leaf(issuer=issuer), chain_of(issuer), root.certificate, AT)
+    with pytest.raises(chain.UntrustedChain):
+        chain.build_chain(make_leaf(issuer=issuer), chain_of(issuer), root.certificate, AT)
 
 
 def test_the_reason_names_what_was_passed_over():
     made, sent = below(start=START - 900 * DAY)
-    with pytest.raises(mc.UntrustedChain, match="has expired"):
-        mc.build_chain(made, sent, ROOT.certificate, AT)
+    with pytest.raises(chain.UntrustedChain, match="has expired"):
+        chain.build_chain(made, sent, ROOT.certificate, AT)
 
 
 def names_key(key_id: bytes | None = None, issuer: str | None = None, serial: int | None = None):
@@ -741,17 +742,17 @@ def test_key_identifiers_that_are_there_agree(leaf, issuer, root, trusted):
     middle = make_issuer(top, extensions=[*ca_extensions(0), *issuer], serial=ISSUER_SERIAL)
     made = make_leaf(leaf_extensions(more=leaf), issuer=middle)
     if trusted:
-        assert len(mc.build_chain(made, chain_of(middle), top.certificate, AT)) == 3
+        assert len(chain.build_chain(made, chain_of(middle), top.certificate, AT)) == 3
     else:
-        with pytest.raises(mc.UntrustedChain):
-            mc.build_chain(made, chain_of(middle), top.certificate, AT)
+        with pytest.raises(chain.UntrustedChain):
+            chain.build_chain(made, chain_of(middle), top.certificate, AT)
 
 
 def test_of_two_certificates_of_one_issuer_the_one_named_is_taken():
     first = make_issuer(ROOT, serial=1)
     second = make_issuer(ROOT, key=first.key, serial=2)
     made = make_leaf(leaf_extensions(more=[names_key(None, "client CA", 2)]), issuer=first)
-    found = mc.build_chain(made, chain_of(first, second), ROOT.certificate, AT)
+    found = chain.build_chain(made, chain_of(first, second), ROOT.certificate, AT)
     assert found[1].serial_number == 2
 
 
@@ -760,10 +761,10 @@ def test_issuers_that_sign_each_other_cost_little():
     crossed = [signer.issue(maker.common, maker.key, ca_extensions(None)) for maker in makers for signer in makers] + [
         signer.issue(maker.common, maker.key, ca_extensions(9)) for maker in makers for signer in makers
     ]
-    assert len(crossed) == mc.MAX_INTERMEDIATES
+    assert len(crossed) == chain.MAX_INTERMEDIATES
     started = time.perf_counter()
-    with pytest.raises(mc.UntrustedChain):
-        mc.build_chain(make_leaf(issuer=makers[0]), [der(one) for one in crossed], ROOT.certificate, AT)
+    with pytest.raises(chain.UntrustedChain):
+        chain.build_chain(make_leaf(issuer=makers[0]), [der(one) for one in crossed], ROOT.certificate, AT)
     assert time.perf_counter() - started < 0.5
 
 
@@ -805,8 +806,8 @@ def test_no_mutation_of_a_good_certificate_is_trusted(mutations):
         return
     try:
         mc.parse(data)
-        mc.build_chain(data, CHAIN, ROOT.certificate, AT)
-    except (mc.MalformedCertificate, mc.UntrustedChain):
+        chain.build_chain(data, CHAIN, ROOT.certificate, AT)
+    except (mc.MalformedCertificate, chain.UntrustedChain):
         return
     pytest.fail("a certificate that nobody signed was trusted")
 
@@ -817,5 +818,5 @@ def test_no_mutation_of_an_intermediate_gets_out_of_hand(mutations):
     data = mutated(CHAIN[0], mutations)
     if data == CHAIN[0]:
         return
-    with pytest.raises(mc.UntrustedChain):
-        mc.build_chain(LEAF, [data], ROOT.certificate, AT)
+    with pytest.raises(chain.UntrustedChain):
+        chain.build_chain(LEAF, [data], ROOT.certificate, AT)

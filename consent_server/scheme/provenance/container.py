@@ -1,4 +1,4 @@
-"""Provenance records: where data came from, on whose permission, what was done to it and to whom it went.
+"""Provenance records: the origin of data, the permission for them, their processing and their recipients.
 
 A record is a JSON object (IB1 Provenance Records 1.0, container version 0):
 
@@ -7,14 +7,14 @@ A record is a JSON object (IB1 Provenance Records 1.0, container version 0):
      "steps": [element, ..., [0, serial, time, signature]],
      "certificates": {serial: [PEM, issuer's serial, ...], issuer's serial: [PEM]}}
 
-An element is a step (its JSON in URL-safe Base64 with padding) or another party's signed list, kept as it came, so that
-its signature still verifies. The signature covers the trust framework's URL, the elements (a nested list between `%`
+An element is a step (its JSON in URL-safe Base64 with padding) or another party's signed list, unchanged, so that its
+signature still verifies. The signature covers the trust framework's URL, the elements (a nested list between `%`
 and `&`, its own signature included), and then version, serial and time, all joined by full stops. The published text
-leaves those last three out; real records have them. It is ECDSA with SHA-256 in DER.
+omits those last three; real records have them. It is ECDSA with SHA-256 in DER.
 
-Records made by `ib1-provenance` 0.5.3 verify here and ours verify there (tests/interop). We ask for more than it does:
+Records made by `ib1-provenance` 0.5.3 verify here and ours verify there (tests/interop). We require more than it does:
 strict Base64 and JSON, unique ids, references that lead to earlier steps of the right type, and limits on everything.
-What Perseus writes into steps, and what a receiver must check, is in provenance_steps.
+What Perseus writes into steps is in steps.py, and what a receiver must check in duties.py.
 """
 
 import base64
@@ -35,7 +35,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.x509.oid import NameOID
 
 from consent_server.pki import member_certificate
-from consent_server.pki.member_certificate import MalformedCertificate, UntrustedChain
+from consent_server.pki.chain import MAX_INTERMEDIATES, UntrustedChain, build_chain
+from consent_server.pki.member_certificate import MalformedCertificate
 from consent_server.scheme import instant
 
 VERSION = 0
@@ -51,7 +52,7 @@ MAX_CERTIFICATES = 1_000
 MAX_ID_CHARACTERS = 200
 MAX_SIGNATURE_CHARACTERS = 300
 
-# Seconds by which a clock may be wrong before a time in a record is held against its maker.
+# Seconds by which the clock of a record's maker may be wrong.
 CLOCK_SKEW = 300
 
 STEP_TYPES = frozenset({"permission", "origin", "transfer", "receipt", "process"})
@@ -79,7 +80,7 @@ SignedList = list[Any]
 
 
 class ProvenanceError(ValueError):
-    """A record that cannot be made or is not believed, with the reason: what must be different."""
+    """A record that cannot be made or is not accepted. The text says what must be different."""
 
 
 # Making records
@@ -90,9 +91,9 @@ class Signer:
     certificate's."""
 
     def __init__(self, certificate_chain_pem: bytes, key_pem: bytes) -> None:
-        """PEM: the leaf, then its issuers (the root may be left out); the leaf's private key, unencrypted.
+        """Take PEM: the leaf, then its issuers (the root may be left out); the leaf's private key, unencrypted.
 
-        Raises ProvenanceError when they do not fit together, MalformedCertificate for a leaf that is no member's.
+        Raise ProvenanceError when they do not match, MalformedCertificate for a leaf that is no member certificate.
         """
         chain = member_certificate.load_certificates(certificate_chain_pem)
         leaf = member_certificate.parse(chain[0].public_bytes(serialization.Encoding.DER))
@@ -115,12 +116,12 @@ class Signer:
         self._key = key
 
     def sign(self, data: bytes) -> bytes:
-        """ECDSA with SHA-256, in DER."""
+        """Return a signature: ECDSA with SHA-256, in DER."""
         return self._key.sign(data, ec.ECDSA(hashes.SHA256()))
 
 
 class Record:
-    """A record in the making: steps and other parties' records in the order in which they are added, then sign()."""
+    """An unfinished record: add steps and other parties' records in order, then sign()."""
 
     def __init__(self, trust_framework: str) -> None:
         self._trust_framework = trust_framework
@@ -129,9 +130,9 @@ class Record:
         self._sequence = _Sequence()
 
     def add_step(self, step: Mapping[str, Any]) -> str:
-        """Add a step of our own, without `id` and with `timestamp`, and return the id that it is given.
+        """Add one of our own steps, without `id` and with `timestamp`, and return its new id.
 
-        Raises ProvenanceError for a step that verify() would refuse.
+        Raise ProvenanceError for a step that verify() would refuse.
         """
         if "id" in step:
             raise ProvenanceError("a step is given its id when it is added")
@@ -149,7 +150,7 @@ class Record:
         return identifier
 
     def add_record(self, signed: object) -> None:
-        """Add a record that another party, or we ourselves, signed. Verify it first: this looks at its shape alone."""
+        """Add a record that another party, or we, signed. Verify it first: only its structure is checked here."""
         container = _Container(signed, self._trust_framework)
         certificates = _merged(self._certificates, container.certificates_used())
         for _, step in container.steps():
@@ -158,9 +159,9 @@ class Record:
         self._elements.append(container.outermost.signed_list)
 
     def sign(self, signer: Signer, at: int) -> SignedRecord:
-        """The signed record as of the instant `at`. It shares its parts with what was added: treat it as a constant.
+        """Return the record, signed at the instant `at`. It shares its parts with what was added: do not change it.
 
-        Raises ProvenanceError when there is no origin step, or two certificates claim one serial number.
+        Raise ProvenanceError when there is no origin step, or two certificates claim one serial number.
         """
         if not self._sequence.origins:
             raise ProvenanceError("a record has at least one origin step")
@@ -183,8 +184,8 @@ def verify(record: object, trust_framework: str, signing_root: x509.Certificate)
     """Verify every signature in a record (decoded from JSON) and return its steps in order.
 
     Each signer's chain must lead to `signing_root` at the time of signing; certificates come from the record alone.
-    Neither revocation nor the signers' roles are looked at: who may have signed what is receipt_check()'s matter.
-    Raises ProvenanceError, and nothing else, for whatever it is given.
+    Neither revocation nor the signers' roles are checked: duties.receipt_check() judges who may have signed what.
+    Raise ProvenanceError, and nothing else, whatever the input.
     """
     container = _Container(record, trust_framework)
     signers = _Signers(container, signing_root)
@@ -210,9 +211,9 @@ def verify(record: object, trust_framework: str, signing_root: x509.Certificate)
 
 
 def unverified_steps(record: object, trust_framework: str) -> tuple[list[Step], list[Step]]:
-    """The steps of a record that was verified before and kept: those that the last signer added, and all of them.
+    """Return the steps that the last signer added, and all steps, of a record that was verified before it was kept.
 
-    Looks at the record's shape alone; raises ProvenanceError when it is no record.
+    Only the record's structure is checked. Raise ProvenanceError when it is no record.
     """
     steps = list(_Container(record, trust_framework).steps())
     return [step for path, step in steps if len(path) == 1], [step for _, step in steps]
@@ -223,7 +224,7 @@ def unverified_steps(record: object, trust_framework: str) -> tuple[list[Step], 
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """One signed list, with its signature taken apart; `elements` are steps, still encoded, and nested levels."""
+    """One signed list and the parts of its signature; `elements` are steps, still encoded, and nested levels."""
 
     signed_list: SignedList
     elements: "tuple[str | _Level, ...]"
@@ -234,7 +235,7 @@ class _Level:
 
 
 class _Container:
-    """A record whose shape has been checked, and nothing else: no signature has been verified yet."""
+    """A record whose structure has been checked, and nothing else: no signature has been verified yet."""
 
     def __init__(self, record: object, trust_framework: str) -> None:
         if not isinstance(record, dict):
@@ -258,13 +259,13 @@ class _Container:
         self.outermost = self._level(record["steps"], 0)
 
     def steps(self) -> Iterator[tuple[list[_Level], Step]]:
-        """Each step decoded, in order, after the levels that it stands in, the outermost first."""
+        """Yield each step, decoded and in order, with the levels that contain it, the outermost first."""
         return self._walk([self.outermost])
 
     def certificate_path(self, serial: str) -> list[str]:
-        """The serials of a signing certificate and of the issuers named with it. Raises ProvenanceError."""
+        """Return the serials of a signing certificate and of the issuers named with it. Raise ProvenanceError."""
         entry = self.certificates.get(serial)
-        if not isinstance(entry, list) or not 1 <= len(entry) <= member_certificate.MAX_INTERMEDIATES + 1:
+        if not isinstance(entry, list) or not 1 <= len(entry) <= MAX_INTERMEDIATES + 1:
             raise ProvenanceError("certificates must hold each signing certificate with its issuers' serials")
         issuers = entry[1:]
         if not all(isinstance(issuer, str) and _SERIAL.fullmatch(issuer) for issuer in issuers):
@@ -278,7 +279,7 @@ class _Container:
         return entry[0]
 
     def certificates_used(self) -> dict[str, list[str]]:
-        """The entries that the signatures need; whatever else was put there goes no further."""
+        """Return the entries that the signatures need, and no others."""
         used: dict[str, list[str]] = {}
         for serial in {level.serial: None for level in self.levels}:
             path = self.certificate_path(serial)
@@ -321,29 +322,16 @@ class _Container:
 
 
 class _Sequence:
-    """The rules that hold between the steps of one record, applied to each as it comes."""
+    """The rules between the steps of one record, applied to each in turn."""
 
     def __init__(self) -> None:
         self.origins: list[str] = []
         self._type_of: dict[str, str] = {}
 
     def append(self, step: Step) -> None:
-        """Raises ProvenanceError."""
-        identifier, kind = step.get("id"), step.get("type")
-        if not isinstance(identifier, str) or not 0 < len(identifier) <= MAX_ID_CHARACTERS:
-            raise ProvenanceError("a step has an id")
-        if identifier in self._type_of:
-            raise ProvenanceError("two steps have the same id")
-        if not isinstance(kind, str) or kind not in STEP_TYPES:
-            raise ProvenanceError(f"a step's type must be one of {', '.join(sorted(STEP_TYPES))}")
-        try:
-            instant.parse(step.get("timestamp"))
-        except ValueError:
-            raise ProvenanceError("a step's timestamp must be an RFC 3339 date-time") from None
-        # Provenance Records 1.0, Common properties: reserved for what a library adds on decoding
-        if any(name.startswith("_") for name in step):
-            raise ProvenanceError("a step has no member whose name begins with an underscore")
-        _require_plain(step, MAX_STEP_NESTING)
+        """Raise ProvenanceError for a step that may not come next."""
+        identifier, kind = self._identified(step)
+        _require_common_properties(step)
         for (of, name), types in _ONE_REFERENCE.items():
             if kind == of:
                 self._require_earlier(step.get(name), name, types)
@@ -357,13 +345,34 @@ class _Sequence:
         if kind == "origin":
             self.origins.append(identifier)
 
+    def _identified(self, step: Step) -> tuple[str, str]:
+        identifier, kind = step.get("id"), step.get("type")
+        if not isinstance(identifier, str) or not 0 < len(identifier) <= MAX_ID_CHARACTERS:
+            raise ProvenanceError("a step has an id")
+        if identifier in self._type_of:
+            raise ProvenanceError("two steps have the same id")
+        if not isinstance(kind, str) or kind not in STEP_TYPES:
+            raise ProvenanceError(f"a step's type must be one of {', '.join(sorted(STEP_TYPES))}")
+        return identifier, kind
+
     def _require_earlier(self, reference: object, name: str, types: frozenset[str]) -> None:
         if not isinstance(reference, str) or self._type_of.get(reference) not in types:
             raise ProvenanceError(f"{name} must refer to an earlier step of type {' or '.join(sorted(types))}")
 
 
+def _require_common_properties(step: Step) -> None:
+    try:
+        instant.parse(step.get("timestamp"))
+    except ValueError:
+        raise ProvenanceError("a step's timestamp must be an RFC 3339 date-time") from None
+    # Provenance Records 1.0, Common properties: reserved for what a library adds on decoding
+    if any(name.startswith("_") for name in step):
+        raise ProvenanceError("a step has no member whose name begins with an underscore")
+    _require_plain(step, MAX_STEP_NESTING)
+
+
 class _Signers:
-    """Signing certificates of one record, each looked at once, and its chain once for each time of signing."""
+    """The signing certificates of one record: each is read once, and its chain built once for each time of signing."""
 
     def __init__(self, container: _Container, root: x509.Certificate) -> None:
         self._container = container
@@ -372,7 +381,7 @@ class _Signers:
         self._chains: dict[tuple[str, int], tuple[ec.EllipticCurvePublicKey, dict[str, Any]]] = {}
 
     def verify(self, level: _Level) -> dict[str, Any]:
-        """Who signed. Raises ProvenanceError unless the chain held at the time of signing and the signature is good."""
+        """Return who signed. Raise ProvenanceError unless the signature is good and its chain was valid at that time."""
         key = (level.serial, level.signed_at)
         if key not in self._chains:
             self._chains[key] = self._signer(*key)
@@ -386,7 +395,7 @@ class _Signers:
         leaf_der, *issuers = (self._der(named) for named in self._container.certificate_path(serial))
         try:
             leaf = member_certificate.parse(leaf_der)
-            chain = member_certificate.build_chain(leaf_der, issuers, self._root, at)
+            chain = build_chain(leaf_der, issuers, self._root, at)
         except MalformedCertificate as error:
             raise ProvenanceError(f"signing certificate: {error}") from error
         except UntrustedChain as error:
@@ -425,7 +434,7 @@ class _Signers:
 
 
 def _signature_block(block: object) -> tuple[str, str, int, bytes]:
-    """Serial, time as written, time, signature."""
+    """Return serial, time as written, time and signature."""
     if not isinstance(block, list) or len(block) != 4:
         raise ProvenanceError("a signature has version, serial, time and value")
     version, serial, signing_time, signature = block
@@ -462,7 +471,7 @@ def _gather(elements: SignedList, parts: list[str]) -> None:
 
 
 def _signature_forms(signature: bytes) -> list[bytes]:
-    """DER, as every known maker writes it; and r and s side by side, as the published text has it (ES256 of JWS)."""
+    """Return it as DER, which every known maker writes, and as r and s, which the published text has (ES256 of JWS)."""
     forms = [signature]
     if len(signature) == 64:
         r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])
@@ -499,7 +508,7 @@ def _merged(one: Mapping[str, list[str]], other: Mapping[str, list[str]]) -> dic
 
 
 def _require_step_text(element: str) -> None:
-    """Checked before anything is signed over it: only these characters keep the joined text unambiguous."""
+    """Refuse other characters before anything is signed: only these keep the joined text unambiguous."""
     if len(element) > MAX_STEP_CHARACTERS or not _BASE64.fullmatch(element):
         raise ProvenanceError("a step must be URL-safe Base64, and not too long")
 
@@ -521,7 +530,7 @@ def _decode_step(element: str) -> Step:
 
 
 def _decode_base64(text: str) -> bytes:
-    """URL-safe, padded, and canonical, so that one step or signature has one spelling."""
+    """Return what URL-safe, padded and canonical Base64 holds: one step or signature has one spelling."""
     try:
         data = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -543,7 +552,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _require_plain(value: object, levels: int) -> None:
-    """Not nested beyond reason, and text that can be written out again (a lone surrogate cannot)."""
+    """Refuse deep nesting, infinite numbers, and text that cannot be encoded again (a lone surrogate)."""
     if levels == 0:
         raise ProvenanceError("a step is nested too deeply")
     if isinstance(value, str):
@@ -560,3 +569,8 @@ def _require_plain(value: object, levels: int) -> None:
     elif isinstance(value, list):
         for member in value:
             _require_plain(member, levels - 1)
+
+
+def as_object(value: object) -> dict[str, Any]:
+    """Return the value if it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}

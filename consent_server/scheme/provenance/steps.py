@@ -1,38 +1,31 @@
-"""What Perseus writes into the steps of a provenance record, the records of its two providers, and a receiver's duties.
+"""What Perseus writes into the steps of a provenance record, and the records of its two providers.
 
-The vocabulary is that of version 2026-03-12, in the US spelling of the specification; the British spelling that some
-peers still write is read. A `registry` is the Registry's base URL, without a final slash.
+The vocabulary is that of version 2026-03-12, in the US spelling of the specification. A `registry` is the Registry's base
+URL, without a final slash.
 
     permission -> origin -> transfer            an energy data provider: edp_record()
-    ... -> receipt                              its client, for every answer: checked_receipt()
+    ... -> receipt                              its client, for every response: duties.checked_receipt()
     ... -> origin, process, transfer            a carbon accounting provider, fuel by fuel: cap_record()
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from cryptography import x509
 
 from consent_server.scheme import instant
-from consent_server.scheme.instant import DAY
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.provenance.container import (
-    CLOCK_SKEW,
     ProvenanceError,
     Record,
     SignedRecord,
     Signer,
     Step,
-    VerifiedStep,
+    as_object,
     unverified_steps,
-    verify,
 )
 
 SCHEME_VERSION = "2026-03-12"
 
 METER = "Meter"
-VIRTUAL_METER = "VirtualMeter"
 GRID_CARBON_INTENSITY = "GridCarbonIntensity"
 GAS_GREENHOUSE_GAS_FACTOR = "GasGreenhouseGasFactor"
 
@@ -41,8 +34,6 @@ SUBSTITUTED = "Substituted"
 MISSING = "Missing"
 
 SMART_DCC_OTHER_USER = "SmartDCCOtherUser"
-EXACT = "Exact"
-DERIVED = "Derived"
 
 SMART_METER_ORIGIN = "https://www.smartdcc.co.uk/"
 SMART_METER_LICENSE = "https://smartenergycodecompany.co.uk/documents/sec/consolidated-sec/"
@@ -77,7 +68,7 @@ def process_url(registry: str, fuel: str) -> str:
 
 
 def window_parameters(start: int, end: int, measure: str | None = None) -> dict[str, str]:
-    """A transfer's `parameters`: of the consumption API with a measure, of the emissions API without."""
+    """Return a transfer's `parameters`: of the consumption API with a measure, of the emissions API without."""
     window = {"from": instant.text(start), "to": instant.text(end)}
     return window if measure is None else {"measure": measure, **window}
 
@@ -85,7 +76,7 @@ def window_parameters(start: int, end: int, measure: str | None = None) -> dict[
 def permission_step(
     *, scheme: str, at: int, account: str, licenses: Collection[str], processes: Collection[str], expires: int
 ) -> Step:
-    """`at` is the original grant. `account` is opaque, never a token, and never used for another account holder."""
+    """Return a permission step. `at` is the original grant. `account` is opaque, no token, and for one account holder only."""
     return _step("permission", scheme, at) | {
         "account": account,
         "allows": {"licenses": list(licenses), "processes": list(processes)},
@@ -107,7 +98,7 @@ def origin_step(
     outcode: str | None = None,
     origin_method: str | None = None,
 ) -> Step:
-    """Data brought in from outside. `start` and `end` bound what was metered, or what a factor was used for."""
+    """Return an origin step. `start` and `end` bound what was metered, or what a factor was used for."""
     details: Step = {"meteringPeriod": {"from": instant.text(start), "to": instant.text(end)}}
     if outcode is not None:
         details["postcode"] = outcode
@@ -138,7 +129,7 @@ def transfer_step(
     parameters: Mapping[str, str],
     permissions: Collection[str],
 ) -> Step:
-    """`to` is the receiving member's URL; `path` the OpenAPI template, so that no meter is named."""
+    """Return a transfer step. `to` is the receiving member's URL; `path` the OpenAPI template, which names no meter."""
     return _step("transfer", scheme, at) | {
         "of": of,
         "to": to,
@@ -167,12 +158,12 @@ def process_step(
 
 
 def worst_missing_data(steps: Sequence[Step]) -> str:
-    """What the origin steps say of missing data, the worst of them: MISSING, SUBSTITUTED or COMPLETE.
+    """Return the worst that the origin steps say of missing data: MISSING, SUBSTITUTED or COMPLETE.
 
     An origin that says nothing, or something unknown, counts as missing.
     """
     said = {
-        str(_object(step.get("perseus:assurance")).get("missingData")).rpartition("/")[2]
+        str(as_object(step.get("perseus:assurance")).get("missingData")).rpartition("/")[2]
         for step in steps
         if step["type"] == "origin"
     }
@@ -185,8 +176,8 @@ def worst_missing_data(steps: Sequence[Step]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grant:
-    """A permission as a record tells it. `account` is the permission's opaque account; times in seconds."""
+class GrantedPermission:
+    """A permission as a record states it. `account` is the permission's opaque account; times in seconds."""
 
     account: str
     license: str
@@ -197,14 +188,14 @@ class Grant:
 
 @dataclass(frozen=True, kw_only=True)
 class MeterRelease:
-    """One answer of the consumption API: one meter, one fuel, one measure, one window.
+    """One response of the consumption API: one meter, one fuel, one measure, one window.
 
     `start` and `end` are the window that was asked for; `metered` is the stretch that the readings cover, if shorter.
     `to` is the receiving member's URL, `service` the id of our catalogue entry, `outcode` the meter's.
     """
 
     registry: str
-    grant: Grant
+    grant: GrantedPermission
     to: str
     service: str
     measure: str
@@ -219,7 +210,7 @@ class MeterRelease:
 
 
 def edp_record(release: MeterRelease, signer: Signer) -> SignedRecord:
-    """An energy data provider's record: permission, origin, transfer, signed."""
+    """Return an energy data provider's record: permission, origin, transfer, signed."""
     scheme, grant = scheme_url(release.registry), release.grant
     record = Record(trust_framework_url(release.registry))
     permission = record.add_step(
@@ -288,7 +279,7 @@ class GasFactorUse:
 
 @dataclass(frozen=True, kw_only=True)
 class FuelEmissions:
-    """One fuel's calculation at `at`: the receipted records of its readings (checked_receipt) and the factors used."""
+    """One fuel's calculation at `at`: the receipted records of its readings (duties.checked_receipt) and the factors used."""
 
     fuel: str
     received: Sequence[SignedRecord]
@@ -299,14 +290,14 @@ class FuelEmissions:
 
 @dataclass(frozen=True, kw_only=True)
 class EmissionsRelease:
-    """One answer of the emissions API. `start` and `end` are first instants of months, `to` the receiving member's URL.
+    """One response of the emissions API. `start` and `end` are first instants of months, `to` the receiving member's URL.
 
     `grant` is the account holder's permission to give emissions to `to`. It is None under the one-permission license,
     which the energy data provider's own permission steps already carry. `license` is then that license.
     """
 
     registry: str
-    grant: Grant | None
+    grant: GrantedPermission | None
     license: str
     to: str
     service: str
@@ -317,8 +308,8 @@ class EmissionsRelease:
 
 
 def cap_record(release: EmissionsRelease, signer: Signer) -> SignedRecord:
-    """A carbon accounting provider's record: every record it received, then for each fuel the factors as origins, the
-    calculation as a process, and its transfer; signed once around all of it."""
+    """Return a carbon accounting provider's record, signed: every record it received, then for each fuel the factors as
+    origins, the calculation as a process, and its transfer."""
     scheme = scheme_url(release.registry)
     record = Record(trust_framework_url(release.registry))
     inputs: list[list[str]] = []
@@ -400,7 +391,7 @@ def _factor_origin(scheme: str, factor: IntensityUse | GasFactorUse) -> Step:
 
 
 def _received(signed: SignedRecord, registry: str) -> tuple[list[str], list[str]]:
-    """The receipts that the last signer of a record gave, and the permissions of the transfers they confirm."""
+    """Return the receipts that the last signer of a record gave, and the permissions of the transfers they confirm."""
     own, every = unverified_steps(signed, trust_framework_url(registry))
     receipts = [step for step in own if step["type"] == "receipt"]
     if not receipts:
@@ -412,154 +403,3 @@ def _received(signed: SignedRecord, registry: str) -> tuple[list[str], list[str]
 
 def _step(kind: str, scheme: str, at: int) -> Step:
     return {"timestamp": instant.text(at), "type": kind, "scheme": scheme}
-
-
-# Receiving
-
-# A transfer step is made when the data is handed over or, where collection is slow, when it was collected.
-TRANSFER_MAX_AGE = DAY
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExpectedTransfer:
-    """What the receiver of data knows of the call that it made, to hold the provider's transfer steps against.
-
-    `recipients`: our own member URL and application URL (a transfer names the member; old peers the application).
-    `signer_application`: the issuer's, as the Directory names it. `signer_role`: the role URL that it must hold.
-    `parameters`: as in the call, without the meter: window_parameters(). `at`: when the answer came.
-    """
-
-    recipients: Collection[str]
-    signer_member: str
-    signer_application: str
-    signer_role: str
-    scheme: str
-    standard: str
-    license: str
-    service: str
-    path: str
-    parameters: Mapping[str, str]
-    at: int
-
-
-def receipt_check(steps: Sequence[VerifiedStep], expected: ExpectedTransfer) -> list[VerifiedStep]:
-    """The receiver's duties before it signs a receipt: the transfer steps of the last signer, once all are as expected.
-
-    Raises ProvenanceError at the first thing that is not: the data must then not be used.
-    """
-    transfers = [step for step in steps if step["type"] == "transfer" and not step["_signature"]["includedBy"]]
-    if not transfers:
-        raise ProvenanceError("the last signer must have recorded a transfer")
-    by_id = {step["id"]: step for step in steps}
-    for transfer in transfers:
-        for duty in _RECEIPT_DUTIES:
-            duty(transfer, [by_id[named] for named in transfer.get("permissions", [])], expected)
-    return transfers
-
-
-@dataclass(frozen=True)
-class Received:
-    """Data's record with our receipts around it, to keep and to build on; and the verified steps, receipts apart."""
-
-    record: SignedRecord
-    receipts: tuple[str, ...]
-    steps: list[VerifiedStep]
-
-
-def checked_receipt(
-    record: object,
-    expected: ExpectedTransfer,
-    trust_framework: str,
-    signing_root: x509.Certificate,
-    signer: Signer,
-) -> Received:
-    """Verify a record, hold it against the call that we made, and sign a receipt for each transfer in it.
-
-    Raises ProvenanceError: the data must then not be used.
-    """
-    steps = verify(record, trust_framework, signing_root)
-    transfers = receipt_check(steps, expected)
-    received = Record(trust_framework)
-    received.add_record(record)
-    receipts = tuple(
-        received.add_step(receipt_step(scheme=expected.scheme, at=expected.at, transfer=transfer["id"]))
-        for transfer in transfers
-    )
-    return Received(received.sign(signer, expected.at), receipts, steps)
-
-
-# A receiver's duties (Provenance Records 1.0, Receipt; Perseus guides). Each refuses one thing.
-
-
-def _duty_recipient(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
-    if not isinstance(transfer.get("to"), str) or transfer["to"] not in expected.recipients:
-        raise ProvenanceError("transfer: to must be our member URL")
-
-
-def _duty_terms(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
-    for name in ("scheme", "standard", "license", "service", "path"):
-        # Deployed peers still write the British spelling.
-        given = transfer.get(name, transfer.get("licence")) if name == "license" else transfer.get(name)
-        if given != getattr(expected, name):
-            raise ProvenanceError(f"transfer: {name} must be that of our call")
-
-
-def _duty_parameters(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
-    if transfer.get("parameters") != dict(expected.parameters):
-        raise ProvenanceError("transfer: parameters must be those of our call")
-
-
-def _duty_signer(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
-    signed = transfer["_signature"]["signed"]
-    if signed["member"] != expected.signer_member:
-        raise ProvenanceError("signature: the signer must be the member that we called")
-    if signed["application"] != expected.signer_application:
-        raise ProvenanceError("signature: the signer must be the application that the Directory names")
-    if expected.signer_role not in signed["roles"]:
-        raise ProvenanceError("signature: the signer must hold the provider's role")
-
-
-def _duty_times(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
-    made = instant.parse(transfer["timestamp"])
-    signed = instant.parse(transfer["_signature"]["timestamp"])
-    if max(made, signed) > expected.at + CLOCK_SKEW:
-        raise ProvenanceError("transfer: timestamp and signature must not lie in the future")
-    if min(made, signed) < expected.at - TRANSFER_MAX_AGE:
-        raise ProvenanceError("transfer: timestamp and signature must be recent")
-
-
-def _duty_permissions(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
-    if not permissions:
-        raise ProvenanceError("transfer: permissions must name a permission step")
-    allowed: list[object] = []
-    for permission in permissions:
-        # An OAuth token was used, so there is an account.
-        if not isinstance(permission.get("account"), str) or not permission["account"]:
-            raise ProvenanceError("permission: account must be there, since a token was used")
-        if instant.parse(permission["timestamp"]) > expected.at + CLOCK_SKEW:
-            raise ProvenanceError("permission: timestamp must not lie in the future")
-        try:
-            expires = instant.parse(permission.get("expires"))
-        except ValueError:
-            raise ProvenanceError("permission: expires must be an RFC 3339 date-time") from None
-        if expires <= expected.at:
-            raise ProvenanceError("permission: must not have expired")
-        allows = _object(permission.get("allows"))
-        licenses = allows.get("licenses", allows.get("licences"))
-        allowed += licenses if isinstance(licenses, list) else []
-    if expected.license not in allowed:
-        raise ProvenanceError("permission: allows must name the license of our call")
-
-
-_RECEIPT_DUTIES = (
-    _duty_signer,
-    _duty_recipient,
-    _duty_terms,
-    _duty_parameters,
-    _duty_times,
-    _duty_permissions,
-)
-
-
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -7,31 +7,27 @@ import pytest
 
 from consent_server.scheme import instant
 from consent_server.scheme.emissions import factors_used
-from consent_server.scheme.provenance.container import ProvenanceError, Record, unverified_steps, verify
+from consent_server.scheme.provenance.container import CLOCK_SKEW, ProvenanceError, Record, unverified_steps, verify
+from consent_server.scheme.provenance.duties import TRANSFER_MAX_AGE, ExpectedTransfer, checked_receipt, receipt_check
 from consent_server.scheme.provenance.steps import (
-    CLOCK_SKEW,
     COMPLETE,
     CONSUMPTION_PATH,
     EMISSIONS_PATH,
     MISSING,
     SMART_METER_LICENSE,
     SUBSTITUTED,
-    TRANSFER_MAX_AGE,
     EmissionsRelease,
-    ExpectedTransfer,
     FuelEmissions,
     GasFactorUse,
-    Grant,
+    GrantedPermission,
     IntensityUse,
     MeterRelease,
     cap_record,
-    checked_receipt,
     consumption_standard,
     edp_record,
     emissions_standard,
     permission_step,
     process_url,
-    receipt_check,
     scheme_url,
     transfer_step,
     trust_framework_url,
@@ -59,11 +55,11 @@ EDP_SERVICE = f"{DIRECTORY}/catalog/edp"
 CAP_SERVICE = f"{DIRECTORY}/catalog/cap"
 MINUTE = 60
 
-GRANT = Grant(
+GRANT = GrantedPermission(
     account="Zm9vYmFy",
     license=EDP_CAP,
     granted=NOW - 3600,
-    expires=instant.years_later(NOW - 3600, 1),
+    expires=instant.months_later(NOW - 3600, 12),
     fuels={"electricity", "gas"},
 )
 RELEASE = MeterRelease(
@@ -353,11 +349,11 @@ def emissions_release(grant, license):
     )
 
 
-FSP_GRANT = Grant(
+FSP_GRANT = GrantedPermission(
     account="another",
     license=CAP_FSP,
     granted=NOW,
-    expires=instant.years_later(NOW, 1),
+    expires=instant.months_later(NOW, 12),
     fuels={"electricity", "gas"},
 )
 
