@@ -6,6 +6,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from gevent import GreenletExit
 from gunicorn.glogging import Logger
 
 from consent_server import audit, clock
@@ -36,6 +37,9 @@ class DoorLog(Logger):  # type: ignore[misc]
         super().warning(msg, *args, **kwargs)
 
     def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        if isinstance(sys.exc_info()[1], GreenletExit):
+            super().warning("a request was cut off, for the door closes")
+            return
         super().exception("fault outside the application", **kwargs)
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: "datetime.timedelta") -> None:
