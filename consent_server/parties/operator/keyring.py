@@ -1,6 +1,6 @@
-"""The keys of a party: made once, before the first start, and never silently; rotated and retired by an operator.
+"""The keys of a party: made once by a command, before the first start, then rotated and retired by an operator.
 
-Doors read the directories again when they change, so nothing here asks for a restart.
+Doors read the directories again when they change, so that nothing here needs a restart.
 """
 
 import logging
@@ -9,28 +9,31 @@ from itertools import pairwise
 from typing import Final, Literal
 
 from consent_server import audit, store
-from consent_server.issuer.views import STATUS_LIST_LIFETIME
 from consent_server.scheme import instant
 from consent_server.settings import Settings
 from consent_server.store import StoreUnavailable, audit_events
 from consent_server.store.sealing import Sealer
-from consent_server.tokens import keys, refresh_token
+from consent_server.tokens import keys, refresh_token, status
+from consent_server.tokens.access_token import MAX_LIFETIME
 from consent_server.tokens.keys import KeysUnusable, SigningKeys
 from consent_server.tokens.refresh_token import RefreshKeys
 
-__all__ = ["Held", "KeysUnusable", "held", "make_missing", "retire", "rotate"]
+__all__ = ["HeldKey", "KeysUnusable", "held", "make_missing", "retire", "rotate"]
 
 log = logging.getLogger("consent_server.keys")
 
 Kind = Literal["signing", "refresh"]
 
 #: The longest life of anything that a signing key signs: an access token (FAPI 2.0 caps ours) or a status list.
-LONGEST_SIGNED_S: Final = max(600, STATUS_LIST_LIFETIME)
+LONGEST_SIGNED_S: Final = max(MAX_LIFETIME, status.LIFETIME)
 
 
 @dataclass(frozen=True)
-class Held:
-    """One key at one instant. `until` is when something signed with it may last be met; None while it is not followed."""
+class HeldKey:
+    """One key at one instant.
+
+    `until` is when the last thing that it signed expires; None while no newer key has replaced it.
+    """
 
     kind: Kind
     name: str
@@ -44,8 +47,8 @@ class Held:
         return f"{self.kind}\t{self.name}\t{self.state}\t{since}{kept}"
 
 
-def held(settings: Settings, at: int) -> list[Held]:
-    """Every key of both kinds, in the order of use. Raises KeysUnusable."""
+def held(settings: Settings, at: int) -> list[HeldKey]:
+    """Return every key of both kinds, in the order of use. Raise KeysUnusable."""
     signing, refresh = SigningKeys(settings.keys.tokens), RefreshKeys(settings.keys.refresh)
     order = signing.in_order()
     expired = {kid: follows + LONGEST_SIGNED_S for (_, kid), (follows, _) in pairwise(order)}
@@ -55,10 +58,10 @@ def held(settings: Settings, at: int) -> list[Held]:
     ]
 
 
-def _stated(kind: Kind, order: list[tuple[int, str]], until: dict[str, int], at: int) -> list[Held]:
+def _stated(kind: Kind, order: list[tuple[int, str]], until: dict[str, int], at: int) -> list[HeldKey]:
     started = [name for used_from, name in order if used_from <= at]
     return [
-        Held(
+        HeldKey(
             kind=kind,
             name=name,
             state="next" if used_from > at else "in use" if name == started[-1] else "old",
@@ -70,7 +73,7 @@ def _stated(kind: Kind, order: list[tuple[int, str]], until: dict[str, int], at:
 
 
 def make_missing(settings: Settings, at: int) -> list[str]:
-    """Make the keys that do not exist yet; answers one line for each key, made or found. Existing ones are left alone."""
+    """Make the keys that do not exist yet, and leave the others alone. Return one line for each key, made or found."""
     lines = []
     folder = settings.keys.tokens
     if any(folder.glob("*.pem")):
@@ -94,12 +97,12 @@ def make_missing(settings: Settings, at: int) -> list[str]:
     return lines
 
 
-def rotate(settings: Settings, kind: Kind, at: int) -> Held:
-    """Publish a new key now; it is used when every cached JWKS has run out. Raises KeysUnusable."""
+def rotate(settings: Settings, kind: Kind, at: int) -> HeldKey:
+    """Publish a new key, to be used once every cached JWKS has expired. Return it. Raise KeysUnusable."""
     if kind == "signing":
         name = keys.rotate(settings.keys.tokens, at)
     else:
-        RefreshKeys(settings.keys.refresh)  # the first version is `make`'s: a wrong directory must not be filled
+        RefreshKeys(settings.keys.refresh)  # only `make_missing` makes the first version: this may be a wrong directory
         name = str(refresh_token.rotate(settings.keys.refresh, at))
     made = _found(settings, kind, name, at)
     _keep(f"{kind} {name}", f"published, used from {instant.text(made.used_from)}")
@@ -107,10 +110,10 @@ def rotate(settings: Settings, kind: Kind, at: int) -> Held:
 
 
 def retire(settings: Settings, kind: Kind, name: str, at: int, *, at_once: bool = False) -> None:
-    """Remove a key that nothing valid rests on any more. Raises KeysUnusable, saying what to do, while something does.
+    """Remove a key that nothing valid depends on any more. Raise KeysUnusable, saying what to do, while something does.
 
-    `at_once` is for a signing key that leaked: every token that it signed stops verifying. A refresh version has no such
-    way: permission records and withdrawal messages quote its tokens, and each permission can be withdrawn instead.
+    `at_once` is for a signing key that leaked: every token that it signed stops verifying. It does not apply to a refresh
+    version: permission records and withdrawal messages quote its tokens, and each permission can be withdrawn instead.
     """
     if kind == "refresh":
         refresh_token.retire(settings.keys.refresh, name, at)
@@ -125,16 +128,16 @@ def retire(settings: Settings, kind: Kind, name: str, at: int, *, at_once: bool 
 
 
 def _keep(key: str, change: str) -> None:
-    """Note a change that was made. A database that is down must not stand in the way of retiring a key that leaked."""
+    """Record a change that was made. A key that leaked must be retired even while the database is down."""
     event = audit.event("keys_changed", key=key, change=change)
     try:
         with store.writing() as c:
             audit_events.keep(c, event)
     except StoreUnavailable as refusal:
-        log.warning("the change is made, and stands in this log alone: %s", refusal.private)
+        log.warning("the change was made, but only this log records it: %s", refusal.private)
 
 
-def _found(settings: Settings, kind: Kind, name: str, at: int) -> Held:
+def _found(settings: Settings, kind: Kind, name: str, at: int) -> HeldKey:
     found = next((each for each in held(settings, at) if (each.kind, each.name) == (kind, name)), None)
     if found is None:
         raise KeysUnusable(f"no {kind} key {name}: see `consent-server keys list`")

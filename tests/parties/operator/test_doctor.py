@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from consent_server import clock
-from consent_server.cli import _database, main
+from consent_server.cli import main
 from consent_server.parties.operator import doctor
 from consent_server.parties.operator.doctor.certificates import DAY, days_left
-from consent_server.parties.operator.doctor.finding import Finding
+from consent_server.parties.operator.doctor.finding import Finding, fine
 from consent_server.sandbox import membership
 from consent_server.sandbox.authority import Authority
 from consent_server.sandbox.layout import Layout
@@ -75,7 +75,7 @@ def clock_given_back() -> Iterator[None]:
 
 
 def examined(settings: Settings, at: int | None = None) -> list[Finding]:
-    return list(doctor.examine(settings, clock.now() if at is None else at, lambda: _database(settings)))
+    return list(doctor.examine(settings, clock.now() if at is None else at))
 
 
 def bad(findings: list[Finding]) -> list[str]:
@@ -274,6 +274,20 @@ def test_what_is_spoiled_is_found(ward: Ward, row: str) -> None:
     assert all(finding.todo for finding in found if finding.level != "ok")
     # a fault is found by the check for it, and never by one that stumbles
     assert not any("could not be looked at" in what for what in bad(found)), bad(found)
+
+
+def test_an_error_that_a_check_did_not_foresee_is_a_finding_and_the_next_check_runs() -> None:
+    def stumbles() -> Iterator[Finding]:
+        yield fine("before")
+        raise RuntimeError("why")
+
+    found = list(doctor._each_carefully({"roots": stumbles(), "servers": iter([fine("after")])}))
+    assert [finding.what for finding in found] == [
+        "before",
+        "roots: could not be looked at (RuntimeError: why)",
+        "after",
+    ]
+    assert [finding.level for finding in found] == ["ok", "FAIL", "ok"]
 
 
 def test_a_suspended_membership_is_found(ward: Ward) -> None:

@@ -74,7 +74,7 @@ def test_what_is_missing_is_made_and_the_rest_left_alone(settings: Any, lost: st
     assert states(settings, "signing", NOW) == states(settings, "refresh", NOW) == ["in use"]
 
 
-def test_a_deployment_without_keys_is_told_so(tmp_path: Path) -> None:
+def test_a_deployment_without_keys_is_refused(tmp_path: Path) -> None:
     nowhere: Any = SimpleNamespace(keys=SimpleNamespace(tokens=tmp_path / "a", refresh=tmp_path / "b"))
     for act in (
         lambda: held(nowhere, NOW),
@@ -178,4 +178,4 @@ def test_a_database_that_is_down_does_not_keep_a_leaked_key(
     monkeypatch.setattr(keyring.store, "writing", down)
     retire(settings, "signing", old, NOW, at_once=True)
     assert old not in named(settings, "signing")
-    assert "stands in this log alone" in caplog.text
+    assert "only this log records it" in caplog.text

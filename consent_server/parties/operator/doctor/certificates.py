@@ -1,4 +1,4 @@
-"""Certificates in files: do they say who we are, hold together, and last?"""
+"""Our certificates and roots, as files: who they name, their chains, keys and days left."""
 
 from collections.abc import Generator, Iterator
 from itertools import pairwise
@@ -12,23 +12,24 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 
 from consent_server.parties.operator.doctor.finding import Finding, doubtful, either, failing, fine
 from consent_server.pki import member_certificate
-from consent_server.pki.member_certificate import MalformedCertificate, UntrustedChain
+from consent_server.pki.chain import UntrustedChain, build_chain
+from consent_server.pki.member_certificate import MalformedCertificate
 from consent_server.scheme import roles
-from consent_server.settings import Listener, Settings
+from consent_server.scheme.instant import DAY
+from consent_server.settings import ListenerSettings, Settings
 
-DAY = 86400
-# Days left -> what to do about it, the gravest first.
+# Fewer days left than this -> what to do, the most urgent first.
 _RENEW = ((7, "renew it today"), (30, "renew it this week"), (60, "order the renewal"))
 _FROM_DIRECTORY = "get a certificate for this application from the Directory"
 
 
 def own_roles(settings: Settings) -> tuple[str, ...]:
-    """The role URLs of which our certificates and entries need one."""
+    """Return the role URLs of which our certificates and entries need one."""
     return settings.scheme.edp_roles if settings.party == "edp" else settings.scheme.cap_roles
 
 
 def roots(settings: Settings, at: int) -> Iterator[Finding]:
-    """The two roots of the trust framework, and the issuers that stand between."""
+    """Examine the two roots of the trust framework, and the issuers below the client root."""
     for name, path in (("client root", settings.clients.root), ("signing root", settings.keys.signing_root)):
         found = yield from _read(name, path)
         if not found:
@@ -44,17 +45,17 @@ def roots(settings: Settings, at: int) -> Iterator[Finding]:
 
 
 def servers(settings: Settings, at: int) -> Iterator[Finding]:
-    """The certificates that the two doors show."""
+    """Examine the server certificates of the two doors."""
     for name, door in (("public door", settings.public), ("mutual-TLS door", settings.mutual_tls)):
         yield from _server(f"{name} certificate", door, settings.keys.server_roots, at)
 
 
-def _server(name: str, door: Listener, roots_path: Path | None, at: int) -> Iterator[Finding]:
+def _server(name: str, door: ListenerSettings, roots_path: Path | None, at: int) -> Iterator[Finding]:
     chain = yield from _read(name, door.certificate)
     if not chain:
         return
     leaf, host = chain[0], urlsplit(door.origin).hostname or ""
-    # Public CA server certificates: the name is there exactly, never as a wildcard.
+    # Public CA server certificates: the host name itself, never a wildcard.
     yield either(host in _host_names(leaf), f"{name}: names {host}", f"get one whose SAN has {host} itself")
     key = leaf.public_key()
     curve = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)
@@ -69,7 +70,7 @@ def _server(name: str, door: Listener, roots_path: Path | None, at: int) -> Iter
 
 
 def client(settings: Settings, at: int) -> Iterator[Finding]:
-    """What we show to others."""
+    """Examine the certificate that we present to other members."""
     keys = settings.keys
     yield from _member(
         "client certificate", keys.client_certificate, keys.client_key, settings.clients.root, settings, at
@@ -77,7 +78,7 @@ def client(settings: Settings, at: int) -> Iterator[Finding]:
 
 
 def signing(settings: Settings, at: int) -> Iterator[Finding]:
-    """What our provenance is signed with."""
+    """Examine the certificate with which our provenance is signed."""
     keys = settings.keys
     yield from _member(
         "signing certificate", keys.signing_certificate, keys.signing_key, keys.signing_root, settings, at
@@ -107,9 +108,7 @@ def _member(name: str, path: Path, key: Path, root: Path, settings: Settings, at
         "ask the Directory for the role, then for a new certificate",
     )
     try:
-        path_to_root = member_certificate.build_chain(
-            leaf, issuers, member_certificate.load_certificates(root.read_bytes())[0], at
-        )
+        path_to_root = build_chain(leaf, issuers, member_certificate.load_certificates(root.read_bytes())[0], at)
         yield fine(f"{name}: chain to the root")
         yield days_left(name, min(_ends(each) for each in path_to_root), at)
     except (UntrustedChain, MalformedCertificate, OSError) as error:
@@ -119,16 +118,16 @@ def _member(name: str, path: Path, key: Path, root: Path, settings: Settings, at
 
 
 def days_left(name: str, ends: int, at: int) -> Finding:
-    """How long a certificate still lasts, with warnings below 60, 30 and 7 days."""
+    """Return how long a certificate still lasts, with a warning below 60, 30 and 7 days."""
     days = (ends - at) // DAY
     if ends < at:
-        return failing(f"{name}: days left: expired {-days} days ago", "renew it now: nobody believes it")
+        return failing(f"{name}: days left: expired {-days} days ago", "renew it now: everybody refuses it")
     todo = next((todo for fewer, todo in _RENEW if days < fewer), None)
     return doubtful(f"{name}: days left: {days}", todo) if todo else fine(f"{name}: days left: {days}")
 
 
 def _read(name: str, path: Path) -> Generator[Finding, None, list[x509.Certificate]]:
-    """The certificates of a file; a finding and none, where they cannot be read."""
+    """Return the certificates of a file; yield a finding and return none where they cannot be read."""
     try:
         return member_certificate.load_certificates(path.read_bytes())
     except OSError as error:

@@ -1,10 +1,8 @@
-"""One line of the doctor's: how grave, what, and what to do."""
+"""One line of the report: how serious it is, what it is about, and what to do."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
 
-OK: Final = "ok"
-WARN: Final = "warn"
 FAIL: Final = "FAIL"
 
 
@@ -19,11 +17,11 @@ class Finding:
 
 
 def fine(what: str) -> Finding:
-    return Finding(OK, what)
+    return Finding("ok", what)
 
 
 def doubtful(what: str, todo: str) -> Finding:
-    return Finding(WARN, what, todo)
+    return Finding("warn", what, todo)
 
 
 def failing(what: str, todo: str) -> Finding:
@@ -31,5 +29,5 @@ def failing(what: str, todo: str) -> Finding:
 
 
 def either(good: bool, what: str, todo: str, bad: str = "") -> Finding:
-    """`what` is fine, or it fails (as `bad`, where that reads better)."""
+    """Return that `what` is fine, or that it fails (in the words of `bad`, where there are any)."""
     return fine(what) if good else failing(bad or what, todo)

@@ -1,7 +1,6 @@
 """What is our own: keys, database, mail."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 
 from consent_server import store
@@ -11,7 +10,7 @@ from consent_server.parties.operator.doctor.finding import Finding, either, fail
 from consent_server.parties.operator.doctor.outside import Outside
 from consent_server.refusal import Refusal
 from consent_server.settings import Settings
-from consent_server.store.database import schema_is_current
+from consent_server.store.database import opened, schema_is_current
 from consent_server.store.sealing import BadSealingKey, Sealer
 from consent_server.tokens.keys import KeysUnusable, SigningKeys
 from consent_server.tokens.refresh_token import RefreshKeys
@@ -20,7 +19,7 @@ _MAKE = "run `consent-server keys make`, or restore the back-up"
 
 
 def keys(settings: Settings, at: int) -> Iterator[Finding]:
-    """The secrets that `consent-server keys make` makes, closed to others."""
+    """Examine the secrets that `consent-server keys make` makes: usable, and readable by their owner alone."""
     usable = True
     for name, read, path in (
         ("token signing keys", SigningKeys, settings.keys.tokens),
@@ -44,13 +43,13 @@ def keys(settings: Settings, at: int) -> Iterator[Finding]:
         yield either(not mode & 0o027, "sealing key", f"chmod 600 {path}", f"sealing key: {path} is open to others")
 
 
-def database(settings: Settings, opened: Callable[[], AbstractContextManager[None]]) -> Iterator[Finding]:
-    """Reachable, and migrated to the newest schema."""
+def database(settings: Settings) -> Iterator[Finding]:
+    """Examine the database: reachable, and migrated to the newest schema."""
     file = Path(settings.database.url.partition("///")[2]) if settings.database.url.startswith("sqlite") else None
-    if file is not None and not file.exists():  # to open it would make it, perhaps as the wrong user
+    if file is not None and not file.exists():  # opening it would create it, perhaps as the wrong user
         yield failing(f"database: {file} does not exist", "run `consent-server db upgrade` as the server's user")
         return
-    with opened():
+    with opened(settings.database.url):
         try:
             store.ping()
         except Refusal as refusal:
@@ -60,8 +59,8 @@ def database(settings: Settings, opened: Callable[[], AbstractContextManager[Non
         yield either(schema_is_current(), "database: newest schema", "run `consent-server db upgrade`")
 
 
-def mail(settings: Settings, outside: Outside, _at: int) -> Iterator[Finding]:
-    """A CAP sends sign-in codes."""
+def mail(settings: Settings, outside: Outside) -> Iterator[Finding]:
+    """Examine the mail relay of a CAP, which sends sign-in codes."""
     if settings.party != "cap":
         return
     if not settings.mail.source or not settings.mail.sender:

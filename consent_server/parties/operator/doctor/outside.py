@@ -1,4 +1,4 @@
-"""The doctor's way to what is outside: the server's own clients, with empty caches and without our client certificate."""
+"""The clients with which the doctor asks what is outside: the server's own, without its caches and client certificate."""
 
 from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.directory import Directory
@@ -12,9 +12,10 @@ _LIMITS = Limits(connect_s=5.0, read_s=5.0, total_s=10.0)
 
 
 class Outside:
-    """Raises OSError when the roots for calls out cannot be read."""
+    """What is outside, as a deployment reaches it."""
 
     def __init__(self, settings: Settings) -> None:
+        """Raise OSError when the roots for calls out cannot be read."""
         keys = settings.keys.model_copy(update={"client_certificate": None})
         cache = MemoryCache()
         self.session = Session(settings.model_copy(update={"keys": keys}), limits=_LIMITS)

@@ -1,11 +1,10 @@
-"""What the trust framework says of us, and whether the world can see what we say of ourselves."""
+"""What the trust framework publishes about us, and whether others can read what we publish ourselves."""
 
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from consent_server import clock as our_clock
-from consent_server.caller.trust import BadRevocationList, read_revocation_list
 from consent_server.outbound import revocation_list as lists
 from consent_server.outbound.directory import ALLOWLIST_PATH
 from consent_server.outbound.errors import NotAllowed, Unreachable
@@ -13,18 +12,19 @@ from consent_server.outbound.registry import FuelNotNamed, RegistryUnreachable, 
 from consent_server.parties.operator.doctor.certificates import own_roles
 from consent_server.parties.operator.doctor.finding import Finding, doubtful, either, failing, fine
 from consent_server.parties.operator.doctor.outside import Outside
+from consent_server.pki.crl import NotTrusted, read_revocation_list
 from consent_server.pki.member_certificate import MalformedCertificate, load_certificates
 from consent_server.scheme import instant, roles
-from consent_server.settings import License, Settings
+from consent_server.settings import LicenseSettings, Settings
 from consent_server.tokens.keys import KeysUnusable, PublicKeys, SigningKeys
 
-# A token may be dated ten seconds ahead at most (FAPI 2.0 5.3.2.1-13); Date has whole seconds and took its time to come.
+# A token may be dated ten seconds ahead at most (FAPI 2.0 5.3.2.1-13); Date has whole seconds and took time to arrive.
 _NOTICEABLE_S, _TOO_FAR_S = 3, 10
 _TELL_DIRECTORY = "ask the Directory to correct the entry"
 
 
-def clock(settings: Settings, outside: Outside, _at: int) -> Iterator[Finding]:
-    """Our clock against the Directory's."""
+def clock(settings: Settings, outside: Outside) -> Iterator[Finding]:
+    """Compare our clock with the Directory's."""
     try:
         answer = outside.session.get(settings.scheme.directory + ALLOWLIST_PATH, configured=True)
         theirs = int(parsedate_to_datetime(answer.headers["date"]).timestamp())
@@ -47,7 +47,7 @@ def clock(settings: Settings, outside: Outside, _at: int) -> Iterator[Finding]:
 
 
 def revocation_list(settings: Settings, outside: Outside, at: int) -> Iterator[Finding]:
-    """Fetched, signed by the client authority, in force, and without our own certificate on it."""
+    """Examine the revocation list: fetched, signed by the client authority, in force, our certificate not on it."""
     name = "revocation list"
     if not settings.revocation_list.source:
         yield doubtful(f"{name}: none is configured", "set revocation_list.source; production asks for it")
@@ -63,10 +63,10 @@ def revocation_list(settings: Settings, outside: Outside, at: int) -> Iterator[F
         root = load_certificates(settings.clients.root.read_bytes())[0]
         ours = load_certificates(settings.keys.client_certificate.read_bytes())[0].serial_number
     except (OSError, MalformedCertificate):
-        return  # said already, file by file
+        return  # `certificates` has reported these files
     try:
         said = read_revocation_list(body, issuers, root, at)
-    except BadRevocationList as error:
+    except NotTrusted as error:
         yield failing(f"{name}: {error}", "name the issuer that signs it in clients.issuers, or mend the source")
         return
     yield fine(f"{name}: signed by the client authority")
@@ -79,8 +79,8 @@ def revocation_list(settings: Settings, outside: Outside, at: int) -> Iterator[F
     yield either(ours not in said.serials, f"{name}: our client certificate is not on it", "get a new certificate")
 
 
-def member(settings: Settings, outside: Outside, _at: int) -> Iterator[Finding]:
-    """Our member entry."""
+def member(settings: Settings, outside: Outside) -> Iterator[Finding]:
+    """Examine our member entry."""
     try:
         entry = outside.directory.member(settings.member.url)
     except Unreachable as error:
@@ -95,8 +95,8 @@ def member(settings: Settings, outside: Outside, _at: int) -> Iterator[Finding]:
     )
 
 
-def application(settings: Settings, outside: Outside, _at: int) -> Iterator[Finding]:
-    """Our application entry."""
+def application(settings: Settings, outside: Outside) -> Iterator[Finding]:
+    """Examine our application entry."""
     try:
         entry = outside.directory.application(settings.member.application)
     except Unreachable as error:
@@ -124,8 +124,8 @@ def application(settings: Settings, outside: Outside, _at: int) -> Iterator[Find
         )
 
 
-def data_service(settings: Settings, outside: Outside, _at: int) -> Iterator[Finding]:
-    """Our API's entry in the catalogue, by which clients find our issuer."""
+def data_service(settings: Settings, outside: Outside) -> Iterator[Finding]:
+    """Examine our API's entry in the catalogue, by which clients find our issuer."""
     edp = settings.party == "edp"
     standard = settings.scheme.consumption_standard if edp else settings.scheme.emissions_standard
     try:
@@ -155,8 +155,8 @@ def data_service(settings: Settings, outside: Outside, _at: int) -> Iterator[Fin
     )
 
 
-def allowlist(settings: Settings, outside: Outside, _at: int) -> Iterator[Finding]:
-    """Other members call only hosts on the Directory's server allowlist."""
+def allowlist(settings: Settings, outside: Outside) -> Iterator[Finding]:
+    """Look for our hosts on the Directory's server allowlist: other members call no others."""
     try:
         allowed = outside.directory.server_allowlist()
     except Unreachable as error:
@@ -168,13 +168,13 @@ def allowlist(settings: Settings, outside: Outside, _at: int) -> Iterator[Findin
 
 
 def texts(settings: Settings, outside: Outside, at: int) -> Iterator[Finding]:
-    """Each license's text, against the pinned digest and the fuels that it is said to cover."""
+    """Compare the text of each license with the pinned digest and the fuels that it is configured to cover."""
     asked = [settings.collection.license] if settings.collection.license else []
     for license_ in (*settings.scheme.licenses, *asked):
         yield _text(license_, outside, at)
 
 
-def _text(license_: License, outside: Outside, at: int) -> Finding:
+def _text(license_: LicenseSettings, outside: Outside, at: int) -> Finding:
     name = f"license {license_.url.removeprefix('https://')}"
     try:
         published = outside.registry.license(license_).license
@@ -193,8 +193,8 @@ def _text(license_: License, outside: Outside, at: int) -> Finding:
     return fine(f"{name}: pinned text, names {' and '.join(license_.fuels)}")
 
 
-def metadata(settings: Settings, outside: Outside, _at: int) -> Iterator[Finding]:
-    """Our own public door, as a client finds it."""
+def metadata(settings: Settings, outside: Outside) -> Iterator[Finding]:
+    """Examine our public door as a client finds it."""
     try:
         found = outside.upstream.metadata(settings.issuer)
     except NotAllowed as error:
@@ -212,7 +212,7 @@ def metadata(settings: Settings, outside: Outside, _at: int) -> Iterator[Finding
     except (Unreachable, ValueError) as error:
         yield failing(f"JWKS: {error}", "look at the public door's log")
     except KeysUnusable:
-        return  # said already
+        return  # `house.keys` has reported them
     else:
         same = theirs.public(kid) is not None
         yield either(same, "JWKS: has the key in use", "the door reads other keys: look at keys.tokens on that machine")
