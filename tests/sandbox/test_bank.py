@@ -7,51 +7,31 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from flask import Flask
 
-from consent_server import clock, settings
-from consent_server.outbound.directory import DataService, Member
+from consent_server import clock
+from consent_server.caller.identify import Callers
+from consent_server.outbound.directory import Application, DataService, Member
 from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.outbound.session import Response
 from consent_server.outbound.upstream import Metadata, Pushed, Tokens, Upstream
-from consent_server.pki.member_certificate import load_certificates
-from consent_server.sandbox import fsp, parties
-from consent_server.sandbox.layout import CLIENTS, Layout
+from consent_server.sandbox import bank as doors
+from consent_server.sandbox.bank.bank import Bank, CapAddresses
+from consent_server.sandbox.bank.book import Book
+from consent_server.sandbox.layout import APPLICATIONS, CLIENTS
 from consent_server.scheme import instant
 from consent_server.scheme.messages import WITHDRAWAL_SUBJECT, withdrawal
-from consent_server.scheme.provenance.container import Signer
+from consent_server.scheme.provenance.container import SignedRecord, Signer
 from consent_server.scheme.provenance.steps import (
     COMPLETE,
-    CONSUMPTION_PATH,
     EmissionsRelease,
-    ExpectedTransfer,
     FuelEmissions,
-    Grant,
+    GrantedPermission,
     IntensityUse,
-    MeterRelease,
     cap_record,
-    checked_receipt,
-    edp_record,
-    scheme_url,
-    window_parameters,
 )
-from tests.journey.conftest import Browser
-
-
-@pytest.fixture(scope="module")
-def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
-    made = Layout(tmp_path_factory.mktemp("sandbox"), 8440)
-    parties.prepare(made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def read(layout: Layout) -> settings.Settings:
-    """The bank's settings; certificates arrive in a header and the revocation list from its file: no sockets here."""
-    found = settings.load(layout.settings("fsp"))
-    clients = found.clients.model_copy(update={"arrival": "escaped-pem", "proxies": ("127.0.0.1",)})
-    revocation_list = found.revocation_list.model_copy(update={"source": str(layout.revocation_list)})
-    return found.model_copy(update={"clients": clients, "revocation_list": revocation_list})
+from tests import records
+from tests.browser import Browser
+from tests.deployments import layout, settings_of
 
 
 class PlayedUpstream(Upstream):
@@ -83,19 +63,34 @@ class PlayedUpstream(Upstream):
 
 
 class Played:
-    """The CAP, the Directory and the bank's two doors."""
+    """The bank's two doors; the CAP and the Directory, which it calls, are played."""
 
-    def __init__(self, layout: Layout, read: settings.Settings, folder: Path) -> None:
-        self.layout = layout
-        self.book = fsp.Book(folder)
-        self.upstream = PlayedUpstream()
+    def __init__(self, folder: Path) -> None:
+        self.layout = layout()
+        # Certificates arrive in a header and the revocation list comes from its file: no sockets here.
+        changes = {
+            "clients.arrival": "escaped-pem",
+            "clients.proxies": ["127.0.0.1"],
+            "revocation_list.source": str(self.layout.revocation_list),
+        }
+        self.book = Book(folder)
         self.answer = Response(200, {}, "localhost", b"")
         self.asked = ""
-        self.public: Flask = fsp.public(read, self.book, fsp.Cap(**json.loads(layout.bank.read_text())))
-        self.messages: Flask = fsp.mutual_tls(read, self.book)
+        cap = CapAddresses(**json.loads(self.layout.bank.read_text()))
+        self.bank = Bank(settings_of("fsp", "sqlite://", changes), cap, self.book)
+        played: Any = self.bank
+        played.session = played.directory = self
+        played.upstream = self.upstream = PlayedUpstream()
+        played.callers = Callers(self.bank.settings, self.bank.revocations, played.directory)
+        self.public = doors.public(self.bank)
+        self.messages = doors.mutual_tls(self.bank)
 
     def member(self, url: str) -> Member:
         return Member(url, "Tallyleaf Accounting Ltd", f"Brand {url[-8:]}", (), None, True)
+
+    def application(self, url: str) -> Application:
+        name = next(name for name in APPLICATIONS if self.layout.application(name) == url)
+        return Application(url, self.layout.member_of(name), "", (), None)
 
     def data_services(self, _standard: str) -> list[DataService]:
         layout = self.layout
@@ -142,72 +137,33 @@ class Played:
             }
             for number in range(months)
         ]
-        record = self.record(start, end, at, layout.member(to), self.signer(signer)) if months else None
+        record = self.record(start, end, at, layout.member(to), records.signer(signer)) if months else None
         body = json.dumps({"data": data, "provenance": record}).encode()
         self.answer = Response(200, {}, "localhost", body)
 
-    def signer(self, name: str) -> Signer:
-        files = (self.layout.signing_certificate(name, file).read_bytes() for file in ("chain", "key"))
-        return Signer(*files)
-
-    def record(self, start: int, end: int, at: int, to: str, signer: Signer) -> Any:
-        layout, registry = self.layout, self.layout.registry
-        provider, cap = self.signer("edp_service"), self.signer("cap_portal")
-        license = layout.license("electricity_and_gas")
-        grant = Grant(account="a", license=license, granted=at - 60, expires=at + 86400, fuels=("electricity",))
-        release = MeterRelease(
-            registry=registry,
-            grant=grant,
-            to=cap.member,
-            service=layout.data_service("edp"),
-            measure="import",
-            start=start,
-            end=end,
-            outcode="S3",
+    def record(self, start: int, end: int, at: int, to: str, signer: Signer) -> SignedRecord:
+        license_ = self.layout.license("emissions")
+        fuel = FuelEmissions(
+            fuel="electricity",
+            received=[records.received(start, end, at)],
+            factors=[IntensityUse(outcode="S3", start=start, end=end, missing_data=COMPLETE, at=at)],
             missing_data=COMPLETE,
             at=at,
         )
-        expected = ExpectedTransfer(
-            recipients={cap.member},
-            signer_member=provider.member,
-            signer_application=provider.application,
-            signer_role=layout.roles_of("edp_service")[0],
-            scheme=scheme_url(registry),
-            standard=layout.consumption_standard,
-            license=license,
-            service=layout.data_service("edp"),
-            path=CONSUMPTION_PATH,
-            parameters=window_parameters(start, end, "import"),
+        release = EmissionsRelease(
+            registry=self.layout.registry,
+            grant=GrantedPermission(
+                account="b", license=license_, granted=at - 60, expires=at + 86400, fuels=("electricity",)
+            ),
+            license=license_,
+            to=to,
+            service=self.layout.data_service("cap"),
+            start=start,
+            end=end,
+            fuels=[fuel],
             at=at,
         )
-        root = load_certificates((layout.authority / "signing_root.pem").read_bytes())[0]
-        received = checked_receipt(edp_record(release, provider), expected, layout.trust_framework, root, cap)
-        intensity = IntensityUse(outcode="S3", start=start, end=end, missing_data=COMPLETE, at=at)
-        emissions = layout.license("emissions")
-        return cap_record(
-            EmissionsRelease(
-                registry=registry,
-                grant=Grant(
-                    account="b", license=emissions, granted=at - 60, expires=at + 86400, fuels=("electricity",)
-                ),
-                license=emissions,
-                to=to,
-                service=layout.data_service("cap"),
-                start=start,
-                end=end,
-                fuels=[
-                    FuelEmissions(
-                        fuel="electricity",
-                        received=[received.record],
-                        factors=[intensity],
-                        missing_data=COMPLETE,
-                        at=at,
-                    )
-                ],
-                at=at,
-            ),
-            signer,
-        )
+        return cap_record(release, signer)
 
     def post(self, document: Any, client: str | None = "cap", **more: Any) -> Any:
         headers = {}
@@ -222,23 +178,8 @@ class Played:
 
 
 @pytest.fixture
-def bank(layout: Layout, read: settings.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
-    holder: list[Played] = []
-
-    class Playing:
-        """Whatever the bank would make for its calls is the one played world."""
-
-        def __init__(self, *_: Any) -> None: ...
-        def __getattr__(self, name: str) -> Any:
-            return getattr(holder[0], name)
-
-    monkeypatch.setattr(fsp, "Session", Playing)
-    monkeypatch.setattr(fsp, "Directory", Playing)
-    upstream = PlayedUpstream()
-    monkeypatch.setattr(fsp, "Upstream", lambda *_: upstream)
-    made = Played(layout, read, tmp_path / "book")
-    made.upstream = upstream
-    holder.append(made)
+def bank(tmp_path: Path, held_clock: Any) -> Played:
+    made = Played(tmp_path / "book")
     made.answers()
     return made
 
@@ -409,9 +350,9 @@ def test_what_is_no_message(bank: Played, document: Any, more: dict[str, Any], s
     assert (answer.status_code, answer.get_json()["error"]) == (status, "invalid_request")
 
 
-def test_health_and_ready_ask_for_no_role(bank: Played, layout: Layout) -> None:
+def test_health_and_ready_ask_for_no_role(bank: Played) -> None:
     for app in (bank.public, bank.messages):
         assert app.test_client().get("/health").status_code == 200
         assert app.test_client().get("/ready").status_code == 200
     number = bank.messages.test_client().get("/ready").get_json()["revocation_list"]["number"]
-    assert number == json.loads(layout.revoked.read_text())["number"]
+    assert number == json.loads(bank.layout.revoked.read_text())["number"]
