@@ -1,4 +1,4 @@
-"""An answer with data: plain values, which the view turns into a response."""
+"""What a data call returns: plain values, which the view turns into a response."""
 
 from dataclasses import dataclass, field
 
@@ -15,6 +15,6 @@ class Answer:
 
 
 def not_yet(retry_after: int) -> Answer:
-    """202: the data are still being collected (consumption and emissions data APIs)."""
+    """Return 202: the data are still being collected (consumption and emissions data APIs)."""
     message = {"message": f"The data are still being collected. Ask again after {retry_after} seconds."}
     return Answer([orjson.dumps(message)], 202, {"Retry-After": str(retry_after)})

@@ -1,27 +1,24 @@
 """The guard: what must be true before data leaves, as a table of small checks on plain values.
 
-`Guard.release` runs them in order: the caller's role, one token in the one place, what the token says (tokens.access_token),
-then CHECKS. Everything that makes a token not this caller's, or no longer good, is a 401; a good token that does not reach
-so far is a 403; a data source that is not in it is a 404, whoever it belongs to.
+`caller.identify` has judged the caller and its role. `Guard.release` then takes one token from the Authorization header, reads
+its claims (tokens.access_token), and runs CHECKS in order. A token that is invalid, has ended or is another caller's is a
+401; a valid token that does not cover what is asked is a 403; a data source that is not in it is a 404, whoever has it.
 """
 
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final
 
-from consent_server.caller.trust import require_role
 from consent_server.outbound.errors import Unreachable
 from consent_server.pki.member_certificate import MemberCertificate
-from consent_server.refusal import Refusal
+from consent_server.refusal import Refusal, require
 from consent_server.tokens import access_token, binding
 from consent_server.tokens.access_token import AccessToken, InvalidToken
 from consent_server.tokens.keys import PublicKeySource
 
 
 class TokenMissing(InvalidToken):
-    """Nothing that could be a token came in the Authorization header, or more than one thing."""
-
     code = "token_missing"
     public = "Send the access token in one Authorization header, as Bearer followed by the token."
     help = "Send exactly one header of the form: Authorization: Bearer, a space, the access token."
@@ -29,7 +26,7 @@ class TokenMissing(InvalidToken):
 
 
 class TokenInQuery(InvalidToken):
-    """The token stands in the URL, where logs and histories keep it. It is refused even with a good header beside it."""
+    """The token is in the URL, where logs and histories keep it. It is refused even with a good header beside it."""
 
     code = "token_in_query"
     public = "An access token must never be sent in a URL; send it in the Authorization header alone."
@@ -38,8 +35,6 @@ class TokenInQuery(InvalidToken):
 
 
 class PermissionEnded(InvalidToken):
-    """The token is good and in time, but the SME's permission behind it has been withdrawn or replaced."""
-
     code = "permission_ended"
     public = "The permission behind this access token has ended; data may no longer be read under it."
     help = "The SME withdrew this permission, or a newer one took its place. Stop using it, and delete what you must."
@@ -47,8 +42,6 @@ class PermissionEnded(InvalidToken):
 
 
 class WithdrawalsUnknown(Refusal):
-    """We have not heard for too long which permissions were withdrawn, so nothing is released (matrix D04)."""
-
     code = "withdrawals_unknown"
     error = "temporarily_unavailable"
     status = 503
@@ -59,8 +52,6 @@ class WithdrawalsUnknown(Refusal):
 
 
 class KeysUnknown(Refusal):
-    """The issuer's keys are not to be had, so no signature can be judged."""
-
     code = "keys_unknown"
     error = "temporarily_unavailable"
     status = 503
@@ -71,7 +62,7 @@ class KeysUnknown(Refusal):
 
 
 class InsufficientScope(Refusal):
-    """Branch of the refusals for a good token that does not reach so far."""
+    """Base of the refusals of a valid token that does not cover what is asked."""
 
     error = "insufficient_scope"
     status = 403
@@ -79,8 +70,6 @@ class InsufficientScope(Refusal):
 
 
 class LicenseNotAccepted(InsufficientScope):
-    """The token's license does not release this kind of data."""
-
     code = "license_not_accepted"
     public = "The license of this access token does not allow this data; ask for a permission under one that does."
     help = "Push a new authorization request whose scope is a license that this resource server accepts."
@@ -88,8 +77,6 @@ class LicenseNotAccepted(InsufficientScope):
 
 
 class TextNotAccepted(InsufficientScope):
-    """The SME agreed to another text than the one that is pinned for this license."""
-
     code = "text_not_accepted"
     public = "The permission text behind this access token is not the published one; ask for a new permission."
     help = (
@@ -99,8 +86,6 @@ class TextNotAccepted(InsufficientScope):
 
 
 class FuelNotCovered(InsufficientScope):
-    """The text that the SME agreed to does not name this fuel."""
-
     code = "fuel_not_covered"
     public = "This permission does not cover that fuel; ask for one under a license that does."
     help = (
@@ -110,7 +95,7 @@ class FuelNotCovered(InsufficientScope):
 
 
 class NoSuchDataSource(Refusal):
-    """Not a data source of this permission. Unknown ones and other people's get the same answer (matrix D01)."""
+    """Not a data source of this permission. Unknown ones and other people's get the same refusal."""
 
     code = "no_such_data_source"
     error = "not_found"
@@ -120,18 +105,9 @@ class NoSuchDataSource(Refusal):
     clause = "FAPI 2.0 5.3.4-4; consumption data API 2026-03-12"
 
 
-class License(Protocol):
-    """What a resource server pins for one license URL: the digest of its raw text (hex), and the fuels it covers."""
-
-    @property
-    def text_sha256(self) -> str: ...
-    @property
-    def fuels(self) -> Collection[str]: ...
-
-
 @dataclass(frozen=True)
 class AcceptedLicense:
-    """A License for those who have no other."""
+    """What a resource server pins for one license URL: the digest of its raw text (hex), and the fuels it covers."""
 
     text_sha256: str
     fuels: Collection[str]
@@ -139,31 +115,30 @@ class AcceptedLicense:
 
 @dataclass(frozen=True)
 class Policy:
-    """What one resource server believes: whose tokens, meant for whom, under which licenses, for callers of which role.
+    """Which tokens one resource server accepts: from which issuer, for which audience, under which licenses.
 
-    `status_uri` is the issuer's status list, which tokens must name. `roles` are full role URLs, any of which will do.
+    `status_uri` is the issuer's status list, which tokens must name.
     """
 
     issuer: str
     audience: str
     status_uri: str
-    roles: tuple[str, ...]
-    licenses: Mapping[str, License]
+    licenses: Mapping[str, AcceptedLicense]
     bind_to_certificate: bool = False
 
     def __post_init__(self) -> None:
-        # Emptiness must never mean "anything" (PYSEC-2026-4358): such a server does not start.
-        if not all((self.issuer, self.audience, self.status_uri, self.roles, self.licenses)):
-            raise ValueError("a resource server needs an issuer, an audience, a status list, roles and licenses")
+        # An empty value must never mean "any" (PYSEC-2026-4358): such a server does not start.
+        if not all((self.issuer, self.audience, self.status_uri, self.licenses)):
+            raise ValueError("a resource server needs an issuer, an audience, a status list and licenses")
 
 
-#: (status index, the token's iat) -> whether that permission has ended. Raises Unreachable when it cannot be known.
+#: (status index, the token's iat) -> whether that permission has ended. Raise Unreachable when it cannot be known.
 Withdrawn = Callable[[int, int], bool]
 
 
 @dataclass(frozen=True)
 class Presented:
-    """A caller and a token of ours, not yet found to belong together."""
+    """A caller and a valid token, not yet checked to be the caller's."""
 
     caller: MemberCertificate
     token: AccessToken
@@ -177,7 +152,7 @@ def is_the_callers_own(presented: Presented) -> Refusal | None:
 
 
 def is_in_our_status_list(presented: Presented) -> Refusal | None:
-    # Token Status List 8.3: an index means something in its own list alone
+    # Token Status List 8.3: an index has a meaning in its own list alone
     if presented.token.status_uri != presented.policy.status_uri:
         return InvalidToken("names another status list")
     return None
@@ -199,15 +174,12 @@ def has_an_accepted_license(presented: Presented) -> Refusal | None:
 
 
 def was_agreed_in_the_pinned_text(presented: Presented) -> Refusal | None:
-    license_ = presented.policy.licenses.get(presented.token.scope)
-    if license_ is None or license_.text_sha256 != presented.token.permission.text_sha256:
+    if presented.policy.licenses[presented.token.scope].text_sha256 != presented.token.permission.text_sha256:
         return TextNotAccepted("the digest of the text agreed to is not the pinned one")
     return None
 
 
-Check = Callable[[Presented], Refusal | None]
-
-CHECKS: Final[tuple[Check, ...]] = (
+CHECKS: Final = (
     is_the_callers_own,
     is_in_our_status_list,
     is_not_withdrawn,
@@ -226,16 +198,16 @@ class Release:
 
     @property
     def account(self) -> str:
-        """The permission's opaque account, also in provenance."""
+        """Return the permission's opaque account, which provenance names too."""
         return self.token.sub
 
     def require_datasource(self, datasource: str) -> None:
-        """Raises NoSuchDataSource."""
+        """Raise NoSuchDataSource."""
         if datasource not in self.token.datasources:
             raise NoSuchDataSource("the data source is not in the token")
 
     def require_fuel(self, fuel: str) -> None:
-        """Raises FuelNotCovered."""
+        """Raise FuelNotCovered."""
         if fuel not in self.fuels:
             raise FuelNotCovered(f"{fuel} under {self.token.scope}")
 
@@ -245,7 +217,7 @@ _CREDENTIALS: Final = re.compile(r"(?i:bearer) +([A-Za-z0-9._~+/-]+=*)")
 
 
 def bearer(authorization: str | None, query: Collection[str]) -> str:
-    """The token of an Authorization header; `query` are the names in the URL. Raises TokenMissing, TokenInQuery."""
+    """Return the token of an Authorization header; `query` are the names in the URL. Raise TokenMissing, TokenInQuery."""
     if "access_token" in query:
         raise TokenInQuery("access_token in the query")
     credentials = _CREDENTIALS.fullmatch(authorization or "")
@@ -263,16 +235,11 @@ class Guard:
         self._withdrawn = withdrawn
 
     def release(self, caller: MemberCertificate, authorization: str | None, query: Collection[str], at: int) -> Release:
-        """What this caller may have at the instant `at`. Raises a Refusal: RoleMissing before any token is looked at."""
-        require_role(caller, self.policy.roles)
+        """Return what an identified caller may have at an instant (caller.identify judged its role). Raise a Refusal."""
         text = bearer(authorization, query)
         try:
             token = access_token.read(text, self._keys, issuer=self.policy.issuer, audience=self.policy.audience, at=at)
         except Unreachable as error:
             raise KeysUnknown(str(error)) from None
-        presented = Presented(caller, token, self.policy, self._withdrawn)
-        for check in CHECKS:
-            refusal = check(presented)
-            if refusal is not None:
-                raise refusal
+        require(CHECKS, Presented(caller, token, self.policy, self._withdrawn))
         return Release(caller, token, frozenset(token.fuels) & frozenset(self.policy.licenses[token.scope].fuels))

@@ -31,33 +31,29 @@ from types import SimpleNamespace
 from typing import Final, Literal, ParamSpec, cast
 from urllib.parse import urlsplit
 
-from cryptography import x509
 from flask import Response, g, json, make_response, request
 from flask.typing import ResponseReturnValue
 
 from consent_server import audit, clock
-from consent_server.caller.arrival import arrived
-from consent_server.caller.membership import Memberships
-from consent_server.caller.trust import RevokedSerials, Trust, read_revocation_list
+from consent_server.caller.identify import Callers
 from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.directory import Directory
 from consent_server.outbound.jwks import RemoteKeys
-from consent_server.outbound.revocation_list import RevocationListPoller
+from consent_server.outbound.revocation_list import RevocationList
 from consent_server.outbound.session import Session
 from consent_server.outbound.status_list import StatusListPoller
-from consent_server.pki.member_certificate import load_certificates
 from consent_server.refusal import Refusal
 from consent_server.resource.guard import AcceptedLicense, Guard, Policy, Release
-from consent_server.settings import Calls, Clients, RevocationList, Settings
+from consent_server.settings import CallsSettings, ClientsSettings, RevocationListSettings, Settings
 from consent_server.tokens import status
-from consent_server.tokens.keys import PublicKeys, PublicKeySource
+from consent_server.tokens.keys import PublicKeySource
 
 __all__ = ["License", "Protect"]
 
 License = AcceptedLicense
 Arrival = Literal["tls", "client-cert", "escaped-pem"]
 
-#: Past this many seconds without a good status list nothing is released (matrix D04).
+#: Past this many seconds without a good status list nothing is released (FAPI 2.0 5.3.4-3).
 STATUS_MAX_AGE_S: Final = 30
 
 P = ParamSpec("P")
@@ -94,41 +90,41 @@ class Protect:
         the issuers below it (which may sign the revocation list), `server_roots` the roots for calls out (the system's when
         absent). `revocation_list` is an https URL or a file, and required in production. `jwks` and `status_list` are where
         this package's issuer has them, unless given. `arrival`, `proxies` and `header` say how certificates arrive, as in
-        settings.Clients. With `look_up_members` the Directory is asked about callers, as at the issuer's doors: one whose
-        membership is not active, or whose application is not listed, is refused; so is one of whom it never told us
-        anything. Raises ValueError for what cannot be used.
+        ClientsSettings. With `look_up_members` the Directory is asked about callers, as at the issuer's doors: one whose
+        membership is not active, or whose application is not listed, is refused; so is one of whom it never
+        returned anything. Raise ValueError for what cannot be used.
         """
         if environment == "production" and not revocation_list:
             raise ValueError("revocation_list is required in production (Member Identity Digital Certificates)")
         origin = "{0.scheme}://{0.netloc}".format(urlsplit(issuer))
         status_uri = status_list or f"{origin}/status-list"
         self._errors = f"{origin}/errors/"
-        self._clients = Clients(
+        clients = ClientsSettings(
             root=Path(client_root),
             issuers=Path(client_issuers) if client_issuers else None,
             arrival=arrival,
             proxies=proxies,
             header=header,
         )
-        settings = _as_settings(self._clients, directory, revocation_list, server_roots, environment)
+        settings = _as_settings(clients, directory, revocation_list, server_roots, environment)
         session = Session(settings)
-        keys: PublicKeySource = RemoteKeys(session, jwks or f"{origin}/jwks", PublicKeys)
-        self._trust = Trust(settings, _revoked(settings, session) if revocation_list else lambda: None)
-        self._memberships: Memberships | None = None
-        if look_up_members:
-            self._memberships = Memberships(settings, Directory(settings, session, MemoryCache()))
-        policy = Policy(issuer, audience, status_uri, roles, licenses, bind_to_certificate)
+        keys: PublicKeySource = RemoteKeys(session, jwks or f"{origin}/jwks")
+        revocations = RevocationList(settings, session, MemoryCache(), polls=True)
+        looked_up = Directory(settings, session, MemoryCache()) if look_up_members else None
+        self._roles = roles
+        self._callers = Callers(settings, revocations, looked_up)
+        policy = Policy(issuer, audience, status_uri, licenses, bind_to_certificate)
         self._guard = Guard(policy, keys, Withdrawals(session, status_uri, keys))
 
     @property
     def permission(self) -> Release:
-        """What the caller of this request may have. Only inside a protected view."""
+        """Return what the caller of this request may have, for use inside a protected view."""
         return cast(Release, g.consent_release)
 
     def protect(
         self, *, fuel: str | None = None, datasource: str | None = None
     ) -> Callable[[Callable[P, ResponseReturnValue]], Callable[P, ResponseReturnValue]]:
-        """Let a view run only for a good caller and token, else answer the refusal as JSON.
+        """Return a decorator: the view runs for a good caller and token alone; any other gets the refusal as JSON.
 
         `fuel` is what the view gives out; `datasource` names the view's argument that holds a data source id of the token.
         A view that serves several fuels leaves `fuel` out and calls `permission.require_fuel` itself.
@@ -147,7 +143,7 @@ class Protect:
                     return self._refused(refusal, correlation_id)
                 finally:
                     audit.correlation_id.reset(before)
-                # RFC 9111 5.2.2.5: what one member may read must not be kept for another by anything on the way.
+                # RFC 9111 5.2.2.5: no cache between us may keep for another member what one may read.
                 response.headers.setdefault("Cache-Control", "no-store")
                 return response
 
@@ -157,9 +153,7 @@ class Protect:
 
     def _admit(self, fuel: str | None, datasource: str | None) -> None:
         at = clock.now()
-        caller = self._trust.caller(arrived(request.environ, self._clients), at)
-        if self._memberships is not None:
-            self._memberships.require(caller, at)
+        caller = self._callers.identify(request.environ, self._roles, at)
         release = self._guard.release(caller, request.headers.get("Authorization"), request.args.keys(), at)
         if datasource is not None:
             release.require_datasource(datasource)
@@ -174,20 +168,13 @@ class Protect:
                 client_id=self.permission.token.client_id,
                 permission=self.permission.account,
                 resource=str(request.url_rule),
-                readings=None,  # the view knows; we do not look into its answer
+                readings=None,  # the view knows; its response is not examined
             )
 
     def _refused(self, refusal: Refusal, correlation_id: str) -> Response:
         audit.event("refused", refusal=refusal.code, status=refusal.status, private=refusal.private)
-        body: dict[str, object] = {
-            "error": refusal.error,
-            "error_description": refusal.sentence,
-            "error_uri": self._errors + refusal.code,
-            "correlation_id": correlation_id,
-        }
-        if refusal.detail is not None:
-            body["detail"] = refusal.detail
-        response = Response(json.dumps(body), refusal.status, refusal.answer_headers, mimetype="application/json")
+        body = json.dumps(refusal.document(self._errors, correlation_id))
+        response = Response(body, refusal.status, refusal.answer_headers, mimetype="application/json")
         response.headers["Cache-Control"] = "no-store"
         return response
 
@@ -196,43 +183,28 @@ class Withdrawals:
     """Which permissions have ended, from the issuer's signed status list: the guard's `withdrawn`."""
 
     def __init__(self, session: Session, uri: str, keys: PublicKeySource) -> None:
-        self._poller = StatusListPoller(
-            session,
-            uri,
-            lambda text: status.decode(text, keys, uri, clock.now()),
-            max_age_s=STATUS_MAX_AGE_S,
-        )
+        self._poller = StatusListPoller(session, uri, keys, max_age_s=STATUS_MAX_AGE_S)
 
     def __call__(self, index: int, issued: int) -> bool:
-        """Raises StatusListTooOld."""
+        """Return whether the permission of a token has ended. Raise StatusListTooOld."""
         try:
             return self._poller.withdrawn(index)
         except status.StatusListInvalid:
-            # A place beyond the list: the permission of a token that is younger than any list that we would still believe
-            # was granted after the list was made, and the issuer had just looked. An older token has no such excuse.
+            # An index beyond the list. A token younger than any list that we still accept may be of a permission granted
+            # after the list was made, which the issuer checked when it issued the token; an older token may not.
             return issued < clock.now() - STATUS_MAX_AGE_S
 
 
-def _revoked(settings: Settings, session: Session) -> Callable[[], RevokedSerials | None]:
-    root = load_certificates(settings.clients.root.read_bytes())[0]
-    issuers: list[x509.Certificate] = []
-    if settings.clients.issuers:
-        issuers = load_certificates(settings.clients.issuers.read_bytes())
-    return RevocationListPoller(
-        settings, session, lambda published: read_revocation_list(published, issuers, root, clock.now())
-    )
-
-
 def _as_settings(
-    clients: Clients, directory: str, revocation_list: str, server_roots: str | Path | None, environment: str
+    clients: ClientsSettings, directory: str, revocation_list: str, server_roots: str | Path | None, environment: str
 ) -> Settings:
-    """As much of our Settings as the parts read that are made above: an EDP's own API has no file of them."""
+    """Return as much of our Settings as the objects made above read: an EDP's own API has no file of them."""
     enough = SimpleNamespace(
         is_sandbox=environment == "sandbox",
         clients=clients,
         scheme=SimpleNamespace(directory=directory, data_services_path=""),  # the catalogue is not read
-        revocation_list=RevocationList(source=revocation_list, refresh_s=300, max_age_s=86400),
-        calls=Calls(),
+        revocation_list=RevocationListSettings(source=revocation_list, refresh_s=300, max_age_s=86400),
+        calls=CallsSettings(),
         keys=SimpleNamespace(
             server_roots=Path(server_roots) if server_roots else None,
             client_certificate=None,  # only public addresses are called

@@ -1,50 +1,62 @@
-"""The routes of the data door: blueprints that a party registers on its mutual-TLS application."""
+"""The routes of the data door: for an EDP `energy`, for a CAP `emissions`."""
+
+from functools import lru_cache
 
 from flask import Blueprint, Response, request
 
 from consent_server import clock
+from consent_server.deployment import Deployment, current
+from consent_server.issuer import metadata
+from consent_server.resource import emissions as emissions_data
 from consent_server.resource import energy as energy_data
 from consent_server.resource import window
 from consent_server.resource.answer import Answer
-from consent_server.resource.emissions import emissions as emissions_answer
-from consent_server.resource.guard import Guard, Release
-from consent_server.resource.parts import Caller, EmissionsParts, EnergyParts
+from consent_server.resource.guard import AcceptedLicense, Guard, Policy, Release
+from consent_server.store import permissions
+
+energy = Blueprint("energy", __name__)
+emissions = Blueprint("emissions", __name__)
 
 
-def energy(parts: EnergyParts) -> Blueprint:
-    """GET /datasources and GET /datasources/{id}/{measure}. The id may hold encoded slashes."""
-    blueprint = Blueprint("energy", __name__)
-
-    @blueprint.get("/datasources")
-    def datasources() -> Response:
-        return _response(energy_data.datasources(parts, _release(parts.guard, parts.caller, clock.now())))
-
-    @blueprint.get("/datasources/<path:datasource>/<measure>")
-    def readings(datasource: str, measure: str) -> Response:
-        at = clock.now()
-        release = _release(parts.guard, parts.caller, at)
-        source = energy_data.source_for(parts, release, datasource, measure)
-        wanted = window.half_hours(_query(), at)
-        return _response(energy_data.readings(parts, release, source, measure, wanted, at))
-
-    return blueprint
+@energy.get("/datasources")
+def datasources() -> Response:
+    return _response(energy_data.datasources(_release(clock.now())))
 
 
-def emissions(parts: EmissionsParts) -> Blueprint:
-    """GET /emissions."""
-    blueprint = Blueprint("emissions", __name__)
-
-    @blueprint.get("/emissions")
-    def months() -> Response:
-        at = clock.now()
-        release = _release(parts.guard, parts.caller, at)
-        return _response(emissions_answer(parts, release, window.months(_query(), at), at))
-
-    return blueprint
+@energy.get("/datasources/<path:datasource>/<measure>")
+def readings(datasource: str, measure: str) -> Response:
+    """Return half-hours of one meter; the id may hold encoded slashes."""
+    at = clock.now()
+    release = _release(at)
+    source = energy_data.source_for(release, datasource, measure)
+    return _response(energy_data.readings(release, source, measure, window.half_hours(_query(), at), at))
 
 
-def _release(guard: Guard, caller: Caller, at: int) -> Release:
-    return guard.release(caller(request.environ), request.headers.get("Authorization"), request.args.keys(), at)
+@emissions.get("/emissions")
+def months() -> Response:
+    at = clock.now()
+    release = _release(at)
+    return _response(emissions_data.emissions(release, window.months(_query(), at)))
+
+
+@lru_cache(maxsize=8)
+def guard_of(here: Deployment) -> Guard:
+    """Return the guard of the resource server beside our issuer: it asks the store which permissions have ended."""
+    settings = here.settings
+    policy = Policy(
+        issuer=settings.issuer,
+        audience=settings.mutual_tls.origin,
+        status_uri=metadata.status_list_uri(settings),
+        licenses={url: AcceptedLicense(each.text_sha256, each.fuels) for url, each in here.released_licenses.items()},
+        bind_to_certificate=settings.tokens.bind_to_certificate,
+    )
+    return Guard(policy, here.signing_keys, lambda index, _iat: permissions.is_ended(index))
+
+
+def _release(at: int) -> Release:
+    here = current()
+    caller = here.callers.identify(request.environ, here.asking_roles, at)
+    return guard_of(here).release(caller, request.headers.get("Authorization"), request.args.keys(), at)
 
 
 def _query() -> window.Query:
@@ -53,6 +65,6 @@ def _query() -> window.Query:
 
 def _response(answer: Answer) -> Response:
     response = Response(answer.body, answer.status, answer.headers, mimetype="application/json")
-    # RFC 9111 5.2.2.5: what one member may read must not be kept for another by anything on the way.
+    # RFC 9111 5.2.2.5: no cache between us may keep for another member what one may read.
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -45,18 +45,19 @@ Query = Sequence[tuple[str, str]]
 
 
 def half_hours(query: Query, now: int) -> Window:
-    """The window of a call for readings; `to` is now where it is left out. Edges between half-hours snap back to the last.
+    """Return the window of a call for readings; `to` is now where it is left out. An edge within a half-hour moves to its
+    start.
 
-    Raises BadWindow.
+    Raise BadWindow.
     """
     window = _window(query, "date-time", instant.parse, now)
     return Window(window.start - window.start % HALF_HOUR, window.end - window.end % HALF_HOUR)
 
 
 def months(query: Query, now: int) -> Window:
-    """The window of a call for emissions: first instants of months; `to` is this month where it is left out.
+    """Return the window of a call for emissions: first instants of months; `to` is this month where it is left out.
 
-    Raises BadWindow.
+    Raise BadWindow.
     """
     return _window(query, "month", _month, instant.month_start(now))
 

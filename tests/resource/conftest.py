@@ -1,147 +1,138 @@
-"""A resource server with hand-made parts, its issuer's keys, and a caller whose certificate is taken for granted."""
+"""The resource servers of an EDP and of a CAP: real rows, real signatures, and a caller whose certificate is taken as good."""
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
-from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from consent_server import clock
+from consent_server import clock, store
+from consent_server.issuer import metadata
+from consent_server.pki import member_certificate
 from consent_server.pki.member_certificate import MemberCertificate
-from consent_server.resource import views
-from consent_server.resource.guard import AcceptedLicense, Guard, Policy, Release
-from consent_server.resource.parts import Ask, EmissionsParts, EnergyParts, Report
-from consent_server.sandbox.authority import Authority
-from consent_server.scheme.provenance.container import Signer
+from consent_server.scheme.instant import DAY
+from consent_server.scheme.permission import Act
 from consent_server.scheme.readings import day_block
-from consent_server.tokens import access_token, keys
-from consent_server.tokens.access_token import AccessToken, Permission
-from consent_server.web import correlation, refusals
+from consent_server.store import meters, permissions, readings, rows
+from consent_server.store.tables import Meter, MeterAlias, Permission
+from consent_server.tokens import access_token
+from consent_server.tokens.access_token import AccessToken, PermissionClaim
+from tests.deployments import START, deploy, in_new_database, layout, opened, settings_of
+from tests.resource import source
 
-REGISTRY = "https://registry.example"
-DIRECTORY = "https://directory.example"
-EDP_ROLE = f"{REGISTRY}/scheme/perseus/role/energy-data-provider"
-CAP_ROLE = f"{REGISTRY}/scheme/perseus/role/carbon-accounting-provider"
-LICENSE = f"{REGISTRY}/scheme/perseus/license/energy-consumption-edp-cap/2026-03-12"
-SERVICE = f"{DIRECTORY}/catalogue/consumption"
-DAY = 86400
-
-
-@dataclass(frozen=True)
-class Meter:
-    id: str
-    fuel: str
-    measures: tuple[str, ...] = ("import",)
-    outcode: str = "SW8"
-
-
-@dataclass(frozen=True)
-class Readings:
-    blocks: list[bytes] = field(default_factory=list)
-    count: int = 0
-    metered: tuple[int, int] | None = None
-    complete: bool = True
-    retry_after: int | None = None
-
-
+TODAY = START - START % DAY
+#: The first day of the readings that the EDP has: 400 days before now.
+FIRST = TODAY - 400 * DAY
+#: Data source id -> its meter.
 METERS = {
-    "elec:1": Meter("elec:1", "electricity", ("import", "export")),
-    "gas-1": Meter("gas-1", "gas"),
-    "of-another": Meter("of-another", "electricity"),
+    "elec:1": ("m-1", "electricity", ("import", "export")),
+    "gas-1": ("m-2", "gas", ("import",)),
+    "of-another": ("m-3", "electricity", ("import",)),
 }
 
 
 class ResourceServer:
-    """What tests call, and what they change."""
+    """What tests call, and what they change. One permission is in its store."""
 
-    def __init__(self, folder: Path) -> None:
-        keys.make(folder / "keys", 0)
-        self.signing = keys.SigningKeys(folder / "keys")
-        self.authority = Authority(folder / "ca").create(clock.now())
-        issued = self.authority.signing("edp", f"{DIRECTORY}/a/edp", f"{DIRECTORY}/m/edp", [EDP_ROLE])
-        self.signer = Signer(issued.chain.read_bytes(), issued.key.read_bytes())
-        self.caller = MemberCertificate(
-            application=f"{DIRECTORY}/a/cap",
-            member=f"{DIRECTORY}/m/cap",
-            roles=frozenset({CAP_ROLE}),
-            serial=1,
-            fingerprint="f" * 64,
-            not_before=0,
-            not_after=2**40,
-            der=b"",
+    def __init__(self, party: str, license_: str, caller: str, folder: Path) -> None:
+        changes = {"metering.readings_source": "tests.resource.source:readings"} if party == "edp" else {}
+        self.layout = layout()
+        self.settings = settings_of(party, f"sqlite:///{folder / 'store.db'}", changes)
+        self.deployment = deploy(self.settings)
+        self.license = self.deployment.licenses[self.layout.license(license_)]
+        self.caller: MemberCertificate = member_certificate.parse(
+            member_certificate.one_pem(self.layout.certificate(caller, "certificate").read_bytes())
         )
-        self.withdrawn: set[int] = set()
-        self.readings: Callable[[Ask], Readings] = whole_days
-        self.months: Callable[[Release, int, int, int], Report] = lambda release, start, end, at: Report()
-        self.asked: list[Ask] = []
-        policy = Policy(
-            issuer="https://auth.edp.example",
-            audience="https://data.edp.example",
-            status_uri="https://auth.edp.example/status-list",
-            roles=(CAP_ROLE,),
-            licenses={LICENSE: AcceptedLicense("b" * 64, ("electricity", "gas"))},
-        )
-        guard = Guard(policy, self.signing, lambda index, issued: index in self.withdrawn)
-        app = Flask("data-door")
-        correlation.install(app)
-        refusals.install(app, door="mutual_tls", origin="https://auth.edp.example")
-        app.register_blueprint(
-            views.energy(
-                EnergyParts(
-                    guard=guard,
-                    caller=lambda environ: self.caller,
-                    source=METERS.get,
-                    readings=self._readings,
-                    signer=self.signer,
-                    registry=REGISTRY,
-                    service=SERVICE,
-                )
-            )
-        )
-        app.register_blueprint(
-            views.emissions(EmissionsParts(guard, lambda environ: self.caller, lambda *asked: self.months(*asked)))
-        )
-        self.client: FlaskClient = app.test_client()
+        self.app = opened(self.deployment, "mutual_tls")
+        self.client = self.app.test_client()
+        self.source = source.source
 
-    def _readings(self, ask: Ask) -> Readings:
-        self.asked.append(ask)
-        return self.readings(ask)
+    def granted(self) -> Permission:
+        """Keep the permission that tokens of a test rest on."""
+        now = clock.now()
+        granted = Permission(
+            id="permission-1",
+            account="account-1",
+            client_id=self.caller.application,
+            member=self.caller.member,
+            license=self.license.url,
+            fuels=sorted(self.license.fuels),
+            text_sha256=self.license.text_sha256,
+            sme="acme",
+            meters=[],
+            datasources=[],
+            granted=now - 60,
+            expires=now + 365 * DAY,
+            refresh_id="refresh-1",
+            refresh_version=1,
+        )
+        with store.writing() as c:
+            return permissions.add(c, granted)
+
+    def withdraw(self) -> None:
+        with store.writing() as c:
+            granted = permissions.find(c, "permission-1")
+            assert granted is not None
+            permissions.end(c, granted, Act.WITHDRAW, at=clock.now(), by="sme", where="a page", why="a test")
 
     def token(self, **changes: Any) -> str:
         now = clock.now()
         token = AccessToken(
-            iss="https://auth.edp.example",
-            aud="https://data.edp.example",
+            iss=self.settings.issuer,
+            aud=self.settings.mutual_tls.origin,
             sub="account-1",
-            client_id=f"{DIRECTORY}/a/cap",
-            scope=LICENSE,
+            client_id=self.caller.application,
+            scope=self.license.url,
             iat=now,
             exp=now + 600,
             jti="jti",
-            status_idx=1,
-            status_uri="https://auth.edp.example/status-list",
-            permission=Permission(now - 60, now + 365 * DAY, "b" * 64),
+            status_idx=0,
+            status_uri=metadata.status_list_uri(self.settings),
+            permission=PermissionClaim(now - 60, now + 365 * DAY, self.license.text_sha256),
             datasources=("elec:1", "gas-1"),
             fuels=("electricity", "gas"),
         )
-        return access_token.mint(self.signing, dataclasses.replace(token, **changes))
+        return access_token.mint(self.deployment.signing_keys, dataclasses.replace(token, **changes))
 
     def get(self, path: str, **changes: Any) -> TestResponse:
-        return self.client.get(path, headers={"Authorization": f"Bearer {self.token(**changes)}"})
+        return self.call(path, {"Authorization": f"Bearer {self.token(**changes)}"})
+
+    def call(self, path: str, headers: dict[str, str] | None = None, method: str = "GET") -> TestResponse:
+        return self.client.open(path, method=method, headers=headers, environ_overrides={"test.client": self.caller})
 
 
-def whole_days(ask: Ask) -> Readings:
-    """One value in every half-hour of every day that the window touches."""
-    days = range(ask.start - ask.start % DAY, ask.end, DAY)
-    blocks = [day_block(ask.source.fuel, day, [1] * 48, 0) for day in days]
-    return Readings(blocks, 48 * len(blocks), (ask.start, ask.end))
+@cache
+def day_blocks(fuel: str) -> dict[int, bytes]:
+    """One value in every half-hour of every day that the EDP has of what a meter of that fuel takes in; less of gas."""
+    first = FIRST if fuel == "electricity" else TODAY - 60 * DAY
+    return {day: day_block(fuel, day, [1] * 48, 0) for day in range(first, TODAY + DAY, DAY)}
 
 
 @pytest.fixture
-def server(tmp_path: Path, held_clock: Any) -> ResourceServer:
-    return ResourceServer(tmp_path)
+def edp(tmp_path: Path, held_clock: Any) -> Iterator[ResourceServer]:
+    """An EDP with three meters; two of them are of the SME that gave permission."""
+    server = ResourceServer("edp", "electricity_and_gas", "cap", tmp_path)
+    server.source.asked.clear()
+    server.source.held = None
+    with in_new_database(server.app):
+        granted = server.granted()
+        with store.writing() as c:
+            for alias, (meter, fuel, measures) in METERS.items():
+                sme = "another" if alias == "of-another" else "acme"
+                meters.add(c, Meter(meter, sme, "Acme", fuel, "1", "SW8 1AA", "SW8", measures))
+                rows.add(c, MeterAlias(alias, granted.client_id, sme, meter))
+                if sme == "acme":
+                    readings.put_days(c, readings.EDP, meter, "import", day_blocks(fuel))
+        yield server
+
+
+@pytest.fixture
+def cap(tmp_path: Path, held_clock: Any) -> Iterator[ResourceServer]:
+    """A CAP that its SME allowed to give emissions to a bank."""
+    server = ResourceServer("cap", "emissions", "fsp", tmp_path)
+    with in_new_database(server.app):
+        server.granted()
+        yield server

@@ -12,7 +12,6 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from consent_server.caller.trust import RoleMissing
 from consent_server.outbound.errors import Unreachable
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal
@@ -35,7 +34,7 @@ from consent_server.tokens import access_token, keys
 from consent_server.tokens.access_token import (
     AccessToken,
     InvalidToken,
-    Permission,
+    PermissionClaim,
     TokenExpired,
     TokenForAnotherServer,
 )
@@ -51,7 +50,6 @@ POLICY = Policy(
     issuer="https://auth.edp.example",
     audience="https://data.edp.example",
     status_uri="https://auth.edp.example/status-list",
-    roles=(CAP_ROLE,),
     licenses={
         BOTH: AcceptedLicense(BOTH_TEXT, ("electricity", "gas")),
         OLDER: AcceptedLicense(OLDER_TEXT, ("electricity",)),
@@ -78,7 +76,7 @@ TOKEN = AccessToken(
     jti="jti-1",
     status_idx=7,
     status_uri=POLICY.status_uri,
-    permission=Permission(NOW - 3600, NOW + 86400, BOTH_TEXT),
+    permission=PermissionClaim(NOW - 3600, NOW + 86400, BOTH_TEXT),
     datasources=("ds-electricity", "ds-gas"),
     fuels=("electricity", "gas"),
 )
@@ -189,16 +187,6 @@ class NoKeys:
 BINDING = dataclasses.replace(POLICY, bind_to_certificate=True)
 
 MATRIX: dict[str, tuple[Callable[[Call], None], type[Refusal]]] = {
-    # 403 before any token is looked at
-    "role missing": (with_(caller=dataclasses.replace(CALLER, roles=frozenset())), RoleMissing),
-    "role in another case": (
-        with_(caller=dataclasses.replace(CALLER, roles=frozenset({CAP_ROLE.upper()}))),
-        RoleMissing,
-    ),
-    "role missing and no token": (
-        with_(caller=dataclasses.replace(CALLER, roles=frozenset()), authorization=lambda text: None),
-        RoleMissing,
-    ),
     # one token in the one place
     "no header": (with_(authorization=lambda text: None), TokenMissing),
     "empty header": (with_(authorization=lambda text: ""), TokenMissing),
@@ -326,7 +314,7 @@ def test_a_data_source_outside_the_token_does_not_exist(signing: Any) -> None:
     assert raised.value.status == 404
 
 
-@pytest.mark.parametrize("name", ["issuer", "audience", "status_uri", "roles", "licenses"])
+@pytest.mark.parametrize("name", ["issuer", "audience", "status_uri", "licenses"])
 def test_an_empty_policy_starts_no_server(name: str) -> None:
     with pytest.raises(ValueError, match="needs an issuer"):
         dataclasses.replace(POLICY, **{name: type(getattr(POLICY, name))()})

@@ -29,7 +29,7 @@ from consent_server.resource.guard import AcceptedLicense
 from consent_server.resource.protect import STATUS_MAX_AGE_S, Protect
 from consent_server.sandbox.authority import Authority, IssuedCertificate
 from consent_server.tokens import access_token, keys, status
-from consent_server.tokens.access_token import AccessToken, Permission
+from consent_server.tokens.access_token import AccessToken, PermissionClaim
 
 DIRECTORY = "https://localhost:1/directory"
 ROLE = "https://localhost:1/registry/scheme/perseus/role/carbon-accounting-provider"
@@ -105,7 +105,7 @@ class Running:
             jti="jti",
             status_idx=3,
             status_uri=f"{self.issuer.url}/status-list",
-            permission=Permission(now - 60, now + 86400, DIGEST),
+            permission=PermissionClaim(now - 60, now + 86400, DIGEST),
             datasources=("meter-1",),
             fuels=("electricity", "gas"),
         )

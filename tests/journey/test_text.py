@@ -1,21 +1,24 @@
 """A permission text is shown as the Registry publishes it, with the Directory's names in it, or not at all."""
 
 import hashlib
-from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
+from flask import Flask
 
+from consent_server import deployment as deployments
+from consent_server.journey import text as permission_texts
+from consent_server.journey.text import TextNotShowable
 from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.directory import Member
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.registry import Registry
 from consent_server.outbound.session import Response
-from consent_server.parties.texts import TextNotShowable, Texts
 from consent_server.refusal import Unavailable
 from consent_server.scheme import instant
-from consent_server.settings import License
+from consent_server.scheme.permission_text import ShownText
+from tests.deployments import deploy, settings_of
 
 REGISTRY, DIRECTORY = "https://registry.example", "https://directory.example"
 LICENSE, TEXT_URL = f"{REGISTRY}/license/one", f"{REGISTRY}/text/one"
@@ -36,7 +39,6 @@ class World:
         self.text = TEXT
         self.pinned: str | None = None  # the digest in the settings, that of the text unless a test says otherwise
         self.published: dict[str, Any] = {}
-        self.configured: dict[str, Any] = {}
         self.down: set[str] = set()
         self.process = ""
         self.collects = False
@@ -74,19 +76,28 @@ class World:
             raise Unreachable("connect", "directory.example")
         return self.members[url]
 
-    def texts(self) -> Texts:
-        values = {"url": LICENSE, "label": "one", "text_sha256": self.pinned or self.digest(), "fuels": BOTH}
-        license_ = License(**values | self.configured)
-        settings: Any = SimpleNamespace(
-            scheme=SimpleNamespace(registry=REGISTRY, licenses=() if self.collects else (license_,)),
-            collection=SimpleNamespace(license=license_ if self.collects else None),
-            member=SimpleNamespace(withdrawal_process=self.process),
-        )
-        session: Any = self
-        return Texts(settings, Registry(settings, session, MemoryCache()), session)
+    def app(self) -> Flask:
+        """A party with the settings of this moment, and nothing fetched yet."""
+        license_ = {"url": LICENSE, "label": "one", "text_sha256": self.pinned or self.digest(), "fuels": BOTH}
+        other = {**license_, "url": f"{REGISTRY}/license/one-more"}
+        asked, accepted = (license_, other) if self.collects else (other, license_)
+        changes = {
+            "scheme.registry": REGISTRY,
+            "scheme.licenses": [accepted],
+            "collection.license": asked,
+            "member.withdrawal_process": self.process,
+        }
+        deployment = deploy(settings_of("cap", "sqlite://", changes))
+        played: Any = self
+        deployment.registry = Registry(deployment.settings, played, MemoryCache())
+        deployment.directory = played
+        app = Flask("texts")
+        deployments.install(app, deployment)
+        return app
 
-    def shown(self, license_url: str = LICENSE, **parties: Any) -> Any:
-        return self.texts().shown(license_url, **{"edps": [EDP], "cap": CAP, **parties})
+    def shown(self, license_url: str = LICENSE, **parties: Any) -> ShownText:
+        with self.app().app_context():
+            return permission_texts.shown(license_url, **{"edps": [EDP], "cap": CAP, **parties})
 
 
 @pytest.fixture
@@ -265,8 +276,8 @@ def test_what_cannot_be_had_just_now_is_said_so(world: World, down: str, parties
 
 
 def test_what_was_once_verified_stays_while_the_registry_is_down(world: World, held_clock: Any) -> None:
-    texts = world.texts()
-    before = texts.shown(LICENSE, edps=[EDP], cap=CAP)
-    world.down.add("registry")
-    held_clock.step(instant.DAY * 30)
-    assert texts.shown(LICENSE, edps=[EDP], cap=CAP) == before
+    with world.app().app_context():
+        before = permission_texts.shown(LICENSE, edps=[EDP], cap=CAP)
+        world.down.add("registry")
+        held_clock.step(instant.DAY * 30)
+        assert permission_texts.shown(LICENSE, edps=[EDP], cap=CAP) == before
