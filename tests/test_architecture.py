@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1] / "consent_server"
 ROOMS = (
     *("clock", "refusal", "settings", "audit"),
     *("pki", "scheme", "tokens", "outbound", "caller", "store", "deployment", "web"),
-    *("metering", "accounts", "withdrawal", "issuer", "journey", "resource", "collect", "portal"),
+    *("metering", "accounts", "withdrawal", "issuer", "journey", "collect", "resource", "portal"),
     *("serving", "jobs", "parties", "__init__", "sandbox", "cli", "__main__"),
 )
 
@@ -43,14 +43,17 @@ ELSEWHERE = {"resource/protect.py": {"guard"}, "resource/guard.py": set()}
 LIBRARIES = (
     (
         {"flask"},
-        ("web/*", "sandbox/*", "*/views.py", "*/views/*", "deployment.py", "__init__.py", "cli/*", "cli.py",
-         "store/database.py", "resource/protect.py"),
+        ("web/*", "sandbox/*", "*/views.py", "*/views/*", "deployment.py", "__init__.py", "store/database.py",
+         "resource/protect.py"),
     ),
     ({"flask_sqlalchemy", "flask_migrate", "sqlalchemy", "sqlite3", "psycopg", "alembic"}, ("store/*", "sandbox/*")),
-    ({"time"}, ("clock.py", "outbound/*", "serving/*", "sandbox/*")),
+    ({"time"}, ("clock.py", "outbound/*", "store/database.py", "serving/*", "sandbox/*")),
     ({"httpx", "httpcore", "requests", "urllib3", "socket", "smtplib"}, ("outbound/*", "serving/*", "sandbox/*")),
     ({"ib1", "ib1_directory", "ib1_provenance"}, ()),
 )  # fmt: skip
+
+#: No function is longer than this, so that a reader has it on one screen.
+LONGEST_FUNCTION = 60
 
 
 def modules() -> list[Path]:
@@ -145,3 +148,18 @@ def test_class_names_are_unique() -> None:
             if isinstance(node, ast.ClassDef) and room_of(path) != "sandbox":
                 assert node.name not in seen, f"{node.name}: {names(path)} and {seen[node.name]}"
                 seen[node.name] = names(path)
+
+
+def long_functions(path: Path) -> list[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [
+        f"{node.name}: {length} lines"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (length := (node.end_lineno or 0) - node.lineno + 1) > LONGEST_FUNCTION
+    ]
+
+
+@pytest.mark.parametrize("path", modules(), ids=names)
+def test_functions_are_short(path: Path) -> None:
+    assert not long_functions(path)
