@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test test-browser test-long lint types bench screenshots lock clean
+.PHONY: demo test test-browser test-long lint types bench bench-attacks screenshots lock clean
 
 demo: $(READY)
-	$(BIN)/consent-server sandbox up --walk $(if $(ONCE),--once) $(if $(DATABASE_URL),--database-url $(DATABASE_URL))
+	$(BIN)/consent-server sandbox up --walk $(if $(ONCE),--once) $(if $(PORT),--base-port $(PORT)) $(if $(DATABASE_URL),--database-url $(DATABASE_URL))
 
 test: $(READY)
-	@scripts/debian-packages chromium nginx
+	@scripts/debian-packages chromium nginx haproxy
 	$(BIN)/pytest -n auto --dist loadgroup -m "not long" $(PYTEST_ARGS)
 
 test-browser: $(READY)
@@ -18,7 +18,7 @@ test-browser: $(READY)
 	$(BIN)/pytest -m browser $(PYTEST_ARGS)
 
 test-long: $(READY)
-	@scripts/debian-packages chromium nginx
+	@scripts/debian-packages chromium nginx haproxy
 	$(BIN)/pytest -m long $(PYTEST_ARGS)
 
 lint: $(READY)
@@ -30,6 +30,10 @@ types: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench
+
+# What hostile clients cost an honest one, in a sandbox of its own; takes ten minutes.
+bench-attacks: $(READY)
+	$(BIN)/python -m bench.attacks
 
 screenshots: $(READY)
 	@scripts/debian-packages chromium

@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flask import Flask
 
 from consent_server import clock, store
-from consent_server.metering.synthetic import Supply, day_blocks
+from consent_server.sandbox.synthetic import Supply, day_blocks
 from consent_server.scheme import emissions, readings
 from consent_server.scheme.instant import DAY, HALF_HOUR, day_start
-from consent_server.store import permissions
+from consent_server.store import permissions, tables
 from consent_server.store import readings as stored
 from consent_server.store.database import migrate
 from consent_server.tokens import access_token, keys, refresh_token
-from consent_server.tokens.access_token import AccessToken, Permission
+from consent_server.tokens.access_token import AccessToken, PermissionClaim
 
 ROUNDS = 15
 ISSUER, AUDIENCE = "https://issuer.example", "https://data.example"
@@ -58,7 +58,7 @@ def token(at: int) -> AccessToken:
         jti="jti",
         status_idx=7,
         status_uri=f"{ISSUER}/status-list",
-        permission=Permission(granted=at, expires=at + 365 * DAY, text_sha256="0" * 64),
+        permission=PermissionClaim(granted=at, expires=at + 365 * DAY, text_sha256="0" * 64),
         datasources=("one", "two"),
         fuels=("electricity", "gas"),
         cnf=None,
@@ -96,20 +96,22 @@ def refreshes(folder: Path, verification: float) -> None:
         with store.writing() as c:
             permissions.add(
                 c,
-                id="p",
-                account="a",
-                client_id=CLIENT,
-                member="m",
-                license="l",
-                fuels=["electricity"],
-                text_sha256="0" * 64,
-                sme="s",
-                meters=[],
-                datasources=[],
-                granted=0,
-                expires=4102444800,
-                refresh_id=refresh_id,
-                refresh_version=version,
+                tables.Permission(
+                    id="p",
+                    account="a",
+                    client_id=CLIENT,
+                    member="m",
+                    license="l",
+                    fuels=["electricity"],
+                    text_sha256="0" * 64,
+                    sme="s",
+                    meters=[],
+                    datasources=[],
+                    granted=0,
+                    expires=4102444800,
+                    refresh_id=refresh_id,
+                    refresh_version=version,
+                ),
             )
         text = refresh_token.text(refresh_keys, version, refresh_id)
 

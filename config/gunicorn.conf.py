@@ -6,50 +6,54 @@ CONSENT_SET     overrides, as JSON: {"metadata.authorization_alias": "false"}
 
 Both doors speak TLS 1.3 and nothing older. The mutual-TLS door asks for a client certificate below the client root,
 unless a proxy ends TLS for it (clients.arrival); then it must be reachable by that proxy alone.
+
+The worker is gunicorn's own for gevent: a connection costs a greenlet. What it does not bound, serving/connection.py does.
 """
 
-import json
-import os
 import resource
+import secrets
 import ssl
 from pathlib import Path
 from typing import Any
 
+import gevent
 import gunicorn.util
+from gevent.server import StreamServer
 
-from consent_server.doors import lines
-from consent_server.doors.gunicorn_log import Answers, DoorLog
-from consent_server.doors.worker import DoorSocket, PatientWorker
-from consent_server.settings import load
+from consent_server import audit
+from consent_server.serving import configuration, connection
+from consent_server.serving.gunicorn_log import Answers, DoorLog
+from consent_server.serving.request_body import with_request_body
 
-settings = load(Path(os.environ["CONSENT_CONFIG"]), json.loads(os.environ.get("CONSENT_SET", "{}")))
-door = os.environ["CONSENT_DOOR"]
-listener = {"public": settings.public, "mutual_tls": settings.mutual_tls}[door]
+serving = configuration.read()
+listener = serving.listener
 
-#: Open files: a silent connection costs one, and no thread.
+# A connection costs one open file; as many again are for calls out and the database.
 _, _most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-OPEN_FILES = 16384 if _most_files == resource.RLIM_INFINITY else min(16384, _most_files)
+_wanted = max(4096, 2 * listener.connections)
+OPEN_FILES = _wanted if _most_files == resource.RLIM_INFINITY else min(_wanted, _most_files)
 resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, _most_files))
 
 wsgi_app = "consent_server:application()"
-proc_name = f"consent-server {settings.party} {door}"
+proc_name = f"consent-server {serving.settings.party} {serving.door}"
 bind = listener.bind
 workers = listener.workers
-threads = listener.threads
-worker_connections = OPEN_FILES // 2
+worker_class = "gevent"
+worker_connections = min(listener.connections, OPEN_FILES // 2)
+# One new connection for each turn of the loop, as gunicorn has it for several workers: a hundred handshakes at once would
+# delay every other request.
+StreamServer.max_accept = 1
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - the heartbeat's file, made safely
-keepalive = 20
+# gunicorn's bound on everything up to the end of a head; the bounds on the handshake, on silence and on each request are ours
+keepalive = listener.keep_alive_s + 2 * listener.request_s
 timeout = 30
 graceful_timeout = 8
 control_socket_disable = True
 
-# TLS
+# TLS: for gunicorn's own checks; the context is ours, and its connections do their own handshake
 certfile = str(listener.certificate)
 keyfile = str(listener.key)
-asks_for_certificate = door == "mutual_tls" and settings.clients.arrival == "tls"
-if asks_for_certificate:
-    ca_certs = str(settings.clients.root)
-    cert_reqs = ssl.CERT_REQUIRED
+do_handshake_on_connect = True
 
 # HTTP: one parser, no header that another could be mistaken for, nothing believed about who forwarded what
 http_parser = "python"
@@ -62,34 +66,25 @@ limit_request_fields = 64
 limit_request_field_size = 8190
 
 
-def _one_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(certfile, keyfile)
-    # No resumption: a session of one door must not stand in for a certificate at the other (CVE-2025-23419).
-    context.num_tickets = 0
-    context.sslsocket_class = DoorSocket
-    if asks_for_certificate:
-        # The root alone, so that a chain ends there and at no intermediate. OpenSSL's strict mode stays off: it would
-        # refuse certificates without key identifiers, and the application reads every certificate strictly anyhow.
-        context.load_verify_locations(ca_certs)
-        context.verify_mode = cert_reqs
-    return context
-
-
-#: Built before the workers fork, so that a bad certificate stops the start; gunicorn would build one per connection.
-_context = _one_context()
-
-
 def ssl_context(config: Any, default_ssl_context_factory: Any) -> ssl.SSLContext:
-    return _context
+    return serving.tls
 
 
-worker_class = PatientWorker
+def post_worker_init(worker: Any) -> None:
+    worker.wsgi = with_request_body(worker.wsgi)
+    serving.tls.worker = worker
+    gevent.spawn(connection.stop_gently, worker)
 
-DoorLog.door = door
+
+def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
+    if "gunicorn.socket" in environ:
+        environ["gunicorn.socket"].answered()
+    # What is logged of this connection from now on is not that request's: malformed heads, for one.
+    audit.correlation_id.set(secrets.token_hex(12))
+
+
+DoorLog.door = serving.door
 logger_class = DoorLog
 accesslog = "-"
 errorlog = "-"
-gunicorn.util.write_error = Answers(settings.public.origin).write_error
-lines.install(door)
+gunicorn.util.write_error = Answers(serving.settings.public.origin).write_error

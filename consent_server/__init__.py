@@ -1,52 +1,57 @@
 """A consent and authorisation server for the Perseus smart-data scheme.
 
-`create_app(settings, door)` is one of the two doors of one party: which party and which door, and no rules.
+`create_app(settings, door)` makes one of the two doors of one party.
 """
 
-import json
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flask import Flask
 
+    from consent_server.deployment import Deployment, Door
     from consent_server.settings import Settings
 
 __version__ = "0.1.0"
 
-Door = Literal["public", "mutual_tls"]
-
 
 def shipped(folder: str) -> Path:
-    """The folder `templates` or `config`: inside the package when installed, at the repository's top when not."""
+    """Return the folder `templates` or `config`: inside the package when installed, at the repository's top when not."""
     inside = Path(__file__).parent / folder
     return inside if inside.is_dir() else Path(__file__).parent.parent / folder
 
 
-def create_app(settings: "Settings", door: Door) -> "Flask":
-    """The Flask application of one door. Raises what a deployment must mend before it can start."""
-    from flask import Flask
-
-    from consent_server import clock, parties, store
-    from consent_server.web import door as shared
+def create_app(settings: "Settings", door: "Door") -> "Flask":
+    """Return the Flask application of one door. Raise an error for what must be corrected before it can start."""
+    from consent_server import clock, store
+    from consent_server.deployment import Deployment
+    from consent_server.parties import party_of
 
     if settings.sandbox.clock:
         clock.follow(settings.sandbox.clock)
-    app = Flask(__name__, template_folder=str(shipped("templates")), static_folder=None)
+    app = open_door(Deployment(settings, party_of(settings)), door)
     store.init(app, settings.database.url)
-    party = parties.assemble(settings)
-    shared.install(app, settings=settings, door=door, brand=party.brand, ready=party.ready)
-    for blueprint in party.public if door == "public" else party.mutual_tls:
+    return app
+
+
+def open_door(deployment: "Deployment", door: "Door") -> "Flask":
+    """Return an application that serves one door of a deployment."""
+    from flask import Flask
+
+    from consent_server import deployment as deployments
+    from consent_server.web import door as shared
+
+    app = Flask(__name__, template_folder=str(shipped("templates")), static_folder=None)
+    deployments.install(app, deployment)
+    shared.install(app, deployment.settings, door, deployment.party.openapi[door])
+    for blueprint in deployment.party.blueprints(door):
         app.register_blueprint(blueprint)
     return app
 
 
 def application() -> "Flask":
-    """What gunicorn loads: the door that the environment names (see `consent-server serve`)."""
-    from consent_server.settings import load
+    """Return the application for gunicorn: the door that its configuration read from the environment."""
+    from consent_server.serving import configuration
 
-    overrides = json.loads(os.environ.get("CONSENT_SET", "{}"))
-    settings = load(Path(os.environ["CONSENT_CONFIG"]), overrides)
-    door: Door = "public" if os.environ["CONSENT_DOOR"] == "public" else "mutual_tls"
-    return create_app(settings, door)
+    serving = configuration.held()
+    return create_app(serving.settings, "public" if serving.door == "public" else "mutual_tls")

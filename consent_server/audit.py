@@ -1,8 +1,8 @@
-"""The closed list of audit events, and the fields that each must carry.
+"""The closed list of audit events, and the fields that each must have.
 
 An event is a flat dictionary. Every event becomes one JSON line on the logger `consent_server.audit`; grants, decisions
-and withdrawals are also kept in the database by the act that they record (see `store.audit_events`). No field ever
-carries a token, a code, a key, a meter number or a postcode.
+and withdrawals are also kept in the database, with the act that they record (see `store.audit_events`). No field ever
+holds a token, a code, a key, a meter number or a postcode.
 """
 
 import json
@@ -19,7 +19,7 @@ log = logging.getLogger("consent_server.audit")
 EVENTS: Final[dict[str, frozenset[str]]] = {
     name: frozenset(fields.split())
     for name, fields in {
-        # what a client asked for
+        # what a client requested
         "pushed_request": "client_id member license redirect_host certificate",
         "code_redeemed": "client_id permission license",
         "code_replayed": "client_id permission",
@@ -37,7 +37,7 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "signed_in": "account",
         "connection_made": "connection issuer license",
         "connection_ended": "connection by why",
-        # what left, and what came in
+        # what was sent and received
         "data_released": "client_id permission resource readings",
         "readings_collected": "connection readings",
         "message_accepted": "sender subject effect",
@@ -57,10 +57,10 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
 
 
 def event(name: str, **fields: Any) -> dict[str, Any]:
-    """Write one audit line and return it, so that the act it records can keep it.
+    """Write one audit line and return it, so that the act that it records can keep it.
 
-    `fields` must hold at least the event's own fields; more are welcome. Raises ValueError for an unknown event or a
-    missing field: the list is closed, so that whoever reads the log knows what can be there.
+    `fields` must have at least the event's own fields. Raise ValueError for an unknown event or a missing field: the list
+    is closed, so that a reader of the log knows what can be there.
     """
     required = EVENTS.get(name)
     if required is None:

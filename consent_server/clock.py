@@ -1,4 +1,4 @@
-"""The only reader of time.
+"""The clock: no other module reads the time.
 
 An instant is a whole number of seconds since 1970-01-01T00:00Z, everywhere: in columns, arguments and claims.
 """
@@ -14,25 +14,25 @@ _offset: Callable[[], int] = int
 
 
 def now() -> int:
-    """The present instant, in whole seconds since 1970-01-01T00:00Z."""
+    """Return the present instant, in whole seconds since 1970-01-01T00:00Z."""
     return int(time.time()) + _offset()
 
 
 def step_by(offset: Callable[[], int]) -> None:
-    """Let `offset` (seconds) be added to every reading. For the sandbox and the tests alone."""
+    """Add `offset` (seconds) to the time from now on. For the sandbox and the tests alone."""
     global _offset
     _offset = offset
 
 
 def follow(path: Path) -> None:
-    """Read the offset from a file that several processes map, so that one write steps them all at once (sandbox)."""
+    """Take the offset from a file that several processes map, so that one write steps them all (sandbox)."""
     with path.open("rb") as file:
         shared = mmap.mmap(file.fileno(), _OFFSET.size, access=mmap.ACCESS_READ)
     step_by(lambda: int(_OFFSET.unpack_from(shared)[0]))
 
 
 def write_offset(path: Path, seconds: int) -> None:
-    """Set the offset that every process following `path` sees. The file keeps its inode: it is mapped elsewhere."""
+    """Set the offset that every process following `path` sees. The file keeps its inode, because it is mapped elsewhere."""
     if not path.exists():
         path.write_bytes(_OFFSET.pack(seconds))
         return

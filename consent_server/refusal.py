@@ -1,14 +1,16 @@
-"""The Refusal family: what the server says when it says no.
+"""The Refusal family: every error response of the server.
 
-A refusal carries everything that an answer needs: its own code (the name of its help page), the OAuth error code,
+A refusal has everything that a response needs: its own code (the name of its help page), the OAuth error code,
 the HTTP status, one public sentence and one private detail. Rooms define theirs beside the check that raises them;
 views never choose a status. One handler, in `web`, turns a refusal into JSON, a redirect or a page.
 """
 
 import re
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar, TypeVar
 from urllib.parse import urlencode, urlsplit, urlunsplit
+
+Asked = TypeVar("Asked")
 
 # RFC 6749 section 5.2 excludes the quotation mark and the backslash from error_description, and all but ASCII.
 _WIRE_SAFE = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
@@ -17,7 +19,7 @@ _WIRE_SAFE = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
 class Refusal(Exception):
     """Base of the family. Subclasses set the class attributes; `private` is for the audit line, never for the wire.
 
-    `detail` is the list that a 422 answer carries, in the registered API's shape: [{"loc", "msg", "type"}].
+    `detail` is the list in a 422 response, in the registered API's form: [{"loc", "msg", "type"}].
     """
 
     code: ClassVar[str] = ""
@@ -46,6 +48,16 @@ class Refusal(Exception):
         if not _WIRE_SAFE.fullmatch(self.sentence):
             raise ValueError(f"the public sentence of {self.code} may not travel in error_description")
 
+    def document(self, help_pages: str, correlation_id: str) -> dict[str, object]:
+        """Return the JSON body of the refusal (RFC 6749 section 5.2); `help_pages` is the URL below which they are."""
+        body: dict[str, object] = {
+            "error": self.error,
+            "error_description": self.sentence,
+            "error_uri": help_pages + self.code,
+            "correlation_id": correlation_id,
+        }
+        return body if self.detail is None else body | {"detail": self.detail}
+
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if not cls.__dict__.get("code"):
@@ -60,7 +72,7 @@ class Refusal(Exception):
 
 
 class Unavailable(Refusal):
-    """Something that an answer rests on cannot be reached; the caller may try again."""
+    """Something that is needed for a response is unavailable; the caller may try again."""
 
     code = "temporarily_unavailable"
     error = "temporarily_unavailable"
@@ -72,7 +84,7 @@ class Unavailable(Refusal):
 
 
 class ServerFault(Refusal):
-    """An error that nobody foresaw. The cause is in the log under the correlation id."""
+    """An unexpected error. The cause is in the log under the correlation id."""
 
     code = "server_error"
     error = "server_error"
@@ -83,9 +95,9 @@ class ServerFault(Refusal):
 
 
 class RedirectRefusal(Refusal):
-    """A refusal whose answer goes back to the client through the browser (RFC 6749 4.1.2.1), with `iss` (RFC 9207).
+    """A refusal that returns to the client through the browser (RFC 6749 4.1.2.1), with `iss` (RFC 9207).
 
-    Raised only for a redirect URI that came in an authenticated pushed request of that very client.
+    Raised only for a redirect URI from an authenticated pushed request of that client.
     """
 
     status = 303
@@ -97,15 +109,27 @@ class RedirectRefusal(Refusal):
         self.iss = iss
 
     def location(self) -> str:
-        """Where the browser is sent."""
+        """Return the URL to which the browser is redirected."""
         return with_query(
             self.redirect_uri,
             {"error": self.error, "error_description": self.sentence, "state": self.state, "iss": self.iss},
         )
 
 
+def verdict(checks: Iterable[Callable[[Asked], Refusal | None]], asked: Asked) -> Refusal | None:
+    """Return the first refusal of small checks that are run in order; None when every one passes."""
+    return next((refusal for check in checks if (refusal := check(asked)) is not None), None)
+
+
+def require(checks: Iterable[Callable[[Asked], Refusal | None]], asked: Asked) -> None:
+    """Raise the first refusal of small checks that are run in order."""
+    refusal = verdict(checks, asked)
+    if refusal is not None:
+        raise refusal
+
+
 def with_query(redirect_uri: str, parameters: Mapping[str, str | None]) -> str:
-    """`redirect_uri` with parameters added behind the query that it has (RFC 6749 3.1.2); those that are None stay out."""
+    """Return `redirect_uri` with parameters added to its query (RFC 6749 3.1.2), without those that are None."""
     parts = urlsplit(redirect_uri)
     added = urlencode({name: value for name, value in parameters.items() if value is not None})
     return urlunsplit(parts._replace(query=f"{parts.query}&{added}" if parts.query else added))

@@ -1,8 +1,8 @@
 """Typed settings: one TOML file, overridden by the environment. The server refuses to start on a bad value.
 
-Every field has a description: it is the operator's guide to that key (docs/settings.md is generated from here).
+Every field has a description, which is the operator's guide to that key: docs/settings.md is generated from here.
 An environment variable is `CONSENT_` and the path of the key in capitals, joined by two underscores:
-`CONSENT_DATABASE__URL`. `DATABASE_URL` alone is taken as well.
+`CONSENT_DATABASE__URL`. `DATABASE_URL` by itself works as well.
 """
 
 import ipaddress
@@ -32,13 +32,13 @@ HttpsUrl = Annotated[str, AfterValidator(_plain_https)]
 
 def _network(value: str) -> str:
     if ipaddress.ip_network(value).prefixlen == 0:
-        raise ValueError("would believe everybody's certificate header")
+        raise ValueError("must not cover every address: anybody could then set the certificate header")
     return value
 
 
 Network = Annotated[str, AfterValidator(_network)]
 
-# Spellings of an IPv4 address that resolvers take and no DNS name has: 2130706433, 0x7f.1, 127.1
+# Spellings of an IPv4 address that resolvers accept and no DNS name has: 2130706433, 0x7f.1, 127.1
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -56,7 +56,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Member(Section):
+class MemberSettings(Section):
     """Who we are in the Directory."""
 
     url: HttpsUrl = Field(description="Our member URL in the Directory.")
@@ -70,7 +70,7 @@ class Member(Section):
     )
 
 
-class Listener(Section):
+class ListenerSettings(Section):
     """One door: the address it is known by, the address it binds to, and its server certificate."""
 
     origin: HttpsUrl = Field(description="The origin that others use, without a path.")
@@ -78,11 +78,20 @@ class Listener(Section):
     certificate: Path = Field(description="PEM chain of the server certificate (ECDSA P-256 or P-384).")
     key: Path = Field(description="PEM key of the server certificate.")
     workers: int = Field(2, ge=1, description="gunicorn worker processes.")
-    threads: int = Field(8, ge=1, description="Threads of each worker.")
+    connections: int = Field(
+        2000, ge=10, description="Connections that a worker holds at once, at most half of its open files; more wait."
+    )
+    keep_alive_s: int = Field(
+        75, ge=1, description="Seconds without a request after which a connection is closed; longer than a balancer's."
+    )
+    request_s: int = Field(
+        10, ge=1, description="Seconds that a client may take over the handshake, and over each request with its body."
+    )
+    answer_s: int = Field(60, ge=1, description="Seconds that a client may take to read one answer.")
 
 
-class Clients(Section):
-    """How client certificates reach us and which of them we believe."""
+class ClientsSettings(Section):
+    """How client certificates arrive, and which are trusted."""
 
     root: Path = Field(description="PEM of the Directory's client root, and nothing else.")
     issuers: Path | None = Field(None, description="PEM of issuers, for proxies that pass the leaf alone.")
@@ -91,10 +100,10 @@ class Clients(Section):
         description="tls: the socket. client-cert: RFC 9440 header. escaped-pem: nginx $ssl_client_escaped_cert.",
     )
     proxies: tuple[Network, ...] = Field(
-        (), description="Addresses of the proxies whose certificate header and X-Forwarded-For are believed."
+        (), description="Addresses of the proxies whose certificate header and X-Forwarded-For are trusted."
     )
     header: str = Field(
-        # gunicorn drops a header with an underscore, so one could never arrive
+        # gunicorn drops a header whose name has an underscore
         "X-SSL-Client-Cert",
         pattern="^[A-Za-z0-9-]+$",
         description="The header that carries the escaped PEM.",
@@ -103,15 +112,18 @@ class Clients(Section):
         default=60,
         ge=1,
         le=3600,
-        description="Seconds for which a process remembers what the Directory says of a caller.",
+        description="Seconds for which a process remembers what the Directory says about a caller.",
     )
     unknown_membership: Literal["refuse", "allow"] = Field(
         default="refuse",
-        description="Callers of whom the Directory never told us anything, while it cannot be had. Production refuses.",
+        description=(
+            "What happens to a caller about whom the Directory has never answered, while it cannot be reached. "
+            "Production requires refuse."
+        ),
     )
 
 
-class RevocationList(Section):
+class RevocationListSettings(Section):
     """The Directory's certificate revocation list (RFC 5280 section 5)."""
 
     source: str = Field("", description="https URL or file path of the list. Required in production.")
@@ -121,20 +133,21 @@ class RevocationList(Section):
     )
 
 
-class Calls(Section):
-    """Calls that we make to other members' servers."""
+class CallsSettings(Section):
+    """Our calls to other members' servers."""
 
     server_revocation: Literal["require", "when-published", "off"] = Field(
         default="when-published",
         description=(
-            "Revocation of members' server certificates, by the CRL and the OCSP responder that each names. require: "
-            "one that names neither is refused. when-published: it passes. off: nobody asks. Production refuses off."
+            "How members' server certificates are checked for revocation, by the CRL and the OCSP responder that each names. "
+            "require: a certificate that names neither is refused. when-published: it is accepted. off: no certificate is "
+            "checked; production refuses this."
         ),
     )
 
 
-class License(Section):
-    """One license that may be asked for, pinned to the digest of its permission text."""
+class LicenseSettings(Section):
+    """One license that clients may request, pinned to the digest of its permission text."""
 
     url: HttpsUrl = Field(description="The license's Registry URL: the OAuth scope.")
     label: str = Field(description="The license's label in the Registry.")
@@ -143,11 +156,13 @@ class License(Section):
         description="The fuels that this text covers; the server refuses a text that does not name each of them."
     )
     duration: str = Field(
-        "1 year", pattern=r"^[0-9]{1,3} (day|month|year)s?$", description="How long a permission under it lasts."
+        "1 year",
+        pattern=r"^[0-9]{1,3} (day|month|year)s?$",
+        description="How long a permission under this license lasts.",
     )
 
 
-class Scheme(Section):
+class SchemeSettings(Section):
     """The trust framework that this deployment belongs to."""
 
     registry: HttpsUrl = Field(description="Base URL of the Registry.")
@@ -167,20 +182,20 @@ class Scheme(Section):
     )
     consumption_standard: HttpsUrl = Field(description="Registry URL of the consumption data standard.")
     emissions_standard: HttpsUrl = Field(description="Registry URL of the emissions report standard.")
-    licenses: tuple[License, ...] = Field(min_length=1, description="The licenses that this issuer accepts.")
+    licenses: tuple[LicenseSettings, ...] = Field(min_length=1, description="The licenses that this issuer accepts.")
     data_services_path: str = Field("/query/data-services", description="Directory query for the data catalogue.")
 
 
-class Database(Section):
+class DatabaseSettings(Section):
     url: str = Field(description="SQLAlchemy URL: sqlite:///path or postgresql+psycopg://…")
 
 
-class Keys(Section):
-    """Where secrets live. Each must exist before the server starts: see `consent-server keys`."""
+class KeysSettings(Section):
+    """Where secrets are kept. Each must exist before the server starts: see `consent-server keys`."""
 
     tokens: Path = Field(description="Directory of the access-token signing keys (ES256).")
     refresh: Path = Field(description="Directory of the refresh-token key versions.")
-    sealing: Path = Field(description="File with the 32-byte key that seals tokens which we hold as a client.")
+    sealing: Path = Field(description="File with the 32-byte key that encrypts the tokens we hold as a client.")
     client_certificate: Path = Field(description="PEM chain, leaf first, of our client certificate for calls out.")
     client_key: Path = Field(description="PEM key of our client certificate.")
     signing_certificate: Path = Field(description="PEM chain, leaf first, of our provenance signing certificate.")
@@ -189,33 +204,33 @@ class Keys(Section):
     server_roots: Path | None = Field(None, description="PEM of the roots for calls out; the system's when absent.")
 
 
-class Lifetimes(Section):
+class LifetimesSettings(Section):
     """Lifetimes in seconds: the number advertised is the number enforced, without leeway."""
 
     pushed_request: int = Field(90, ge=5, le=599, description="A request_uri (FAPI 2.0: under 600).")
     code: int = Field(60, ge=5, le=60, description="An authorization code (FAPI 2.0: at most 60).")
     access_token: int = Field(600, ge=30, le=600, description="An access token.")
-    journey_idle: int = Field(900, ge=60, description="A journey without a click.")
+    journey_idle: int = Field(900, ge=60, description="A journey without a request from its browser.")
     journey: int = Field(3600, ge=60, description="A journey from start to decision.")
-    portal_idle: int = Field(1800, ge=60, description="A signed-in portal session without a click.")
+    portal_idle: int = Field(1800, ge=60, description="A signed-in portal session without a request from its browser.")
     sign_in_code: int = Field(600, ge=60, description="A sign-in code sent by e-mail.")
 
 
-class Tokens(Section):
+class TokensSettings(Section):
     bind_to_certificate: bool = Field(
         False, description="Add cnf.x5t#S256 to access tokens and enforce it (RFC 8705); otherwise the URL binds."
     )
 
 
-class Metadata(Section):
+class MetadataSettings(Section):
     authorization_alias: bool = Field(
         True,
-        description="Repeat authorization_endpoint in mtls_endpoint_aliases (IB1's form; RFC 8705 reads otherwise).",
+        description="Repeat authorization_endpoint in mtls_endpoint_aliases, as IB1 does and RFC 8705 section 5 does not.",
     )
 
 
-class Limits(Section):
-    """Limits count failures, per ten minutes unless the name says otherwise."""
+class LimitsSettings(Section):
+    """Limits on failures, each counted over `window_s` seconds unless its name says otherwise."""
 
     window_s: int = Field(600, ge=10, description="The window in which failures are counted.")
     identify_per_meter_per_day: int = Field(10, ge=1, description="Failed identifications of one meter in a day.")
@@ -226,7 +241,7 @@ class Limits(Section):
     pushed_requests_per_client: int = Field(3000, ge=1, description="Pushed requests of one client.")
 
 
-class Metering(Section):
+class MeteringSettings(Section):
     """What an EDP holds: its meter register and its readings."""
 
     register_source: str = Field("table", description="The meter register: table, or a plug-in as module:function.")
@@ -234,24 +249,26 @@ class Metering(Section):
     gas: bool = Field(True, description="Release gas (MTQ) under licenses that cover it.")
 
 
-class Collection(Section):
-    """What a CAP fetches and works out."""
+class CollectionSettings(Section):
+    """What a CAP fetches and calculates."""
 
-    license: License | None = Field(None, description="The license that the portal asks EDPs for; a table like theirs.")
+    license: LicenseSettings | None = Field(
+        None, description="The license that the portal asks EDPs for; a table like theirs."
+    )
     intensity: str = Field("", description="Base URL of the grid intensity API (Carbon Intensity API).")
     months: int = Field(13, ge=1, le=24, description="Months of readings fetched on the first collection.")
     retry_s: int = Field(60, ge=1, description="Seconds before a failed collection is tried again.")
 
 
-class Mail(Section):
+class MailSettings(Section):
     source: str = Field(
-        "", description="smtp://host:port to send sign-in codes, or an https URL that takes JSON (sandbox)."
+        "", description="smtp://host:port to send sign-in codes, or an https URL that accepts JSON (sandbox)."
     )
     sender: str = Field("", description="The From address.")
 
 
-class Jobs(Section):
-    """What `consent-server work` does, in seconds between two runs."""
+class JobsSettings(Section):
+    """How often `consent-server work` does what, in seconds from the end of one run to the next."""
 
     outbox_s: int = Field(2, ge=1, description="Look for messages that are due.")
     collect_s: int = Field(2, ge=1, description="Look for collections that are due.")
@@ -259,11 +276,10 @@ class Jobs(Section):
     give_up_after: int = Field(20, ge=1, description="Attempts before a message goes to the give-up list.")
 
 
-class Sandbox(Section):
-    """What exists in the sandbox alone. Production refuses each of these."""
+class SandboxSettings(Section):
+    """What only the sandbox may have; production refuses each of these."""
 
     clock: Path | None = Field(None, description="File with the clock's offset, shared by every process.")
-    scenarios: bool = Field(False, description="Let meters meet trouble on purpose.")
     fixed_codes: Path | None = Field(None, description="JSON file: e-mail address to its fixed sign-in code.")
 
 
@@ -278,27 +294,27 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    environment: Literal["sandbox", "production"] = Field(description="What sandbox relaxes, production refuses.")
-    party: Literal["edp", "cap"] = Field(description="Which role in the scheme this deployment plays.")
+    environment: Literal["sandbox", "production"] = Field(description="Production refuses what the sandbox relaxes.")
+    party: Literal["edp", "cap"] = Field(description="The role of this deployment in the scheme.")
     issuer: HttpsUrl = Field(description="The OAuth issuer identifier, byte-equal to the Directory's oauthIssuer.")
-    member: Member
-    public: Listener
-    mutual_tls: Listener
-    clients: Clients
-    revocation_list: RevocationList
-    calls: Calls = Calls()
-    scheme: Scheme
-    database: Database
-    keys: Keys
-    lifetimes: Lifetimes
-    tokens: Tokens
-    metadata: Metadata
-    limits: Limits
-    metering: Metering
-    collection: Collection
-    mail: Mail
-    jobs: Jobs
-    sandbox: Sandbox
+    member: MemberSettings
+    public: ListenerSettings
+    mutual_tls: ListenerSettings
+    clients: ClientsSettings
+    revocation_list: RevocationListSettings
+    calls: CallsSettings = CallsSettings()
+    scheme: SchemeSettings
+    database: DatabaseSettings
+    keys: KeysSettings
+    lifetimes: LifetimesSettings
+    tokens: TokensSettings
+    metadata: MetadataSettings
+    limits: LimitsSettings
+    metering: MeteringSettings
+    collection: CollectionSettings
+    mail: MailSettings
+    jobs: JobsSettings
+    sandbox: SandboxSettings
 
     @classmethod
     def settings_customise_sources(
@@ -317,7 +333,7 @@ class Settings(BaseSettings):
 
     @property
     def issuer_path(self) -> str:
-        """The issuer's path, which RFC 8414 section 3.1 moves behind the well-known segment; often empty."""
+        """Return the issuer's path, which RFC 8414 section 3.1 moves behind the well-known segment; often empty."""
         return urlsplit(self.issuer).path
 
     @model_validator(mode="after")
@@ -326,7 +342,7 @@ class Settings(BaseSettings):
             raise ValueError("issuer must be on public.origin: its metadata is served from there")
         if self.public.origin == self.mutual_tls.origin:
             raise ValueError(
-                "public.origin and mutual_tls.origin must differ: browsers must not be asked for a certificate"
+                "public.origin and mutual_tls.origin must differ: a browser must not be prompted for a certificate"
             )
         for name in (self.member.url, self.member.application):
             if not name.startswith(self.scheme.directory + "/"):
@@ -335,14 +351,17 @@ class Settings(BaseSettings):
             if not license_.url.startswith(self.scheme.registry + "/"):
                 raise ValueError(f"{license_.url} is not in the Registry of this deployment ({self.scheme.registry})")
         if self.clients.arrival != "tls" and not self.clients.proxies:
-            raise ValueError("clients.proxies must name the proxies whose certificate header is believed")
+            raise ValueError("clients.proxies must name the proxies whose certificate header is trusted")
         if self.environment == "production":
             self._production()
         return self
 
     def _production(self) -> None:
-        if self.sandbox.clock or self.sandbox.scenarios or self.sandbox.fixed_codes:
+        if self.sandbox.clock or self.sandbox.fixed_codes:
             raise ValueError("sandbox.* must be absent in production")
+        for source in (self.metering.register_source, self.metering.readings_source):
+            if source.startswith("consent_server.sandbox."):
+                raise ValueError(f"metering: {source} exists for the sandbox alone")
         if self.clients.unknown_membership != "refuse":
             raise ValueError("clients.unknown_membership must be refuse in production")
         if self.calls.server_revocation == "off":
@@ -359,9 +378,9 @@ class BadSettings(Exception):
 
 
 def load(path: Path, overrides: Mapping[str, str] | None = None) -> Settings:
-    """Settings from the TOML file at `path`; relative file names in it are relative to the file.
+    """Return the settings of the TOML file at `path`; relative file names in it are relative to the file.
 
-    `overrides` maps dotted keys to text (`{"metadata.authorization_alias": "false"}`). Raises BadSettings.
+    `overrides` maps dotted keys to text (`{"metadata.authorization_alias": "false"}`). Raise BadSettings.
     """
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -389,7 +408,7 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Settings:
 
 
 def path_keys() -> set[tuple[str, str]]:
-    """(section, key) of every setting that is a file path."""
+    """Return (section, key) of every setting that is a file path."""
     return {
         (section, key)
         for section, field in Settings.model_fields.items()

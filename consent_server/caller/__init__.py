@@ -1,1 +1,1 @@
-"""Who is calling: the certificate as it reaches us, and whether the trust framework stands behind it."""
+"""Who is calling: how the certificate reaches us, and whether it is trusted."""

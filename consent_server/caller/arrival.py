@@ -1,7 +1,7 @@
 """The client certificate as it reaches us: from the TLS socket, in an RFC 9440 header, or as a proxy's escaped PEM.
 
-What arrives here is a claim and no more: `trust` judges it. A header is read only where the settings say that a proxy
-ends TLS, and believed only from the proxies that they name; elsewhere it might as well not be there.
+What arrives here is only a claim, which `trust` verifies. A header is read only where the settings say that a proxy ends
+TLS, and accepted only from the proxies that they name.
 """
 
 import base64
@@ -15,14 +15,11 @@ from functools import lru_cache
 from typing import Any, Final, Literal
 from urllib.parse import unquote_to_bytes
 
+from consent_server.pki.chain import MAX_INTERMEDIATES
+from consent_server.pki.member_certificate import MAX_CERTIFICATE_BYTES, MalformedCertificate, one_pem
+from consent_server.pki.reading import verified_chain
 from consent_server.refusal import Refusal
-from consent_server.scheme.member_certificate import (
-    MAX_CERTIFICATE_BYTES,
-    MAX_INTERMEDIATES,
-    MalformedCertificate,
-    one_pem,
-)
-from consent_server.settings import Clients
+from consent_server.settings import ClientsSettings
 
 # RFC 8941 section 3.3.5: a byte sequence is base64 between colons; we take padded base64 only, so that one certificate
 # has one spelling.
@@ -33,7 +30,7 @@ _LONGEST_HEADER: Final = 8 * MAX_CERTIFICATE_BYTES
 
 
 class NoCertificate(Refusal):
-    """No client certificate reached us, or none that may be believed."""
+    """No client certificate reached us, or none from a source that we accept."""
 
     code = "no_certificate"
     error = "invalid_client"
@@ -41,13 +38,13 @@ class NoCertificate(Refusal):
     public = "This endpoint needs a member certificate: connect with mutual TLS and your application's certificate."
     help = (
         "Connect over TLS 1.3 with your application's client certificate and its issuer's certificate. A certificate "
-        "in a header is believed only from this server's own proxies."
+        "in a header is accepted only from this server's own proxies."
     )
     clause = "FAPI 2.0 5.3.2.1; RFC 8705 2; Member Identity Digital Certificates"
 
 
 class BadCertificate(Refusal):
-    """What the proxy passed on is not one certificate."""
+    """The proxy passed on something other than one certificate."""
 
     code = "bad_certificate"
     error = "invalid_client"
@@ -69,30 +66,19 @@ class Arrival:
 
 
 def from_socket(sock: object) -> Arrival | None:
-    """What the TLS layer verified on this connection; None without TLS or without a certificate.
-
-    The one function that touches the socket's private part: the verified chain is public from Python 3.13 on.
-    """
+    """Return what the TLS layer verified on this connection; None without TLS or without a certificate."""
     if not isinstance(sock, ssl.SSLSocket) or sock.context.verify_mode is not ssl.CERT_REQUIRED:
         return None
     leaf = sock.getpeercert(binary_form=True)
     if leaf is None:
         return None
-    if hasattr(sock, "get_verified_chain"):
-        chain = tuple(sock.get_verified_chain())
-    else:
-        import _ssl
-
-        connection: Any = sock._sslobj  # type: ignore[attr-defined]
-        chain = tuple(found.public_bytes(_ssl.ENCODING_DER) for found in connection.get_verified_chain())
-    # leaf, intermediates, root
-    return Arrival(leaf, chain[1:-1])
+    return Arrival(leaf, verified_chain(sock)[1:-1])
 
 
 def from_header(value: str, kind: Literal["client-cert", "escaped-pem"], chain: str | None) -> Arrival:
-    """What a proxy passed on: `value` is Client-Cert or the escaped PEM, `chain` Client-Cert-Chain where there is one.
+    """Return what a proxy passed on: `value` is Client-Cert or the escaped PEM, `chain` Client-Cert-Chain where there is one.
 
-    Raises BadCertificate for anything but exactly one certificate in `value`.
+    Raise BadCertificate for anything but exactly one certificate in `value`.
     """
     if len(value) > _LONGEST_HEADER or len(chain or "") > _LONGEST_HEADER:
         raise BadCertificate("the header is too long")
@@ -106,13 +92,13 @@ def from_header(value: str, kind: Literal["client-cert", "escaped-pem"], chain: 
         raise BadCertificate(str(error)) from None
 
 
-def arrived(environ: Mapping[str, Any], clients: Clients) -> Arrival:
-    """The certificate of this request (a WSGI environment), as the settings say that it arrives.
+def arrived(environ: Mapping[str, Any], clients: ClientsSettings) -> Arrival:
+    """Return the certificate of this request (a WSGI environment), as the settings say that it arrives.
 
-    Raises NoCertificate and BadCertificate.
+    Raise NoCertificate and BadCertificate.
     """
     if clients.arrival == "tls":
-        # A header that claims a certificate is not even looked at here (RFC 8705 section 6.5).
+        # A header with a certificate is ignored here (RFC 8705 section 6.5).
         arrival = from_socket(environ.get("gunicorn.socket"))
         if arrival is None:
             raise NoCertificate("no verified certificate on the TLS connection")

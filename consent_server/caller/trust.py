@@ -1,33 +1,28 @@
-"""Whether we believe the caller's certificate: contents, chain, Directory, dates, revocation, role. One refusal for each.
+"""Whether the caller's certificate is trusted: contents, chain, Directory, dates, revocation, role. Each has a refusal.
 
-The chain's verdict is remembered by the certificate's fingerprint. Dates and revocation are judged on every request, so
-that a certificate revoked on an open connection is refused at the next request on it.
+The chain's verdict is remembered by the certificate's fingerprint. Dates and revocation are checked on every request, so
+a certificate revoked on an open connection is refused at the next request on it.
 """
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Final
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtensionOID
 
 from consent_server.caller.arrival import Arrival
-from consent_server.refusal import Refusal, Unavailable
-from consent_server.scheme import roles
-from consent_server.scheme.member_certificate import (
+from consent_server.outbound.revocation_list import RevocationList
+from consent_server.pki.chain import UntrustedChain, build_chain
+from consent_server.pki.member_certificate import (
     MalformedCertificate,
     MemberCertificate,
-    UntrustedChain,
-    build_chain,
     load_certificates,
     parse,
 )
+from consent_server.refusal import Refusal, Unavailable
+from consent_server.scheme import roles
 from consent_server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -85,7 +80,7 @@ class CertificateRevoked(CertificateRefused):
 
 
 class RevocationListStale(Unavailable):
-    """In production nobody is let in unless we know who has been shut out."""
+    """In production no caller is accepted while it is unknown whose certificates were revoked."""
 
     code = "revocation_list_stale"
     public = "The server cannot check revocation just now; try again after the time in Retry-After."
@@ -97,7 +92,7 @@ class RevocationListStale(Unavailable):
 
 
 class RoleMissing(Refusal):
-    """A good certificate without the role that this endpoint asks for."""
+    """A good certificate without the role that this endpoint requires."""
 
     code = "role_missing"
     error = "unauthorized_client"
@@ -110,27 +105,9 @@ class RoleMissing(Refusal):
     clause = "Member Identity Digital Certificates; Perseus implementation guides"
 
 
-class BadRevocationList(ValueError):
-    """The list cannot be believed; the last good one stays in use."""
-
-
 @dataclass(frozen=True)
-class RevokedSerials:
-    """What a verified revocation list says. `issued`, `next_update` are its own instants, `fetched` is ours.
-
-    `number` is its CRL number (RFC 5280 section 5.2.3), 0 for a list without one.
-    """
-
-    issued: int
-    next_update: int
-    serials: frozenset[int]
-    fetched: int
-    number: int = 0
-
-
-@dataclass(frozen=True)
-class _Verdict:
-    """A certificate whose chain was good, the window in which the whole chain is, and every serial in it but the root's."""
+class _TrustVerdict:
+    """A certificate with a valid chain, the chain's period of validity, and every serial in it but the root's."""
 
     certificate: MemberCertificate
     not_before: int
@@ -139,9 +116,9 @@ class _Verdict:
 
 
 class Trust:
-    """Judges callers. Raises ValueError at once when the client root is not exactly one readable certificate."""
+    """Judges callers. Raise ValueError when the client root is not exactly one readable certificate."""
 
-    def __init__(self, settings: Settings, revocation_list: Callable[[], RevokedSerials | None]) -> None:
+    def __init__(self, settings: Settings, revocation_list: RevocationList) -> None:
         found = load_certificates(settings.clients.root.read_bytes())
         if len(found) != 1:
             raise ValueError("clients.root must hold the client root and nothing else")
@@ -152,56 +129,53 @@ class Trust:
         self._max_age = settings.revocation_list.max_age_s
         self._production = not settings.is_sandbox
         self._revocation_list = revocation_list
-        self._verdicts: dict[str, _Verdict] = {}
+        self._verdicts: dict[str, _TrustVerdict] = {}
         self._lock = Lock()
         self._alarmed: int | None = None
 
     def caller(self, arrival: Arrival, at: int) -> MemberCertificate:
-        """Who is calling at the instant `at`.
+        """Return the certificate of the caller at the instant `at`.
 
-        Raises the CertificateRefused family, and RevocationListStale where revocation cannot be judged (production).
+        Raise the CertificateRefused family, and RevocationListStale where revocation cannot be judged (production).
         """
         fingerprint = hashlib.sha256(arrival.leaf).hexdigest()
         verdict = self._verdicts.get(fingerprint)
         if verdict is None or not verdict.not_before <= at <= verdict.not_after:
             verdict = self._judge(arrival, at)
-            self._remember(fingerprint, verdict)
+            with self._lock:
+                self._verdicts[fingerprint] = verdict
+                if len(self._verdicts) > _REMEMBERED:
+                    del self._verdicts[next(iter(self._verdicts))]
         self._require_unrevoked(verdict.serials, at)
         return verdict.certificate
 
-    def _judge(self, arrival: Arrival, at: int) -> _Verdict:
+    def _judge(self, arrival: Arrival, at: int) -> _TrustVerdict:
         try:
             certificate = parse(arrival.leaf)
         except MalformedCertificate as error:
             raise CertificateMalformed(str(error)) from None
-        # RFC 5280 section 6.1.3 (a)(2); the elements above the leaf have their turn in build_chain
+        # RFC 5280 section 6.1.3 (a)(2); build_chain checks the dates of the certificates above the leaf
         if not certificate.not_before <= at <= certificate.not_after:
             raise CertificateOutOfDate("the certificate itself")
         try:
             chain = build_chain(arrival.leaf, (*arrival.intermediates, *self._issuers), self._root, at)
         except UntrustedChain as error:
             raise CertificateUntrusted(str(error)) from None
-        # The authority vouches for what it signed; which environment it is for is ours to compare.
+        # A valid chain does not say which environment the certificate is for.
         if not (certificate.application.startswith(self._directory) and certificate.member.startswith(self._directory)):
             raise CertificateFromElsewhere("another Directory's application or member")
-        return _Verdict(
+        return _TrustVerdict(
             certificate,
             max(int(link.not_valid_before_utc.timestamp()) for link in chain),
             min(int(link.not_valid_after_utc.timestamp()) for link in chain),
             frozenset(link.serial_number for link in chain[:-1]),
         )
 
-    def _remember(self, fingerprint: str, verdict: _Verdict) -> None:
-        with self._lock:
-            self._verdicts[fingerprint] = verdict
-            if len(self._verdicts) > _REMEMBERED:
-                del self._verdicts[next(iter(self._verdicts))]
-
     def _require_unrevoked(self, serials: frozenset[int], at: int) -> None:
-        revoked = self._revocation_list()
+        revoked = self._revocation_list.in_force()
         if revoked is not None and not serials.isdisjoint(revoked.serials):
             raise CertificateRevoked("on the revocation list")
-        # RFC 5280 section 6.3.3: a list counts until its next update; ours besides, until it was fetched too long ago
+        # RFC 5280 section 6.3.3: a list counts until its next update; and we limit the time since it was fetched
         if revoked is None or at >= revoked.next_update or at - revoked.fetched > self._max_age:
             self._alarm("no revocation list" if revoked is None else "the revocation list is too old", at)
 
@@ -214,88 +188,6 @@ class Trust:
 
 
 def require_role(caller: MemberCertificate, accepted: tuple[str, ...]) -> None:
-    """Raises RoleMissing unless the certificate carries one of the accepted role URLs."""
+    """Raise RoleMissing unless the certificate carries one of the accepted role URLs."""
     if not roles.holds(caller.roles, accepted):
         raise RoleMissing("none of the accepted roles")
-
-
-def read_revocation_list(
-    der_or_pem: bytes, issuers: Sequence[x509.Certificate], root: x509.Certificate, fetched: int
-) -> RevokedSerials:
-    """What a revocation list says, once its signature is the root's or that of an issuer directly below the root.
-
-    `fetched` is the instant of the fetch. Raises BadRevocationList.
-    """
-    try:
-        pem = der_or_pem.lstrip().startswith(b"-----BEGIN X509 CRL-----")
-        crl = x509.load_pem_x509_crl(der_or_pem) if pem else x509.load_der_x509_crl(der_or_pem)
-        issued = int(crl.last_update_utc.timestamp())
-        if not any(_may_sign(signer, root, issued) and _signed(crl, signer) for signer in (root, *issuers)):
-            raise BadRevocationList("not signed by the client root or an issuer below it")
-        # RFC 5280 section 5.1.2.5: the next update is always there
-        if crl.next_update_utc is None:
-            raise BadRevocationList("no next update")
-        _require_whole(crl)
-        return RevokedSerials(
-            issued=issued,
-            next_update=int(crl.next_update_utc.timestamp()),
-            serials=frozenset(entry.serial_number for entry in crl),
-            fetched=fetched,
-            number=_number(crl),
-        )
-    except BadRevocationList:
-        raise
-    except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm, x509.DuplicateExtension):
-        raise BadRevocationList("cannot be read") from None
-
-
-def _number(crl: x509.CertificateRevocationList) -> int:
-    try:
-        return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
-    except x509.ExtensionNotFound:
-        return 0
-
-
-def _require_whole(crl: x509.CertificateRevocationList) -> None:
-    """RFC 5280 section 5.2: a list with a critical extension that is not understood, or of a part, is not the list."""
-    for extension in crl.extensions:
-        part = extension.value
-        if isinstance(part, x509.IssuingDistributionPoint):
-            if (
-                part.indirect_crl
-                or part.only_contains_attribute_certs
-                or part.only_contains_ca_certs
-                or part.only_some_reasons
-            ):
-                raise BadRevocationList("a part of the list only")
-        elif extension.critical:
-            raise BadRevocationList("a critical extension that is not understood")
-
-
-def _may_sign(signer: x509.Certificate, root: x509.Certificate, at: int) -> bool:
-    extensions = signer.extensions
-    try:
-        if not extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
-            return False
-        if signer != root:
-            signer.verify_directly_issued_by(root)
-        # RFC 5280 section 6.3.3 (f): where there is a key usage, it allows signing lists
-        if not extensions.get_extension_for_class(x509.KeyUsage).value.crl_sign:
-            return False
-    except x509.ExtensionNotFound as missing:
-        if missing.oid != ExtensionOID.KEY_USAGE:
-            return False
-    except (InvalidSignature, ValueError, TypeError):
-        return False
-    return signer.not_valid_before_utc.timestamp() <= at <= signer.not_valid_after_utc.timestamp()
-
-
-def _signed(crl: x509.CertificateRevocationList, signer: x509.Certificate) -> bool:
-    key = signer.public_key()
-    return (
-        isinstance(key, ec.EllipticCurvePublicKey)
-        and crl.issuer == signer.subject
-        and crl.signature_hash_algorithm is not None
-        and crl.signature_hash_algorithm.name in {"sha256", "sha384", "sha512"}
-        and crl.is_signature_valid(key)
-    )

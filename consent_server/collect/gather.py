@@ -5,70 +5,46 @@ a withdrawal that overtakes a collection leaves nothing behind.
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
 
 import orjson
-from cryptography import x509
 
 from consent_server import audit, clock, store
-from consent_server.client.data import ConsumptionData, DataSource, Window
-from consent_server.client.directory import DataService
-from consent_server.client.errors import NotReady, OAuthRefused, Unreachable
-from consent_server.client.intensity import RegionUnknown
+from consent_server.collect import provider
+from consent_server.deployment import current
+from consent_server.outbound.data import DataSource, FetchedWindow
+from consent_server.outbound.directory import DataService
+from consent_server.outbound.errors import NotReady, OAuthRefused, Unreachable
+from consent_server.outbound.intensity import RegionUnknown
 from consent_server.scheme import emissions, instant, readings
 from consent_server.scheme.emissions import EmissionsError, MonthEmissions
-from consent_server.scheme.instant import DAY, day_start, month_start
+from consent_server.scheme.instant import DAY, day_start, month_start, months_later
 from consent_server.scheme.licenses import ELECTRICITY, GAS
-from consent_server.scheme.provenance import ProvenanceError, SignedRecord, Signer
-from consent_server.scheme.provenance_steps import (
+from consent_server.scheme.provenance.container import ProvenanceError, SignedRecord
+from consent_server.scheme.provenance.duties import ExpectedTransfer, checked_receipt
+from consent_server.scheme.provenance.steps import (
     COMPLETE,
     CONSUMPTION_PATH,
-    ExpectedTransfer,
-    checked_receipt,
     scheme_url,
+    trust_framework_url,
     window_parameters,
     worst_missing_data,
 )
 from consent_server.scheme.readings import Reading, ReadingError
 from consent_server.store import connections
 from consent_server.store import readings as day_blocks
+from consent_server.store.tables import CollectedWindow, EmissionsMonth, ProviderConnection
 
 log = logging.getLogger("consent_server.collect")
 
 LEASE_S = 600
-# More than an access token can name; no provider keeps us at it without end.
+# More than an access token can name, so that no provider can occupy a collection without end.
 MOST_SOURCES = 400
 NEXT_S = DAY
 REFUSED = "The provider no longer accepts our permission."
 IMPORT = "import"  # export is not consumption: no emissions are worked out from it
-
-
-@dataclass(frozen=True)
-class CollectParts:
-    """What collecting needs from outside.
-
-    `access_token(connection row)` refreshes and raises OAuthRefused (invalid_grant: the permission has ended) or
-    Unreachable; `service_of(connection row)` is the Directory's catalogue entry of its resource; `api(endpoint)` is the
-    consumption API there; `intensity(start, end, outcode)` answers {half-hour: gCO2/kWh}; `ended(connection row)` looks at
-    the permission record and ends the connection when its issuer says that it was withdrawn.
-    """
-
-    access_token: Callable[[Any], str]
-    service_of: Callable[[Any], DataService]
-    api: Callable[[str], ConsumptionData]
-    intensity: Callable[[int, int, str | None], dict[int, float]]
-    ended: Callable[[Any], None]
-    signer: Signer
-    signing_root: x509.Certificate
-    registry: str
-    trust_framework: str
-    edp_roles: Collection[str]
-    standard: str
-    months: int
-    retry_s: int
 
 
 class NotUsable(Exception):
@@ -77,75 +53,75 @@ class NotUsable(Exception):
 
 @dataclass
 class _Harvest:
-    """What one collection brings in, before any of it is kept."""
+    """What one collection brings in, before any of it is kept; day blocks by the provider's id of the meter."""
 
-    windows: list[dict[str, Any]] = field(default_factory=list)
+    windows: list[CollectedWindow] = field(default_factory=list)
     days: dict[str, dict[int, bytes]] = field(default_factory=dict)
     months: dict[str, list[dict[int, MonthEmissions]]] = field(default_factory=dict)
     count: int = 0
 
 
-def collect_due(parts: CollectParts) -> int:
-    """Collect through every connection that is due; answers how many went through."""
+def collect_due() -> int:
+    """Collect through every connection that is due; return for how many it succeeded."""
     done = 0
     while True:
         with store.writing() as c:
             row = connections.lease_due(c, clock.now(), LEASE_S)
         if row is None:
             return done
-        done += collect(parts, row)
+        done += collect(row)
 
 
-def collect(parts: CollectParts, row: Any) -> bool:
-    """Collect through one connection; True when its readings and months are there. A failure is kept as its `trouble`."""
+def collect(row: ProviderConnection) -> bool:
+    """Collect through one connection; return whether its readings and months are there.
+
+    A failure is kept as the connection's `trouble`.
+    """
+    retry_s = current().settings.collection.retry_s
     try:
-        harvest = _gather(parts, row)
+        harvest = _gather(row)
     except NotReady as wait:
         _settle(row, due=clock.now() + wait.retry_after, trouble="The provider is still collecting the readings.")
     except OAuthRefused as refused:
-        log.warning("connection %s: its issuer answers %s", row.id, refused.error)
-        _settle(row, due=clock.now() + parts.retry_s, trouble=REFUSED)
-        # Asked for twice: in the instant of a renewal the issuer knows of it before we do.
+        log.warning("connection %s: its issuer returned %s", row.id, refused.error)
+        _settle(row, due=clock.now() + retry_s, trouble=REFUSED)
+        # Only after a second refusal: during a renewal the issuer has ended the old permission before we have.
         if refused.error == "invalid_grant" and row.trouble == REFUSED:
-            parts.ended(row)
+            provider.end_if_revoked(row)
     except Unreachable as fault:
         log.warning("connection %s: %s", row.id, fault)
-        _settle(row, due=clock.now() + parts.retry_s, trouble="The provider could not be reached.")
+        _settle(row, due=clock.now() + retry_s, trouble="The provider could not be reached.")
     except (NotUsable, RegionUnknown) as fault:
         log.warning("connection %s: not usable: %s", row.id, fault)
-        _settle(row, due=clock.now() + parts.retry_s, trouble=f"What the provider sent cannot be used: {fault}")
+        _settle(row, due=clock.now() + retry_s, trouble=f"What the provider sent cannot be used: {fault}")
     else:
         return _keep(row, harvest)
     return False
 
 
-def _settle(row: Any, *, due: int, trouble: str) -> None:
+def _settle(row: ProviderConnection, *, due: int, trouble: str) -> None:
     with store.writing() as c:
         connections.settle(c, row.id, due=due, collected=None, trouble=trouble)
 
 
-def _span(months: int, at: int) -> tuple[int, int]:
-    """From the first instant of the month `months` before this one to the last midnight: whole days, UTC."""
-    start = month_start(at)
-    for _ in range(months):
-        start = month_start(start - 1)
-    return start, day_start(at)
-
-
-def _gather(parts: CollectParts, row: Any) -> _Harvest:
-    start, end = _span(parts.months, clock.now())
-    token = parts.access_token(row)
-    service = parts.service_of(row)
-    api = parts.api(service.endpoint)
+def _gather(row: ProviderConnection) -> _Harvest:
+    at = clock.now()
+    # Whole months back, and whole days up to the last midnight (UTC).
+    start, end = months_later(month_start(at), -current().settings.collection.months), day_start(at)
+    token = provider.access_token(row)
+    service = provider.service_of(row)
+    api = provider.consumption_data(service)
     harvest = _Harvest()
     for source in _told_apart(api.datasources(token)):
         if IMPORT in source.measures and source.type in (ELECTRICITY, GAS):
-            _gather_meter(parts, row, service, api, token, source, start, end, harvest)
+            windows = api.readings(token, source.id, IMPORT, start, end)
+            found = _gather_meter(row, service, source, windows, harvest)
+            harvest.months.setdefault(source.type, []).append(_months(source, found, start, end))
     return harvest
 
 
 def _told_apart(sources: list[DataSource]) -> list[DataSource]:
-    """The same, once no meter is listed twice: its readings would count twice."""
+    """Return the sources. Raise NotUsable for too many of them, and for one that is listed twice and would count twice."""
     if len(sources) > MOST_SOURCES:
         raise NotUsable(f"data sources: more than {MOST_SOURCES}")
     if len({source.id for source in sources}) < len(sources):
@@ -154,52 +130,50 @@ def _told_apart(sources: list[DataSource]) -> list[DataSource]:
 
 
 def _gather_meter(
-    parts: CollectParts,
-    row: Any,
+    row: ProviderConnection,
     service: DataService,
-    api: ConsumptionData,
-    token: str,
     source: DataSource,
-    start: int,
-    end: int,
+    windows: Iterable[FetchedWindow],
     harvest: _Harvest,
-) -> None:
+) -> list[Reading]:
     found: list[Reading] = []
-    for window in api.readings(token, source.id, IMPORT, start, end):
+    for window in windows:
         at = clock.now()
-        record, missing = _received(parts, row, service, source, window, at)
+        record, missing = _received(row, service, source, window, at)
         found += _readings(source, window)
         harvest.windows.append(
-            {
-                "connection": row.id,
-                "datasource": source.id,
-                "measure": IMPORT,
-                "window_start": window.start,
-                "window_end": window.end,
-                "fuel": source.type,
-                "outcode": source.outcode or "",
-                "at": at,
-                "complete": missing == COMPLETE,
-                "record": orjson.dumps(record),
-            }
+            CollectedWindow(
+                connection=row.id,
+                datasource=source.id,
+                measure=IMPORT,
+                window_start=window.start,
+                window_end=window.end,
+                fuel=source.type,
+                outcode=source.outcode or "",
+                at=at,
+                complete=missing == COMPLETE,
+                record=orjson.dumps(record),
+            )
         )
-    harvest.count += len(found)
     harvest.days[source.id] = _by_day(source.type, found)
-    harvest.months.setdefault(source.type, []).append(_months(parts, source, found, start, end))
+    harvest.count += len(found)
+    return found
 
 
 def _received(
-    parts: CollectParts, row: Any, service: DataService, source: DataSource, window: Window, at: int
+    row: ProviderConnection, service: DataService, source: DataSource, window: FetchedWindow, at: int
 ) -> tuple[SignedRecord, str]:
-    """The provider's record with our receipt around it, and what it says of missing data (brief 7.6: all or nothing)."""
-    for role in parts.edp_roles:
+    """Return the provider's record with our receipt around it, and what it says of missing data: all, or the worst."""
+    here = current()
+    scheme, signer = here.settings.scheme, here.signer
+    for role in scheme.edp_roles:
         expected = ExpectedTransfer(
-            recipients={parts.signer.member, parts.signer.application},
+            recipients={signer.member, signer.application},
             signer_member=row.member,
             signer_application=row.application,
             signer_role=role,
-            scheme=scheme_url(parts.registry),
-            standard=parts.standard,
+            scheme=scheme_url(scheme.registry),
+            standard=scheme.consumption_standard,
             license=row.license,
             service=service.id,
             path=CONSUMPTION_PATH,
@@ -208,7 +182,7 @@ def _received(
         )
         try:
             received = checked_receipt(
-                window.body["provenance"], expected, parts.trust_framework, parts.signing_root, parts.signer
+                window.body["provenance"], expected, trust_framework_url(scheme.registry), here.signing_root, signer
             )
         except ProvenanceError as error:
             fault = str(error)
@@ -217,7 +191,7 @@ def _received(
     raise NotUsable(f"provenance: {fault}")
 
 
-def _readings(source: DataSource, window: Window) -> list[Reading]:
+def _readings(source: DataSource, window: FetchedWindow) -> list[Reading]:
     try:
         found = readings.parse(window.body["data"])
     except ReadingError as error:
@@ -229,7 +203,7 @@ def _readings(source: DataSource, window: Window) -> list[Reading]:
 
 
 def _by_day(fuel: str, found: list[Reading]) -> dict[int, bytes]:
-    """Day blocks of readings, as the store keeps them everywhere."""
+    """Return readings as the day blocks that the store keeps, by the first instant of their day."""
     days: dict[int, bytes] = {}
     total = 0.0
     for day, group in groupby(sorted(found, key=lambda each: each.start), key=lambda each: day_start(each.start)):
@@ -241,38 +215,30 @@ def _by_day(fuel: str, found: list[Reading]) -> dict[int, bytes]:
     return days
 
 
-def _months(
-    parts: CollectParts, source: DataSource, found: list[Reading], start: int, end: int
-) -> dict[int, MonthEmissions]:
+def _months(source: DataSource, found: list[Reading], start: int, end: int) -> dict[int, MonthEmissions]:
     amounts = [(reading.start, reading.value) for reading in found]
     try:
         if source.type == GAS:
             return emissions.gas(amounts)
-        return emissions.electricity(amounts, parts.intensity(start, end, source.outcode))
+        return emissions.electricity(amounts, current().intensity.series(start, end, outcode=source.outcode))
     except EmissionsError as error:
         raise NotUsable(f"readings: {error}") from None
 
 
-def _keep(row: Any, harvest: _Harvest) -> bool:
+def _keep(row: ProviderConnection, harvest: _Harvest) -> bool:
     at = clock.now()
     months = [
-        {
-            "fuel": fuel,
-            "start": month.start,
-            "kilograms": month.kilograms,
-            "complete": month.complete,
-            "at": at,
-        }
+        EmissionsMonth(row.id, fuel, month.start, month.kilograms, month.complete, at)
         for fuel, meters in harvest.months.items()
         for month in emissions.add(meters).values()
     ]
     with store.writing() as c:
-        now_there = connections.find(c, row.id)
-        if now_there is None or now_there.ended is not None:
+        newest = connections.find(c, row.id)
+        if newest is None or newest.ended is not None:
             return False  # withdrawn while we were fetching
         connections.forget_data(c, row.id)
         for window in harvest.windows:
-            connections.put_collected(c, **window)
+            connections.put_collected(c, window)
         for datasource, days in harvest.days.items():
             day_blocks.put_days(c, row.id, datasource, IMPORT, days)
         connections.put_months(c, row.id, months)

@@ -1,26 +1,27 @@
 """What a CAP reports: whole months of an account's emissions over all its live connections, with their provenance."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
 from consent_server import clock, store
+from consent_server.deployment import current
 from consent_server.scheme import emissions
 from consent_server.scheme.instant import next_month
 from consent_server.scheme.licenses import ELECTRICITY, GAS
-from consent_server.scheme.provenance import SignedRecord, Signer
-from consent_server.scheme.provenance_steps import (
+from consent_server.scheme.provenance.container import SignedRecord
+from consent_server.scheme.provenance.steps import (
     COMPLETE,
     MISSING,
     EmissionsRelease,
     FuelEmissions,
     GasFactorUse,
-    Grant,
+    GrantedPermission,
     IntensityUse,
     cap_record,
 )
 from consent_server.store import connections
+from consent_server.store.tables import CollectedWindow, ProviderConnection
 
 FUELS = (ELECTRICITY, GAS)
 SOON_S = 5
@@ -51,13 +52,13 @@ class Report:
     """The months of an account and the live connections that they rest on."""
 
     months: list[ReportedMonth]
-    rests_on: list[Any]
+    rests_on: list[ProviderConnection]
 
 
 def report(account: str, start: int, end: int, fuels: tuple[str, ...] = FUELS) -> Report:
-    """The whole months from `start` to before `end` (first instants of months), electricity first.
+    """Return the whole months from `start` to before `end` (first instants of months), electricity first.
 
-    A month is there only when every connection that supplies its fuel has all of it: nothing is filled in. Raises NothingYet
+    A month is there only when every connection that supplies its fuel has all of it: nothing is filled in. Raise NothingYet
     while a live connection waits for its first collection.
     """
     at = clock.now()
@@ -65,7 +66,8 @@ def report(account: str, start: int, end: int, fuels: tuple[str, ...] = FUELS) -
         live = connections.live(c, account, at)
         rows = [row for each in live for row in connections.months(c, each.id, start, end)]
         supplied = [connections.fuels(c, each.id) for each in live]
-    for waiting in (each for each in live if each.collected is None):
+    waiting = next((each for each in live if each.collected is None), None)
+    if waiting is not None:
         raise NothingYet(max(SOON_S, (waiting.collect_due or at) - at), waiting.trouble or "")
     months = []
     for fuel in fuels:
@@ -80,22 +82,13 @@ def report(account: str, start: int, end: int, fuels: tuple[str, ...] = FUELS) -
     return Report(months, live)
 
 
-def provenance(
-    found: Report,
-    *,
-    grant: Grant | None,
-    license: str,
-    to: str,
-    service: str,
-    start: int,
-    end: int,
-    registry: str,
-    signer: Signer,
-) -> SignedRecord | None:
-    """The record of one answer of the emissions API, signed; None when there is nothing that it could be about.
+def provenance(found: Report, grant: GrantedPermission, to: str, start: int, end: int) -> SignedRecord | None:
+    """Return the signed record of one response of the emissions API; None when there is nothing that it could be about.
 
-    Raises NothingYet when what the answer rests on went after it was read: withdrawn or renewed meanwhile.
+    `to` is the member that gets it. Raise NothingYet when what the response rests on was withdrawn or
+    renewed after it was read.
     """
+    here = current()
     at = clock.now()
     with store.reading() as c:
         collected = [row for each in found.rests_on for row in connections.collected(c, each.id)]
@@ -116,21 +109,21 @@ def provenance(
     if not fuels:
         return None
     release = EmissionsRelease(
-        registry=registry,
+        registry=here.settings.scheme.registry,
         grant=grant,
-        license=license,
+        license=grant.license,
         to=to,
-        service=service,
+        service=here.settings.member.data_service,
         start=start,
         end=end,
         fuels=fuels,
         at=at,
     )
-    return cap_record(release, signer)
+    return cap_record(release, here.signer)
 
 
-def _intensities(windows: list[Any]) -> list[IntensityUse]:
-    """One origin for each outcode: its region's series over the stretch that its meters cover."""
+def _intensities(windows: list[CollectedWindow]) -> list[IntensityUse]:
+    """Return one origin for each outcode: its region's series over the period that its meters cover."""
     uses = []
     for outcode in sorted({row.outcode for row in windows}):
         of_outcode = [row for row in windows if row.outcode == outcode]
@@ -146,7 +139,7 @@ def _intensities(windows: list[Any]) -> list[IntensityUse]:
     return uses
 
 
-def _gas_factors(windows: list[Any]) -> list[GasFactorUse]:
+def _gas_factors(windows: list[CollectedWindow]) -> list[GasFactorUse]:
     start = min(row.window_start for row in windows)
     end = max(row.window_end for row in windows)
     at = max(row.at for row in windows)

@@ -1,4 +1,4 @@
-"""Who the client is: the application in the certificate, and nothing that a parameter says (RFC 8705 section 2).
+"""Who the client is: the application in the certificate, whatever the parameters say (RFC 8705 section 2).
 
 The certificate itself and its role were judged before (`caller`). Here the parameters are held against it.
 """
@@ -7,21 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from consent_server.issuer import rules
-from consent_server.refusal import Refusal
-from consent_server.scheme.member_certificate import MemberCertificate
+from consent_server.pki.member_certificate import MemberCertificate
+from consent_server.refusal import Refusal, require
 
-#: Parameters of this rule book: endpoints take them beside their own.
+#: Parameters of client authentication: endpoints accept them in addition to their own.
 PARAMETERS: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
 
 
 @dataclass(frozen=True)
 class Claimed:
-    """What a request says about its client, beside the certificate.
+    """What a request says about its client, besides the certificate.
 
     `client_id_needed` is False where the specification's request has no client_id: revocation (RFC 7009 section 2.1), the
-    permission record (IB1 Permission Records) and introspection (RFC 7662 section 2.1). The certificate says it all there,
-    and a client_id that is sent all the same must be the right one.
+    permission record (IB1 Permission Records) and introspection (RFC 7662 section 2.1). A client_id that is sent there
+    must be the right one all the same.
     """
 
     caller: MemberCertificate
@@ -86,14 +85,14 @@ CHECKS: Final = (one_method_only, client_id_is_sent, client_id_is_the_certificat
 
 def authenticate(claimed: Claimed) -> None:
     """Raise SecondAuthenticationMethod, ClientIdMissing or ClientIdMismatch unless the client is who it says."""
-    rules.require(CHECKS, claimed)
+    require(CHECKS, claimed)
 
 
 def no_other_in_query(caller: MemberCertificate, client_ids: Sequence[str]) -> None:
     """Raise ClientIdMismatch for a query that names another client.
 
-    No endpoint reads its query; but who hides another's client_id there has failed to authenticate, and is told so
-    before the query itself is refused.
+    No endpoint reads its query; but another client's client_id in it is a failed authentication (401), and is refused as
+    such before the query itself is (400).
     """
     if any(client_id != caller.application for client_id in client_ids):
         raise ClientIdMismatch(f"another client_id in the query; the certificate is {caller.application}'s")

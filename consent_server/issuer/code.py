@@ -1,7 +1,7 @@
 """From code to tokens (RFC 6749 section 4.1.3): verdicts first, then one conditional UPDATE.
 
-A code that is presented rightly a second time ends what it issued; one that is presented wrongly changes nothing but
-the count of wrong verifiers, so that whoever holds a stolen code cannot spoil it for its owner.
+A code that its client presents correctly a second time ends what it issued. A code that is presented wrongly changes
+nothing but the count of wrong verifiers, so that the holder of a stolen code cannot spoil it for its owner.
 """
 
 import hashlib
@@ -9,26 +9,27 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from consent_server import audit, clock, store
-from consent_server.issuer import issue, rules
-from consent_server.issuer.parts import Connection, IssuerParts, Row
-from consent_server.refusal import Refusal
+from consent_server.deployment import current
+from consent_server.issuer import issue
+from consent_server.issuer.issue import TokenResponse
+from consent_server.pki.member_certificate import MemberCertificate
+from consent_server.refusal import Refusal, verdict
 from consent_server.scheme import licenses
-from consent_server.scheme.member_certificate import MemberCertificate
-from consent_server.scheme.permission import Act, State, after
+from consent_server.scheme.permission import Act
 from consent_server.store import audit_events, codes, permissions
+from consent_server.store.tables import AuthorizationCode, Permission
 from consent_server.tokens import refresh_token
 from consent_server.tokens.keys import base64url
-from consent_server.withdrawal.withdraw import Withdrawal, fell
+from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
 
 PARAMETERS: Final = ("code", "redirect_uri", "code_verifier")
 MOST_WRONG_VERIFIERS: Final = 5
 
 # RFC 7636 section 4.1
 _VERIFIER: Final = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
-_SUPERSEDED: Final = str(after(State.GRANTED, Act.SUPERSEDE))
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Redemption:
 
     form: Mapping[str, str]
     client_id: str
-    code: Row | None
-    permission: Row | None
+    code: AuthorizationCode | None
+    permission: Permission | None
     at: int
 
 
@@ -50,7 +51,7 @@ class CodeRequestIncomplete(Refusal):
 
 
 class CodeRefused(Refusal):
-    """One answer for everything that is wrong with a code; the cause is in `private`."""
+    """One response for everything that is wrong with a code; the cause is in `private`."""
 
     code = "code_refused"
     error = "invalid_grant"
@@ -126,7 +127,7 @@ def code_is_unused(redemption: Redemption) -> Refusal | None:
 
 
 def code_is_fresh(redemption: Redemption) -> Refusal | None:
-    # FAPI 2.0 section 5.3.2.1: codes live at most 60 seconds; at the end of its life a code is over
+    # FAPI 2.0 section 5.3.2.1: codes live at most 60 seconds; at the end of that time a code has expired
     assert redemption.code is not None
     return CodeRefused("expired") if redemption.at >= redemption.code.expires else None
 
@@ -151,20 +152,20 @@ CHECKS: Final = (
 )
 
 
-def redeem(parts: IssuerParts, caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, Any]:
-    """Exchange a code for tokens; answers the body of RFC 6749 section 5.1."""
+def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
+    """Exchange a code for tokens; return the body of RFC 6749 section 5.1."""
     at = clock.now()
     with store.writing() as c:
         row = codes.find(c, form.get("code", ""))
         permission = permissions.find(c, row.permission) if row is not None else None
-        refusal = rules.verdict(CHECKS, Redemption(form, caller.application, row, permission, at))
+        refusal = verdict(CHECKS, Redemption(form, caller.application, row, permission, at))
         if refusal is None and not codes.redeem(c, form["code"], at):
-            # Another worker redeemed it between our reading and our writing: used twice, however closely.
+            # Another worker redeemed it between our reading and our writing: it was used twice.
             refusal = CodeReplayed("lost a race")
         if refusal is None:
             assert permission is not None  # permission_is_live
             permissions.redeem(c, permission.id, at)
-            _supersede(c, parts, permission, at)
+            _supersede(c, permission, at)
         elif isinstance(refusal, VerifierRefused) and "code_verifier" in form:
             codes.wrong_verifier(c, form["code"])
         elif isinstance(refusal, CodeReplayed):
@@ -175,32 +176,30 @@ def redeem(parts: IssuerParts, caller: MemberCertificate, form: Mapping[str, str
     assert permission is not None
     audit.event("code_redeemed", client_id=permission.client_id, permission=permission.id, license=permission.license)
     return {
-        **issue.token_response(parts, permission, caller, at),
-        "refresh_token": refresh_token.text(parts.refresh_keys, permission.refresh_version, permission.refresh_id),
+        **issue.token_response(permission, caller, at),
+        "refresh_token": refresh_token.text(current().refresh_keys, permission.refresh_version, permission.refresh_id),
     }
 
 
-def _supersede(c: Connection, parts: IssuerParts, new: Row, at: int) -> None:
+def _supersede(c: store.Connection, new: Permission, at: int) -> None:
     """End this client's older permissions from this SME that the new one replaces: same license, or one that it covers.
 
-    Without a message: the client holds the new token in the same moment. What rests on the older one is left standing.
+    Without a message: the client holds the new token in the same moment. What rests on the older one stays as it is.
     """
     for old in permissions.live(c, client_id=new.client_id, sme=new.sme, at=at):
-        if old.status_index < new.status_index and _covers(parts, new.license, old.license):
-            permissions.end(
-                c, old.id, at=at, ended_as=_SUPERSEDED, by=new.id, where="token endpoint", why="a newer permission"
-            )
+        if old.status_index < new.status_index and _covers(new.license, old.license):
+            permissions.end(c, old, Act.SUPERSEDE, at=at, by=new.id, where="token endpoint", why="a newer permission")
             audit_events.keep(c, audit.event("permission_superseded", permission=old.id, by=new.id))
 
 
-def _covers(parts: IssuerParts, new: str, old: str) -> bool:
+def _covers(new: str, old: str) -> bool:
     if new == old:
         return True
-    known = parts.licenses
+    known = current().licenses
     return new in known and old in known and licenses.at_least_as_wide(known[new], known[old])
 
 
-def _end_what_it_issued(c: Connection, code: Row, at: int) -> None:
+def _end_what_it_issued(c: store.Connection, code: AuthorizationCode, at: int) -> None:
     audit_events.keep(c, audit.event("code_replayed", client_id=code.client_id, permission=code.permission))
-    told = Withdrawal(by="issuer", where="token endpoint", why="its code was used twice", already_told=code.client_id)
-    fell(c, code.permission, told, at)
+    replayed = Withdrawal("issuer", "token endpoint", "its code was used twice", already_told=code.client_id)
+    withdraw_in(c, code.permission, replayed, at)

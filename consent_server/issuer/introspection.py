@@ -3,16 +3,14 @@
 Resource servers of ours that cannot hold the status list ask here. Everyone else is refused before a token is looked at.
 """
 
-from typing import Any
-
-from consent_server import audit, clock, store
-from consent_server.issuer.parts import IssuerParts
+from consent_server import audit, clock
+from consent_server.deployment import current
 from consent_server.issuer.refresh import permission_of
+from consent_server.issuer.revocation import access_token_of
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal
-from consent_server.scheme.member_certificate import MemberCertificate
-from consent_server.store import permissions
-from consent_server.tokens import access_token
-from consent_server.tokens.access_token import InvalidToken
+
+Body = dict[str, object]
 
 
 class NotAnIntrospector(Refusal):
@@ -24,33 +22,26 @@ class NotAnIntrospector(Refusal):
     clause = "OAuth with Member Identity Certificates; RFC 7662 4"
 
 
-def require_introspector(parts: IssuerParts, caller: MemberCertificate) -> None:
+def require_introspector(caller: MemberCertificate) -> None:
     """Raise NotAnIntrospector unless the settings name this application."""
     # OAuth with Member Identity Certificates: introspection only for the member's own systems
-    if caller.application not in parts.settings.member.introspectors:
+    if caller.application not in current().settings.member.introspectors:
         raise NotAnIntrospector(caller.application)
 
 
-def introspect(parts: IssuerParts, token: str) -> dict[str, Any]:
-    """The body of RFC 7662 section 2.2: `{"active": False}` and nothing more for whatever is not live."""
+def introspect(token: str) -> Body:
+    """Return the body of RFC 7662 section 2.2: `{"active": False}` and nothing more for whatever is not live."""
     at = clock.now()
-    body = _access_token(parts, token, at) or _refresh_token(parts, token, at) or {"active": False}
+    body = _access_token(token, at) or _refresh_token(token, at) or {"active": False}
     audit.event("token_introspected", client_id=body.get("client_id", "-"), active=body["active"])
     return body
 
 
-def _access_token(parts: IssuerParts, token: str, at: int) -> dict[str, Any] | None:
-    try:
-        claims = access_token.read(
-            token, parts.signing_keys, issuer=parts.settings.issuer, audience=parts.resource, at=at
-        )
-    except InvalidToken:
+def _access_token(token: str, at: int) -> Body | None:
+    claims, permission = access_token_of(token, at)
+    if claims is None or permission is None or permission.ended is not None:
         return None
-    with store.reading() as c:
-        permission = permissions.by_status_index(c, claims.status_idx)
-    if permission is None or permission.ended is not None:
-        return None
-    body: dict[str, Any] = {
+    body: Body = {
         "active": True,
         "token_type": "Bearer",
         "iss": claims.iss,
@@ -67,13 +58,13 @@ def _access_token(parts: IssuerParts, token: str, at: int) -> dict[str, Any] | N
     return body
 
 
-def _refresh_token(parts: IssuerParts, token: str, at: int) -> dict[str, Any] | None:
-    permission = permission_of(parts, token)
+def _refresh_token(token: str, at: int) -> Body | None:
+    permission = permission_of(token)
     if permission is None or permission.ended is not None or at >= permission.expires:
         return None
     return {
         "active": True,
-        "iss": parts.settings.issuer,
+        "iss": current().settings.issuer,
         "sub": permission.account,
         "client_id": permission.client_id,
         "scope": permission.license,

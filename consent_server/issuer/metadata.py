@@ -1,15 +1,16 @@
 """What the issuer says about itself (RFC 8414), in the exact form of OAuth with Member Identity Certificates.
 
-The values are facts of the code, not preferences: `tests/issuer` holds each against the endpoint that it describes.
+The values describe the code and are no settings: `tests/issuer` holds each against the endpoint that it describes.
 """
 
-from typing import Any, Final
+from typing import Final
 
 from authlib.oauth2 import rfc8414, rfc9207
 from authlib.oauth2.rfc8414 import get_well_known_url
 
 from consent_server.settings import Settings
 
+WELL_KNOWN: Final = "/.well-known/oauth-authorization-server"
 AUTHORIZE: Final = "/authorize"
 JWKS: Final = "/jwks"
 STATUS_LIST: Final = "/status-list"
@@ -24,7 +25,7 @@ METHOD: Final = "tls_client_auth"
 
 
 def path(settings: Settings) -> str:
-    """Where the document lies: the well-known segment goes between host and issuer path (RFC 8414 section 3.1)."""
+    """Return the path of the document: the well-known segment goes between host and issuer path (RFC 8414 section 3.1)."""
     return str(get_well_known_url(settings.issuer))
 
 
@@ -32,8 +33,8 @@ def status_list_uri(settings: Settings) -> str:
     return settings.public.origin + STATUS_LIST
 
 
-def document(settings: Settings, licenses: list[str]) -> dict[str, Any]:
-    """The metadata. Raises ValueError when Authlib finds that it breaks RFC 8414 or RFC 9207."""
+def document(settings: Settings, licenses: list[str]) -> dict[str, object]:
+    """Return the metadata. Raise ValueError when Authlib finds that it breaks RFC 8414 or RFC 9207."""
     endpoints = {
         "authorization_endpoint": settings.public.origin + AUTHORIZE,
         "token_endpoint": settings.mutual_tls.origin + TOKEN,

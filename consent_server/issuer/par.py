@@ -6,17 +6,18 @@ What is accepted here is what the SME will read: nothing is taken from the brows
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from consent_server import audit, clock, store
-from consent_server.issuer import redirect_uri, rules
-from consent_server.issuer.parts import Connection, IssuerParts
-from consent_server.refusal import Refusal
-from consent_server.scheme.member_certificate import MemberCertificate
+from consent_server.deployment import current
+from consent_server.issuer import redirect_uri
+from consent_server.pki.member_certificate import MemberCertificate
+from consent_server.refusal import Refusal, require
 from consent_server.store import limits, requests
 from consent_server.store.digests import digest, new_secret
+from consent_server.store.tables import PushedRequest
 
-#: Parameters of this rule book; others are ignored (RFC 6749 section 3.1).
+#: Parameters of a pushed request; others are ignored (RFC 6749 section 3.1).
 PARAMETERS: Final = (
     "response_type",
     "response_mode",
@@ -37,7 +38,7 @@ _S256_CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True)
 class Push:
-    """A pushed request's parameters, and what this issuer holds them against."""
+    """A pushed request's parameters, and what this issuer checks them against."""
 
     form: Mapping[str, str]
     licenses: Collection[str]
@@ -221,34 +222,34 @@ CHECKS: Final = (
 
 
 def licenses_in(scope: str) -> list[str]:
-    """The values of a scope without `offline_access`, which clients of other servers are used to send and which says
-    nothing here: every grant comes with a refresh token.
+    """Return the values of a scope without `offline_access`: clients of other servers send it, and it changes nothing
+    here, since every grant comes with a refresh token.
     """
     return [value for value in scope.split(" ") if value != "offline_access"]
 
 
-def push(parts: IssuerParts, caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, Any]:
-    """Check and keep one pushed request; answers the body of RFC 9126 section 2.2."""
-    settings = parts.settings
-    rules.require(CHECKS, Push(form, parts.licenses.keys(), settings.is_sandbox))
+def push(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, str | int]:
+    """Check and keep one pushed request; return the body of RFC 9126 section 2.2."""
+    settings = current().settings
+    require(CHECKS, Push(form, current().licenses.keys(), settings.is_sandbox))
     license_ = licenses_in(form["scope"])[0]
     at = clock.now()
     handle = REQUEST_URI + new_secret()
+    pushed = PushedRequest(
+        digest=digest(handle),
+        client_id=caller.application,
+        member=caller.member,
+        certificate=caller.fingerprint,
+        redirect_uri=form["redirect_uri"],
+        state=form.get("state"),
+        license=license_,
+        code_challenge=form["code_challenge"],
+        created=at,
+        expires=at + settings.lifetimes.pushed_request,
+    )
     with store.writing() as c:
-        _count(c, parts, caller.application, at)
-        requests.push(
-            c,
-            handle,
-            client_id=caller.application,
-            member=caller.member,
-            certificate=caller.fingerprint,
-            redirect_uri=form["redirect_uri"],
-            state=form.get("state"),
-            license=license_,
-            code_challenge=form["code_challenge"],
-            created=at,
-            expires=at + settings.lifetimes.pushed_request,
-        )
+        _count(c, caller.application, at)
+        requests.push(c, pushed)
     # The push is the client's assertion that it has shown the text: who, with which certificate, for what, when.
     audit.event(
         "pushed_request",
@@ -261,11 +262,12 @@ def push(parts: IssuerParts, caller: MemberCertificate, form: Mapping[str, str])
     return {"request_uri": handle, "expires_in": settings.lifetimes.pushed_request}
 
 
-def _count(c: Connection, parts: IssuerParts, client_id: str, at: int) -> None:
+def _count(c: store.Connection, client_id: str, at: int) -> None:
     """Count in the same transaction as the push: a second commit would double its cost."""
-    window = parts.settings.limits.window_s
+    most = current().settings.limits
+    window = most.window_s
     start = at - at % window
     key = f"push:{digest(client_id)}"
     # RFC 9126 section 2.3: 429 when a client exceeds what the server allows
-    if limits.add(c, key, start) > parts.settings.limits.pushed_requests_per_client:
+    if limits.add(c, key, start) > most.pushed_requests_per_client:
         raise TooManyPushedRequests(f"from {client_id}", headers={"Retry-After": str(start + window - at)})

@@ -23,7 +23,7 @@ _OURS: Final = {"code", "state", "iss", "error", "error_description", "error_uri
 
 
 def fault(uri: str, *, sandbox: bool) -> str | None:
-    """What is wrong with a redirect URI, as the end of a sentence that begins with "redirect_uri"; None when it is good.
+    """Return what is wrong with a redirect URI, as the end of a sentence that begins with "redirect_uri"; None for a good one.
 
     The sandbox accepts any https host, with a port or without; production a public DNS name alone.
     """
@@ -57,7 +57,7 @@ def _fault_of_port(port: str | None, sandbox: bool) -> str | None:
 def _fault_of_host(host: str, sandbox: bool) -> str | None:
     labels = host.split(".")
     if host.startswith("[") or _NUMBER.fullmatch(labels[-1]):
-        # What ends in a number is an address to a browser: other spellings (2130706433, 0x7f.1) only disguise one.
+        # To a browser a host that ends in a number is an address: other spellings (2130706433, 0x7f.1) only disguise one.
         try:
             ipaddress.ip_address(host.strip("[]"))
         except ValueError:
@@ -71,7 +71,7 @@ def _fault_of_host(host: str, sandbox: bool) -> str | None:
 
 
 def host(uri: str) -> str:
-    """The host and port of an accepted redirect URI, in lower case: for the audit line and for the SME to read."""
+    """Return the host and port of an accepted redirect URI, in lower case: for the audit line and for the SME to read."""
     match = _URI.fullmatch(uri)
     if match is None:
         raise ValueError("not an accepted redirect URI")

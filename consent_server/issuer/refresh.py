@@ -1,19 +1,21 @@
 """From refresh token to access token (RFC 6749 section 6): one read, one signature, nothing written.
 
-The token is not rotated (FAPI 2.0 section 5.3.2.1 item 9): a client that lost our answer asks again.
+The token is not rotated (FAPI 2.0 section 5.3.2.1 item 9): a client that lost our response asks again.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from consent_server import audit, clock, store
-from consent_server.issuer import issue, rules
+from consent_server.deployment import current
+from consent_server.issuer import issue
+from consent_server.issuer.issue import TokenResponse
 from consent_server.issuer.par import licenses_in
-from consent_server.issuer.parts import IssuerParts, Row
-from consent_server.refusal import Refusal
-from consent_server.scheme.member_certificate import MemberCertificate
+from consent_server.pki.member_certificate import MemberCertificate
+from consent_server.refusal import Refusal, require
 from consent_server.store import permissions
+from consent_server.store.tables import Permission
 from consent_server.tokens import refresh_token
 
 PARAMETERS: Final = ("refresh_token", "scope")
@@ -25,7 +27,7 @@ class Refresh:
 
     form: Mapping[str, str]
     client_id: str
-    permission: Row | None
+    permission: Permission | None
     at: int
 
 
@@ -37,7 +39,7 @@ class RefreshTokenMissing(Refusal):
 
 
 class RefreshTokenRefused(Refusal):
-    """One answer for everything that is wrong with a refresh token; the cause is in `private`."""
+    """One response for everything that is wrong with a refresh token; the cause is in `private`."""
 
     code = "refresh_token_refused"
     error = "invalid_grant"
@@ -93,20 +95,20 @@ def scope_is_the_granted(refresh: Refresh) -> Refusal | None:
 CHECKS: Final = (token_is_sent, token_is_this_clients, permission_is_live, scope_is_the_granted)
 
 
-def refresh(parts: IssuerParts, caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, Any]:
-    """Exchange a refresh token for an access token; answers the body of RFC 6749 section 5.1."""
+def refresh(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
+    """Exchange a refresh token for an access token; return the body of RFC 6749 section 5.1."""
     # Read before the row: a token is then never dated after the withdrawal that should have stopped it.
     at = clock.now()
-    permission = permission_of(parts, form.get("refresh_token", ""))
-    rules.require(CHECKS, Refresh(form, caller.application, permission, at))
+    permission = permission_of(form.get("refresh_token", ""))
+    require(CHECKS, Refresh(form, caller.application, permission, at))
     assert permission is not None  # token_is_this_clients
     audit.event("token_refreshed", client_id=permission.client_id, permission=permission.id, license=permission.license)
-    return issue.token_response(parts, permission, caller, at)
+    return issue.token_response(permission, caller, at)
 
 
-def permission_of(parts: IssuerParts, token: str) -> Row | None:
-    """The permission whose refresh token this is, live or ended; None for any other text, without a look-up."""
-    refresh_id = refresh_token.recognise(parts.refresh_keys, token)
+def permission_of(token: str) -> Permission | None:
+    """Return the permission whose refresh token this is, live or ended; None for any other text, without a look-up."""
+    refresh_id = refresh_token.recognise(current().refresh_keys, token)
     if refresh_id is None:
         return None
     with store.reading() as c:

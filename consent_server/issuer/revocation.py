@@ -1,45 +1,47 @@
 """Revocation (RFC 7009): a client gives a permission back.
 
 Either token of a permission ends the whole of it: an SME that withdrew at its client has withdrawn. Whatever is not a
-token of this client changes nothing and is answered like one that was revoked (RFC 7009 section 2.2).
+token of this client changes nothing and gets the same response as one that was revoked (RFC 7009 section 2.2).
 """
 
 from consent_server import audit, clock, store
-from consent_server.issuer.parts import IssuerParts, Row
+from consent_server.deployment import current
 from consent_server.issuer.refresh import permission_of
-from consent_server.scheme.member_certificate import MemberCertificate
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.store import permissions
+from consent_server.store.tables import Permission
 from consent_server.tokens import access_token
-from consent_server.tokens.access_token import InvalidToken
+from consent_server.tokens.access_token import AccessToken, InvalidToken
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
 
-def own_permission(parts: IssuerParts, caller: MemberCertificate, token: str) -> Row | None:
-    """The permission of a refresh token or an unexpired access token of this client; None for all else."""
-    permission = permission_of(parts, token) or permission_of_access_token(parts, token)
+def revoke(caller: MemberCertificate, token: str) -> None:
+    """End the permission of a refresh token or an unexpired access token of this client, with all that rests on it.
+
+    Any other token changes nothing. Raise StoreUnavailable, and then nothing has ended.
+    """
+    # RFC 7009 section 2.1: the hint may be ignored; our two kinds of token are distinguishable
+    permission = permission_of(token) or access_token_of(token, clock.now())[1]
     # RFC 7009 section 2.1: "verifies whether the token was issued to the client making the revocation request"
-    return permission if permission is not None and permission.client_id == caller.application else None
+    if permission is None or permission.client_id != caller.application:
+        return
+    # Withdrawal of Permission: no message goes to the client that asked
+    client_id = permission.client_id
+    withdraw(
+        permission.id,
+        Withdrawal("client", "revocation endpoint", "the client revoked its token", already_told=client_id),
+    )
+    audit.event("token_revoked", client_id=client_id, permission=permission.id)
 
 
-def permission_of_access_token(parts: IssuerParts, token: str) -> Row | None:
+def access_token_of(token: str, at: int) -> tuple[AccessToken | None, Permission | None]:
+    """Return the claims of an access token of ours that is valid at an instant, and its permission; else None for both."""
+    here = current()
     try:
         claims = access_token.read(
-            token, parts.signing_keys, issuer=parts.settings.issuer, audience=parts.resource, at=clock.now()
+            token, here.signing_keys, issuer=here.settings.issuer, audience=here.settings.mutual_tls.origin, at=at
         )
     except InvalidToken:
-        return None
+        return None, None
     with store.reading() as c:
-        return permissions.by_status_index(c, claims.status_idx)
-
-
-def revoke(permission: Row) -> None:
-    """End the permission, with all that rests on it. Raises StoreUnavailable, and then nothing has ended."""
-    # Withdrawal of Permission: no message goes to the client that asked
-    told = Withdrawal(
-        by="client",
-        where="revocation endpoint",
-        why="the client revoked its token",
-        already_told=permission.client_id,
-    )
-    withdraw(permission.id, told)
-    audit.event("token_revoked", client_id=permission.client_id, permission=permission.id)
+        return claims, permissions.by_status_index(c, claims.status_idx)

@@ -1,16 +1,17 @@
-"""The issuer's routes, one short function each: two blueprints, for the public door and for the mutual-TLS door."""
+"""The issuer's routes: two blueprints, for the public door and for the mutual-TLS door.
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+The authorization endpoint is where a browser begins its journey: its route is in `journey.views`.
+"""
+
+from collections.abc import Mapping
+from typing import Final
 
 import orjson
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import MethodNotAllowed
 
 from consent_server import clock, store
-from consent_server.caller.trust import require_role
+from consent_server.deployment import current
 from consent_server.issuer import (
-    authorize,
     client_authentication,
     code,
     introspection,
@@ -18,132 +19,108 @@ from consent_server.issuer import (
     par,
     permission_record,
     refresh,
+    revocation,
 )
-from consent_server.issuer.authorize import RequestUnknown
 from consent_server.issuer.client_authentication import Claimed
-from consent_server.issuer.parts import IssuerParts
-from consent_server.issuer.server import Asked, Server
-from consent_server.scheme.member_certificate import MemberCertificate
+from consent_server.issuer.issue import TokenResponse
+from consent_server.pki.member_certificate import MemberCertificate
+from consent_server.refusal import Refusal
 from consent_server.store import permissions
 from consent_server.tokens import status
+from consent_server.tokens.keys import JWKS_MAX_AGE
 from consent_server.web import parameters
-from consent_server.web.cookies import clear_oldest, set_cookie
-from consent_server.web.limits import Limit
+from consent_server.web.refusals import NotFound
 
-#: Seconds after which a resource server looks for a newer status list, and after which it stops believing the old one.
-STATUS_LIST_TTL: Final = 2
-STATUS_LIST_LIFETIME: Final = 45
-#: Seconds that metadata and keys may be kept by whoever fetched them.
+#: Seconds for which others may keep our metadata.
 METADATA_MAX_AGE: Final = 300
-JWKS_MAX_AGE: Final = 60
-#: Journeys that one browser can be on at a time; the oldest gives way.
-MOST_JOURNEYS: Final = 20
 
-View = TypeVar("View", bound=Callable[..., Any])
+public = Blueprint("issuer_public", __name__)
+mutual_tls = Blueprint("issuer_mutual_tls", __name__)
 
 _TOKEN_PARAMETERS: Final = tuple({*code.PARAMETERS, *refresh.PARAMETERS, *client_authentication.PARAMETERS})
+_GRANTS: Final = {"authorization_code": code.redeem, "refresh_token": refresh.refresh}
 
 
-def public_door(parts: IssuerParts) -> Blueprint:
-    """Metadata, authorization endpoint, keys and status list: for browsers and resource servers, without certificates."""
-    door = Blueprint("issuer_public", __name__)
-    settings = parts.settings
-    document = orjson.dumps(metadata.document(settings, list(parts.licenses)))
-    unknown = Limit(
-        "unknown_request",
-        settings.limits.unknown_requests_per_address,
-        settings.limits.window_s,
-        store.reading,
-        store.writing,
-    )
-
-    @_route(door, "GET", metadata.path(settings))
-    def issuer_metadata() -> Response:
-        return _cacheable(document, "application/json", METADATA_MAX_AGE)
-
-    @_route(door, "GET", metadata.AUTHORIZE)
-    def authorization_endpoint() -> Response:
-        if request.method != "GET":  # Flask answers HEAD with GET's view, and this one opens a journey
-            raise MethodNotAllowed(["GET"])
-        query = parameters.query(request, optional=("client_id", "request_uri"))
-        address = request.remote_addr or ""
-        unknown.check(address)
-        try:
-            start = authorize.enter(parts, query)
-        except RequestUnknown:
-            unknown.failed(address)
-            raise
-        response = Response(status=303, headers={"Location": start.location})
-        clear_oldest(request, response, start.cookies, MOST_JOURNEYS - 1)
-        set_cookie(response, start.cookie, start.value, start.max_age)
-        return response
-
-    @_route(door, "GET", metadata.JWKS)
-    def jwks() -> Response:
-        return _cacheable(orjson.dumps(parts.signing_keys.jwks()), "application/jwk-set+json", JWKS_MAX_AGE)
-
-    @_route(door, "GET", metadata.STATUS_LIST)
-    def status_list() -> Response:
-        at = clock.now()  # before the rows: the list may know of later withdrawals than it says, never of fewer
-        with store.reading() as c:
-            ended, size = permissions.ended_indices(c), permissions.count(c)
-        text = status.encode(
-            parts.signing_keys,
-            metadata.status_list_uri(settings),
-            ended,
-            size,
-            at,
-            STATUS_LIST_TTL,
-            at + STATUS_LIST_LIFETIME,
-        )
-        return _cacheable(text.encode(), "application/statuslist+jwt", STATUS_LIST_TTL)
-
-    return door
+class GrantTypeUnsupported(Refusal):
+    code = "grant_type_unsupported"
+    error = "unsupported_grant_type"
+    public = "grant_type must be authorization_code or refresh_token."
+    help = "Send grant_type=authorization_code or grant_type=refresh_token; there are no other grants."
+    clause = "FAPI 2.0 5.3.2.1; RFC 6749 5.2"
 
 
-def mutual_tls_door(parts: IssuerParts) -> Blueprint:
-    """PAR, token, revocation, permission record, introspection: each for a client that has shown its certificate."""
-    door = Blueprint("issuer_mutual_tls", __name__)
-    origin = parts.settings.mutual_tls.origin
-    server = Server(parts)
-
-    @_route(door, "POST", metadata.PAR)
-    def pushed_authorization_request() -> Response:
-        asked = _asked(_client(parts), par.PARAMETERS)
-        client_authentication.authenticate(asked)
-        return _json(201, par.push(parts, asked.caller, asked.form))
-
-    @_route(door, "POST", metadata.TOKEN)
-    def token() -> Response:
-        asked = _asked(_client(parts), _TOKEN_PARAMETERS, required=("grant_type",))
-        return _json(*server.create_token_response(Asked(origin + metadata.TOKEN, asked)))
-
-    @_route(door, "POST", metadata.REVOKE)
-    def revoke() -> Response:
-        asked = _asked(_client(parts), required=("token",), client_id_needed=False)
-        return _json(*server.create_endpoint_response("revocation", Asked(origin + metadata.REVOKE, asked)))
-
-    @_route(door, "POST", metadata.PERMISSION)
-    def permission() -> Response:
-        asked = _asked(_client(parts), required=("token",), client_id_needed=False)
-        client_authentication.authenticate(asked)
-        return _json(200, permission_record.record(parts, asked.caller, asked.form))
-
-    @_route(door, "POST", metadata.INTROSPECT)
-    def introspect() -> Response:
-        caller = parts.caller(request.environ)
-        introspection.require_introspector(parts, caller)
-        asked = _asked(caller, required=("token",), client_id_needed=False)
-        return _json(*server.create_endpoint_response("introspection", Asked(origin + metadata.INTROSPECT, asked)))
-
-    return door
+# the public door: for browsers and resource servers, without certificates
 
 
-def _client(parts: IssuerParts) -> MemberCertificate:
-    """The caller, once it holds a role that may ask here. Judged before anything that it sent is read."""
-    caller = parts.caller(request.environ)
-    require_role(caller, parts.roles_required)
-    return caller
+@public.get(metadata.WELL_KNOWN)
+@public.get(f"{metadata.WELL_KNOWN}/<path:issuer_path>")
+def issuer_metadata(issuer_path: str = "") -> Response:
+    here = current()
+    if request.path != metadata.path(here.settings):
+        raise NotFound("metadata of another issuer")
+    document = metadata.document(here.settings, list(here.licenses))
+    return _cacheable(orjson.dumps(document), "application/json", METADATA_MAX_AGE)
+
+
+@public.get(metadata.JWKS)
+def jwks() -> Response:
+    return _cacheable(orjson.dumps(current().signing_keys.jwks()), "application/jwk-set+json", JWKS_MAX_AGE)
+
+
+@public.get(metadata.STATUS_LIST)
+def status_list() -> Response:
+    here = current()
+    at = clock.now()  # before the rows: the list may contain later withdrawals than `iat` promises, never fewer
+    with store.reading() as c:
+        ended, size = permissions.ended_indices(c), permissions.count(c)
+    uri = metadata.status_list_uri(here.settings)
+    text = status.encode(here.signing_keys, uri, ended, size, at, status.TTL, at + status.LIFETIME)
+    return _cacheable(text.encode(), "application/statuslist+jwt", status.TTL)
+
+
+# the mutual-TLS door: for clients that have shown their certificate
+
+
+@mutual_tls.post(metadata.PAR)
+def pushed_authorization_request() -> Response:
+    asked = _asked(_client(), par.PARAMETERS)
+    return _json(201, par.push(asked.caller, asked.form))
+
+
+@mutual_tls.post(metadata.TOKEN)
+def token() -> Response:
+    asked = _asked(_client(), _TOKEN_PARAMETERS, required=("grant_type",))
+    grant = _GRANTS.get(asked.form["grant_type"])
+    if grant is None:
+        raise GrantTypeUnsupported()
+    return _json(200, grant(asked.caller, asked.form))
+
+
+@mutual_tls.post(metadata.REVOKE)
+def revoke() -> Response:
+    asked = _asked(_client(), required=("token",), client_id_needed=False)
+    revocation.revoke(asked.caller, asked.form["token"])
+    return _json(200, {})
+
+
+@mutual_tls.post(metadata.PERMISSION)
+def permission() -> Response:
+    asked = _asked(_client(), required=("token",), client_id_needed=False)
+    return _json(200, permission_record.record(asked.caller, asked.form))
+
+
+@mutual_tls.post(metadata.INTROSPECT)
+def introspect() -> Response:
+    caller = current().callers.member(request.environ, clock.now())
+    introspection.require_introspector(caller)
+    asked = _asked(caller, required=("token",), client_id_needed=False)
+    return _json(200, introspection.introspect(asked.form["token"]))
+
+
+def _client() -> MemberCertificate:
+    """Return the caller, if it holds a role that may ask here. Judged before any parameter is read."""
+    here = current()
+    return here.callers.identify(request.environ, here.asking_roles, clock.now())
 
 
 def _asked(
@@ -153,22 +130,15 @@ def _asked(
     required: tuple[str, ...] = (),
     client_id_needed: bool = True,
 ) -> Claimed:
+    """Return the request of an authenticated client, with these parameters alone."""
     client_authentication.no_other_in_query(caller, request.args.getlist("client_id"))
     form = parameters.form(request, required=required, optional=(*optional, *client_authentication.PARAMETERS))
-    return Claimed(caller, form, "Authorization" in request.headers, client_id_needed)
+    asked = Claimed(caller, form, "Authorization" in request.headers, client_id_needed)
+    client_authentication.authenticate(asked)
+    return asked
 
 
-def _route(door: Blueprint, method: str, path: str) -> Callable[[View], View]:
-    """A route for one method; OPTIONS is refused like the rest, since no browser script has business here."""
-
-    def add(view: View) -> View:
-        door.add_url_rule(path, view_func=view, methods=[method], provide_automatic_options=False)
-        return view
-
-    return add
-
-
-def _json(status_code: int, body: dict[str, Any]) -> Response:
+def _json(status_code: int, body: Mapping[str, object] | TokenResponse) -> Response:
     response = Response(orjson.dumps(body), status_code, mimetype="application/json")
     response.headers["Cache-Control"] = "no-cache, no-store"  # RFC 6749 section 5.1; RFC 9126 section 2.2
     response.headers["Pragma"] = "no-cache"

@@ -1,4 +1,4 @@
-"""Retention: what is no longer needed is deleted, and nothing that someone may still ask for.
+"""Retention: delete what is no longer needed, and nothing that may still be asked for.
 
 A permission's own row, its evidence and its audit events stay for 13 months after its end (Permission Records) and are
 then deleted by an operator's decision, not by this job.
@@ -16,7 +16,7 @@ KEEP_COLLECTED_MONTHS = 6
 
 
 def apply() -> int:
-    """Delete requests, journeys, codes, sessions, counts and collected data whose time has passed; answers how many rows."""
+    """Delete requests, journeys, codes, sessions, counts and collected data that are too old; return how many rows."""
     at = clock.now()
     with store.writing() as c:
         removed = (

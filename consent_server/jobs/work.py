@@ -1,35 +1,26 @@
-"""Run the jobs of one party, each at its own pace and on a thread of its own, by the stepped clock, until told to stop.
+"""Run the jobs of one party, each at its own pace and on a thread of its own, until an event stops them.
 
-A thread of its own, since some jobs wait for others' servers: a provider that answers slowly must not hold up the
-withdrawal messages that we owe, nor the revocation list.
+Some jobs wait for other members' servers: a slow provider must not delay withdrawal messages or the
+revocation list. Paces follow `clock`, which the sandbox steps.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextvars import copy_context
-from dataclasses import dataclass
 
 from consent_server import audit, clock
+from consent_server.jobs.job import Job
 from consent_server.refusal import Refusal
 
 log = logging.getLogger("consent_server.jobs")
 TICK_S = 0.25
-# For each job that is under way when it is told to stop. What it leaves behind is a lease, and that runs out.
+# For each job that is under way when `stop` is set. It leaves at most a lease, which expires.
 GRACE_S = 1.5
 
 
-@dataclass(frozen=True)
-class Job:
-    """`run` is called every `every_s` seconds. It must be safe to run twice, and beside itself on another machine."""
-
-    name: str
-    every_s: int
-    run: Callable[[], object]
-
-
 def run_once(job: Job) -> bool:
-    """Run a job and answer whether it went through. A job that fails is logged and tried again at its next turn."""
+    """Run a job; return whether it succeeded. A job that fails is logged and tried again at its next turn."""
     token = audit.correlation_id.set(f"job-{job.name}")
     try:
         job.run()
@@ -57,7 +48,7 @@ def work(jobs: Iterable[Job], stop: threading.Event) -> None:
 
 
 def _work(job: Job, stop: threading.Event) -> None:
-    """One job, until `stop` is set. A clock that was stepped back does not put it to sleep."""
+    """Run one job, until `stop` is set. A clock that was stepped back does not make it wait longer."""
     due = 0
     while not stop.is_set():
         at = clock.now()

@@ -1,1 +1,1 @@
-"""What the SME sees: who it is, what is asked, what it decides, and how it takes that back."""
+"""What the SME sees: who it is, what is asked, what it decides, and how it withdraws."""

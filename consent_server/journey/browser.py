@@ -1,7 +1,7 @@
 """Whether this browser may go on with this journey.
 
-A journey belongs to the browser that holds its secret; its id in the URL is worth nothing. The secret is replaced when
-the SME has proved who it is, so that whoever planted or copied the one before is left outside.
+A journey belongs to the browser that holds its secret; its id in the URL gives no access. The secret is replaced when
+the SME has proved who it is, so that a secret that somebody planted or copied before gives no access afterwards.
 """
 
 import base64
@@ -10,8 +10,10 @@ import hmac
 from collections.abc import Mapping
 from enum import Enum
 
-from consent_server.journey.parts import Journey
+from consent_server.deployment import current
 from consent_server.refusal import Refusal
+from consent_server.store.digests import digest
+from consent_server.store.tables import Journey
 
 REPEAT_S = 30
 
@@ -31,8 +33,6 @@ class NotThisBrowser(Refusal):
 
 
 class JourneyOver(Refusal):
-    """The SME was away too long, or took too long in all."""
-
     code = "journey_over"
     error = "access_denied"
     status = 410
@@ -48,17 +48,12 @@ class Holds(Enum):
     PREVIOUS = 2
 
 
-def digest(secret: str) -> str:
-    """What the store keeps of a secret."""
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
 def judge(journey: Journey | None, cookie: str | None, at: int, *, idle_s: int, life_s: int) -> tuple[Journey, Holds]:
-    """The journey, if this browser may go on with it at the instant `at`. Raises NotThisBrowser or JourneyOver.
+    """Return the journey, if this browser may go on with it at the instant `at`. Raise NotThisBrowser or JourneyOver.
 
     A concluded journey is never over: its page says that it is done. An unknown journey and a wrong cookie get the same
-    answer. The secret before the last one is known for REPEAT_S
-    seconds, for the second half of a double click alone: see next_secret.
+    refusal. The secret before the last one is accepted for REPEAT_S seconds, for the second half of a double click alone:
+    see next_secret.
     """
     if journey is None or not cookie:
         raise NotThisBrowser("no such journey" if journey is None else "no cookie")
@@ -79,10 +74,15 @@ def judge(journey: Journey | None, cookie: str | None, at: int, *, idle_s: int, 
 
 
 def next_secret(secret: str, nonce: str, form: Mapping[str, str]) -> str:
-    """The secret that follows `secret` when this very form has proved who the SME is.
+    """Return the secret that follows `secret` when this very form has proved who the SME is.
 
-    Whoever sends the same form with the same cookie again (a double click) gets the same answer again; the cookie alone,
-    planted or copied, leads nowhere, since `nonce` never leaves the store.
+    A browser that sends the same form with the same cookie again (a double click) gets the same secret again. The cookie alone,
+    planted or copied, does not give it, since `nonce` never leaves the store.
     """
     message = "\0".join([nonce, *(f"{name}={form[name]}" for name in sorted(form))])
     return base64.urlsafe_b64encode(hmac.new(secret.encode(), message.encode(), hashlib.sha256).digest()).decode()[:43]
+
+
+def cookie(journey_id: str) -> str:
+    """Return the name of one journey's cookie. Ports of one host share cookies, so each party names its own."""
+    return f"__Host-{current().settings.party}-journey-{journey_id}"

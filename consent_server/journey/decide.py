@@ -1,29 +1,39 @@
-"""The SME's answer: agree, having ticked; decline; or be shown again what has changed since."""
+"""The SME's decision: agree, having ticked; decline; or read again what has changed since."""
 
 from collections.abc import Mapping
 
+from consent_server.issuer import decision
+from consent_server.issuer.decision import Decision, code_for
 from consent_server.journey import read
-from consent_server.journey.decision import Decision, code_for
 from consent_server.journey.step import Ended, FieldError, Page, Step, Visit
+from consent_server.web.language import N_
 
-TICK = "Tick the box to say that you give this permission, or press Decline."
-CHANGED = "What is asked has changed since this page was opened. Read it again before you decide."
+TICK = N_("Tick the box to say that you give this permission, or press Decline.")
+CHANGED = N_("What is asked has changed since this page was opened. Read it again before you decide.")
 
 
-def take(visit: Visit, form: Mapping[str, str]) -> Page | Ended:
-    """One decision. Nothing that the form says widens it: who, what and for whom come from the journey alone (E15)."""
-    if form.get("decision") == "decline":
-        return Ended(visit.parts.decline(visit.journey))
-    if stands_in_the_way := read.obstacle(visit):
-        return stands_in_the_way
-    asked = read.question(visit)
-    if asked is None:
-        return read.not_covered()
-    if not form.get("shown") == visit.progress.get("shown") == asked.digest:
-        return read.page(visit, asked, errors=(FieldError("permission-text", CHANGED),), status=409)
-    if form.get("agree") != "yes" or form.get("decision") != "allow":
-        return read.page(visit, asked, errors=(FieldError("agree", TICK),), status=422)
-    return Ended(visit.parts.conclude(visit.journey, _decision(visit, asked)))
+class Decide(Step):
+    name = "permission"
+    label = N_("Your decision")
+    template = "journey/permission.html"
+    fields = ("agree", "decision", "shown")
+
+    def show(self, visit: Visit) -> Page:
+        asked = read.question(visit)
+        return asked if isinstance(asked, Page) else read.page(asked)
+
+    def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Ended:
+        """Take one decision. Nothing in the form widens it: who, what and for whom come from the journey alone."""
+        if form.get("decision") == "decline":
+            return Ended(decision.decline(visit.journey))
+        asked = read.question(visit)
+        if isinstance(asked, Page):
+            return asked
+        if not form.get("shown") == visit.progress.get("shown") == asked.digest:
+            return read.page(asked, errors=(FieldError("permission-text", CHANGED),), status=409)
+        if form.get("agree") != "yes" or form.get("decision") != "allow":
+            return read.page(asked, errors=(FieldError("agree", TICK),), status=422)
+        return Ended(decision.conclude(visit.journey, _decision(visit, asked)))
 
 
 def _decision(visit: Visit, asked: read.Question) -> Decision:
@@ -33,7 +43,7 @@ def _decision(visit: Visit, asked: read.Question) -> Decision:
         agreed=True,
         sme=identified["sme"],
         who=identified["who"],
-        # All of them, for a client must be told 403 for a meter of this SME that the license leaves out; `fuels` says
+        # All of them: a client gets 403, not 404, for a meter of this SME that the license leaves out. `fuels` says
         # which of them may be read.
         meters=identified["meters"],
         fuels=asked.fuels,
@@ -45,6 +55,3 @@ def _decision(visit: Visit, asked: read.Question) -> Decision:
         user_agent=visit.user_agent[:300],
         code=code_for(visit.journey.id, visit.secret),
     )
-
-
-STEP = Step("permission", "Your decision", "journey/permission.html", ("agree", "decision", "shown"), read.show, take)

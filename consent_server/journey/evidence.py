@@ -1,68 +1,86 @@
-"""A grant as a page tells it: to the SME that gave it, and to whoever holds the address of its evidence.
+"""A grant as pages show it: to the SME that gave it, and to anyone who has the address of its evidence.
 
 Permission Records: the evidence page is full evidence as HTML, with the type of evidence rather than documents, and all
 earlier grants of that SME to that client. Meters are masked; nothing on it can be clicked, run or used.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from consent_server.journey.parts import Grant
-from consent_server.scheme import licenses
+from consent_server import store
+from consent_server.scheme import permission_text
+from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import State, state_at
+from consent_server.store import evidence, permissions
+from consent_server.store.tables import Evidence, Permission
+
+LONGEST_ID = 48
 
 
 @dataclass(frozen=True)
 class GrantView:
-    """What pages show of one grant. `rows` are label and value of everything that is kept about how it was given."""
+    """One grant, what its SME saw and did, and its state at an instant."""
 
-    permission: str
-    evidence: str
-    client: str
-    host: str
-    title: str
-    license: str
-    fuels: tuple[str, ...]
-    meters: tuple[dict[str, Any], ...]
-    granted: int
-    expires: int
-    ended: int | None
+    permission: Permission
+    evidence: Evidence
     state: State
-    who: dict[str, str]
-    text_html: str
-    shown_sha256: str
-    raw_sha256: str
-    address: str
-    user_agent: str
-    correlation_id: str
 
     @property
     def live(self) -> bool:
         return self.state is State.GRANTED
 
+    @property
+    def ended(self) -> int | None:
+        """Return when the grant ended, in whatever way; None while it is live."""
+        return self.permission.expires if self.state is State.EXPIRED else self.permission.ended
 
-def view(grant: Grant, at: int) -> GrantView:
-    """One grant as it stands at the instant `at`."""
-    permission, evidence = grant.permission, grant.evidence
-    state = state_at(permission.ended, permission.ended_as, permission.expires, at)
-    return GrantView(
-        permission=permission.id,
-        evidence=evidence.id,
-        client=evidence.names.get("client", permission.client_id),
-        host=evidence.names.get("host", ""),
-        title=evidence.names.get("license", permission.license),
-        license=permission.license,
-        fuels=tuple(permission.fuels),
-        meters=tuple(meter for meter in permission.meters if meter["fuel"] in permission.fuels),
-        granted=permission.granted,
-        expires=permission.expires,
-        ended=permission.expires if state is State.EXPIRED else permission.ended,
-        state=state,
-        who=evidence.who,
-        text_html=licenses.render(evidence.text_shown),
-        shown_sha256=evidence.shown_sha256,
-        raw_sha256=evidence.raw_sha256,
-        address=evidence.address,
-        user_agent=evidence.user_agent,
-        correlation_id=evidence.correlation_id,
-    )
+    @property
+    def client(self) -> str:
+        """Return the client's name, as the SME read it."""
+        return self.evidence.names.get("client", self.permission.client_id)
+
+    @property
+    def meters(self) -> list[MaskedMeter]:
+        """Return the meters whose data may be read."""
+        return [meter for meter in self.permission.meters if meter["fuel"] in self.permission.fuels]
+
+    @property
+    def text_html(self) -> str:
+        return permission_text.render(self.evidence.text_shown)
+
+
+def grants_of(sme: str, at: int) -> list[GrantView]:
+    """Return all grants of an SME with their states at an instant, newest first."""
+    with store.reading() as c:
+        return _views(c, permissions.of_sme(c, sme), at)
+
+
+def own(sme: str, permission_id: str, at: int) -> GrantView | None:
+    """Return one of the SME's own grants; None for another's and an unknown one alike."""
+    with store.reading() as c:
+        row = permissions.find(c, permission_id)
+        return next(iter(_views(c, [row], at)), None) if row is not None and row.sme == sme else None
+
+
+def by_evidence(evidence_id: str, at: int) -> list[GrantView]:
+    """Return the grant with this evidence, then every other of the same SME to the same client; or nothing."""
+    if len(evidence_id) > LONGEST_ID:
+        return []
+    with store.reading() as c:
+        seen = evidence.find(c, evidence_id)
+        shown = permissions.find(c, seen.subject) if seen is not None else None
+        if shown is None:
+            return []
+        others = [
+            row for row in permissions.of_sme(c, shown.sme) if row.client_id == shown.client_id and row.id != shown.id
+        ]
+        return _views(c, [shown, *others], at)
+
+
+def _views(c: store.Connection, rows: Iterable[Permission], at: int) -> list[GrantView]:
+    found = [(row, evidence.of_subject(c, row.id)) for row in rows]
+    return [
+        GrantView(row, seen, state_at(row.ended, row.ended_as, row.expires, at))
+        for row, seen in found
+        if seen is not None
+    ]

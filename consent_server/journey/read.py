@@ -1,13 +1,19 @@
 """What the SME reads before it decides: the Registry's text whole, who asks, for what, and from which meters."""
 
-import hashlib
-import json
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
-from consent_server.journey.parts import Asker, ShownText
-from consent_server.journey.step import Page, Visit
+from consent_server import store
+from consent_server.deployment import current
+from consent_server.journey.step import FieldError, Page, Visit
+from consent_server.outbound.directory import Member
+from consent_server.scheme.meters import MaskedMeter
+from consent_server.scheme.permission import Who
+from consent_server.scheme.permission_text import ShownText, question_digest
+from consent_server.store import connections
+
+#: Where an SME connects an energy data provider: a page of the CAP's portal.
+CONNECT = "/connect"
 
 
 @dataclass(frozen=True)
@@ -15,56 +21,39 @@ class Question:
     """What one SME is asked: the text, who asks, and the meters and fuels that an agreement would cover."""
 
     text: ShownText
-    asker: Asker
+    asker: Member
     host: str
-    meters: tuple[dict[str, Any], ...]
+    meters: tuple[MaskedMeter, ...]
     fuels: tuple[str, ...]
+    who: Who
     digest: str
 
 
-def question(visit: Visit) -> Question | None:
-    """The question as it stands now, or None when the license covers none of the SME's meters.
-
-    `digest` covers all that decides what is agreed to. It is kept when the page is shown, travels in its form and is
-    compared when the answer comes, so that nobody agrees to another text, client or meter than was read (E07).
-    """
+def question(visit: Visit) -> Question | Page:
+    """Return the question as it is now, or the page that says why nothing can be asked."""
     journey, identified = visit.journey, visit.progress["identified"]
-    text = visit.parts.text_for(journey.license, journey.client_id, identified["sme"])
-    asker = visit.parts.client(journey.client_id)
+    here = current()
+    if here.settings.party == "cap" and not _connected(identified["sme"], visit.at):
+        return Page({"connect_url": CONNECT}, template="journey/connect_first.html")
+    text = here.party.text(journey.license, journey.client_id, identified["sme"])
+    asker = here.member_of(journey.client_id)
     meters = tuple(meter for meter in identified["meters"] if meter["fuel"] in text.fuels)
     if identified["meters"] and not meters:
-        return None
+        return Page({}, template="journey/not_covered.html")
     fuels = {meter["fuel"] for meter in meters} if meters else text.fuels
     host = urlsplit(journey.redirect_uri).netloc
-    agreed_to = [
-        *(text.shown_sha256, text.raw_sha256, journey.license, journey.client_id, asker.legal_name, host),
-        *(identified["sme"], *(meter["id"] for meter in meters)),
-    ]
-    digest = hashlib.sha256(json.dumps(agreed_to).encode()).hexdigest()
-    return Question(text, asker, host, meters, tuple(sorted(fuels)), digest)
+    facts = (journey.license, journey.client_id, asker.legal_name, host, identified["sme"])
+    digest = question_digest(text, *facts, *(meter["id"] for meter in meters))
+    return Question(text, asker, host, meters, tuple(sorted(fuels)), identified["who"], digest)
 
 
-def obstacle(visit: Visit) -> Page | None:
-    """The page that stands in the way of the question: a CAP has nothing to share without a live connection."""
-    accounts = visit.parts.accounts
-    if accounts is not None and not accounts.is_connected(visit.progress["identified"]["sme"]):
-        return Page({"connect_url": accounts.connect_url}, template="journey/connect_first.html")
-    return None
+def _connected(sme: str, at: int) -> bool:
+    """Return whether the SME has a live connection: without one a CAP has nothing to share."""
+    with store.reading() as c:
+        return bool(connections.live(c, sme, at))
 
 
-def page(visit: Visit, asked: Question, **more: Any) -> Page:
-    """The permission page; what it shows is kept as shown."""
-    values = {"asked": asked, "who": visit.progress["identified"]["who"], "agree": False}
-    return Page(values, {"shown": asked.digest}, **more)
-
-
-def show(visit: Visit) -> Page:
-    if stands_in_the_way := obstacle(visit):
-        return stands_in_the_way
-    asked = question(visit)
-    return not_covered() if asked is None else page(visit, asked)
-
-
-def not_covered() -> Page:
-    """The license is for electricity and the SME named its gas meter alone, or the other way round."""
-    return Page({}, template="journey/not_covered.html")
+def page(asked: Question, errors: tuple[FieldError, ...] = (), status: int = 200) -> Page:
+    """Return the permission page; the digest of its question is kept."""
+    values = {"asked": asked, "who": asked.who, "agree": False}
+    return Page(values, {"shown": asked.digest}, errors, status)

@@ -1,25 +1,24 @@
 """What a step of the journey is: a page that is shown, and what follows from the form that it sends."""
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from consent_server.journey.parts import Journey, JourneyParts
+from consent_server.store.tables import Journey, Progress
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One request of one journey: its cookie's value, the instant, and who seems to be there."""
+    """One request of one journey: its cookie's value, the instant, and where the request came from."""
 
     journey: Journey
-    parts: JourneyParts
     secret: str = field(repr=False)
     at: int
     address: str
     user_agent: str
 
     @property
-    def progress(self) -> dict[str, Any]:
+    def progress(self) -> Progress:
         return self.journey.progress
 
 
@@ -35,8 +34,8 @@ class FieldError:
 class Page:
     """Show a page: the step's own, unless `template` names another. `progress` is kept before it is shown."""
 
-    values: Mapping[str, Any]
-    progress: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, object]
+    progress: Progress = field(default_factory=Progress)
     errors: tuple[FieldError, ...] = ()
     status: int = 200
     template: str | None = None
@@ -46,28 +45,33 @@ class Page:
 class Onward:
     """This step is done. `proven` says that the SME has just shown who it is: the journey gets a new secret."""
 
-    progress: Mapping[str, Any]
+    progress: Progress
     proven: bool = False
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The journey is over: where the browser goes, or None when it had been over before."""
+    """The journey is over: where the browser goes, or None when it was over before."""
 
     redirect: str | None
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(ABC):
     """A step of a party's journey, at /journey/<name>.
 
-    `fields` are the form fields that it reads; whatever else is sent is ignored. `show` makes its page, `take` judges its
-    form. A plug-in step is another value of this kind: see customer_login_example.
+    `fields` are the form fields that it reads; whatever else is sent is ignored. A plug-in step is another subclass: see
+    steps/customer_login_example.
     """
 
     name: str
     label: str
     template: str
     fields: tuple[str, ...]
-    show: Callable[[Visit], Page]
-    take: Callable[[Visit, Mapping[str, str]], Page | Onward | Ended]
+
+    @abstractmethod
+    def show(self, visit: Visit) -> Page:
+        """Return the step's page."""
+
+    @abstractmethod
+    def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward | Ended:
+        """Return what follows from the form: the page again with what to mend, the next step, or the end."""

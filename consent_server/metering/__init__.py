@@ -1,1 +1,1 @@
-"""What an EDP holds, behind two interfaces: the meter register and the readings, each with several sources."""
+"""What an EDP holds, with two interfaces: the meter register and the readings, each with several sources."""

@@ -1,7 +1,7 @@
-"""The meter register: which business a postcode and meter numbers belong to, and how strongly that was shown.
+"""The meter register: the business to which a postcode and meter numbers belong, and how strong that proof is.
 
-What is shown is knowledge: whoever has a bill at hand knows these numbers, with or without the authority to act for the
-business. `method` and `strength` say so in the evidence. An EDP with a customer log-in replaces the step, not this room.
+It proves knowledge: whoever has a bill knows these numbers, with or without the authority to act for the business.
+`method` and `strength` say so in the evidence. An EDP with a customer log-in replaces the journey's step, not this room.
 """
 
 import importlib
@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from consent_server import store
-from consent_server.scheme.meters import masked
+from consent_server.scheme.meters import MaskedMeter, masked
 from consent_server.settings import BadSettings
 from consent_server.store import meters
+from consent_server.web.language import N_
 
-METHOD: Final = "postcode and meter number"
-STRENGTH: Final = "knowledge, not authority"
+METHOD: Final = N_("postcode and meter number")
+STRENGTH: Final = N_("knowledge, not authority")
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,20 @@ class Identified:
 
     sme: str
     business: str
-    meters: list[dict[str, Any]]
+    meters: list[MaskedMeter]
     method: str = METHOD
     strength: str = STRENGTH
 
 
-#: (postcode "SW8 1AA", MPAN core of 13 digits or None, MPRN digits or None) -> the business, or None. `scheme.meters`
-#: has brought the three into this form. None says nothing about which of them was wrong.
+#: (postcode "SW8 1AA", MPAN core of 13 digits or None, MPRN digits or None) -> the business, or None, which does not say
+#: what was wrong. `scheme.meters` makes these forms.
 Register = Callable[[str, str | None, str | None], Identified | None]
 
 
 def register(register_source: str) -> Register:
-    """The register that `metering.register_source` names: `table`, or a plug-in `module:function` of the same form.
+    """Return the register that `metering.register_source` names: `table`, or a plug-in `module:function` of the same form.
 
-    Raises BadSettings when the plug-in cannot be loaded.
+    Raise BadSettings when the plug-in cannot be loaded.
     """
     if register_source == "table":
         return identify
@@ -46,12 +47,11 @@ def register(register_source: str) -> Register:
 
 
 def identify(postcode: str, mpan: str | None, mprn: str | None) -> Identified | None:
-    """Look in our own table. Raises StoreUnavailable.
+    """Look in our own table. Raise StoreUnavailable.
 
-    Each number given must be a meter at the postcode, and two numbers must belong to one business; otherwise the answer
-    is None, after the same look-ups, whatever was wrong. The meters found are all of that business's for the fuels
-    whose number was given: a business with several sites names one of them, and one that keeps its gas to itself
-    leaves the MPRN out.
+    Each number given must be a meter at the postcode, and two numbers must belong to one business; otherwise return None,
+    after the same look-ups, whatever was wrong. The result has all meters of that business for the fuels whose number was
+    given: a business with several sites gives one of them, and one that does not share its gas omits the MPRN.
     """
     given = [(fuel, number) for fuel, number in (("electricity", mpan), ("gas", mprn)) if number]
     with store.reading() as c:
@@ -80,7 +80,7 @@ def identify(postcode: str, mpan: str | None, mprn: str | None) -> Identified | 
 
 
 def plug_in(setting: str, name: str) -> Any:
-    """The function that `module:function` names. Raises BadSettings, naming the setting."""
+    """Return the function that `module:function` names. Raise BadSettings, naming the setting."""
     module, colon, function = name.partition(":")
     if not (module and colon and function):
         raise BadSettings(f"{setting}: must be a known name or module:function")

@@ -1,14 +1,11 @@
-"""The two parties as declarations: role, licenses, steps, release. Here the rooms are handed what they may not import."""
+"""The two parties: what an energy data provider and a carbon accounting provider do differently."""
 
-from consent_server.parties.party import Party
+from consent_server.deployment import Party
+from consent_server.parties.cap import Cap
+from consent_server.parties.edp import Edp
 from consent_server.settings import Settings
 
 
-def assemble(settings: Settings) -> Party:
-    """The party that the settings name, ready to be opened. Raises what a deployment must mend before it can start."""
-    from consent_server.parties import cap, edp
-
-    return edp.assemble(settings) if settings.party == "edp" else cap.assemble(settings)
-
-
-__all__ = ["Party", "assemble"]
+def party_of(settings: Settings) -> Party:
+    """Return the party that the settings name. Raise BadSettings for what must be mended before it can start."""
+    return Edp(settings) if settings.party == "edp" else Cap(settings)

@@ -17,7 +17,7 @@ KILOGRAMS_PER_TONNE = 1000
 
 
 @dataclass(frozen=True)
-class Row:
+class MonthRow:
     """One month: its first instant, and tonnes by fuel, None where the month of that fuel is not whole."""
 
     start: int
@@ -34,7 +34,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Source:
+class ResultSource:
     """One provider: its member URL, our connection's id, when its readings came, and from how many meters."""
 
     member: str
@@ -52,24 +52,24 @@ class Result:
     end: int
     at: int
     fuels: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[MonthRow, ...]
     totals: dict[str, float]
     gaps: tuple[Gap, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[ResultSource, ...]
     factors: tuple[FactorUse, ...]
 
     def months_of(self, fuel: str) -> int:
-        """How many of the months are whole for a fuel."""
+        """Return how many of the months are whole for a fuel."""
         return sum(row.tonnes[fuel] is not None for row in self.rows)
 
     @property
     def most(self) -> float:
-        """The tonnes of the month with the most, all fuels together: the height of the chart."""
+        """Return the tonnes of the month with the most, all fuels together: the height of the chart."""
         return max((sum(t for t in row.tonnes.values() if t) for row in self.rows), default=0.0)
 
 
 def result(account: str) -> Result | None:
-    """The result as it stands now, None without a live connection. Raises report.NothingYet while readings are fetched."""
+    """Return the result of this moment, None without a live connection. Raise NothingYet while readings are fetched."""
     at = clock.now()
     end = instant.month_start(at)
     start = instant.months_later(end, -MONTHS)
@@ -87,17 +87,20 @@ def result(account: str) -> Result | None:
         end=end,
         at=at,
         fuels=fuels,
-        rows=tuple(Row(month, {fuel: _tonnes(kilograms.get((fuel, month))) for fuel in fuels}) for month in starts),
+        rows=tuple(
+            MonthRow(month, {fuel: _tonnes(kilograms.get((fuel, month))) for fuel in fuels}) for month in starts
+        ),
         totals={
             fuel: math.fsum(kilograms.get((fuel, month), 0.0) for month in starts) / KILOGRAMS_PER_TONNE
             for fuel in fuels
         },
         gaps=_gaps(fuels, starts, kilograms, begun),
         sources=tuple(
-            Source(
+            ResultSource(
                 each.member, each.id, each.granted, each.collected, len({row.datasource for row in windows[each.id]})
             )
             for each in found.rests_on
+            if each.collected is not None
         ),
         factors=tuple(emissions.factors_used(start, end)) if GAS in fuels else (),
     )
@@ -113,7 +116,7 @@ def _gaps(
     kilograms: Mapping[tuple[str, int], float],
     begun: Collection[tuple[str, int]],
 ) -> tuple[Gap, ...]:
-    """What is left out, fuels that lack the same months for the same reason together."""
+    """Return what is left out, fuels that lack the same months for the same reason together."""
     alike: dict[tuple[tuple[int, ...], bool], list[str]] = {}
     for fuel in fuels:
         for empty in (False, True):

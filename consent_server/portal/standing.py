@@ -1,16 +1,17 @@
-"""What stands: everything that an SME has permitted through its account, newest first, and how it takes that back."""
+"""Everything that an SME has permitted through its account, newest first, and how it withdraws."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from consent_server import clock, store
-from consent_server.client.errors import Unreachable
-from consent_server.portal.parts import PortalParts
-from consent_server.scheme import licenses
+from consent_server.deployment import current
+from consent_server.outbound.errors import Unreachable
+from consent_server.scheme import permission_text
 from consent_server.scheme.permission import State, state_at
-from consent_server.store import connections, evidence, links, permissions
-from consent_server.withdrawal.withdraw import Withdrawal, withdraw
+from consent_server.store import connections, evidence, permissions
+from consent_server.store.tables import Evidence, Permission, ProviderConnection
+from consent_server.withdrawal.falling import falling as falls_with
+from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
 
 CONNECTION = "connection"  # an EDP gives us readings
 RELEASE = "release"  # we give months of emissions to a bank
@@ -32,15 +33,19 @@ class Standing:
     expires: int
     ended: int | None
     state: State
-    text_html: str
-    fuels: tuple[str, ...]
-    evidence: str | None
-    trouble: str | None
-    collected: int | None
+    text_shown: str
+    fuels: Sequence[str] = ()
+    evidence: str | None = None
+    trouble: str | None = None
+    collected: int | None = None
 
     @property
     def live(self) -> bool:
         return self.state is State.GRANTED
+
+    @property
+    def text_html(self) -> str:
+        return permission_text.render(self.text_shown)
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,10 @@ class Holding:
 
 @dataclass(frozen=True)
 class Falling:
-    """A permission that ends, or has ended, with a withdrawal; `holding` is what is deleted with it, `told` whether the
-    other side learns it from us."""
+    """A permission that ends, or has ended, with a withdrawal.
+
+    `holding` is what is deleted with it, `told` whether the other side gets a message from us.
+    """
 
     kind: str
     other: str
@@ -65,94 +72,104 @@ class Falling:
     told: bool
 
 
-def standing(parts: PortalParts, account: str) -> list[Standing]:
-    """Connections and releases of an account, newest first. It needs no network: it is there when the Directory is not."""
+def standing(account: str) -> list[Standing]:
+    """Return connections and releases of an account, newest first. Names are the evidence's while the Directory is down."""
     at = clock.now()
     with store.reading() as c:
-        found: list[tuple[str, Any]] = [(CONNECTION, row) for row in connections.of_account(c, account)]
-        found += [(RELEASE, row) for row in permissions.of_sme(c, account)]
-        seen = {row.id: evidence.of_subject(c, row.id) for _, row in found}
-    # What was given in the same second rests on the connection, so it is the newer one.
-    found.sort(key=lambda pair: (pair[1].granted, pair[0] == RELEASE), reverse=True)
-    return [_standing(parts, kind, row, seen[row.id], at) for kind, row in found]
+        held = [(row, evidence.of_subject(c, row.id)) for row in connections.of_account(c, account)]
+        given = [(row, evidence.of_subject(c, row.id)) for row in permissions.of_sme(c, account)]
+    found = [_connection(row, seen, at) for row, seen in held] + [_release(row, seen, at) for row, seen in given]
+    # A release of the same second rests on the connection, so it is the newer one.
+    return sorted(found, key=lambda each: (each.granted, each.kind == RELEASE), reverse=True)
 
 
-def _standing(parts: PortalParts, kind: str, row: Any, seen: Any, at: int) -> Standing:
+def own(account: str, subject: str) -> Standing | None:
+    """Return one of the account's own permissions; None for another's and an unknown one alike."""
+    return next((each for each in standing(account) if each.id == subject), None)
+
+
+def newest_bank(account: str) -> str | None:
+    """Return the member URL of the bank that sent this SME here last, as its connections remember it."""
+    with store.reading() as c:
+        return next((row.fsp for row in connections.of_account(c, account) if row.fsp), None)
+
+
+def falling(account: str, subject: str) -> list[Falling]:
+    """Return what would end if this permission were withdrawn, that one first.
+
+    The list is empty for a permission that has ended, that is another account's, or that is unknown.
+    """
+    at, live = clock.now(), _live(account)
+    with store.reading() as c:
+        return _all_falling(c, live, subject, at)
+
+
+def withdraw_own(account: str, subject: str) -> list[Falling]:
+    """Withdraw one permission of this account, with all that rests on it; return what fell, with what was deleted.
+
+    The list is empty for a permission that had ended before, that is another account's, or that is unknown.
+    """
+    at, live = clock.now(), _live(account)
+    with store.writing() as c:
+        # Listed first: what we hold is deleted with its connection.
+        falls = _all_falling(c, live, subject, at)
+        withdrawn = bool(falls) and withdraw_in(
+            c, subject, Withdrawal("sme", "portal", "the SME withdrew in its account"), at
+        )
+        return falls if withdrawn else []
+
+
+def _live(account: str) -> dict[str, Standing]:
+    """Return the account's live permissions by id. It may ask the Directory for names, so it must not run in a transaction."""
+    return {each.id: each for each in standing(account) if each.live}
+
+
+def _all_falling(c: store.Connection, live: dict[str, Standing], subject: str, at: int) -> list[Falling]:
+    if subject not in live:
+        return []
+    return [_falling(c, live[each]) for each in (subject, *falls_with(c, subject, at)) if each in live]
+
+
+def _connection(row: ProviderConnection, seen: Evidence | None, at: int) -> Standing:
+    return replace(_standing(CONNECTION, row, seen, at), trouble=row.trouble, collected=row.collected)
+
+
+def _release(row: Permission, seen: Evidence | None, at: int) -> Standing:
+    shown = seen.id if seen is not None else None
+    return replace(_standing(RELEASE, row, seen, at), fuels=row.fuels, evidence=shown)
+
+
+def _standing(kind: str, row: ProviderConnection | Permission, seen: Evidence | None, at: int) -> Standing:
     state = state_at(row.ended, row.ended_as, row.expires, at)
     return Standing(
         id=row.id,
         kind=kind,
-        other=_name(parts, row.member, seen),
+        other=_name(row.member, seen),
         member=row.member,
         granted=row.granted,
         expires=row.expires,
         ended=row.expires if state is State.EXPIRED else row.ended,
         state=state,
-        text_html=licenses.render(seen.text_shown) if seen is not None else "",
-        fuels=tuple(getattr(row, "fuels", ())),
-        evidence=seen.id if seen is not None and kind == RELEASE else None,
-        trouble=getattr(row, "trouble", None),
-        collected=getattr(row, "collected", None),
+        text_shown=seen.text_shown if seen is not None else "",
     )
 
 
-def _name(parts: PortalParts, member: str, seen: Any) -> str:
-    """A member's name: the Directory's, else the one that the SME read when it agreed."""
+def _name(member: str, seen: Evidence | None) -> str:
+    """Return a member's name: the Directory's, else the one that the SME read when it agreed."""
     try:
-        return parts.directory.member(member).name
+        return current().directory.member(member).name
     except Unreachable:
-        return str(seen.names.get("client", member)) if seen is not None else member
+        return seen.names.get("client", member) if seen is not None else member
 
 
-def own(parts: PortalParts, account: str, subject: str) -> Standing | None:
-    """One of the account's own permissions; another's and an unknown one are None alike."""
-    return next((each for each in standing(parts, account) if each.id == subject), None)
-
-
-def is_connected(account: str) -> bool:
-    """Whether this account has a live connection to an energy data provider."""
-    with store.reading() as c:
-        return bool(connections.live(c, account, clock.now()))
-
-
-def newest_bank(account: str) -> str | None:
-    """The member URL of the bank that sent this SME here last, as its connections remember it."""
-    with store.reading() as c:
-        return next((row.fsp for row in connections.of_account(c, account) if row.fsp), None)
-
-
-def falling(parts: PortalParts, account: str, subject: str) -> list[Falling]:
-    """What would end if this permission were withdrawn, that one first; nothing for one that is not live or not theirs."""
-    at = clock.now()
-    known = {each.id: each for each in standing(parts, account) if each.live}
-    if subject not in known:
-        return []
-    with store.reading() as c:
-        return [_falling(c, known[each]) for each in _with_dependents(c, subject, known, at) if each in known]
-
-
-def _with_dependents(c: Any, subject: str, live: dict[str, Standing], at: int) -> Iterator[str]:
-    fallen: set[str] = set()
-    waiting = [subject]
-    while waiting:
-        current = waiting.pop(0)
-        if current in fallen:
-            continue
-        fallen.add(current)
-        yield current
-        for below in links.dependents(c, current):
-            if not any(support in live and support not in fallen for support in links.supports(c, below)):
-                waiting.append(below)
-
-
-def _falling(c: Any, each: Standing) -> Falling:
+def _falling(c: store.Connection, each: Standing) -> Falling:
     if each.kind == CONNECTION:
         return Falling(CONNECTION, each.other, _holding(c, each.id), told=True)
     row = permissions.find(c, each.id)
     return Falling(RELEASE, each.other, None, told=row is not None and row.redeemed is not None)
 
 
-def _holding(c: Any, connection: str) -> Holding | None:
+def _holding(c: store.Connection, connection: str) -> Holding | None:
     windows = connections.collected(c, connection)
     if not windows:
         return None
@@ -164,14 +181,3 @@ def _holding(c: Any, connection: str) -> Holding | None:
         records=len(windows),
         months=len(connections.months(c, connection, 0, last)),
     )
-
-
-def withdraw_own(parts: PortalParts, account: str, subject: str) -> list[Falling]:
-    """Withdraw one permission of this account, with all that rests on it; answers what fell, with what was deleted.
-
-    Nothing for another's, an unknown one, and one that had ended before.
-    """
-    would_fall = falling(parts, account, subject)
-    if not would_fall or not withdraw(subject, Withdrawal("sme", "portal", "the SME withdrew in its account")):
-        return []
-    return would_fall

@@ -1,6 +1,6 @@
 """The sandbox's certificate authority: client, signing and server certificates, and the revocation list.
 
-Three roots (P-384) that share nothing, one issuer (P-256) under each, leaves (P-256). Everything is on disk below one
+Three independent roots (P-384), one issuer (P-256) under each, leaves (P-256). Everything is on disk below one
 directory, so that another process can issue more or rewrite the revocation list. Member certificates follow the
 profile of the Member Identity Digital Certificates specification: one SAN URI with the application's URL, the roles
 and the member in their two extensions, and no extended key usage.
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from consent_server import clock
-from consent_server.scheme import member_certificate
+from consent_server.pki import member_certificate
 
 Purpose = Literal["client", "signing", "server"]
 PURPOSES: Final[tuple[Purpose, ...]] = ("client", "signing", "server")
@@ -75,7 +75,7 @@ class Authority:
 
     @property
     def client_issuer(self) -> Path:
-        """The issuer of client certificates, which also signs the revocation list."""
+        """Return the issuer of client certificates, which also signs the revocation list."""
         return self.directory / "client_issuer.pem"
 
     def create(self, at: int | None = None) -> "Authority":
@@ -102,7 +102,7 @@ class Authority:
         wrong_ca: bool = False,
         second_uri: str | None = None,
     ) -> IssuedCertificate:
-        """A client certificate, bad only in the ways asked for; below `client/<name>/`."""
+        """Make a client certificate, wrong only in the ways asked for, below `client/<name>/`."""
         issuer = self._issuer("client")
         if wrong_ca:
             _, issuer = _root_and_issuer("Stranger's client", issuer.certificate.not_valid_before_utc + _BEFORE + _DAY)
@@ -117,7 +117,7 @@ class Authority:
         )
 
     def signing(self, name: str, application: str, member: str, roles: Collection[str]) -> IssuedCertificate:
-        """A certificate for provenance signatures, from a root of its own; below `signing/<name>/`."""
+        """Make a certificate for provenance signatures, from a root of its own, below `signing/<name>/`."""
         return self._issue(
             self.directory / "signing" / name,
             self._issuer("signing"),
@@ -127,7 +127,7 @@ class Authority:
         )
 
     def server(self, hostnames: Collection[str] = ("localhost", "127.0.0.1", "::1")) -> IssuedCertificate:
-        """A server certificate for host names and addresses; below `server/<first host name>/`."""
+        """Make a server certificate for host names and addresses, below `server/<first host name>/`."""
         first = next(iter(hostnames))
         return self._issue(
             self.directory / "server" / first,
@@ -138,7 +138,7 @@ class Authority:
         )
 
     def crl(self, serials: Iterable[int], number: int = 1) -> bytes:
-        """The client issuer's revocation list (DER), as long-lived as the certificates; a higher `number` is newer."""
+        """Return the client issuer's revocation list (DER), valid as long as the certificates; a higher `number` is newer."""
         issuer = self._issuer("client")
         # Dated well in the past: the list must not lie in the future of a clock that was stepped back.
         issued = issuer.certificate.not_valid_before_utc + _DAY + datetime.timedelta(seconds=number)

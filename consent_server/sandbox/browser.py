@@ -1,4 +1,4 @@
-"""A browser as small as can be: real pages over real TLS, forms filled by the ids of their controls, no JavaScript.
+"""A minimal browser: real pages over real TLS, forms filled by the ids of their controls, no JavaScript.
 
 It does what an SME's browser does with a page of ours: follow redirects from service to service, keep each host's cookies,
 send a form with its hidden fields, and nothing that is not on the page.
@@ -126,7 +126,7 @@ class Browser:
         if control.tag == "a":
             return self.open(urljoin(page.url, control.attributes["href"]))
         if control.form is None:
-            raise NotOnPage(f"{page.url}: {identifier} stands in no form")
+            raise NotOnPage(f"{page.url}: {identifier} is in no form")
         fields = dict(control.form.fields)
         for name, value in (fill or {}).items():
             if name in page.controls:
@@ -167,7 +167,7 @@ class Browser:
 
 
 def follow(browser: Browser, page: Page, steps: list[dict[str, Any]]) -> Page:
-    """Do the manifest's steps from `page` on; answers the page that the last one leads to. Raises NotOnPage."""
+    """Do the manifest's steps from `page` on; return the page that the last one leads to. Raise NotOnPage."""
     for step in steps:
         if page.path != step["path"]:
             raise NotOnPage(f"expected {step['path']}, but {page.url} ({page.status}) shows “{page.heading}”")

@@ -1,11 +1,12 @@
-"""An OAuth client as small as can be, for the walk and the tests: what a member's own software does, by hand.
+"""A minimal OAuth client for the walk and the tests: what a member's own software does.
 
-It knows the manifest and nothing of our code: discovery (RFC 8414), PAR (RFC 9126) with PKCE, code and refresh over mutual
+It uses the manifest and none of our code: discovery (RFC 8414), PAR (RFC 9126) with PKCE, code and refresh over mutual
 TLS, data, revocation.
 """
 
 import base64
 import hashlib
+import json
 import secrets
 import ssl
 from dataclasses import dataclass, field
@@ -65,15 +66,15 @@ class Client:
                 "code_challenge_method": "S256",
             },
         )
-        assert answer.status_code == 201, f"PAR answered {answer.status_code}: {answer.text}"
+        assert answer.status_code == 201, f"PAR returned {answer.status_code}: {answer.text}"
         query = urlencode({"client_id": self.client_id, "request_uri": answer.json()["request_uri"]})
         return Request(f"{self.metadata['authorization_endpoint']}?{query}", state, verifier, redirect_uri)
 
     def code(self, request: Request, callback: str) -> str:
-        """The code in the callback URL, once state and iss are what they must be."""
+        """Return the code in the callback URL, after checking its state and iss."""
         query = parse_qs(urlsplit(callback).query)
         assert query.get("state") == [request.state], "another state came back"
-        assert query.get("iss") == [self.metadata["issuer"]], "another issuer answered"
+        assert query.get("iss") == [self.metadata["issuer"]], "another issuer responded"
         assert "code" in query, f"no code came back: {query.get('error')}"
         return query["code"][0]
 
@@ -108,9 +109,7 @@ class Client:
 
 
 def claims(token: str) -> dict[str, Any]:
-    """What a token says, unverified: for showing."""
-    import json
-
+    """Return the claims of a token, unverified, to be shown."""
     body = token.split(".")[1]
     found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
     return found

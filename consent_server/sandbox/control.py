@@ -1,12 +1,12 @@
 """/sandbox: the control page for people, and the same things as JSON for programs.
 
-The clock, the revocation list and the scenarios are set here. A POST answers 200 only when every process has the
-change: the clock's file is mapped by all of them, scenarios are read from the register at each use, and for the
-revocation list the doors are asked. Programs send JSON; the page's own forms are believed by their Origin alone.
+The clock, the revocation list and the scenarios are set here. A POST returns 200 only when every process has the
+change: the clock's file is mapped by all of them, the scenarios' file is read at each use, and for the
+revocation list the doors are asked. Programs send JSON; forms are accepted from the page itself, by their Origin.
 """
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from flask import Blueprint, Response, make_response, redirect, render_template, request
 
 from consent_server import clock
-from consent_server.sandbox import databases, mail, membership, revocation
+from consent_server.sandbox import databases, mail, membership, revocation, scenarios
 from consent_server.sandbox.layout import APPLICATIONS, CLIENTS, MEMBERS, Layout
 from consent_server.sandbox.publishing import answered, refused
 from consent_server.sandbox.smes import APPLICABLE, BY_NAME, SCENARIOS, SMES
@@ -25,7 +25,7 @@ DAY: Final = 86400
 _LARGEST_STEP: Final = 400 * DAY
 _OFFSET: Final = struct.Struct("<q")
 
-#: Whether every door works by the revocation list of that number.
+#: Return whether every door uses the revocation list of that number.
 Effective = Callable[[int], bool]
 
 
@@ -34,12 +34,9 @@ class _Bad(Exception):
 
 
 def state(layout: Layout) -> dict[str, Any]:
-    """What GET /sandbox tells a program."""
+    """Return what GET /sandbox shows a program."""
     number, on_list = revocation.revoked(layout)
-    try:
-        scenarios: Mapping[str, str] = databases.scenarios(layout)
-    except (sa.exc.DBAPIError, OSError):  # before the parties have their databases
-        scenarios = {sme.name: sme.scenario for sme in SMES}
+    met = scenarios.current(layout)
     return {
         "ready": layout.ready.exists(),
         "manifest": str(layout.manifest),
@@ -47,7 +44,7 @@ def state(layout: Layout) -> dict[str, Any]:
         "addresses": {name: layout.origin(name) for name in _SERVICES},
         "scenarios": dict(SCENARIOS),
         "applicable": sorted(APPLICABLE),
-        "smes": [{"name": s.name, "scenario": scenarios[s.name], "about": s.about} for s in SMES],
+        "smes": [{"name": s.name, "scenario": met[s.name], "about": s.about} for s in SMES],
         "revocation_list": {"url": layout.revocation_list_url, "number": number, "revoked": sorted(on_list)},
         "suspended": sorted(membership.suspended(layout)),
         "withdrawn": sorted(membership.withdrawn(layout)),
@@ -56,7 +53,7 @@ def state(layout: Layout) -> dict[str, Any]:
 
 
 def blueprint(layout: Layout, effective: Effective | None = None) -> Blueprint:
-    """The routes of /sandbox itself. `effective` takes the place of asking the doors."""
+    """Return the routes of /sandbox itself. `effective` is called instead of asking the doors."""
     has_list = effective or partial(revocation.doors_have, layout)
     routes = Blueprint("control", __name__, static_folder="static", static_url_path="/sandbox/static")
 
@@ -68,7 +65,7 @@ def blueprint(layout: Layout, effective: Effective | None = None) -> Blueprint:
 
     @routes.get("/sandbox/health")
     def health() -> Response:
-        """200 from the moment that the whole sandbox is ready."""
+        """Return 200 once the whole sandbox is ready."""
         ready = layout.ready.exists()
         return answered({"status": "ready" if ready else "starting"}, 200 if ready else 503)
 
@@ -99,7 +96,7 @@ def blueprint(layout: Layout, effective: Effective | None = None) -> Blueprint:
 
 
 def _act(layout: Layout, act: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:
-    """Do what a program asks in JSON, or what somebody asks with a form of our own page."""
+    """Do what a program asks for in JSON, or a person with a form of our own page."""
     try:
         if request.is_json:
             asked = request.get_json(silent=True)
@@ -146,9 +143,10 @@ def _set_scenario(layout: Layout, asked: dict[str, Any]) -> dict[str, Any]:
         whose = f"; {scenario} is the business of that name" if scenario in SCENARIOS else ""
         raise _Bad(f"scenario of {sme.name} must be one of {', '.join(possible)}{whose}.")
     try:
-        count = databases.set_scenario(layout, sme, str(scenario))
+        count = databases.keep_known(layout, sme, scenario != "unknown")
     except (sa.exc.DBAPIError, OSError):
         raise TimeoutError("The register cannot be written just now; try again in a moment.") from None
+    scenarios.change(layout, sme.name, str(scenario))
     return {"sme": sme.name, "scenario": scenario, "meters": count}
 
 

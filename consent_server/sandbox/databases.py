@@ -1,4 +1,4 @@
-"""The control page's own look into the parties' databases: the outbox, and the trouble that a meter meets."""
+"""What the control page reads and changes in the parties' databases: the outbox, and which businesses the register knows."""
 
 import tomllib
 from collections.abc import Iterator
@@ -11,45 +11,37 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
 from consent_server.sandbox.layout import Layout
-from consent_server.sandbox.smes import SMES, Sme
+from consent_server.sandbox.smes import Sme
 from consent_server.scheme import instant
-from consent_server.store import meters, outbox
-from consent_server.store.models import Meter, table
+from consent_server.store import outbox
+from consent_server.store.rows import table_of
+from consent_server.store.tables import Meter
 
 
 @contextmanager
 def connected(layout: Layout, party: str) -> Iterator[Connection]:
-    """A transaction in the database that the settings of "edp" or "cap" name."""
+    """Open a transaction in the database that the settings of "edp" or "cap" name."""
     settings = tomllib.loads(layout.settings(party).read_text(encoding="utf-8"))
     with _engine(settings["database"]["url"]).begin() as connection:
         yield connection
 
 
-def set_scenario(layout: Layout, sme: Sme, scenario: str) -> int:
-    """Let every meter of an SME meet that trouble from now on; answers how many meters it has.
-
-    Under `unknown` the register keeps the meters and loses their postcode, so that no identification finds them.
-    """
-    meter = table(Meter)
+def keep_known(layout: Layout, sme: Sme, known: bool) -> int:
+    """Put a business into the register or take it out, by its meters' postcodes, without which none is found; return how
+    many meters it has."""
+    meter = table_of(Meter)
+    changed = 0
     with connected(layout, "edp") as connection:
         for site in sme.sites:
-            numbers = [each.number for each in site.meters]
-            postcode = "" if scenario == "unknown" else site.postcode
-            connection.execute(
-                sa.update(meter).where(meter.c.sme == sme.name, meter.c.number.in_(numbers)).values(postcode=postcode)
+            at_site = sa.update(meter).where(
+                meter.c.sme == sme.name, meter.c.number.in_([m.number for m in site.meters])
             )
-        return meters.set_scenario(connection, sme.name, scenario)
-
-
-def scenarios(layout: Layout) -> dict[str, str]:
-    """The trouble that each SME's meters meet now; for one that the register does not know, `unknown`."""
-    with connected(layout, "edp") as connection:
-        held = {sme.name: meters.of_sme(connection, sme.name) for sme in SMES}
-    return {name: (rows[0].scenario or "normal") if rows else "unknown" for name, rows in held.items()}
+            changed += connection.execute(at_site.values(postcode=site.postcode if known else "")).rowcount
+    return changed
 
 
 def calls_owed(layout: Layout) -> dict[str, list[dict[str, Any]]]:
-    """What the parties' outboxes hold, the newest first: sent, waiting, given up."""
+    """Return the calls in the parties' outboxes, the newest first: sent, waiting, given up."""
     found: dict[str, list[dict[str, Any]]] = {"sent": [], "waiting": [], "given_up": []}
     for party in ("edp", "cap"):
         with connected(layout, party) as connection:
@@ -78,9 +70,9 @@ def _engine(url: str) -> Engine:
 
 
 def schemas(server_url: str, base_port: int) -> dict[str, str]:
-    """A new, empty schema for each party on a PostgreSQL server; answers the parties' database URLs.
+    """Make a new, empty schema for each party on a PostgreSQL server; return the parties' database URLs.
 
-    The schemas carry the sandbox's port, so that two sandboxes may share a server. Raises ValueError for another kind of URL.
+    The schemas carry the sandbox's port, so that two sandboxes may share a server. Raise ValueError for another kind of URL.
     """
     url = sa.make_url(server_url)
     if url.get_backend_name() != "postgresql":

@@ -1,6 +1,6 @@
 """The sandbox's Directory: its made-up members and applications, the catalogue of data services, and the allowlist.
 
-JSON is what deployed clients read; an application answers `Accept: application/ld+json` with enough RDF for message
+JSON is what deployed clients read; an application is served as `application/ld+json`, with enough RDF for message
 delivery.
 """
 
@@ -25,7 +25,7 @@ _SERVICES: Final = {
 
 
 def member_document(layout: Layout, name: str, *, memberships: bool) -> dict[str, Any]:
-    """A member (a name in MEMBERS), as /m/<id> shows it; with its memberships when they are asked for."""
+    """Return a member (a name in MEMBERS), as /m/<id> shows it; with its memberships when they are asked for."""
     entry = MEMBERS[name]
     document: dict[str, Any] = {
         "id": layout.member(name),
@@ -49,7 +49,7 @@ def member_document(layout: Layout, name: str, *, memberships: bool) -> dict[str
 
 
 def application_document(layout: Layout, name: str) -> dict[str, Any]:
-    """An application (a name in APPLICATIONS), as /a/<id> shows it."""
+    """Return an application (a name in APPLICATIONS), as /a/<id> shows it."""
     entry = APPLICATIONS[name]
     party = entry.member if entry.member in ("edp", "cap", "fsp") else None
     document: dict[str, Any] = {
@@ -67,7 +67,7 @@ def application_document(layout: Layout, name: str) -> dict[str, Any]:
 
 
 def data_services(layout: Layout, standard: str | None) -> list[dict[str, Any]]:
-    """The catalogue, or what in it conforms to one standard."""
+    """Return the catalogue, or what in it conforms to one standard."""
     standards = {"edp": layout.consumption_standard, "cap": layout.emissions_standard}
     return [
         {
@@ -85,13 +85,13 @@ def data_services(layout: Layout, standard: str | None) -> list[dict[str, Any]]:
 
 
 def organizations(layout: Layout, role: str | None) -> list[dict[str, Any]]:
-    """The members, or those that hold one role."""
+    """Return the members, or those that hold one role."""
     documents = [member_document(layout, name, memberships=False) for name in MEMBERS]
     return [each for each in documents if role is None or role in each["roles"]]
 
 
 def allowlist(layout: Layout) -> dict[str, Any]:
-    """The host names that members' servers have."""
+    """Return the host names that members' servers have."""
     return {
         "ib1:allowlist": "1.0",
         "allowlistFor": layout.trust_framework,
@@ -100,8 +100,8 @@ def allowlist(layout: Layout) -> dict[str, Any]:
     }
 
 
-def blueprint(layout: Layout) -> Blueprint:
-    """The routes below /directory."""
+def blueprint(layout: Layout) -> Blueprint:  # noqa: C901 - its routes are counted as one; each is a few lines
+    """Return the routes below /directory."""
     members = {entry.id: name for name, entry in MEMBERS.items()}
     applications = {entry.id: name for name, entry in APPLICATIONS.items()}
     routes = Blueprint("directory", __name__, url_prefix="/directory")

@@ -1,8 +1,8 @@
 """Grid intensity in the shape of the Carbon Intensity API, faults included.
 
-Deterministic: a region and a half-hour always give the same grams of CO2 per kilowatt-hour. What deployed clients have
-met, these answers have as well: a window of 14 days is already too long, the first slot ends at `from`, some outcodes
-are not found, and one postcode is answered with a region id that is off by one beside the right name.
+Deterministic: a region and a half-hour always give the same grams of CO2 per kilowatt-hour. It has the faults that deployed
+clients have met: a window of 14 days is already too long, the first slot ends at `from`, some outcodes
+are not found, and one postcode has the right name with a region id that is off by one.
 """
 
 import hashlib
@@ -71,13 +71,13 @@ _CLEAN: Final = (("wind", 46), ("nuclear", 24), ("solar", 12), ("hydro", 6), ("b
 
 
 def region_of(outcode: str) -> int | None:
-    """The region id that an outcode lies in; None where the API finds no match."""
+    """Return the region id that an outcode lies in; None where the API finds no match."""
     match = _OUTCODE.fullmatch(outcode)
     return None if match is None or outcode in _NOT_FOUND else _REGION_OF_AREA.get(match[1])
 
 
 def forecast(region: int, start: int) -> int:
-    """Grams of CO2 per kWh in a region for the half-hour that begins at `start`."""
+    """Return grams of CO2 per kWh in a region for the half-hour that begins at `start`."""
     mean = REGIONS[region][2]
     day, into_day = divmod(start, DAY)
     hour = into_day / 3600
@@ -91,7 +91,7 @@ def forecast(region: int, start: int) -> int:
 
 
 def series(region: int, first: int, last: int) -> list[dict[str, Any]]:
-    """The slots from the one that ends at `first` (rounded down to a half-hour) to the one that ends at `last`."""
+    """Return the slots from the one that ends at `first` (rounded down to a half-hour) to the one that ends at `last`."""
     slots = []
     for start in range(first - first % HALF_HOUR - HALF_HOUR, last - last % HALF_HOUR, HALF_HOUR):
         value = forecast(region, start)
@@ -107,7 +107,7 @@ def series(region: int, first: int, last: int) -> list[dict[str, Any]]:
 
 
 def blueprint() -> Blueprint:
-    """The routes below /intensity."""
+    """Return the routes below /intensity."""
     routes = Blueprint("intensity", __name__, url_prefix="/intensity")
 
     @routes.get("/regional/intensity/<first>/<last>/postcode/<outcode>")
@@ -155,7 +155,7 @@ def _text(instant: int) -> str:
 
 
 def _wind(region: int, day: int) -> float:
-    """A day's weather in a region: between 0.55 (a gale) and 1.45 (a calm)."""
+    """Return a day's weather in a region as a factor: from 0.55 (a gale) to 1.45 (a calm)."""
     digest = hashlib.sha256(f"{region}:{day}".encode("ascii")).digest()
     return 0.55 + 0.9 * digest[0] / 255
 

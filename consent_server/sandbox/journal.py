@@ -24,7 +24,7 @@ class Journal:
             os.close(descriptor)
 
     def entries(self) -> list[dict[str, Any]]:
-        """Everything, the oldest first."""
+        """Return every entry, the oldest first."""
         try:
             lines = self._path.read_text(encoding="ascii").splitlines()
         except FileNotFoundError:

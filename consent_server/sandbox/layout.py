@@ -123,7 +123,7 @@ class Layout:
     # origins
 
     def port(self, service: str) -> int:
-        """The port of a service: a name in PORTS."""
+        """Return the port of a service: a name in PORTS."""
         return self.base_port + PORTS[service]
 
     def origin(self, service: str) -> str:
@@ -135,7 +135,7 @@ class Layout:
 
     @property
     def directory_url(self) -> str:
-        """Base URL of the Directory (`directory` is the folder on disk)."""
+        """Return the base URL of the Directory (`directory` is the folder on disk)."""
         return f"{self.origin('trust')}/directory"
 
     @property
@@ -144,7 +144,7 @@ class Layout:
 
     @property
     def intensity(self) -> str:
-        """Base URL of grid intensity: append /regional/intensity/…"""
+        """Return the base URL of grid intensity, without /regional/intensity/…"""
         return f"{self.origin('trust')}/intensity"
 
     @property
@@ -166,26 +166,26 @@ class Layout:
         return f"{self.registry}/scheme/perseus"
 
     def member(self, name: str) -> str:
-        """URL of a member: a name in MEMBERS."""
+        """Return the URL of a member: a name in MEMBERS."""
         return f"{self.directory_url}/m/{MEMBERS[name].id}"
 
     def application(self, name: str) -> str:
-        """URL of an application: a name in APPLICATIONS."""
+        """Return the URL of an application: a name in APPLICATIONS."""
         return f"{self.directory_url}/a/{APPLICATIONS[name].id}"
 
     def member_of(self, application: str) -> str:
-        """URL of the member whose application that is."""
+        """Return the URL of the member that has an application."""
         return self.member(APPLICATIONS[application].member)
 
     def role(self, name: str) -> str:
         return roles.url(self.registry, name)
 
     def roles_of(self, application: str) -> list[str]:
-        """The role URLs in an application's certificate."""
+        """Return the role URLs in an application's certificate."""
         return [self.role(name) for name in APPLICATIONS[application].roles]
 
     def license(self, name: str) -> str:
-        """URL of a license: a name in LICENSES."""
+        """Return the URL of a license: a name in LICENSES."""
         label, version = LICENSES[name]
         return f"{self.scheme}/license/{label}/{version}"
 
@@ -198,19 +198,19 @@ class Layout:
         return f"{self.scheme}/standard/emissions-report/{VERSION}"
 
     def issuer(self, party: str) -> str:
-        """OAuth issuer of "edp" or "cap" (the FSP's public origin stands in for one in its settings)."""
+        """Return the OAuth issuer of "edp" or "cap" (for the FSP, which has none, its public origin)."""
         return self.origin(f"{party}_public")
 
     def resource(self, party: str) -> str:
-        """Base URL of the data of "edp" (/datasources…) or "cap" (/emissions)."""
+        """Return the base URL of the data of "edp" (/datasources…) or "cap" (/emissions)."""
         return self.origin(f"{party}_mutual_tls")
 
     def data_service(self, party: str) -> str:
-        """The catalogue entry of that resource: the `service` of provenance transfers."""
+        """Return the catalogue entry of that resource: the `service` of provenance transfers."""
         return f"{self.directory_url}/catalogue/{'energy-consumption-data' if party == 'edp' else 'emissions-report'}"
 
     def message_delivery(self, application: str) -> str | None:
-        """Where an application's messages are POSTed; None when it takes none."""
+        """Return where an application's messages are POSTed; None if it gets none."""
         delivery = APPLICATIONS[application].delivery
         if delivery is None:
             return None
@@ -224,12 +224,12 @@ class Layout:
 
     @property
     def clock(self) -> Path:
-        """The clock's offset, which every process maps."""
+        """Return the file with the clock's offset, which every process maps."""
         return self.directory / "clock"
 
     @property
     def ready(self) -> Path:
-        """Exists from the moment the sandbox says `ready`."""
+        """Return the file that exists once the sandbox is ready."""
         return self.directory / "ready"
 
     @property
@@ -238,18 +238,23 @@ class Layout:
 
     @property
     def revocation_list(self) -> Path:
-        """The list itself (DER), served at `revocation_list_url`."""
+        """Return the file of the list itself (DER), served at `revocation_list_url`."""
         return self.directory / "trust" / "client.crl"
 
     @property
     def revoked(self) -> Path:
-        """What the list is made from."""
+        """Return the file from which the list is made."""
         return self.directory / "trust" / "revoked.json"
 
     @property
     def memberships(self) -> Path:
-        """Which members are suspended and which applications are withdrawn; absent while none is."""
+        """Return the file that names which members are suspended and which applications are withdrawn; absent while none is."""
         return self.directory / "trust" / "memberships.json"
+
+    @property
+    def scenarios(self) -> Path:
+        """Return the file of the scenarios that were chosen; absent until one is."""
+        return scenarios_in(self.directory)
 
     @property
     def mailbox(self) -> Path:
@@ -257,32 +262,32 @@ class Layout:
 
     @property
     def messages(self) -> Path:
-        """What arrived at the sandbox's inbox for applications that run no service."""
+        """Return the file of what arrived at the sandbox's inbox for applications that run no service."""
         return self.directory / "messages.jsonl"
 
     @property
     def sign_in_codes(self) -> Path:
-        """E-mail address -> the fixed sign-in code of that SME."""
+        """Return the file that maps e-mail addresses to fixed sign-in codes."""
         return self.directory / "cap" / "sign_in_codes.json"
 
     @property
     def bank(self) -> Path:
-        """What the FSP knows of its CAP, beside its settings."""
+        """Return the file of what the FSP needs about its CAP besides its settings."""
         return self.directory / "fsp" / "bank.json"
 
     def party(self, party: str) -> Path:
-        """The folder of "edp", "cap" or "fsp"."""
+        """Return the folder of "edp", "cap" or "fsp"."""
         return self.directory / party
 
     def settings(self, party: str) -> Path:
         return self.party(party) / "settings.toml"
 
     def database(self, party: str) -> Path:
-        """The SQLite file of a party, where no server is named."""
+        """Return the SQLite file of a party, where no server is named."""
         return self.party(party) / "database.sqlite"
 
     def certificate(self, application: str, file: str) -> Path:
-        """A file of an application's client certificate: "certificate", "key" or "chain"."""
+        """Return a file of an application's client certificate: "certificate", "key" or "chain"."""
         return self.authority / "client" / application / f"{file}.pem"
 
     def signing_certificate(self, application: str, file: str) -> Path:
@@ -290,3 +295,8 @@ class Layout:
 
     def server_certificate(self, file: str) -> Path:
         return self.authority / "server" / HOST / f"{file}.pem"
+
+
+def scenarios_in(directory: Path) -> Path:
+    """Return the file of scenarios of the sandbox in a directory."""
+    return directory / "edp" / "scenarios.json"

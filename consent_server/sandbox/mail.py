@@ -1,6 +1,6 @@
-"""The sandbox's mail: what the CAP sends arrives here as JSON and is shown to whoever asks.
+"""The sandbox's mail: what the CAP sends arrives here as JSON and is shown to anyone.
 
-Beside it, the inbox for messages to applications of the manifest that run no service of their own.
+Also the inbox for messages to applications of the manifest that run no service of their own.
 """
 
 import hashlib
@@ -17,17 +17,17 @@ _MAIL_FIELDS: Final = ("to", "from", "subject", "text")
 
 
 def mailed(layout: Layout, to: str | None = None) -> list[dict[str, Any]]:
-    """The mail, the oldest first; to one address where that is asked."""
+    """Return the mail, or the mail to one address, the oldest first."""
     return [_dated(entry) for entry in Journal(layout.mailbox).entries() if to in (None, entry["to"])]
 
 
 def received(layout: Layout) -> list[dict[str, Any]]:
-    """The messages in the inbox, the oldest first. Of a token only a digest is kept."""
+    """Return the messages in the inbox, the oldest first. Of a token only a digest is kept."""
     return [_dated(entry) for entry in Journal(layout.messages).entries()]
 
 
 def blueprint(layout: Layout) -> Blueprint:
-    """/sandbox/mail and /sandbox/messages."""
+    """Return the routes /sandbox/mail and /sandbox/messages."""
     mailbox, inbox = Journal(layout.mailbox), Journal(layout.messages)
     routes = Blueprint("mail", __name__, url_prefix="/sandbox")
 

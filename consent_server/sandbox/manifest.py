@@ -1,9 +1,9 @@
-"""DIR/manifest.json: what programs that nobody here wrote rely on. Its form is the sandbox contract's, version 1."""
+"""DIR/manifest.json: what other people's programs rely on. Its form is the sandbox contract's, version 1."""
 
 import json
 from typing import Any, Final
 
-from consent_server.metering import synthetic
+from consent_server.sandbox import synthetic
 from consent_server.sandbox.layout import CLIENTS, LICENSES, Layout
 from consent_server.sandbox.smes import SMES, Sme
 from consent_server.scheme import instant
@@ -14,7 +14,7 @@ Step = dict[str, Any]
 
 
 def build(layout: Layout, at: int) -> dict[str, Any]:
-    """The manifest of a sandbox started at `at` with its default settings."""
+    """Return the manifest of a sandbox started at `at` with its default settings."""
     first, last = synthetic.span(at)
     return {
         "version": VERSION,
@@ -39,7 +39,7 @@ def build(layout: Layout, at: int) -> dict[str, Any]:
 
 
 def write(layout: Layout, at: int) -> None:
-    """Put the manifest into place whole: whoever finds it finds all of it."""
+    """Write the manifest atomically: it is never seen incomplete."""
     unfinished = layout.manifest.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(build(layout, at), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     unfinished.replace(layout.manifest)
@@ -122,5 +122,5 @@ def _signed_in(sme: Sme, address_page: str, code_page: str) -> list[Step]:
 
 
 def _step(path: str, click: str, *, fill: dict[str, str] | None = None, check: list[str] | None = None) -> Step:
-    """One page: the whole form of the contract's STEP, also where nothing is filled or ticked."""
+    """Return one page in the whole form of the contract's STEP, also where nothing is filled or ticked."""
     return {"path": path, "fill": fill or {}, "check": check or [], "click": click}

@@ -1,4 +1,4 @@
-"""What the sandbox's Directory says of its members now: who is suspended, and which applications are withdrawn."""
+"""The present state of the sandbox's members: who is suspended, and which applications are withdrawn."""
 
 import json
 import os
@@ -15,22 +15,22 @@ STATUSES: Final[dict[Kind, tuple[str, str]]] = {
     "application": ("active", "withdrawn"),
 }
 
-# A change is seen while somebody watches: the Directory's entries are fresh for so long, a door's verdict for so long.
+# Short, so that a change is seen at once: how long the Directory's entries are fresh, and how long a door's verdict is.
 MAX_AGE_S: Final = 2
 REMEMBERED_S: Final = 2
-# When both have run out, counted in the whole seconds of our clock.
+# When both have expired, counted in the whole seconds of our clock.
 _SETTLED_AFTER_S = MAX_AGE_S + REMEMBERED_S + 1
 
 _one_at_a_time = threading.Lock()
 
 
 def suspended(layout: Layout) -> frozenset[str]:
-    """Names in MEMBERS."""
+    """Return the suspended members, as names in MEMBERS."""
     return frozenset(_held(layout)["member"])
 
 
 def withdrawn(layout: Layout) -> frozenset[str]:
-    """Names in APPLICATIONS."""
+    """Return the withdrawn applications, as names in APPLICATIONS."""
     return frozenset(_held(layout)["application"])
 
 
@@ -46,7 +46,7 @@ def change(layout: Layout, kind: Kind, name: str, status: str) -> None:
 
 
 def wait_until_effective() -> None:
-    """Wait until no door goes by an older entry or verdict."""
+    """Wait until no door uses an older entry or verdict."""
     time.sleep(_SETTLED_AFTER_S)
 
 

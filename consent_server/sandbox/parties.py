@@ -50,7 +50,7 @@ def prepare(
     """Make a sandbox's files in an empty or missing directory; the manifest comes last.
 
     `at` is the instant of the start (now). `database_urls` names a database for each party, instead of a SQLite file
-    of its own. `overrides` are `--set` pairs such as {"edp.metadata.authorization_alias": "false"}. Raises ValueError
+    of its own. `overrides` are `--set` pairs such as {"edp.metadata.authorization_alias": "false"}. Raise ValueError
     for one that names neither party.
     """
     at = clock.now() if at is None else at
@@ -71,7 +71,7 @@ def prepare(
 
 
 def issue_certificates(layout: Layout, authority: Authority) -> None:
-    """A client certificate for every application, signing certificates for the parties, one for `localhost`."""
+    """Issue a client certificate for every application, signing certificates for the parties, one for `localhost`."""
     for name, entry in APPLICATIONS.items():
         authority.client(
             name,
@@ -89,9 +89,8 @@ def issue_certificates(layout: Layout, authority: Authority) -> None:
 
 
 def settings_for(layout: Layout, party: str, database_url: str | None = None) -> dict[str, Any]:
-    """The settings of "edp", "cap" or "fsp", as `consent_server.settings` takes them; paths are absolute."""
+    """Return the settings of "edp", "cap" or "fsp", as `consent_server.settings` takes them; paths are absolute."""
     application = _APPLICATION[party]
-    keys_folder = layout.party(party) / "keys"
     return {
         "environment": "sandbox",
         # There is no third kind of server: the FSP's program reads addresses, keys and trust from here, no more.
@@ -115,38 +114,14 @@ def settings_for(layout: Layout, party: str, database_url: str | None = None) ->
             "unknown_membership": "allow",
         },
         "revocation_list": {"source": layout.revocation_list_url, "refresh_s": 2},
-        "scheme": {
-            "registry": layout.registry,
-            "directory": layout.directory_url,
-            "trust_framework": layout.trust_framework,
-            "withdrawal_subjects": [
-                messages.WITHDRAWAL_SUBJECT,
-                f"{layout.registry}/{registry.WITHDRAWAL_MESSAGE}",
-            ],
-            "edp_roles": [layout.role(roles.EDP)],
-            "cap_roles": [layout.role(roles.CAP)],
-            "fsp_roles": [layout.role(roles.FSP)],
-            "consumption_standard": layout.consumption_standard,
-            "emissions_standard": layout.emissions_standard,
-            "licenses": [_license(layout, name) for name in _LICENSES[party]],
-        },
+        "scheme": _scheme(layout, party),
         "database": {"url": database_url or f"sqlite:///{layout.database(party)}"},
-        "keys": {
-            "tokens": str(keys_folder / "tokens"),
-            "refresh": str(keys_folder / "refresh"),
-            "sealing": str(keys_folder / "sealing"),
-            "client_certificate": str(layout.certificate(application, "chain")),
-            "client_key": str(layout.certificate(application, "key")),
-            "signing_certificate": str(layout.signing_certificate(application, "chain")),
-            "signing_key": str(layout.signing_certificate(application, "key")),
-            "signing_root": str(layout.authority / "signing_root.pem"),
-            "server_roots": str(layout.authority / "server_root.pem"),
-        },
+        "keys": _keys(layout, party),
         "lifetimes": {},
         "tokens": {},
         "metadata": {},
         "limits": dict(_LIMITS),
-        "metering": {},
+        "metering": {"readings_source": "consent_server.sandbox.readings:troubled"} if party == "edp" else {},
         "collection": (
             {"license": _license(layout, _PORTAL_LICENSE), "intensity": layout.intensity, "retry_s": 5}
             if party == "cap"
@@ -156,14 +131,46 @@ def settings_for(layout: Layout, party: str, database_url: str | None = None) ->
         "jobs": {"outbox_s": 1, "collect_s": 1},
         "sandbox": {
             "clock": str(layout.clock),
-            "scenarios": party == "edp",
             **({"fixed_codes": str(layout.sign_in_codes)} if party == "cap" else {}),
         },
     }
 
 
+def _scheme(layout: Layout, party: str) -> dict[str, Any]:
+    return {
+        "registry": layout.registry,
+        "directory": layout.directory_url,
+        "trust_framework": layout.trust_framework,
+        "withdrawal_subjects": [
+            messages.WITHDRAWAL_SUBJECT,
+            f"{layout.registry}/{registry.WITHDRAWAL_MESSAGE}",
+        ],
+        "edp_roles": [layout.role(roles.EDP)],
+        "cap_roles": [layout.role(roles.CAP)],
+        "fsp_roles": [layout.role(roles.FSP)],
+        "consumption_standard": layout.consumption_standard,
+        "emissions_standard": layout.emissions_standard,
+        "licenses": [_license(layout, name) for name in _LICENSES[party]],
+    }
+
+
+def _keys(layout: Layout, party: str) -> dict[str, str]:
+    folder, application = layout.party(party) / "keys", _APPLICATION[party]
+    return {
+        "tokens": str(folder / "tokens"),
+        "refresh": str(folder / "refresh"),
+        "sealing": str(folder / "sealing"),
+        "client_certificate": str(layout.certificate(application, "chain")),
+        "client_key": str(layout.certificate(application, "key")),
+        "signing_certificate": str(layout.signing_certificate(application, "chain")),
+        "signing_key": str(layout.signing_certificate(application, "key")),
+        "signing_root": str(layout.authority / "signing_root.pem"),
+        "server_roots": str(layout.authority / "server_root.pem"),
+    }
+
+
 def _bank(layout: Layout) -> dict[str, str]:
-    """What the FSP knows of its CAP beside the settings."""
+    """Return what the FSP needs about its CAP besides the settings."""
     return {
         "issuer": layout.issuer("cap"),
         "portal": layout.origin("cap_public"),
@@ -173,7 +180,7 @@ def _bank(layout: Layout) -> dict[str, str]:
 
 
 def to_toml(settings: Mapping[str, Any]) -> str:
-    """Settings as TOML: plain values first, then one table for each section."""
+    """Return settings as TOML: plain values first, then one table for each section."""
     plain = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
     lines = [f"{key} = {_value(value)}" for key, value in plain.items()]
     for section, values in settings.items():
@@ -230,7 +237,7 @@ def _by_party(overrides: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 
 def _override(settings: dict[str, Any], dotted: str, value: str) -> None:
-    """Set one key to text: the settings read numbers and booleans out of it."""
+    """Set one key to text, from which the settings read numbers and booleans."""
     *sections, last = dotted.split(".")
     target = settings
     for section in sections:

@@ -1,4 +1,4 @@
-"""How the trust services answer: cacheable documents with an ETag, and JSON errors that say what to change."""
+"""What the trust services return: cacheable documents with an ETag, and JSON errors that say what to change."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ from flask import Response, request
 
 
 def published(body: bytes | str | dict[str, Any], content_type: str = "application/json", *, max_age: int) -> Response:
-    """A document for others to keep `max_age` seconds; 304 for those who have it already."""
+    """Return a document that may be cached for `max_age` seconds; 304 for a client that has it already."""
     if isinstance(body, dict):
         body = json.dumps(body, indent=1, ensure_ascii=False) + "\n"
     response = Response(body, content_type=content_type)
@@ -19,12 +19,12 @@ def published(body: bytes | str | dict[str, Any], content_type: str = "applicati
 
 
 def answered(body: dict[str, Any], status: int = 200) -> Response:
-    """An answer of this moment, which nobody keeps."""
+    """Return a document of this moment, which must not be cached."""
     response = Response(json.dumps(body, indent=1, ensure_ascii=False) + "\n", status, content_type="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def refused(status: int, error: str, description: str) -> Response:
-    """An error: `description` tells the caller what to change."""
+    """Return an error; `description` says what the caller must change."""
     return answered({"error": error, "error_description": description}, status)

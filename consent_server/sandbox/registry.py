@@ -1,7 +1,7 @@
 """The sandbox's Registry: licenses with permission texts, roles, standards, processes, and the withdrawal message.
 
 The permission texts are this project's own sandbox wording, in the form of the scheme's (Markdown subset, placeholders)
-and marked as sandbox wording at their top. They stand beside this module in texts/.
+and marked as sandbox wording at their top. They are beside this module, in texts/.
 """
 
 import hashlib
@@ -103,19 +103,19 @@ _TERMS: Final = {
 
 @cache
 def permission_text(layout: Layout, name: str) -> bytes:
-    """The raw permission text of a license (a name in LICENSES), byte for byte as the Registry serves it."""
+    """Return the raw permission text of a license (a name in LICENSES), byte for byte as the Registry serves it."""
     label, _ = LICENSES[name]
     return (_TEXTS / f"{label}.txt").read_bytes().replace(_REGISTRY_IN_TEXTS, layout.registry.encode("ascii"))
 
 
 @cache
 def text_sha256(layout: Layout, name: str) -> str:
-    """SHA-256 of the raw permission text, in hex: what a deployment pins."""
+    """Return the SHA-256 of the raw permission text, in hex: what a deployment pins."""
     return hashlib.sha256(permission_text(layout, name)).hexdigest()
 
 
 def license_document(layout: Layout, name: str) -> dict[str, Any]:
-    """A license as JSON-LD."""
+    """Return a license as JSON-LD."""
     label, version = LICENSES[name]
     title, description, uses = _ABOUT[name]
     return {
@@ -137,7 +137,7 @@ def license_document(layout: Layout, name: str) -> dict[str, Any]:
 
 
 def blueprint(layout: Layout) -> Blueprint:
-    """The routes below /registry."""
+    """Return the routes below /registry."""
     texts = {_text_path(*LICENSES[name]): permission_text(layout, name) for name in LICENSES}
     documents = {
         **{_path(layout, layout.license(name)): license_document(layout, name) for name in LICENSES},

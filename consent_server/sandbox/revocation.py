@@ -33,13 +33,13 @@ def start(layout: Layout, authority: Authority) -> None:
 
 
 def revoked(layout: Layout) -> tuple[int, frozenset[str]]:
-    """(number of the list in force, names of the clients on it)."""
+    """Return the number of the list in force, and the names of the clients on it."""
     state = json.loads(layout.revoked.read_text(encoding="utf-8"))
     return state["number"], frozenset(state["revoked"])
 
 
 def change(layout: Layout, *, revoke: str | None = None, restore: str | None = None) -> int:
-    """Put a client on the list or take it off; returns the number of the list in force. Raises NotRevocable."""
+    """Put a client on the list or take it off; return the number of the list in force. Raise NotRevocable."""
     for name in (revoke, restore):
         if name is not None and (name not in CLIENTS or name in _NOT_OURS):
             raise NotRevocable(name)
@@ -53,7 +53,7 @@ def change(layout: Layout, *, revoke: str | None = None, restore: str | None = N
 
 
 def wait_until_effective(check: Callable[[], bool], seconds: float = EFFECTIVE_WITHIN) -> bool:
-    """Ask `check` until it says yes; False when it has not within `seconds`."""
+    """Return True once `check` does, and False when it has not within `seconds`."""
     ends = time.monotonic() + seconds
     while not check():
         if time.monotonic() + _POLL_S > ends:
@@ -63,7 +63,7 @@ def wait_until_effective(check: Callable[[], bool], seconds: float = EFFECTIVE_W
 
 
 def doors_have(layout: Layout, number: int) -> bool:
-    """Whether every mutual-TLS door answers, at /ready, that it works by this list or a newer one."""
+    """Return whether every mutual-TLS door reports at /ready that it uses this list or a newer one."""
     context = ssl.create_default_context(cafile=str(layout.authority / "server_root.pem"))
     context.load_cert_chain(layout.certificate("watcher", "chain"), layout.certificate("watcher", "key"))
     with httpx.Client(verify=context, timeout=5.0, trust_env=False) as client:

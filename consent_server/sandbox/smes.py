@@ -1,6 +1,6 @@
-"""The sandbox's small businesses: who they are, where their meters hang, and what trouble those meet on purpose.
+"""The sandbox's small businesses: who they are, where their meters are, and which faults those meet on purpose.
 
-Companies, streets and the second halves of the postcodes are made up; the first halves are real, so that each business
+Companies and the second halves of the postcodes are made up; the first halves are real, so that each business
 sits in a grid region. Every meter number passes its check digits and belongs to nobody.
 """
 
@@ -8,7 +8,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Final, Literal
+
+from consent_server.store import tables
 
 Fuel = Literal["electricity", "gas"]
 
@@ -40,10 +42,8 @@ class Meter:
 
 @dataclass(frozen=True)
 class Site:
-    """An address and the meters there. `postcode` has its space."""
+    """A postcode, with its space, and the meters there."""
 
-    street: str
-    town: str
     postcode: str
     meters: tuple[Meter, ...]
 
@@ -56,7 +56,7 @@ class Site:
 class Sme:
     """A small business. `email` and the fixed `code` open its account at the CAP.
 
-    It identifies itself with the numbers at its first site. An unknown one is in nobody's register.
+    It identifies itself with the numbers at its first site. An unknown one is in no register.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Sme:
 
     @property
     def known(self) -> bool:
-        """Whether the meter register has it, and so whether there are readings."""
+        """Return whether the meter register has it, and so whether there are readings."""
         return self.scenario != "unknown"
 
     @property
@@ -82,7 +82,7 @@ class Sme:
         return tuple(fuel for fuel in ("electricity", "gas") if fuel in held)
 
     def identification(self) -> dict[str, str]:
-        """What the SME types at the EDP: the postcode and the numbers of its first site, by the ids of the inputs."""
+        """Return what the SME types at the EDP: the postcode and the numbers of its first site, by the ids of the inputs."""
         site = self.sites[0]
         numbers = {"mpan" if meter.fuel == "electricity" else "mprn": meter.number for meter in site.meters}
         return {"postcode": site.postcode, **numbers}
@@ -104,7 +104,7 @@ SMES: Final = (
         "Kelham Crumb Bakery Ltd",
         "office@kelham-crumb.example",
         "204816",
-        (Site("14 Millrace Row", "Sheffield", "S3 8ZQ", (_electricity("2300472819353"), _gas("4186273503"))),),
+        (Site("S3 8ZQ", (_electricity("2300472819353"), _gas("4186273503"))),),
     ),
     Sme(
         "electricity_only",
@@ -113,7 +113,7 @@ SMES: Final = (
         "Wensum Letterpress Ltd",
         "hello@wensum-letterpress.example",
         "317529",
-        (Site("3 Tannery Yard", "Norwich", "NR3 1ZX", (_electricity("1000837164200"),)),),
+        (Site("NR3 1ZX", (_electricity("1000837164200"),)),),
     ),
     Sme(
         "gas_only",
@@ -122,7 +122,7 @@ SMES: Final = (
         "Taff Street Laundry Ltd",
         "post@taff-laundry.example",
         "428630",
-        (Site("61 Lower Quay Street", "Cardiff", "CF10 5ZT", (_gas("5273816408"),)),),
+        (Site("CF10 5ZT", (_gas("5273816408"),)),),
     ),
     Sme(
         "not_ready",
@@ -131,7 +131,7 @@ SMES: Final = (
         "Garnethill Coffee Ltd",
         "books@garnethill-coffee.example",
         "539741",
-        (Site("8 Cowlairs Brae", "Glasgow", "G4 9ZW", (_electricity("1800529046175"), _gas("6041728309"))),),
+        (Site("G4 9ZW", (_electricity("1800529046175"), _gas("6041728309"))),),
     ),
     Sme(
         "gaps",
@@ -140,7 +140,7 @@ SMES: Final = (
         "Sutton Pool Boatyard Ltd",
         "yard@sutton-boatyard.example",
         "640852",
-        (Site("Unit 5, Ropewalk Quay", "Plymouth", "PL4 0ZY", (_electricity("2200615382943"), _gas("7182536401"))),),
+        (Site("PL4 0ZY", (_electricity("2200615382943"), _gas("7182536401"))),),
     ),
     Sme(
         "export",
@@ -149,14 +149,7 @@ SMES: Final = (
         "Lanes Joinery Ltd",
         "workshop@lanes-joinery.example",
         "751963",
-        (
-            Site(
-                "22 Foundry Twitten",
-                "Brighton",
-                "BN1 4ZU",
-                (_electricity("1900274650834", export=True), _gas("8364917209")),
-            ),
-        ),
+        (Site("BN1 4ZU", (_electricity("1900274650834", export=True), _gas("8364917209"))),),
     ),
     Sme(
         "several_sites",
@@ -166,8 +159,8 @@ SMES: Final = (
         "accounts@irwell-cycles.example",
         "862074",
         (
-            Site("70 Loom Street", "Manchester", "M4 6ZR", (_electricity("1600395718462"), _gas("2957381601"))),
-            Site("9 Cornmarket Arcade", "Liverpool", "L3 9ZD", (_electricity("1300746281057"),)),
+            Site("M4 6ZR", (_electricity("1600395718462"), _gas("2957381601"))),
+            Site("L3 9ZD", (_electricity("1300746281057"),)),
         ),
     ),
     Sme(
@@ -177,7 +170,7 @@ SMES: Final = (
         "Clarendon Blooms Ltd",
         "flowers@clarendon-blooms.example",
         "973185",
-        (Site("31 Queens Parade", "Leicester", "LE2 3ZN", (_electricity("1100568392743"), _gas("3582641708"))),),
+        (Site("LE2 3ZN", (_electricity("1100568392743"), _gas("3582641708"))),),
     ),
 )
 
@@ -185,20 +178,19 @@ SMES: Final = (
 BY_NAME: Final[Mapping[str, Sme]] = MappingProxyType({sme.name: sme for sme in SMES})
 
 
-def register_rows() -> list[dict[str, Any]]:
-    """The meter register's rows, as `store.meters.add` takes them: every meter of every business that it knows."""
+def register_rows() -> list[tables.Meter]:
+    """Return the rows of the meter register: every meter of every business that it knows."""
     return [
-        {
-            "id": hashlib.sha256(f"sandbox meter {meter.number}".encode("ascii")).hexdigest()[:20],
-            "sme": sme.name,
-            "business": sme.company,
-            "fuel": meter.fuel,
-            "number": meter.number,
-            "postcode": site.postcode,
-            "outcode": site.outcode,
-            "measures": list(meter.measures),
-            "scenario": sme.scenario,
-        }
+        tables.Meter(
+            id=hashlib.sha256(f"sandbox meter {meter.number}".encode("ascii")).hexdigest()[:20],
+            sme=sme.name,
+            business=sme.company,
+            fuel=meter.fuel,
+            number=meter.number,
+            postcode=site.postcode,
+            outcode=site.outcode,
+            measures=list(meter.measures),
+        )
         for sme in SMES
         if sme.known
         for site in sme.sites

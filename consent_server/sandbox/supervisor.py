@@ -50,7 +50,7 @@ class Supervisor:
                 raise ChildDied(f"{name} ended with status {child.returncode}; the end of {log}:\n{end}")
 
     def stop(self) -> None:
-        """SIGTERM to all, SIGKILL to whoever is still there after STOP_S seconds."""
+        """Send SIGTERM to every process, and SIGKILL to those that still run after STOP_S seconds."""
         for child in self.children.values():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGTERM)

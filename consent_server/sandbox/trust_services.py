@@ -21,21 +21,21 @@ _PAGE_POLICY: Final = (
 
 
 def application() -> Flask:
-    """What gunicorn loads; the environment names the sandbox."""
+    """Return what gunicorn loads; the environment names the sandbox."""
     return create_app(os.environ["SANDBOX_DIRECTORY"], int(os.environ["SANDBOX_PORT"]))
 
 
 def create_app(folder: str | Path, base_port: int, *, effective: Effective | None = None) -> Flask:
-    """The trust services of the sandbox in `folder` whose first port is `base_port`.
+    """Return the trust services of the sandbox in `folder` whose first port is `base_port`.
 
     The authority, the first revocation list and the clock's file must be there already (`sandbox.parties.prepare`).
-    `effective` says whether every door has the revocation list of a number; without it the doors are asked.
+    `effective` returns whether every door has the revocation list of a number; without it the doors are asked.
     """
     layout = Layout(Path(folder).resolve(), base_port)
     clock.follow(layout.clock)
     app = Flask(__name__, template_folder=str(TEMPLATES), static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
-    # Pages of other sites may point a name of theirs at this machine; they are not to read the mail here.
+    # Another site may point a name of its own at this machine; its pages must not read the mail here.
     app.config["TRUSTED_HOSTS"] = [HOST, "127.0.0.1"]
     for part in (
         registry.blueprint(layout),

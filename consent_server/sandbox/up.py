@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import socket
 import ssl
 import threading
 import time
@@ -15,15 +16,15 @@ import httpx
 from flask import Flask
 
 from consent_server import clock, shipped, store
-from consent_server.metering import synthetic
-from consent_server.sandbox import databases, parties
-from consent_server.sandbox.layout import Layout
+from consent_server.sandbox import databases, parties, synthetic
+from consent_server.sandbox.layout import PORTS, Layout
 from consent_server.sandbox.smes import SMES, register_rows
 from consent_server.sandbox.supervisor import ChildDied, Supervisor
 from consent_server.sandbox.walk import connect_first, walk
 from consent_server.settings import BadSettings, Settings, load
 from consent_server.store import accounts, meters
 from consent_server.store.database import migrate
+from consent_server.store.tables import SmeAccount
 
 READY_WITHIN_S = 90
 DOORS = {
@@ -48,7 +49,7 @@ def up(
     database_url: str | None,
     overrides: Mapping[str, str],
 ) -> int:
-    """Run a sandbox until it is told to stop, or until its walk is over; answers the exit status."""
+    """Run a sandbox until a signal stops it, or until its walk is over; return the exit status."""
     stop = threading.Event()
 
     def told_to_stop(_number: int, _frame: FrameType | None) -> None:
@@ -59,6 +60,7 @@ def up(
     layout = Layout(directory, base_port)
     supervisor = Supervisor(layout.directory / "logs")
     try:
+        _require_free_ports(layout)
         _prepare(layout, keep=keep, database_url=database_url, overrides=overrides)
         _start(layout, supervisor)
         _wait(supervisor, stop, "the doors", lambda: _all_ready(layout))
@@ -77,6 +79,19 @@ def up(
         layout.ready.unlink(missing_ok=True)
         supervisor.stop()
     return 0
+
+
+def _require_free_ports(layout: Layout) -> None:
+    """Raise ValueError, with what to do, when something else listens on a port of this sandbox."""
+    for service in PORTS:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", layout.port(service)))
+            except OSError:
+                raise ValueError(
+                    f"port {layout.port(service)} is taken; choose another first port, with --base-port or `make demo PORT=…`"
+                ) from None
 
 
 def _walked(layout: Layout) -> bool:
@@ -111,17 +126,16 @@ def _prepare(layout: Layout, *, keep: bool, database_url: str | None, overrides:
 
 
 def _fill_register(settings: Settings) -> None:
-    """Every SME that the register knows, with fourteen months of synthetic readings for each meter."""
+    """Add every SME that is in the register, with fourteen months of synthetic readings for each meter."""
     with store.writing() as c:
-        for row in register_rows():
-            meters.add(c, **row)
+        meters.add(c, *register_rows())
         synthetic.fill(c, [meter for sme in SMES for meter in meters.of_sme(c, sme.name)], clock.now())
 
 
 def _fill_accounts(settings: Settings) -> None:
     with store.writing() as c:
         for sme in SMES:
-            accounts.add(c, id=f"account-{sme.name}", email=sme.email, business=sme.company, created=clock.now())
+            accounts.add(c, SmeAccount(f"account-{sme.name}", sme.email, sme.company, clock.now()))
 
 
 def _start(layout: Layout, supervisor: Supervisor) -> None:
@@ -148,15 +162,15 @@ def _start(layout: Layout, supervisor: Supervisor) -> None:
     )
     for name, (party, kind) in DOORS.items():
         door(name, party, kind)
-    door("fsp_public", "fsp", "public", "consent_server.sandbox.fsp:application()")
-    door("fsp_mutual_tls", "fsp", "mutual_tls", "consent_server.sandbox.fsp:application()")
+    door("fsp_public", "fsp", "public", "consent_server.sandbox.bank:application()")
+    door("fsp_mutual_tls", "fsp", "mutual_tls", "consent_server.sandbox.bank:application()")
     for party in ("edp", "cap"):
         work = ["-m", "consent_server", "work", "--config", str(layout.settings(party))]
         supervisor.start(f"{party}_work", work, {})
 
 
 def _all_ready(layout: Layout) -> list[str]:
-    """The services that do not answer /ready with 200 yet."""
+    """Return the services whose /ready does not return 200 yet."""
     context = ssl.create_default_context(cafile=str(layout.authority / "server_root.pem"))
     context.load_cert_chain(layout.certificate("watcher", "chain"), layout.certificate("watcher", "key"))
     waiting = []
@@ -189,7 +203,7 @@ def _stay(supervisor: Supervisor, stop: threading.Event) -> None:
 
 
 def _addresses(layout: Layout) -> str:
-    """What a person opens first."""
+    """Return the addresses that a person opens first."""
     lines = [
         ("Sandbox: clock, scenarios, mail, certificates", layout.control),
         ("Bank: start here as an SME", layout.origin("fsp_public")),

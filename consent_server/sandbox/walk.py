@@ -14,15 +14,15 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
+from consent_server.pki.member_certificate import load_certificates
 from consent_server.sandbox import databases
 from consent_server.sandbox.browser import Browser, NotOnPage, Page, follow
 from consent_server.sandbox.client import Client, Request, claims
 from consent_server.sandbox.layout import Layout
 from consent_server.scheme import instant
-from consent_server.scheme.member_certificate import load_certificates
-from consent_server.scheme.provenance import verify
-from consent_server.store.models import Collected, DayBlock, Month, table
-from consent_server.store.models import Connection as ConnectionModel
+from consent_server.scheme.provenance.container import verify
+from consent_server.store.rows import table_of
+from consent_server.store.tables import CollectedWindow, DayBlock, EmissionsMonth, ProviderConnection
 
 FIRST = "normal"
 WALKER = "export"
@@ -37,7 +37,7 @@ def manifest_of(layout: Layout) -> dict[str, Any]:
 
 
 def connect_first(layout: Layout) -> None:
-    """Connect the SME that is connected when the sandbox says ready, and wait until its readings are there."""
+    """Connect the SME that is connected once the sandbox is ready, and wait until its readings are there."""
     manifest = manifest_of(layout)
     browser = Browser(Path(manifest["trust"]["server_ca"]))
     try:
@@ -59,7 +59,7 @@ def _connect(browser: Browser, manifest: dict[str, Any], name: str) -> Page:
 
 
 def _connection_rows(layout: Layout, name: str) -> list[Any]:
-    connection = table(ConnectionModel)
+    connection = table_of(ProviderConnection)
     with databases.connected(layout, "cap") as c:
         return list(c.execute(sa.select(connection).where(connection.c.account == f"account-{name}")))
 
@@ -69,14 +69,14 @@ def _collected(layout: Layout, name: str) -> bool:
 
 
 def _held_by_cap(layout: Layout, name: str) -> int:
-    """How many rows of readings, records and months the CAP holds for an SME."""
+    """Return how many rows of readings, records and months the CAP holds for an SME."""
     ids = [row.id for row in _connection_rows(layout, name)]
     count = 0
     with databases.connected(layout, "cap") as c:
         for rows, column in (
-            (table(DayBlock), "holder"),
-            (table(Collected), "connection"),
-            (table(Month), "connection"),
+            (table_of(DayBlock), "holder"),
+            (table_of(CollectedWindow), "connection"),
+            (table_of(EmissionsMonth), "connection"),
         ):
             found = c.execute(sa.select(sa.func.count()).select_from(rows).where(rows.c[column].in_(ids)))
             count += int(found.scalar_one())
@@ -84,7 +84,7 @@ def _held_by_cap(layout: Layout, name: str) -> int:
 
 
 def _eventually(what: str, true: Callable[[], bool]) -> float:
-    """Wait until it is true; answers after how many seconds."""
+    """Wait until it is true; return after how many seconds."""
     started = time.monotonic()
     while not true():
         assert time.monotonic() - started < WITHIN_S, f"{what}: not within {WITHIN_S} seconds"
@@ -93,7 +93,7 @@ def _eventually(what: str, true: Callable[[], bool]) -> float:
 
 
 def walk(layout: Layout, say: Say) -> None:
-    """Walk the path; raises AssertionError at the first step that does not hold."""
+    """Walk the path; raise AssertionError at the first step that does not hold."""
     manifest = manifest_of(layout)
     browser = Browser(Path(manifest["trust"]["server_ca"]))
     try:
@@ -190,7 +190,7 @@ class _Walk:
         record = cap.permission(tokens["refresh_token"]).json()["permission"]
         self.proved(f"the permission record says: granted {record['lastGranted']}, expires {record['expires']}")
         evidence = self.browser.open(record["evidence"])
-        assert evidence.status == 200, "the evidence page does not answer"
+        assert evidence.status == 200, "the evidence page does not open"
         self.proved(f"the evidence page “{evidence.heading}” tells what the SME saw and did, without a meter number")
         return tokens
 
@@ -277,7 +277,7 @@ class _Walk:
         self.proved("withdrawn on the provider's own page, after identifying again")
         seconds = _eventually("deletion at the CAP", lambda: _held_by_cap(self.layout, WALKER) == 0)
         ended = [row for row in _connection_rows(self.layout, WALKER) if row.ended is not None]
-        assert ended, "the CAP's connection still stands"
+        assert ended, "the CAP's connection still holds"
         self.proved(f"{seconds:.1f} s later the CAP has the message, and has deleted readings, records and months")
         seconds = _eventually("the bank's page", lambda: "withdrawn" in self.browser.open(emissions_page).html)
         self.proved(f"the bank's permission has fallen with it, and the bank was told ({seconds:.1f} s later)")

@@ -1,1 +1,1 @@
-"""What was agreed: Perseus and IB1 as plain values. No Flask, no SQL, no network, no clock."""
+"""The rules of Perseus and IB1, as plain values. No Flask, no SQL, no network, no clock."""

@@ -4,8 +4,8 @@ Electricity (process electricity-emissions-calculation/2026-03-12): half-hourly 
 intensity of that half-hour, in gCO2/kWh. Gas (gas-emissions-calculation/2026-03-12): half-hourly cubic metres times
 the conversion factor most recently published at the time of consumption, in kgCO2e/m3.
 
-Months run from 00:00Z to 00:00Z. Nothing is filled in: a month counts only when every half-hour of it has a reading
-and a factor, and `complete` says so; leave the others out of what is reported.
+Months run from 00:00Z to 00:00Z. No gap is filled: only a month in which every half-hour has a reading and a factor
+is `complete`, and only such months may be reported.
 """
 
 import math
@@ -82,10 +82,10 @@ GAS_FACTORS = (
 
 
 def electricity(readings: Iterable[tuple[int, float]], intensity: Mapping[int, float]) -> dict[int, MonthEmissions]:
-    """The months of one meter, keyed by their first instant, in order.
+    """Return the months of one meter, keyed by their first instant, in order.
 
     readings: (start of the half-hour, WHR). intensity: start of the half-hour -> gCO2/kWh in that meter's region.
-    Raises EmissionsError.
+    Raise EmissionsError.
     """
 
     def kilograms(starts: list[int], amounts: Sequence[float]) -> tuple[float, bool]:
@@ -99,10 +99,10 @@ def electricity(readings: Iterable[tuple[int, float]], intensity: Mapping[int, f
 
 
 def gas(readings: Iterable[tuple[int, float]], factors: Sequence[GasFactor] = GAS_FACTORS) -> dict[int, MonthEmissions]:
-    """The months of one meter, keyed by their first instant, in order.
+    """Return the months of one meter, keyed by their first instant, in order.
 
     readings: (start of the half-hour, MTQ). factors: in order of publication; a half-hour takes the last one published
-    at or before its start, and one before the first has no factor. Raises EmissionsError.
+    at or before its start, and one before the first has no factor. Raise EmissionsError.
     """
     changes = [factor.published for factor in factors]
 
@@ -117,7 +117,7 @@ def gas(readings: Iterable[tuple[int, float]], factors: Sequence[GasFactor] = GA
 
 
 def factors_used(start: int, end: int, factors: Sequence[GasFactor] = GAS_FACTORS) -> list[FactorUse]:
-    """Which sets gas() takes between two instants: each is an origin of its own in the provenance record."""
+    """Return which sets gas() uses between two instants: each is a separate origin in the provenance record."""
     edges = [factor.published for factor in factors[1:]] + [end]
     uses = []
     for factor, until in zip(factors, edges, strict=True):
@@ -128,14 +128,14 @@ def factors_used(start: int, end: int, factors: Sequence[GasFactor] = GAS_FACTOR
 
 
 def add(meters: Sequence[Mapping[int, MonthEmissions]]) -> dict[int, MonthEmissions]:
-    """The sum over several meters of one fuel, month by month, in order.
+    """Return the sum over several meters of one fuel, month by month, in order.
 
     A month is complete only when it is complete for every meter: a meter without any reading in it leaves the sum
-    short by an unknown amount. Raises EmissionsError when the fuels differ.
+    short by an unknown amount. Raise EmissionsError when the fuels differ.
     """
     fuels = {month.fuel for months in meters for month in months.values()}
     if len(fuels) > 1:
-        raise EmissionsError("electricity and gas are reported apart, never added")
+        raise EmissionsError("electricity and gas are reported separately, never added")
     total = {}
     for start in sorted({start for months in meters for start in months}):
         present = [months[start] for months in meters if start in months]
@@ -159,7 +159,7 @@ def _months(
         start, end = instant.month_start(starts[first]), instant.next_month(starts[first])
         last = bisect_left(starts, end, first)
         slots = starts[first:last]
-        # A month without a gap is exactly its half-hours, doubles ruled out: the usual case, and the fast one.
+        # A month without a gap is exactly its half-hours, each once: the usual case, and the fast one.
         whole = slots == list(range(start, end, HALF_HOUR))
         if not whole:
             _refuse_misfits(slots)

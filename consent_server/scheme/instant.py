@@ -1,19 +1,17 @@
-"""Instants: whole seconds since 1970-01-01T00:00:00Z, and the calendar sums that the scheme needs, all in UTC.
+"""Instants: whole seconds since 1970-01-01T00:00:00Z, and the calendar arithmetic that the scheme needs, all in UTC.
 
 Nothing here reads the clock. Every error is a ValueError.
 """
 
 import re
 from calendar import monthrange
-from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 HALF_HOUR = 1800
 DAY = 86400
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
-_EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _SECOND
-_LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _SECOND
 
 # RFC 3339 §5.6 date-time. A space instead of "T" is left out: it is what a "+" becomes in a careless query string.
 _DATE_TIME = re.compile(
@@ -22,14 +20,14 @@ _DATE_TIME = re.compile(
 
 
 def text(instant: int) -> str:
-    """The wire form, such as 2026-03-12T09:30:00Z."""
+    """Return the wire form, such as 2026-03-12T09:30:00Z."""
     return f"{_calendar(instant).isoformat()[:19]}Z"
 
 
 def parse(value: object) -> int:
     """Read an RFC 3339 date-time with `Z` or a numeric offset; a fraction of a second is dropped.
 
-    Raises ValueError for anything else: other types, dates alone, no zone, days that do not exist, and leap seconds,
+    Raise ValueError for anything else: other types, dates alone, no zone, days that do not exist, and leap seconds,
     which whole seconds since 1970 cannot tell from the second after.
     """
     match = _DATE_TIME.fullmatch(value) if isinstance(value, str) else None
@@ -44,46 +42,36 @@ def parse(value: object) -> int:
         offset = timedelta(hours=hours, minutes=minutes)
         zone = timezone(-offset if match[7] == "-" else offset)
     instant = (datetime(year, month, day, hour, minute, second, tzinfo=zone) - _EPOCH) // _SECOND
-    _within_calendar(instant)
+    _calendar(instant)  # an offset may lead out of the years that there are
     return instant
 
 
 def months_later(instant: int, count: int) -> int:
-    """The same day and time `count` calendar months on; a day that month lacks becomes its last day."""
+    """Return the same day and time `count` calendar months later, or the month's last day where it has no such day."""
     start = _calendar(instant)
     years, month = divmod(start.month - 1 + count, 12)
     year = start.year + years
-    if not MINYEAR <= year <= MAXYEAR:
-        raise ValueError("outside the years 1 to 9999")
-    last = monthrange(year, month + 1)[1]
-    return (start.replace(year=year, month=month + 1, day=min(start.day, last)) - _EPOCH) // _SECOND
-
-
-def years_later(instant: int, count: int) -> int:
-    """The same date and time `count` calendar years on; 29 February becomes 28 February in a common year."""
-    return months_later(instant, 12 * count)
+    day = min(start.day, monthrange(year, month + 1)[1])
+    return (start.replace(year=year, month=month + 1, day=day) - _EPOCH) // _SECOND
 
 
 def day_start(instant: int) -> int:
-    """The midnight at or before the instant."""
+    """Return the midnight at or before the instant."""
     return instant - instant % DAY
 
 
 def month_start(instant: int) -> int:
-    """The first instant of the month that holds the instant."""
+    """Return the first instant of the month that holds the instant."""
     return day_start(instant) - (_calendar(instant).day - 1) * DAY
 
 
 def next_month(instant: int) -> int:
-    """The first instant of the month after the one that holds the instant."""
+    """Return the first instant of the month after the one that holds the instant."""
     return months_later(month_start(instant), 1)
 
 
 def _calendar(instant: int) -> datetime:
-    _within_calendar(instant)
-    return _EPOCH + timedelta(seconds=instant)
-
-
-def _within_calendar(instant: int) -> None:
-    if not _EARLIEST <= instant <= _LATEST:
-        raise ValueError("outside the years 1 to 9999")
+    try:
+        return _EPOCH + timedelta(seconds=instant)
+    except OverflowError:
+        raise ValueError("outside the years 1 to 9999") from None

@@ -1,14 +1,14 @@
-"""Meter numbers and postcodes: read what a person types, check it, and find the grid region. Great Britain only.
+"""Meter numbers and postcodes: read and check what a person types. Great Britain only.
 
-Numbers identify a home or a business, so they stay out of reprs and out of errors; an error's text is a sentence for
-the person who typed the number. A wrong check digit is reported and refuses nothing: old numbers may not follow the
-rule.
+Numbers identify a home or a business, so no repr and no error shows them; an error's text is a sentence for the person
+who typed the number. A wrong check digit is reported but not refused: old numbers may not follow the rule.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TypedDict
 
 # Regions of the Carbon Intensity API, by its id, under the short names that it uses.
 REGIONS: Mapping[int, str] = MappingProxyType(
@@ -30,28 +30,7 @@ REGIONS: Mapping[int, str] = MappingProxyType(
     }
 )
 
-# Distributor id (first two digits of an MPAN core) -> region. From 24 on, networks lie within others' areas.
-REGION_OF_DISTRIBUTOR: Mapping[int, int] = MappingProxyType(
-    {
-        10: 10,
-        11: 9,
-        12: 13,
-        13: 6,
-        14: 8,
-        15: 4,
-        16: 3,
-        17: 1,
-        18: 2,
-        19: 14,
-        20: 12,
-        21: 7,
-        22: 11,
-        23: 5,
-    }
-)
-
 _MPAN_WEIGHTS = (3, 5, 7, 13, 17, 19, 23, 29, 31, 37, 41, 43)
-_LOWEST_DISTRIBUTOR = 10
 _MPRN_LENGTHS = range(6, 11)
 
 _SEPARATORS = re.compile(r"[\s\-‐‑–/]+")
@@ -65,19 +44,19 @@ class MeterNumberError(ValueError):
     """What was typed cannot be a meter number or postcode. str() says what to change, and never repeats the input."""
 
 
+class MaskedMeter(TypedDict):
+    """A meter of an identified business as it leaves the register: its number has all but the last digits hidden."""
+
+    id: str
+    fuel: str
+    measures: Sequence[str]
+    outcode: str
+    masked: str
+
+
 @dataclass(frozen=True)
-class Mpan:
-    """An electricity supply number. `region` is None where the distributor alone does not tell it."""
-
-    core: str = field(repr=False)
-    distributor: int
-    check_digit_ok: bool
-    region: int | None
-
-
-@dataclass(frozen=True)
-class Mprn:
-    """A gas supply number. It tells nothing about the region."""
+class SupplyNumber:
+    """The core of an MPAN (electricity), or an MPRN (gas)."""
 
     number: str = field(repr=False)
     check_digit_ok: bool
@@ -91,7 +70,7 @@ class Postcode:
     outcode: str
 
 
-def parse_mpan(text: str) -> Mpan:
+def parse_mpan(text: str) -> SupplyNumber:
     """Read the 13 digits of an MPAN core, or all 21 of a supply number with or without its S."""
     digits = _digits(text, "electricity supply number (MPAN)", may_start_with_s=True)
     if len(digits) == 21:
@@ -105,21 +84,15 @@ def parse_mpan(text: str) -> Mpan:
             "An electricity supply number (MPAN) has 13 digits, or 21 with its top line. "
             f"You typed {_counted(len(digits))}."
         )
-    distributor = int(digits[:2])
-    if distributor < _LOWEST_DISTRIBUTOR:
+    if digits[0] == "0":  # distributors, the first two digits, are numbered from 10
         raise MeterNumberError(
             "An electricity supply number (MPAN) begins with 10 or higher. Look at the bottom line, after the S."
         )
     weighted = sum(int(digit) * weight for digit, weight in zip(digits, _MPAN_WEIGHTS, strict=False))
-    return Mpan(
-        core=digits,
-        distributor=distributor,
-        check_digit_ok=weighted % 11 % 10 == int(digits[12]),
-        region=REGION_OF_DISTRIBUTOR.get(distributor),
-    )
+    return SupplyNumber(digits, weighted % 11 % 10 == int(digits[12]))
 
 
-def parse_mprn(text: str) -> Mprn:
+def parse_mprn(text: str) -> SupplyNumber:
     """Read the 6 to 10 digits of an MPRN."""
     digits = _digits(text, "gas supply number (MPRN)", may_start_with_s=False)
     if len(digits) not in _MPRN_LENGTHS:
@@ -129,7 +102,7 @@ def parse_mprn(text: str) -> Mprn:
         )
     body, check = digits[:-2], digits[-2:]
     weighted = sum(int(digit) * weight for digit, weight in zip(body, range(len(body), 0, -1), strict=True))
-    return Mprn(number=digits, check_digit_ok=weighted % 11 == int(check))
+    return SupplyNumber(digits, weighted % 11 == int(check))
 
 
 def parse_postcode(text: str) -> Postcode:
@@ -146,7 +119,7 @@ def parse_postcode(text: str) -> Postcode:
 
 
 def masked(number: str) -> str:
-    """The number with all but its last four characters hidden, such as ••••••••• 1234."""
+    """Return the number with all but its last four characters hidden, such as ••••••••• 1234."""
     hidden = max(len(number) - 4, 0)
     return f"{'•' * hidden} {number[-4:]}" if hidden else "•" * len(number)
 

@@ -1,8 +1,29 @@
-"""A permission's life: granted once, ended once, and never alive again."""
+"""The states of a permission: it is granted once, ends once, and never becomes valid again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NotRequired, TypedDict
+
+
+class GrantedSource(TypedDict):
+    """A data source of a permission: `id` is the client's name for `meter`, which stays inside."""
+
+    id: str
+    meter: str
+    fuel: str
+    measures: Sequence[str]
+    outcode: str
+
+
+class Who(TypedDict):
+    """Who gave a permission, and how we know: `name` and `capacity` are as stated by the person who acted for it."""
+
+    business: str
+    name: NotRequired[str]
+    capacity: NotRequired[str]
+    method: str
+    strength: str
 
 
 class State(StrEnum):
@@ -23,28 +44,29 @@ TRANSITIONS: Mapping[tuple[State, Act], State] = MappingProxyType(
         (State.GRANTED, Act.SUPERSEDE): State.SUPERSEDED,
         (State.GRANTED, Act.EXPIRE): State.EXPIRED,
         (State.GRANTED, Act.WITHDRAW): State.WITHDRAWN,
+        # The message of a withdrawal may arrive after expiry: the collected data are then still deleted.
+        (State.EXPIRED, Act.WITHDRAW): State.WITHDRAWN,
     }
 )
 
 
-class NotPossible(ValueError):
+class NoSuchTransition(ValueError):
     """The act has no row in TRANSITIONS: the permission has already ended."""
 
 
 def after(state: State, act: Act) -> State:
-    """The state that the act leads to; NotPossible when the permission has ended already."""
+    """Return the state that the act leads to. Raise NoSuchTransition when the permission has ended already."""
     try:
         return TRANSITIONS[state, act]
     except KeyError:
-        raise NotPossible(f"a permission that is {state} cannot {act}") from None
+        raise NoSuchTransition(f"a permission that is {state} cannot {act}") from None
 
 
 def state_at(ended: int | None, ended_as: str | None, expires: int, now: int) -> State:
-    """The state of a stored permission at the instant `now`.
+    """Return the state of a stored permission at the instant `now`.
 
-    Expiry needs no job and no leeway: from `expires` on it has expired. An end that is on record counts whatever its
-    instant, so that a node whose clock is behind never sees a withdrawn permission alive. ValueError when the record
-    contradicts itself.
+    It has expired from `expires` on, without a job and without leeway. A recorded end counts whatever its instant, so that
+    a machine whose clock is slow never treats a withdrawn permission as valid. Raise ValueError for a contradictory record.
     """
     if (ended is None) != (ended_as is None):
         raise ValueError("an ended permission has both an instant and a reason")

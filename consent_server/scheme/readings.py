@@ -7,7 +7,7 @@ The wire form is one object of the consumption data standard:
      "energy": {"value": 976, "unitCode": "WHR"}, "cumulative": {"value": 1810, "unitCode": "WHR"}}
 
 Readings are kept as day blocks: the objects of one meter and one UTC day, joined by commas, without brackets, as
-UTF-8. A year is then 365 pieces joined, and nothing is parsed or formatted while it leaves.
+UTF-8. A year is sent by joining 365 of them, without parsing or formatting.
 """
 
 from bisect import bisect_left
@@ -20,7 +20,6 @@ from consent_server.scheme.licenses import ELECTRICITY, GAS
 
 # UN/CEFACT unit codes as we emit them. The standard takes KWH for electricity as well; parse() turns it into WHR.
 UNIT = {ELECTRICITY: "WHR", GAS: "MTQ"}
-MEASURES = ("import", "export")
 HALF_HOURS_A_DAY = DAY // HALF_HOUR
 
 # The standard wants takenAt later than the half-hour's end; meters pass a reading on within the next half-hour.
@@ -48,14 +47,16 @@ class Reading:
 
 
 def day_block(fuel: str, day: int, values: Sequence[float | None], cumulative_before: float) -> bytes:
-    """The block of one day (midnight UTC, in seconds): 48 values in the fuel's unit, None for a missing half-hour.
+    """Return the block of one day (midnight UTC, in seconds): 48 values in the fuel's unit, None for a missing half-hour.
 
-    Missing half-hours are left out, never filled. `cumulative` goes on from `cumulative_before` and is rounded to
-    six decimals, so that floating-point dust does not reach the wire; the values themselves are written as given.
-    Raises ReadingError for an unknown fuel, another number of values, a value below zero or not finite, or a day
+    Missing half-hours are left out, never filled. `cumulative` continues from `cumulative_before` and is rounded to six
+    decimals, which removes floating-point error; the values themselves are written as given.
+    Raise ReadingError for an unknown fuel, another number of values, a value below zero or not finite, or a day
     that does not begin at midnight.
     """
-    unit = _unit(fuel)
+    if fuel not in UNIT:
+        raise ReadingError(f"the fuel must be one of {', '.join(UNIT)}")
+    unit = UNIT[fuel]
     if day % DAY:
         raise ReadingError("a day block begins at midnight UTC")
     if len(values) != HALF_HOURS_A_DAY:
@@ -77,15 +78,15 @@ def day_block(fuel: str, day: int, values: Sequence[float | None], cumulative_be
 
 
 def join(blocks: Iterable[bytes]) -> bytes:
-    """A JSON array of everything in the blocks, in their order. Days without readings may be empty blocks."""
+    """Return a JSON array of everything in the blocks, in their order. Days without readings may be empty blocks."""
     return b"[" + b",".join(filter(None, blocks)) + b"]"
 
 
 def slice_block(block: bytes, start: int, end: int) -> bytes:
-    """The half-hours of a day block whose `from` lies at or after `start` and before `end`, as a block again."""
+    """Return the half-hours of a day block with start <= `from` < end, as a block."""
     if not block:
         return block
-    # A comma before a brace stands only between objects, and RFC 3339 text in UTC sorts as its instants do.
+    # A comma is before a brace only between objects, and RFC 3339 text in UTC sorts as its instants do.
     objects = block[1:].split(b",{")
     offset = objects[0].index(_FROM) + len(_FROM)
     starts = [piece[offset : offset + 20] for piece in objects]
@@ -96,11 +97,11 @@ def slice_block(block: bytes, start: int, end: int) -> bytes:
 
 
 def parse(data: object) -> list[Reading]:
-    """Read the `data` member of a consumption answer (already decoded from JSON), in order of time.
+    """Return the readings in the `data` member of a consumption response (decoded from JSON), in order of time.
 
     Strict: the fuel and its unit, whole half-hours on the half-hour, takenAt not before the end, finite values of at
     least zero, no half-hour twice. KWH becomes WHR. Members that the standard may add later are ignored.
-    Raises ReadingError.
+    Raise ReadingError.
     """
     if not isinstance(data, list):
         raise ReadingError("data: must be a list of readings")
@@ -119,10 +120,10 @@ def parse(data: object) -> list[Reading]:
 
 
 def mend_demo(data: object) -> tuple[list[Reading], list[str]]:
-    """Take in readings as the scheme's old demo wrote them: the readings, and a sentence for each kind of mend.
+    """Return readings that the scheme's old demo wrote, and a sentence for each kind of correction made to them.
 
-    The old demo wrote the fuel with a capital letter and dated takenAt before the half-hour had ended. Anything else
-    is held to parse(), and raises ReadingError as there.
+    The old demo wrote the fuel with a capital letter and dated takenAt before the half-hour had ended. Everything else
+    is checked by parse(). Raise ReadingError.
     """
     if not isinstance(data, list):
         raise ReadingError("data: must be a list of readings")
@@ -205,18 +206,12 @@ def _quantity(index: int, item: dict[str, object], field: str, fuel: str) -> flo
 
 
 def _checked(value: object, name: str) -> float:
-    """The same number, an int left an int."""
+    """Return the number, an int as an int."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ReadingError(f"{name}: must be a number")
     if not 0 <= value <= _LARGEST:  # not a number compares as false
         raise ReadingError(f"{name}: must be at least zero, and within what a meter can count")
     return value
-
-
-def _unit(fuel: str) -> str:
-    if fuel not in UNIT:
-        raise ReadingError(f"the fuel must be one of {', '.join(UNIT)}")
-    return UNIT[fuel]
 
 
 def _fault(index: int, field: str, reason: str) -> ReadingError:

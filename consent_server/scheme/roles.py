@@ -21,14 +21,14 @@ asks_for: Mapping[str, str] = MappingProxyType(
 
 
 def url(registry: str, name: str) -> str:
-    """The role's URL in one environment's Registry, such as https://registry.core.trust.ib1.org."""
+    """Return the role's URL in one environment's Registry, such as https://registry.core.trust.ib1.org."""
     return f"{registry}/scheme/perseus/role/{name}"
 
 
 def holds(certificate_roles: Collection[str], accepted: Collection[str]) -> bool:
-    """Whether any role of the certificate is one of the accepted URLs.
+    """Return whether any role of the certificate is one of the accepted URLs.
 
-    URLs are compared whole and with case: no prefix, no other environment, no version suffix. No role accepted means
-    that nobody is.
+    URLs are compared whole and with case: no prefix, no other environment, no version suffix. An empty `accepted` matches
+    nobody.
     """
     return not set(accepted).isdisjoint(certificate_roles)

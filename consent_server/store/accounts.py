@@ -1,27 +1,26 @@
 """SMEs' accounts at a CAP's portal, and the sign-in codes sent to them."""
 
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
-from consent_server.store.models import Account, SignInCode, table
+from consent_server.store import rows
+from consent_server.store.rows import table_of
+from consent_server.store.tables import SignInCode, SmeAccount
 
-_account = table(Account)
-_code: Any = table(SignInCode)
-
-
-def add(c: Connection, *, id: str, email: str, business: str, created: int) -> None:
-    c.execute(sa.insert(_account), {"id": id, "email": email, "business": business, "created": created})
+_account = table_of(SmeAccount)
+_code = table_of(SignInCode)
 
 
-def find(c: Connection, account: str) -> Row[Any] | None:
-    return c.execute(sa.select(_account).where(_account.c.id == account)).one_or_none()
+def add(c: Connection, account: SmeAccount) -> None:
+    rows.add(c, account)
 
 
-def by_email(c: Connection, email: str) -> Row[Any] | None:
-    return c.execute(sa.select(_account).where(_account.c.email == email)).one_or_none()
+def find(c: Connection, account: str) -> SmeAccount | None:
+    return rows.one(c, SmeAccount, sa.select(_account).where(_account.c.id == account))
+
+
+def by_email(c: Connection, email: str) -> SmeAccount | None:
+    return rows.one(c, SmeAccount, sa.select(_account).where(_account.c.email == email))
 
 
 def name(c: Connection, account: str, business: str) -> None:
@@ -29,16 +28,13 @@ def name(c: Connection, account: str, business: str) -> None:
     c.execute(sa.update(_account).where(_account.c.id == account, _account.c.business == "").values(business=business))
 
 
-def put_code(c: Connection, email: str, digest: str, expires: int) -> None:
-    """Keep the code sent last; the one before is dead."""
-    make = postgresql.insert if c.dialect.name == "postgresql" else sqlite.insert
-    values = {"email": email, "digest": digest, "expires": expires, "used": None}
-    statement: Any = make(_code).values(values)
-    c.execute(statement.on_conflict_do_update(index_elements=["email"], set_=values))
+def put_code(c: Connection, code: SignInCode) -> None:
+    """Keep the code sent last; the one before no longer works."""
+    rows.put(c, code)
 
 
 def take_code(c: Connection, email: str, digest: str, at: int) -> bool:
-    """Use a code. True once, for the right code in its time."""
+    """Use a code. Return True once, for the right code in its time."""
     taken = c.execute(
         sa.update(_code)
         .where(_code.c.email == email, _code.c.digest == digest, _code.c.expires > at, _code.c.used.is_(None))

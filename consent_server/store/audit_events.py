@@ -1,26 +1,26 @@
 """Grants, decisions and withdrawals as events, written in the transaction of the act that they record."""
 
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
-from consent_server.store.models import AuditEvent, table
+from consent_server.store import rows
+from consent_server.store.rows import table_of
+from consent_server.store.tables import KeptEvent
 
-_event = table(AuditEvent)
+_event = table_of(KeptEvent)
+_OWN_COLUMNS = ("at", "event", "correlation_id")
 
 
-def keep(c: Connection, event: dict[str, Any]) -> None:
+def keep(c: Connection, event: dict[str, object]) -> None:
     """Keep what `audit.event` returned."""
-    fields = {name: value for name, value in event.items() if name not in {"at", "event", "correlation_id"}}
-    row = {"at": event["at"], "event": event["event"], "correlation_id": event["correlation_id"], "fields": fields}
-    c.execute(sa.insert(_event), row)
+    fields = {name: value for name, value in event.items() if name not in _OWN_COLUMNS}
+    c.execute(sa.insert(_event), {"fields": fields, **{name: event[name] for name in _OWN_COLUMNS}})
 
 
 def newest(
     c: Connection, limit: int = 100, *, event: str | None = None, subject: str | None = None, since: int | None = None
-) -> list[Row[Any]]:
-    """The newest events, oldest of them first; of one name, about one permission or connection, from an instant on."""
+) -> list[KeptEvent]:
+    """Return the newest events, oldest of them first: of one name, about one permission or connection, from an instant on."""
     query = sa.select(_event)
     if event is not None:
         query = query.where(_event.c.event == event)
@@ -29,4 +29,4 @@ def newest(
         query = query.where(sa.or_(*about))
     if since is not None:
         query = query.where(_event.c.at >= since)
-    return list(c.execute(query.order_by(_event.c.id.desc()).limit(limit)))[::-1]
+    return rows.every(c, KeptEvent, query.order_by(_event.c.id.desc()).limit(limit))[::-1]

@@ -1,48 +1,42 @@
 """Permissions that we hold as a client: a CAP's connections to EDPs, and what was collected through them."""
 
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
-from consent_server.store import readings
-from consent_server.store.models import Collected, Month, table
-from consent_server.store.models import Connection as ConnectionModel
+from consent_server.scheme.permission import Act
+from consent_server.store import ending, readings, rows
+from consent_server.store.rows import table_of
+from consent_server.store.tables import CollectedWindow, EmissionsMonth, ProviderConnection
 
-_connection = table(ConnectionModel)
-_collected = table(Collected)
-_month = table(Month)
-
-
-def add(c: Connection, **values: Any) -> None:
-    c.execute(sa.insert(_connection), values)
+_connection = table_of(ProviderConnection)
+_collected = table_of(CollectedWindow)
+_month = table_of(EmissionsMonth)
 
 
-def find(c: Connection, connection: str) -> Row[Any] | None:
-    return c.execute(sa.select(_connection).where(_connection.c.id == connection)).one_or_none()
+def add(c: Connection, connection: ProviderConnection) -> None:
+    rows.add(c, connection)
 
 
-def by_refresh_mac(c: Connection, mac: str) -> Row[Any] | None:
-    return c.execute(sa.select(_connection).where(_connection.c.refresh_mac == mac)).one_or_none()
+def find(c: Connection, connection: str) -> ProviderConnection | None:
+    return rows.one(c, ProviderConnection, sa.select(_connection).where(_connection.c.id == connection))
 
 
-def of_account(c: Connection, account: str) -> list[Row[Any]]:
-    """Every connection of an account, newest first."""
-    return list(
-        c.execute(
-            sa.select(_connection)
-            .where(_connection.c.account == account)
-            .order_by(_connection.c.granted.desc(), _connection.c.id)
-        )
-    )
+def by_refresh_mac(c: Connection, mac: str) -> ProviderConnection | None:
+    return rows.one(c, ProviderConnection, sa.select(_connection).where(_connection.c.refresh_mac == mac))
 
 
-def live(c: Connection, account: str, at: int) -> list[Row[Any]]:
+def of_account(c: Connection, account: str) -> list[ProviderConnection]:
+    """Return every connection of an account, newest first."""
+    query = sa.select(_connection).where(_connection.c.account == account)
+    return rows.every(c, ProviderConnection, query.order_by(_connection.c.granted.desc(), _connection.c.id))
+
+
+def live(c: Connection, account: str, at: int) -> list[ProviderConnection]:
     return [row for row in of_account(c, account) if row.ended is None and row.expires > at]
 
 
 def reseal(c: Connection, connection: str, refresh_sealed: bytes, refresh_mac: str) -> None:
-    """Keep the refresh token that its issuer gave in place of the one we had."""
+    """Keep the refresh token that its issuer gave to replace ours."""
     c.execute(
         sa.update(_connection)
         .where(_connection.c.id == connection)
@@ -50,18 +44,13 @@ def reseal(c: Connection, connection: str, refresh_sealed: bytes, refresh_mac: s
     )
 
 
-def end(c: Connection, connection: str, *, at: int, ended_as: str, by: str, why: str) -> bool:
-    """End a connection. True for the one call that ended it."""
-    ended = c.execute(
-        sa.update(_connection)
-        .where(_connection.c.id == connection, _connection.c.ended.is_(None))
-        .values(ended=at, ended_as=ended_as, ended_by=by, ended_why=why, collect_due=None)
-    )
-    return ended.rowcount == 1
+def end(c: Connection, connection: ProviderConnection, act: Act, *, at: int, by: str, why: str) -> bool:
+    """Return True for the one call that ended this connection."""
+    return ending.end(c, connection, act, at, ended_by=by, ended_why=why, collect_due=None)
 
 
-def lease_due(c: Connection, at: int, lease_s: int) -> Row[Any] | None:
-    """Take one live connection whose collection is due, for `lease_s` seconds."""
+def lease_due(c: Connection, at: int, lease_s: int) -> ProviderConnection | None:
+    """Take and return one live connection whose collection is due, for `lease_s` seconds."""
     free = sa.or_(_connection.c.leased.is_(None), _connection.c.leased <= at)
     due = (
         sa.select(_connection.c.id)
@@ -70,14 +59,13 @@ def lease_due(c: Connection, at: int, lease_s: int) -> Row[Any] | None:
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    return c.execute(
-        sa.update(_connection).where(_connection.c.id.in_(due)).values(leased=at + lease_s).returning(*_connection.c)
-    ).one_or_none()
+    taken = sa.update(_connection).where(_connection.c.id.in_(due)).values(leased=at + lease_s)
+    return rows.one(c, ProviderConnection, taken.returning(*_connection.c))
 
 
 def settle(c: Connection, connection: str, *, due: int | None, collected: int | None, trouble: str | None) -> None:
-    """Note how a collection went, and when the next one is due."""
-    values: dict[str, Any] = {"collect_due": due, "leased": None, "trouble": trouble}
+    """Record the result of a collection, and when the next one is due."""
+    values: dict[str, object] = {"collect_due": due, "leased": None, "trouble": trouble}
     if collected is not None:
         values["collected"] = collected
     c.execute(
@@ -86,7 +74,7 @@ def settle(c: Connection, connection: str, *, due: int | None, collected: int | 
 
 
 def collect_anew(c: Connection, connection: str) -> None:
-    """Its data is gone while it may still be live: it waits for a collection again, as at its start."""
+    """Make a live connection whose data were deleted due for collection again, as at its start."""
     c.execute(
         sa.update(_connection)
         .where(_connection.c.id == connection, _connection.c.ended.is_(None))
@@ -94,57 +82,47 @@ def collect_anew(c: Connection, connection: str) -> None:
     )
 
 
-def put_collected(c: Connection, **values: Any) -> None:
-    """Keep one fetched window with the record that came with it, replacing an earlier fetch of the same window."""
-    key = ("connection", "datasource", "measure", "window_start")
-    c.execute(sa.delete(_collected).where(*(_collected.c[name] == values[name] for name in key)))
-    c.execute(sa.insert(_collected), values)
+def put_collected(c: Connection, *windows: CollectedWindow) -> None:
+    """Keep fetched windows with the records that came with them, replacing earlier fetches of the same windows."""
+    if windows:
+        rows.put(c, *windows)
 
 
-def collected(c: Connection, connection: str) -> list[Row[Any]]:
-    return list(
-        c.execute(
-            sa.select(_collected)
-            .where(_collected.c.connection == connection)
-            .order_by(_collected.c.fuel, _collected.c.datasource, _collected.c.window_start)
-        )
-    )
+def collected(c: Connection, connection: str) -> list[CollectedWindow]:
+    query = sa.select(_collected).where(_collected.c.connection == connection)
+    order = (_collected.c.fuel, _collected.c.datasource, _collected.c.window_start)
+    return rows.every(c, CollectedWindow, query.order_by(*order))
 
 
-def put_months(c: Connection, connection: str, months: list[dict[str, Any]]) -> None:
+def put_months(c: Connection, connection: str, months: list[EmissionsMonth]) -> None:
     """Replace the months of a connection."""
     c.execute(sa.delete(_month).where(_month.c.connection == connection))
     if months:
-        c.execute(sa.insert(_month), [{"connection": connection, **month} for month in months])
+        rows.add(c, *months)
 
 
-def months(c: Connection, connection: str, start: int, end: int) -> list[Row[Any]]:
-    """Whole months of a connection whose first instant lies from `start` to before `end`, by fuel and time."""
-    return list(
-        c.execute(
-            sa.select(_month)
-            .where(_month.c.connection == connection, _month.c.start >= start, _month.c.start < end)
-            .order_by(_month.c.fuel, _month.c.start)
-        )
-    )
+def months(c: Connection, connection: str, start: int, end: int) -> list[EmissionsMonth]:
+    """Return the months of a connection with `start` <= first instant < `end`, by fuel and time."""
+    query = sa.select(_month).where(_month.c.connection == connection, _month.c.start >= start, _month.c.start < end)
+    return rows.every(c, EmissionsMonth, query.order_by(_month.c.fuel, _month.c.start))
 
 
 def fuels(c: Connection, connection: str) -> set[str]:
-    """The fuels that a connection supplies: those of the meters that it was collected from, with or without readings."""
+    """Return the fuels of the meters that were collected through a connection, with or without readings."""
     query = sa.select(_collected.c.fuel).where(_collected.c.connection == connection).distinct()
     return set(c.execute(query).scalars())
 
 
 def collected_before(c: Connection, before: int) -> list[str]:
-    """Connections whose data was last collected before an instant."""
+    """Return the connections whose data was last collected before an instant."""
     newest = sa.func.max(_collected.c.at)
     query = sa.select(_collected.c.connection).group_by(_collected.c.connection).having(newest < before)
     return list(c.execute(query).scalars())
 
 
 def forget_data(c: Connection, connection: str) -> int:
-    """Delete readings, records and months that rest on a connection; answers how many rows went."""
+    """Delete readings, records and months of a connection. Return the number of deleted rows."""
     gone = readings.forget(c, connection)
-    for rows in (_collected, _month):
-        gone += c.execute(sa.delete(rows).where(rows.c.connection == connection)).rowcount
+    for kept in (_collected, _month):
+        gone += c.execute(sa.delete(kept).where(kept.c.connection == connection)).rowcount
     return gone

@@ -1,23 +1,23 @@
 """Evidence: what an SME saw and did, one row for each grant and each connection."""
 
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
-from consent_server.store.models import Evidence, table
+from consent_server.store import rows
+from consent_server.store.rows import table_of
+from consent_server.store.tables import Evidence
 
-_evidence = table(Evidence)
-
-
-def add(c: Connection, **values: Any) -> None:
-    c.execute(sa.insert(_evidence), values)
+_evidence = table_of(Evidence)
 
 
-def find(c: Connection, evidence_id: str) -> Row[Any] | None:
-    return c.execute(sa.select(_evidence).where(_evidence.c.id == evidence_id)).one_or_none()
+def add(c: Connection, evidence: Evidence) -> None:
+    rows.add(c, evidence)
 
 
-def of_subject(c: Connection, subject: str) -> Row[Any] | None:
-    """The evidence of one permission or one connection."""
-    return c.execute(sa.select(_evidence).where(_evidence.c.subject == subject)).one_or_none()
+def find(c: Connection, evidence_id: str) -> Evidence | None:
+    return rows.one(c, Evidence, sa.select(_evidence).where(_evidence.c.id == evidence_id))
+
+
+def of_subject(c: Connection, subject: str) -> Evidence | None:
+    """Return the evidence of one permission or one connection."""
+    return rows.one(c, Evidence, sa.select(_evidence).where(_evidence.c.subject == subject))

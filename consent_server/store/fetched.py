@@ -1,55 +1,24 @@
-"""The last good copy of what was fetched, shared by every process of a party. `StoredCache` is the client's Cache."""
-
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+"""The last good copies of fetched documents, shared by every process of a party."""
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
+from consent_server.outbound.cache import Copy
+from consent_server.store import rows
 from consent_server.store.database import reading, writing
-from consent_server.store.models import Fetched, table
+from consent_server.store.rows import table_of
+from consent_server.store.tables import FetchedCopy
 
-_fetched: Any = table(Fetched)
-
-
-class Copy(Protocol):
-    @property
-    def body(self) -> bytes: ...
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-    @property
-    def fetched(self) -> int: ...
-    @property
-    def fresh_until(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class StoredCopy:
-    """A copy as it lies in the store; instants as everywhere."""
-
-    body: bytes
-    headers: Mapping[str, str]
-    fetched: int
-    fresh_until: int
+_fetched = table_of(FetchedCopy)
 
 
 class StoredCache:
-    """Copies by name (their URL). Each call is a transaction of its own."""
+    """The Cache of a party: copies in the store. Each call is a transaction of its own."""
 
-    def get(self, name: str) -> StoredCopy | None:
+    def get(self, name: str) -> Copy | None:
         with reading() as c:
-            row = c.execute(sa.select(_fetched).where(_fetched.c.name == name)).one_or_none()
-        return None if row is None else StoredCopy(bytes(row.body), row.headers, row.fetched, row.fresh_until)
+            row = rows.one(c, FetchedCopy, sa.select(_fetched).where(_fetched.c.name == name))
+        return None if row is None else Copy(row.body, row.headers, row.fetched, row.fresh_until)
 
-    def put(self, name: str, cached: Copy) -> None:
-        values = {
-            "body": cached.body,
-            "headers": dict(cached.headers),
-            "fetched": cached.fetched,
-            "fresh_until": cached.fresh_until,
-        }
+    def put(self, name: str, copy: Copy) -> None:
         with writing() as c:
-            make = postgresql.insert if c.dialect.name == "postgresql" else sqlite.insert
-            statement: Any = make(_fetched).values(name=name, **values)
-            c.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+            rows.put(c, FetchedCopy(name, copy.body, dict(copy.headers), copy.fetched, copy.fresh_until))

@@ -1,43 +1,47 @@
 """Journeys: one browser's walk from /authorize to a decision."""
 
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
+from consent_server.store import rows
 from consent_server.store.digests import digest
-from consent_server.store.models import Journey, table
+from consent_server.store.rows import table_of
+from consent_server.store.tables import Journey, Progress, PushedRequest
 
-_journey = table(Journey)
-_COPIED = ("client_id", "member", "redirect_uri", "state", "license", "code_challenge")
+_journey = table_of(Journey)
+_FIND = sa.select(_journey).where(_journey.c.id == sa.bindparam("id_"))
 
 
-def open(c: Connection, journey_id: str, secret: str, request: Row[Any], at: int) -> None:
+def open(c: Connection, journey_id: str, secret: str, request: PushedRequest, at: int) -> None:
     """Start a journey with a copy of what was pushed."""
-    copied = {name: getattr(request, name) for name in _COPIED}
-    c.execute(
-        sa.insert(_journey),
-        {
-            "id": journey_id,
-            "secret": digest(secret),
-            "request": request.digest,
-            "created": at,
-            "seen": at,
-            "progress": {},
-            **copied,
-        },
+    rows.add(
+        c,
+        Journey(
+            id=journey_id,
+            secret=digest(secret),
+            request=request.digest,
+            client_id=request.client_id,
+            member=request.member,
+            redirect_uri=request.redirect_uri,
+            state=request.state,
+            license=request.license,
+            code_challenge=request.code_challenge,
+            created=at,
+            seen=at,
+            progress={},
+        ),
     )
 
 
-def find(c: Connection, journey_id: str) -> Row[Any] | None:
-    return c.execute(sa.select(_journey).where(_journey.c.id == journey_id)).one_or_none()
+def find(c: Connection, journey_id: str) -> Journey | None:
+    return rows.one(c, Journey, _FIND, {"id_": journey_id})
 
 
 def touch(
-    c: Connection, journey_id: str, at: int, progress: dict[str, Any] | None = None, claimed: int | None = None
+    c: Connection, journey_id: str, at: int, progress: Progress | None = None, claimed: int | None = None
 ) -> None:
-    """Note that the SME was here; keep its progress and the first POST when given."""
-    values: dict[str, Any] = {"seen": at}
+    """Record the time of a request; keep the progress and the first POST when given."""
+    values: dict[str, object] = {"seen": at}
     if progress is not None:
         values["progress"] = progress
     if claimed is not None:
@@ -46,7 +50,7 @@ def touch(
 
 
 def rotate(c: Connection, journey_id: str, secret: str) -> None:
-    """Give the journey a new secret; the one before stays good for a click that was already under way."""
+    """Give the journey a new secret; the previous one stays valid for a request already under way."""
     c.execute(
         sa.update(_journey)
         .where(_journey.c.id == journey_id)
@@ -55,13 +59,11 @@ def rotate(c: Connection, journey_id: str, secret: str) -> None:
 
 
 def conclude(c: Connection, journey_id: str, at: int) -> bool:
-    """True for the one call that concludes this journey."""
-    return (
-        c.execute(
-            sa.update(_journey).where(_journey.c.id == journey_id, _journey.c.concluded.is_(None)).values(concluded=at)
-        ).rowcount
-        == 1
+    """Return True for the one call that concludes this journey."""
+    concluded = c.execute(
+        sa.update(_journey).where(_journey.c.id == journey_id, _journey.c.concluded.is_(None)).values(concluded=at)
     )
+    return concluded.rowcount == 1
 
 
 def forget(c: Connection, before: int) -> int:

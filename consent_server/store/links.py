@@ -1,18 +1,17 @@
 """Which permission or connection rests on which."""
 
-from typing import Any
-
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from consent_server.store.datasources import insert_ignoring
-from consent_server.store.models import Link, table
+from consent_server.store import rows
+from consent_server.store.rows import table_of
+from consent_server.store.tables import Link
 
-_link: Any = table(Link)
+_link = table_of(Link)
 
 
 def add(c: Connection, support: str, dependent: str) -> None:
-    c.execute(insert_ignoring(c, _link), {"support": support, "dependent": dependent})
+    rows.add_unless_there(c, Link(support, dependent))
 
 
 def dependents(c: Connection, support: str) -> list[str]:

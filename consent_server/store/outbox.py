@@ -1,26 +1,28 @@
-"""Calls that we owe, committed with the act that owes them and made by `consent-server work` afterwards."""
+"""Calls that we must make: committed with the act that causes them, made by `consent-server work` afterwards."""
 
-from typing import Any
+from typing import Literal
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
-from consent_server.store.models import Outbox, table
+from consent_server.store import rows
+from consent_server.store.rows import table_of
+from consent_server.store.tables import OwedCall
 
-_outbox = table(Outbox)
+_outbox = table_of(OwedCall)
 _OPEN = sa.and_(_outbox.c.delivered.is_(None), _outbox.c.given_up.is_(None))
 
 
-def add(c: Connection, *, kind: str, subject: str, recipient: str, at: int) -> None:
-    """Owe a call: kind is "message" (withdrawal to a client) or "revocation" (RFC 7009 to an issuer)."""
+def add(c: Connection, *, kind: Literal["message", "revocation"], subject: str, recipient: str, at: int) -> None:
+    """Add a call, due at once."""
     c.execute(
         sa.insert(_outbox),
         {"kind": kind, "subject": subject, "recipient": recipient, "created": at, "due": at},
     )
 
 
-def lease(c: Connection, at: int, lease_s: int, limit: int) -> list[Row[Any]]:
-    """Take what is due, for `lease_s` seconds: another dispatcher sees it again only when the lease has run out."""
+def lease(c: Connection, at: int, lease_s: int, limit: int) -> list[OwedCall]:
+    """Lease and return what is due, for `lease_s` seconds: no other dispatcher takes it before the lease ends."""
     free = sa.or_(_outbox.c.leased.is_(None), _outbox.c.leased <= at)
     due = (
         sa.select(_outbox.c.id)
@@ -29,13 +31,11 @@ def lease(c: Connection, at: int, lease_s: int, limit: int) -> list[Row[Any]]:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    rows = c.execute(
-        sa.update(_outbox).where(_outbox.c.id.in_(due)).values(leased=at + lease_s).returning(*_outbox.c)
-    ).all()
-    return sorted(rows, key=lambda row: row.id)
+    taken = sa.update(_outbox).where(_outbox.c.id.in_(due)).values(leased=at + lease_s).returning(*_outbox.c)
+    return sorted(rows.every(c, OwedCall, taken), key=lambda call: call.id)
 
 
-def _settle(c: Connection, owed: int, **values: Any) -> None:
+def _settle(c: Connection, owed: int, **values: int | str | None) -> None:
     c.execute(
         sa.update(_outbox).where(_outbox.c.id == owed).values(attempts=_outbox.c.attempts + 1, leased=None, **values)
     )
@@ -46,7 +46,7 @@ def delivered(c: Connection, owed: int, at: int) -> None:
 
 
 def failed(c: Connection, owed: int, due: int, error: str) -> None:
-    """The attempt failed; try again at `due`."""
+    """Record a failed attempt; the next is due at `due`."""
     _settle(c, owed, due=due, last_error=error)
 
 
@@ -55,26 +55,26 @@ def give_up(c: Connection, owed: int, at: int, error: str) -> None:
     _settle(c, owed, given_up=at, last_error=error)
 
 
-def waiting(c: Connection) -> list[Row[Any]]:
-    return list(c.execute(sa.select(_outbox).where(_OPEN).order_by(_outbox.c.id)))
+def waiting(c: Connection) -> list[OwedCall]:
+    return rows.every(c, OwedCall, sa.select(_outbox).where(_OPEN).order_by(_outbox.c.id))
 
 
-def given_up(c: Connection) -> list[Row[Any]]:
-    return list(c.execute(sa.select(_outbox).where(_outbox.c.given_up.is_not(None)).order_by(_outbox.c.id)))
+def given_up(c: Connection) -> list[OwedCall]:
+    return rows.every(c, OwedCall, sa.select(_outbox).where(_outbox.c.given_up.is_not(None)).order_by(_outbox.c.id))
 
 
-def of_subject(c: Connection, subject: str) -> list[Row[Any]]:
-    """Every call that one permission or connection owes or owed, oldest first."""
-    return list(c.execute(sa.select(_outbox).where(_outbox.c.subject == subject).order_by(_outbox.c.id)))
+def of_subject(c: Connection, subject: str) -> list[OwedCall]:
+    """Return every call, made or not, that one permission or connection caused, oldest first."""
+    return rows.every(c, OwedCall, sa.select(_outbox).where(_outbox.c.subject == subject).order_by(_outbox.c.id))
 
 
-def everything(c: Connection, limit: int = 200) -> list[Row[Any]]:
-    """The newest calls, delivered ones included."""
-    return list(c.execute(sa.select(_outbox).order_by(_outbox.c.id.desc()).limit(limit)))
+def everything(c: Connection, limit: int = 200) -> list[OwedCall]:
+    """Return the newest calls, delivered ones included."""
+    return rows.every(c, OwedCall, sa.select(_outbox).order_by(_outbox.c.id.desc()).limit(limit))
 
 
 def retry(c: Connection, owed: int, at: int) -> bool:
-    """Take one call from the give-up list back to the queue."""
+    """Put one call that was given up back in the queue; return False when there is none."""
     changed = c.execute(
         sa.update(_outbox)
         .where(_outbox.c.id == owed, _outbox.c.given_up.is_not(None))

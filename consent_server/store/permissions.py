@@ -2,100 +2,91 @@
 
 import sqlite3
 import threading
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
+from consent_server.scheme.permission import Act
+from consent_server.store import ending, rows
 from consent_server.store.database import StoreUnavailable, db, reading
-from consent_server.store.models import Permission, table
+from consent_server.store.rows import table_of
+from consent_server.store.tables import Permission
 
 MOST_REMEMBERED = 10_000
 
-_permission = table(Permission)
+_permission = table_of(Permission)
 _BY_ID = sa.select(_permission).where(_permission.c.id == sa.bindparam("id_"))
 _BY_REFRESH_ID = sa.select(_permission).where(_permission.c.refresh_id == sa.bindparam("refresh_id_"))
 _BY_INDEX = sa.select(_permission).where(_permission.c.status_index == sa.bindparam("index_"))
 _NEXT_INDEX = sa.select(sa.func.coalesce(sa.func.max(_permission.c.status_index), -1) + 1).scalar_subquery()
 _ADD = sa.insert(_permission).values(status_index=_NEXT_INDEX).returning(_permission.c.status_index)
 _REDEEM = sa.update(_permission).where(_permission.c.id == sa.bindparam("id_")).values(redeemed=sa.bindparam("at"))
-_END = (
-    sa.update(_permission)
-    .where(_permission.c.id == sa.bindparam("id_"), _permission.c.ended.is_(None))
-    .values(
-        ended=sa.bindparam("at"),
-        ended_as=sa.bindparam("as_"),
-        ended_by=sa.bindparam("by_"),
-        ended_where=sa.bindparam("where_"),
-        ended_why=sa.bindparam("why_"),
-    )
-)
-_COUNT = sa.select(sa.func.coalesce(sa.func.max(_permission.c.status_index), -1) + 1)
+_COUNT = sa.select(_NEXT_INDEX)
 _ENDED = sa.select(_permission.c.status_index).where(_permission.c.ended.is_not(None))
 
 
-def add(c: Connection, **values: Any) -> int:
-    """Keep a new grant; answers its status index (one per permission, from 0)."""
+def add(c: Connection, permission: Permission) -> Permission:
+    """Keep a new grant; return it with its status index (one per permission, from 0)."""
     if c.dialect.name == "postgresql":
-        # Two grants must not read the same maximum: SQLite's single writer sees to that, here a lock does.
+        # Two grants must not read the same maximum. SQLite has a single writer; PostgreSQL needs this lock.
         c.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('permission.status_index'))"))
-    return int(c.execute(_ADD, values).scalar_one())
+    values = permission._asdict()
+    del values["status_index"]
+    return permission._replace(status_index=c.execute(_ADD, values).scalar_one())
 
 
-def find(c: Connection, permission: str) -> Row[Any] | None:
-    return c.execute(_BY_ID, {"id_": permission}).one_or_none()
+def find(c: Connection, permission: str) -> Permission | None:
+    return rows.one(c, Permission, _BY_ID, {"id_": permission})
 
 
-def by_refresh_id(c: Connection, refresh_id: str) -> Row[Any] | None:
-    return c.execute(_BY_REFRESH_ID, {"refresh_id_": refresh_id}).one_or_none()
+def by_refresh_id(c: Connection, refresh_id: str) -> Permission | None:
+    return rows.one(c, Permission, _BY_REFRESH_ID, {"refresh_id_": refresh_id})
 
 
-def by_status_index(c: Connection, index: int) -> Row[Any] | None:
-    return c.execute(_BY_INDEX, {"index_": index}).one_or_none()
+def by_status_index(c: Connection, index: int) -> Permission | None:
+    return rows.one(c, Permission, _BY_INDEX, {"index_": index})
 
 
-def live(c: Connection, *, at: int, client_id: str | None = None, sme: str | None = None) -> list[Row[Any]]:
-    """Permissions that hold at an instant, newest first."""
+def live(c: Connection, *, at: int, client_id: str | None = None, sme: str | None = None) -> list[Permission]:
+    """Return the permissions that hold at an instant, newest first."""
     query = sa.select(_permission).where(_permission.c.ended.is_(None), _permission.c.expires > at)
     if client_id is not None:
         query = query.where(_permission.c.client_id == client_id)
     if sme is not None:
         query = query.where(_permission.c.sme == sme)
-    return list(c.execute(query.order_by(_permission.c.status_index.desc())))
+    return rows.every(c, Permission, query.order_by(_permission.c.status_index.desc()))
 
 
-def of_sme(c: Connection, sme: str) -> list[Row[Any]]:
-    """Every grant that an SME ever made here, newest first."""
-    return list(
-        c.execute(sa.select(_permission).where(_permission.c.sme == sme).order_by(_permission.c.status_index.desc()))
-    )
+def of_sme(c: Connection, sme: str) -> list[Permission]:
+    """Return every grant that an SME ever made here, newest first."""
+    query = sa.select(_permission).where(_permission.c.sme == sme)
+    return rows.every(c, Permission, query.order_by(_permission.c.granted.desc(), _permission.c.status_index.desc()))
 
 
 def redeem(c: Connection, permission: str, at: int) -> None:
-    """Note when the permission's code was redeemed, which is when its refresh token was issued."""
+    """Record when the permission's code was redeemed, which is when its refresh token was issued."""
     c.execute(_REDEEM, {"id_": permission, "at": at})
 
 
-def end(c: Connection, permission: str, *, at: int, ended_as: str, by: str, where: str, why: str) -> bool:
-    """End a permission. True for the one call that ended it."""
-    values = {"id_": permission, "at": at, "as_": ended_as, "by_": by, "where_": where, "why_": why}
-    return c.execute(_END, values).rowcount == 1
+def end(c: Connection, permission: Permission, act: Act, *, at: int, by: str, where: str, why: str) -> bool:
+    """Return True for the one call that ended this permission."""
+    return ending.end(c, permission, act, at, ended_by=by, ended_where=where, ended_why=why)
 
 
 def ended_indices(c: Connection) -> list[int]:
-    """The status indices of all permissions that ended before their time."""
+    """Return the status indices of all permissions that ended before their time."""
     return [int(index) for index in c.execute(_ENDED).scalars()]
 
 
 def count(c: Connection) -> int:
-    """How many status indices are given out: the length of the status list."""
+    """Return the number of status indices in use: the length of the status list."""
     return int(c.execute(_COUNT).scalar_one())
 
 
 class _EndedHere:
     """Which permissions have ended, remembered until another connection changes this process's SQLite file.
 
-    `PRAGMA data_version` tells of a change in microseconds, provided that one connection keeps asking. An index that no
+    `PRAGMA data_version` shows a change within microseconds, if the same connection always reads it. An index that no
     permission has, as after a restored backup, counts as ended.
     """
 
@@ -110,8 +101,8 @@ class _EndedHere:
         with self.lock:
             file = str(db.engine.url.database)
             if self.raw is None or file != self.file:
-                # A connection of its own: data_version tells of others' writes only, and one from the pool also writes.
-                self.raw = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=5)
+                # A connection of its own: data_version shows others' writes only, and one from the pool also writes.
+                self.raw = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=0.1)
                 self.file, self.version = file, -1
             version = self.raw.execute("PRAGMA data_version").fetchone()[0]
             if version != self.version or len(self.known) > MOST_REMEMBERED:
@@ -126,7 +117,7 @@ _ended_here = _EndedHere()
 
 
 def is_ended(index: int) -> bool:
-    """Whether the permission with this status index has ended before its time, as of now."""
+    """Return whether the permission with this status index has ended before its time."""
     if db.engine.dialect.name == "sqlite":
         try:
             return _ended_here(index)

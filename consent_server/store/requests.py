@@ -1,15 +1,14 @@
 """Pushed authorization requests (RFC 9126)."""
 
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
+from consent_server.store import rows
 from consent_server.store.digests import digest
-from consent_server.store.models import PushedRequest, table
+from consent_server.store.rows import table_of
+from consent_server.store.tables import PushedRequest
 
-_request = table(PushedRequest)
-_INSERT = sa.insert(_request)
+_request = table_of(PushedRequest)
 _FIND = sa.select(_request).where(_request.c.digest == sa.bindparam("digest_"))
 _CONCLUDE = (
     sa.update(_request)
@@ -18,17 +17,16 @@ _CONCLUDE = (
 )
 
 
-def push(c: Connection, handle: str, **values: Any) -> None:
-    """Keep a pushed request under the digest of its handle."""
-    c.execute(_INSERT, {"digest": digest(handle), **values})
+def push(c: Connection, request: PushedRequest) -> None:
+    rows.add(c, request)
 
 
-def find(c: Connection, handle: str) -> Row[Any] | None:
-    return c.execute(_FIND, {"digest_": digest(handle)}).one_or_none()
+def find(c: Connection, handle: str) -> PushedRequest | None:
+    return rows.one(c, PushedRequest, _FIND, {"digest_": digest(handle)})
 
 
 def conclude(c: Connection, request: str, at: int) -> bool:
-    """Conclude the request with this digest. True for the first caller alone: single use in one statement."""
+    """Conclude the request with this digest. Return True for the first caller alone: single use in one statement."""
     return c.execute(_CONCLUDE, {"digest_": request, "at": at}).rowcount == 1
 
 

@@ -1,4 +1,4 @@
-"""Tokens that we hold as a client: sealed with AES-GCM, and found again by a keyed digest."""
+"""Tokens that we hold as a client: sealed with AES-GCM, and found by a keyed digest."""
 
 import hashlib
 import hmac
@@ -16,7 +16,7 @@ class BadSealingKey(Exception):
 
 
 class Sealer:
-    """Seals text under one 32-byte key. The key that finds is derived from it, so that neither use weakens the other."""
+    """Seals text under one 32-byte key. The key of the digests is derived from it, so that neither use weakens the other."""
 
     def __init__(self, key: bytes) -> None:
         if len(key) != 32:
@@ -26,7 +26,7 @@ class Sealer:
 
     @classmethod
     def from_file(cls, path: Path) -> "Sealer":
-        """Raises BadSealingKey when the file is not there or has another length."""
+        """Return the sealer of a key file. Raise BadSealingKey when it does not exist or has another length."""
         try:
             return cls(path.read_bytes())
         except FileNotFoundError:
@@ -46,7 +46,7 @@ class Sealer:
         return nonce + self._aead.encrypt(nonce, text.encode(), None)
 
     def unseal(self, sealed: bytes) -> str:
-        """The text again. Raises BadSealingKey when another key sealed it, or when it was changed."""
+        """Return the text. Raise BadSealingKey when another key sealed it, or when it was changed."""
         try:
             return self._aead.decrypt(sealed[:_NONCE], sealed[_NONCE:], None).decode()
         except InvalidTag:
@@ -55,5 +55,5 @@ class Sealer:
             ) from None
 
     def mac(self, text: str) -> str:
-        """The keyed digest by which a sealed text is found, in hex."""
+        """Return the keyed digest, in hex, by which a sealed text is found."""
         return hmac.digest(self._finding, text.encode(), hashlib.sha256).hex()

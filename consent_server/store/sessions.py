@@ -1,28 +1,29 @@
 """Server-side sessions: the browser holds an opaque id, the data stays here."""
 
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
+from consent_server.store import rows
 from consent_server.store.digests import digest
-from consent_server.store.models import Session, table
+from consent_server.store.rows import table_of
+from consent_server.store.tables import SessionData, SessionRow
 
-_session = table(Session)
-
-
-def make(c: Connection, secret: str, kind: str, data: dict[str, Any], at: int) -> None:
-    c.execute(sa.insert(_session), {"digest": digest(secret), "kind": kind, "data": data, "created": at, "seen": at})
-
-
-def find(c: Connection, secret: str, kind: str) -> Row[Any] | None:
-    return c.execute(
-        sa.select(_session).where(_session.c.digest == digest(secret), _session.c.kind == kind)
-    ).one_or_none()
+_session = table_of(SessionRow)
+_FIND = sa.select(_session).where(
+    _session.c.digest == sa.bindparam("digest_"), _session.c.kind == sa.bindparam("kind_")
+)
 
 
-def touch(c: Connection, secret: str, at: int, data: dict[str, Any] | None = None) -> None:
-    values: dict[str, Any] = {"seen": at} if data is None else {"seen": at, "data": data}
+def make(c: Connection, secret: str, kind: str, data: SessionData, at: int) -> None:
+    rows.add(c, SessionRow(digest(secret), kind, data, created=at, seen=at))
+
+
+def find(c: Connection, secret: str, kind: str) -> SessionRow | None:
+    return rows.one(c, SessionRow, _FIND, {"digest_": digest(secret), "kind_": kind})
+
+
+def touch(c: Connection, secret: str, at: int, data: SessionData | None = None) -> None:
+    values: dict[str, object] = {"seen": at} if data is None else {"seen": at, "data": data}
     c.execute(sa.update(_session).where(_session.c.digest == digest(secret)).values(values))
 
 

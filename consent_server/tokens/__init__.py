@@ -1,1 +1,1 @@
-"""What issuer and resource server both believe about tokens."""
+"""The format and verification of tokens, shared by issuer and resource server."""

@@ -1,8 +1,8 @@
-"""The access token (RFC 9068): one table says who writes each claim and how it is checked.
+"""The access token (RFC 9068): one table states who writes each claim and how it is checked.
 
-`CLAIMS` is the whole list. A token with a claim in no row is refused, and so is one that lacks a required row: issuer
-and resource server believe the same table. PyJWT verifies the signature only; times are judged here, with our clock, on
-every use. A signature that was good once is remembered by the digest of the token's text.
+`CLAIMS` is the whole list, for issuer and resource server alike. A token with a claim that has no row is refused, and so
+is one that lacks a required claim. PyJWT verifies the signature only; times are checked here, with our clock, on every
+use. A signature that was verified once is remembered by the digest of the token's text.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ from consent_server.tokens.keys import PublicKeySource, SigningKeys
 TYP: Final = "at+jwt"
 #: Longest token, in characters: it must fit into one header field of 8,190 bytes.
 MAX_LENGTH: Final = 7168
-#: Longest life, in seconds, that a resource server believes.
+#: Longest lifetime, in seconds, that a resource server accepts.
 MAX_LIFETIME: Final = 600
 #: Seconds that an `iat` may be ahead of our clock (FAPI 2.0 section 5.3.2.1 item 13); nothing is added to `exp`.
 CLOCK_OFFSET: Final = 10
 
 
 class InvalidToken(Refusal):
-    """The token is not one of ours, or not believable. Why is in `private`; every cause gets the same answer."""
+    """The token is not one of ours, or not valid. `private` has the cause; the response is the same for every cause."""
 
     code = "invalid_token"
     error = "invalid_token"
@@ -44,7 +44,7 @@ class InvalidToken(Refusal):
 
 
 class TokenExpired(InvalidToken):
-    """The signature is good and the time is past."""
+    """The signature is good and the token has expired."""
 
     code = "token_expired"
     public = "The access token has expired; use the refresh token to obtain another."
@@ -62,7 +62,7 @@ class TokenForAnotherServer(InvalidToken):
 
 
 @dataclass(frozen=True)
-class Permission:
+class PermissionClaim:
     """The permission behind a token: instants, and the digest of the raw text that the SME agreed to (hex)."""
 
     granted: int
@@ -84,7 +84,7 @@ class AccessToken:
     jti: str
     status_idx: int
     status_uri: str
-    permission: Permission
+    permission: PermissionClaim
     datasources: tuple[str, ...]
     fuels: tuple[str, ...]
     cnf: str | None = None
@@ -92,27 +92,24 @@ class AccessToken:
 
 @dataclass(frozen=True)
 class Claim:
-    """One row: who writes the claim, what its value looks like, and whether every token has it."""
+    """One row: who writes the claim, the form of its value, and whether every token has it."""
 
     written_by: str
     has_form: Callable[[Any], bool]
     required: bool = True
 
 
-_OPAQUE: Final = re.compile(r"[A-Za-z0-9._~:-]{1,128}")
-_URL: Final = re.compile(r"https://[\x21\x23-\x5b\x5d-\x7e]{1,500}")
-_HEX_SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_X5T_S256: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _LATEST_INSTANT: Final = 253_402_300_799  # 9999-12-31T23:59:59Z
 
 
-def _text(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+def _text(pattern: str) -> Callable[[Any], bool]:
+    form = re.compile(pattern)
+    return lambda value: isinstance(value, str) and form.fullmatch(value) is not None
 
 
-def _whole(value: Any, most: int = _LATEST_INSTANT) -> bool:
+def _whole(value: Any) -> bool:
     # bool is an int to Python, and true is no number to JSON
-    return type(value) is int and 0 <= value <= most
+    return type(value) is int and 0 <= value <= _LATEST_INSTANT
 
 
 def _members(**forms: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -127,11 +124,11 @@ def _distinct(form: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(map(form, value)) and len(set(value)) == len(value)
 
 
-_opaque = _text(_OPAQUE)
-_url = _text(_URL)
+_opaque = _text(r"[A-Za-z0-9._~:-]{1,128}")
+_url = _text(r"https://[\x21\x23-\x5b\x5d-\x7e]{1,500}")
 
 CLAIMS: Final[Mapping[str, Claim]] = {
-    # who issued it and whom it is for
+    # the issuer and the parties that the token is for
     "iss": Claim("the issuer: its identifier (RFC 8414); equal to the issuer that the reader trusts", _url),
     "aud": Claim("the issuer: one resource server; equal to the reader's own audience", _url),
     "sub": Claim("the grant: the permission's opaque account, random per grant, also in provenance", _opaque),
@@ -141,27 +138,27 @@ CLAIMS: Final[Mapping[str, Claim]] = {
     "iat": Claim("the issuer's clock, read before the permission's row; not more than 10 s ahead", _whole),
     "exp": Claim("the issuer: at most 600 s after iat, never past the permission; exact, no leeway", _whole),
     "jti": Claim("the issuer: random; for the audit line", _opaque),
-    # what the resource server would otherwise have to ask for
+    # what the resource server would otherwise have to look up
     "status": Claim(
         "the grant: this permission's place in the status list (IETF Token Status List, section 6)",
         _members(status_list=_members(idx=_whole, uri=_url)),
     ),
     "permission": Claim(
         "the decision: when granted, when it ends, digest of the raw text that was agreed to",
-        _members(granted=_whole, expires=_whole, text_sha256=_text(_HEX_SHA256)),
+        _members(granted=_whole, expires=_whole, text_sha256=_text(r"[0-9a-f]{64}")),
     ),
     "datasources": Claim("the decision: opaque ids of all meters of this permission", _distinct(_opaque)),
     "fuels": Claim("the license: what may be read of them", _distinct(lambda value: value in ("electricity", "gas"))),
     "cnf": Claim(
         "the token endpoint, where certificates bind: thumbprint of the caller's (RFC 8705 section 3.1)",
-        _members(**{"x5t#S256": _text(_X5T_S256)}),
+        _members(**{"x5t#S256": _text(r"[A-Za-z0-9_-]{43}")}),
         required=False,
     ),
 }
 
 
 def mint(keys: SigningKeys, token: AccessToken) -> str:
-    """Sign a token. Raises ValueError for one that `read` would not believe: nothing unreadable is ever issued."""
+    """Return a signed token. Raise ValueError for one that `read` would refuse."""
     claims: dict[str, Any] = {
         "iss": token.iss,
         "aud": token.aud,
@@ -182,7 +179,7 @@ def mint(keys: SigningKeys, token: AccessToken) -> str:
     }
     if token.cnf is not None:
         claims["cnf"] = {"x5t#S256": token.cnf}
-    _believable(claims)
+    _checked(claims)
     text = compact.sign(keys, TYP, claims)
     if len(text) > MAX_LENGTH:
         raise ValueError("the token does not fit into a header field: too many data sources")
@@ -190,13 +187,13 @@ def mint(keys: SigningKeys, token: AccessToken) -> str:
 
 
 def read(token_text: str, keys: PublicKeySource, *, issuer: str, audience: str, at: int) -> AccessToken:
-    """The claims of a token that is believed at the instant `at`.
+    """Return the claims of a token that is valid at the instant `at`.
 
-    Raises InvalidToken, or its TokenExpired and TokenForAnotherServer. Whether the token is the caller's own and
-    whether its permission has been withdrawn are the next questions (binding.py, status.py).
+    Raise InvalidToken, or its TokenExpired and TokenForAnotherServer. binding.py then checks that the token is the
+    caller's own, and status.py that its permission has not been withdrawn.
     """
     if not issuer or not audience:
-        raise ValueError("a resource server without issuer or audience would believe any token")
+        raise ValueError("a resource server without issuer or audience would accept any token")
     try:
         token = _signed(token_text, keys)
     except Unacceptable as error:
@@ -215,53 +212,38 @@ def read(token_text: str, keys: PublicKeySource, *, issuer: str, audience: str, 
     return token
 
 
-class _Remembered:
-    """Tokens whose signature was good, with the key that said so. Bounded: the oldest gives way."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._tokens: dict[bytes, tuple[str, EllipticCurvePublicKey, AccessToken]] = {}
-        self._lock = Lock()
-
-    def get(self, digest: bytes, keys: PublicKeySource) -> AccessToken | None:
-        held = self._tokens.get(digest)
-        # A key that was retired, or belongs to another issuer, takes its tokens with it.
-        return held[2] if held and keys.public(held[0]) is held[1] else None
-
-    def put(self, digest: bytes, kid: str, key: EllipticCurvePublicKey, token: AccessToken) -> None:
-        with self._lock:
-            self._tokens[digest] = (kid, key, token)
-            if len(self._tokens) > self._most:
-                del self._tokens[next(iter(self._tokens))]
-
-
-_remembered: Final = _Remembered(most=2048)
+# digest of a verified token -> the key that verified it, and the token. The oldest entry is removed first.
+_remembered: Final[dict[bytes, tuple[str, EllipticCurvePublicKey, AccessToken]]] = {}
+_REMEMBERED: Final = 2048
+_remembering: Final = Lock()
 
 
 def _signed(text: str, keys: PublicKeySource) -> AccessToken:
-    if len(text) > MAX_LENGTH:
-        raise Unacceptable("longer than any token of ours")
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-    token = _remembered.get(digest, keys)
-    if token is None:
-        kid, key, claims = compact.verify(text, keys, typ=TYP, limit=MAX_LENGTH)
-        token = _believable(claims)
-        _remembered.put(digest, kid, key, token)
+    held = _remembered.get(digest)
+    # A token no longer counts when its key was retired, or belongs to another issuer.
+    if held is not None and keys.public(held[0]) is held[1]:
+        return held[2]
+    kid, key, claims = compact.verify(text, keys, typ=TYP, limit=MAX_LENGTH)
+    token = _checked(claims)
+    with _remembering:
+        _remembered[digest] = (kid, key, token)
+        if len(_remembered) > _REMEMBERED:
+            del _remembered[next(iter(_remembered))]
     return token
 
 
-def _believable(claims: dict[str, Any]) -> AccessToken:
-    """The token of these claims, each in its form and none besides. Raises Unacceptable naming the claim."""
-    for name in claims:
-        if name not in CLAIMS:
-            raise Unacceptable("a claim that is in no row of the table")
+def _checked(claims: dict[str, Any]) -> AccessToken:
+    """Return the token of these claims, each in its form and no others. Raise Unacceptable naming the claim."""
+    if claims.keys() - CLAIMS.keys():
+        raise Unacceptable("a claim that is in no row of the table")
     for name, row in CLAIMS.items():
         if name not in claims:
             if row.required:
                 raise Unacceptable(f"no {name}")
         elif not row.has_form(claims[name]):
             raise Unacceptable(f"{name} has another form")
-    permission = Permission(**claims["permission"])
+    permission = PermissionClaim(**claims["permission"])
     if not 0 < claims["exp"] - claims["iat"] <= MAX_LIFETIME:
         raise Unacceptable("exp is not within 600 s of iat")
     if claims["exp"] > permission.expires:

@@ -1,4 +1,4 @@
-"""Whose token it is: bound to the application URL, and to one certificate where that is set (RFC 8705).
+"""The binding of a token to the application URL, and to one certificate where that is set (RFC 8705).
 
 The IB1 rule binds a token to the application: several servers of one application share tokens, and a renewed
 certificate breaks nothing. `tokens.bind_to_certificate` adds the RFC 8705 binding to one certificate.
@@ -7,8 +7,8 @@ certificate breaks nothing. `tokens.bind_to_certificate` adds the RFC 8705 bindi
 import hashlib
 import hmac
 
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal
-from consent_server.scheme.member_certificate import MemberCertificate
 from consent_server.tokens.access_token import InvalidToken
 from consent_server.tokens.keys import base64url
 
@@ -32,16 +32,16 @@ class TokenOfAnotherCertificate(InvalidToken):
 
 
 def thumbprint(der: bytes) -> str:
-    """x5t#S256 of a certificate: base64url of the SHA-256 of its DER (RFC 8705 section 3.1)."""
+    """Return x5t#S256 of a certificate: base64url of the SHA-256 of its DER (RFC 8705 section 3.1)."""
     return base64url(hashlib.sha256(der).digest())
 
 
 def bound(
     token_client_id: str, cnf: str | None, caller: MemberCertificate, bind_to_certificate: bool
 ) -> Refusal | None:
-    """None when the token is the caller's own, else the refusal to raise.
+    """Return None when the token is the caller's own, else the refusal to raise.
 
-    A token that carries `cnf` is held to it whatever our setting: its issuer promised that to its client.
+    A token's `cnf` is enforced whatever our setting: its issuer promised that to its client.
     """
     if token_client_id != caller.application:
         return TokenNotYours("the certificate is of another application")

@@ -1,7 +1,7 @@
-"""The one form of JWT that we make and read: compact JWS, ES256, a header of exactly `alg`, `typ` and `kid`.
+"""The only form of JWT that we make and read: compact JWS, ES256, a header of exactly `alg`, `typ` and `kid`.
 
-PyJWT signs and verifies the signature and does nothing else. Everything that a lenient reader would let pass is
-refused before a key is looked up: other headers, padded or non-canonical base64url, doubled member names, numbers that
+PyJWT signs and verifies the signature and does nothing else. What a lenient reader would accept is refused before a key
+is looked up: other headers, padded or non-canonical base64url, doubled member names, numbers that
 are not whole, text that is not UTF-8.
 """
 
@@ -29,7 +29,7 @@ class Unacceptable(ValueError):
 
 
 def sign(keys: SigningKeys, typ: str, claims: dict[str, Any]) -> str:
-    """The claims as a JWT signed with the key now in use."""
+    """Return the claims as a JWT signed with the current key."""
     kid, key = keys.current()
     payload = json.dumps(claims, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
     return _jws.encode(payload, key, algorithm=ALGORITHM, headers={"typ": typ, "kid": kid})
@@ -38,18 +38,18 @@ def sign(keys: SigningKeys, typ: str, claims: dict[str, Any]) -> str:
 def verify(
     text: str, keys: PublicKeySource, *, typ: str, limit: int
 ) -> tuple[str, EllipticCurvePublicKey, dict[str, Any]]:
-    """(kid, the key that verified it, claims) of a token whose signature is good. The claims are not judged here.
+    """Return (kid, the key that verified it, claims) of a token whose signature is good. The claims are not checked.
 
-    `limit` is the longest text accepted, in characters. Raises Unacceptable.
+    `limit` is the longest text accepted, in characters. Raise Unacceptable.
     """
     if len(text) > limit:
         raise Unacceptable("longer than any token of ours")
     parts = _FORM.fullmatch(text)
     if parts is None:
         raise Unacceptable("not a compact JWS with an ES256 signature")
-    header = members(_decoded(parts[1]))
+    header = _members(_decoded(parts[1]))
     signature = _decoded(parts[3])
-    # RFC 8725 section 3.10 and 3.11: nothing that the sender chooses (jwk, jku, x5u, crit, b64, zip) is looked at.
+    # RFC 8725 section 3.10 and 3.11: nothing that the sender chooses (jwk, jku, x5u, crit, b64, zip) is used.
     if header.keys() != {"alg", "typ", "kid"}:
         raise Unacceptable("the header has other members than alg, typ and kid")
     # RFC 8725 section 3.1: one algorithm, ours, whatever the header says.
@@ -63,14 +63,14 @@ def verify(
     key = keys.public(kid)
     if key is None:
         raise Unacceptable("no key of that kid")
-    claims = members(_decoded(parts[2]))
+    claims = _members(_decoded(parts[2]))
     if not _es256.verify(text.rpartition(".")[0].encode("ascii"), key, signature):
         raise Unacceptable("the signature does not verify")
     return kid, key, claims
 
 
-def members(text: bytes) -> dict[str, Any]:
-    """One JSON object, strictly: UTF-8, no member twice, no number but whole ones. Raises Unacceptable."""
+def _members(text: bytes) -> dict[str, Any]:
+    """Return one JSON object in UTF-8, without repeated members and with whole numbers only. Raise Unacceptable."""
     try:
         value = json.loads(
             text.decode("utf-8"), object_pairs_hook=_once_each, parse_float=_no_number, parse_constant=_no_number

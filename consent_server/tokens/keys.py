@@ -1,8 +1,8 @@
 """Signing keys: files in a directory, published before they are used, and the JWKS made of them.
 
 A key is one file whose name says when it comes into use: `<instant>.<kid>.pem` (PKCS#8, P-256). The directory is read
-again whenever it changes, so that `rotate` and `retire` reach every running process without a restart. Nothing here
-ever makes a key on its own account: a server without keys does not start.
+again whenever it changes, so that `rotate` and `retire` take effect in every process without a restart. No key is ever
+made implicitly: a server without keys does not start.
 """
 
 import base64
@@ -32,10 +32,10 @@ from cryptography.hazmat.primitives.serialization import (
 
 from consent_server import clock
 
-#: Seconds for which others may keep our JWKS (Cache-Control: max-age).
-JWKS_MAX_AGE: Final = 300
-#: Seconds between the publication of a new key and its first use: everyone's cached JWKS has run out by then.
-PUBLISHED_BEFORE_USE: Final = 2 * JWKS_MAX_AGE
+#: Seconds for which others may keep our JWKS (Cache-Control: max-age): a removed key is accepted no longer.
+JWKS_MAX_AGE: Final = 60
+#: Seconds between the publication of a new key and its first use: every cached JWKS has expired by then.
+PUBLISHED_BEFORE_USE: Final = 10 * JWKS_MAX_AGE
 
 _THIRTY_TWO_OCTETS: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _COORDINATE_BYTES: Final = 32
@@ -44,7 +44,7 @@ _TOO_OPEN: Final = 0o027
 
 
 class KeysUnusable(Exception):
-    """The keys cannot be used. The message names the directory or file and says what to do; never key material."""
+    """The keys cannot be used. The message names the directory or file and says what to do; it never shows key material."""
 
 
 class PublicKeySource(Protocol):
@@ -54,12 +54,12 @@ class PublicKeySource(Protocol):
 
 
 def base64url(data: bytes) -> str:
-    """Base64url without padding (RFC 7515 section 2)."""
+    """Return base64url without padding (RFC 7515 section 2)."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def thumbprint(key: EllipticCurvePublicKey) -> str:
-    """The key's RFC 7638 thumbprint, which is its `kid`."""
+    """Return the key's RFC 7638 thumbprint, which is its `kid`."""
     numbers = key.public_numbers()
     canonical = {"crv": "P-256", "kty": "EC", "x": _coordinate(numbers.x), "y": _coordinate(numbers.y)}
     return base64url(hashlib.sha256(json.dumps(canonical, separators=(",", ":")).encode("ascii")).digest())
@@ -72,7 +72,7 @@ class KeyFiles(Generic[Key]):
     """The files `<first>.<second>.<suffix>` of one directory, read again when the directory changes.
 
     `load` turns one file's name parts and content into (name, instant from which it is used, key) and raises
-    ValueError when it cannot. Raises KeysUnusable when a file is unreadable, open to others, or when there is none.
+    ValueError when it cannot. Raise KeysUnusable when a file is unreadable, open to others, or when there is none.
     """
 
     def __init__(self, directory: Path, suffix: str, load: Callable[[str, str, bytes], tuple[str, int, Key]]) -> None:
@@ -84,7 +84,7 @@ class KeyFiles(Generic[Key]):
         self.all()
 
     def all(self) -> dict[str, tuple[int, Key]]:
-        """name -> (instant of first use, key). One stat() when nothing has changed."""
+        """Return name -> (instant of first use, key). This costs one stat() while nothing changes."""
         try:
             state = os.stat(self._directory)
         except OSError as error:
@@ -96,14 +96,14 @@ class KeyFiles(Generic[Key]):
         return self._keys
 
     def current(self, at: int) -> tuple[str, Key]:
-        """The newest key already in use at `at`; where none is (the older was removed in haste), the next to come."""
+        """Return the newest key in use at `at`, or the next where there is none (the older was removed in an emergency)."""
         keys = self.all()
         started = [(used_from, name) for name, (used_from, _) in keys.items() if used_from <= at]
         name = max(started)[1] if started else min((used_from, name) for name, (used_from, _) in keys.items())[1]
         return name, keys[name][1]
 
     def in_order(self) -> list[tuple[int, str]]:
-        """(instant of first use, name) of every key, in the order of use."""
+        """Return (instant of first use, name) of every key, in the order of use."""
         return sorted((used_from, name) for name, (used_from, _) in self.all().items())
 
     def _read(self) -> dict[str, tuple[int, Key]]:
@@ -125,7 +125,7 @@ class KeyFiles(Generic[Key]):
 
 
 def write_key_file(directory: Path, name: str, content: bytes) -> None:
-    """Put a key file into place whole, readable by its owner alone. Raises FileExistsError."""
+    """Write a key file atomically, readable by its owner alone. Raise FileExistsError."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = directory / f".{secrets.token_hex(8)}.unfinished"
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -139,41 +139,41 @@ def write_key_file(directory: Path, name: str, content: bytes) -> None:
 
 
 def mark_changed(directory: Path, before: os.stat_result) -> None:
-    """Make sure that the directory's time has moved on: file systems count in steps of some milliseconds."""
+    """Make sure that the directory's time has changed: file systems count in steps of some milliseconds."""
     after = directory.stat()
     if after.st_mtime_ns <= before.st_mtime_ns:
         os.utime(directory, ns=(after.st_atime_ns, before.st_mtime_ns + 1))
 
 
 class SigningKeys:
-    """The issuer's ES256 keys. Raises KeysUnusable at once when there are none."""
+    """The issuer's ES256 keys. Raise KeysUnusable at once when there are none."""
 
     def __init__(self, directory: Path) -> None:
         self._files = KeyFiles(directory, "pem", _load_signing_key)
 
     def current(self) -> tuple[str, EllipticCurvePrivateKey]:
-        """(kid, private key) to sign with now."""
+        """Return (kid, private key) to sign with now."""
         kid, (private, _) = self._files.current(clock.now())
         return kid, private
 
     def public(self, kid: str) -> EllipticCurvePublicKey | None:
-        """The public key of that name, or None. A look-up in memory: `kid` never reaches a file name."""
+        """Return the public key of that name, or None, from memory: `kid` never becomes part of a file name."""
         held = self._files.all().get(kid)
         return held[1][1] if held else None
 
     def in_order(self) -> list[tuple[int, str]]:
-        """(instant of first use, kid) of every key, in the order of use."""
+        """Return (instant of first use, kid) of every key, in the order of use."""
         return self._files.in_order()
 
     def jwks(self) -> dict[str, Any]:
-        """The JWK Set (RFC 7517 section 5): every key, those not yet in use as well."""
+        """Return the JWK Set (RFC 7517 section 5): every key, including those not yet in use."""
         return {"keys": [_jwk(kid, public) for kid, (_, (_, public)) in sorted(self._files.all().items())]}
 
 
 class PublicKeys:
-    """The keys in another issuer's JWKS. Keys of kinds that we do not use are passed over (RFC 7517 section 5).
+    """The keys in another issuer's JWKS. Keys of other kinds are ignored (RFC 7517 section 5).
 
-    Raises ValueError when the document is no JWK Set, repeats a kid, or gives away a private key.
+    Raise ValueError when the document is no JWK Set, repeats a kid, or gives away a private key.
     """
 
     def __init__(self, jwks: Mapping[str, Any]) -> None:
@@ -198,22 +198,22 @@ class PublicKeys:
 
 
 def make(directory: Path, at: int) -> str:
-    """Make the first signing key, in use from `at`. Returns its kid. Raises KeysUnusable when there is one."""
+    """Make the first signing key, in use from `at`. Return its kid. Raise KeysUnusable when there is one."""
     if directory.is_dir() and any(directory.glob("*.pem")):
         raise KeysUnusable(f"{directory}: there are keys already; rotate them instead")
     return _write_signing_key(directory, at)
 
 
 def rotate(directory: Path, at: int) -> str:
-    """Publish a new key now and use it PUBLISHED_BEFORE_USE seconds after `at`. Returns its kid."""
+    """Publish a new key now and use it PUBLISHED_BEFORE_USE seconds after `at`. Return its kid."""
     SigningKeys(directory)
     return _write_signing_key(directory, at + PUBLISHED_BEFORE_USE)
 
 
 def retire(directory: Path, kid: str) -> None:
-    """Remove a key: at once in an emergency, else once the last token that it signed has expired.
+    """Remove a key: at once in an emergency, otherwise when the last token that it signed has expired.
 
-    Raises KeysUnusable for an unknown kid and for the only key.
+    Raise KeysUnusable for an unknown kid and for the only key.
     """
     keys = KeyFiles(directory, "pem", _load_signing_key).all()
     if kid not in keys:

@@ -1,7 +1,7 @@
 """Refresh tokens: `version.id.HMAC(key[version], id)`, made and recognised, never stored.
 
-The permission's row holds the version and the id; the text is recomputed when it is needed (the withdrawal message must
-quote it). The database alone yields no token, and the keys alone yield none either. One token per grant, not rotated
+The permission's row holds the version and the id; the text is recomputed when it is needed (the withdrawal message
+contains it). Neither the database alone nor the keys alone yield a token. One token per grant, not rotated
 (FAPI 2.0 section 5.3.2.1 item 9).
 """
 
@@ -37,40 +37,40 @@ _ID: Final = re.compile(r"[A-Za-z0-9_-]{32}")
 class RefreshKeys:
     """The versions of the HMAC key: files `<version>.<instant of first use>.key`, base64 of 32 random bytes.
 
-    Raises KeysUnusable at once when there are none.
+    Raise KeysUnusable at once when there are none.
     """
 
     def __init__(self, directory: Path) -> None:
         self._files = KeyFiles(directory, "key", _load)
 
     def current(self) -> int:
-        """The version that new tokens are made with."""
+        """Return the version for new tokens."""
         return int(self._files.current(clock.now())[0])
 
     def in_order(self) -> list[tuple[int, str]]:
-        """(instant of first use, version) of every key, in the order of use."""
+        """Return (instant of first use, version) of every key, in the order of use."""
         return sorted(self._files.in_order(), key=lambda entry: int(entry[1]))
 
     def mac(self, version: int, refresh_id: str) -> str:
-        """Raises KeyError for a version that is gone."""
+        """Return the MAC of an id. Raise KeyError for a version that was removed."""
         key = self._files.all()[str(version)][1]
         return base64url(hmac.digest(key, refresh_id.encode("ascii"), hashlib.sha256))
 
 
 def make(keys: RefreshKeys) -> tuple[str, int]:
-    """(refresh_id, version) of a new token: 192 random bits, and the key version now in use."""
+    """Return (refresh_id, version) of a new token: 192 random bits, and the current key version."""
     return secrets.token_urlsafe(_ID_BYTES), keys.current()
 
 
 def text(keys: RefreshKeys, version: int, refresh_id: str) -> str:
-    """The token as the client holds it. Raises KeyError when the version's key is gone (25 months after its use)."""
+    """Return the token as the client holds it. Raise KeyError when the version's key was removed."""
     if not _ID.fullmatch(refresh_id):
         raise ValueError("not a refresh id of ours")
     return f"{version}.{refresh_id}.{keys.mac(version, refresh_id)}"
 
 
 def recognise(keys: RefreshKeys, token_text: str) -> str | None:
-    """The refresh id of a token that we made, else None. Takes as long for a wrong MAC as for a right one."""
+    """Return the refresh id of a token that we made, or None. A wrong MAC takes as long as a right one."""
     parts = _FORM.fullmatch(token_text)
     if parts is None:
         return None
@@ -83,7 +83,7 @@ def recognise(keys: RefreshKeys, token_text: str) -> str | None:
 
 
 def rotate(directory: Path, at: int) -> int:
-    """Make the next version (the first, in an empty directory) and remove those past keeping. Returns the version.
+    """Make the next version (the first, in an empty directory) and remove those past their time. Return the version.
 
     The first is used at once, a later one PUBLISHED_BEFORE_USE seconds after `at`, so that every machine that shares
     the directory by copying has it by then.
@@ -100,7 +100,7 @@ def rotate(directory: Path, at: int) -> int:
 
 
 def retire(directory: Path, version: str, at: int) -> None:
-    """Remove a version past its keeping. Raises KeysUnusable for one that is unknown, in use, or to be kept still."""
+    """Remove a version past its time. Raise KeysUnusable for one that is unknown, in use, or still to be kept."""
     keys = RefreshKeys(directory)
     if version not in {name for _, name in keys.in_order()}:
         raise KeysUnusable(f"{directory}: no such version")
@@ -113,7 +113,7 @@ def retire(directory: Path, version: str, at: int) -> None:
 
 
 def kept_until(keys: RefreshKeys) -> dict[str, int]:
-    """version -> the instant until which its tokens may be asked about; the newest version has none."""
+    """Return version -> the instant until which its tokens may be presented; the newest version has none."""
     order = keys.in_order()
     return {version: follows + KEPT_FOR for (_, version), (follows, _) in pairwise(order)}
 

@@ -18,6 +18,9 @@ from consent_server.tokens.compact import Unacceptable
 from consent_server.tokens.keys import PublicKeySource, SigningKeys, base64url
 
 TYP: Final = "statuslist+jwt"
+#: Seconds after which a resource server looks for a newer list, and after which it no longer accepts the old one.
+TTL: Final = 2
+LIFETIME: Final = 45
 #: Longest list, in characters of its JWT and in permissions: what one poll may cost a resource server.
 MAX_LENGTH: Final = 4 * 1024 * 1024
 MAX_PERMISSIONS: Final = 16 * 1024 * 1024
@@ -26,21 +29,18 @@ _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class StatusListInvalid(ValueError):
-    """The list cannot be believed: a resource server without a good one releases nothing."""
+    """The list is not acceptable: a resource server without a valid list releases nothing."""
 
 
 @dataclass(frozen=True)
 class StatusList:
-    """A verified list. Times are instants; `ttl` says after how many seconds to look for a newer one."""
+    """A verified list, which counts until `exp`."""
 
-    uri: str
-    iat: int
     exp: int
-    ttl: int
     bits: bytes = field(repr=False)
 
     def withdrawn(self, idx: int) -> bool:
-        """Whether the permission at this place is withdrawn. Raises StatusListInvalid for a place beyond the list."""
+        """Return whether the permission with this index is withdrawn. Raise StatusListInvalid for an index beyond the list."""
         # Token Status List section 8.3: an index out of bounds refuses the token
         if not 0 <= idx < 8 * len(self.bits):
             raise StatusListInvalid("the status list is too short for this permission")
@@ -48,9 +48,9 @@ class StatusList:
 
 
 def encode(keys: SigningKeys, uri: str, withdrawn: Iterable[int], size: int, iat: int, ttl: int, exp: int) -> str:
-    """Sign the list served at `uri`: `size` permissions, of which those at `withdrawn` are withdrawn.
+    """Return the signed list served at `uri`: `size` permissions, of which those at `withdrawn` are withdrawn.
 
-    Raises ValueError for an index outside, or for more permissions than a reader accepts.
+    Raise ValueError for an index outside, or for more permissions than a reader accepts.
     """
     if not 0 <= size <= MAX_PERMISSIONS:
         raise ValueError(f"a status list holds at most {MAX_PERMISSIONS} permissions")
@@ -70,14 +70,14 @@ def encode(keys: SigningKeys, uri: str, withdrawn: Iterable[int], size: int, iat
 
 
 def decode(text: str, keys: PublicKeySource, uri: str, at: int) -> StatusList:
-    """The list served at `uri`, believed at the instant `at`. Raises StatusListInvalid, never quoting the list."""
+    """Return the list served at `uri`, valid at the instant `at`. Raise StatusListInvalid, never quoting the list."""
     try:
         _, _, claims = compact.verify(text, keys, typ=TYP, limit=MAX_LENGTH)
     except Unacceptable as error:
         raise StatusListInvalid(str(error)) from None
     if claims.keys() != {"sub", "iat", "exp", "ttl", "status_list"}:
         raise StatusListInvalid("other claims than sub, iat, exp, ttl and status_list")
-    # Token Status List section 8.3: sub equals the uri in the token, so that no list stands in for another
+    # Token Status List section 8.3: sub equals the uri in the token, so that no list replaces another
     if claims["sub"] != uri:
         raise StatusListInvalid("another list's")
     iat, exp, ttl = (claims[name] for name in ("iat", "exp", "ttl"))
@@ -87,7 +87,7 @@ def decode(text: str, keys: PublicKeySource, uri: str, at: int) -> StatusList:
         raise StatusListInvalid("issued in the future: compare the clocks")
     if at >= exp:
         raise StatusListInvalid("expired")
-    return StatusList(uri=uri, iat=iat, exp=exp, ttl=ttl, bits=_bits(claims["status_list"]))
+    return StatusList(exp, _bits(claims["status_list"]))
 
 
 def _bits(status_list: Any) -> bytes:
@@ -99,7 +99,7 @@ def _bits(status_list: Any) -> bytes:
     inflate = zlib.decompressobj()
     try:
         data = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
-        # A few kilobytes can unpack to gigabytes: never more than the limit comes out.
+        # A few kilobytes can unpack to gigabytes: unpacking stops at the limit.
         bits = inflate.decompress(data, MAX_PERMISSIONS // 8)
     except (zlib.error, binascii.Error):
         raise StatusListInvalid("the list does not unpack") from None

@@ -1,1 +1,1 @@
-"""What every page and endpoint shares: correlation id, strict parameters, sessions, CSRF, headers, the Refusal handler."""
+"""What every page and endpoint shares: correlation, strict parameters, sessions, CSRF, headers, limits, language, refusals."""

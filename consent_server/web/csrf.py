@@ -1,19 +1,19 @@
-"""Whether a form was sent by our own page, in the browser that we gave it to."""
+"""Whether a form was sent by our own page, in the browser to which we sent that page."""
 
 import hashlib
 import hmac
 from urllib.parse import urlsplit
 
-from flask import Request
+from flask import Request, request
 
+from consent_server.deployment import current
 from consent_server.refusal import Refusal
+from consent_server.web import parameters
 
 FIELD = "csrf"
 
 
 class CsrfRefused(Refusal):
-    """The form is not from our page: its token is missing, stale or another session's, or a foreign site sent it."""
-
     code = "form_not_ours"
     error = "access_denied"
     status = 403
@@ -23,15 +23,27 @@ class CsrfRefused(Refusal):
 
 
 def token(secret: str) -> str:
-    """The token for forms shown to the holder of `secret` (a journey's or a session's); it reveals nothing of it."""
+    """Return the token of forms for the holder of `secret` (a journey's or a session's), which it does not reveal."""
     return hmac.new(secret.encode(), b"form", hashlib.sha256).hexdigest()[:40]
+
+
+def form(secret: str, *fields: str, beside: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the fields of a form of ours that was sent by the holder of `secret`; `beside` as in `parameters.form`.
+
+    Raise CsrfRefused for any other form, and for an empty secret.
+    """
+    sent = parameters.form(request, optional=(*fields, FIELD), beside=beside)
+    if not secret:
+        raise CsrfRefused("no cookie")
+    check(request, sent.pop(FIELD, None), secret, current().settings.public.origin)
+    return sent
 
 
 def check(request: Request, sent: str | None, secret: str, origin: str) -> None:
     """Raise CsrfRefused unless `sent` is the token for `secret` and the browser says that `origin` sent the form.
 
-    Our pages have Referrer-Policy no-referrer, under which browsers send `Origin: null` even to ourselves; that is taken
-    only together with Sec-Fetch-Site: same-origin, which no page can forge.
+    Our pages have Referrer-Policy no-referrer, under which browsers send `Origin: null` even to ourselves; that is
+    accepted only with Sec-Fetch-Site: same-origin, which no page can forge.
     """
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None and site != "same-origin":

@@ -1,7 +1,7 @@
-"""The headers that every answer carries, and the content security policy of each kind of page.
+"""The headers of every response, and the content security policy of each kind of page.
 
-Strict for all but one: the evidence page, which carbon accounting providers show in a frame, and which has nothing in it
-to click, to run or to steal.
+One page has a weaker policy: the evidence page, which carbon accounting providers show in a frame. It has no form, no
+script and no cookie.
 """
 
 from collections.abc import Iterable
@@ -16,16 +16,16 @@ EVERYWHERE = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-# Not in the sandbox: a browser that trusts its authority would insist on https for whatever else runs on localhost.
+# Not in the sandbox: a browser that trusts its authority would require https of everything else on localhost.
 TRANSPORT = {"Strict-Transport-Security": "max-age=63072000; includeSubDomains"}
 MACHINE_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
 def page_policy(form_targets: Iterable[str] = ()) -> str:
-    """The policy of a page. `form_targets` are origins to which a form of this page may end up redirecting.
+    """Return the policy of a page. `form_targets` are origins to which a form of this page may end up redirecting.
 
-    Chromium applies form-action to the whole redirect chain, so the client's origin must stand there (FAPI 2.0 wants
-    the answer as a redirect); nothing else may.
+    Chromium applies form-action to the whole redirect chain, so the client's origin must be named: FAPI 2.0 has the
+    authorization response as a redirect. Nothing else is named.
     """
     targets = " ".join(("'self'", *form_targets))
     return (
@@ -35,13 +35,13 @@ def page_policy(form_targets: Iterable[str] = ()) -> str:
 
 
 def origin_of(url: str) -> str:
-    """scheme://host[:port] of an https URL that was checked when it was pushed."""
+    """Return scheme://host[:port] of an https URL that was checked when it was pushed."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def frame_anywhere(response: Response) -> Response:
-    """Let https pages show this page in a frame; it may then hold no form at all. For evidence alone."""
+    """Allow https pages to show this page in a frame, and forbid forms on it. For evidence alone."""
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'none'; "
         "frame-ancestors https:; base-uri 'none'; sandbox allow-same-origin allow-popups"
@@ -53,7 +53,7 @@ def frame_anywhere(response: Response) -> Response:
 
 
 def install(app: Flask, *, sandbox: bool = False) -> None:
-    """Add to each answer of `app` what its view has not set itself."""
+    """Add to each response of `app` the headers that its view has not set itself."""
     everywhere = EVERYWHERE if sandbox else EVERYWHERE | TRANSPORT
 
     @app.after_request

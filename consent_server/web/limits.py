@@ -1,20 +1,27 @@
-"""How many failures are borne before the answer is 429."""
+"""How many failures are allowed before the response is 429."""
 
 import hashlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
 
-from consent_server import clock
+from consent_server import clock, store
 from consent_server.refusal import Refusal
 from consent_server.store import limits
 
-Transaction = Callable[[], AbstractContextManager[Any]]
+
+class Counted(StrEnum):
+    """What a limit counts: the page of its refusal names it."""
+
+    METERS = "meters"
+    CODES = "codes"
+    MAILS = "mails"
+    SIGN_IN = "sign_in"
+    EVIDENCE = "evidence"
+    REQUESTS = "requests"
 
 
 class TooMany(Refusal):
-    """Too many failures under one key."""
+    """Too many failures of one subject. `counted` says what was counted."""
 
     code = "too_many_attempts"
     error = "temporarily_unavailable"
@@ -25,86 +32,76 @@ class TooMany(Refusal):
     )
     clause = "RFC 6585 4; ASVS 5.0 6.3.1"
 
+    def __init__(self, private: str, counted: Counted, retry_after: int) -> None:
+        super().__init__(private, headers={"Retry-After": str(retry_after)})
+        self.counted = counted
+
+
+@dataclass(frozen=True)
+class Period:
+    """At most `most` failures in each `seconds` seconds."""
+
+    most: int
+    seconds: int
+
+    @property
+    def start(self) -> int:
+        """Return when the window of this moment began."""
+        return clock.now() // self.seconds * self.seconds
+
+    @property
+    def left(self) -> int:
+        """Return how many seconds are left of it."""
+        return max(1, self.start + self.seconds - clock.now())
+
 
 @dataclass(frozen=True)
 class Limit:
-    """At most `most` failures of one subject in each window of `window_s` seconds.
+    """A limit on the failures of one subject, in one window of time or in several, each of which must hold.
 
-    `reading` and `writing` open the store's transactions. The subject is kept as a digest: it may be a meter number.
+    The subject is kept as a digest: it may be a meter number.
     """
 
     name: str
-    most: int
-    window_s: int
-    reading: Transaction
-    writing: Transaction
+    counted: Counted
+    windows: tuple[Period, ...]
 
     def check(self, subject: str) -> None:
         """Raise TooMany when the subject has used up its failures."""
-        with self.reading() as c:
-            self._judge(limits.count(c, self._key(subject), self._window()) + 1)
+        with store.reading() as c:
+            for window in self.windows:
+                self._judge(window, limits.count(c, self._key(subject, window), window.start) + 1)
 
     def failed(self, subject: str) -> None:
         """Count a failure."""
-        with self.writing() as c:
-            limits.add(c, self._key(subject), self._window())
+        with store.writing() as c:
+            for window in self.windows:
+                limits.add(c, self._key(subject, window), window.start)
 
     def take(self, subject: str) -> None:
-        """Count one attempt before it is made, and raise TooMany when there were too many.
+        """Count an attempt before it is made; raise TooMany, and count nothing, when there were too many.
 
-        What is guessed at is counted this way: guesses sent at the same instant cannot all pass a `check` together.
+        Guesses are counted this way: those sent at the same instant cannot all pass a `check` together.
         """
-        with self.writing() as c:
-            count = limits.add(c, self._key(subject), self._window())
-        self._judge(count)
+        with store.writing() as c:  # an attempt that one window refuses counts in none: the refusal rolls back
+            for window in self.windows:
+                self._judge(window, limits.add(c, self._key(subject, window), window.start))
 
     def give_back(self, subject: str) -> None:
-        """The attempt that was taken has succeeded: count it no more, and leave the failures before it standing."""
-        with self.writing() as c:
-            limits.take_back(c, self._key(subject), self._window())
+        """Uncount an attempt that has succeeded. The failures before it still count."""
+        with store.writing() as c:
+            for window in self.windows:
+                limits.take_back(c, self._key(subject, window), window.start)
 
     def clear(self, subject: str) -> None:
-        """Forget the subject's failures, for a success that shows them to have been its own."""
-        with self.writing() as c:
-            limits.clear(c, self._key(subject))
+        """Forget all failures of the subject, after a success that shows that they were its owner's."""
+        with store.writing() as c:
+            for window in self.windows:
+                limits.clear(c, self._key(subject, window))
 
-    def _judge(self, count: int) -> None:
-        if count > self.most:
-            wait = self._window() + self.window_s - clock.now()
-            raise TooMany(self.name, headers={"Retry-After": str(max(1, wait))})
+    def _judge(self, window: Period, count: int) -> None:
+        if count > window.most:
+            raise TooMany(f"{self.name}: {window.most} in {window.seconds} s", self.counted, window.left)
 
-    def _window(self) -> int:
-        return clock.now() // self.window_s * self.window_s
-
-    def _key(self, subject: str) -> str:
-        return f"{self.name}:{hashlib.sha256(subject.encode()).hexdigest()[:40]}"
-
-
-@dataclass(frozen=True)
-class Several:
-    """Several limits on the same subject, each of which must hold: so many in ten minutes, and so many in a day."""
-
-    limits: tuple[Limit, ...]
-
-    def check(self, subject: str) -> None:
-        """Raise TooMany when any of them is used up."""
-        for limit in self.limits:
-            limit.check(subject)
-
-    def failed(self, subject: str) -> None:
-        for limit in self.limits:
-            limit.failed(subject)
-
-    def take(self, subject: str) -> None:
-        """Count one attempt under each before it is made, and raise TooMany when there were too many under any."""
-        self.check(subject)
-        for limit in self.limits:
-            limit.take(subject)
-
-    def give_back(self, subject: str) -> None:
-        for limit in self.limits:
-            limit.give_back(subject)
-
-    def clear(self, subject: str) -> None:
-        for limit in self.limits:
-            limit.clear(subject)
+    def _key(self, subject: str, window: Period) -> str:
+        return f"{self.name}/{window.seconds}:{hashlib.sha256(subject.encode()).hexdigest()[:40]}"

@@ -1,51 +1,67 @@
 """Pages: one layout, one stylesheet, one way to render."""
 
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
-from flask import Flask, Response, current_app, make_response, render_template, send_from_directory
+from flask import Flask, Response, make_response, render_template, send_from_directory
 
+from consent_server import audit
+from consent_server.deployment import current
 from consent_server.scheme import instant
-from consent_server.web import correlation, headers, language
+from consent_server.web import headers, language
+from consent_server.web.language import N_
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # In the wheel the templates lie in the package; in a checkout beside it.
 TEMPLATES = next(path for path in (_PACKAGE / "templates", _PACKAGE.parent / "templates") if path.is_dir())
 STATIC = Path(__file__).parent / "static"
 STATIC_MAX_AGE_S = 3600
+
 _MONTHS = (
-    *("January", "February", "March", "April", "May", "June", "July"),
-    *("August", "September", "October", "November", "December"),
+    *(N_("January"), N_("February"), N_("March"), N_("April"), N_("May"), N_("June"), N_("July")),
+    *(N_("August"), N_("September"), N_("October"), N_("November"), N_("December")),
+)
+_MONTHS_IN_SHORT = (
+    *(N_("Jan"), N_("Feb"), N_("Mar"), N_("Apr"), N_("May"), N_("Jun"), N_("Jul")),
+    *(N_("Aug"), N_("Sep"), N_("Oct"), N_("Nov"), N_("Dec")),
 )
 _UNPRINTABLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
 
 
-def install(app: Flask, *, brand: Callable[[], str], sandbox: bool = False) -> None:
-    """Give `app` the templates, the stylesheet and the filters. `brand` names this party in the header of each page."""
+def install(app: Flask) -> None:
+    """Give `app` the templates, the stylesheet and the filters."""
     app.template_folder = str(TEMPLATES)
     app.jinja_env.add_extension("jinja2.ext.i18n")
     app.jinja_env.install_gettext_callables(language.gettext, language.ngettext, newstyle=True)  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.filters |= {"day": day, "month": month, "moment": moment, "plain": plain}
-    app.config["PAGE_BRAND"] = brand
-    app.config["PAGE_SANDBOX"] = sandbox
-
+    app.jinja_env.filters |= {
+        "day": day,
+        "month": month,
+        "month_in_short": month_in_short,
+        "moment": moment,
+        "plain": plain,
+        # For sentences that Python code made: unlike `_`, its text is escaped, and holds no placeholders.
+        "translated": language.gettext,
+    }
     # Named files before Flask's own rule for /static, whichever way the application was made.
-    @app.get("/static/<any('style.css', 'icon.svg'):name>")
-    def look(name: str) -> Response:
-        response = send_from_directory(STATIC, name)
-        response.headers["Cache-Control"] = f"public, max-age={STATIC_MAX_AGE_S}"
-        return response
+    app.add_url_rule("/static/<any('style.css', 'icon.svg'):name>", view_func=look)
+
+
+def look(name: str) -> Response:
+    """Return the stylesheet or the icon."""
+    response = send_from_directory(STATIC, name)
+    response.headers["Cache-Control"] = f"public, max-age={STATIC_MAX_AGE_S}"
+    return response
 
 
 def render(template: str, status: int = 200, *, form_targets: Iterable[str] = (), **values: object) -> Response:
-    """A page. `form_targets` are origins beside our own to which one of its forms may end up redirecting."""
+    """Return a page. `form_targets` are origins beside our own to which one of its forms may end up redirecting."""
     body = render_template(
         template,
-        brand=plain(current_app.config["PAGE_BRAND"]()),
-        sandbox=current_app.config["PAGE_SANDBOX"],
-        correlation_id=correlation.current(),
+        brand=plain(current().brand()),
+        sandbox=current().settings.is_sandbox,
+        correlation_id=audit.correlation_id.get(),
         **values,
     )
     response = make_response(body, status)
@@ -54,25 +70,28 @@ def render(template: str, status: int = 200, *, form_targets: Iterable[str] = ()
 
 
 def day(at: int) -> str:
-    """12 March 2026"""
-    year, month, number = instant.text(at)[:10].split("-")
-    return f"{int(number)} {_MONTHS[int(month) - 1]} {year}"
+    """Return a date such as 12 March 2026."""
+    return language.gettext("%(day)d %(month)s", day=int(instant.text(at)[8:10]), month=month(at))
 
 
 def month(at: int) -> str:
-    """March 2026"""
-    return day(at).split(maxsplit=1)[1]
+    """Return a month such as March 2026."""
+    year, number = instant.text(at)[:7].split("-")
+    return language.gettext("%(month)s %(year)s", month=language.gettext(_MONTHS[int(number) - 1]), year=year)
+
+
+def month_in_short(at: int) -> str:
+    """Return a month such as Mar, for where there is no room for more."""
+    return language.gettext(_MONTHS_IN_SHORT[int(instant.text(at)[5:7]) - 1])
 
 
 def moment(at: int) -> str:
-    """12 March 2026 at 09:30 UTC"""
-    return f"{day(at)} at {instant.text(at)[11:16]} UTC"
+    """Return an instant such as 12 March 2026 at 09:30 UTC."""
+    return language.gettext("%(day)s at %(time)s UTC", day=day(at), time=instant.text(at)[11:16])
 
 
 def plain(text: str, longest: int = 120) -> str:
-    """Somebody else's text, fit for one line of ours: no control, bidirectional or invisible characters, not endless."""
-    kept = "".join(
-        " " if ch.isspace() else ch for ch in text if ch.isspace() or unicodedata.category(ch) not in _UNPRINTABLE
-    )
+    """Return another party's text on one line, shortened, without control, bidirectional and invisible characters."""
+    kept = "".join(ch for ch in text if ch.isspace() or unicodedata.category(ch) not in _UNPRINTABLE)
     line = " ".join(kept.split())
     return line if len(line) <= longest else line[: longest - 1] + "…"

@@ -1,7 +1,7 @@
-"""Strict parameters: what arrives is one well-formed form or query, or it is refused before anyone reads a value.
+"""Strict parameters: a request whose form or query is not well-formed is refused before any value is read.
 
-Werkzeug's own parsing takes the first of two parameters, replaces what is not UTF-8 and lets NUL through; each of these
-has been somebody's way in. So the bytes are read here, once.
+Werkzeug's own parsing takes the first of two parameters, replaces what is not UTF-8 and accepts NUL; each of these has
+been used in attacks. So the bytes are read here, once.
 """
 
 import re
@@ -24,8 +24,6 @@ _CONTROL = re.compile(r"[\x00-\x1F\x7F-\x9F]")
 
 
 class MalformedParameters(Refusal):
-    """The form or query cannot be read as what it claims to be."""
-
     code = "malformed_parameters"
     public = "The parameters are not well-formed: send UTF-8, percent-encoded, without control characters."
     help = "Encode each name and value as UTF-8 with percent-encoding, and leave out NUL and other control characters."
@@ -33,8 +31,6 @@ class MalformedParameters(Refusal):
 
 
 class RepeatedParameter(Refusal):
-    """A parameter stands twice, or once in the query and once in the body."""
-
     code = "repeated_parameter"
     public = "A parameter is there more than once; send each parameter once."
     help = "Send each parameter once. Where two values differ, two readers may believe different ones."
@@ -42,17 +38,13 @@ class RepeatedParameter(Refusal):
 
 
 class ParameterInQuery(Refusal):
-    """A form endpoint was sent parameters in its URL."""
-
     code = "parameter_in_query"
     public = "This endpoint takes its parameters in the form body; send none in the query."
-    help = "Move the parameters from the URL to the body. A URL is written to logs, and what stands here is secret."
+    help = "Move the parameters from the URL to the body. A URL is written to logs, and these parameters are secret."
     clause = "RFC 6749 2.3.1; RFC 9126 2.1"
 
 
 class MissingParameter(Refusal):
-    """A parameter that the endpoint needs is absent or empty."""
-
     code = "missing_parameter"
     public = "A required parameter is missing."
     help = "Send the parameter that error_description names. An empty value counts as absent."
@@ -60,8 +52,6 @@ class MissingParameter(Refusal):
 
 
 class TooManyParameters(Refusal):
-    """More fields than any honest request has."""
-
     code = "too_many_parameters"
     public = f"There are more than {MOST_FIELDS} parameters; send only those that this endpoint knows."
     help = "Send only the parameters that the endpoint knows."
@@ -69,8 +59,6 @@ class TooManyParameters(Refusal):
 
 
 class ParameterTooLong(Refusal):
-    """One value is longer than this server keeps."""
-
     code = "parameter_too_long"
     public = f"A parameter is longer than {FIELD_LIMIT} characters; shorten it."
     help = f"Keep each parameter under {FIELD_LIMIT} characters. A state of a thousand characters is fine."
@@ -78,8 +66,6 @@ class ParameterTooLong(Refusal):
 
 
 class NotAForm(Refusal):
-    """The body is JSON, multipart, compressed or without a type."""
-
     code = "not_a_form"
     status = 415
     public = f"The body must be {FORM}, in UTF-8 and not compressed."
@@ -89,8 +75,6 @@ class NotAForm(Refusal):
 
 
 class BodyTooLarge(Refusal):
-    """The body is longer than any honest form."""
-
     code = "body_too_large"
     status = 413
     public = f"The body is larger than {BODY_LIMIT} bytes."
@@ -101,10 +85,10 @@ class BodyTooLarge(Refusal):
 def form(
     request: Request, *, required: tuple[str, ...] = (), optional: tuple[str, ...] = (), beside: tuple[str, ...] = ()
 ) -> dict[str, str]:
-    """The named parameters of a form body; those that are absent or empty are left out (RFC 6749 3.1).
+    """Return the named parameters of a form body, without those that are absent or empty (RFC 6749 3.1).
 
-    Names that are neither required nor optional are ignored, but must be well-formed and stand once too. `beside` names
-    what may stand in the query of a page's form action; elsewhere any query is refused.
+    Names that are neither required nor optional are ignored, but must be well-formed and unique too. `beside` names what
+    the query of a page's form action may hold; elsewhere any query is refused.
     """
     query(request, optional=beside, only=True)
     if request.mimetype != FORM or request.headers.get("Content-Encoding", "identity") != "identity":
@@ -117,7 +101,7 @@ def form(
 def query(
     request: Request, *, required: tuple[str, ...] = (), optional: tuple[str, ...] = (), only: bool = False
 ) -> dict[str, str]:
-    """The named parameters of the query. With `only`, any other name is refused rather than ignored."""
+    """Return the named parameters of the query. With `only`, any other name is refused rather than ignored."""
     raw = request.query_string
     if len(raw) > BODY_LIMIT:
         raise ParameterTooLong("query")

@@ -1,84 +1,86 @@
 """Server-side sessions: the browser holds a random handle, the store its digest and the data."""
 
 import secrets
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from flask import Request
 from werkzeug.wrappers import Response
 
-from consent_server import clock
+from consent_server import clock, store
+from consent_server.deployment import current
 from consent_server.store import sessions
+from consent_server.store.tables import SessionData
 from consent_server.web import cookies
 
-Transaction = Callable[[], AbstractContextManager[Any]]
+#: Seconds after which a session ends, however much it is used.
+LIFE_S = 12 * 3600
 
 
 @dataclass(frozen=True)
-class Session:
-    """One signed-in browser. `secret` is its cookie's value: forms take their CSRF token from it."""
+class BrowserSession:
+    """One browser's session. `secret` is its cookie's value: forms take their CSRF token from it."""
 
     secret: str = field(repr=False)
-    data: Mapping[str, Any]
+    data: SessionData
 
 
 @dataclass(frozen=True)
 class Sessions:
-    """The sessions of one kind: `cookie` is their name in the browser, `idle_s` and `life_s` end them here.
-
-    `reading` and `writing` open the store's transactions.
-    """
+    """The sessions of one kind: `cookie` is the name of their cookie; `idle_s` is how long one lasts unused."""
 
     kind: str
     cookie: str
     idle_s: int
-    life_s: int
-    reading: Transaction
-    writing: Transaction
 
-    def begin(self, response: Response, data: Mapping[str, Any]) -> None:
+    def begin(self, response: Response, data: SessionData) -> None:
         """Start a session under a new handle. At sign-in, end the one that this browser had first."""
         secret = secrets.token_urlsafe(32)
-        with self.writing() as c:
-            sessions.make(c, secret, self.kind, dict(data), clock.now())
-        cookies.set_cookie(response, self.cookie, secret, self.life_s)
+        with store.writing() as c:
+            sessions.make(c, secret, self.kind, data, clock.now())
+        cookies.set_cookie(response, self.cookie, secret, LIFE_S)
 
-    def current(self, request: Request) -> Session | None:
-        """The session of this request, or None when there is none, or it is over."""
+    def current(self, request: Request) -> BrowserSession | None:
+        """Return the session of this request, or None when there is none or it is over."""
         secret = request.cookies.get(self.cookie, "")
         if not secret:
             return None
         now = clock.now()
-        with self.writing() as c:
+        with store.writing() as c:
             row = sessions.find(c, secret, self.kind)
             if row is None:
                 return None
-            if now - row.seen >= self.idle_s or now - row.created >= self.life_s:
+            if now - row.seen >= self.idle_s or now - row.created >= LIFE_S:
                 sessions.end(c, secret)
                 return None
             sessions.touch(c, secret, now)
-        return Session(secret, row.data)
+        return BrowserSession(secret, row.data)
 
-    def change(self, session: Session, edit: Callable[[dict[str, Any]], object]) -> Session:
-        """Let `edit` change the session's data, and answer the session with what it then holds.
+    def change(self, session: BrowserSession, edit: Callable[[SessionData], object]) -> BrowserSession:
+        """Apply `edit` to the session's data, and return the session with what it then holds.
 
-        It edits what is there now, not what was there when this request began: requests of one browser that arrive
-        together are let in one after the other, so that what one of them takes out is gone for the next.
+        `edit` gets the data as it is now, not as it was when this request began: requests of one browser that arrive
+        together change it one after the other, so that what one of them takes out is gone for the next.
         """
         now = clock.now()
-        with self.writing() as c:
+        with store.writing() as c:
             sessions.touch(c, session.secret, now)  # on PostgreSQL this takes the row's lock; SQLite has one writer
             row = sessions.find(c, session.secret, self.kind)
-            data = dict(row.data) if row is not None else {}
+            data = row.data if row is not None else SessionData()
             edit(data)
             sessions.touch(c, session.secret, now, data)
-        return Session(session.secret, data)
+        return BrowserSession(session.secret, data)
 
     def end(self, request: Request, response: Response) -> None:
         """End the session here and in the browser."""
         if secret := request.cookies.get(self.cookie, ""):
-            with self.writing() as c:
+            with store.writing() as c:
                 sessions.end(c, secret)
         cookies.clear_cookie(response, self.cookie)
+
+
+def of_kind(kind: str) -> Sessions:
+    """Return this party's sessions of a kind: "portal" at a CAP, "manage" at an EDP."""
+    settings = current().settings
+    cookie = f"__Host-{settings.party}-{kind}"  # ports of one host share cookies, so each party names its own
+    return Sessions(kind, cookie, settings.lifetimes.portal_idle)

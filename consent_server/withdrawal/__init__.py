@@ -1,1 +1,1 @@
-"""The path run backwards: an SME withdraws, everything that rested on it falls, and those who must know are told."""
+"""Withdrawal of a permission: it ends with everything that rests on it, and the other parties get a message."""

@@ -1,12 +1,9 @@
-"""Withdrawal messages from issuers: believed only from the one that granted, and harmless when they come twice."""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+"""Withdrawal messages from issuers: accepted only from the member that granted, and idempotent."""
 
 from consent_server import audit, store
-from consent_server.caller.trust import require_role
+from consent_server.deployment import current
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal
-from consent_server.scheme.member_certificate import MemberCertificate
 from consent_server.scheme.messages import MessageError, parse_withdrawal
 from consent_server.store import connections
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
@@ -31,43 +28,32 @@ class MessageNotYours(Refusal):
     clause = "IB1 Withdrawal of Permission"
 
 
-@dataclass(frozen=True)
-class InboxParts:
-    """`caller` answers who is calling, from the request's environ; `mac` the keyed digest of a token."""
-
-    caller: Callable[[dict[str, object]], MemberCertificate]
-    senders: tuple[str, ...]
-    subjects: tuple[str, ...]
-    mac: Callable[[str], str]
-
-
-def sender(parts: InboxParts, environ: dict[str, object]) -> MemberCertificate:
-    """Who sends, once it may: judged before anything that it sent is read. Raises the refusals of `caller`, RoleMissing."""
-    found = parts.caller(environ)
-    require_role(found, parts.senders)
-    return found
-
-
-def receive(parts: InboxParts, sender: MemberCertificate, document: object) -> str:
-    """Act on one message; answers its effect: "withdrawn", or "nothing" for a token that we do not hold (any more).
-
-    Raises MessageMalformed and MessageNotYours.
-    """
+def withdrawn_token(document: object, subjects: tuple[str, ...]) -> str:
+    """Return the refresh token that a message is about. Raise MessageMalformed."""
     try:
-        token = parse_withdrawal(document, parts.subjects)
+        return parse_withdrawal(document, subjects)
     except MessageError as error:
         raise MessageMalformed(str(error)) from None
+
+
+def receive(sender: MemberCertificate, document: object) -> str:
+    """Act on one message; return its effect: "withdrawn", or "nothing" for a token that we do not hold, or no longer.
+
+    Raise MessageMalformed and MessageNotYours.
+    """
+    here = current()
+    token = withdrawn_token(document, here.settings.scheme.withdrawal_subjects)
     with store.reading() as c:
-        connection = connections.by_refresh_mac(c, parts.mac(token))
+        connection = connections.by_refresh_mac(c, here.sealer.mac(token))
     if connection is None:
         effect, subject = "nothing", "-"
     elif connection.member != sender.member:
         raise MessageNotYours(f"connection {connection.id} was granted by {connection.member}, not {sender.member}")
     else:
-        told = Withdrawal(
+        withdrawal = Withdrawal(
             by="sme", where=connection.issuer, why="withdrawn at the provider", already_told=connection.issuer
         )
-        effect = "withdrawn" if withdraw(connection.id, told) else "nothing"
+        effect = "withdrawn" if withdraw(connection.id, withdrawal) else "nothing"
         subject = connection.id
     audit.event("message_accepted", sender=sender.application, subject=subject, effect=effect)
     return effect

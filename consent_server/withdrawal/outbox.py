@@ -1,17 +1,20 @@
-"""Make the calls that withdrawals owe: messages to clients, revocations to issuers.
+"""Make the calls that follow withdrawals: messages to clients, revocations to issuers.
 
-A call is leased, made outside any transaction, and settled. A dispatcher that dies leaves a lease that runs out; the
-receiver is asked twice at worst, and both calls are idempotent (Message Delivery; RFC 7009).
+A call is leased, made outside any transaction, and settled. A dispatcher that dies leaves a lease that expires; the
+receiver is called twice at worst, and both calls are idempotent (Message Delivery; RFC 7009).
 """
 
 import logging
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 from consent_server import audit, clock, store
+from consent_server.deployment import current
+from consent_server.outbound.deliver import deliver
+from consent_server.outbound.errors import Unreachable
+from consent_server.scheme import messages
 from consent_server.store import connections, outbox, permissions
+from consent_server.store.tables import OwedCall
+from consent_server.tokens import refresh_token
 
 log = logging.getLogger("consent_server.outbox")
 
@@ -21,48 +24,37 @@ FIRST_DELAY_S = 5
 LONGEST_DELAY_S = 600
 
 
-@dataclass(frozen=True)
-class OutboxParts:
-    """How the two kinds of call are made. Both raise Undeliverable.
-
-    `send(recipient, token)` posts a withdrawal message to an application; `revoke(connection row)` revokes at its issuer;
-    `token_of(permission row)` makes its refresh token again.
-    """
-
-    send: Callable[[str, str], None]
-    revoke: Callable[[Any], None]
-    token_of: Callable[[Any], str]
-    give_up_after: int
-
-
-class Undeliverable(Exception):
-    """One attempt failed; the message names the kind of failure and the host, never the token."""
+class NotInStore(Exception):
+    """The permission or connection that a call is about is not kept any more."""
 
 
 def delay(attempts: int) -> int:
-    """Seconds before the next attempt: doubling, capped, with a jitter of up to half so that queues do not march in step."""
+    """Return the seconds before the next attempt: doubled each time, up to a limit, less a jitter of up to half of it."""
     longest: int = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** min(attempts, 16))
     return longest // 2 + secrets.randbelow(longest // 2 + 1)
 
 
-def dispatch(parts: OutboxParts) -> int:
-    """Make every call that is due; answers how many were made successfully."""
+def dispatch() -> int:
+    """Make every call that is due; return how many were made successfully."""
     with store.writing() as c:
         owed = outbox.lease(c, clock.now(), LEASE_S, BATCH)
-    return sum(_dispatch_one(parts, row) for row in owed)
+    return sum(_dispatch_one(row) for row in owed)
 
 
-def _dispatch_one(parts: OutboxParts, row: Any) -> bool:
+def _dispatch_one(row: OwedCall) -> bool:
     attempt = row.attempts + 1
     try:
-        _call(parts, row)
-    except Undeliverable as error:
-        _failed(parts, row, attempt, str(error))
+        if row.kind == "message":
+            _send_message(row)
+        else:
+            _revoke(row)
+    except (NotInStore, Unreachable) as error:
+        _failed(row, attempt, str(error))
         return False
     except Exception as fault:
         # A fault of ours in one call (a key that is gone, say) must not hold up the calls behind it.
         log.exception("call %s to %s", row.id, row.recipient)
-        _failed(parts, row, attempt, type(fault).__name__)
+        _failed(row, attempt, type(fault).__name__)
         return False
     with store.writing() as c:
         outbox.delivered(c, row.id, clock.now())
@@ -73,21 +65,34 @@ def _dispatch_one(parts: OutboxParts, row: Any) -> bool:
     return True
 
 
-def _call(parts: OutboxParts, row: Any) -> None:
+def _send_message(owed: OwedCall) -> None:
+    """Send the message that a permission was withdrawn to its client, at the address that the Directory has now."""
+    here = current()
     with store.reading() as c:
-        subject = permissions.find(c, row.subject) if row.kind == "message" else connections.find(c, row.subject)
-    if subject is None:
-        raise Undeliverable(f"{row.subject} is not in the store")
-    if row.kind == "message":
-        parts.send(row.recipient, parts.token_of(subject))
-    else:
-        parts.revoke(subject)
+        permission = permissions.find(c, owed.subject)
+    if permission is None:
+        raise NotInStore(f"{owed.subject} is not in the store")
+    token = refresh_token.text(here.refresh_keys, permission.refresh_version, permission.refresh_id)
+    scheme = here.settings.scheme
+    message = messages.withdrawal(scheme.trust_framework, scheme.withdrawal_subjects[0], token)
+    deliver(here.directory, here.session, owed.recipient, message)
 
 
-def _failed(parts: OutboxParts, row: Any, attempt: int, error: str) -> None:
+def _revoke(owed: OwedCall) -> None:
+    """Give the token of a connection that has ended back to its issuer (RFC 7009)."""
+    here = current()
+    with store.reading() as c:
+        connection = connections.find(c, owed.subject)
+    if connection is None:
+        raise NotInStore(f"{owed.subject} is not in the store")
+    token = here.sealer.unseal(connection.refresh_sealed)
+    here.upstream.revoke(here.upstream.metadata(connection.issuer), token)
+
+
+def _failed(row: OwedCall, attempt: int, error: str) -> None:
     at = clock.now()
     with store.writing() as c:
-        if attempt < parts.give_up_after:
+        if attempt < current().settings.jobs.give_up_after:
             outbox.failed(c, row.id, at + delay(row.attempts), error)
             return
         outbox.give_up(c, row.id, at, error)

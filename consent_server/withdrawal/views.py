@@ -1,12 +1,14 @@
 """The inbox's one route, at a mutual-TLS door."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import orjson
 from flask import Blueprint, Response, jsonify, request
 
+from consent_server import clock
+from consent_server.deployment import current
 from consent_server.refusal import Refusal
-from consent_server.withdrawal.inbox import InboxParts, MessageMalformed, receive, sender
+from consent_server.withdrawal.inbox import MessageMalformed, receive
 
 LARGEST = 64 * 1024
 
@@ -28,20 +30,19 @@ class MessageNotJson(Refusal):
     headers: ClassVar[dict[str, str]] = {"Accept": "application/json"}
 
 
-def blueprint(parts: InboxParts) -> Blueprint:
-    """POST /messages."""
-    inbox = Blueprint("inbox", __name__)
-
-    @inbox.post("/messages")
-    def messages() -> Response:
-        sent_by = sender(parts, request.environ)
-        return jsonify(effect=receive(parts, sent_by, sent_message()))
-
-    return inbox
+routes = Blueprint("inbox", __name__)
 
 
-def sent_message() -> Any:
-    """The JSON that was POSTed. Raises MessageNotJson, MessageTooLarge, MessageMalformed."""
+@routes.post("/messages")
+def messages() -> Response:
+    here = current()
+    # The caller is judged before anything that it sent is read.
+    sender = here.callers.identify(request.environ, here.settings.scheme.edp_roles, clock.now())
+    return jsonify(effect=receive(sender, sent_message()))
+
+
+def sent_message() -> object:
+    """Return the JSON that was POSTed. Raise MessageNotJson, MessageTooLarge, MessageMalformed."""
     if request.mimetype != "application/json" or request.headers.get("Content-Encoding", "identity") != "identity":
         raise MessageNotJson()
     if (request.content_length or 0) > LARGEST:
@@ -50,6 +51,7 @@ def sent_message() -> Any:
     if len(body) > LARGEST:
         raise MessageTooLarge()
     try:
-        return orjson.loads(body)
+        document: object = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise MessageMalformed("not JSON") from None
+    return document

@@ -1,27 +1,22 @@
 """Withdraw a permission or a connection, with all that rests on it, in one transaction.
 
-Withdrawal of Permission: the tokens die first, and the messages that follow are committed together with their death. A
-dependent falls when the last thing that it rested on has fallen: emissions worked out from two EDPs stay permitted while
-one of them still is.
+Withdrawal of Permission: the tokens end first, and the messages that follow are committed together with their end.
 """
 
-from collections import deque
 from dataclasses import dataclass, replace
-from typing import Any
 
 from consent_server import audit, clock, store
-from consent_server.scheme.permission import Act, State, after
-from consent_server.store import audit_events, connections, links, outbox, permissions
-
-WITHDRAWN = str(after(State.GRANTED, Act.WITHDRAW))
+from consent_server.scheme.permission import Act
+from consent_server.store import Connection, audit_events, connections, outbox, permissions
+from consent_server.withdrawal.falling import falling
 
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """Who withdrew, where, and in which words it is kept.
+    """Who withdrew, where, and why, as the row and the audit event keep it.
 
     `already_told` names the party that asked: the client of a permission, or the issuer of a connection. It gets no message
-    about what it said itself.
+    about its own request.
     """
 
     by: str
@@ -31,67 +26,36 @@ class Withdrawal:
 
 
 def withdraw(subject: str, withdrawal: Withdrawal) -> list[str]:
-    """Withdraw the permission or connection with this id; answers the ids of everything that fell, the subject first.
+    """Withdraw the permission or connection with this id; return the ids of everything that fell, the subject first.
 
     An empty list means that the subject is unknown or had ended before. The clock is read before the rows are.
     """
     at = clock.now()
     with store.writing() as c:
-        return fell(c, subject, withdrawal, at)
+        return withdraw_in(c, subject, withdrawal, at)
 
 
-def fell(c: Any, subject: str, withdrawal: Withdrawal, at: int) -> list[str]:
-    """The same inside a transaction that is already open."""
+def withdraw_in(c: Connection, subject: str, withdrawal: Withdrawal, at: int) -> list[str]:
+    """Withdraw as `withdraw` does, in a transaction that is already open."""
     if not _end(c, subject, withdrawal, at):
         return []
     fallen = [subject]
-    for below, support in _falling(c, subject, at).items():
+    for below, support in falling(c, subject, at).items():
         because = replace(withdrawal, why=f"rested on {support}", already_told="")
         if _end(c, below, because, at):
             fallen.append(below)
     return fallen
 
 
-def _falling(c: Any, subject: str, at: int) -> dict[str, str]:
-    """What falls with a subject that has ended, the nearest first, each with the support that took it along.
-
-    That is everything below which does not rest, by whatever way, on something that lives on its own. Members of a cycle that
-    only rest on each other fall together.
-    """
-    below: dict[str, str] = {}
-    waiting = deque([subject])
-    while waiting:
-        support = waiting.popleft()
-        for dependent in links.dependents(c, support):
-            if dependent != subject and dependent not in below and _lives(c, dependent, at):
-                below[dependent] = support
-                waiting.append(dependent)
-    standing = deque(
-        dependent
-        for dependent in below
-        if any(_lives(c, other, at) for other in links.supports(c, dependent) if other not in below)
-    )
-    while standing:
-        stands = standing.popleft()
-        if below.pop(stands, None) is not None:
-            standing.extend(links.dependents(c, stands))
-    return below
-
-
-def _end(c: Any, subject: str, withdrawal: Withdrawal, at: int) -> bool:
-    """Whether this call ended it; not when it is unknown, or had ended before."""
+def _end(c: Connection, subject: str, withdrawal: Withdrawal, at: int) -> bool:
+    """Return whether this call ended it; not when it is unknown, or had ended before."""
     return _end_permission(c, subject, withdrawal, at) or _end_connection(c, subject, withdrawal, at)
 
 
-def _lives(c: Any, subject: str, at: int) -> bool:
-    row = permissions.find(c, subject) or connections.find(c, subject)
-    return row is not None and row.ended is None and row.expires > at
-
-
-def _end_permission(c: Any, subject: str, withdrawal: Withdrawal, at: int) -> bool:
+def _end_permission(c: Connection, subject: str, withdrawal: Withdrawal, at: int) -> bool:
     row = permissions.find(c, subject)
     ending = {"by": withdrawal.by, "where": withdrawal.where, "why": withdrawal.why}
-    if row is None or not permissions.end(c, subject, at=at, ended_as=WITHDRAWN, **ending):
+    if row is None or not permissions.end(c, row, Act.WITHDRAW, at=at, **ending):
         return False
     if row.redeemed is not None and withdrawal.already_told != row.client_id:
         # A client that never redeemed its code holds no token that a message could quote.
@@ -100,9 +64,9 @@ def _end_permission(c: Any, subject: str, withdrawal: Withdrawal, at: int) -> bo
     return True
 
 
-def _end_connection(c: Any, subject: str, withdrawal: Withdrawal, at: int) -> bool:
+def _end_connection(c: Connection, subject: str, withdrawal: Withdrawal, at: int) -> bool:
     row = connections.find(c, subject)
-    if row is None or not connections.end(c, subject, at=at, ended_as=WITHDRAWN, by=withdrawal.by, why=withdrawal.why):
+    if row is None or not connections.end(c, row, Act.WITHDRAW, at=at, by=withdrawal.by, why=withdrawal.why):
         return False
     if withdrawal.already_told != row.issuer:
         outbox.add(c, kind="revocation", subject=subject, recipient=row.issuer, at=at)

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from consent_server.caller.arrival import Arrival, BadCertificate, NoCertificate, arrived, from_header, from_socket
-from consent_server.settings import Clients
+from consent_server.settings import ClientsSettings
 
 PROXY = "10.0.0.7"
 
@@ -23,7 +23,7 @@ def pem_of(der):
 
 
 def behind(kind, **more):
-    return Clients(root=Path("unused"), arrival=kind, proxies=(PROXY, "192.168.0.0/24", "fd00::1"), **more)
+    return ClientsSettings(root=Path("unused"), arrival=kind, proxies=(PROXY, "192.168.0.0/24", "fd00::1"), **more)
 
 
 def test_client_cert_with_and_without_chain(certificates):
@@ -92,7 +92,7 @@ def test_A01_where_tls_ends_here_a_header_is_not_even_looked_at(certificates):
     }
     for sock in ({}, {"gunicorn.socket": None}, {"gunicorn.socket": object()}):
         with pytest.raises(NoCertificate) as refused:
-            arrived(environ | sock, Clients(root=Path("unused"), proxies=(PROXY,)))
+            arrived(environ | sock, ClientsSettings(root=Path("unused"), proxies=(PROXY,)))
         assert (refused.value.status, refused.value.error) == (401, "invalid_client")
     assert from_socket(None) is None
 

@@ -14,19 +14,17 @@ from cryptography.x509.oid import NameOID
 from consent_server import clock
 from consent_server.caller.arrival import Arrival
 from consent_server.caller.trust import (
-    BadRevocationList,
     CertificateFromElsewhere,
     CertificateMalformed,
     CertificateOutOfDate,
     CertificateRevoked,
     CertificateUntrusted,
     RevocationListStale,
-    RevokedSerials,
     RoleMissing,
     Trust,
-    read_revocation_list,
     require_role,
 )
+from consent_server.pki.crl import NotTrusted, RevokedSerials, read_revocation_list
 from consent_server.refusal import Refusal
 from consent_server.sandbox.authority import Authority
 
@@ -42,8 +40,18 @@ def fresh(*serials, fetched=NOW, next_update=NOW + 2000 * DAY):
     return RevokedSerials(issued=NOW - DAY, next_update=next_update, serials=frozenset(serials), fetched=fetched)
 
 
+class Listed:
+    """A revocation list of the Directory; `lists` has what it says, the newest last."""
+
+    def __init__(self, *lists):
+        self.lists = list(lists)
+
+    def in_force(self):
+        return self.lists[-1]
+
+
 def trusting(certificates, revoked=None, **settings):
-    return Trust(certificates.settings(**settings), lambda: revoked if revoked is not None else fresh())
+    return Trust(certificates.settings(**settings), Listed(revoked if revoked is not None else fresh()))
 
 
 def test_a_good_certificate_names_its_holder(certificates):
@@ -158,15 +166,15 @@ def test_configured_issuers_complete_a_chain_for_proxies_that_pass_the_leaf_alon
 
 
 def test_A07_revocation_is_judged_on_every_request(certificates):
-    lists = [fresh()]
-    trust = Trust(certificates.settings(), lambda: lists[-1])
+    listed = Listed(fresh())
+    trust = Trust(certificates.settings(), listed)
     arrival = certificates.arrival(certificates.cap)
     assert trust.caller(arrival, NOW)
     for serial in (certificates.cap.serial, certificates.issuer.serial_number):
-        lists.append(fresh(serial))
+        listed.lists.append(fresh(serial))
         with pytest.raises(CertificateRevoked):
             trust.caller(arrival, NOW)
-    lists.append(fresh(1, 2, 3))
+    listed.lists.append(fresh(1, 2, 3))
     assert trust.caller(arrival, NOW)
 
 
@@ -180,12 +188,12 @@ STALE = {
 @pytest.mark.parametrize("revoked", STALE.values(), ids=STALE.keys())
 def test_A08_without_a_good_list_production_closes_and_the_sandbox_goes_on(certificates, revoked, caplog):
     arrival = certificates.arrival(certificates.cap)
-    production = Trust(certificates.settings(), lambda: revoked)
+    production = Trust(certificates.settings(), Listed(revoked))
     with pytest.raises(RevocationListStale) as refused:
         production.caller(arrival, NOW)
     assert refused.value.status == 503
     assert "Retry-After" in refused.value.answer_headers
-    sandbox = Trust(certificates.settings(environment="sandbox"), lambda: revoked)
+    sandbox = Trust(certificates.settings(environment="sandbox"), Listed(revoked))
     assert sandbox.caller(arrival, NOW).application == APPLICATION
     assert "revocation list" in caplog.text
 
@@ -204,7 +212,7 @@ def test_an_old_list_still_shuts_out_whom_it_names(certificates):
 
 
 def test_the_alarm_rings_once_a_minute(certificates, caplog):
-    trust = Trust(certificates.settings(environment="sandbox"), lambda: None)
+    trust = Trust(certificates.settings(environment="sandbox"), Listed(None))
     with caplog.at_level(logging.WARNING):
         for at in (NOW, NOW + 1, NOW + 59, NOW + 60, NOW + 61, NOW - 400 * DAY):
             trust.caller(certificates.arrival(certificates.cap), at)
@@ -240,7 +248,7 @@ def test_the_root_file_holds_the_root_and_nothing_else(certificates, tmp_path):
     both.write_bytes(certificates.authority.client_root.read_bytes() + certificates.authority.signing_root.read_bytes())
     settings.clients = settings.clients.model_copy(update={"root": both})
     with pytest.raises(ValueError, match="client root and nothing else"):
-        Trust(settings, fresh)
+        Trust(settings, Listed(fresh()))
 
 
 # The revocation list
@@ -303,7 +311,7 @@ def test_A08_only_the_whole_list_counts(certificates, extension, good):
     if good:
         assert reading(certificates, content).serials == frozenset()
     else:
-        with pytest.raises(BadRevocationList):
+        with pytest.raises(NotTrusted):
             reading(certificates, content)
 
 
@@ -337,16 +345,16 @@ BAD_LISTS = {
 
 @pytest.mark.parametrize("make", BAD_LISTS.values(), ids=BAD_LISTS.keys())
 def test_A08_a_list_that_is_not_believed(certificates, tmp_path, make):
-    with pytest.raises(BadRevocationList):
+    with pytest.raises(NotTrusted):
         reading(certificates, make(certificates, tmp_path), [certificates.issuer, certificates.cap.x509])
 
 
 def test_a_list_counts_only_below_our_root(certificates, tmp_path):
     stranger = Authority(tmp_path).create()
     issuer = x509.load_pem_x509_certificate(stranger.client_issuer.read_bytes())
-    with pytest.raises(BadRevocationList):
+    with pytest.raises(NotTrusted):
         reading(certificates, stranger.crl([1]), [issuer])
-    with pytest.raises(BadRevocationList):
+    with pytest.raises(NotTrusted):
         reading(certificates, certificates.authority.crl([1]), [])
 
 

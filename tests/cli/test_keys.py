@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 
 from consent_server import clock
-from consent_server.parties.keyring import LONGEST_SIGNED_S
+from consent_server.parties.operator.keyring import LONGEST_SIGNED_S
 from consent_server.tokens.keys import PUBLISHED_BEFORE_USE
 from consent_server.tokens.refresh_token import KEPT_FOR
 
@@ -131,7 +131,7 @@ def test_a_key_is_retired_also_while_the_database_is_down(keys: Run, deployment:
     assert [name for name, _ in listed(keys)["signing"]] != [old]
 
 
-def test_no_keys_is_said_in_a_sentence(keys: Run, deployment: Path) -> None:
+def test_no_keys_is_one_sentence(keys: Run, deployment: Path) -> None:
     for path in (deployment.parent / "keys" / "tokens").glob("*.pem"):
         path.unlink()
     done = keys("list")

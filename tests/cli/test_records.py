@@ -12,6 +12,7 @@ from flask import Flask
 from consent_server import audit, store
 from consent_server.settings import load
 from consent_server.store import audit_events, outbox, permissions
+from consent_server.store.tables import Permission
 
 GRANTED, YEAR = 1773307800, 365 * 86400
 CLIENT = "https://directory.example/a/app"
@@ -59,7 +60,7 @@ def granted(c: Any, name: str, **changed: Any) -> None:
         "refresh_version": 1,
         **changed,
     }
-    permissions.add(c, **values)
+    permissions.add(c, Permission(**values))
 
 
 def noted(c: Any, name: str, at: int, **fields: Any) -> None:
@@ -95,12 +96,12 @@ def history(act: Callable[[Callable[[Any], None]], None]) -> None:
     ids=["all", "event", "permission", "connection", "instant", "day", "both", "lines", "none"],
 )
 @pytest.mark.usefixtures("history")
-def test_the_audit_is_told_as_json_lines(
+def test_the_audit_is_printed_as_json_lines(
     ask: Callable[..., Result], options: tuple[str, ...], found: list[str]
 ) -> None:
-    told = lines(ask("audit", "tail", *options))
-    assert [each["event"] for each in told] == found
-    assert all(each.keys() >= {"at", "time", "correlation_id"} for each in told)
+    printed = lines(ask("audit", "tail", *options))
+    assert [each["event"] for each in printed] == found
+    assert all(each.keys() >= {"at", "time", "correlation_id"} for each in printed)
 
 
 @pytest.mark.parametrize(
@@ -123,8 +124,8 @@ def test_a_wrong_filter_is_refused_in_a_sentence(
 
 @pytest.mark.usefixtures("history")
 def test_a_permissions_history_includes_what_ended_it(ask: Callable[..., Result]) -> None:
-    told = lines(ask("audit", "show", "p1"))
-    assert [each["event"] for each in told] == ["permission_granted", "permission_superseded"]
+    printed = lines(ask("audit", "show", "p1"))
+    assert [each["event"] for each in printed] == ["permission_granted", "permission_superseded"]
 
 
 @pytest.mark.usefixtures("history")
@@ -184,7 +185,7 @@ def test_calls_wait_are_given_up_and_are_retried(
     assert ask("outbox", "given-up").output == ""
 
 
-def test_a_database_that_is_not_there_is_said_plainly(ask: Callable[..., Result], deployment: Path) -> None:
+def test_a_database_that_is_not_there_is_one_sentence(ask: Callable[..., Result], deployment: Path) -> None:
     (deployment.parent / "store.db").unlink()
     for arguments in (("audit", "tail"), ("outbox", "waiting"), ("permissions", "show", "p1")):
         done = ask(*arguments)

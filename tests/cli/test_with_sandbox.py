@@ -152,7 +152,7 @@ def test_an_operator_withdraws_and_the_client_is_told(world: World) -> None:
 
     until = time.monotonic() + 15
     while call()["state"] == "waiting":
-        assert time.monotonic() < until, "the client was not told"
+        assert time.monotonic() < until, "the client got no message"
         time.sleep(0.2)
     assert (call()["state"], call()["recipient"]) == ("delivered", cap.client_id)
     history = world.lines("edp", "audit", "show", permission)
@@ -183,7 +183,7 @@ def directory(world: World) -> Iterator[Callable[..., None]]:
 
 
 def answers(world: World, client: Client, tokens: dict[str, Any]) -> dict[str, httpx.Response]:
-    """What one client is told at each endpoint of the EDP's mutual-TLS door."""
+    """What one client gets from each endpoint of the EDP's mutual-TLS door."""
     push = {"client_id": client.client_id, "response_type": "code"}
     return {
         "PAR": client.http.post(client.metadata["pushed_authorization_request_endpoint"], data=push),

@@ -1,4 +1,4 @@
-"""A CAP's store, and providers that answer over no network: their readings are made by rule, their records really signed."""
+"""A CAP on a real store, and providers without a network: readings are made by rule, records are really signed."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -7,18 +7,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from flask import Flask
 
-from consent_server import store
-from consent_server.client.data import DataSource, Window
-from consent_server.client.directory import DataService
-from consent_server.collect import gather
-from consent_server.collect.gather import CollectParts
+from consent_server import clock, store
+from consent_server.collect import gather, provider
+from consent_server.deployment import Deployment
+from consent_server.outbound.data import DataSource, FetchedWindow
+from consent_server.outbound.directory import DataService
+from consent_server.outbound.upstream import Tokens
 from consent_server.scheme import instant
 from consent_server.scheme.instant import HALF_HOUR
-from consent_server.scheme.provenance_steps import (
+from consent_server.scheme.provenance.steps import (
     COMPLETE,
-    Grant,
+    GrantedPermission,
     MeterRelease,
     consumption_standard,
     edp_record,
@@ -26,13 +26,36 @@ from consent_server.scheme.provenance_steps import (
 )
 from consent_server.scheme.readings import UNIT
 from consent_server.store import accounts, connections, readings
-from consent_server.store.database import db
+from consent_server.store.tables import ProviderConnection, SmeAccount
+from tests.deployments import deploy, in_new_database, opened, settings_of
 from tests.scheme.signing import CAP_ROLE, DIRECTORY, EDP_ROLE, REGISTRY, member_signer, signing_authority
 
 LICENSE = f"{REGISTRY}/scheme/perseus/license/energy-consumption-edp-cap/2026-03-12"
 FEBRUARY, MARCH = instant.parse("2026-02-01T00:00:00Z"), instant.parse("2026-03-01T00:00:00Z")
 TODAY = instant.parse("2026-03-12T00:00:00Z")
 RETRY_S = 60
+SERVICE = f"{DIRECTORY}/s/cap"
+#: The CAP's settings, in the scheme of `tests.scheme.signing`.
+SETTINGS = {
+    "member.url": f"{DIRECTORY}/m/cap",
+    "member.application": f"{DIRECTORY}/a/cap",
+    "member.data_service": SERVICE,
+    "scheme.registry": REGISTRY,
+    "scheme.directory": DIRECTORY,
+    "scheme.trust_framework": trust_framework_url(REGISTRY),
+    "scheme.consumption_standard": consumption_standard(REGISTRY),
+    "scheme.edp_roles": [EDP_ROLE],
+    "scheme.licenses": [
+        {
+            "url": f"{REGISTRY}/scheme/perseus/license/emissions-cap-fsp/2026-03-12",
+            "label": "emissions-cap-fsp",
+            "text_sha256": "0" * 64,
+            "fuels": ["electricity", "gas"],
+        }
+    ],
+    "collection.months": 1,
+    "collection.retry_s": RETRY_S,
+}
 
 
 @dataclass
@@ -100,7 +123,7 @@ class Provider:
         self.asked()
         return [DataSource(meter.id, meter.fuel, meter.outcode, meter.measures) for meter in self.meters]
 
-    def readings(self, access_token: str, source: str, measure: str, start: int, end: int) -> Iterator[Window]:
+    def readings(self, access_token: str, source: str, measure: str, start: int, end: int) -> Iterator[FetchedWindow]:
         assert access_token == f"access-{self.name}"
         self.measures.add(measure)
         meter = next(meter for meter in self.meters if meter.id == source)
@@ -108,10 +131,10 @@ class Provider:
         for since, until in pairwise(edges):
             body = {"data": meter.readings(since, until), "provenance": self.record(meter, measure, since, until)}
             self.answers(body)
-            yield Window(since, until, body)
+            yield FetchedWindow(since, until, body)
 
     def record(self, meter: Meter, measure: str, start: int, end: int) -> dict[str, Any]:
-        now = gather.clock.now()
+        now = clock.now()
         grant = {
             "account": f"account at {self.name}",
             "license": LICENSE,
@@ -129,46 +152,64 @@ class Provider:
             "missing_data": COMPLETE,
             "at": now,
         }
-        release = MeterRelease(registry=REGISTRY, grant=Grant(**grant | self.grants), **values | self.releases)
+        release = MeterRelease(
+            registry=REGISTRY, grant=GrantedPermission(**grant | self.grants), **values | self.releases
+        )
         return edp_record(release, self.signs or member_signer(self.name, EDP_ROLE))
 
 
 class Cap:
-    """The CAP under test: its store, its connections, and what collecting is handed."""
+    """The CAP under test: its store, its connections, and everybody whom it calls."""
 
-    def __init__(self, clock: Any) -> None:
+    def __init__(self, deployment: Deployment, clock: Any) -> None:
+        self.deployment = deployment
         self.clock = clock
         self.providers: dict[str, Provider] = {}
         self.refusals: list[Exception] = []  # raised, one at each refresh
-        self.ended: list[str] = []
+        self.rotated: str | None = None  # the refresh token that issuers give back
+        self.presented: list[str] = []  # the refresh tokens that issuers were shown
+        self.revoked: bool | Exception = False  # what permission records say, or what comes instead of one
+        self.records: list[str] = []  # the refresh tokens whose permission record was asked for
         self.intensity: Callable[[int, str | None], float | None] = lambda start, outcode: 100.0
-        self.parts = CollectParts(
-            access_token=self._access_token,
-            service_of=lambda row: self._provider(row).service,
-            api=lambda endpoint: next(each for each in self.providers.values() if each.service.endpoint == endpoint),
-            intensity=self._series,
-            ended=lambda row: self.ended.append(row.id),
-            signer=member_signer("cap", CAP_ROLE),
-            signing_root=signing_authority().root,
-            registry=REGISTRY,
-            trust_framework=trust_framework_url(REGISTRY),
-            edp_roles=(EDP_ROLE,),
-            standard=consumption_standard(REGISTRY),
-            months=1,
-            retry_s=RETRY_S,
+        played: Any = deployment
+        played.signer, played.signing_root = member_signer("cap", CAP_ROLE), signing_authority().root
+        played.intensity = SimpleNamespace(series=self._series)
+        played.directory = SimpleNamespace(data_services=self._data_services)
+        played.upstream = SimpleNamespace(
+            metadata=lambda issuer: next(each for each in self.providers.values() if each.issuer == issuer),
+            refresh=self._refresh,
+            permission_record=self._permission_record,
         )
+
+    def configure(self, **collection: int) -> None:
+        """Change settings of the section `collection`."""
+        settings = self.deployment.settings
+        changed = settings.collection.model_copy(update=collection)
+        self.deployment.settings = settings.model_copy(update={"collection": changed})
 
     def provider(self, name: str = "edp", *meters: Meter) -> Provider:
         self.providers[name] = Provider(name, list(meters) or [Meter("meter-1")])
         return self.providers[name]
 
-    def _provider(self, row: Any) -> Provider:
-        return next(each for each in self.providers.values() if each.issuer == row.issuer)
+    def api(self, service: DataService) -> Provider:
+        return next(each for each in self.providers.values() if each.service == service)
 
-    def _access_token(self, row: Any) -> str:
+    def _data_services(self, standard: str) -> list[DataService]:
+        assert standard == consumption_standard(REGISTRY)
+        return [each.service for each in self.providers.values()]
+
+    def _refresh(self, provider: Provider, license_url: str, held: str) -> Tokens:
+        assert license_url == LICENSE
+        self.presented.append(held)
         if self.refusals:
             raise self.refusals.pop(0)
-        return f"access-{self._provider(row).name}"
+        return Tokens(f"access-{provider.name}", self.rotated, 600)
+
+    def _permission_record(self, provider: Provider, held: str) -> Any:
+        self.records.append(held)
+        if isinstance(self.revoked, Exception):
+            raise self.revoked
+        return SimpleNamespace(revoked=self.revoked)
 
     def _series(self, start: int, end: int, outcode: str | None) -> dict[int, float]:
         known = {at: self.intensity(at, outcode) for at in range(start, end, HALF_HOUR)}
@@ -183,18 +224,18 @@ class Cap:
             "member": provider.member,
             "application": provider.application,
             "license": LICENSE,
-            "refresh_sealed": b"sealed",
-            "refresh_mac": f"mac-{name}",
+            "refresh_sealed": self.deployment.sealer.seal(f"refresh-{name}"),
+            "refresh_mac": self.deployment.sealer.mac(f"refresh-{name}"),
             "granted": at,
             "expires": at + 365 * 86400,
             "collect_due": at,
         }
         with store.writing() as c:
-            connections.add(c, id=name, **values | changes)
+            connections.add(c, ProviderConnection(id=name, **values | changes))
         return name
 
     def collect(self) -> int:
-        return gather.collect_due(self.parts)
+        return gather.collect_due()
 
     def collected(self, provider: Provider, name: str = "c") -> str:
         """A new connection to a provider, collected."""
@@ -220,17 +261,12 @@ class Cap:
 
 
 @pytest.fixture
-def app(database_url: str, held_clock: Any) -> Iterator[Flask]:
-    app = Flask("collect-test")
-    store.init(app, database_url)
-    with app.app_context():
-        db.create_all()
+def cap(database_url: str, held_clock: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cap]:
+    deployment = deploy(settings_of("cap", database_url, SETTINGS))
+    cap = Cap(deployment, held_clock)
+    # Made anew for each collection, so there is no place in the deployment to play it.
+    monkeypatch.setattr(provider, "consumption_data", cap.api)
+    with in_new_database(opened(deployment, "mutual_tls")):
         with store.writing() as c:
-            accounts.add(c, id="acme", email="owner@acme.example", business="Acme", created=0)
-        yield app
-        db.engine.dispose()
-
-
-@pytest.fixture
-def cap(app: Flask, held_clock: Any) -> Cap:
-    return Cap(held_clock)
+            accounts.add(c, SmeAccount("acme", "owner@acme.example", "Acme", created=0))
+        yield cap

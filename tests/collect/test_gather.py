@@ -3,20 +3,19 @@
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
-from flask import Flask
+from flask import current_app
 
 from consent_server import store
-from consent_server.client.errors import BadAnswer, NotReady, OAuthRefused, TokenRefused, Unreachable
-from consent_server.client.intensity import RegionUnknown
 from consent_server.collect import gather, report
-from consent_server.scheme import readings
-from consent_server.scheme.provenance import verify
-from consent_server.scheme.provenance_steps import MISSING, trust_framework_url
+from consent_server.outbound.errors import BadAnswer, NotReady, OAuthRefused, TokenRefused, Unreachable
+from consent_server.outbound.intensity import RegionUnknown
+from consent_server.scheme import instant, readings
+from consent_server.scheme.provenance.container import verify
+from consent_server.scheme.provenance.steps import MISSING, trust_framework_url
 from consent_server.store import connections
 from consent_server.store import readings as day_blocks
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
@@ -264,7 +263,7 @@ def test_what_is_not_believed_is_not_kept(
 
 
 def test_one_spoiled_meter_spoils_the_collection(cap: Cap) -> None:
-    """Brief 7.6: all or nothing; a sum without one meter would be wrong."""
+    """All or nothing: a sum without one meter would be wrong."""
     provider = cap.provider("edp", Meter("good"), Meter("bad"))
     bodies = iter([lambda body: None, lambda body: body["data"][0].update(type="gas")])
     provider.answers = lambda body: next(bodies)(body)
@@ -347,10 +346,12 @@ def test_the_permission_record_is_looked_at_when_the_token_is_refused_twice(
 ) -> None:
     cap.connect(cap.provider())
     cap.refusals = [refused(error) for error in refusals]
+    cap.revoked = True
     for _ in refusals:
         assert cap.collect() == 0
         cap.clock.step(RETRY_S)
-    assert cap.ended == ended
+    assert cap.records == [f"refresh-{connection}" for connection in ended]
+    assert cap.row().ended_as == ("withdrawn" if ended else None)
 
 
 def test_a_collection_between_two_refusals_forgets_the_first(cap: Cap) -> None:
@@ -359,7 +360,7 @@ def test_a_collection_between_two_refusals_forgets_the_first(cap: Cap) -> None:
         cap.refusals = [refused(error) for error in refusals]
         cap.collect()
         cap.clock.step(DAY)
-    assert cap.ended == []
+    assert cap.records == []
 
 
 # what happens at the same time
@@ -411,7 +412,8 @@ def test_a_worker_that_died_leaves_a_lease_that_runs_out(cap: Cap) -> None:
     assert cap.collect() == 1
 
 
-def test_two_workers_share_the_connections_and_take_each_once(cap: Cap, app: Flask) -> None:
+def test_two_workers_share_the_connections_and_take_each_once(cap: Cap) -> None:
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
     names = ["edp-a", "edp-b", "edp-c", "edp-d"]
     for name in names:
         provider = cap.provider(name, Meter(name, amount=lambda start: None))
@@ -464,11 +466,11 @@ def test_what_is_not_to_be_collected(cap: Cap, changes: dict[str, Any]) -> None:
 )
 def test_whole_months_back_and_whole_days_up_to_midnight(cap: Cap, months: int, at: str, start: str) -> None:
     asked: list[tuple[int, int]] = []
-    now = gather.instant.parse(at)
+    now = instant.parse(at)
     cap.clock.instant = now
     provider = cap.provider("edp", Meter("m", "gas", amount=lambda start: None))
     provider.readings = lambda *call: asked.append(call[-2:]) or iter(())  # type: ignore[method-assign,assignment,func-returns-value]
-    cap.parts = replace(cap.parts, months=months)
+    cap.configure(months=months)
     cap.connect(provider)
     assert cap.collect() == 1
-    assert asked == [(gather.instant.parse(start), now - now % DAY)]
+    assert asked == [(instant.parse(start), now - now % DAY)]

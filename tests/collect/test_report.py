@@ -1,6 +1,5 @@
 """Whole months over all connections, held against figures made by hand, and the record that goes with them."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,18 +9,19 @@ from consent_server.collect import report
 from consent_server.collect.report import NothingYet, ReportedMonth
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
-from consent_server.scheme.provenance import verify
-from consent_server.scheme.provenance_steps import (
+from consent_server.scheme.permission import Act
+from consent_server.scheme.provenance.container import verify
+from consent_server.scheme.provenance.steps import (
     INTENSITY_ORIGIN,
     SMART_METER_ORIGIN,
-    Grant,
+    GrantedPermission,
     process_url,
     scheme_url,
     trust_framework_url,
 )
 from consent_server.store import connections
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
-from tests.collect.conftest import FEBRUARY, MARCH, RETRY_S, Cap, Meter
+from tests.collect.conftest import FEBRUARY, MARCH, RETRY_S, SERVICE, Cap, Meter
 from tests.scheme.signing import CAP_ROLE, DIRECTORY, EDP_ROLE, NOW, REGISTRY, SigningAuthority, signing_authority
 
 # Sums and records do not depend on the database; test_gather.py collects and reports on both.
@@ -30,7 +30,6 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 JANUARY = instant.parse("2026-01-01T00:00:00Z")
 APRIL = instant.parse("2026-04-01T00:00:00Z")
 FSP = f"{DIRECTORY}/m/fsp"
-SERVICE = f"{DIRECTORY}/s/cap"
 LICENSE = f"{REGISTRY}/scheme/perseus/license/emissions-cap-fsp/2026-03-12"
 WITHDRAWN = Withdrawal(by="sme", where="here", why="asked")
 
@@ -122,7 +121,7 @@ def test_a_month_with_a_gap_is_left_out(cap: Cap) -> None:
 @pytest.mark.parametrize("window", [(JANUARY, APRIL), (FEBRUARY, MARCH)], ids=["months-around", "that-month-alone"])
 def test_a_month_that_one_connection_lacks_is_left_out(cap: Cap, other: Meter, window: tuple[int, int]) -> None:
     """Half of what an SME uses must not be told as all of it, whichever months are asked for."""
-    cap.parts = replace(cap.parts, months=2)
+    cap.configure(months=2)
     cap.collected(cap.provider("one", Meter("e")), "c1")
     cap.collected(cap.provider("two", other), "c2")
     assert ("electricity", FEBRUARY) not in figures(*window)
@@ -172,7 +171,7 @@ def test_a_renewed_connection_takes_the_place_of_the_old_one(cap: Cap) -> None:
     cap.collected(provider, "old")
     cap.connect(provider, "new")
     with store.writing() as c:
-        connections.end(c, "old", at=NOW, ended_as="superseded", by="sme", why="renewed by new")
+        connections.end(c, connections.find(c, "old"), Act.SUPERSEDE, at=NOW, by="sme", why="renewed by new")
         connections.forget_data(c, "old")
     with pytest.raises(NothingYet):
         found()
@@ -184,22 +183,14 @@ def test_a_renewed_connection_takes_the_place_of_the_old_one(cap: Cap) -> None:
 # the record
 
 
-def grant(*fuels: str) -> Grant:
-    return Grant(account="account at the cap", license=LICENSE, granted=NOW - 60, expires=NOW + 86400, fuels=fuels)
-
-
-def record(reported: report.Report, cap: Cap, start: int = JANUARY, end: int = APRIL) -> Any:
-    return report.provenance(
-        reported,
-        grant=grant("electricity", "gas"),
-        license=LICENSE,
-        to=FSP,
-        service=SERVICE,
-        start=start,
-        end=end,
-        registry=REGISTRY,
-        signer=cap.parts.signer,
+def grant(*fuels: str) -> GrantedPermission:
+    return GrantedPermission(
+        account="account at the cap", license=LICENSE, granted=NOW - 60, expires=NOW + 86400, fuels=fuels
     )
+
+
+def record(reported: report.Report, start: int = JANUARY, end: int = APRIL) -> Any:
+    return report.provenance(reported, grant("electricity", "gas"), FSP, start, end)
 
 
 def steps_of(signed: Any, root: Any = None) -> list[dict[str, Any]]:
@@ -222,7 +213,7 @@ def origins(steps: list[dict[str, Any]]) -> list[tuple[str, str, str | None]]:
 def test_the_record_verifies_and_names_every_origin(cap: Cap) -> None:
     cap.collected(cap.provider("one", Meter("e"), Meter("far", outcode="AB1"), Meter("g", "gas")), "c1")
     cap.collected(cap.provider("two", Meter("e", outcode="EH1")), "c2")
-    steps = steps_of(record(found(), cap))
+    steps = steps_of(record(found()))
     assert sorted(origins(steps), key=str) == sorted(
         [
             ("one", "Meter", "SW8"),
@@ -243,7 +234,7 @@ def test_the_record_verifies_and_names_every_origin(cap: Cap) -> None:
 
 def test_the_record_leads_from_each_receipt_through_the_calculation_to_the_receiver(cap: Cap) -> None:
     cap.collected(cap.provider("edp", Meter("e"), Meter("g", "gas")))
-    steps = steps_of(record(found(), cap))
+    steps = steps_of(record(found()))
     by_id = {step["id"]: step for step in steps}
     own = [step for step in steps if not step["_signature"]["includedBy"]]
     (permission,) = (step for step in own if step["type"] == "permission")
@@ -268,19 +259,19 @@ def test_windows_outside_the_months_are_not_in_the_record(cap: Cap) -> None:
     provider.cut = MARCH
     cap.collected(provider)
     reported = found(FEBRUARY, MARCH)
-    meters = [kind for _, kind, _ in origins(steps_of(record(reported, cap, FEBRUARY, MARCH)))]
+    meters = [kind for _, kind, _ in origins(steps_of(record(reported, FEBRUARY, MARCH)))]
     assert meters == ["Meter", "GridCarbonIntensity"]
 
 
 def test_the_record_has_the_fuels_of_the_report_alone(cap: Cap) -> None:
     cap.collected(cap.provider("edp", Meter("e"), Meter("g", "gas")))
-    kinds = {kind for _, kind, _ in origins(steps_of(record(found(fuels=("electricity",)), cap)))}
+    kinds = {kind for _, kind, _ in origins(steps_of(record(found(fuels=("electricity",)))))}
     assert kinds == {"Meter", "GridCarbonIntensity"}
 
 
 def test_a_report_without_months_has_no_record(cap: Cap) -> None:
     cap.collected(cap.provider())
-    assert record(found(JANUARY, FEBRUARY), cap, JANUARY, FEBRUARY) is None
+    assert record(found(JANUARY, FEBRUARY), JANUARY, FEBRUARY) is None
 
 
 def test_withdrawn_between_the_months_and_their_record(cap: Cap) -> None:
@@ -288,7 +279,7 @@ def test_withdrawn_between_the_months_and_their_record(cap: Cap) -> None:
     reported = found()
     withdraw("c", WITHDRAWN)
     with pytest.raises(NothingYet):
-        record(reported, cap)
+        record(reported)
 
 
 def test_gas_takes_the_factor_of_its_day(cap: Cap) -> None:
@@ -298,11 +289,11 @@ def test_gas_takes_the_factor_of_its_day(cap: Cap) -> None:
     authority = SigningAuthority("Earlier", now=cap.clock.instant)
     provider = cap.provider("edp", Meter("g", "gas", amount=lambda start: 1.0))
     provider.signs = authority.signer("edp", EDP_ROLE)
-    cap.parts = replace(cap.parts, signing_root=authority.root, signer=authority.signer("cap", CAP_ROLE))
+    cap.deployment.signing_root, cap.deployment.signer = authority.root, authority.signer("cap", CAP_ROLE)
     cap.collected(provider)
     # 450 m3 at 2.04542 and 990 m3 at 2.06672
     assert figures(june, july) == {("gas", june): pytest.approx(2966.4918)}
-    steps = steps_of(record(found(june, july), cap, june, july), authority.root)
+    steps = steps_of(record(found(june, july), june, july), authority.root)
     factors = [
         (step["origin"].rpartition("-")[2], step["perseus:scheme"]["meteringPeriod"]["from"])
         for step in steps

@@ -17,7 +17,7 @@ import pytest
 
 from consent_server.caller.arrival import from_header
 from consent_server.sandbox.authority import Authority
-from consent_server.settings import Clients
+from consent_server.settings import ClientsSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
@@ -139,7 +139,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_a_verified_certificate_arrives_as_the_settings_expect_it(proxy: Proxy) -> None:
     status, seen, _ = proxy.get(MUTUAL_TLS, proxy.cap)
     assert status == 200
-    name = Clients(root=Path("x")).header.lower()
+    name = ClientsSettings(root=Path("x")).header.lower()
     passed = [value for header, value in seen if header == name]
     assert len(passed) == 1
     assert from_header(passed[0], "escaped-pem", None).leaf == proxy.cap.der

@@ -11,8 +11,11 @@ import click
 import pytest
 
 from consent_server.cli import main
-from consent_server.release import protect
+from consent_server.outbound.jwks import RemoteKeys
+from consent_server.resource import protect
 from consent_server.sandbox.authority import Authority
+from consent_server.tokens import keys
+from tests.test_architecture import ROOMS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +31,7 @@ def python_example(name: str) -> str:
 
 
 def docstring_example() -> str:
-    """The example that tests/release/test_protect.py serves with gunicorn and calls over mutual TLS."""
+    """The example that tests/resource/test_protect.py serves with gunicorn and calls over mutual TLS."""
     block = re.search(r"\n\n(    from flask.*)", inspect.getdoc(protect) or "", re.DOTALL)
     assert block is not None
     return textwrap.dedent(block[1])
@@ -66,6 +69,32 @@ def test_the_readmes_first_screen_has_the_two_commands_and_the_picture() -> None
     assert all((ROOT / source).is_file() and alt for source, alt in pictures)
 
 
+def test_pre_commit_runs_what_ci_runs_and_fetches_nothing() -> None:
+    hooks = re.findall(r"entry: (make \w+)", text(".pre-commit-config.yaml"))
+    assert hooks == ["make lint", "make types"]
+    assert set(hooks) < set(text(".ci/run").splitlines())
+    assert re.findall(r"repo: (.+)", text(".pre-commit-config.yaml")) == ["local"]
+
+
+def test_the_contributors_page_names_what_is_there() -> None:
+    page = text("CONTRIBUTING.md")
+    named = re.findall(r"`((?:consent_server|web|store|metering|tests|components)/[\w/]+(?:\.\w+)?)`", page)
+    assert named
+    package = ROOT / "consent_server"
+    for path in named:
+        assert any((base / path).exists() for base in (ROOT, package, ROOT / "templates")), path
+    listed = re.findall(r"`(\w+)`", page[page.index("## The rooms") : page.index("## How to add")])
+    assert {room for room in ROOMS if (package / room).is_dir()} <= set(listed)
+
+
+def test_the_operators_guide_says_when_a_new_key_is_used_and_why_then() -> None:
+    """Once every copy of the key set has run out, whoever keeps it: for as long as we say, or as our own guard does."""
+    minutes = {10: "ten"}[keys.PUBLISHED_BEFORE_USE // 60]
+    assert text("docs/operator.md").count(f"{minutes} minutes") == 3
+    kept = inspect.signature(RemoteKeys).parameters["refresh_s"].default
+    assert max(keys.JWKS_MAX_AGE, kept) < keys.PUBLISHED_BEFORE_USE
+
+
 def commands(group: click.Group, above: str = "consent-server") -> list[str]:
     found = []
     for name, command in group.commands.items():
@@ -89,20 +118,16 @@ def test_what_pages_tell_to_type_is_a_command() -> None:
             assert any(command.startswith(words) or words.startswith(command) for command in known), (page, typed)
 
 
-def test_the_import_table_is_the_one_that_is_held() -> None:
+def test_the_order_of_rooms_is_the_one_that_is_held() -> None:
     spec = importlib.util.spec_from_file_location("the_import_table", ROOT / "tests/test_architecture.py")
     assert spec is not None
     assert spec.loader is not None
     architecture = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(architecture)
     page = text("docs/architecture.md")
-    table = page[page.index("## Who may import whom") : page.index("## Processes")]
-    written = dict(re.findall(r"^\| ([a-z]+) \| (.*) \|$", table, re.MULTILINE))
-    rooms = {room for room in architecture.MAY_IMPORT if not room.startswith("__") and room != "cli"}
-    assert written.keys() - {"sandbox"} == rooms
-    for room in rooms - {"parties"}:
-        allowed = {name.split(".")[0] for name in architecture.MAY_IMPORT[room]}
-        views = "its views also web" in written[room]
-        words = set(re.findall(r"[a-z]+", written[room].split(";")[0])) & rooms
-        assert words == allowed, room
-        assert views == (room in architecture.VIEWS_ALSO_IMPORT_WEB), room
+    table = page[page.index("## The rooms") : page.index("## The walls")]
+    written = re.findall(r"^\| `consent_server/([a-z_]+)(?:\.py|/)` \|", table, re.MULTILINE)
+    assert written == [room for room in architecture.ROOMS if room != "__main__"]
+    walls = page[page.index("## The walls") : page.index("## Three walks")]
+    for pattern, _ in (*architecture.NOTHING_ELSE, *architecture.NEVER):
+        assert f"`{pattern}`" in walls, pattern

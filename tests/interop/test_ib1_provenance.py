@@ -13,18 +13,17 @@ import pytest
 
 from consent_server import clock
 from consent_server.scheme import instant
-from consent_server.scheme.provenance import ProvenanceError, Signer, verify
-from consent_server.scheme.provenance_steps import (
+from consent_server.scheme.provenance.container import ProvenanceError, Signer, verify
+from consent_server.scheme.provenance.duties import ExpectedTransfer, checked_receipt
+from consent_server.scheme.provenance.steps import (
     COMPLETE,
     CONSUMPTION_PATH,
     EmissionsRelease,
-    ExpectedTransfer,
     FuelEmissions,
-    Grant,
+    GrantedPermission,
     IntensityUse,
     MeterRelease,
     cap_record,
-    checked_receipt,
     consumption_standard,
     edp_record,
     scheme_url,
@@ -79,11 +78,11 @@ def reference(tmp_path_factory):
 def ours():
     release = MeterRelease(
         registry=REGISTRY,
-        grant=Grant(
+        grant=GrantedPermission(
             account="opaque",
             license=LICENSE,
             granted=NOW - 60,
-            expires=instant.years_later(NOW, 1),
+            expires=instant.months_later(NOW, 12),
             fuels={"electricity", "gas"},
         ),
         to=f"{DIRECTORY}/m/cap",

@@ -4,29 +4,30 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import pytest
-from flask import Flask
 from werkzeug.test import TestResponse
 
 from consent_server import store
-from consent_server.issuer import authorize, views
-from consent_server.issuer.parts import IssuerParts, JourneyStart
+from consent_server.issuer import decision
+from consent_server.parties.edp import Edp
+from consent_server.pki import member_certificate
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.sandbox.authority import Authority
-from consent_server.scheme import instant, member_certificate
+from consent_server.scheme import instant
 from consent_server.scheme.licenses import License
-from consent_server.scheme.member_certificate import MemberCertificate
+from consent_server.scheme.permission import Act
 from consent_server.settings import Settings
-from consent_server.store import codes, models, permissions
+from consent_server.store import codes, permissions, rows
 from consent_server.store.database import db
-from consent_server.tokens import keys, refresh_token
-from consent_server.tokens.keys import SigningKeys
-from consent_server.tokens.refresh_token import RefreshKeys
-from consent_server.web import correlation, headers, pages, refusals
+from consent_server.store.rows import table_of
+from consent_server.store.tables import AuthorizationCode, Evidence, Journey, OwedCall, Permission, PushedRequest
+from consent_server.tokens import refresh_token
+from tests.deployments import deploy, layout, opened, settings_of
 
 DIRECTORY = "https://directory.example"
 REGISTRY = "https://registry.example"
@@ -68,7 +69,7 @@ def settings_for(url: str, **changes: Any) -> Settings:
         },
         "public": {"origin": PUBLIC, **door},
         "mutual_tls": {"origin": MUTUAL_TLS, **door},
-        "clients": {"root": nowhere},
+        "clients": {"root": layout().authority / "client_root.pem"},
         "revocation_list": {},
         "scheme": {
             "registry": REGISTRY,
@@ -85,13 +86,7 @@ def settings_for(url: str, **changes: Any) -> Settings:
             ],
         },
         "database": {"url": url},
-        "keys": dict.fromkeys(
-            (
-                *("tokens", "refresh", "sealing", "client_certificate", "client_key"),
-                *("signing_certificate", "signing_key", "signing_root"),
-            ),
-            nowhere,
-        ),
+        "keys": settings_of("edp", url).keys.model_dump(),
         **{name: {} for name in ("lifetimes", "tokens", "metadata", "limits", "metering", "collection", "mail")},
         **{name: {} for name in ("jobs", "sandbox")},
     }
@@ -155,26 +150,36 @@ class Granted:
         }
 
 
+class PlayedParty(Edp):
+    """An EDP whose grants rest on what a test says, and that holds thirteen months of data."""
+
+    resting_on: tuple[str, ...] = ()
+
+    def supports(self, c: store.Connection, sme: str) -> tuple[str, ...]:
+        return tuple(support.format(sme=sme) for support in self.resting_on)
+
+    def data_available_from(self, permission: Permission) -> int:
+        return instant.months_later(permission.granted, -13)
+
+
 class Issuer:
     """The issuer under test, as its clients, its SMEs and its database see it."""
 
-    def __init__(self, parts: IssuerParts, clients: Mapping[str, MemberCertificate]) -> None:
-        self.parts = parts
+    def __init__(
+        self, settings: Settings, clients: Mapping[str, MemberCertificate], resting_on: tuple[str, ...] = ()
+    ) -> None:
+        party = PlayedParty(settings)
+        party.resting_on = resting_on
+        self.deployment = deploy(settings, party)
         self.clients = clients
         self.cap = clients["cap"]
-        self.public = self._app("public")
-        self.mutual_tls = self._app("mutual_tls")
+        self.public = opened(self.deployment, "public")
+        self.mutual_tls = opened(self.deployment, "mutual_tls")
 
-    def _app(self, door: str) -> Flask:
-        app = Flask(f"issuer-{door}")
-        store.init(app, self.parts.settings.database.url)
-        correlation.install(app)
-        headers.install(app)
-        refusals.install(app, door=door, origin=PUBLIC)
-        pages.install(app, brand=lambda: "Meter Data Corp", sandbox=True)
-        make = views.public_door if door == "public" else views.mutual_tls_door
-        app.register_blueprint(make(self.parts))
-        return app
+    def close(self) -> None:
+        for app in (self.public, self.mutual_tls):
+            with app.app_context():
+                db.engine.dispose()
 
     # what clients and browsers do
 
@@ -223,15 +228,15 @@ class Issuer:
         answer = self.visit(request_uri, client)
         assert answer.status_code == 303, answer.text
         journey = dict(parse_qsl(urlsplit(answer.headers["Location"]).query))["journey"]
-        return self.row(models.Journey, id=journey)
+        return self.row(Journey, id=journey)
 
-    def decide(self, journey: Any, decided: Decided | None = None) -> str:
+    def decide(self, journey: Any, decided: Any = None) -> str | None:
         with self.public.app_context():
-            return authorize.conclude(self.parts, journey, decided or Decided())
+            return decision.conclude(journey, decided or Decided())
 
-    def decline(self, journey: Any) -> str:
+    def decline(self, journey: Any) -> str | None:
         with self.public.app_context():
-            return authorize.decline(self.parts, journey)
+            return decision.decline(journey)
 
     def grant(
         self,
@@ -266,18 +271,16 @@ class Issuer:
 
     # what the database holds
 
-    def rows(self, model: Any) -> list[Any]:
+    def rows(self, kind: Any) -> list[Any]:
         with self.public.app_context(), store.reading() as c:
-            return list(c.execute(db.select(models.table(model))))
+            return rows.every(c, kind, db.select(table_of(kind)))
 
-    def row(self, model: Any, **where: Any) -> Any:
-        return next(
-            row for row in self.rows(model) if all(getattr(row, name) == value for name, value in where.items())
-        )
+    def row(self, kind: Any, **where: Any) -> Any:
+        return next(row for row in self.rows(kind) if all(getattr(row, name) == value for name, value in where.items()))
 
     def permission(self, token: str) -> Any:
-        refresh_id = refresh_token.recognise(self.parts.refresh_keys, token)
-        return self.row(models.Permission, refresh_id=refresh_id)
+        refresh_id = refresh_token.recognise(self.deployment.refresh_keys, token)
+        return self.row(Permission, refresh_id=refresh_id)
 
     def code(self, granted: Granted) -> Any:
         with self.public.app_context(), store.reading() as c:
@@ -285,12 +288,21 @@ class Issuer:
 
     def end(self, permission: str, at: int) -> None:
         with self.public.app_context(), store.writing() as c:
-            permissions.end(c, permission, at=at, ended_as="withdrawn", by="sme", where="a page", why="a test")
+            row = permissions.find(c, permission)
+            assert row is not None
+            permissions.end(c, row, Act.WITHDRAW, at=at, by="sme", where="a page", why="a test")
 
     def everything(self) -> dict[str, list[Any]]:
         """Every row that matters: what a refusal must leave as it was."""
-        kept = (models.PushedRequest, models.Journey, models.Permission, models.Evidence, models.Code, models.Outbox)
-        return {model.__tablename__: self.rows(model) for model in kept}
+        kept = (
+            PushedRequest,
+            Journey,
+            Permission,
+            Evidence,
+            AuthorizationCode,
+            OwedCall,
+        )
+        return {table_of(kind).name: self.rows(kind) for kind in kept}
 
 
 def answer_in(location: str) -> dict[str, str]:
@@ -319,79 +331,42 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MemberCe
     }
 
 
-@pytest.fixture(scope="session")
-def key_directories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    directory = tmp_path_factory.mktemp("keys")
-    keys.make(directory / "tokens", 0)
-    refresh_token.rotate(directory / "refresh", 0)
-    return directory / "tokens", directory / "refresh"
-
-
 @pytest.fixture
-def parts(database_url: str, key_directories: tuple[Path, Path]) -> IssuerParts:
-    return parts_for(settings_for(database_url), key_directories)
-
-
-def parts_for(settings: Settings, key_directories: tuple[Path, Path]) -> IssuerParts:
-    return IssuerParts(
-        settings=settings,
-        roles_required=settings.scheme.cap_roles,
-        licenses={one.url: one for one in (ELECTRICITY, BOTH, COMBINED)},
-        resource=MUTUAL_TLS,
-        signing_keys=SigningKeys(key_directories[0]),
-        refresh_keys=RefreshKeys(key_directories[1]),
-        caller=lambda environ: environ["test.client"],
-        start_journey=lambda journey, secret: JourneyStart(
-            f"/journey/identify?journey={journey}", "__Host-edp-journey-", "__Host-edp-journey", secret, 3600
-        ),
-        rests_on=lambda c, sme: (),
-        data_available_from=lambda permission: instant.months_later(permission.granted, -13),
-    )
-
-
-@pytest.fixture
-def issuer(parts: IssuerParts, certificates: dict[str, MemberCertificate], held_clock: Any) -> Iterator[Issuer]:
-    running = Issuer(parts, certificates)
+def issuer(database_url: str, certificates: dict[str, MemberCertificate], held_clock: Any) -> Iterator[Issuer]:
+    running = Issuer(settings_for(database_url), certificates)
     with running.public.app_context():
         db.create_all()
     yield running
-    for app in (running.public, running.mutual_tls):
-        with app.app_context():
-            db.engine.dispose()
+    running.close()
 
 
 @pytest.fixture(scope="module")
-def refusing(
-    tmp_path_factory: pytest.TempPathFactory,
-    key_directories: tuple[Path, Path],
-    certificates: dict[str, MemberCertificate],
-) -> Iterator[Issuer]:
+def refusing(tmp_path_factory: pytest.TempPathFactory, certificates: dict[str, MemberCertificate]) -> Iterator[Issuer]:
     """One issuer for a whole table of requests that it refuses: each row must leave it as it was."""
     url = f"sqlite:///{tmp_path_factory.mktemp('refusing') / 'store.db'}"
-    running = Issuer(parts_for(settings_for(url), key_directories), certificates)
+    running = Issuer(settings_for(url), certificates)
     with running.public.app_context():
         db.create_all()
     yield running
-    for app in (running.public, running.mutual_tls):
-        with app.app_context():
-            db.engine.dispose()
+    running.close()
 
 
 @pytest.fixture
 def changed(issuer: Issuer) -> Any:
-    """The same issuer with other settings or parts, on the same database: `changed(limits__window_s=60)`."""
+    """The same issuer with other settings, on the same database: `changed(limits__window_s=60)`.
+
+    `resting_on` names what each new grant rests on; `{sme}` in it is the SME.
+    """
     made: list[Issuer] = []
 
-    def change(*, parts: Mapping[str, Any] | None = None, **settings: Any) -> Issuer:
-        new = settings_for(issuer.parts.settings.database.url, **settings)
-        made.append(Issuer(replace(issuer.parts, settings=new, **(parts or {})), issuer.clients))
+    def change(*, resting_on: tuple[str, ...] = (), **settings: Any) -> Issuer:
+        new = settings_for(issuer.deployment.settings.database.url, **settings)
+        made.append(Issuer(new, issuer.clients, resting_on))
         return made[-1]
 
     yield change
     for running in made:
-        for app in (running.public, running.mutual_tls):
-            with app.app_context():
-                db.engine.dispose()
+        running.close()
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from consent_server import store
-from consent_server.store import models
-from consent_server.tokens import access_token, binding, status
+from consent_server.issuer.decision import FuelNotInLicense
+from consent_server.refusal import Refusal
+from consent_server.store import tables
+from consent_server.tokens import access_token, binding, keys, status
 
 
 def entropy(text: str) -> float:
@@ -31,7 +33,7 @@ def test_a_pushed_request_is_answered_as_rfc_9126_has_it(issuer: Any) -> None:
     assert body.keys() == {"request_uri", "expires_in"}
     assert body["expires_in"] == 90
     assert body["request_uri"].startswith("urn:ietf:params:oauth:request_uri:")
-    row = issuer.row(models.PushedRequest)
+    row = issuer.row(tables.PushedRequest)
     assert (row.expires - row.created, row.certificate) == (90, issuer.cap.fingerprint)
     assert body["request_uri"] not in repr(row)
 
@@ -41,7 +43,7 @@ def test_the_browser_goes_into_the_journey_with_a_cookie_of_this_service(issuer:
     assert answer.status_code == 303
     assert answer.headers["Location"].startswith("/journey/identify?journey=")
     cookie = answer.headers["Set-Cookie"]
-    assert cookie.startswith("__Host-edp-journey=")
+    assert cookie.startswith("__Host-edp-journey-")
     assert all(part in cookie for part in ("Secure", "HttpOnly", "SameSite=Lax", "Path=/"))
     assert "Access-Control-Allow-Origin" not in answer.headers
 
@@ -74,7 +76,7 @@ def test_the_whole_path_ends_in_tokens_that_say_what_was_agreed(issuer: Any, sha
 
     token = access_token.read(
         body["access_token"],
-        issuer.parts.signing_keys,
+        issuer.deployment.signing_keys,
         issuer=shared.PUBLIC,
         audience=shared.MUTUAL_TLS,
         at=shared.START,
@@ -92,22 +94,22 @@ def test_the_whole_path_ends_in_tokens_that_say_what_was_agreed(issuer: Any, sha
 
 def test_a_decision_leaves_permission_evidence_code_and_event_together(issuer: Any, shared: Any) -> None:
     issuer.grant()
-    permission = issuer.row(models.Permission)
+    permission = issuer.row(tables.Permission)
     assert (permission.sme, permission.license, permission.ended) == ("acme", shared.BOTH.url, None)
     assert permission.expires == shared.START + 365 * 86400
-    evidence = issuer.row(models.Evidence, subject=permission.id)
+    evidence = issuer.row(tables.Evidence, subject=permission.id)
     assert (evidence.at, evidence.raw_sha256, evidence.address) == (shared.START, shared.BOTH.text_sha256, "192.0.2.7")
-    code = issuer.row(models.Code, permission=permission.id)
+    code = issuer.row(tables.AuthorizationCode, permission=permission.id)
     assert (code.issued, code.expires, code.redeemed) == (shared.START, shared.START + 60, None)
-    assert [event.event for event in issuer.rows(models.AuditEvent)] == ["permission_granted"]
-    assert issuer.row(models.PushedRequest).concluded == issuer.row(models.Journey).concluded == shared.START
+    assert [event.event for event in issuer.rows(tables.KeptEvent)] == ["permission_granted"]
+    assert issuer.row(tables.PushedRequest).concluded == issuer.row(tables.Journey).concluded == shared.START
 
 
 def test_a_grant_rests_on_what_the_party_says(changed: Any) -> None:
-    issuer = changed(parts={"rests_on": lambda c, sme: [f"connection-of-{sme}"]})
+    issuer = changed(resting_on=("connection-of-{sme}",))
     issuer.grant()
-    permission = issuer.row(models.Permission)
-    assert [(link.support, link.dependent) for link in issuer.rows(models.Link)] == [
+    permission = issuer.row(tables.Permission)
+    assert [(link.support, link.dependent) for link in issuer.rows(tables.Link)] == [
         ("connection-of-acme", permission.id)
     ]
 
@@ -136,13 +138,13 @@ def test_declining_says_so_and_grants_nothing(issuer: Any, shared: Any) -> None:
     answer = shared.answer_in(issuer.decline(issuer.open(issuer.push())))
     assert answer.keys() == {"error", "error_description", "state", "iss"}
     assert (answer["error"], answer["state"], answer["iss"]) == ("access_denied", "the state", shared.PUBLIC)
-    assert not issuer.rows(models.Permission)
-    assert [event.event for event in issuer.rows(models.AuditEvent)] == ["permission_declined"]
+    assert not issuer.rows(tables.Permission)
+    assert [event.event for event in issuer.rows(tables.KeptEvent)] == ["permission_declined"]
 
 
 def test_offline_access_beside_the_license_is_dropped(issuer: Any, shared: Any) -> None:
     issuer.push(scope=f"offline_access {shared.BOTH.url}")
-    assert issuer.row(models.PushedRequest).license == shared.BOTH.url
+    assert issuer.row(tables.PushedRequest).license == shared.BOTH.url
 
 
 def test_unknown_parameters_are_ignored(issuer: Any) -> None:
@@ -155,7 +157,7 @@ def test_what_the_browser_adds_counts_for_nothing(issuer: Any, shared: Any) -> N
         request_uri, redirect_uri="https://evil.example", state="another", scope="x", response_type="token"
     )
     assert answer.status_code == 303
-    journey = issuer.row(models.Journey)
+    journey = issuer.row(tables.Journey)
     assert (journey.redirect_uri, journey.state, journey.license) == (shared.REDIRECT, None, shared.BOTH.url)
 
 
@@ -163,7 +165,7 @@ def test_the_request_uri_may_be_opened_again_until_it_is_concluded(issuer: Any) 
     request_uri = issuer.push()
     issuer.open(request_uri)
     issuer.decide(issuer.open(request_uri))
-    assert len(issuer.rows(models.Permission)) == 1
+    assert len(issuer.rows(tables.Permission)) == 1
 
 
 def test_the_journey_outlives_the_pushed_requests_90_seconds(issuer: Any, held_clock: Any, shared: Any) -> None:
@@ -234,7 +236,7 @@ def test_the_permission_record_has_the_specifications_fields(issuer: Any, held_c
             "account": permission.account,
             "lastGranted": "2026-03-12T09:30:00Z",
             "expires": "2027-03-12T09:30:00Z",
-            "evidence": f"{shared.PUBLIC}/evidence/{issuer.row(models.Evidence, subject=permission.id).id}",
+            "evidence": f"{shared.PUBLIC}/evidence/{issuer.row(tables.Evidence, subject=permission.id).id}",
             "dataAvailableFrom": "2025-02-12T09:30:00Z",
             "tokenIssuedAt": "2026-03-12T09:30:05Z",
             "tokenExpires": "2027-03-12T09:30:00Z",
@@ -268,7 +270,7 @@ def test_a_client_revokes_with_either_token(issuer: Any, kind: str, hint: dict[s
     permission = issuer.permission(tokens["refresh_token"])
     assert (permission.ended_as, permission.ended_by) == ("withdrawn", "client")
     assert issuer.refresh(tokens["refresh_token"]).get_json()["error"] == "invalid_grant"
-    assert not issuer.rows(models.Outbox)  # the client that asked is not told what it said itself
+    assert not issuer.rows(tables.OwedCall)  # the client that asked is not told what it said itself
     assert issuer.post("/revoke", {"token": tokens[kind]}).status_code == 200
 
 
@@ -290,21 +292,22 @@ def test_keys_and_status_list_are_what_a_resource_server_needs(issuer: Any, shar
     first, second = (issuer.tokens(sme=sme) for sme in ("acme", "bolts"))
     issuer.end(issuer.permission(second["refresh_token"]).id, shared.START)
     jwks = issuer.get("/jwks")
-    keys = shared.keys.PublicKeys(jwks.get_json(force=True))
+    assert jwks.headers["Cache-Control"] == f"public, max-age={keys.JWKS_MAX_AGE}"
+    public_keys = keys.PublicKeys(jwks.get_json(force=True))
     token = access_token.read(
-        first["access_token"], keys, issuer=shared.PUBLIC, audience=shared.MUTUAL_TLS, at=shared.START
+        first["access_token"], public_keys, issuer=shared.PUBLIC, audience=shared.MUTUAL_TLS, at=shared.START
     )
     answer = issuer.get("/status-list")
     assert answer.content_type == "application/statuslist+jwt"
     assert answer.headers["Cache-Control"] == "public, max-age=2"
-    listed = status.decode(answer.text, keys, token.status_uri, shared.START)
+    listed = status.decode(answer.text, public_keys, token.status_uri, shared.START)
     assert [listed.withdrawn(index) for index in (0, 1)] == [False, True]
     assert token.status_idx == 0
 
 
 def test_the_status_list_of_no_permissions_can_be_read(issuer: Any, shared: Any) -> None:
     listed = status.decode(
-        issuer.get("/status-list").text, issuer.parts.signing_keys, f"{shared.PUBLIC}/status-list", shared.START
+        issuer.get("/status-list").text, issuer.deployment.signing_keys, f"{shared.PUBLIC}/status-list", shared.START
     )
     assert listed.withdrawn(0) is False
 
@@ -313,14 +316,14 @@ def test_nothing_is_written_by_a_refused_decision(issuer: Any, shared: Any) -> N
     journey = issuer.open(issuer.push())
     before = issuer.everything()
     for changes in ({"agreed": False}, {"raw_sha256": "0" * 64}, {"fuels": ["electricity", "oil"]}, {"fuels": []}):
-        with pytest.raises(shared.authorize.Refusal):
+        with pytest.raises(Refusal):
             issuer.decide(journey, shared.Decided(**changes))
     assert issuer.everything() == before
 
 
 def test_gas_is_never_granted_under_the_electricity_text(issuer: Any, shared: Any) -> None:
     journey = issuer.open(issuer.push(scope=shared.ELECTRICITY.url))
-    with pytest.raises(shared.authorize.FuelNotInLicense):
+    with pytest.raises(FuelNotInLicense):
         issuer.decide(journey, shared.Decided(raw_sha256=shared.ELECTRICITY.text_sha256))
 
 
@@ -330,7 +333,7 @@ def test_a_failing_database_is_503_and_the_permission_lives_on(issuer: Any, monk
     def broken(*_: object) -> None:
         raise store.StoreUnavailable("a test")
 
-    monkeypatch.setattr("consent_server.withdrawal.withdraw.fell", broken)
+    monkeypatch.setattr("consent_server.withdrawal.withdraw.withdraw_in", broken)
     answer = issuer.post("/revoke", {"token": tokens["refresh_token"]})
     assert answer.status_code == 503
     assert answer.get_json()["error"] == "temporarily_unavailable"

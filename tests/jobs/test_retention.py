@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from flask import Flask
 from consent_server import audit, store
 from consent_server.jobs import retention
 from consent_server.scheme import instant
+from consent_server.scheme.permission import Act
 from consent_server.store import (
     accounts,
     audit_events,
@@ -27,6 +27,17 @@ from consent_server.store import (
     sessions,
 )
 from consent_server.store.database import db
+from consent_server.store.digests import digest
+from consent_server.store.tables import (
+    AuthorizationCode,
+    CollectedWindow,
+    EmissionsMonth,
+    Evidence,
+    Permission,
+    ProviderConnection,
+    PushedRequest,
+    SmeAccount,
+)
 
 NOW = 1773307800
 DAY = 86400
@@ -60,7 +71,24 @@ def counts() -> dict[str, int]:
 def request(c: Any, at: int) -> None:
     requests.push(
         c,
-        f"request {at}",
+        PushedRequest(
+            digest=digest(f"request {at}"),
+            client_id=CLIENT,
+            member=MEMBER,
+            certificate="0" * 64,
+            redirect_uri="https://client.example/callback",
+            state="state",
+            license=LICENSE,
+            code_challenge="challenge",
+            created=at,
+            expires=at + 90,
+        ),
+    )
+
+
+def journey(c: Any, at: int) -> None:
+    pushed = PushedRequest(
+        digest="0" * 64,
         client_id=CLIENT,
         member=MEMBER,
         certificate="0" * 64,
@@ -71,38 +99,28 @@ def request(c: Any, at: int) -> None:
         created=at,
         expires=at + 90,
     )
-
-
-def journey(c: Any, at: int) -> None:
-    pushed = SimpleNamespace(
-        client_id=CLIENT,
-        member=MEMBER,
-        redirect_uri="https://client.example/callback",
-        state="state",
-        license=LICENSE,
-        code_challenge="challenge",
-        digest="0" * 64,
-    )
-    journeys.open(c, f"journey {at}", "secret", pushed, at)  # type: ignore[arg-type]
+    journeys.open(c, f"journey {at}", "secret", pushed, at)
 
 
 def permission(c: Any, name: str, at: int) -> None:
     permissions.add(
         c,
-        id=name,
-        account=f"account-{name}",
-        client_id=CLIENT,
-        member=MEMBER,
-        license=LICENSE,
-        fuels=["electricity"],
-        text_sha256="0" * 64,
-        sme="acme",
-        meters=[],
-        datasources=[],
-        granted=at,
-        expires=at + 365 * DAY,
-        refresh_id=f"refresh-{name}",
-        refresh_version=1,
+        Permission(
+            id=name,
+            account=f"account-{name}",
+            client_id=CLIENT,
+            member=MEMBER,
+            license=LICENSE,
+            fuels=["electricity"],
+            text_sha256="0" * 64,
+            sme="acme",
+            meters=[],
+            datasources=[],
+            granted=at,
+            expires=at + 365 * DAY,
+            refresh_id=f"refresh-{name}",
+            refresh_version=1,
+        ),
     )
 
 
@@ -111,13 +129,15 @@ def code(c: Any, at: int) -> None:
         permission(c, "of the codes", at)
     codes.add(
         c,
-        f"code {at}",
-        permission="of the codes",
-        client_id=CLIENT,
-        redirect_uri="https://client.example/callback",
-        code_challenge="challenge",
-        issued=at,
-        expires=at + 60,
+        AuthorizationCode(
+            digest=digest(f"code {at}"),
+            permission="of the codes",
+            client_id=CLIENT,
+            redirect_uri="https://client.example/callback",
+            code_challenge="challenge",
+            issued=at,
+            expires=at + 60,
+        ),
     )
 
 
@@ -132,7 +152,7 @@ def attempts(c: Any, at: int) -> None:
 
 def connection(c: Any, name: str, **changes: Any) -> None:
     if accounts.find(c, "acme") is None:
-        accounts.add(c, id="acme", email="owner@acme.example", business="Acme", created=0)
+        accounts.add(c, SmeAccount("acme", "owner@acme.example", "Acme", created=0))
     values = {
         "account": "acme",
         "issuer": "https://edp.example",
@@ -145,26 +165,27 @@ def connection(c: Any, name: str, **changes: Any) -> None:
         "granted": SIX_MONTHS_AGO,
         "expires": NOW + DAY,
     }
-    connections.add(c, id=name, **values | changes)
+    connections.add(c, ProviderConnection(id=name, **values | changes))
 
 
 def collected(c: Any, name: str, at: int, meter: str = "meter") -> None:
     connections.put_collected(
         c,
-        connection=name,
-        datasource=meter,
-        measure="import",
-        window_start=0,
-        window_end=DAY,
-        fuel="electricity",
-        outcode="SW8",
-        at=at,
-        complete=True,
-        record=b"{}",
+        CollectedWindow(
+            connection=name,
+            datasource=meter,
+            measure="import",
+            window_start=0,
+            window_end=DAY,
+            fuel="electricity",
+            outcode="SW8",
+            at=at,
+            complete=True,
+            record=b"{}",
+        ),
     )
     readings.put_days(c, name, meter, "import", {0: b"{}"})
-    month = {"fuel": "electricity", "start": 0, "kilograms": 1.0, "complete": True, "at": at}
-    connections.put_months(c, name, [month])
+    connections.put_months(c, name, [EmissionsMonth(name, "electricity", 0, 1.0, complete=True, at=at)])
 
 
 @pytest.mark.parametrize(
@@ -217,26 +238,28 @@ def test_what_someone_may_still_ask_for_stays(app: Flask) -> None:
     long_ago = NOW - 800 * DAY
     with store.writing() as c:
         permission(c, "ended", long_ago)
-        permissions.end(c, "ended", at=long_ago, ended_as="withdrawn", by="sme", where="here", why="asked")
+        permissions.end(c, permissions.find(c, "ended"), Act.WITHDRAW, at=long_ago, by="sme", where="here", why="asked")
         connection(c, "gone", ended=long_ago, ended_as="withdrawn", granted=long_ago)
         links.add(c, "gone", "ended")
         outbox.add(c, kind="message", subject="ended", recipient=CLIENT, at=long_ago)
         evidence.add(
             c,
-            id="evidence",
-            subject="ended",
-            at=long_ago,
-            license=LICENSE,
-            text_shown="text",
-            shown_sha256="0" * 64,
-            raw_sha256="0" * 64,
-            client_id=CLIENT,
-            names={},
-            who={},
-            meters=[],
-            address="192.0.2.7",
-            user_agent="a browser",
-            correlation_id="-",
+            Evidence(
+                id="evidence",
+                subject="ended",
+                at=long_ago,
+                license=LICENSE,
+                text_shown="text",
+                shown_sha256="0" * 64,
+                raw_sha256="0" * 64,
+                client_id=CLIENT,
+                names={},
+                who={},
+                meters=[],
+                address="192.0.2.7",
+                user_agent="a browser",
+                correlation_id="-",
+            ),
         )
         audit_events.keep(c, audit.event("connection_ended", connection="gone", by="sme", why="asked"))
     before = counts()

@@ -4,7 +4,7 @@ import threading
 from contextvars import ContextVar
 
 from consent_server.jobs import work
-from consent_server.jobs.work import Job
+from tests.jobs.conftest import PlayedJob
 
 SAID: ContextVar[str] = ContextVar("said", default="nothing")
 
@@ -12,7 +12,11 @@ SAID: ContextVar[str] = ContextVar("said", default="nothing")
 def test_a_job_that_waits_for_a_slow_server_holds_up_no_other() -> None:
     """A hostile provider must not be able to keep back withdrawal messages, or the revocation list."""
     stop, answers, ran = threading.Event(), threading.Event(), threading.Event()
-    jobs = (Job("collect", 1, answers.wait), Job("failing", 1, lambda: 1 / 0), Job("outbox", 1, ran.set))
+    jobs = (
+        PlayedJob("collect", 1, answers.wait),
+        PlayedJob("failing", 1, lambda: 1 / 0),
+        PlayedJob("outbox", 1, ran.set),
+    )
     working = threading.Thread(target=work.work, args=(jobs, stop))
     working.start()
     assert ran.wait(10)
@@ -31,6 +35,6 @@ def test_a_job_works_in_the_context_of_whoever_started_it() -> None:
         found.append(SAID.get())
         stop.set()
 
-    work.work((Job("one", 1, job),), stop)
+    work.work((PlayedJob("one", 1, job),), stop)
     SAID.reset(token)
     assert found == ["the application"]

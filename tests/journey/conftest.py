@@ -1,440 +1,356 @@
-"""One party's pages on a real store, with the rest of the party played by a few functions."""
+"""One party's pages on its real store, register and issuer; Directory, mail and the Registry's text are played."""
 
-import re
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 
 import pytest
-from flask import Flask
-from werkzeug.test import TestResponse
+import sqlalchemy as sa
 
 from consent_server import clock, store
-from consent_server.journey import views
-from consent_server.journey.browser import digest
-from consent_server.journey.parts import (
-    Accounts,
-    Asker,
-    Grant,
-    JourneyParts,
-    Limits,
-    Management,
-    ShownText,
-    Storage,
+from consent_server.metering.register import METHOD, STRENGTH
+from consent_server.outbound.directory import Application, Member
+from consent_server.outbound.errors import Unreachable
+from consent_server.parties.cap import Cap
+from consent_server.parties.edp import Edp
+from consent_server.scheme import permission_text
+from consent_server.scheme.meters import MaskedMeter
+from consent_server.scheme.permission import Act
+from consent_server.scheme.permission_text import ShownText
+from consent_server.store import audit_events, codes, connections, evidence, permissions, requests, rows
+from consent_server.store.database import db
+from consent_server.store.digests import digest, new_secret
+from consent_server.store.tables import (
+    Evidence,
+    FailureCount,
+    Meter,
+    Permission,
+    ProviderConnection,
+    PushedRequest,
+    SmeAccount,
 )
-from consent_server.journey.steps import CAP_STEPS, COOKIE_MAX_AGE_S, EDP_STEPS, path_of
-from consent_server.metering.register import Identified
-from consent_server.scheme import licenses
-from consent_server.store import journeys
-from consent_server.store.digests import new_id, new_secret
-from consent_server.store.models import db
-from consent_server.web import correlation, headers, pages, refusals
-from consent_server.web.limits import Limit
-from consent_server.web.sessions import Sessions
+from tests.browser import Browser
+from tests.deployments import PlayedMail, deploy, layout, opened, settings_of
 
-ORIGIN = "https://edp.example"
+DIRECTORY = "https://directory.example"
 CALLBACK = "https://cap.example:8443/callback?a=1"
-LICENSE = "https://registry.example/scheme/perseus/license/energy-consumption-edp-cap/2026-03-12"
-CLIENT = "https://directory.example/a/cap"
+CLIENT, ASKER = f"{DIRECTORY}/a/cap", f"{DIRECTORY}/m/cap"
+LICENSES = {"edp": "electricity_and_gas", "cap": "emissions"}
 TEXT = "Carbon Accounting R Us may fetch from Meter Data Corp:\n\n* your electricity\n* your gas\n\n_For one year._\n"
-ELECTRICITY = {
+EMAIL = "owner@acme.example"
+#: What a bill says of the two meters of one business, as people type it; and a number whose last digit does not fit.
+GOOD = {"postcode": "sw8 1aa", "mpan": "12 1234 5678 902", "mprn": "3938424403"}
+WRONG_CHECK_DIGIT = "1212345678903"
+ELECTRICITY: MaskedMeter = {
     "id": "m-el",
     "fuel": "electricity",
     "measures": ["import"],
     "outcode": "SW8",
-    "masked": "••••••••• 2345",
+    "masked": "••••••••• 8902",
 }
-GAS = {"id": "m-gas", "fuel": "gas", "measures": ["import"], "outcode": "SW8", "masked": "•••••• 4403"}
-GOOD = {"postcode": "sw8 1aa", "mpan": "12 1234 5678 902", "mprn": "3938424403"}
-PROOF = {"method": "Postcode and MPAN", "strength": "Knows a bill"}
-NOW = 1_790_000_000
+GAS: MaskedMeter = {"id": "m-gas", "fuel": "gas", "measures": ["import"], "outcode": "SW8", "masked": "•••••• 4403"}
+LIMITS = {
+    "identify_per_meter_per_day": 10,
+    "identify_per_journey": 20,
+    "identify_per_address": 200,
+    "sign_in_per_account": 5,
+    "unknown_requests_per_address": 5,
+}
 
 
-class HeldClock:
-    """A clock that stands until a test moves it."""
+class PlayedDirectory:
+    """The client's member, and ourselves."""
 
-    def __init__(self) -> None:
-        self.at = NOW
+    def __init__(self, ours: str) -> None:
+        self.members: dict[str, Member] = {}
+        self.name(ASKER, "Carbon Accounting R Us", "Carbon Accounting R Us Limited")
+        self.name(ours, "Meter Data Corp", "Meter Data Corp Limited")
 
-    def __call__(self) -> int:
-        return self.at
+    def name(self, url: str, brand: str, legal: str) -> None:
+        self.members[url] = Member(url, legal, brand, (), None, True)
+
+    def member(self, url: str) -> Member:
+        return self.members[url]
+
+    def application(self, url: str) -> Application:
+        if url != CLIENT:
+            raise Unreachable("connect", "directory.example")
+        return Application(url, ASKER, "An app", (), None)
 
 
-@pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> HeldClock:
-    held = HeldClock()
-    monkeypatch.setattr(clock, "now", held)
-    return held
+class PlayedText:
+    """A party whose permission text a test writes, whatever the Registry has."""
+
+    world: "World"
+
+    def text(self, license_url: str, client_id: str, sme: str) -> ShownText:
+        world = self.world
+        html, raw_sha256 = permission_text.render(world.text), world.deployment.licenses[license_url].text_sha256
+        facts = (world.names, world.fuels, "Energy License", "1 year")
+        return ShownText(html, world.text, digest(world.text), raw_sha256, *facts)
+
+
+class PlayedEdp(PlayedText, Edp):
+    pass
+
+
+class PlayedCap(PlayedText, Cap):
+    pass
 
 
 @dataclass(frozen=True)
 class Start:
-    """What /authorize answers with: where to, and the cookie that makes the journey this browser's."""
+    """What /authorize sends: where to, and the cookie that makes the journey this browser's."""
 
     path: str
     cookie: str
     value: str
-    max_age: int = COOKIE_MAX_AGE_S
 
 
-@dataclass
+@dataclass(frozen=True)
+class Kept:
+    """A grant as the store holds it."""
+
+    permission: Permission
+    evidence: Evidence
+
+
 class World:
-    """What the party's other rooms did and would answer."""
+    """One party's public door, and what its store holds."""
 
-    app: Flask
-    parts: Any = None
-    origin: str = ORIGIN
-    decisions: list[Any] = field(default_factory=list)
-    declined: list[str] = field(default_factory=list)
-    withdrawn: list[str] = field(default_factory=list)
-    looked_up: list[tuple[Any, ...]] = field(default_factory=list)
-    mail: list[str] = field(default_factory=list)
-    text: str = TEXT
-    fuels: frozenset[str] = frozenset({"electricity", "gas"})
-    names: dict[str, str] = field(default_factory=lambda: {"CAP": "Carbon Accounting R Us", "EDP": "Meter Data Corp"})
-    asker: Asker = field(default_factory=lambda: Asker("Carbon Accounting R Us", "Carbon Accounting R Us Limited"))
-    codes: set[str] = field(default_factory=set)
-    connected: bool = True
-    grants: list[Grant] = field(default_factory=list)
+    text = TEXT
+    fuels = frozenset({"electricity", "gas"})
 
-    def shown_text(self, _license: str, _client: str, _sme: str) -> ShownText:
-        shown = digest(self.text)
-        return ShownText(
-            licenses.render(self.text), self.text, shown, "a" * 64, self.names, self.fuels, "Energy License", "1 year"
+    def __init__(
+        self, party: str, database_url: str, origin: str, environment: str, changes: Mapping[str, str]
+    ) -> None:
+        limits = {f"limits.{name}": str(most) for name, most in LIMITS.items()}
+        settings = settings_of(party, database_url, {"public.origin": origin, "issuer": origin, **limits, **changes})
+        # Not by `load`: in production it refuses the addresses that these tests have.
+        settings = settings.model_copy(update={"environment": environment})
+        self.origin = origin
+        self.license = layout().license(LICENSES[party])
+        self.names = {"CAP": "Carbon Accounting R Us", "EDP": "Meter Data Corp"}
+        played = PlayedEdp(settings) if party == "edp" else PlayedCap(settings)
+        played.world = self
+        self.directory = PlayedDirectory(settings.member.url)
+        self.mail = PlayedMail()
+        self.deployment = deploy(settings, played)
+        self.deployment.directory = self.directory  # type: ignore[assignment]
+        self.deployment.mail = self.mail  # type: ignore[assignment]
+        self.app = opened(self.deployment, "public")
+        with self.app.app_context():
+            db.create_all()
+
+    def close(self) -> None:
+        with self.app.app_context():
+            db.engine.dispose()
+
+    def keep(self, *rows_: Any) -> None:
+        """Keep rows of one type."""
+        with self.app.app_context(), store.writing() as c:
+            rows.add(c, *rows_)
+
+    # what clients and browsers do
+
+    def pushed(self, **changes: Any) -> str:
+        """Push a request; return the link that its client sends the browser to."""
+        request_uri = f"urn:ietf:params:oauth:request_uri:{new_secret()}"
+        request = PushedRequest(
+            digest=digest(request_uri),
+            client_id=CLIENT,
+            member=ASKER,
+            certificate="0" * 64,
+            redirect_uri=CALLBACK,
+            state="s-1",
+            license=self.license,
+            code_challenge=new_secret(),
+            created=clock.now(),
+            expires=clock.now() + 90,
         )
-
-    def identify(self, postcode: str, mpan: str | None, mprn: str | None) -> Identified | None:
-        self.looked_up.append((postcode, mpan, mprn))
-        known = {None, "1212345678902", "3938424403"}
-        if postcode != "SW8 1AA" or {mpan, mprn} - known:
-            return None
-        return Identified("sme-1", "Acme Widgets Ltd", [m for m, n in ((ELECTRICITY, mpan), (GAS, mprn)) if n])
-
-    def conclude(self, journey: Any, decision: Any) -> str | None:
-        with store.writing() as c:
-            if not journeys.conclude(c, journey.id, clock.now()):
-                return None
-        self.decisions.append(decision)
-        self.codes.add(decision.code)
-        return f"{journey.redirect_uri}&" + urlencode({"code": decision.code, "state": journey.state, "iss": ORIGIN})
-
-    def decline(self, journey: Any) -> str | None:
-        with store.writing() as c:
-            if not journeys.conclude(c, journey.id, clock.now()):
-                return None
-        self.declined.append(journey.id)
-        return self._declined(journey)
-
-    def _declined(self, journey: Any) -> str:
-        return f"{journey.redirect_uri}&error=access_denied&state={journey.state}&iss={ORIGIN}"
-
-    def again(self, journey: Any, code: str) -> str | None:
-        if journey.id in self.declined:
-            return self._declined(journey)
-        return f"{journey.redirect_uri}&code={code}&state={journey.state}&iss={ORIGIN}" if code in self.codes else None
-
-    def check_code(self, email: str, code: str) -> Any:
-        if email == "owner@acme.example" and code == "123456" and not self.codes & {"used"}:
-            self.codes.add("used")
-            return SimpleNamespace(sme="account-1", business="Acme Widgets Ltd")
-        return None
-
-    def withdraw(self, permission: str, sme: str) -> bool:
-        assert sme == "sme-1"
-        for number, grant in enumerate(self.grants):
-            if grant.permission.id == permission and grant.permission.ended is None:
-                ended = SimpleNamespace(**{**vars(grant.permission), "ended": clock.now(), "ended_as": "withdrawn"})
-                self.grants[number] = Grant(ended, grant.evidence)
-                self.withdrawn.append(permission)
-                return True
-        return False
-
-    def pushed(self, **changes: Any) -> Any:
-        """A pushed request, as the store has it."""
-        values = {
-            "digest": "r" * 64,
-            "client_id": CLIENT,
-            "member": "https://directory.example/m/cap",
-            "redirect_uri": CALLBACK,
-            "state": "s-1",
-            "license": LICENSE,
-            "code_challenge": "c" * 43,
-        }
-        return SimpleNamespace(**{**values, **changes})
+        with self.app.app_context(), store.writing() as c:
+            requests.push(c, request._replace(**changes))
+        return f"/authorize?{urlencode({'client_id': CLIENT, 'request_uri': request_uri})}"
 
     def journey(self, **pushed: Any) -> Start:
-        """Begin a journey, as /authorize does."""
-        journey, secret = new_id(), new_secret()
-        with self.app.app_context(), store.writing() as c:
-            journeys.open(c, journey, secret, self.pushed(**pushed), clock.now())
-        return Start(path_of(self.parts.steps[0], journey), self.parts.cookie(journey), secret)
+        """Begin a journey, and keep its cookie out of every browser."""
+        response = self.app.test_client().get(self.pushed(**pushed), base_url="https://localhost")
+        cookie, _, rest = response.headers["Set-Cookie"].partition("=")
+        return Start(response.headers["Location"], cookie, rest.partition(";")[0])
 
-    def browser(self) -> "Browser":
-        return Browser(self.app)
-
-    def begun(self, **pushed: Any) -> "Browser":
-        """A browser that /authorize has just sent into a new journey."""
-        began = self.journey(**pushed)
-        browser = self.browser()
-        browser.client.set_cookie(began.cookie, began.value, domain="localhost", secure=True)
-        browser.cookie = began.cookie
-        browser.open(began.path)
+    def browser(self, start: Start | None = None) -> Browser:
+        """A browser, with a journey's cookie if `start` is given."""
+        browser = Browser(self.app)
+        if start is not None:
+            browser.cookie = start.cookie
+            browser.client.set_cookie(start.cookie, start.value, domain="localhost", secure=True)
         return browser
 
+    def begun(self, **pushed: Any) -> Browser:
+        """A browser that /authorize has just sent into a new journey."""
+        start = self.journey(**pushed)
+        return self.browser(start).open(start.path)
 
-def make_grant(number: int = 1, **permission: Any) -> Grant:
-    values = {
-        "id": f"p-{number}",
-        "client_id": CLIENT,
-        "license": LICENSE,
-        "fuels": ["electricity", "gas"],
-        "meters": [ELECTRICITY, GAS],
-        "granted": NOW - 86_400 * number,
-        "expires": NOW + 86_400 * 300,
-        "ended": None,
-        "ended_as": None,
-    }
-    evidence = SimpleNamespace(
-        id=f"evidence-{number}-{'x' * 12}",
-        text_shown=TEXT,
-        shown_sha256=digest(TEXT),
-        raw_sha256="a" * 64,
-        names={"client": "Carbon Accounting R Us Limited", "host": "cap.example:8443", "license": "Energy License"},
-        who={"business": "Acme Widgets Ltd", "name": "Ada <b>Smith</b>", "capacity": "Director"} | PROOF,
-        address="192.0.2.7",
-        user_agent="A browser",
-        correlation_id="c0ffee",
+    def disconnect(self) -> None:
+        """End the account's connection."""
+        with self.app.app_context(), store.writing() as c:
+            row = connections.find(c, "connection-1")
+            assert row is not None
+            assert connections.end(c, row, Act.WITHDRAW, at=clock.now(), by="sme", why="a test")
+
+    # what the store holds
+
+    def grants(self) -> list[Kept]:
+        """Every grant, oldest first."""
+        query = sa.select(rows.table_of(Permission)).order_by("status_index")
+        with self.app.app_context(), store.reading() as c:
+            granted = [(row, evidence.of_subject(c, row.id)) for row in rows.every(c, Permission, query)]
+        return [Kept(row, seen) for row, seen in granted if seen is not None]
+
+    def grant(self) -> Kept:
+        """The only grant."""
+        (only,) = self.grants()
+        return only
+
+    def permission_of(self, code: str) -> str:
+        """The id of the permission that a code was issued for."""
+        with self.app.app_context(), store.reading() as c:
+            row = codes.find(c, code)
+        assert row is not None
+        return row.permission
+
+    def redeem(self, code: str) -> None:
+        with self.app.app_context(), store.writing() as c:
+            assert codes.redeem(c, code, clock.now())
+
+    def declined(self) -> int:
+        """How many journeys ended without a grant because the SME said so."""
+        with self.app.app_context(), store.reading() as c:
+            return len(audit_events.newest(c, event="permission_declined"))
+
+    def failures(self) -> dict[str, int]:
+        """What each limit has counted, by its name; for tests with one subject of each."""
+        with self.app.app_context(), store.reading() as c:
+            counted = rows.every(c, FailureCount, sa.select(rows.table_of(FailureCount)))
+        return {row.key.partition("/")[0]: row.count for row in counted}
+
+    def keep_grant(self, number: int = 1, **permission: Any) -> None:
+        """Keep a grant of `number` days ago, as "p-<number>"; `permission` changes its row."""
+        row = Permission(
+            id=f"p-{number}",
+            account=f"account-{number}",
+            client_id=CLIENT,
+            member=ASKER,
+            license=self.license,
+            fuels=["electricity", "gas"],
+            text_sha256="a" * 64,
+            sme="sme-1",
+            meters=[ELECTRICITY, GAS],
+            datasources=[],
+            granted=clock.now() - 86_400 * number,
+            expires=clock.now() + 86_400 * 300,
+            refresh_id=f"refresh-{number}",
+            refresh_version=1,
+        )._replace(**permission)
+        seen = Evidence(
+            id=f"evidence-{number}-{'x' * 12}",
+            subject=row.id,
+            at=row.granted,
+            license=row.license,
+            text_shown=self.text,
+            shown_sha256=digest(self.text),
+            raw_sha256="a" * 64,
+            client_id=row.client_id,
+            names={"client": "Carbon Accounting R Us Limited", "host": "cap.example:8443", "license": "Energy License"},
+            who={
+                "business": "Acme Widgets Ltd",
+                "name": "Ada <b>Smith</b>",
+                "capacity": "Director",
+                "method": METHOD,
+                "strength": STRENGTH,
+            },
+            meters=row.meters,
+            address="192.0.2.7",
+            user_agent="A browser",
+            correlation_id="c0ffee",
+        )
+        with self.app.app_context(), store.writing() as c:
+            permissions.add(c, row)
+            evidence.add(c, seen)
+
+    def withdrawn(self) -> list[str]:
+        """Ids of the permissions that SMEs withdrew where they look after them."""
+        found = (kept.permission for kept in self.grants())
+        withdrawal = ("withdrawn", "sme", "manage")
+        return [row.id for row in found if (row.ended_as, row.ended_by, row.ended_where) == withdrawal]
+
+
+def meter(meter: MaskedMeter, number: str, sme: str = "sme-1", business: str = "Acme Widgets Ltd") -> Meter:
+    """A row of the register."""
+    place = {"postcode": "SW8 1AA", "outcode": meter["outcode"]}
+    return Meter(meter["id"], sme, business, meter["fuel"], number, **place, measures=meter["measures"])
+
+
+def with_meters(world: World) -> World:
+    """Give the register two meters of one business, and one of another."""
+    other: MaskedMeter = {**ELECTRICITY, "id": "m-other"}
+    world.keep(
+        meter(ELECTRICITY, "1212345678902"),
+        meter(GAS, "3938424403"),
+        meter(other, WRONG_CHECK_DIGIT, "sme-2", "Bakers Ltd"),
     )
-    return Grant(SimpleNamespace(**{**values, **permission}), evidence)
-
-
-def build(tmp_path: Path, party: str, **changes: Any) -> World:
-    app = Flask("party")
-    store.init(app, f"sqlite:///{tmp_path / 'party.db'}")
-    world = World(app)
-    correlation.install(app)
-    headers.install(app)
-    refusals.install(app, door="public", origin=ORIGIN)
-    pages.install(app, brand=lambda: "Meter Data Corp", sandbox=True)
-
-    def limit(name: str, most: int, window: int = 600) -> Limit:
-        return Limit(name, most, window, store.reading, store.writing)
-
-    def load(journey_id: str) -> Any:
-        with store.reading() as c:
-            return journeys.find(c, journey_id)
-
-    def save(journey_id: str, at: int, progress: dict[str, Any] | None, claimed: int | None) -> None:
-        with store.writing() as c:
-            journeys.touch(c, journey_id, at, progress, claimed)
-
-    def rotate(journey_id: str, secret: str) -> None:
-        with store.writing() as c:
-            journeys.rotate(c, journey_id, secret)
-
-    sessions = Sessions("manage", f"__Host-{party}-manage", 1800, 3600, store.reading, store.writing)
-    values: dict[str, Any] = {
-        "party": party,
-        "origin": ORIGIN,
-        "idle_s": 900,
-        "life_s": 3600,
-        "steps": EDP_STEPS if party == "edp" else CAP_STEPS,
-        "storage": Storage(load, save, rotate),
-        "limits": Limits(
-            limit("meter", 10, 86_400),
-            limit("journey", 20),
-            limit("address", 200),
-            limit("account", 10),
-            limit("mail", 5),
-            limit("ev", 5),
-        ),
-        "text_for": world.shown_text,
-        "client": lambda _client: world.asker,
-        "conclude": world.conclude,
-        "decline": world.decline,
-        "again": world.again,
-        "evidence": lambda sought: (
-            sorted(world.grants, key=lambda g: g.evidence.id != sought)
-            if any(g.evidence.id == sought for g in world.grants)
-            else ()
-        ),
-        "identify": world.identify if party == "edp" else None,
-        "accounts": Accounts(world.mail.append, world.check_code, lambda _sme: world.connected, "/connect")
-        if party == "cap"
-        else None,
-        "management": Management(sessions, lambda sme: world.grants if sme == "sme-1" else (), world.withdraw)
-        if party == "edp"
-        else None,
-    }
-    world.parts = JourneyParts(**{**values, **changes})
-    for blueprint in views.blueprints(world.parts):
-        app.register_blueprint(blueprint)
-    with app.app_context():
-        db.create_all()
     return world
 
 
 @pytest.fixture
-def edp(tmp_path: Path, held: HeldClock) -> World:
-    return build(tmp_path, "edp")
+def build_party(tmp_path: Path, held_clock: Any) -> Iterator[Any]:
+    """Make a party of a test's own: `build_party("edp", origin=…)`.
+
+    On SQLite alone: what differs between the databases is met by the tests of the store and of the issuer.
+    """
+    made: list[World] = []
+
+    def build(
+        party: str, origin: str = "", environment: str = "sandbox", changes: Mapping[str, str] | None = None
+    ) -> World:
+        url = f"sqlite:///{tmp_path / f'party-{len(made)}.db'}"
+        made.append(World(party, url, origin or f"https://{party}.example", environment, changes or {}))
+        return made[-1]
+
+    yield build
+    for world in made:
+        world.close()
 
 
 @pytest.fixture
-def cap(tmp_path: Path, held: HeldClock) -> World:
-    return build(tmp_path, "cap")
-
-
-class Elements(HTMLParser):
-    """A page's elements, flat: what the inspection needs."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str]]] = []
-        self.forms: list[dict[str, Any]] = []
-        self.text_of: dict[str, str] = {}
-        self._inside: list[str] = []
-        self._form: dict[str, Any] | None = None
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        a = {name: value or "" for name, value in attrs}
-        self.found.append((tag, a))
-        if tag == "form":
-            self._form = {"action": a.get("action", ""), "method": a.get("method", "get"), "fields": {}, "buttons": []}
-            self.forms.append(self._form)
-        if self._form is not None and tag == "input" and a.get("type") != "checkbox":
-            self._form["fields"][a["name"]] = a.get("value", "")
-        if self._form is not None and tag in {"button", "input"}:
-            self._form["buttons"].append(a)
-        if "id" in a:
-            self._inside.append(a["id"])
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "form":
-            self._form = None
-
-    def ids(self) -> list[str]:
-        return [a["id"] for _, a in self.found if "id" in a]
-
-
-TOKEN_SHAPED = re.compile(r"eyJ[A-Za-z0-9_-]+\.|\b\d+\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}")
-
-
-def inspect(response: TestResponse) -> None:
-    """What holds for every page that we show."""
-    html = response.get_data(as_text=True)
-    page = Elements(html)
-    ids = page.ids()
-    assert [tag for tag, _ in page.found].count("h1") == 1
-    assert len(ids) == len(set(ids)), "an id stands twice"
-    labelled = {a.get("for") for tag, a in page.found if tag == "label"}
-    for tag, a in page.found:
-        assert tag not in {"script", "iframe", "object", "embed", "base"}
-        assert not any(name.startswith("on") or name == "style" for name in a), f"inline code on {tag}"
-        for name in ("src", "href") if tag in {"link", "img", "source"} else ("src",):
-            assert a.get(name, "/").startswith("/"), f"{tag} fetches {a[name]}"
-        if tag == "input" and a.get("type") != "hidden":
-            assert a["id"] in labelled, f"{a['id']} has no label"
-        if tag == "a" and a.get("href", "").startswith("#"):
-            assert a["href"][1:] in ids, f"{a['href']} leads nowhere"
-        for described in a.get("aria-describedby", "").split():
-            assert described in ids
-    for form in page.forms:
-        assert form["method"] == "get" or form["fields"].get("csrf"), "a form without CSRF token"
-        assert form["action"].startswith("/")
-    assert not TOKEN_SHAPED.search(html)
-    assert "<title>" in html
-    assert "lang=" in html
-    assert response.headers["Cache-Control"] == "no-store"
-    assert response.headers["X-Content-Type-Options"] == "nosniff"
-    assert response.headers["Referrer-Policy"] == "no-referrer"
-    assert "Cookie" in response.headers["Vary"]
-    assert response.headers["X-Request-Id"] in html
-    policy = response.headers["Content-Security-Policy"]
-    assert policy.startswith("default-src 'none'; style-src 'self'")
-    assert "unsafe" not in policy
-
-
-class Browser:
-    """A client that inspects every page it gets, and fills forms by the ids of their controls."""
-
-    def __init__(self, app: Flask) -> None:
-        self.client = app.test_client()
-        self.cookie = ""
-        self.response: TestResponse = None  # type: ignore[assignment]
-
-    @property
-    def html(self) -> str:
-        return self.response.get_data(as_text=True)
-
-    @property
-    def status(self) -> int:
-        return self.response.status_code
-
-    @property
-    def path(self) -> str:
-        return self.response.request.path
-
-    @property
-    def page(self) -> Elements:
-        return Elements(self.html)
-
-    @property
-    def location(self) -> str:
-        return self.response.headers.get("Location", "")
-
-    @property
-    def landed(self) -> dict[str, str]:
-        """The query of the redirect that left us."""
-        return {name: values[0] for name, values in parse_qs(urlsplit(self.location).query).items()}
-
-    def open(self, path: str, **kwargs: Any) -> "Browser":
-        return self._follow(self.client.get(path, base_url="https://localhost", **kwargs))
-
-    def post(self, path: str, data: dict[str, str], follow: bool = True, **kwargs: Any) -> "Browser":
-        response = self.client.post(path, data=data, base_url="https://localhost", **kwargs)
-        if follow:
-            return self._follow(response)
-        self.response = response
-        return self
-
-    def form_of(self, button: str, **typed: str) -> tuple[str, dict[str, str], str]:
-        """Action, fields and method of the form with this button, as a browser would send it."""
-        for form in self.page.forms:
-            for control in form["buttons"]:
-                if control.get("id") == button:
-                    fields = {**form["fields"], **typed}
-                    if control.get("name"):
-                        fields[control["name"]] = control.get("value", "")
-                    return form["action"], fields, form["method"]
-        raise AssertionError(f"no button {button} on {self.path}: {self.page.ids()}")
-
-    def click(self, button: str, **typed: str) -> "Browser":
-        action, fields, method = self.form_of(button, **typed)
-        return self.post(action, fields) if method == "post" else self.open(f"{action}?{urlencode(fields)}")
-
-    def secret(self) -> str:
-        cookie = self.client.get_cookie(self.cookie, domain="localhost")
-        assert cookie is not None
-        return cookie.value
-
-    def _follow(self, response: TestResponse) -> "Browser":
-        while response.status_code == 303 and response.headers["Location"].startswith("/"):
-            response = self.client.get(response.headers["Location"], base_url="https://localhost")
-        self.response = response
-        if response.mimetype == "text/html" and response.status_code not in {302, 303, 307, 308}:
-            inspect(response)
-        return self
+def edp(build_party: Any) -> World:
+    """An energy data provider with meters in its register."""
+    return with_meters(build_party("edp"))
 
 
 @pytest.fixture
-def build_party() -> Any:
-    return build
-
-
-@pytest.fixture
-def grant_of() -> Any:
-    return make_grant
+def cap(build_party: Any, tmp_path: Path) -> World:
+    """A carbon accounting provider with one account, which has one connection and a fixed sign-in code."""
+    codes_ = tmp_path / "sign_in_codes.json"
+    codes_.write_text(json.dumps({EMAIL: "123456"}), encoding="utf-8")
+    world = build_party("cap", changes={"sandbox.fixed_codes": str(codes_)})
+    world.keep(SmeAccount("account-1", EMAIL, "Acme Widgets Ltd", created=0))
+    world.keep(
+        ProviderConnection(
+            id="connection-1",
+            account="account-1",
+            issuer="https://edp.example",
+            resource="https://edp.example",
+            member=f"{DIRECTORY}/m/edp",
+            application=f"{DIRECTORY}/a/edp",
+            license=f"{DIRECTORY}/license",
+            refresh_sealed=b"",
+            refresh_mac="0" * 64,
+            granted=clock.now(),
+            expires=clock.now() + 86_400 * 300,
+        )
+    )
+    return world

@@ -1,13 +1,14 @@
 """The SME's journey at a CAP's issuer: sign in, code, read, decide; and the plug-in step of an EDP."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from consent_server.journey.customer_login_example import customer_login
-from consent_server.journey.steps import EDP_STEPS
+from consent_server.journey.decide import Decide
+from consent_server.journey.steps import STEPS
+from consent_server.journey.steps.customer_login_example import CustomerLogin
 from consent_server.metering.register import Identified
+from tests.journey.conftest import EMAIL, LIMITS
 
 
 def at_code(cap: Any, email: str = " Owner@Acme.example ") -> Any:
@@ -16,16 +17,17 @@ def at_code(cap: Any, email: str = " Owner@Acme.example ") -> Any:
 
 def test_the_whole_journey(cap: Any) -> None:
     browser = at_code(cap)
-    assert (browser.path, cap.mail) == ("/journey/code", ["owner@acme.example"])
+    assert (browser.path, [to for to, _, _ in cap.mail.sent]) == ("/journey/code", [EMAIL])
     before = browser.secret()
     browser.click("continue", code="123 456")
     assert browser.path == "/journey/permission"
     assert browser.secret() != before
     browser.click("allow", agree="yes")
-    (decision,) = cap.decisions
-    assert (decision.sme, decision.meters, decision.fuels) == ("account-1", [], ("electricity", "gas"))
-    assert decision.who["method"]
-    assert browser.landed["code"] == decision.code
+    granted = cap.grant()
+    assert cap.permission_of(browser.landed["code"]) == granted.permission.id
+    assert (granted.permission.sme, granted.permission.meters) == ("account-1", [])
+    assert granted.permission.fuels == ["electricity", "gas"]
+    assert granted.evidence.who["method"]
 
 
 def test_a_double_click_on_the_code_works_although_the_code_works_once(cap: Any) -> None:
@@ -39,6 +41,10 @@ def test_a_double_click_on_the_code_works_although_the_code_works_once(cap: Any)
 
 def test_an_address_without_account_is_answered_alike(cap: Any) -> None:
     known, unknown = at_code(cap), at_code(cap, "nobody@acme.example")
+    assert [to for to, _, _ in cap.mail.sent] == [EMAIL, "nobody@acme.example"]
+    assert not any(character.isdigit() for character in "".join(cap.mail.sent[-1])), (
+        "no code: an issuer opens no account"
+    )
     for browser in (known, unknown):
         browser.click("continue", code="999999")
         assert browser.status == 422
@@ -48,10 +54,10 @@ def test_an_address_without_account_is_answered_alike(cap: Any) -> None:
     assert words[0] == words[1]
 
 
-@pytest.mark.parametrize("email", ["", "x", "a b@c", "a@b@c", "<a@b>", "a" * 300 + "@b.example"])
+@pytest.mark.parametrize("email", ["", "x", "a b@c", "a@b@c", "<a@b>", "a" * 300 + "@b.example", "a@b\u200b.example"])
 def test_what_is_no_address(cap: Any, email: str) -> None:
     browser = at_code(cap, email)
-    assert (browser.status, browser.path, cap.mail) == (422, "/journey/sign-in", [])
+    assert (browser.status, browser.path, cap.mail.sent) == (422, "/journey/sign-in", [])
 
 
 def test_the_code_page_is_not_reached_without_an_address(cap: Any) -> None:
@@ -62,20 +68,20 @@ def test_the_code_page_is_not_reached_without_an_address(cap: Any) -> None:
 
 def test_wrong_codes_are_limited(cap: Any) -> None:
     browser = at_code(cap)
-    for _ in range(10):
+    for _ in range(LIMITS["sign_in_per_account"]):
         assert browser.click("continue", code="000000").status == 422
     assert browser.click("continue", code="123456").status == 429
 
 
 def test_mails_to_one_address_are_limited(cap: Any) -> None:
     """As at the portal, and under the same name: nobody's mailbox is filled through one door or the other."""
-    for _ in range(5):
+    for _ in range(LIMITS["sign_in_per_account"]):
         assert at_code(cap).status == 200
     assert at_code(cap).status == 429
 
 
 def test_an_account_without_connection_meets_connect_first(cap: Any) -> None:
-    cap.connected = False
+    cap.disconnect()
     browser = at_code(cap).click("continue", code="123456")
     assert "connect-first" in browser.page.ids()
     assert "allow" not in browser.page.ids()
@@ -84,27 +90,28 @@ def test_an_account_without_connection_meets_connect_first(cap: Any) -> None:
 
 def test_a_connection_lost_while_reading_grants_nothing(cap: Any) -> None:
     browser = at_code(cap).click("continue", code="123456")
-    cap.connected = False
+    cap.disconnect()
     browser.click("allow", agree="yes")
     assert "connect-first" in browser.page.ids()
-    assert not cap.decisions
+    assert not cap.grants()
 
 
 def test_there_is_nothing_to_manage_at_a_caps_issuer(cap: Any) -> None:
     assert cap.browser().open("/manage").status == 404
 
 
-@pytest.fixture
-def with_login(tmp_path: Path, held: Any, request: pytest.FixtureRequest) -> Any:
-    meter = {"id": "m-1", "fuel": "electricity", "measures": ["import"], "outcode": "SW8", "masked": "••• 1234"}
-
-    def check(customer: str, password: str) -> Identified | None:
+class PlayedLogin(CustomerLogin):
+    def check_password(self, customer: str, password: str) -> Identified | None:
         if (customer, password) != ("C-1", "right"):
             return None
+        meter = {"id": "m-1", "fuel": "electricity", "measures": ["import"], "outcode": "SW8", "masked": "••• 1234"}
         return Identified("sme-7", "Acme Widgets Ltd", [meter], "Customer log-in", "Knows the customer's password")
 
-    build = request.getfixturevalue("build_party")
-    return build(tmp_path, "edp", steps=(customer_login(check), *EDP_STEPS[1:]))
+
+@pytest.fixture
+def with_login(build_party: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setitem(STEPS, "edp", (PlayedLogin(), Decide()))
+    return build_party("edp")
 
 
 def test_an_edp_with_a_log_in_of_its_own_replaces_identify(with_login: Any) -> None:
@@ -113,5 +120,20 @@ def test_an_edp_with_a_log_in_of_its_own_replaces_identify(with_login: Any) -> N
     assert browser.click("continue", customer="C-1", password="wrong").status == 422
     assert 'value="wrong"' not in browser.html
     browser.click("continue", customer="C-1", password="right").click("allow", agree="yes")
-    (decision,) = with_login.decisions
-    assert (decision.sme, decision.who["method"]) == ("sme-7", "Customer log-in")
+    granted = with_login.grant()
+    assert (granted.permission.sme, granted.evidence.who["method"]) == ("sme-7", "Customer log-in")
+
+
+def test_passwords_are_counted_before_they_are_checked(with_login: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[dict[str, int]] = []
+    check = PlayedLogin.check_password
+
+    def checked(self: PlayedLogin, customer: str, password: str) -> Identified | None:
+        counted.append(with_login.failures())
+        return check(self, customer, password)
+
+    monkeypatch.setattr(PlayedLogin, "check_password", checked)
+    browser = with_login.begun().click("continue", customer="C-1", password="wrong")
+    browser.click("continue", customer="C-1", password="right")
+    assert counted == [{"address": 1, "code": 1}, {"address": 2, "code": 2}]
+    assert with_login.failures() == {"address": 1}, "the address keeps its failure, the customer has none"

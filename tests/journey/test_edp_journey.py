@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-GOOD = {"postcode": "sw8 1aa", "mpan": "12 1234 5678 902", "mprn": "3938424403"}
-WRONG_CHECK_DIGIT = "1212345678903"
+from tests.journey.conftest import ASKER, GOOD, WRONG_CHECK_DIGIT, Start
 
 
 def identified(edp: Any, **typed: str) -> Any:
@@ -19,7 +18,7 @@ def test_the_whole_journey_ends_at_the_client_with_one_decision(edp: Any) -> Non
     browser.click("continue", **GOOD, name="Ada Smith", capacity="Director")
     assert browser.path == "/journey/permission"
     assert {"permission-text", "agree", "allow", "decline", "cancel"} <= set(browser.page.ids())
-    for told in ("Carbon Accounting R Us Limited", "cap.example:8443", "Acme Widgets Ltd", "2345", "4403", "1 year"):
+    for told in ("Carbon Accounting R Us Limited", "cap.example:8443", "Acme Widgets Ltd", "8902", "4403", "1 year"):
         assert told in browser.html
     assert "<li>your electricity</li>" in browser.html
     for hidden in ("1212345678902", "3938424403", "SW8 1AA"):
@@ -28,23 +27,23 @@ def test_the_whole_journey_ends_at_the_client_with_one_decision(edp: Any) -> Non
     assert browser.status == 303
     assert browser.location.startswith("https://cap.example:8443/callback?a=1&")
     assert browser.landed["state"] == "s-1"
-    (decision,) = edp.decisions
-    assert browser.landed["code"] == decision.code
-    assert (decision.agreed, decision.sme, decision.fuels) == (True, "sme-1", ("electricity", "gas"))
-    assert [meter["id"] for meter in decision.meters] == ["m-el", "m-gas"]
-    assert decision.who["name"] == "Ada Smith"
-    assert decision.who["method"]
-    assert decision.text_shown == edp.text
-    assert decision.names["client"] == "Carbon Accounting R Us Limited"
-    assert decision.code not in repr(decision)
+    granted = edp.grant()
+    assert browser.landed["iss"] == edp.origin
+    assert edp.permission_of(browser.landed["code"]) == granted.permission.id
+    assert (granted.permission.sme, granted.permission.fuels) == ("sme-1", ["electricity", "gas"])
+    assert [meter["id"] for meter in granted.permission.meters] == ["m-el", "m-gas"]
+    assert granted.evidence.who["name"] == "Ada Smith"
+    assert granted.evidence.who["method"]
+    assert granted.evidence.text_shown == edp.text
+    assert granted.evidence.names["client"] == "Carbon Accounting R Us Limited"
 
 
 @pytest.mark.parametrize("button", ["decline", "cancel"])
 def test_no_is_an_answer(edp: Any, button: str) -> None:
     browser = identified(edp).click(button)
     assert browser.landed["error"] == "access_denied"
-    assert not edp.decisions
-    assert len(edp.declined) == 1
+    assert not edp.grants()
+    assert edp.declined() == 1
 
 
 def test_cancel_is_on_the_first_page_too(edp: Any) -> None:
@@ -73,7 +72,7 @@ def test_what_cannot_be_matched_is_the_same_page_with_what_was_typed(edp: Any, t
     kept = next(form["fields"] for form in browser.page.forms if "postcode" in form["fields"])
     assert all(kept[name] == text for name, text in {**GOOD, **typed}.items())
     assert "<script" not in browser.html
-    assert not edp.decisions
+    assert not edp.grants()
 
 
 def test_unknown_and_mismatched_get_the_same_words(edp: Any) -> None:
@@ -89,18 +88,19 @@ def test_a_wrong_check_digit_is_pointed_out_once(edp: Any) -> None:
     browser = identified(edp, mpan=WRONG_CHECK_DIGIT, mprn="")
     assert browser.status == 422
     assert "does not fit" in browser.html
-    assert edp.looked_up == []
+    assert edp.failures() == {}, "the register was not asked"
     browser.click("continue")
-    assert edp.looked_up == [("SW8 1AA", WRONG_CHECK_DIGIT, None)]
+    assert browser.path == "/journey/permission"
+    assert "Bakers Ltd" in browser.html, "the business that has this meter"
 
 
 def test_missing_tick_is_the_same_page(edp: Any) -> None:
     browser = identified(edp).click("allow")
     assert (browser.status, browser.path) == (422, "/journey/permission")
     assert 'href="#agree"' in browser.html
-    assert not edp.decisions
+    assert not edp.grants()
     browser.click("allow", agree="yes")
-    assert len(edp.decisions) == 1
+    assert len(edp.grants()) == 1
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_e01_a_form_that_is_not_ours(edp: Any, button: str, changes: Any, header
     action, fields, _ = browser.form_of(button, agree="yes")
     browser.post(action, {**fields, **changes}, headers=headers)
     assert browser.status == 403
-    assert not edp.decisions
-    assert not edp.declined
+    assert not edp.grants()
+    assert edp.declined() == 0
 
 
 def test_e01_a_token_of_another_journey(edp: Any) -> None:
@@ -144,23 +144,27 @@ def test_e02_e08_e13_headers(edp: Any) -> None:
     assert "frame-ancestors 'none'" in policy
     assert "form-action 'self' https://cap.example:8443;" in policy
     assert headers["X-Frame-Options"] == "DENY"
-    assert headers["Strict-Transport-Security"].startswith("max-age=")
 
 
-def test_e03_the_secret_is_new_after_the_proof_and_the_one_before_opens_nothing(edp: Any, held: Any) -> None:
+@pytest.mark.parametrize(("environment", "has_one"), [("production", True), ("sandbox", False)])
+def test_e13_browsers_insist_on_tls_except_in_the_sandbox(build_party: Any, environment: str, has_one: bool) -> None:
+    headers = build_party("edp", environment=environment).begun().response.headers
+    assert headers.get("Strict-Transport-Security", "").startswith("max-age=") is has_one
+
+
+def test_e03_the_secret_is_new_after_the_proof_and_the_one_before_opens_nothing(edp: Any, held_clock: Any) -> None:
     browser = edp.begun()
     planted = browser.secret()
     browser.click("continue", **GOOD)
     assert browser.secret() != planted
     path = f"{browser.path}?{browser.response.request.query_string.decode()}"
-    thief = edp.browser()
-    thief.client.set_cookie(browser.cookie, planted, domain="localhost", secure=True)
+    thief = edp.browser(Start(path, browser.cookie, planted))
     assert thief.open(path).status == 403
-    held.at += 31
+    held_clock.step(31)
     assert thief.open(path).status == 403
 
 
-def test_e03_a_double_click_on_the_proof_gets_the_same_answer(edp: Any, held: Any) -> None:
+def test_e03_a_double_click_on_the_proof_gets_the_same_answer(edp: Any, held_clock: Any) -> None:
     browser = edp.begun()
     before = browser.secret()
     action, fields, _ = browser.form_of("continue", **GOOD)
@@ -171,7 +175,7 @@ def test_e03_a_double_click_on_the_proof_gets_the_same_answer(edp: Any, held: An
     assert (browser.status, browser.path, browser.secret()) == (200, "/journey/permission", after)
     browser.client.set_cookie(browser.cookie, before, domain="localhost", secure=True)
     assert browser.post(action, {**fields, "mprn": ""}).status == 403
-    held.at += 31
+    held_clock.step(31)
     assert browser.post(action, fields).status == 403
 
 
@@ -192,7 +196,7 @@ def test_e04_a_skipped_step_leads_back(edp: Any) -> None:
     sent = {"csrf": csrf, "agree": "yes", "decision": "allow", "shown": "0"}
     assert browser.post(f"/journey/permission?journey={journey}", sent).path == "/journey/identify"
     assert browser.open(f"/journey/permission?journey={journey}").path == "/journey/identify"
-    assert not edp.decisions
+    assert not edp.grants()
 
 
 @pytest.mark.parametrize("ending", ["allow", "decline"])
@@ -205,26 +209,25 @@ def test_e05_whatever_is_clicked_after_the_end_there_is_one_answer(edp: Any, end
     assert "Your answer is recorded" in browser.html
     assert browser.open(action).status == 200
     browser.click("continue")
-    assert browser.location == first.replace("https%3A%2F%2F", "https://"), "the same answer once more"
-    assert len(edp.decisions) + len(edp.declined) == 1
+    assert browser.location == first, "the same answer once more"
+    assert len(edp.grants()) + edp.declined() == 1
 
 
 def test_e05_a_code_that_was_used_is_not_sent_again(edp: Any) -> None:
     browser = identified(edp)
     action, fields, _ = browser.form_of("allow", agree="yes")
-    browser.post(action, fields)
-    edp.codes.clear()
+    edp.redeem(browser.post(action, fields).landed["code"])
     browser.post(action, fields)
     browser.click("continue")
     assert browser.status == 200
     assert "Your answer is recorded" in browser.html
 
 
-def test_e05_the_page_of_the_end_does_not_time_out(edp: Any, held: Any) -> None:
+def test_e05_the_page_of_the_end_does_not_time_out(edp: Any, held_clock: Any) -> None:
     browser = identified(edp)
     action, fields, _ = browser.form_of("decline")
     browser.post(action, fields)
-    held.at += 1000
+    held_clock.step(1000)
     assert "Your answer is recorded" in browser.open(action).html
 
 
@@ -248,7 +251,7 @@ def test_e06_two_tabs_never_mix(edp: Any) -> None:
     "swap",
     [
         pytest.param(lambda edp: setattr(edp, "text", edp.text + "And tariffs."), id="text"),
-        pytest.param(lambda edp: setattr(edp, "asker", type(edp.asker)("Other", "Other Ltd")), id="asker"),
+        pytest.param(lambda edp: edp.directory.name(ASKER, "Other", "Other Ltd"), id="asker"),
         pytest.param(lambda edp: setattr(edp, "fuels", frozenset({"gas"})), id="fuels"),
     ],
 )
@@ -258,22 +261,33 @@ def test_e07_what_changed_between_reading_and_agreeing_is_shown_again(edp: Any, 
     browser.click("allow", agree="yes")
     assert browser.status == 409
     assert 'href="#permission-text"' in browser.html
-    assert not edp.decisions
+    assert not edp.grants()
     browser.click("allow", agree="yes")
-    assert len(edp.decisions) == 1
+    assert len(edp.grants()) == 1
+
+
+def test_e07_the_question_that_was_shown_last_is_the_one_that_is_answered(edp: Any) -> None:
+    browser = identified(edp)
+    action, fields, _ = browser.form_of("allow", agree="yes")
+    read_first = edp.text
+    edp.text = read_first + "And tariffs."
+    browser.open(action)
+    edp.text = read_first
+    assert browser.post(action, fields).status == 409
+    assert not edp.grants()
 
 
 def test_e07_an_edited_form(edp: Any) -> None:
     browser = identified(edp)
     assert browser.click("allow", agree="yes", shown="0" * 64).status == 409
-    assert not edp.decisions
+    assert not edp.grants()
 
 
 @pytest.mark.parametrize(
     "name", ["<script>alert(1)</script>", "{{7*7}}", "Bank‮kcabdrawkcab", "A" * 5000, "Zero​Width", "line\nbreak"]
 )
 def test_e09_a_hostile_name_is_inert_text(edp: Any, name: str) -> None:
-    edp.asker = type(edp.asker)(name, name)
+    edp.directory.name(ASKER, name, name)
     browser = identified(edp)
     assert "<script" not in browser.html
     assert "‮" not in browser.html
@@ -322,33 +336,33 @@ def test_e11_one_journey_has_its_own_limit(edp: Any) -> None:
 
 
 @pytest.mark.parametrize(("wait", "status"), [(899, 200), (900, 410), (960, 410)])
-def test_e12_idle(edp: Any, held: Any, wait: int, status: int) -> None:
+def test_e12_idle(edp: Any, held_clock: Any, wait: int, status: int) -> None:
     browser = identified(edp)
     path = browser.form_of("allow")[0]
-    held.at += wait
+    held_clock.step(wait)
     assert browser.open(path).status == status
     if status == 410:
         assert "Go back to the app" in browser.html
-        held.at -= wait
+        held_clock.step(-wait)
         assert browser.open(path).status == 200
 
 
-def test_e12_an_hour_in_all(edp: Any, held: Any) -> None:
+def test_e12_an_hour_in_all(edp: Any, held_clock: Any) -> None:
     browser = identified(edp)
     path, fields, _ = browser.form_of("allow", agree="yes")
     for _ in range(4):
-        held.at += 890
+        held_clock.step(890)
         assert browser.open(path).status == 200
-    held.at += 890
+    held_clock.step(890)
     assert browser.post(path, fields).status == 410
-    assert not edp.decisions
+    assert not edp.grants()
 
 
 def test_e15_further_fields_are_ignored(edp: Any) -> None:
     browser = identified(edp, mprn="")
     browser.click("allow", agree="yes", account="x", expires="9", scope="y", client_id="z", sme="sme-2", fuels="gas")
-    (decision,) = edp.decisions
-    assert (decision.sme, decision.fuels) == ("sme-1", ("electricity",))
+    permission = edp.grant().permission
+    assert (permission.sme, permission.fuels) == ("sme-1", ["electricity"])
 
 
 @pytest.mark.parametrize(
@@ -372,10 +386,10 @@ def test_f05_malformed_forms_are_pages(edp: Any, data: bytes, status: int) -> No
 def test_a_license_for_electricity_covers_no_gas(edp: Any) -> None:
     edp.fuels = frozenset({"electricity"})
     identified(edp).click("allow", agree="yes")
-    (decision,) = edp.decisions
-    assert decision.fuels == ("electricity",)
+    permission = edp.grant().permission
+    assert permission.fuels == ["electricity"]
     # The gas meter is known, so that a client can be told 403 for it, and it is not among what may be read.
-    assert [meter["id"] for meter in decision.meters] == ["m-el", "m-gas"]
+    assert [meter["id"] for meter in permission.meters] == ["m-el", "m-gas"]
     browser = identified(edp, mpan="")
     assert "not about these meters" in browser.html
     assert "cancel" in browser.page.ids()
@@ -392,7 +406,7 @@ def test_other_meters_can_be_named_before_deciding(edp: Any) -> None:
     journey = browser.form_of("allow")[0].partition("=")[2]
     browser.open(f"/journey/identify?journey={journey}").click("continue", **{**GOOD, "mprn": ""})
     browser.click("allow", agree="yes")
-    assert [meter["id"] for meter in edp.decisions[0].meters] == ["m-el"]
+    assert [meter["id"] for meter in edp.grant().permission.meters] == ["m-el"]
 
 
 def test_an_unknown_step_is_a_404_page(edp: Any) -> None:

@@ -6,18 +6,15 @@ Chromium holds form-action against the whole redirect chain, sends `Origin: null
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask, redirect, request
+from flask import Flask, request
 from werkzeug.serving import make_server
 
-from consent_server.web import cookies
+from tests.journey.conftest import GOOD, with_meters
 
 pytestmark = pytest.mark.browser
-
-GOOD = {"postcode": "SW8 1AA", "mpan": "1212345678902", "mprn": "3938424403"}
 
 
 class Served:
@@ -32,33 +29,28 @@ class Served:
 @pytest.fixture
 def client_app() -> Iterator[Served]:
     app = Flask("client")
-    app.add_url_rule("/callback", view_func=lambda: f"<title>back</title><h1>back</h1>{request.args.get('code', '')}")
+    page = "<title>back</title><h1>back</h1><p id=code>{}</p>"
+    app.add_url_rule("/callback", view_func=lambda: page.format(request.args.get("code", "")))
     served = Served(app)
     yield served
     served.server.shutdown()
 
 
 @pytest.fixture
-def party(tmp_path: Path, held: Any, build_party: Any, client_app: Served) -> Iterator[Any]:
-    holder = Flask("placeholder")
-    served = Served(holder)
-    world = build_party(tmp_path, "edp", origin=served.origin)
+def party(build_party: Any) -> Iterator[Any]:
+    served = Served(Flask("placeholder"))
+    world = with_meters(build_party("edp", origin=served.origin))
     served.server.app = world.app
-    world.origin = served.origin
-
-    @world.app.get("/authorize")
-    def authorize() -> Any:
-        began = world.journey(redirect_uri=f"{client_app.origin}/callback?a=1")
-        response = redirect(began.path, 303)
-        cookies.set_cookie(response, began.cookie, began.value, began.max_age)
-        return response
-
     yield world
     served.server.shutdown()
 
 
-def identify(tab: Any, party: Any) -> None:
-    tab.goto(f"{party.origin}/authorize")
+def begin(tab: Any, party: Any, client_app: Served) -> None:
+    tab.goto(f"{party.origin}{party.pushed(redirect_uri=f'{client_app.origin}/callback?a=1')}")
+
+
+def identify(tab: Any, party: Any, client_app: Served) -> None:
+    begin(tab, party, client_app)
     for name, text in GOOD.items():
         tab.fill(f"#{name}", text)
     tab.click("#continue")
@@ -68,23 +60,23 @@ def identify(tab: Any, party: Any) -> None:
 def test_allow_ends_on_another_origin(tab: Any, party: Any, client_app: Served) -> None:
     asked: list[str] = []
     tab.on("request", lambda sent: asked.append(sent.url))
-    identify(tab, party)
+    identify(tab, party, client_app)
     tab.check("#agree")
     tab.click("#allow")
     tab.wait_for_url(f"{client_app.origin}/callback**")
-    assert party.decisions[0].code in tab.content()
+    assert party.permission_of(tab.inner_text("#code")) == party.grant().permission.id
     assert all(url.startswith((party.origin, client_app.origin)) for url in asked), "a third party was asked"
 
 
 @pytest.mark.parametrize("button", ["decline", "cancel"])
 def test_no_ends_on_another_origin_too(tab: Any, party: Any, client_app: Served, button: str) -> None:
-    identify(tab, party)
+    identify(tab, party, client_app)
     tab.click(f"#{button}")
     tab.wait_for_url(f"{client_app.origin}/callback**error=access_denied**")
 
 
 def test_a_double_click_on_each_button_still_ends_well(tab: Any, party: Any, client_app: Served) -> None:
-    tab.goto(f"{party.origin}/authorize")
+    begin(tab, party, client_app)
     for name, text in GOOD.items():
         tab.fill(f"#{name}", text)
     tab.dblclick("#continue")
@@ -97,23 +89,23 @@ def test_a_double_click_on_each_button_still_ends_well(tab: Any, party: Any, cli
     if tab.locator("h1", has_text="recorded").count():
         tab.click("#continue")
     tab.wait_for_url(f"{client_app.origin}/callback**")
-    assert party.decisions[0].code in tab.content()
-    assert len(party.decisions) == 1
+    assert party.permission_of(tab.inner_text("#code")) == party.grant().permission.id
+    assert len(party.grants()) == 1
 
 
 def test_back_after_the_end_says_that_it_is_done(tab: Any, party: Any, client_app: Served) -> None:
-    identify(tab, party)
+    identify(tab, party, client_app)
     tab.check("#agree")
     tab.click("#allow")
     tab.wait_for_url(f"{client_app.origin}/callback**")
     tab.go_back()
     tab.wait_for_selector("h1")
     assert "Your answer is recorded" in tab.content()
-    assert len(party.decisions) == 1
+    assert len(party.grants()) == 1
 
 
-def test_nothing_scrolls_sideways_at_320_pixels(tab: Any, party: Any) -> None:
-    identify(tab, party)
+def test_nothing_scrolls_sideways_at_320_pixels(tab: Any, party: Any, client_app: Served) -> None:
+    identify(tab, party, client_app)
     box = tab.locator("main").bounding_box()
     assert box["x"] >= 0
     assert box["width"] <= 320

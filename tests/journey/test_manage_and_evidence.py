@@ -4,17 +4,19 @@ from typing import Any
 
 import pytest
 
-GOOD = {"postcode": "SW8 1AA", "mpan": "1212345678902", "mprn": ""}
+from consent_server.metering.register import STRENGTH
+from tests.journey import conftest
+
+GOOD = {**conftest.GOOD, "mprn": ""}
 
 
 @pytest.fixture
-def managed(edp: Any, grant_of: Any, held: Any) -> Any:
-    edp.grants = [
-        grant_of(1),
-        grant_of(2),
-        grant_of(3, ended=held.at - 50, ended_as="withdrawn"),
-        grant_of(4, expires=held.at),
-    ]
+def managed(edp: Any, held_clock: Any) -> Any:
+    edp.keep_grant(1)
+    edp.keep_grant(2)
+    edp.keep_grant(3, ended=held_clock.instant - 50, ended_as="withdrawn")
+    edp.keep_grant(4, expires=held_clock.instant)
+    edp.keep_grant(5, sme="sme-2")
     return edp
 
 
@@ -27,7 +29,7 @@ def test_live_and_past_permissions_are_listed(managed: Any) -> None:
     assert browser.path == "/manage/permissions"
     buttons = [name for name in browser.page.ids() if name.startswith("withdraw")]
     assert buttons == ["withdraw", "withdraw-2"]
-    for word in ("Live", "Withdrawn", "Expired", "2345"):
+    for word in ("Live", "Withdrawn", "Expired", "8902"):
         assert word in browser.html
 
 
@@ -36,10 +38,10 @@ def test_withdraw_confirm_done(managed: Any) -> None:
     assert browser.path == "/manage/withdraw"
     action, fields, _ = browser.form_of("confirm")
     browser.post(action, fields)
-    assert (browser.path, managed.withdrawn) == ("/manage/withdrawn", ["p-1"])
+    assert (browser.path, managed.withdrawn()) == ("/manage/withdrawn", ["p-1"])
     assert "Permission withdrawn" in browser.html
     assert browser.post(action, fields).path == "/manage/withdrawn", "a second click"
-    assert managed.withdrawn == ["p-1"]
+    assert managed.withdrawn() == ["p-1"]
     browser.open("/manage/permissions").click("withdraw")
     assert browser.response.request.args["permission"] == "p-2"
 
@@ -48,15 +50,17 @@ def test_withdrawing_takes_our_form(managed: Any) -> None:
     browser = signed_in(managed).click("withdraw")
     action, fields, _ = browser.form_of("confirm")
     assert browser.post(action, {**fields, "csrf": "0"}).status == 403
-    assert browser.post(action, {**fields, "permission": "somebody-else"}).status == 404
-    assert managed.withdrawn == []
+    for other in ("unknown", "p-5", ""):
+        assert browser.post(action, {**fields, "permission": other}).status == 404
+    assert managed.withdrawn() == []
 
 
 def test_the_receipt_shows_what_was_read(managed: Any) -> None:
     browser = signed_in(managed).open("/manage/receipt?permission=p-2")
     assert "<li>your gas</li>" in browser.html
     assert "Director" in browser.html
-    assert browser.open("/manage/receipt?permission=p-9").status == 404
+    for other in ("p-9", "p-5"):
+        assert browser.open(f"/manage/receipt?permission={other}").status == 404
 
 
 @pytest.mark.parametrize(
@@ -66,14 +70,23 @@ def test_nothing_without_a_session(managed: Any, path: str) -> None:
     assert managed.browser().open(path).path == "/manage"
 
 
-def test_e12_sessions_end_here_and_not_in_the_browser_alone(managed: Any, held: Any) -> None:
+def test_e12_sessions_end_here_and_not_in_the_browser_alone(managed: Any, held_clock: Any) -> None:
     browser = signed_in(managed)
     cookie = browser.client.get_cookie("__Host-edp-manage", domain="localhost").value
     browser.click("leave")
     browser.client.set_cookie("__Host-edp-manage", cookie, domain="localhost", secure=True)
     assert browser.open("/manage/permissions").path == "/manage"
     browser = signed_in(managed)
-    held.at += 1800
+    held_clock.step(1800)
+    assert browser.open("/manage/permissions").path == "/manage"
+
+
+def test_e03_signing_in_again_ends_the_session_before(managed: Any) -> None:
+    browser = signed_in(managed)
+    before = browser.client.get_cookie("__Host-edp-manage", domain="localhost").value
+    browser.open("/manage").click("continue", **GOOD)
+    assert browser.path == "/manage/permissions"
+    browser.client.set_cookie("__Host-edp-manage", before, domain="localhost", secure=True)
     assert browser.open("/manage/permissions").path == "/manage"
 
 
@@ -93,7 +106,8 @@ def test_a_form_sent_without_having_been_shown(managed: Any) -> None:
 
 
 def test_d10_the_evidence_is_full_masked_and_inert(managed: Any) -> None:
-    browser = managed.browser().open(f"/evidence/{managed.grants[0].evidence.id}")
+    managed.keep_grant(6, client_id="https://directory.example/a/other")
+    browser = managed.browser().open(f"/evidence/{managed.grants()[0].evidence.id}")
     assert browser.status == 200
     headers = browser.response.headers
     assert "Set-Cookie" not in headers
@@ -103,7 +117,7 @@ def test_d10_the_evidence_is_full_masked_and_inert(managed: Any) -> None:
     tags = {tag for tag, _ in browser.page.found}
     assert not tags & {"form", "button", "input", "script"}
     assert "1212345678902" not in browser.html
-    for told in ("<li>your gas</li>", "Knows a bill", "Director", "192.0.2.7", managed.grants[0].evidence.shown_sha256):
+    for told in ("<li>your gas</li>", STRENGTH, "Director", "192.0.2.7", managed.grants()[0].evidence.shown_sha256):
         assert told in browser.html
     assert "<b>Smith" not in browser.html
     assert browser.html.count("<details") == 3, "all other grants of that SME to that client"
@@ -119,4 +133,4 @@ def test_d09_guessing_is_limited(managed: Any) -> None:
     browser = managed.browser()
     for number in range(5):
         assert browser.open(f"/evidence/guess{number}").status == 404
-    assert browser.open(f"/evidence/{managed.grants[0].evidence.id}").status == 429
+    assert browser.open(f"/evidence/{managed.grants()[0].evidence.id}").status == 429

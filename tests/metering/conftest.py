@@ -9,6 +9,7 @@ from flask import Flask
 from consent_server import store
 from consent_server.store import meters
 from consent_server.store.database import db, migrate
+from consent_server.store.tables import Meter
 
 METERS: list[dict[str, Any]] = [
     {"id": "acme-e", "sme": "acme", "fuel": "electricity", "number": "1200000000001", "postcode": "SW8 1AA"},
@@ -30,7 +31,8 @@ def edp(database_url: str) -> Iterator[Flask]:
             for meter in METERS:
                 outcode = meter["postcode"].split()[0]
                 meters.add(
-                    c, business=meter["sme"].title(), outcode=outcode, measures=["import"], scenario=None, **meter
+                    c,
+                    Meter(business=meter["sme"].title(), outcode=outcode, measures=["import"], **meter),
                 )
         yield app
         db.engine.dispose()

@@ -8,9 +8,13 @@ import pytest
 
 from consent_server import store
 from consent_server.metering.importer import take_in
-from consent_server.metering.readings import day_blocks
+from consent_server.metering.readings import ReadingsRequest, day_blocks
 from consent_server.scheme import instant
 from consent_server.scheme.readings import ReadingError, join, parse
+
+
+def half_hours(start: int, end: int) -> ReadingsRequest:
+    return ReadingsRequest("acme-e", "electricity", "import", start, end, account="account-1", expires=end)
 
 
 @pytest.fixture
@@ -27,7 +31,7 @@ def test_the_old_demos_readings_are_taken_in_and_mended(edp: Any, london: list[d
     assert "100 readings" in taken.mended[0]
     assert "takenAt" in taken.mended[1]
     start, end = (instant.parse(f"2012-02-{day}T00:00:00Z") for day in ("20", "24"))
-    held = day_blocks("acme-e", "import", start, end)
+    held = day_blocks(half_hours(start, end))
     data = json.loads(join(held.blocks))
     readings = parse(data)
     assert [reading.value for reading in readings] == [row["energy"]["value"] for row in london]
@@ -43,4 +47,4 @@ def test_what_cannot_be_mended_is_refused_and_nothing_is_kept(edp: Any, london: 
     for bad in ([{**london[0], "energy": {"value": -1, "unitCode": "WHR"}}], [london[0], london[0]], both, {}):
         with pytest.raises(ReadingError), store.writing() as c:
             take_in(c, "acme-e", "import", bad)
-    assert day_blocks("acme-e", "import", 0, 2**31).count == 0
+    assert day_blocks(half_hours(0, 2**31)).count == 0

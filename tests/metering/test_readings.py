@@ -1,36 +1,25 @@
-"""What the EDP holds, as release asks for it; and the trouble that the sandbox adds."""
+"""What the EDP holds, as its data API asks for it."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from consent_server import store
 from consent_server.metering import readings as room
-from consent_server.metering import synthetic
-from consent_server.metering.readings import Held, Source, asked_of, day_blocks, find, readings_source, with_scenarios
+from consent_server.metering.readings import Held, ReadingsRequest, Source, day_blocks, find, readings_source
+from consent_server.sandbox import synthetic
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.readings import join
 from consent_server.settings import BadSettings
-from consent_server.store import datasources, limits, meters, readings
+from consent_server.store import datasources, meters, readings
 
 NOW = instant.parse("2026-03-12T09:30:00Z")
 START, END = synthetic.span(NOW)
 
 
-@dataclass(frozen=True)
-class Ask:
-    source: Source
-    measure: str = "import"
-    start: int = END - 3 * DAY
-    end: int = END
-    account: str = "account-1"
-    expires: int = NOW + 365 * DAY
-
-
-def source(scenario: str | None = None) -> Source:
-    return Source("ds", "acme-e", "electricity", ("import",), "SW8", scenario)
+def half_hours(start: int, end: int, meter: str = "acme-e") -> ReadingsRequest:
+    return ReadingsRequest(meter, "electricity", "import", start, end, account="account-1", expires=NOW + 365 * DAY)
 
 
 @pytest.fixture
@@ -75,7 +64,7 @@ def test_fill_goes_on_where_it_was(filled: Any) -> None:
     ],
 )
 def test_windows(filled: Any, start: int, end: int, metered: tuple[int, int] | None) -> None:
-    held = day_blocks("acme-e", "import", start, end)
+    held = day_blocks(half_hours(start, end))
     assert held.metered == metered
     expected = (metered[1] - metered[0]) // HALF_HOUR if metered else 0
     assert held.count == join(held.blocks).count(b'"from"') == expected
@@ -83,43 +72,18 @@ def test_windows(filled: Any, start: int, end: int, metered: tuple[int, int] | N
 
 
 def test_a_meter_without_readings_has_none(edp: Any) -> None:
-    assert day_blocks("acme-g", "import", START, END) == Held()
+    assert day_blocks(half_hours(START, END, "acme-g")) == Held()
 
 
 def test_a_data_source_leads_to_its_meter(edp: Any) -> None:
     with store.writing() as c:
         known = datasources.id_for(c, "https://directory.example/a/cap", "acme", "acme-g")
-        meters.set_scenario(c, "acme", "gaps")
-    assert find(known) == Source(known, "acme-g", "gas", ("import",), "SW8", "gaps")
+    assert find(known) == Source(known, "acme-g", "gas", ("import",), "SW8")
     assert find("unknown") is None
     assert "acme-g" not in repr(find(known))
 
 
-def test_not_ready_is_two_calls_of_a_grant_and_outlives_the_clean_up(filled: Any) -> None:
-    ask_for = with_scenarios(asked_of(day_blocks))
-    asked = Ask(source("not_ready"))
-    assert [ask_for(asked).retry_after for _ in range(2)] == [5, 5]
-    with store.writing() as c:
-        limits.forget(c, NOW + 30 * DAY)
-    assert [ask_for(asked).retry_after for _ in range(2)] == [None, None]
-    assert ask_for(asked).count == 3 * 48
-    assert ask_for(Ask(source("not_ready"), account="account-2")).retry_after == 5
-    assert ask_for(Ask(source("normal"), account="account-3")).retry_after is None
-
-
-def test_gaps_are_missing_half_hours_that_are_said_to_be_missing(filled: Any) -> None:
-    ask_for = with_scenarios(asked_of(day_blocks))
-    march = instant.parse("2025-03-01T00:00:00Z")
-    whole = ask_for(Ask(source("gaps"), start=instant.next_month(march), end=instant.next_month(march) + 30 * DAY))
-    assert whole.complete
-    held = ask_for(Ask(source("gaps"), start=march, end=march + 31 * DAY))
-    assert not held.complete
-    assert held.count == join(held.blocks).count(b'"from"') == 31 * 48 - 48 - 7
-    assert held.metered == (march, march + 31 * DAY)
-    assert ask_for(Ask(source(), start=march, end=march + 31 * DAY)).complete
-
-
-def archive(meter: str, measure: str, start: int, end: int) -> Held:
+def archive(request: ReadingsRequest) -> Held:
     """A plug-in as an EDP would write it."""
     return Held()
 

@@ -2,65 +2,55 @@
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from flask import Flask, g
 
 from consent_server import clock, store
-from consent_server.client.directory import DataService, Member
-from consent_server.client.errors import OAuthRefused, Unreachable
-from consent_server.client.upstream import Metadata, Pushed, Tokens, Upstream
-from consent_server.portal.accounts import Accounts
-from consent_server.portal.parts import PortalParts
-from consent_server.portal.views import blueprint
-from consent_server.scheme import instant, licenses
+from consent_server.deployment import Deployment
+from consent_server.outbound.directory import DataService, Member
+from consent_server.outbound.errors import OAuthRefused, Unreachable
+from consent_server.outbound.registry import PermissionText
+from consent_server.outbound.upstream import Metadata, Pushed, Tokens, Upstream
+from consent_server.scheme import instant
+from consent_server.scheme.licenses import PublishedLicense
+from consent_server.settings import LicenseSettings
 from consent_server.store import accounts, connections, evidence, links, permissions, readings
-from consent_server.store.database import db, migrate
-from consent_server.store.sealing import Sealer
-from consent_server.web import correlation, headers, pages, refusals
-from consent_server.web.limits import Limit
-from consent_server.web.sessions import Sessions
-from tests.journey.conftest import Browser
+from consent_server.store.tables import CollectedWindow, EmissionsMonth, Evidence, Permission, SmeAccount
+from tests.browser import Browser
+from tests.deployments import PlayedMail, deploy, in_new_database, opened, settings_of
 
-ORIGIN = "https://tallyleaf.example"
 DIRECTORY = "https://directory.example"
 LICENSE = "https://registry.example/scheme/perseus/license/energy-consumption-edp-cap/2026-03-12"
 EDP_ROLE, CAP_ROLE, FSP_ROLE = (f"https://registry.example/role/{name}" for name in ("edp", "cap", "fsp"))
 BANK = f"{DIRECTORY}/m/bank"
-TEXT = "Tallyleaf may fetch from {edp}:\n\n* your electricity consumption\n* your gas consumption\n"
+TEXT = "[CAP] may fetch from [EDP]:\n\n* your electricity consumption\n* your gas consumption\n"
 COOKIE = "__Host-cap-portal"
-
-
-@dataclass(frozen=True)
-class Text:
-    text: str
-    names: dict[str, str]
-    fuels: frozenset[str] = frozenset({"electricity", "gas"})
-    title: str = "Energy Consumption Data License"
-    duration: str = "1 year"
-    raw_sha256: str = "a" * 64
-
-    @property
-    def html(self) -> str:
-        return licenses.render(self.text)
-
-    @property
-    def shown_sha256(self) -> str:
-        return licenses.digest(self.text)
+SETTINGS = {
+    "scheme.edp_roles": [EDP_ROLE],
+    "scheme.fsp_roles": [FSP_ROLE],
+    "collection.license": {
+        "url": LICENSE,
+        "label": "energy-consumption-edp-cap",
+        "text_sha256": "a" * 64,
+        "fuels": ["electricity", "gas"],
+    },
+    "limits.identify_per_address": 30,
+    "limits.sign_in_per_account": 5,
+    "sandbox.fixed_codes": "",
+}
 
 
 class PlayedDirectory:
-    """Two providers, a bank, and one that only says that it is a provider."""
+    """The CAP itself, two providers, a bank, and one that only says that it is a provider."""
 
-    def __init__(self) -> None:
+    def __init__(self, us: str) -> None:
         self.down = False
         self.members = {
             url: Member(url, f"{name} Limited", name, (role,), None, True)
             for url, name, role in (
+                (us, "Tallyleaf", CAP_ROLE),
                 (f"{DIRECTORY}/m/hartlebury", "Hartlebury Meters", EDP_ROLE),
                 (f"{DIRECTORY}/m/northmoor", "Northmoor Data", EDP_ROLE),
                 (f"{DIRECTORY}/m/impostor", "Impostor", CAP_ROLE),
@@ -117,28 +107,26 @@ class PlayedUpstream(Upstream):
         return Tokens("access", f"refresh-{secrets.token_hex(4)}", 600)
 
 
-@dataclass
-class PlayedMail:
-    sent: list[tuple[str, str, str]] = field(default_factory=list)
-    down: bool = False
+class PlayedRegistry:
+    """Publishes one license and its text, whatever is asked for."""
 
-    def send(self, to: str, subject: str, text: str) -> None:
-        if self.down:
-            raise Unreachable("connection", "mail.example")
-        self.sent.append((to, subject, text))
-
-    @property
-    def code(self) -> str:
-        return self.sent[-1][1].split()[0]
+    def license(self, configured: LicenseSettings) -> PermissionText:
+        title, url = "Energy Consumption Data License", f"{configured.url}/text"
+        return PermissionText(PublishedLicense(configured.url, title, url, configured.text_sha256, "1 year"), TEXT)
 
 
-@dataclass
 class Portal:
-    app: Flask
-    directory: PlayedDirectory = field(default_factory=PlayedDirectory)
-    upstream: PlayedUpstream = field(default_factory=PlayedUpstream)
-    mail: PlayedMail = field(default_factory=PlayedMail)
-    parts: Any = None
+    """A CAP's public door, with everybody outside played."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.directory = PlayedDirectory(deployment.settings.member.url)
+        self.upstream = PlayedUpstream()
+        self.mail = PlayedMail()
+        played: Any = deployment
+        played.directory, played.upstream, played.mail = self.directory, self.upstream, self.mail
+        played.registry = PlayedRegistry()
+        self.app = opened(deployment, "public")
 
     def browser(self) -> Browser:
         browser = Browser(self.app)
@@ -177,13 +165,14 @@ class Portal:
         start = instant.months_later(end, -13)
         lacking = lacking or {}
         months = [
-            {
-                "fuel": fuel,
-                "start": month,
-                "kilograms": 1000.1234 if fuel == "electricity" else 500.0006,
-                "complete": (fuel, month) not in lacking,
-                "at": clock.now(),
-            }
+            EmissionsMonth(
+                connection=connection,
+                fuel=fuel,
+                start=month,
+                kilograms=1000.1234 if fuel == "electricity" else 500.0006,
+                complete=(fuel, month) not in lacking,
+                at=clock.now(),
+            )
             for fuel in ("electricity", "gas")
             for month in (instant.months_later(start, number) for number in range(13))
             if lacking.get((fuel, month)) != "empty"
@@ -192,16 +181,18 @@ class Portal:
             for fuel in ("electricity", "gas"):
                 connections.put_collected(
                     c,
-                    connection=connection,
-                    datasource=f"source-{fuel}",
-                    measure="import",
-                    window_start=start,
-                    window_end=end,
-                    fuel=fuel,
-                    outcode="S3",
-                    at=clock.now(),
-                    complete=True,
-                    record=b"{}",
+                    CollectedWindow(
+                        connection=connection,
+                        datasource=f"source-{fuel}",
+                        measure="import",
+                        window_start=start,
+                        window_end=end,
+                        fuel=fuel,
+                        outcode="S3",
+                        at=clock.now(),
+                        complete=True,
+                        record=b"{}",
+                    ),
                 )
             readings.put_days(c, connection, "source-electricity", "import", {start: b"{}"})
             connections.put_months(c, connection, months)
@@ -214,95 +205,56 @@ class Portal:
         with store.writing() as c:
             permissions.add(
                 c,
-                id=name,
-                account=f"account-{name}",
-                client_id=f"{DIRECTORY}/a/bank",
-                member=BANK,
-                license="https://registry.example/license/emissions",
-                fuels=["electricity", "gas"],
-                text_sha256="0" * 64,
-                sme=account,
-                meters=[],
-                datasources=[],
-                granted=clock.now(),
-                expires=clock.now() + 86400 * 365,
-                refresh_id=f"refresh-{name}",
-                refresh_version=1,
-                redeemed=clock.now() if redeemed else None,
+                Permission(
+                    id=name,
+                    account=f"account-{name}",
+                    client_id=f"{DIRECTORY}/a/bank",
+                    member=BANK,
+                    license="https://registry.example/license/emissions",
+                    fuels=["electricity", "gas"],
+                    text_sha256="0" * 64,
+                    sme=account,
+                    meters=[],
+                    datasources=[],
+                    granted=clock.now(),
+                    expires=clock.now() + 86400 * 365,
+                    refresh_id=f"refresh-{name}",
+                    refresh_version=1,
+                    redeemed=clock.now() if redeemed else None,
+                ),
             )
             for support in on or []:
                 links.add(c, support, name)
             evidence.add(
                 c,
-                id=f"evidence-of-{name}",
-                subject=name,
-                at=clock.now(),
-                license="https://registry.example/license/emissions",
-                text_shown="Wharfside Bank may see your emissions.",
-                shown_sha256="b" * 64,
-                raw_sha256="c" * 64,
-                client_id=f"{DIRECTORY}/a/bank",
-                names={"client": "Wharfside Bank Limited"},
-                who={"business": "Kelham Crumb Bakery Ltd"},
-                meters=[],
-                address="192.0.2.1",
-                user_agent="A browser",
-                correlation_id="c0ffee",
+                Evidence(
+                    id=f"evidence-of-{name}",
+                    subject=name,
+                    at=clock.now(),
+                    license="https://registry.example/license/emissions",
+                    text_shown="Wharfside Bank may see your emissions.",
+                    shown_sha256="b" * 64,
+                    raw_sha256="c" * 64,
+                    client_id=f"{DIRECTORY}/a/bank",
+                    names={"client": "Wharfside Bank Limited"},
+                    who={"business": "Kelham Crumb Bakery Ltd"},
+                    meters=[],
+                    address="192.0.2.1",
+                    user_agent="A browser",
+                    correlation_id="c0ffee",
+                ),
             )
         return name
 
 
 @pytest.fixture
-def portal(database_url: str, held_clock: Any, tmp_path: Path) -> Iterator[Portal]:
-    app = Flask("portal-test", static_folder=None)
-    store.init(app, database_url)
-
-    @app.before_request
-    def forget() -> None:
-        """Tests hold an application context, and with it `g`, open around their requests; a server does not."""
-        for name in list(g):
-            g.pop(name)
-
-    correlation.install(app)
-    headers.install(app)
-    refusals.install(app, door="public", origin=ORIGIN)
-    pages.install(app, brand=lambda: "Tallyleaf", sandbox=True)
-    played = Portal(app)
-    Sealer.make(tmp_path / "sealing")
-    sealer = Sealer.from_file(tmp_path / "sealing")
-
-    def limit(name: str, most: int) -> Limit:
-        return Limit(name, most, 600, store.reading, store.writing)
-
-    directory: Any = played.directory
-    mail: Any = played.mail
-    played.parts = PortalParts(
-        origin=ORIGIN,
-        license=LICENSE,
-        expires=lambda granted: licenses.expiry("1 year", granted),
-        standard="https://registry.example/standard",
-        edp_roles=(EDP_ROLE,),
-        fsp_roles=(FSP_ROLE,),
-        text_for=lambda member: Text(
-            TEXT.format(edp=directory.members[member].name), {"EDP": directory.members[member].name, "CAP": "Tallyleaf"}
-        ),
-        accounts=Accounts(sealer=sealer, mail=mail, life_s=600, brand=lambda: "Tallyleaf", fixed={}),
-        sessions=Sessions("portal", COOKIE, 1800, 43200, store.reading, store.writing),
-        mails=limit("mail", 5),
-        codes=limit("code", 5),
-        addresses=limit("address", 30),
-        directory=directory,
-        upstream=played.upstream,
-        sealer=sealer,
-    )
-    app.register_blueprint(blueprint(played.parts))
-    with app.app_context():
-        migrate()
+def portal(database_url: str, held_clock: Any) -> Iterator[Portal]:
+    portal = Portal(deploy(settings_of("cap", database_url, SETTINGS)))
+    with in_new_database(portal.app):
         with store.writing() as c:
             for name, email, business in (
                 ("kelham", "office@kelham.example", "Kelham Crumb Bakery Ltd"),
                 ("wensum", "hello@wensum.example", "Wensum Letterpress Ltd"),
             ):
-                accounts.add(c, id=name, email=email, business=business, created=0)
-        yield played
-        db.engine.dispose()
+                accounts.add(c, SmeAccount(id=name, email=email, business=business, created=0))
+        yield portal

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from consent_server import store
-from consent_server.client.errors import OAuthRefused, Unreachable
+from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.store import connections, evidence, links, outbox, readings
 
 
@@ -25,7 +25,7 @@ def test_the_whole_way(portal: Any) -> None:
     assert (row.issuer, row.member) == ("https://hartlebury.example", "https://directory.example/m/hartlebury")
     assert row.expires == row.granted + 365 * 86400
     assert row.collect_due == row.granted
-    assert portal.parts.sealer.unseal(row.refresh_sealed).startswith("refresh-")
+    assert portal.deployment.sealer.unseal(row.refresh_sealed).startswith("refresh-")
     assert portal.upstream.redeemed == [("the-code", portal.upstream.pushed[0].code_verifier)]
 
 

@@ -63,14 +63,11 @@ def test_a_fuel_that_is_not_connected_is_said(portal: Any) -> None:
     connection = portal.connections()[0].id
     portal.collected(connection)
     with store.writing() as c:
-        kept = [
-            dict(row._mapping) for row in connections.months(c, connection, 0, 1 << 40) if row.fuel == "electricity"
-        ]
-        collected = [dict(row._mapping) for row in connections.collected(c, connection) if row.fuel == "electricity"]
+        kept = [row for row in connections.months(c, connection, 0, 1 << 40) if row.fuel == "electricity"]
+        collected = [row for row in connections.collected(c, connection) if row.fuel == "electricity"]
         connections.forget_data(c, connection)
-        connections.put_months(c, connection, [{k: v for k, v in row.items() if k != "connection"} for row in kept])
-        for row in collected:
-            connections.put_collected(c, **row)
+        connections.put_months(c, connection, kept)
+        connections.put_collected(c, *collected)
     html = browser.open("/result").html
     assert "no meter of this kind is connected" in html
     assert "2.06672" not in html

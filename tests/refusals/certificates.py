@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from consent_server.pki.member_certificate import OID_MEMBER, OID_ROLES, encode_member, encode_roles
 from consent_server.sandbox.authority import Authority
-from consent_server.scheme.member_certificate import OID_MEMBER, OID_ROLES, encode_member, encode_roles
 
 HOUR = datetime.timedelta(hours=1)
 #: As many bytes as OID_ROLES: put in its place where the library would not write an extension twice.

@@ -22,9 +22,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from consent_server.pki.member_certificate import encode_roles
 from consent_server.sandbox.authority import Authority
 from consent_server.sandbox.browser import Browser, follow
-from consent_server.scheme.member_certificate import encode_roles
 from tests.conftest import RunningSandbox, free_ports
 from tests.refusals import fronts as ways
 from tests.refusals.certificates import Forge, Holder, element, held

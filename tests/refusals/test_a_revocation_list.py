@@ -16,9 +16,10 @@ from flask import Flask
 
 from consent_server import store
 from consent_server.caller.arrival import Arrival
-from consent_server.caller.trust import BadRevocationList, CertificateRevoked, RevocationListStale, Trust
-from consent_server.client.errors import Unreachable
-from consent_server.parties.revocations import RevocationList
+from consent_server.caller.trust import CertificateRevoked, RevocationListStale, Trust
+from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.revocation_list import RevocationList
+from consent_server.pki.crl import NotTrusted
 from consent_server.refusal import Unavailable
 from consent_server.sandbox.authority import Authority, IssuedCertificate
 from consent_server.settings import load
@@ -59,7 +60,7 @@ class Production:
 
     def process(self) -> None:
         """A process that has just started: nothing in memory, the store as it is."""
-        self.revocations = RevocationList(self.settings, StoredCache())
+        self.revocations = RevocationList(self.settings, NO_SESSION, StoredCache())
         self.trust = Trust(self.settings, self.revocations)
 
     def call(self, who: IssuedCertificate) -> str:
@@ -68,7 +69,7 @@ class Production:
 
     def refresh(self) -> None:
         """The worker's turn, and the second after which every process has looked at the store again."""
-        self.revocations.refresh(NO_SESSION)
+        self.revocations.refresh()
         self.clock.step(1)
 
     def publish(self, *revoked: IssuedCertificate, **changes: Any) -> None:
@@ -146,17 +147,17 @@ def flipped(content: bytes) -> bytes:
 BAD_DAYS: dict[str, tuple[Callable[[Production], None], type[Exception], str]] = {
     "missing": (no_file, Unreachable, "file"),
     "oversized": (oversized, Unreachable, "too_large"),
-    "empty": (rewritten(lambda _: b""), BadRevocationList, "cannot be read"),
-    "html": (rewritten(lambda _: b"<html>Service unavailable</html>"), BadRevocationList, "cannot be read"),
-    "cut-short": (rewritten(lambda p: p.a_list()[:-9]), BadRevocationList, "cannot be read"),
-    "wrong-signature": (rewritten(lambda p: flipped(p.a_list())), BadRevocationList, "not signed"),
+    "empty": (rewritten(lambda _: b""), NotTrusted, "cannot be read"),
+    "html": (rewritten(lambda _: b"<html>Service unavailable</html>"), NotTrusted, "cannot be read"),
+    "cut-short": (rewritten(lambda p: p.a_list()[:-9]), NotTrusted, "cannot be read"),
+    "wrong-signature": (rewritten(lambda p: flipped(p.a_list())), NotTrusted, "not signed"),
     "another-key-of-that-name": (
         rewritten(lambda p: p.a_list(key=ec.generate_private_key(ec.SECP256R1()))),
-        BadRevocationList,
+        NotTrusted,
         "not signed",
     ),
-    "delta": (rewritten(lambda p: p.a_list(extension=x509.DeltaCRLIndicator(1))), BadRevocationList, "critical"),
-    "older-than-ours": (rewritten(lambda p: p.a_list(issued=-2 * HOUR)), BadRevocationList, "older"),
+    "delta": (rewritten(lambda p: p.a_list(extension=x509.DeltaCRLIndicator(1))), NotTrusted, "critical"),
+    "older-than-ours": (rewritten(lambda p: p.a_list(issued=-2 * HOUR)), NotTrusted, "older"),
 }
 
 
@@ -229,7 +230,7 @@ def test_A08_a_restarted_process_goes_by_the_list_in_the_store(production: Produ
 def test_A07_every_process_has_a_new_list_a_second_after_the_worker(production: Production) -> None:
     production.publish()
     production.refresh()
-    door = Trust(production.settings, RevocationList(production.settings, StoredCache()))
+    door = Trust(production.settings, RevocationList(production.settings, NO_SESSION, StoredCache()))
     arrival = Arrival(production.bad.der, (production.issuer.public_bytes(Encoding.DER),))
     assert door.caller(arrival, production.clock.instant)
     production.publish(production.bad)
@@ -247,7 +248,7 @@ def test_A08_another_root_in_the_settings_makes_the_kept_list_worthless_and_the_
     successor = Production(tmp_path / "successor", production.clock)
     with pytest.raises(RevocationListStale):
         successor.call(successor.good)
-    assert "not believed any more" in caplog.text
+    assert "no longer valid" in caplog.text
     successor.publish(successor.bad)
     successor.refresh()
     assert successor.call(successor.good)

@@ -23,12 +23,12 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from consent_server import clock
-from consent_server.client.errors import Unreachable
-from consent_server.client.session import Session
-from consent_server.release import protect
+from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.session import Session
+from consent_server.pki.member_certificate import load_certificates
+from consent_server.resource import protect
 from consent_server.sandbox.browser import follow
 from consent_server.sandbox.client import Client, claims
-from consent_server.scheme.member_certificate import load_certificates
 from consent_server.scheme.messages import WITHDRAWAL_SUBJECT
 from consent_server.tokens import refresh_token
 from tests.refusals.flows import Tokens, World, until

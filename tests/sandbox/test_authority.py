@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import PolicyBuilder, Store
 
+from consent_server.pki import member_certificate
+from consent_server.pki.chain import build_chain
 from consent_server.sandbox.authority import Authority
-from consent_server.scheme import member_certificate
 
 DIRECTORY = "https://localhost:8440/directory"
 APPLICATION = f"{DIRECTORY}/a/one"
@@ -47,7 +48,7 @@ def test_chains_hold_leaf_then_issuer_and_build_to_the_root_at_every_clock_step(
     assert leaf == issued.x509
     now = int(time.time())
     for days in (-400, 0, 400):
-        member_certificate.build_chain(
+        build_chain(
             issued.der,
             [issuer.public_bytes(serialization.Encoding.DER)],
             root(authority.signing_root),

@@ -8,10 +8,20 @@ from cryptography import x509
 from flask import Flask
 
 from consent_server import clock, store
-from consent_server.sandbox import databases, intensity, membership, parties, revocation, smes, trust_services
+from consent_server.sandbox import (
+    databases,
+    intensity,
+    membership,
+    parties,
+    revocation,
+    scenarios,
+    smes,
+    trust_services,
+)
 from consent_server.sandbox.layout import LICENSES, Layout
 from consent_server.scheme import instant, licenses
 from consent_server.scheme.meters import REGIONS
+from consent_server.scheme.registry_document import from_rdf
 from consent_server.store import database, meters, outbox
 
 LAYOUT_PORT = 8440
@@ -29,8 +39,7 @@ def layout(tmp_path_factory):
             database.migrate()
             if party == "edp":
                 with store.writing() as c:
-                    for row in smes.register_rows():
-                        meters.add(c, **row)
+                    meters.add(c, *smes.register_rows())
     return made
 
 
@@ -64,7 +73,7 @@ def ask(client, path, document):
 def test_a_license_leads_to_the_text_whose_digest_it_names(program, layout, name):
     answer = fetch(program, layout.license(name), headers={"Accept": "application/ld+json"})
     assert answer.mimetype == "application/ld+json"
-    published = licenses.from_rdf(answer.json, layout.license(name))
+    published = from_rdf(answer.json, layout.license(name))
     text = fetch(program, published.text_url)
     assert text.mimetype == "text/plain"
     assert licenses.digest(text.data) == published.text_sha256
@@ -239,11 +248,11 @@ def test_a_bad_step_is_refused(program, offset):
     assert ask(program, "/sandbox/clock", {"offset_s": offset}).status_code == 422
 
 
-def test_a_scenario_reaches_the_register(program, layout):
+def test_a_scenario_reaches_the_meters(program, layout):
     assert ask(program, "/sandbox/scenario", {"sme": "normal", "scenario": "gaps"}).json["meters"] == 2
-    assert databases.scenarios(layout)["normal"] == "gaps"
+    assert scenarios.current(layout)["normal"] == "gaps"
     with databases.connected(layout, "edp") as c:
-        assert {row.scenario for row in meters.of_sme(c, "normal")} == {"gaps"}
+        assert {scenarios.of_meter(layout.scenarios, row.id) for row in meters.of_sme(c, "normal")} == {"gaps"}
 
 
 def test_under_unknown_the_register_finds_no_meter_until_it_is_taken_back(program, layout):

@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from consent_server.pki.member_certificate import OID_MEMBER, OID_ROLES, encode_member, encode_roles
 from consent_server.scheme import instant
-from consent_server.scheme.member_certificate import OID_MEMBER, OID_ROLES, encode_member, encode_roles
-from consent_server.scheme.provenance import Signer
+from consent_server.scheme.provenance.container import Signer
 
 REGISTRY = "https://registry.core.sandbox.trust.ib1.org"
 DIRECTORY = "https://directory.core.sandbox.trust.ib1.org"

@@ -8,11 +8,11 @@ EXPIRES = 1_000_000
 
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("act", Act)
-def test_only_a_granted_permission_can_end(state, act):
-    if state is State.GRANTED:
+def test_a_granted_permission_can_end_and_word_of_a_withdrawal_may_follow_its_expiry(state, act):
+    if state is State.GRANTED or (state, act) == (State.EXPIRED, Act.WITHDRAW):
         assert permission.after(state, act) is not State.GRANTED
     else:
-        with pytest.raises(permission.NotPossible):
+        with pytest.raises(permission.NoSuchTransition):
             permission.after(state, act)
 
 
@@ -20,6 +20,7 @@ def test_each_act_leads_to_its_own_state():
     assert permission.after(State.GRANTED, Act.SUPERSEDE) is State.SUPERSEDED
     assert permission.after(State.GRANTED, Act.EXPIRE) is State.EXPIRED
     assert permission.after(State.GRANTED, Act.WITHDRAW) is State.WITHDRAWN
+    assert permission.after(State.EXPIRED, Act.WITHDRAW) is State.WITHDRAWN
 
 
 @pytest.mark.parametrize(

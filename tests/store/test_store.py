@@ -1,5 +1,6 @@
 """The tables on both databases: migrations, single use, and the answer that tells a withdrawal within microseconds."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -9,10 +10,27 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask import Flask
+from flask_migrate import upgrade
 
 from consent_server import store
-from consent_server.store import codes, datasources, limits, links, models, outbox, permissions, readings
-from consent_server.store.database import db, migrate
+from consent_server.scheme.permission import Act
+from consent_server.store import (
+    codes,
+    datasources,
+    journeys,
+    limits,
+    links,
+    meters,
+    outbox,
+    permissions,
+    readings,
+    rows,
+)
+from consent_server.store.database import MIGRATIONS, db, migrate
+from consent_server.store.digests import digest
+from consent_server.store.tables import AuthorizationCode, Journey, Meter, Permission
+
+EXPIRES = 1000
 
 
 @pytest.fixture
@@ -38,18 +56,36 @@ def granted(c: Any, name: str, **changes: Any) -> int:
         "meters": [],
         "datasources": [],
         "granted": 100,
-        "expires": 1000,
+        "expires": EXPIRES,
         "refresh_id": f"refresh-{name}",
         "refresh_version": 1,
         **changes,
     }
-    return permissions.add(c, **values)
+    return permissions.add(c, Permission(**values)).status_index
 
 
-def test_migrations_make_the_tables_that_the_models_declare(app: Flask) -> None:
+def test_migrations_make_the_tables_that_are_declared(app: Flask) -> None:
     with store.reading() as c:
         context = MigrationContext.configure(c, opts={"compare_type": True})
         assert compare_metadata(context, db.metadata) == []
+
+
+def test_a_migration_keeps_what_is_there(database_url: str) -> None:
+    app = Flask("migration-test")
+    store.init(app, database_url)
+    with app.app_context():
+        upgrade(directory=str(MIGRATIONS), revision="0001")
+        with store.writing() as c:
+            c.execute(
+                sa.text(
+                    "INSERT INTO meter (id, sme, business, fuel, number, postcode, outcode, measures, scenario)"
+                    " VALUES ('m', 'acme', 'Acme', 'gas', '1234567890', 'SW8 1AA', 'SW8', '[\"import\"]', 'gaps')"
+                )
+            )
+        migrate()
+        with store.reading() as c:
+            assert meters.find(c, "m") == Meter("m", "acme", "Acme", "gas", "1234567890", "SW8 1AA", "SW8", ["import"])
+        db.engine.dispose()
 
 
 def test_status_indices_count_from_zero(app: Flask) -> None:
@@ -75,9 +111,7 @@ def test_concurrent_grants_get_different_indices(app: Flask) -> None:
 def test_a_code_is_redeemed_once_however_many_try(app: Flask) -> None:
     with store.writing() as c:
         granted(c, "p")
-        codes.add(
-            c, "secret", permission="p", client_id="x", redirect_uri="y", code_challenge="z", issued=100, expires=160
-        )
+        codes.add(c, AuthorizationCode(digest("secret"), "p", "x", "y", "z", issued=100, expires=160))
     won: list[bool] = []
 
     def redeem() -> None:
@@ -97,12 +131,63 @@ def test_an_end_is_seen_at_once_and_is_final(app: Flask) -> None:
         index = granted(c, "p")
     assert not permissions.is_ended(index)
     with store.writing() as c:
-        assert permissions.end(c, "p", at=200, ended_as="withdrawn", by="sme", where="edp", why="asked")
+        assert permissions.end(c, permissions.find(c, "p"), Act.WITHDRAW, at=200, by="sme", where="edp", why="asked")
     assert permissions.is_ended(index)
     assert permissions.is_ended(index + 1), "an index that no permission has must release nothing"
     with store.writing() as c:
-        assert not permissions.end(c, "p", at=300, ended_as="superseded", by="x", where="y", why="z")
+        assert not permissions.end(c, permissions.find(c, "p"), Act.SUPERSEDE, at=300, by="x", where="y", why="z")
         assert permissions.find(c, "p").ended == 200
+
+
+@pytest.mark.parametrize(
+    ("act", "at", "state"),
+    [
+        (Act.SUPERSEDE, EXPIRES - 1, "superseded"),
+        (Act.SUPERSEDE, EXPIRES, None),
+        (Act.WITHDRAW, EXPIRES - 1, "withdrawn"),
+        (Act.WITHDRAW, EXPIRES, "withdrawn"),
+        (Act.EXPIRE, EXPIRES, None),
+    ],
+)
+def test_an_end_obeys_the_table_of_transitions(app: Flask, act: Act, at: int, state: str | None) -> None:
+    with store.writing() as c:
+        granted(c, "p")
+        assert permissions.end(c, permissions.find(c, "p"), act, at=at, by="sme", where="a page", why="asked") == bool(
+            state
+        )
+        row = permissions.find(c, "p")
+    assert (row.ended, row.ended_as, row.ended_by) == ((at, state, "sme") if state else (None, None, None))
+
+
+def test_of_two_who_read_the_same_row_one_ends_it(app: Flask) -> None:
+    with store.writing() as c:
+        granted(c, "p")
+        row = permissions.find(c, "p")
+        assert permissions.end(c, row, Act.SUPERSEDE, at=200, by="q", where="token endpoint", why="a newer permission")
+        assert not permissions.end(c, row, Act.WITHDRAW, at=201, by="sme", where="a page", why="asked")
+        assert permissions.find(c, "p").ended_as == "superseded"
+
+
+def test_what_is_read_is_what_was_kept(app: Flask) -> None:
+    kept = Journey(
+        id="j",
+        secret="0" * 64,
+        request="1" * 64,
+        client_id="https://directory.example/a/cap",
+        member="https://directory.example/m/cap",
+        redirect_uri="https://client.example/callback",
+        state=None,
+        license="https://registry.example/license",
+        code_challenge="challenge",
+        created=100,
+        seen=101,
+        progress={"done": ["identify"], "proved": 101},
+    )
+    with store.writing() as c:
+        rows.add(c, kept)
+        read = journeys.find(c, "j")
+    assert type(read) is Journey
+    assert read == kept
 
 
 def test_an_exception_leaves_nothing_behind(app: Flask) -> None:
@@ -170,4 +255,24 @@ def test_failures_are_counted_and_cleared(app: Flask) -> None:
 def test_every_table_has_a_model(app: Flask) -> None:
     with store.reading() as c:
         names = set(sa.inspect(c).get_table_names()) - {"alembic_version"}
-    assert names == {table.name for table in models.db.metadata.sorted_tables}
+    assert names == {table.name for table in db.metadata.sorted_tables}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("code", ["SQLITE_BUSY", "SQLITE_BUSY_RECOVERY"])
+def test_a_writer_waits_out_every_kind_of_lock(app: Flask, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """While another process reads the log of one that was killed, SQLite says SQLITE_BUSY_RECOVERY."""
+    locked = [sqlite3.OperationalError("database is locked") for _ in range(2)]
+    for each in locked:
+        each.sqlite_errorcode = getattr(sqlite3, code)
+    begin = sa.engine.Connection.begin
+
+    def busy_at_first(connection: sa.engine.Connection) -> sa.engine.RootTransaction:
+        if locked:
+            raise sa.exc.OperationalError("BEGIN IMMEDIATE", {}, locked.pop())
+        return begin(connection)
+
+    monkeypatch.setattr(sa.engine.Connection, "begin", busy_at_first)
+    with store.writing() as c:
+        assert c.execute(sa.select(1)).scalar_one() == 1
+    assert not locked

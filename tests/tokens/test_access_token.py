@@ -19,7 +19,7 @@ from consent_server.tokens.access_token import (
     MAX_LENGTH,
     AccessToken,
     InvalidToken,
-    Permission,
+    PermissionClaim,
     TokenExpired,
     TokenForAnotherServer,
     mint,
@@ -41,7 +41,7 @@ GOOD = AccessToken(
     jti="3n0yQnJ6hFz9",
     status_idx=42,
     status_uri="https://issuer.example/status",
-    permission=Permission(granted=NOON - 60, expires=NOON + 31_536_000, text_sha256="ab" * 32),
+    permission=PermissionClaim(granted=NOON - 60, expires=NOON + 31_536_000, text_sha256="ab" * 32),
     datasources=("ds-1", "ds-2"),
     fuels=("electricity", "gas"),
 )
@@ -138,7 +138,7 @@ def test_issuer_and_audience_are_judged_on_every_use(signing_keys):
     with pytest.raises(InvalidToken, match="another issuer"):
         reading(text, signing_keys, issuer="https://issuer.example.evil")
     for nothing in ({"issuer": ""}, {"audience": ""}):
-        with pytest.raises(ValueError, match="would believe any token"):
+        with pytest.raises(ValueError, match="would accept any token"):
             reading(text, signing_keys, **nothing)
 
 
@@ -413,13 +413,12 @@ def test_a_remembered_token_is_not_believed_under_another_issuers_keys(signing_k
         reading(text, SigningKeys(tmp_path / "other"))
 
 
-def test_what_is_remembered_is_bounded(signing_keys):
-    remembered = access_token._Remembered(most=3)
-    kid, _ = signing_keys.current()
+def test_what_is_remembered_is_bounded_and_the_oldest_gives_way(signing_keys, monkeypatch):
+    monkeypatch.setattr(access_token, "_remembered", {})
+    monkeypatch.setattr(access_token, "_REMEMBERED", 3)
     for number in range(10):
-        remembered.put(bytes([number]), kid, signing_keys.public(kid), GOOD)
-    kept = [number for number in range(10) if remembered.get(bytes([number]), signing_keys)]
-    assert kept == [7, 8, 9]
+        assert reading(mint(signing_keys, dataclasses.replace(GOOD, jti=str(number))), signing_keys)
+    assert [token.jti for _, _, token in access_token._remembered.values()] == ["7", "8", "9"]
 
 
 @pytest.mark.parametrize(
@@ -429,7 +428,7 @@ def test_what_is_remembered_is_bounded(signing_keys):
         {"exp": NOON},
         {"client_id": "not-a-url"},
         {"fuels": ("oil",)},
-        {"permission": Permission(NOON, NOON + 10, "ab" * 32)},
+        {"permission": PermissionClaim(NOON, NOON + 10, "ab" * 32)},
         {"datasources": tuple(f"datasource-{number:032}" for number in range(200))},
     ],
     ids=["too-long-a-life", "no-life", "client", "fuel", "outlives-permission", "too-big-for-a-header"],

@@ -3,7 +3,7 @@ import hashlib
 
 import pytest
 
-from consent_server.scheme.member_certificate import MemberCertificate
+from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.tokens.binding import TokenNotYours, TokenOfAnotherCertificate, bound, thumbprint
 
 CAP = "https://directory.example/a/cap"

@@ -1,6 +1,7 @@
 """The whole path, on both databases, started as its user starts it."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunningSandbox, free_ports
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.xdist_group("sandbox")
 
@@ -63,6 +66,24 @@ def test_a_setting_can_be_changed_for_one_party(tmp_path: Path) -> None:
         assert "authorization_endpoint" in aliases
     finally:
         other.stop()
+
+
+def test_a_taken_port_is_one_sentence_and_make_moves_it(tmp_path: Path) -> None:
+    first = free_ports()
+    command = [sys.executable, "-m", "consent_server", "sandbox", "up", "--dir", str(tmp_path / "sandbox")]
+    with socket.create_server(("127.0.0.1", first + 3)):
+        done = subprocess.run([*command, "--base-port", str(first)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"the sandbox cannot go on: port {first + 3} is taken; "
+        "choose another first port, with --base-port or `make demo PORT=…`\n"
+    )
+    assert not (tmp_path / "sandbox").exists()
+    made = subprocess.run(
+        ["make", "--dry-run", "demo", "PORT=9440"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "--base-port 9440" in made.stdout
 
 
 def test_a_wrong_setting_stops_the_start_with_a_sentence(tmp_path: Path) -> None:

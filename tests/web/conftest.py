@@ -3,15 +3,20 @@
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flask import Flask, Response, make_response, request
 
-from consent_server import clock, store
+from consent_server import clock, deployment, store
+from consent_server.deployment import Door
 from consent_server.refusal import RedirectRefusal, Unavailable
-from consent_server.store.models import db
-from consent_server.web import cookies, correlation, csrf, headers, pages, parameters, refusals
+from consent_server.store.database import db
+from consent_server.web import cookies, csrf, parameters
+from consent_server.web import door as doors
+from consent_server.web.limits import Counted, TooMany
+from tests.deployments import deploy, settings_of
 
 ORIGIN = "https://localhost"
 
@@ -26,13 +31,14 @@ class UsedAgain(RedirectRefusal):
     clause = "RFC 9126 7.3"
 
 
-def make_app(door: str, database: Path) -> Flask:
-    app = Flask("web-tests")
-    store.init(app, f"sqlite:///{database}")
-    correlation.install(app)
-    headers.install(app)
-    refusals.install(app, door=door, origin=ORIGIN)
-    pages.install(app, brand=lambda: "Meter <b>Data</b> Corp")
+def make_app(door: Door, database: Path) -> Flask:
+    settings = settings_of("edp", f"sqlite:///{database}", {"public.origin": ORIGIN, "issuer": ORIGIN})
+    process = deploy(settings)
+    process.directory = SimpleNamespace(member=lambda url: SimpleNamespace(name="Meter <b>Data</b> Corp"))  # type: ignore[assignment]
+    app = Flask("web-tests", static_folder=None)
+    deployment.install(app, process)
+    doors.install(app, settings, door, ())
+    store.init(app, settings.database.url)
 
     @app.get("/authorize")
     def authorize() -> Response:
@@ -52,6 +58,10 @@ def make_app(door: str, database: Path) -> Flask:
     @app.get("/jwks")
     def jwks() -> Response:
         raise Unavailable()
+
+    @app.get("/limited/<counted>/<int:seconds>")
+    def limited(counted: str, seconds: int) -> Response:
+        raise TooMany("for these tests", Counted(counted), seconds)
 
     @app.get("/fault")
     def fault() -> Response:

@@ -1,25 +1,40 @@
 """What a door shares: health, readiness, and whose address counts behind a proxy."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flask import Flask, request
+from flask.testing import FlaskClient
 
+from consent_server import deployment
+from consent_server.deployment import Deployment, Door
+from consent_server.parties import party_of
 from consent_server.refusal import Unavailable
 from consent_server.web import door
+from tests.deployments import settings_of
 
 PROXY = "10.0.0.5"
 
 
-def opened(kind: str = "public", proxies: tuple[str, ...] = (PROXY,), **ready: Any) -> Any:
-    app = Flask("door-test")
-    settings: Any = SimpleNamespace(
-        is_sandbox=True,
-        clients=SimpleNamespace(proxies=proxies),
-        public=SimpleNamespace(origin="https://issuer.example"),
-    )
-    door.install(app, settings=settings, door=kind, brand=lambda: "Brand", ready=ready)
+class Checked(Deployment):
+    """A deployment that is as ready as a test says, and knows its name."""
+
+    parts: dict[str, Any]
+
+    def brand(self) -> str:
+        return "Brand"
+
+    def checks(self) -> dict[str, Any]:
+        return self.parts
+
+
+def opened(kind: Door = "public", proxies: tuple[str, ...] = (PROXY,), **parts: Any) -> FlaskClient:
+    settings = settings_of("edp", "sqlite://", {"clients.proxies": list(proxies)})
+    process = Checked(settings, party_of(settings))
+    process.parts = parts
+    app = Flask("door-test", static_folder=None)
+    deployment.install(app, process)
+    door.install(app, settings, kind, ())
     app.add_url_rule("/address", view_func=lambda: request.remote_addr or "")
     app.add_url_rule("/a/<name>", "a", view_func=lambda name: name)
     return app.test_client()
@@ -35,7 +50,7 @@ def opened(kind: str = "public", proxies: tuple[str, ...] = (PROXY,), **ready: A
         pytest.param("mutual_tls", PROXY, "192.0.2.1", PROXY, id="the mutual-TLS door judges the proxy"),
     ],
 )
-def test_whose_address_counts(kind: str, peer: str, forwarded: str, seen: str) -> None:
+def test_whose_address_counts(kind: Door, peer: str, forwarded: str, seen: str) -> None:
     answer = opened(kind).get("/address", environ_base={"REMOTE_ADDR": peer}, headers={"X-Forwarded-For": forwarded})
     assert answer.text == seen
 
@@ -63,7 +78,7 @@ def test_ready_names_what_fails() -> None:
 
 @pytest.mark.parametrize("kind", ["public", "mutual_tls"])
 @pytest.mark.parametrize("path", ["/a//b", "/a/b/", "/a///b", "/a/./b"])
-def test_no_address_of_ours_is_mended_by_a_redirect(kind: str, path: str) -> None:
+def test_no_address_of_ours_is_mended_by_a_redirect(kind: Door, path: str) -> None:
     """A redirect of the router's would lead to the host that the request named, whoever wrote it there."""
     answer = opened(kind).get(path, headers={"Host": "evil.example"})
     assert answer.status_code == 404

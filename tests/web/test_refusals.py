@@ -1,11 +1,15 @@
 """One handler: JSON for machines, pages for people, redirects for clients; and never a trace of the inside."""
 
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from consent_server.outbound.errors import Unreachable
 from consent_server.refusal import Refusal, with_query
+from consent_server.store import StoreUnavailable
+from consent_server.web.limits import Counted
 
 
 @pytest.mark.parametrize(
@@ -33,12 +37,24 @@ def test_a_machine_gets_json(mutual_tls: Any, lines: Any, method: str, path: str
     assert line["correlation_id"] == body["correlation_id"]
 
 
+@pytest.mark.parametrize("fault", [Unreachable("time", "directory.example"), StoreUnavailable("locked")])
+def test_a_page_needs_neither_the_directory_nor_the_store(public: Any, fault: Exception) -> None:
+    def member(_url: str) -> None:
+        raise fault
+
+    public.application.extensions["consent_server"].directory = SimpleNamespace(member=member)
+    response = public.get("/nowhere")
+    assert (response.status_code, response.mimetype) == (404, "text/html")
+    assert "There is nothing here" in response.get_data(as_text=True)
+
+
 def test_what_a_refusal_carries_travels(mutual_tls: Any, lines: Any) -> None:
     response = mutual_tls.get("/busy")
     assert response.headers["Retry-After"] == "5"
     assert response.get_json()["detail"] == [{"loc": ["from"], "msg": "no", "type": "x"}]
     assert lines()[0]["private"] == "the private detail"
-    assert mutual_tls.get("/form").headers["Allow"] == "OPTIONS, POST"
+    assert mutual_tls.get("/form").headers["Allow"] == "POST"
+    assert mutual_tls.options("/form").status_code == 405
 
 
 def test_a_person_gets_a_page_and_a_program_at_the_same_door_json(public: Any) -> None:
@@ -91,3 +107,29 @@ def test_every_refusal_has_its_help_page(public: Any) -> None:
 )
 def test_parameters_are_added_behind_those_that_are_there(uri: str, expected: str) -> None:
     assert with_query(uri, {"state": "s", "code": None}) == expected
+
+
+LIMITED = {
+    Counted.METERS: "supply numbers",
+    Counted.CODES: "wrong codes",
+    Counted.MAILS: "several codes to this address",
+    Counted.SIGN_IN: "sign in",
+    Counted.EVIDENCE: "evidence",
+    Counted.REQUESTS: "links",
+}
+
+
+@pytest.mark.parametrize("counted", Counted)
+def test_the_page_of_a_limit_speaks_of_what_was_limited(public: Any, counted: Counted) -> None:
+    html = public.get(f"/limited/{counted}/61").get_data(as_text=True)
+    assert [word for word in LIMITED.values() if word in html] == [LIMITED[counted]]
+    assert ("bill at hand" in html) is (counted is Counted.METERS)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "when"), [(1, "in 1 minute."), (119, "in 2 minutes."), (5400, "in 91 minutes."), (5401, "tomorrow.")]
+)
+def test_and_when_to_come_back(public: Any, seconds: int, when: str) -> None:
+    response = public.get(f"/limited/codes/{seconds}")
+    assert (response.status_code, response.headers["Retry-After"]) == (429, str(seconds))
+    assert f"Please try again {when}" in response.get_data(as_text=True)

@@ -7,10 +7,10 @@ import pytest
 from flask import Flask, Response, request
 
 from consent_server import store
-from consent_server.store.models import db
+from consent_server.store.database import db
 from consent_server.web import cookies, csrf, headers, pages
-from consent_server.web.limits import Limit, Several, TooMany
-from consent_server.web.sessions import Sessions
+from consent_server.web.limits import Counted, Limit, Period, TooMany
+from consent_server.web.sessions import LIFE_S, Sessions
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_cookies_are_for_this_host_alone(public: Any) -> None:
 
 
 def test_failures_are_borne_until_the_limit_and_forgotten_with_the_window(stored: Any, held_at: Any) -> None:
-    limit = Limit("meter", 2, 600, store.reading, store.writing)
+    limit = Limit("meter", Counted.METERS, (Period(2, 600),))
     for _ in range(2):
         limit.check("electricity:1")
         limit.failed("electricity:1")
@@ -105,7 +105,7 @@ def test_failures_are_borne_until_the_limit_and_forgotten_with_the_window(stored
 
 
 def test_a_session_is_new_at_each_sign_in_and_ends_on_the_server(stored: Flask, held_at: Any) -> None:
-    sessions = Sessions("manage", "__Host-edp-manage", 900, 3600, store.reading, store.writing)
+    sessions = Sessions("manage", "__Host-edp-manage", 900)
 
     def signed_in(cookie: str = "") -> str:
         with stored.test_request_context(headers={"Cookie": f"__Host-edp-manage={cookie}"}):
@@ -133,19 +133,19 @@ def test_a_session_is_new_at_each_sign_in_and_ends_on_the_server(stored: Flask, 
 
 
 def test_a_session_has_a_life_however_busy(stored: Flask, held_at: Any) -> None:
-    sessions = Sessions("manage", "__Host-m", 900, 1000, store.reading, store.writing)
+    sessions = Sessions("manage", "__Host-m", 900)
     with stored.test_request_context():
         response = Response()
         sessions.begin(response, {})
     cookie = response.headers["Set-Cookie"].partition(";")[0]
-    for later, alive in ((800, True), (1000, False)):
+    for later in (*range(800, LIFE_S, 800), LIFE_S):
         held_at(1_790_000_000 + later)
         with stored.test_request_context(headers={"Cookie": cookie}):
-            assert (sessions.current(request) is not None) is alive
+            assert (sessions.current(request) is not None) is (later < LIFE_S)
 
 
 def test_signing_out_ends_it(stored: Flask, held_at: Any) -> None:
-    sessions = Sessions("manage", "__Host-m", 900, 3600, store.reading, store.writing)
+    sessions = Sessions("manage", "__Host-m", 900)
     with stored.test_request_context():
         response = Response()
         sessions.begin(response, {"a": 1})
@@ -182,24 +182,25 @@ def test_templates_are_found() -> None:
     assert (pages.TEMPLATES / "base.html").is_file()
 
 
-def test_each_of_several_limits_must_hold(stored: Any, held_at: Any) -> None:
+def test_each_of_several_windows_must_hold(stored: Any, held_at: Any) -> None:
     """Ten in a window and fifteen in a day: who waits for the next window is stopped by the day."""
-    several = Several(
-        (
-            Limit("window", 10, 600, store.reading, store.writing),
-            Limit("day", 15, 86400, store.reading, store.writing),
-        )
-    )
+    several = Limit("code", Counted.CODES, (Period(10, 600), Period(15, 86400)))
     for _ in range(10):
         several.take("account")
     with pytest.raises(TooMany) as stopped:
         several.take("account")
-    assert stopped.value.private == "window"
+    assert stopped.value.private == "code: 10 in 600 s"
     held_at(1_790_000_000 + 600)
     for _ in range(5):
         several.take("account")
     with pytest.raises(TooMany) as stopped:
         several.take("account")
-    assert stopped.value.private == "day"
+    assert stopped.value.private == "code: 15 in 86400 s"
     several.clear("account")
     several.take("account")
+
+
+def test_a_form_without_a_secret_is_refused_whatever_its_token(stored: Flask) -> None:
+    sent = {csrf.FIELD: csrf.token("")}
+    with stored.test_request_context(method="POST", data=sent), pytest.raises(csrf.CsrfRefused, match="no cookie"):
+        csrf.form("")

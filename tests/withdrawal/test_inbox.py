@@ -1,94 +1,85 @@
-"""The message door (matrix D12, D14): what is refused changes nothing, and what is said twice has one effect."""
+"""The inbox for withdrawal messages: what is refused changes nothing, and what is said twice has one effect."""
 
+import base64
 import io
 import json
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
-from types import SimpleNamespace
+import ssl
 from typing import Any
 
 import orjson
 import pytest
-from flask import Flask
+from flask import current_app
 from werkzeug.test import TestResponse
 
-from consent_server import clock, store
-from consent_server.caller.arrival import Arrival
-from consent_server.caller.trust import RoleMissing, Trust, read_revocation_list
-from consent_server.sandbox.authority import Authority, IssuedCertificate
-from consent_server.scheme.member_certificate import MemberCertificate, load_certificates
+from consent_server import store
+from consent_server.caller.identify import Callers
+from consent_server.caller.trust import RoleMissing
+from consent_server.deployment import Deployment
+from consent_server.sandbox.authority import Authority
+from consent_server.scheme import roles
 from consent_server.scheme.messages import MAX_TOKEN, WITHDRAWAL_SUBJECT, withdrawal
-from consent_server.store import accounts, connections, links, outbox, permissions, readings
-from consent_server.store.database import db
-from consent_server.store.models import AuditEvent, Collected, Connection, DayBlock, Month, Outbox, Permission, table
-from consent_server.store.sealing import Sealer
-from consent_server.web import correlation, refusals
+from consent_server.scheme.permission import Act
+from consent_server.store import connections, outbox, permissions, readings
+from consent_server.store.rows import table_of
+from consent_server.store.tables import (
+    CollectedWindow,
+    DayBlock,
+    EmissionsMonth,
+    KeptEvent,
+    OwedCall,
+    Permission,
+    ProviderConnection,
+)
 from consent_server.withdrawal import views
-from consent_server.withdrawal.inbox import InboxParts
+from tests.deployments import layout
+from tests.withdrawal.conftest import CLIENT, FAR, NOW, connection, linked, permission
 
-DIRECTORY, REGISTRY = "https://directory.example", "https://registry.example"
-EDP_ROLE = f"{REGISTRY}/scheme/perseus/role/energy-data-provider"
-CAP_ROLE = f"{REGISTRY}/scheme/perseus/role/carbon-accounting-provider"
-FRAMEWORK = f"{REGISTRY}/trust-framework"
-ISSUER = "https://edp.example"
+FRAMEWORK = "https://registry.example/trust-framework"
 TOKEN = "1.token-canary.of+the/connection="
-NOW = 1773307800
 JSON = "application/json"
+#: Sender -> its name in the sandbox, whose certificate it has. `edp` is the member that granted what the tests withdraw.
+SENDERS = {
+    "edp": "edp",
+    "edp-other-server": "edp_service",
+    "foreign": "edp2",
+    "revoked": "revoked",
+    "wrong_ca": "wrong_ca",
+    "self_signed": "self_signed",
+    "expired": "expired",
+}
 
 
-@dataclass(frozen=True)
-class Senders:
-    """Client certificates by name, and the trust that judges them as a door does."""
-
-    issued: dict[str, IssuedCertificate]
-    trust: Trust
-
-    def caller(self, environ: Any) -> MemberCertificate:
-        return self.trust.caller(Arrival(environ["test.leaf"], ()), clock.now())
+#: Sender -> the code of the refusal that it meets.
+REFUSED = {
+    "wrong_ca": "certificate_untrusted",
+    "self_signed": "certificate_untrusted",
+    "expired": "certificate_out_of_date",
+    "revoked": "certificate_revoked",
+    "foreign": "message_not_yours",
+    "without-role": "role_missing",
+}
 
 
 @pytest.fixture(scope="session")
-def senders(tmp_path_factory: pytest.TempPathFactory) -> Senders:
-    authority = Authority(tmp_path_factory.mktemp("senders")).create(NOW)
-    wanted: dict[str, tuple[str, str, str, dict[str, Any]]] = {
-        "edp": ("edp", "edp", EDP_ROLE, {}),
-        "edp-other-server": ("edp-data", "edp", EDP_ROLE, {}),
-        "foreign": ("other-edp", "other-edp", EDP_ROLE, {}),
-        "without-role": ("edp", "edp", CAP_ROLE, {}),
-        "revoked": ("edp", "edp", EDP_ROLE, {}),
-        **{fault: ("edp", "edp", EDP_ROLE, {fault: True}) for fault in ("wrong_ca", "self_signed", "expired")},
-    }
-    issued = {
-        name: authority.client(name, f"{DIRECTORY}/a/{application}", f"{DIRECTORY}/m/{member}", [role], **faults)
-        for name, (application, member, role, faults) in wanted.items()
-    }
-    settings: Any = SimpleNamespace(
-        clients=SimpleNamespace(root=authority.client_root, issuers=authority.client_issuer),
-        scheme=SimpleNamespace(directory=DIRECTORY),
-        revocation_list=SimpleNamespace(max_age_s=86400),
-        is_sandbox=False,
-    )
-    root, issuer = (
-        load_certificates(path.read_bytes())[0] for path in (authority.client_root, authority.client_issuer)
-    )
-    revoked = read_revocation_list(authority.crl([issued["revoked"].serial]), [issuer], root, NOW)
-    return Senders(issued, Trust(settings, lambda: revoked))
+def certificates() -> dict[str, str]:
+    """The Client-Cert header (RFC 9440) of each sender."""
+    made = layout()
+    found = {name: made.certificate(client, "certificate").read_bytes() for name, client in SENDERS.items()}
+    authority = Authority(made.authority)
+    without = authority.client("edp-without-role", made.application("edp"), made.member("edp"), [made.role(roles.CAP)])
+    ders = {name: ssl.PEM_cert_to_DER_cert(pem.decode()) for name, pem in found.items()} | {"without-role": without.der}
+    return {name: f":{base64.b64encode(der).decode()}:" for name, der in ders.items()}
 
 
 class Inbox:
     """The door as issuers see it, and what its CAP holds."""
 
-    def __init__(self, app: Flask, senders: Senders) -> None:
-        self.app, self.senders = app, senders
-        self.sealer = Sealer(b"k" * 32)
-        parts = InboxParts(
-            caller=senders.caller,
-            senders=(EDP_ROLE,),
-            subjects=(WITHDRAWAL_SUBJECT,),
-            mac=self.sealer.mac,
-        )
-        app.register_blueprint(views.blueprint(parts))
+    def __init__(self, deployment: Deployment, certificates: dict[str, str]) -> None:
+        self.deployment, self.certificates = deployment, certificates
+        self.app = current_app._get_current_object()  # type: ignore[attr-defined]
+        deployment.revocations.refresh()
+        deployment.callers = Callers(deployment.settings, deployment.revocations, None)
 
     def post(self, body: Any, sender: str = "edp", **more: Any) -> TestResponse:
         data = body if isinstance(body, bytes) or hasattr(body, "read") else orjson.dumps(body)
@@ -96,7 +87,7 @@ class Inbox:
         return self.app.test_client().post("/messages", data=data, environ_overrides=self.environ(sender), **more)
 
     def environ(self, sender: str) -> dict[str, Any]:
-        return {"test.leaf": self.senders.issued[sender].der}
+        return {"HTTP_CLIENT_CERT": self.certificates[sender]}
 
     def stream(self, body: Any, sender: str = "edp") -> TestResponse:
         """POST a body that does not say how long it is, as a chunked one arrives."""
@@ -107,54 +98,30 @@ class Inbox:
     def withdraw(self, token: str = TOKEN, sender: str = "edp") -> TestResponse:
         return self.post(withdrawal(FRAMEWORK, WITHDRAWAL_SUBJECT, token), sender)
 
-    def connection(self, name: str = "c", token: str = TOKEN, granted: int = NOW) -> str:
-        with store.writing() as c:
-            connections.add(
-                c,
-                id=name,
-                account="acme",
-                issuer=ISSUER,
-                resource=ISSUER,
-                member=f"{DIRECTORY}/m/edp",
-                application=f"{DIRECTORY}/a/edp",
-                license=f"{REGISTRY}/license",
-                refresh_sealed=self.sealer.seal(token),
-                refresh_mac=self.sealer.mac(token),
-                granted=granted,
-                expires=4102444800,
-                collect_due=granted,
-            )
-            readings.put_days(c, name, "meter", "import", {0: b"{}"})
-        return name
+    def connection(self, name: str = "c", token: str = TOKEN, granted: int = NOW, expires: int = FAR) -> str:
+        times = {"granted": granted, "expires": expires, "collect_due": granted}
+        return connection(self.deployment, name, token, member=layout().member("edp"), **times)
 
     def rows(self) -> dict[str, list[Any]]:
         """Everything that a refused message must leave as it was."""
-        models = (Connection, Permission, DayBlock, Collected, Month, Outbox, AuditEvent)
+        kinds = (ProviderConnection, Permission, DayBlock, CollectedWindow, EmissionsMonth, OwedCall, KeptEvent)
         with store.reading() as c:
             return {
-                model.__tablename__: c.execute(table(model).select().order_by(*table(model).primary_key)).all()
-                for model in models
+                table_of(kind).name: c.execute(table_of(kind).select().order_by(*table_of(kind).primary_key)).all()
+                for kind in kinds
             }
 
     def ended(self, name: str = "c") -> tuple[str | None, str | None]:
         with store.reading() as c:
             row = connections.find(c, name)
+        assert row is not None
         return row.ended_as, row.ended_by
 
 
 @pytest.fixture
-def inbox(database_url: str, held_clock: Any, senders: Senders, caplog: pytest.LogCaptureFixture) -> Iterator[Inbox]:
+def inbox(deployment: Deployment, certificates: dict[str, str], caplog: pytest.LogCaptureFixture) -> Inbox:
     caplog.set_level(logging.DEBUG, "consent_server")
-    app = Flask("inbox-test")
-    store.init(app, database_url)
-    correlation.install(app)
-    refusals.install(app, door="mutual_tls", origin="https://cap.example")
-    with app.app_context():
-        db.create_all()
-        with store.writing() as c:
-            accounts.add(c, id="acme", email="owner@acme.example", business="Acme", created=0)
-        yield Inbox(app, senders)
-        db.engine.dispose()
+    return Inbox(deployment, certificates)
 
 
 def effect(answer: TestResponse) -> str:
@@ -176,38 +143,28 @@ def test_a_withdrawal_ends_the_connection_and_forgets_its_data(inbox: Inbox, cap
     assert rows["outbox"] == [], "who told us is not told back"
     assert [row.event for row in rows["audit_event"]] == ["connection_ended"]
     accepted = next(json.loads(r.message) for r in caplog.records if '"message_accepted"' in r.message)
-    assert (accepted["sender"], accepted["subject"], accepted["effect"]) == (f"{DIRECTORY}/a/edp", "c", "withdrawn")
+    assert (accepted["sender"], accepted["subject"], accepted["effect"]) == (
+        layout().application("edp"),
+        "c",
+        "withdrawn",
+    )
     assert "token-canary" not in caplog.text
 
 
 def test_what_rested_on_it_falls_and_its_client_is_told(inbox: Inbox) -> None:
     inbox.connection()
-    with store.writing() as c:
-        permissions.add(
-            c,
-            id="p",
-            account="account",
-            client_id=f"{DIRECTORY}/a/fsp",
-            member=f"{DIRECTORY}/m/fsp",
-            license=f"{REGISTRY}/license",
-            fuels=["electricity"],
-            text_sha256="0" * 64,
-            sme="acme",
-            meters=[],
-            datasources=[],
-            granted=NOW,
-            expires=4102444800,
-            refresh_id="refresh",
-            refresh_version=1,
-            redeemed=NOW,
-        )
-        links.add(c, "c", "p")
+    permission("p")
+    linked("c", "p")
     inbox.withdraw()
     with store.reading() as c:
         assert permissions.find(c, "p").ended_as == "withdrawn"
-        assert [(row.kind, row.subject, row.recipient) for row in outbox.waiting(c)] == [
-            ("message", "p", f"{DIRECTORY}/a/fsp")
-        ]
+        assert [(row.kind, row.subject, row.recipient) for row in outbox.waiting(c)] == [("message", "p", CLIENT)]
+
+
+def test_word_of_a_withdrawal_that_comes_after_the_end_still_deletes_the_data(inbox: Inbox) -> None:
+    inbox.connection(granted=NOW - 100, expires=NOW)
+    assert effect(inbox.withdraw()) == "withdrawn"
+    assert inbox.rows()["day_block"] == []
 
 
 def test_D12_said_twice_it_has_one_effect(inbox: Inbox) -> None:
@@ -244,7 +201,7 @@ def test_D14_a_late_message_about_a_superseded_connection_leaves_the_new_one_alo
     inbox.connection("old", "1.old-token")
     inbox.connection("new", "1.new-token", NOW + 60)
     with store.writing() as c:
-        connections.end(c, "old", at=NOW + 60, ended_as="superseded", by="sme", why="renewed by new")
+        connections.end(c, connections.find(c, "old"), Act.SUPERSEDE, at=NOW + 60, by="sme", why="renewed by new")
     before = inbox.rows()
     assert effect(inbox.withdraw("1.old-token")) == "nothing"
     assert inbox.rows() == before
@@ -307,6 +264,8 @@ def test_D12_a_refused_message_changes_nothing(
     assert answer.status_code == status, answer.text
     assert answer.json is not None
     assert set(answer.json) >= {"error", "error_description", "error_uri", "correlation_id"}
+    if "sender" in more:
+        assert answer.json["error_uri"].rpartition("/")[2] == REFUSED[more["sender"]]
     assert inbox.rows() == before
     assert "token-canary" not in caplog.text + answer.text
 

@@ -1,77 +1,52 @@
 """A call that cannot be made at all must not hold up those behind it."""
 
-from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from flask import Flask
 
 from consent_server import store
-from consent_server.store import accounts, connections, outbox
-from consent_server.store.database import db
-from consent_server.withdrawal.outbox import BATCH, LONGEST_DELAY_S, OutboxParts, dispatch
-
-
-@pytest.fixture
-def app(database_url: str, held_clock: Any) -> Iterator[Flask]:
-    app = Flask("outbox-test")
-    store.init(app, database_url)
-    with app.app_context():
-        db.create_all()
-        with store.writing() as c:
-            accounts.add(c, id="acme", email="owner@acme.example", business="Acme", created=0)
-        yield app
-        db.engine.dispose()
-
-
-def owed_revocation(name: str, at: int) -> None:
-    with store.writing() as c:
-        connections.add(
-            c,
-            id=name,
-            account="acme",
-            issuer="https://edp.example",
-            resource="https://edp.example",
-            member="https://directory.example/m/edp",
-            application="https://directory.example/a/edp",
-            license="https://registry.example/license",
-            refresh_sealed=b"sealed",
-            refresh_mac=name,
-            granted=at,
-            expires=at + 60,
-        )
-        outbox.add(c, kind="revocation", subject=name, recipient="https://edp.example", at=at)
+from consent_server.deployment import Deployment
+from consent_server.store import outbox
+from consent_server.withdrawal.outbox import BATCH, LONGEST_DELAY_S, dispatch
+from tests.withdrawal.conftest import ISSUER, connection
 
 
 def test_a_fault_of_ours_is_an_attempt_like_any_other(
-    app: Flask, held_clock: Any, caplog: pytest.LogCaptureFixture
+    deployment: Deployment, held_clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = ["broken", *(f"c{number}" for number in range(BATCH + 2))]
     for name in names:
-        owed_revocation(name, held_clock.instant)
-    made: list[str] = []
+        connection(deployment, name)
+        with store.writing() as c:
+            outbox.add(c, kind="revocation", subject=name, recipient=ISSUER, at=held_clock.instant)
+    revoked: list[str] = []
 
-    def revoke(row: Any) -> None:
-        if row.id == "broken":
+    def revoke(issuer: str, token: str) -> None:
+        assert issuer == ISSUER
+        if token == "token-broken":
             raise KeyError("key-canary")
-        made.append(row.id)
+        revoked.append(token)
 
-    parts = OutboxParts(send=lambda *_: None, revoke=revoke, token_of=lambda _: "", give_up_after=2)
-    assert dispatch(parts) == BATCH - 1
-    assert dispatch(parts) == 3
-    assert sorted(made) == sorted(names[1:])
-    held_clock.step(LONGEST_DELAY_S)
-    assert dispatch(parts) == 0
+    played: Any = deployment
+    played.upstream = SimpleNamespace(metadata=lambda issuer: issuer, revoke=revoke)
+    assert dispatch() == BATCH - 1
+    assert dispatch() == 3
+    assert sorted(revoked) == sorted(f"token-{name}" for name in names[1:])
+    for _ in range(2):
+        held_clock.step(LONGEST_DELAY_S)
+        assert dispatch() == 0
     with store.reading() as c:
         (row,) = outbox.given_up(c)
-    assert (row.subject, row.attempts, row.last_error) == ("broken", 2, "KeyError")
+    assert (row.subject, row.attempts, row.last_error) == ("broken", 3, "KeyError")
 
 
-def test_a_call_about_nothing_is_given_up(app: Flask, held_clock: Any) -> None:
+def test_a_call_about_nothing_is_given_up(deployment: Deployment, held_clock: Any) -> None:
     with store.writing() as c:
         outbox.add(c, kind="message", subject="unknown", recipient="https://fsp.example", at=held_clock.instant)
-    parts = OutboxParts(send=lambda *_: None, revoke=lambda _: None, token_of=lambda _: "", give_up_after=1)
-    assert dispatch(parts) == 0
+    for _ in range(3):
+        assert dispatch() == 0
+        held_clock.step(LONGEST_DELAY_S)
     with store.reading() as c:
         (row,) = outbox.given_up(c)
     assert row.last_error == "unknown is not in the store"

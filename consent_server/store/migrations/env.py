@@ -3,10 +3,10 @@
 from alembic import context
 from flask import current_app
 
-from consent_server.store import models
+from consent_server.store import tables
 from consent_server.store.database import db
 
-assert models  # its import is what fills the metadata
+assert tables  # its import is what fills the metadata
 
 
 def run() -> None:

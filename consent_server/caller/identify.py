@@ -1,0 +1,47 @@
+"""Who is calling: a request's certificate, and every check of its holder.
+
+Issuer, resource server, inbox and a data API on another machine all use this.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from consent_server.caller.arrival import arrived
+from consent_server.caller.membership import Memberships
+from consent_server.caller.trust import Trust, require_role
+from consent_server.outbound.directory import Directory
+from consent_server.outbound.revocation_list import RevocationList
+from consent_server.pki.member_certificate import MemberCertificate
+from consent_server.settings import Settings
+
+
+class Callers:
+    """Identifies callers, and remembers the verdicts on certificates and members. A process has one.
+
+    Without `directory` the membership of callers is not looked up: a resource server elsewhere may choose this.
+    """
+
+    def __init__(self, settings: Settings, revocations: RevocationList, directory: Directory | None) -> None:
+        self._clients = settings.clients
+        self._trust = Trust(settings, revocations)
+        self._memberships = Memberships(settings, directory) if directory is not None else None
+
+    def identify(self, environ: Mapping[str, Any], roles: tuple[str, ...], at: int) -> MemberCertificate:
+        """Return the caller's certificate, which arrived as configured, is trusted and not revoked, belongs to an active
+        member, and holds one of `roles` (role URLs).
+
+        `environ` is the request's WSGI environment. Raise the refusals of `arrival`, `trust` and `membership`, and last
+        RoleMissing.
+        """
+        if not roles:
+            raise ValueError("an endpoint that requires no role would be open to every member")
+        caller = self.member(environ, at)
+        require_role(caller, roles)
+        return caller
+
+    def member(self, environ: Mapping[str, Any], at: int) -> MemberCertificate:
+        """Return the same without requiring a role: for an endpoint that names its callers one by one (introspection)."""
+        caller = self._trust.caller(arrived(environ, self._clients), at)
+        if self._memberships is not None:
+            self._memberships.require(caller, at)
+        return caller

@@ -1,0 +1,133 @@
+"""Whether a caller's membership is still active, and its application still listed, in the Directory.
+
+A certificate states what was true when it was issued, the Directory what is true now. Its entries are kept as long as its
+headers allow, and for a week while it is unavailable (`outbound.directory`). Each process remembers its verdict on an
+application for `clients.membership_s` seconds, so that a request costs one dictionary look-up.
+"""
+
+import logging
+from dataclasses import dataclass
+from threading import Lock
+from typing import Final
+
+from consent_server.outbound.directory import Directory
+from consent_server.outbound.errors import Unreachable
+from consent_server.pki.member_certificate import MemberCertificate
+from consent_server.refusal import Refusal, Unavailable
+from consent_server.settings import Settings
+
+log = logging.getLogger("consent_server.membership")
+
+# An unavailable Directory is tried again after this many seconds at the earliest, since each attempt may time out.
+_ASK_AGAIN_S: Final = 10
+_REMEMBERED: Final = 1024
+
+
+class MembershipRefused(Refusal):
+    """Branch of the family: a good certificate whose holder is no longer a member in good standing."""
+
+    error = "unauthorized_client"
+    status = 403
+
+
+class MembershipSuspended(MembershipRefused):
+    code = "membership_suspended"
+    public = "The Directory does not show an active membership of the trust framework for this member."
+    help = (
+        "Look at your member entry in the Directory: the membership is suspended, has expired or has ended. A renewed "
+        "membership counts within some minutes, as the Directory's Cache-Control says."
+    )
+    clause = "Member Identity Digital Certificates; trust framework membership"
+
+
+class ApplicationWithdrawn(MembershipRefused):
+    code = "application_withdrawn"
+    public = "The Directory does not list the application of this certificate for this member."
+    help = (
+        "Look at your application in the Directory: it was removed, or belongs to another member. Register it again, "
+        "or use the certificate of an application that is listed."
+    )
+    clause = "Member Identity Digital Certificates; OAuth with Member Identity Certificates"
+
+
+class MembershipUnknown(Unavailable):
+    code = "membership_unknown"
+    public = "The server cannot look this member up in the Directory just now; try again after the time in Retry-After."
+    help = (
+        "Try again later. Operators: the Directory has never answered about this client; see the log, and "
+        "clients.unknown_membership for what happens meanwhile."
+    )
+    clause = "Member Identity Digital Certificates; RFC 9110 15.6.4"
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """The verdict of the instant `at`, used until `until`."""
+
+    refusal: type[Refusal] | None
+    private: str
+    at: int
+    until: int
+
+
+class Memberships:
+    """Judges callers by the Directory. Threads share it."""
+
+    def __init__(self, settings: Settings, directory: Directory) -> None:
+        self._directory = directory
+        self._remember_s = settings.clients.membership_s
+        self._refuse_unknown = settings.clients.unknown_membership == "refuse"
+        self._verdicts: dict[tuple[str, str], _Verdict] = {}
+        self._asking: dict[tuple[str, str], Lock] = {}
+        self._lock = Lock()
+
+    def require(self, caller: MemberCertificate, at: int) -> None:
+        """Raise MembershipSuspended, ApplicationWithdrawn, and MembershipUnknown where the settings refuse that."""
+        who = (caller.application, caller.member)
+        verdict = self._verdicts.get(who)
+        if verdict is None or not verdict.at <= at < verdict.until:
+            verdict = self._look(who, verdict, at)
+        if verdict.refusal is not None:
+            raise verdict.refusal(verdict.private)
+
+    def _look(self, who: tuple[str, str], before: _Verdict | None, at: int) -> _Verdict:
+        with self._lock:
+            asking = self._asking.setdefault(who, Lock())
+        # One thread looks. The others use the last verdict meanwhile, and wait only if there is none.
+        if not asking.acquire(blocking=before is None):
+            assert before is not None
+            return before
+        try:
+            found = self._verdicts.get(who)
+            if found is not before and found is not None and found.at <= at < found.until:
+                return found
+            verdict = self._judge(*who, at)
+            with self._lock:
+                self._verdicts[who] = verdict
+                if len(self._verdicts) > _REMEMBERED:
+                    oldest = next(iter(self._verdicts))
+                    del self._verdicts[oldest], self._asking[oldest]
+            return verdict
+        finally:
+            asking.release()
+
+    def _judge(self, application: str, member: str, at: int) -> _Verdict:
+        until = at + self._remember_s
+        looked_up: str = application
+        refusal: type[MembershipRefused] = ApplicationWithdrawn
+        try:
+            if self._directory.application(application).member != member:
+                return _Verdict(ApplicationWithdrawn, f"{application} is another member's", at, until)
+            looked_up, refusal = member, MembershipSuspended
+            if not self._directory.member(member).membership_ok:
+                return _Verdict(MembershipSuspended, f"{member} has no active membership", at, until)
+        except Unreachable as error:
+            if error.gone:
+                return _Verdict(refusal, f"{looked_up} is not in the Directory", at, until)
+            return self._unknown(error, at)
+        return _Verdict(None, "", at, until)
+
+    def _unknown(self, error: Unreachable, at: int) -> _Verdict:
+        log.warning("a caller cannot be looked up (%s): %s", error, "refused" if self._refuse_unknown else "accepted")
+        refusal = MembershipUnknown if self._refuse_unknown else None
+        return _Verdict(refusal, str(error), at, at + min(_ASK_AGAIN_S, self._remember_s))

@@ -1,0 +1,28 @@
+"""`consent-server …`: run the doors and the jobs, maintain the database and the keys, and try it all in the sandbox.
+
+Each command imports what it needs when it runs, so that `consent-server --help` does not wait for the whole package.
+"""
+
+import click
+
+from consent_server.cli import audit, db, doctor, keys, outbox, permissions, process, sandbox
+
+
+@click.group()
+@click.version_option(package_name="consent-server")
+def main() -> None:
+    """Consent and authorisation server for the Perseus scheme."""
+
+
+for _command in (
+    process.serve,
+    process.work,
+    db.db,
+    keys.keys,
+    audit.audit,
+    permissions.permissions,
+    outbox.outbox,
+    doctor.doctor,
+    sandbox.sandbox,
+):
+    main.add_command(_command)

@@ -1,0 +1,33 @@
+"""`consent-server doctor`: a deployment is examined before it goes live."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from consent_server import clock
+from consent_server.cli.shared import config_option, read_settings, set_option
+
+
+@click.command()
+@config_option
+@set_option
+def doctor(config: Path, overrides: tuple[str, ...]) -> None:
+    """Check a deployment before it goes live. Each line says what to do; the exit status is 1 when one says FAIL."""
+    from consent_server.parties.operator import doctor as examination
+    from consent_server.settings import BadSettings
+
+    try:
+        settings = read_settings(config, overrides)
+    except BadSettings as error:
+        for finding in examination.settings_faults(str(error)):
+            click.echo(finding)
+        sys.exit(1)
+    click.echo(f"ok    settings: {config}")
+    failed = 0
+    for finding in examination.examine(settings, clock.now()):
+        click.echo(finding)
+        failed += finding.level == examination.FAIL
+    if failed:
+        click.echo(f"{failed} to mend before this goes live.")
+        sys.exit(1)

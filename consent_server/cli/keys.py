@@ -1,0 +1,72 @@
+"""`consent-server keys`: made once, before the first start, then rotated and retired."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from consent_server import clock
+from consent_server.cli.shared import database_of, said_plainly, with_settings
+from consent_server.serving import lines
+
+if TYPE_CHECKING:
+    from consent_server.parties.operator.keyring import Kind
+    from consent_server.settings import Settings
+
+kind_argument = click.argument("kind", type=click.Choice(["signing", "refresh"]))
+
+
+@click.group()
+def keys() -> None:
+    """Make, rotate and retire the keys of a party. Doors notice by themselves: nothing needs a restart."""
+
+
+@keys.command("make")
+@with_settings
+def make(settings: "Settings") -> None:
+    """Make the keys that do not exist yet: token signing, refresh tokens, sealing. Existing ones are left alone."""
+    from consent_server.parties.operator import keyring
+
+    lines.install("work")
+    for line in keyring.make_missing(settings, clock.now()):
+        click.echo(line)
+
+
+@keys.command("list")
+@with_settings
+def list_(settings: "Settings") -> None:
+    """Every key: kind, name, whether it is next, in use or old, and since or until when."""
+    from consent_server.parties.operator import keyring
+
+    with said_plainly():
+        for key in keyring.held(settings, clock.now()):
+            click.echo(key)
+
+
+@keys.command("rotate")
+@with_settings
+@kind_argument
+def rotate(settings: "Settings", kind: "Kind") -> None:
+    """Publish a new key of a KIND. It is used ten minutes later, when nobody's copy of the JWKS is older than it."""
+    from consent_server.parties.operator import keyring
+
+    lines.install("work")
+    with database_of(settings):
+        click.echo(keyring.rotate(settings, kind, clock.now()))
+
+
+# One kid in 64 begins with a dash.
+@keys.command("retire", context_settings={"ignore_unknown_options": True})
+@with_settings
+@kind_argument
+@click.argument("name")
+@click.option("--at-once", is_flag=True, help="A signing key leaked: every token that it signed stops working now.")
+def retire(settings: "Settings", kind: "Kind", name: str, at_once: bool) -> None:
+    """Remove a key that nothing valid rests on any more. A refresh-token version is kept for 25 months."""
+    from consent_server.parties.operator import keyring
+
+    if at_once and kind == "refresh":
+        raise click.UsageError("--at-once is for signing keys: withdraw the permissions whose tokens leaked instead")
+    lines.install("work")
+    with database_of(settings):
+        keyring.retire(settings, kind, name, clock.now(), at_once=at_once)
+    click.echo(f"{name} is retired.")

@@ -1,0 +1,66 @@
+"""`consent-server serve` and `work`: the processes of a party."""
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from consent_server import create_app, shipped
+from consent_server.cli.shared import config_option, pairs, set_option, settings_of, with_settings
+
+if TYPE_CHECKING:
+    from consent_server.deployment import Door
+    from consent_server.settings import Settings
+
+
+log = logging.getLogger("consent_server.cli")
+
+
+@click.command()
+@config_option
+@click.option("--door", type=click.Choice(["public", "mutual_tls"]), required=True, help="Which door to open.")
+@set_option
+def serve(config: Path, door: "Door", overrides: tuple[str, ...]) -> None:
+    """Open one door with gunicorn. A party runs two of these, and one `work`."""
+    settings_of(config, overrides)  # a bad file must fail here, with a message, and not in a worker
+    environment = {
+        **os.environ,
+        "CONSENT_CONFIG": str(config.resolve()),
+        "CONSENT_DOOR": door,
+        "CONSENT_SET": json.dumps(pairs(overrides)),
+    }
+    gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(shipped("config") / "gunicorn.conf.py")]
+    os.execve(sys.executable, gunicorn, environment)  # noqa: S606 - our own interpreter, no shell
+
+
+@click.command()
+@with_settings
+@click.option("--once", is_flag=True, help="Run every job once and stop.")
+def work(settings: "Settings", once: bool) -> None:
+    """Deliver messages, collect readings, fetch lists, apply retention, until stopped."""
+    from consent_server.jobs.job import jobs as jobs_of
+    from consent_server.jobs.work import run_once
+    from consent_server.jobs.work import work as run
+    from consent_server.serving import lines
+
+    lines.install("work")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    # Its default would end the jobs without a line in the log, when an operator sends it to every process of a party.
+    signal.signal(signal.SIGHUP, lambda *_: log.warning("SIGHUP: the jobs go on; restart them for new settings"))
+    app = create_app(settings, "mutual_tls")
+    with app.app_context():
+        jobs = jobs_of()
+        if once:
+            failed = [job.name for job in jobs if not run_once(job)]
+            if failed:
+                raise click.ClickException(f"these jobs failed, the log says why: {', '.join(failed)}")
+            return
+        run(jobs, stop)

@@ -1,0 +1,94 @@
+"""What the commands share: their options, the settings, the party's database, and errors as one sentence."""
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
+
+import click
+
+if TYPE_CHECKING:
+    from consent_server.settings import Settings
+
+P = ParamSpec("P")
+
+config_option = click.option(
+    "--config",
+    "config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    envvar="CONSENT_CONFIG",
+    help="The party's settings file.",
+)
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting; may be repeated."
+)
+
+
+def pairs(overrides: tuple[str, ...]) -> dict[str, str]:
+    """Return what `--set` overrides, by key."""
+    found = {}
+    for item in overrides:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{item} is not KEY=VALUE", param_hint="--set")
+        found[key] = value
+    return found
+
+
+def read_settings(config: Path, overrides: tuple[str, ...]) -> "Settings":
+    """Return the party's settings, and follow the sandbox's clock where they name one. Raise BadSettings."""
+    from consent_server import clock
+    from consent_server.settings import load
+
+    settings = load(config, pairs(overrides))
+    if settings.sandbox.clock:
+        clock.follow(settings.sandbox.clock)
+    return settings
+
+
+def settings_of(config: Path, overrides: tuple[str, ...]) -> "Settings":
+    """Return the party's settings, or end the command with what is wrong with them."""
+    from consent_server.settings import BadSettings
+
+    try:
+        return read_settings(config, overrides)
+    except BadSettings as error:
+        raise click.ClickException(str(error)) from None
+
+
+def with_settings(command: Callable[Concatenate["Settings", P], None]) -> Callable[..., None]:
+    """Return a command with `--config` and `--set`, which gets the settings that they name."""
+
+    @config_option
+    @set_option
+    @functools.wraps(command)
+    def run(config: Path, overrides: tuple[str, ...], *args: P.args, **kwargs: P.kwargs) -> None:
+        command(settings_of(config, overrides), *args, **kwargs)
+
+    return run
+
+
+@contextmanager
+def said_plainly() -> Iterator[None]:
+    """End the command with one sentence and exit status 1 for a fault that an operator can correct."""
+    from consent_server.parties.operator.records import CommandFailed
+    from consent_server.refusal import Refusal
+    from consent_server.tokens.keys import KeysUnusable
+
+    try:
+        yield
+    except Refusal as refusal:
+        raise click.ClickException(f"{refusal.sentence} ({refusal.private})") from None
+    except (KeysUnusable, CommandFailed) as error:
+        raise click.ClickException(str(error)) from None
+
+
+@contextmanager
+def database_of(settings: "Settings") -> Iterator[None]:
+    """Open the party's database for a block, in which errors are said plainly."""
+    from consent_server.store.database import opened
+
+    with opened(settings.database.url), said_plainly():
+        yield

@@ -1,1 +1,0 @@
-"""Our own calls out: the only network code."""

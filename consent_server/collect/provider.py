@@ -1,0 +1,51 @@
+"""The provider behind one connection: its access token, its entry in the catalogue, its permission record."""
+
+from consent_server import store
+from consent_server.deployment import current
+from consent_server.outbound.data import ConsumptionData
+from consent_server.outbound.directory import DataService
+from consent_server.outbound.errors import OAuthRefused, Unreachable
+from consent_server.store import connections
+from consent_server.store.tables import ProviderConnection
+from consent_server.withdrawal.withdraw import Withdrawal, withdraw
+
+
+def access_token(connection: ProviderConnection) -> str:
+    """Return a new access token. Raise OAuthRefused (invalid_grant: the permission has ended) and Unreachable."""
+    here = current()
+    held = here.sealer.unseal(connection.refresh_sealed)
+    tokens = here.upstream.refresh(here.upstream.metadata(connection.issuer), connection.license, held)
+    if tokens.refresh_token is not None and tokens.refresh_token != held:
+        # FAPI 2.0 section 5.3.3.1: an issuer may rotate, and then the newest refresh token is the one that works
+        sealed, mac = here.sealer.seal(tokens.refresh_token), here.sealer.mac(tokens.refresh_token)
+        with store.writing() as c:
+            connections.reseal(c, connection.id, sealed, mac)
+    return tokens.access_token
+
+
+def service_of(connection: ProviderConnection) -> DataService:
+    """Return the catalogue's entry of the connection's resource. Raise Unreachable."""
+    here = current()
+    listed = here.directory.data_services(here.settings.scheme.consumption_standard)
+    found = next((each for each in listed if each.id == connection.resource), None)
+    if found is None:
+        raise Unreachable("not in the catalogue", "directory")
+    return found
+
+
+def consumption_data(service: DataService) -> ConsumptionData:
+    """Return a client of a consumption API, for one collection."""
+    return ConsumptionData(current().session, service.endpoint)
+
+
+def end_if_revoked(connection: ProviderConnection) -> None:
+    """End a connection whose permission record says that it was withdrawn: its withdrawal message was lost."""
+    here = current()
+    token = here.sealer.unseal(connection.refresh_sealed)
+    try:
+        record = here.upstream.permission_record(here.upstream.metadata(connection.issuer), token)
+    except (OAuthRefused, Unreachable):
+        return
+    if record.revoked:
+        issuer = connection.issuer
+        withdraw(connection.id, Withdrawal("sme", issuer, "the record says so", already_told=issuer))

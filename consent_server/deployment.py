@@ -1,0 +1,193 @@
+"""What one process holds: settings, keys, clients of outside services, and the party that it serves.
+
+`create_app` makes one and keeps it in the application; code that runs in that application gets it from `current()`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar, Final, Literal
+
+from flask import Blueprint, Flask, current_app
+
+from consent_server import store
+from consent_server.caller.identify import Callers
+from consent_server.outbound.cache import Cache
+from consent_server.outbound.directory import Directory, Member
+from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.intensity import Intensity
+from consent_server.outbound.mail import Mail
+from consent_server.outbound.registry import Registry
+from consent_server.outbound.revocation_list import RevocationList
+from consent_server.outbound.session import Session
+from consent_server.outbound.upstream import Upstream
+from consent_server.pki.member_certificate import load_certificates
+from consent_server.refusal import Refusal, Unavailable
+from consent_server.scheme import roles
+from consent_server.scheme.licenses import GAS, License
+from consent_server.scheme.permission_text import ShownText
+from consent_server.scheme.provenance.container import Signer
+from consent_server.settings import Settings
+from consent_server.store.fetched import StoredCache
+from consent_server.store.sealing import Sealer
+from consent_server.store.tables import Permission
+from consent_server.tokens.keys import SigningKeys
+from consent_server.tokens.refresh_token import RefreshKeys
+
+Door = Literal["public", "mutual_tls"]
+Routes = Sequence[Blueprint]
+
+_EXTENSION: Final = "consent_server"
+
+
+class Party(ABC):
+    """What an energy data provider and a carbon accounting provider do differently (see `parties`)."""
+
+    #: Names of the OpenAPI documents that each door serves.
+    openapi: ClassVar[dict[Door, tuple[str, ...]]]
+
+    @abstractmethod
+    def asking_roles(self, settings: Settings) -> tuple[str, ...]:
+        """Return the role URLs, one of which a client of our issuer and data API must hold."""
+
+    @abstractmethod
+    def blueprints(self, door: Door) -> Routes:
+        """Return the routes of one door."""
+
+    @abstractmethod
+    def text(self, license_url: str, client_id: str, sme: str) -> ShownText:
+        """Return the permission text that this SME must read before `client_id` gets data under a license.
+
+        Raise a Refusal if the text may not be shown.
+        """
+
+    @abstractmethod
+    def supports(self, c: store.Connection, sme: str) -> Sequence[str]:
+        """Return the ids of what supports a new permission of this SME: it ends when the last of them has ended."""
+
+    @abstractmethod
+    def data_available_from(self, permission: Permission) -> int:
+        """Return the first instant for which there are data under a permission."""
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """The state of each part that a door needs, by name, and the names of those that fail."""
+
+    failing: tuple[str, ...]
+    found: dict[str, object]
+
+
+class MemberProcess:
+    """What any process of a member holds: its settings and its clients of outside services.
+
+    `cache` keeps fetched copies. With `polls` this process fetches the revocation list itself, otherwise a worker does.
+    """
+
+    def __init__(self, settings: Settings, cache: Cache, *, polls: bool = False) -> None:
+        self.settings = settings
+        self.session = Session(settings)
+        self.directory = Directory(settings, self.session, cache)
+        self.upstream = Upstream(settings, self.session, cache)
+        self.signing_root = load_certificates(settings.keys.signing_root.read_bytes())[0]
+        self.revocations = RevocationList(settings, self.session, cache, polls=polls)
+        self.callers = Callers(settings, self.revocations, self.directory)
+        self._name: str | None = None
+
+    def brand(self) -> str:
+        """Return our own name for the head of each page; a dash until the Directory has answered once.
+
+        The page of a refusal has a head too, so neither the Directory nor the store of its copies can make this fail.
+        """
+        if self._name is None:
+            try:
+                self._name = self.directory.member(self.settings.member.url).name
+            except (Unreachable, store.StoreUnavailable):
+                return "—"
+        return self._name
+
+    def member_of(self, client_id: str) -> Member:
+        """Return the member whose application a client is. Raise Unavailable if the Directory was never reached."""
+        try:
+            return self.directory.member(self.directory.application(client_id).member)
+        except Unreachable as error:
+            raise Unavailable(str(error)) from None
+
+    def readiness(self) -> Readiness:
+        """Return whether this process can serve, part by part."""
+        failing: list[str] = []
+        found: dict[str, object] = {}
+        for name, check in self.checks().items():
+            try:
+                found[name] = check() or "ok"
+            except Refusal as refusal:
+                failing.append(name)
+                found[name] = refusal.private or refusal.sentence
+        return Readiness(tuple(failing), found)
+
+    def checks(self) -> dict[str, Callable[[], object]]:
+        """Return the parts that a door needs, each with a function that returns its details, if any, or raises a Refusal."""
+        return {"revocation_list": self.revocations.ready}
+
+
+class Deployment(MemberProcess):
+    """One process of a party. It reads every key at once, so that it does not start without one."""
+
+    def __init__(self, settings: Settings, party: Party) -> None:
+        cache = StoredCache()
+        super().__init__(settings, cache)
+        self.party = party
+        self.signing_keys = SigningKeys(settings.keys.tokens)
+        self.refresh_keys = RefreshKeys(settings.keys.refresh)
+        self._require_keys()
+        self.sealer = Sealer.from_file(settings.keys.sealing)
+        self.signer = Signer(settings.keys.signing_certificate.read_bytes(), settings.keys.signing_key.read_bytes())
+        self.registry = Registry(settings, self.session, cache)
+        self.intensity = Intensity(settings, self.session, cache, pause_s=0 if settings.is_sandbox else 0.2)
+        self.mail = Mail(settings, self.session)
+
+    @property
+    def asking_roles(self) -> tuple[str, ...]:
+        """Return the role URLs, one of which a client of our issuer and data API must hold."""
+        return self.party.asking_roles(self.settings)
+
+    @cached_property
+    def licenses(self) -> dict[str, License]:
+        """Return license URL -> license, for each that our issuer accepts."""
+        return {
+            each.url: License(
+                url=each.url,
+                label=each.label,
+                text_sha256=each.text_sha256,
+                fuels=frozenset(each.fuels),
+                duration=each.duration,
+                asked_by=roles.asks_for[each.label],
+            )
+            for each in self.settings.scheme.licenses
+        }
+
+    @cached_property
+    def released_licenses(self) -> dict[str, License]:
+        """Return the same for our resource server: without gas where `metering.gas` switches it off."""
+        if self.settings.metering.gas:
+            return self.licenses
+        return {url: replace(each, fuels=each.fuels - {GAS}) for url, each in self.licenses.items()}
+
+    def checks(self) -> dict[str, Callable[[], object]]:
+        return {"database": store.ping, "keys": self._require_keys, **super().checks()}
+
+    def _require_keys(self) -> None:
+        self.signing_keys.current()
+        self.refresh_keys.current()
+
+
+def install(app: Flask, process: MemberProcess) -> None:
+    """Give an application what `current()` returns to its views."""
+    app.extensions[_EXTENSION] = process
+
+
+def current() -> Deployment:
+    """Return the deployment of the application that is being served."""
+    found: Deployment = current_app.extensions[_EXTENSION]
+    return found

@@ -1,0 +1,280 @@
+"""What the SME decided, and what becomes of it: rows and a redirect in one transaction.
+
+Of several journeys on one pushed request the first to conclude wins. A second click gets the redirect of the first, for
+as long as that is safe.
+"""
+
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from consent_server import audit, clock, store
+from consent_server.deployment import current
+from consent_server.refusal import Refusal, require, with_query
+from consent_server.scheme import licenses
+from consent_server.scheme.licenses import License
+from consent_server.scheme.meters import MaskedMeter
+from consent_server.scheme.permission import Who
+from consent_server.store import audit_events, codes, datasources, evidence, journeys, links, permissions, requests
+from consent_server.store.digests import digest, new_id, new_secret
+from consent_server.store.tables import AuthorizationCode, Evidence, Journey, Permission
+from consent_server.tokens import refresh_token
+from consent_server.tokens.keys import base64url
+
+
+class NotAgreed(Refusal):
+    code = "not_agreed"
+    error = "access_denied"
+    status = 422
+    public = "Permission is given only by agreeing to the text; nothing was granted."
+    help = "Go back to the permission text and choose whether to agree to it."
+    clause = "IB1 Permission Records; RFC 6749 4.1.1"
+
+
+class TextIsNotTheLicense(Refusal):
+    code = "text_is_not_the_license"
+    error = "server_error"
+    status = 409
+    public = "The permission text has changed since it was shown; please start again to read the present one."
+    help = "Start again from the service that sent you: nothing was granted under the text shown before."
+    clause = "IB1 Permission Records; Perseus policy data-license"
+
+
+class FuelNotInLicense(Refusal):
+    code = "fuel_not_in_license"
+    error = "server_error"
+    status = 409
+    public = "The permission would cover a fuel that its text does not name; nothing was granted."
+    help = "Ask under a license whose text names each fuel that is to be shared."
+    clause = "Perseus policy data-license"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An SME's decision on one permission text.
+
+    `who` says who decided and how we know: business, name, capacity, method, strength. `meters` are all meters that were
+    identified, `fuels` what may be read of them. `names` are the names that the SME read: those in the text, and "client",
+    "host" and "license". `code` is the authorization code to issue: see code_for.
+    """
+
+    agreed: bool
+    sme: str
+    who: Who
+    meters: Sequence[MaskedMeter]
+    fuels: tuple[str, ...]
+    text_shown: str
+    shown_sha256: str
+    raw_sha256: str
+    names: Mapping[str, str]
+    address: str
+    user_agent: str
+    code: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A decision and the license that was asked for."""
+
+    license: License
+    decision: Decision
+
+
+def sme_agreed(asked: Asked) -> Refusal | None:
+    # RFC 6749 section 4.1: a code is issued "assuming the resource owner grants access"
+    return None if asked.decision.agreed is True else NotAgreed()
+
+
+def text_is_the_licenses(asked: Asked) -> Refusal | None:
+    # Perseus policy data-license: permission "with that wording": the digest in the token is of what was read
+    if asked.decision.raw_sha256 != asked.license.text_sha256:
+        return TextIsNotTheLicense(f"digest {asked.decision.raw_sha256} was shown")
+    return None
+
+
+def fuels_are_the_licenses(asked: Asked) -> Refusal | None:
+    # Perseus policy data-license: a text that names electricity alone never releases gas
+    fuels = frozenset(asked.decision.fuels)
+    return None if fuels and fuels <= asked.license.fuels else FuelNotInLicense(f"{sorted(fuels)}")
+
+
+class _ConcludedBefore(Exception):
+    """Another click, or another journey on the same request, was first."""
+
+
+CHECKS: Final = (sme_agreed, text_is_the_licenses, fuels_are_the_licenses)
+
+
+def code_for(journey_id: str, secret: str) -> str:
+    """Return the authorization code of the browser that holds `secret`: 256 bits that cannot be guessed without it.
+
+    It is derived and not random, so that a second click on Allow, when the browser dropped the first response, gets the
+    same redirect (one grant, one code) although the store keeps nothing but the code's digest.
+    """
+    return base64url(hmac.digest(secret.encode(), b"authorization code of " + journey_id.encode(), "sha256"))
+
+
+def conclude(journey: Journey, decision: Decision) -> str | None:
+    """Grant what a journey asked for; return the redirect to the client, with its code.
+
+    A request that was concluded before gets the first redirect again, or None: see `again`. Raise NotAgreed,
+    TextIsNotTheLicense and FuelNotInLicense.
+    """
+    try:
+        return _grant(journey, decision)
+    except _ConcludedBefore:
+        return again(journey, decision.code)
+
+
+def decline(journey: Journey) -> str | None:
+    """End a journey without a grant; return the redirect to the client, or None as `conclude` does."""
+    at = clock.now()
+    try:
+        with store.writing() as c:
+            _conclude_once(c, journey, at)
+            event = audit.event("permission_declined", client_id=journey.client_id, license=journey.license)
+            audit_events.keep(c, event)
+    except _ConcludedBefore:
+        return _declined_again(journey)
+    return _declined(journey)
+
+
+def again(journey: Journey, code: str) -> str | None:
+    """Return the redirect of this journey's own decision once more, for a second click.
+
+    With `code` only while that code is this journey's, unused and alive; access_denied when the journey was declined.
+    Otherwise None: the page then says that the decision was made.
+    """
+    with store.reading() as c:
+        row = codes.find(c, code)
+    if row is None:
+        return _declined_again(journey)
+    if row.redeemed is not None or clock.now() >= row.expires or row.client_id != journey.client_id:
+        return None
+    return _granted(journey, code)
+
+
+def _grant(journey: Journey, decision: Decision) -> str:
+    here = current()
+    license_ = here.licenses.get(journey.license)
+    if license_ is None:  # it was configured when the request was pushed
+        raise TextIsNotTheLicense("the license is not configured any more")
+    require(CHECKS, Asked(license_, decision))
+    # Read before any row: a token can then never be dated before its permission, nor after what should have stopped it.
+    granted = clock.now()
+    permission = new_id()
+    with store.writing() as c:
+        _conclude_once(c, journey, granted)
+        _add_permission(c, journey, decision, license_, permission, granted)
+        _add_evidence(c, journey, decision, permission, granted)
+        for support in here.party.supports(c, decision.sme):
+            links.add(c, support, permission)
+        code = AuthorizationCode(
+            digest=digest(decision.code),
+            permission=permission,
+            client_id=journey.client_id,
+            redirect_uri=journey.redirect_uri,
+            code_challenge=journey.code_challenge,
+            issued=granted,
+            expires=granted + here.settings.lifetimes.code,
+        )
+        codes.add(c, code)
+        event = audit.event(
+            "permission_granted",
+            client_id=journey.client_id,
+            permission=permission,
+            license=journey.license,
+            text_sha256=license_.text_sha256,
+        )
+        audit_events.keep(c, event)
+    return _granted(journey, decision.code)
+
+
+def _conclude_once(c: store.Connection, journey: Journey, at: int) -> None:
+    """Conclude journey and request, each by one conditional UPDATE: of two at once, one continues. Raise _ConcludedBefore."""
+    if not journeys.conclude(c, journey.id, at) or not requests.conclude(c, journey.request, at):
+        raise _ConcludedBefore
+
+
+def _add_permission(
+    c: store.Connection, journey: Journey, decision: Decision, license_: License, permission: str, granted: int
+) -> None:
+    refresh_id, refresh_version = refresh_token.make(current().refresh_keys)
+    new = Permission(
+        id=permission,
+        account=new_id(),
+        client_id=journey.client_id,
+        member=journey.member,
+        license=journey.license,
+        fuels=sorted(decision.fuels),
+        text_sha256=license_.text_sha256,
+        sme=decision.sme,
+        meters=decision.meters,
+        datasources=[
+            {
+                "id": datasources.id_for(c, journey.client_id, decision.sme, meter["id"]),
+                "meter": meter["id"],
+                "fuel": meter["fuel"],
+                "measures": meter["measures"],
+                "outcode": meter["outcode"],
+            }
+            for meter in decision.meters
+        ],
+        granted=granted,
+        expires=licenses.expiry(license_.duration, granted),
+        refresh_id=refresh_id,
+        refresh_version=refresh_version,
+    )
+    permissions.add(c, new)
+
+
+def _add_evidence(c: store.Connection, journey: Journey, decision: Decision, permission: str, granted: int) -> None:
+    kept = Evidence(
+        id=new_secret(),
+        subject=permission,
+        at=granted,
+        license=journey.license,
+        text_shown=decision.text_shown,
+        shown_sha256=decision.shown_sha256,
+        raw_sha256=decision.raw_sha256,
+        client_id=journey.client_id,
+        names=decision.names,
+        who=decision.who,
+        meters=[meter for meter in decision.meters if meter["fuel"] in decision.fuels],
+        address=decision.address,
+        user_agent=decision.user_agent,
+        correlation_id=audit.correlation_id.get(),
+    )
+    evidence.add(c, kept)
+
+
+def _granted(journey: Journey, code: str) -> str:
+    # RFC 6749 section 4.1.2, RFC 9207 section 2
+    return with_query(journey.redirect_uri, {"code": code, "state": journey.state, "iss": current().settings.issuer})
+
+
+def _declined(journey: Journey) -> str:
+    # RFC 6749 section 4.1.2.1; a decision of the SME's, not a refusal of ours
+    return with_query(
+        journey.redirect_uri,
+        {
+            "error": "access_denied",
+            "error_description": "The user declined, or cancelled the request.",
+            "state": journey.state,
+            "iss": current().settings.issuer,
+        },
+    )
+
+
+def _declined_again(journey: Journey) -> str | None:
+    """Return access_denied once more, or None unless this journey was concluded without any code.
+
+    Read again: another journey on the request may have been first, or Allow in another tab of this one.
+    """
+    with store.reading() as c:
+        newest = journeys.find(c, journey.id)
+        granted = codes.issued_for(c, journey.client_id, journey.code_challenge)
+    if newest is None or newest.concluded is None or granted:
+        return None
+    return _declined(journey)

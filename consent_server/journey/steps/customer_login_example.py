@@ -1,0 +1,50 @@
+"""An example of a plug-in step: an EDP whose customers have a log-in of their own replaces the step `Bill` by it.
+
+Postcode and MPAN prove that somebody has seen a bill. A customer log-in proves more, and the evidence shows it. What a
+plug-in needs is one subclass of `Step` in the place of `Bill`. Everything else (this browser alone, CSRF, limits, the new
+secret after the proof, the permission page) stays as it is. The page is an ordinary template; its field names are those
+in `fields`, and its button has the id `continue`.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+
+from consent_server import audit
+from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
+from consent_server.metering.register import Identified
+from consent_server.scheme.permission import Who
+from consent_server.web import budgets
+from consent_server.web.language import N_
+
+WRONG = N_("The customer number or the password is not right.")
+
+
+class CustomerLogin(Step):
+    """Identify the business by a customer number and a password."""
+
+    name = "log-in"
+    label = N_("Log in")
+    template = "journey/customer_login_example.html"
+    fields = ("customer", "password")
+
+    @abstractmethod
+    def check_password(self, customer: str, password: str) -> Identified | None:
+        """Return the customer and its meters; None when customer number and password do not belong together."""
+
+    def show(self, visit: Visit) -> Page:
+        return Page({"typed": {}})
+
+    def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward:
+        customer = form.get("customer", "").strip()
+        # Counted before it is checked, so that guesses sent at the same instant cannot pass together.
+        budgets.address().take(visit.address)
+        budgets.codes().take(customer)
+        identified = self.check_password(customer, form.get("password", ""))
+        if identified is None:
+            return Page({"typed": {"customer": customer}}, errors=(FieldError("customer", WRONG),), status=422)
+        budgets.codes().clear(customer)
+        budgets.address().give_back(visit.address)
+        method, strength = identified.method, identified.strength
+        audit.event("sme_identified", client_id=visit.journey.client_id, method=method, strength=strength)
+        who: Who = {"business": identified.business, "method": method, "strength": strength}
+        return Onward({"identified": {"sme": identified.sme, "meters": identified.meters, "who": who}}, proven=True)

@@ -1,0 +1,93 @@
+"""Permission texts as an SME reads them: the Registry's wording, with names from the Directory."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
+
+from consent_server import clock
+from consent_server.deployment import current
+from consent_server.outbound.directory import Member
+from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.registry import FuelNotNamed, TextChanged
+from consent_server.refusal import Refusal, Unavailable
+from consent_server.scheme import permission_text
+from consent_server.scheme.licenses import digest
+from consent_server.scheme.permission_text import ShownText, UnfilledPlaceholder
+from consent_server.settings import LicenseSettings, Settings
+
+#: Role in a text -> the placeholders that its name replaces.
+_PLACEHOLDERS: Final = {
+    "EDP": ("[EDP]", "[insert source of data]"),
+    "CAP": ("[CAP]", "[Carbon accounting provider]"),
+    "FSP": ("[FSP]", "[insert specific name of financial services provider]"),
+}
+
+
+class TextNotShowable(Refusal):
+    """The Registry's text is not the pinned one, does not name a fuel, or cannot be filled: nobody sees it."""
+
+    code = "text_not_showable"
+    error = "server_error"
+    status = 503
+    public = "The permission text cannot be shown just now, so nothing can be agreed to. Try again later."
+    help = (
+        "The operator of this server must look at the log: the Registry's text differs from the one that is configured."
+    )
+    clause = "Perseus policy data-license; IB1 Permission Records"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "600"}
+
+
+def shown(license_url: str, *, edps: Sequence[str], cap: str, fsp: str | None = None) -> ShownText:
+    """Return the text of a configured license; `edps`, `cap` and `fsp` are member URLs of those whom it may name.
+
+    Raise TextNotShowable, Unavailable.
+    """
+    try:
+        return _shown(_configured(current().settings)[license_url], edps, cap, fsp)
+    except (TextChanged, FuelNotNamed, UnfilledPlaceholder, KeyError) as error:
+        raise TextNotShowable(f"{type(error).__name__}: {error}") from None
+    except Unreachable as error:
+        raise Unavailable(str(error)) from None
+
+
+def _configured(settings: Settings) -> dict[str, LicenseSettings]:
+    """Return the settings of each license by its URL: what our issuer accepts, and what our portal asks for."""
+    asked = [settings.collection.license] if settings.collection.license else []
+    return {license_.url: license_ for license_ in (*settings.scheme.licenses, *asked)}
+
+
+def _shown(license_: LicenseSettings, edps: Sequence[str], cap: str, fsp: str | None) -> ShownText:
+    here = current()
+    published = here.registry.license(license_)
+    if published.license.duration != license_.duration:
+        raise TextChanged(f"{license_.label}: duration")
+    prohibited = published.license.prohibited_after
+    if prohibited is not None and clock.now() >= prohibited:
+        raise TextChanged(f"{license_.label}: prohibited by the Registry")
+    providers = [here.directory.member(url) for url in edps]
+    names = {"EDP": " and ".join(each.name for each in providers), "CAP": here.directory.member(cap).name}
+    if fsp is not None:
+        names["FSP"] = here.directory.member(fsp).name
+    text = permission_text.fill(published.text, _values(names, providers))
+    return ShownText(
+        html=permission_text.render(text),
+        text=text,
+        shown_sha256=digest(text),
+        raw_sha256=published.license.text_sha256,
+        names=names,
+        fuels=frozenset(license_.fuels),
+        title=published.license.title,
+        duration=published.license.duration,
+    )
+
+
+def _values(names: Mapping[str, str], providers: Sequence[Member]) -> dict[str, str]:
+    # Nothing in a pushed request says for which bank a CAP asks: the SME chose it at the CAP.
+    named = {**names, "FSP": names.get("FSP", f"the financial service provider that you chose at {names['CAP']}")}
+    values = {placeholder: named[role] for role, its in _PLACEHOLDERS.items() for placeholder in its}
+    policies = {each.privacy_policy for each in providers}
+    if len(policies) == 1 and (policy := policies.pop()):  # a text with one link cannot give several policies
+        values[permission_text.EDP_PRIVACY_POLICY] = policy
+    # An EDP does not know its clients' own words for how to withdraw there.
+    process = current().settings.member.withdrawal_process
+    values["[CAP process]"] = process or f"asking {names['CAP']}, or by withdrawing here"
+    return values

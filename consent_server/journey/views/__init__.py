@@ -1,0 +1,1 @@
+"""The pages of the journey, of evidence, and of looking after permissions."""

@@ -1,0 +1,200 @@
+"""The authorization endpoint and the steps of the journey that begins there. The rules are in the steps."""
+
+import hmac
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final
+
+from flask import Blueprint, Response, redirect, request
+from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.wrappers import Response as AnyResponse
+
+from consent_server import clock, store
+from consent_server.deployment import current
+from consent_server.issuer import authorize, decision, metadata
+from consent_server.issuer.decision import code_for
+from consent_server.journey import browser
+from consent_server.journey.browser import Holds, NotThisBrowser
+from consent_server.journey.step import Ended, Onward, Page, Step, Visit
+from consent_server.journey.steps import done_after, open_step, path_of, steps
+from consent_server.store import journeys
+from consent_server.store.digests import digest
+from consent_server.store.tables import Journey, Progress
+from consent_server.web import budgets, cookies, csrf, headers, pages, parameters
+from consent_server.web.refusals import NotFound
+
+COOKIE_MAX_AGE_S: Final = 3600
+#: Journeys that one browser can be on at a time; the oldest is forgotten.
+MOST_JOURNEYS: Final = 20
+LONGEST_ID: Final = 32
+
+routes = Blueprint("journey", __name__)
+
+
+@routes.get(metadata.AUTHORIZE)
+def authorization_endpoint() -> Response:
+    if request.method != "GET":  # Flask calls GET's view for HEAD, and this one opens a journey
+        raise MethodNotAllowed(["GET"])
+    query = parameters.query(request, optional=authorize.PARAMETERS)
+    address = request.remote_addr or ""
+    budgets.unknown_requests().check(address)
+    try:
+        journey_id, secret = authorize.enter(query)
+    except authorize.RequestUnknown:
+        budgets.unknown_requests().failed(address)
+        raise
+    response = Response(status=303, headers={"Location": path_of(steps()[0], journey_id)})
+    cookies.clear_oldest(request, response, browser.cookie(""), MOST_JOURNEYS - 1)
+    cookies.set_cookie(response, browser.cookie(journey_id), secret, COOKIE_MAX_AGE_S)
+    return response
+
+
+@routes.route("/journey/<name>", methods=["GET", "POST"])
+def step(name: str) -> AnyResponse:
+    index = next((i for i, known in enumerate(steps()) if known.name == name), None)
+    if index is None:
+        raise NotFound("no such step")
+    here, holds = _visit()
+    this = steps()[index]
+    if holds is Holds.PREVIOUS:
+        return _repeated(here, this)
+    if here.journey.concluded is not None:
+        return _finished(here)
+    open_index = open_step(steps(), here.progress)
+    sent = _form(here, *this.fields) if request.method == "POST" else None
+    if index > open_index:  # a step was skipped: nothing is taken from its form (ASVS 5.0 2.3.1)
+        return redirect(path_of(steps()[open_index], here.journey.id), 303)
+    if sent is None:
+        return _shown(here, this, this.show(here))
+    _keep(here, claimed=here.at)
+    outcome = this.take(here, sent)
+    if isinstance(outcome, Page):
+        return _shown(here, this, outcome)
+    if isinstance(outcome, Ended):
+        return _ended(here, outcome.redirect)
+    return _onward(here, index, outcome, sent)
+
+
+@routes.post("/journey/cancel")
+def cancel() -> AnyResponse:
+    here = _current_visit()
+    _form(here)
+    if here.journey.concluded is not None:
+        return _finished(here)
+    return _ended(here, decision.decline(here.journey))
+
+
+@routes.post("/journey/again")
+def again() -> AnyResponse:
+    """Redirect once more from the page that says that the decision was made, while that is safe."""
+    here = _current_visit()
+    _form(here)
+    if here.journey.concluded is None:
+        raise NotThisBrowser("not concluded by this browser")
+    return _ended(here, decision.again(here.journey, code_for(here.journey.id, here.secret)))
+
+
+# this browser's visit
+
+
+def _visit() -> tuple[Visit, Holds]:
+    # Whatever is wrong with the query, the journey is not found: one refusal, which says what to do.
+    journey_id = parameters.query(request, optional=("journey",)).get("journey", "")
+    cookie = request.cookies.get(browser.cookie(journey_id)) if journey_id else None
+    found = _find(journey_id) if journey_id and len(journey_id) <= LONGEST_ID else None
+    at = clock.now()
+    lifetimes = current().settings.lifetimes
+    journey, holds = browser.judge(found, cookie, at, idle_s=lifetimes.journey_idle, life_s=lifetimes.journey)
+    agent = pages.plain(request.user_agent.string, 300)
+    return Visit(journey, cookie or "", at, request.remote_addr or "", agent), holds
+
+
+def _current_visit() -> Visit:
+    here, holds = _visit()
+    if holds is Holds.PREVIOUS:
+        raise NotThisBrowser("a secret that was replaced")
+    return here
+
+
+def _form(here: Visit, *fields: str) -> dict[str, str]:
+    return csrf.form(here.secret, *fields, beside=("journey",))
+
+
+def _find(journey_id: str) -> Journey | None:
+    with store.reading() as c:
+        return journeys.find(c, journey_id)
+
+
+def _keep(here: Visit, progress: Progress | None = None, claimed: int | None = None) -> None:
+    """Note the visit, and keep progress and the instant of the first POST when they are given."""
+    with store.writing() as c:
+        journeys.touch(c, here.journey.id, here.at, progress, claimed)
+
+
+# responses
+
+
+def _shown(here: Visit, step: Step, page: Page) -> Response:
+    _keep(here, {**here.progress, **page.progress} if page.progress else None)
+    values = {**_common(here, step), "errors": page.errors, **page.values}
+    return pages.render(page.template or step.template, page.status, form_targets=_targets(here), **values)
+
+
+def _common(here: Visit, step: Step | None) -> dict[str, Any]:
+    settings = current().settings
+    return {
+        "journey": here.journey.id,
+        "party": settings.party,
+        "origin": settings.public.origin,
+        "asker": current().member_of(here.journey.client_id),
+        "csrf": csrf.token(here.secret),
+        "steps": steps(),
+        "current": step,
+        "errors": (),
+    }
+
+
+def _targets(here: Visit) -> tuple[str, ...]:
+    return (headers.origin_of(here.journey.redirect_uri),)
+
+
+def _finished(here: Visit) -> Response:
+    return pages.render("journey/finished.html", form_targets=_targets(here), **_common(here, None))
+
+
+def _ended(here: Visit, location: str | None) -> AnyResponse:
+    return redirect(location, 303) if location else _finished(here)
+
+
+def _onward(here: Visit, index: int, done: Onward, sent: Mapping[str, str]) -> AnyResponse:
+    progress: Progress = {**here.progress, **done.progress, "done": done_after(steps(), index)}
+    journey_id, following_path = here.journey.id, path_of(steps()[index + 1], here.journey.id)
+    if not done.proven:
+        _keep(here, progress)
+        return redirect(following_path, 303)
+    nonce = progress.setdefault("nonce", secrets.token_urlsafe(16))
+    _keep(here, {**progress, "proved": here.at})
+    following = browser.next_secret(here.secret, nonce, sent)
+    newest = _find(journey_id)
+    if newest is None or newest.secret != digest(following):  # else a click at the same instant was first
+        with store.writing() as c:
+            journeys.rotate(c, journey_id, following)
+    return _with_secret(here, following_path, following)
+
+
+def _repeated(here: Visit, step: Step) -> AnyResponse:
+    """Return the same redirect for the second half of a double click on the step that proved who the SME is."""
+    if request.method != "POST":
+        raise NotThisBrowser("a secret that was replaced")
+    sent = _form(here, *step.fields)
+    following = browser.next_secret(here.secret, here.progress.get("nonce", ""), sent)
+    if not hmac.compare_digest(digest(following), here.journey.secret):
+        raise NotThisBrowser("a secret that was replaced")
+    following_step = steps()[open_step(steps(), here.progress)]
+    return _with_secret(here, path_of(following_step, here.journey.id), following)
+
+
+def _with_secret(here: Visit, path: str, secret: str) -> AnyResponse:
+    response = redirect(path, 303)
+    cookies.set_cookie(response, browser.cookie(here.journey.id), secret, COOKIE_MAX_AGE_S)
+    return response

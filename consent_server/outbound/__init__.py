@@ -1,0 +1,1 @@
+"""Our own outgoing calls: the only network code."""

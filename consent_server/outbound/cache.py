@@ -1,0 +1,112 @@
+"""A cache of fetched documents: as old as their server allows, and older while that server is unavailable."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from consent_server import clock
+from consent_server.outbound.errors import BadAnswer, Unreachable
+from consent_server.outbound.session import MIB, Response, Session
+
+T = TypeVar("T")
+
+FOR_EVER = 1 << 40
+_UNSTATED_S = 60  # how long a response without Cache-Control is fresh
+_MOST_FRESH_S = 86400
+_RETRY_S = 30  # after a failed refresh, so that callers do not each wait for the same time-out
+_MAX_AGE = re.compile(r"(?:^|,)\s*max-age=\"?(\d{1,9})", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One kept body, the headers that matter (lower case), and two instants."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    fetched: int
+    fresh_until: int
+
+
+class Cache(Protocol):
+    """Where copies are kept, by name (their URL)."""
+
+    def get(self, name: str) -> Copy | None: ...
+    def put(self, name: str, copy: Copy) -> None: ...
+
+
+class MemoryCache:
+    """A Cache that ends with its process."""
+
+    def __init__(self) -> None:
+        self._copies: dict[str, Copy] = {}
+
+    def get(self, name: str) -> Copy | None:
+        return self._copies.get(name)
+
+    def put(self, name: str, copy: Copy) -> None:
+        self._copies[name] = copy
+
+
+class Fetcher:
+    """GETs through a cache: fresh copies without a call, ETags, and the last good copy while a refresh fails."""
+
+    def __init__(self, session: Session, cache: Cache) -> None:
+        self._session = session
+        self._cache = cache
+
+    def get(
+        self,
+        url: str,
+        read: Callable[[bytes], T],
+        *,
+        accept: str = "application/json",
+        limit: int = MIB,
+        configured: bool = True,
+        fresh: bool = False,
+        keep_s: int = 0,
+    ) -> T:
+        """Return what `read` makes of the body at `url`. Raise Unreachable.
+
+        `read` raises ValueError for a wrong body, which then does not replace the copy we have. `fresh` always asks the
+        server. While the server is unavailable or returns errors, a copy may be used for `keep_s` seconds after its
+        fetch, unless the server says that the document is gone.
+        """
+        now = clock.now()
+        kept = self._cache.get(url)
+        if kept is not None and not fresh and kept.fetched <= now < kept.fresh_until:
+            return read(kept.body)
+        etag = kept.headers.get("etag") if kept else None
+        try:
+            response = self._session.get(url, accept=accept, limit=limit, etag=etag, configured=configured)
+            if kept is not None and etag is not None and response.status == 304:
+                renewed = _keep(kept.body, response.headers, now)
+                self._cache.put(url, replace(renewed, headers={**kept.headers, **renewed.headers}))
+                return read(kept.body)
+            return self._replace(url, read, response.must_be(200), now)
+        except Unreachable as error:
+            if kept is None or fresh or error.gone or not 0 <= now - kept.fetched <= keep_s:
+                raise
+            self._cache.put(url, replace(kept, fresh_until=now + _RETRY_S))
+            return read(kept.body)
+
+    def _replace(self, url: str, read: Callable[[bytes], T], response: Response, now: int) -> T:
+        try:
+            value = read(response.body)
+        except ValueError:
+            raise BadAnswer("unreadable", response.host, response.status) from None
+        self._cache.put(url, _keep(response.body, response.headers, now))
+        return value
+
+
+def _keep(body: bytes, headers: Mapping[str, str], now: int) -> Copy:
+    control = headers.get("cache-control", "")
+    stated = _MAX_AGE.search(control)
+    fresh_s = min(int(stated[1]), _MOST_FRESH_S) if stated else _UNSTATED_S
+    if re.search(r"\bno-(?:cache|store)\b", control, re.IGNORECASE):
+        fresh_s = 0
+    age = headers.get("age", "")
+    if re.fullmatch(r"\d{1,9}", age, re.ASCII):
+        fresh_s = max(0, fresh_s - int(age))
+    matter = {name: headers[name] for name in ("etag", "content-type") if name in headers}
+    return Copy(body, matter, now, now + fresh_s)

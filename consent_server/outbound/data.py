@@ -1,0 +1,111 @@
+"""The client of a consumption API: data sources, and readings in windows (standard energy-consumption-data)."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from time import monotonic  # durations only: see network
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from consent_server import clock
+from consent_server.outbound import fields
+from consent_server.outbound.errors import BadAnswer, NotReady, TokenRefused, Unreachable
+from consent_server.outbound.session import MIB, Response, Session
+from consent_server.scheme import instant
+
+WINDOW = 400 * instant.DAY
+LONGEST_S = 300
+_LARGEST = 32 * MIB  # 400 days of one meter are 6 MiB at the longest spelling seen
+_RETRY_S = 60
+_LONGEST_RETRY_S = 86400
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """One meter: `id` is opaque, `type` the fuel, `measures` of import and export."""
+
+    id: str
+    type: str
+    outcode: str | None
+    measures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FetchedWindow:
+    """One response: start <= readings < end as requested, and its parsed body, provenance included."""
+
+    start: int
+    end: int
+    body: dict[str, Any] = field(repr=False)
+
+
+class ConsumptionData:
+    """The API at one `endpoint` (the catalogue's endpointURL), for one collection, which has LONGEST_S seconds in all.
+
+    Each call has a limit of its own, but without one for all of them a slow provider could hold a worker for days.
+    """
+
+    def __init__(self, session: Session, endpoint: str) -> None:
+        self._session = session
+        self._endpoint = endpoint.rstrip("/")
+        self._ends = monotonic() + LONGEST_S
+
+    def datasources(self, access_token: str) -> list[DataSource]:
+        """Return all meters of the token's permission. Raise Unreachable, TokenRefused, BadAnswer."""
+        answer = self._get("/datasources", access_token)
+        try:
+            return [_data_source(each) for each in fields.objects(answer.object(), "data")]
+        except ValueError:
+            raise BadAnswer("data sources", answer.host, 200) from None
+
+    def readings(
+        self, access_token: str, source_id: str, measure: str, start: int, end: int
+    ) -> Iterator[FetchedWindow]:
+        """Yield the readings of [start, end) in windows of at most 400 days, oldest first, each fetched when it is needed.
+
+        Raise NotReady while the data are being collected, and what `datasources` raises.
+        """
+        # An id may hold a slash or a plus sign: it is one path segment.
+        path = f"/datasources/{quote(source_id, safe='')}/{quote(measure, safe='')}"
+        for since in range(start, end, WINDOW):
+            until = min(since + WINDOW, end)
+            query = urlencode({"from": instant.text(since), "to": instant.text(until)}, safe=":")
+            answer = self._get(f"{path}?{query}", access_token)
+            body = answer.object()
+            if not isinstance(body.get("data"), list) or not isinstance(body.get("provenance"), dict):
+                raise BadAnswer("readings", answer.host, 200)
+            yield FetchedWindow(since, until, body)
+
+    def _get(self, path: str, access_token: str) -> Response:
+        if monotonic() > self._ends:
+            raise Unreachable("time", urlsplit(self._endpoint).hostname or "-")
+        answer = self._session.get(f"{self._endpoint}{path}", limit=_LARGEST, bearer=access_token)
+        if answer.status == 202:
+            raise NotReady(answer.host, _retry_after(answer))
+        if answer.status == 401:
+            raise TokenRefused("status 401", answer.host, 401)
+        return answer.must_be(200)
+
+
+def _data_source(source: dict[str, Any]) -> DataSource:
+    location = source.get("location")
+    return DataSource(
+        id=fields.opaque(source, "id"),
+        type=fields.text(source, "type").lower(),  # the old demo writes `Electricity`
+        outcode=fields.outcode(location, "ukPostcodeOutcode") if isinstance(location, dict) else None,
+        measures=fields.texts(source, "availableMeasures"),
+    )
+
+
+def _retry_after(answer: Response) -> int:
+    """Return the seconds to wait, from either form of RFC 9110 section 10.2.3; a minute if neither can be read."""
+    value = answer.headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}", value, re.ASCII):
+        seconds = int(value)
+    else:
+        try:
+            seconds = int(parsedate_to_datetime(value).timestamp()) - clock.now()
+        except (ValueError, TypeError, OverflowError):
+            seconds = _RETRY_S
+    return max(1, min(seconds, _LONGEST_RETRY_S))

@@ -1,0 +1,57 @@
+"""Errors of outgoing calls: exceptions with a kind and a host, never a body, a token or a query."""
+
+
+class Unreachable(Exception):
+    """`host` did not give what we need; `kind` is one short word for the log and for tests.
+
+    Kinds raised by a session: dns, connect, tls, time, connection, redirect, encoding, too_large. `gone`: the server says
+    that there is no such thing.
+    """
+
+    gone = False
+
+    def __init__(self, kind: str, host: str) -> None:
+        super().__init__(f"{host}: {kind}")
+        self.kind = kind
+        self.host = host
+
+
+class NotAllowed(Unreachable):
+    """We refuse to call: kind url, address, allowlist, or what is wrong with the server's certificate.
+
+    That is name (it does not name the host exactly), certificate (its key is not ECDSA P-256 or P-384), revoked, or
+    revocation (its revocation status could not be obtained or verified).
+    """
+
+
+class BadAnswer(Unreachable):
+    """The response is not what we requested; `status` is the HTTP status, where it matters."""
+
+    def __init__(self, kind: str, host: str, status: int = 0) -> None:
+        super().__init__(kind, host)
+        self.status = status
+        self.gone = status in {404, 410}
+
+
+class OAuthRefused(BadAnswer):
+    """An OAuth error response; `error` is its code (RFC 6749 sections 4.1.2.1 and 5.2), limited to that grammar."""
+
+    def __init__(self, error: str, host: str, status: int = 0) -> None:
+        super().__init__(f"oauth {error}", host, status)
+        self.error = error
+
+
+class CallbackRefused(BadAnswer):
+    """What came back to our redirect URI does not belong to our request: kind doubled, state, iss or code."""
+
+
+class TokenRefused(BadAnswer):
+    """401 from a resource server: the access token is no longer valid; refresh once, then check the permission."""
+
+
+class NotReady(BadAnswer):
+    """202: the data are still being collected; try again after `retry_after` seconds."""
+
+    def __init__(self, host: str, retry_after: int) -> None:
+        super().__init__("not ready", host, 202)
+        self.retry_after = retry_after

@@ -1,0 +1,76 @@
+"""Strict readers of fields in others' documents. They raise ValueError, which names the field and not its value."""
+
+import re
+import unicodedata
+from typing import Any
+
+import orjson
+
+_LONGEST_TEXT = 300
+OUTCODE = re.compile(r"[A-Z]{1,2}[0-9][0-9A-Z]?", re.ASCII)
+_LONGEST_URL = 2000
+
+
+def document(body: bytes) -> dict[str, Any]:
+    """Return a JSON object."""
+    parsed = orjson.loads(body)  # its error is a ValueError
+    if not isinstance(parsed, dict):
+        raise ValueError("not a JSON object")
+    return parsed
+
+
+def text(source: dict[str, Any], name: str) -> str:
+    """Return a name or sentence for people, not empty, not long, without control and direction-changing characters."""
+    value = source.get(name)
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is not text")
+    plain = " ".join("".join(c for c in value if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co"}).split())
+    if not plain or len(plain) > _LONGEST_TEXT:
+        raise ValueError(f"{name} is empty or too long")
+    return plain
+
+
+def opaque(source: dict[str, Any], name: str) -> str:
+    """Return an identifier that is opaque to us, unchanged: not empty, not long, without control characters."""
+    value = source.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT or not value.isprintable():
+        raise ValueError(f"{name} is not an identifier")
+    return value
+
+
+def outcode(source: dict[str, Any], name: str) -> str | None:
+    """Return the first half of a postcode, None where the field holds anything else: a whole postcode is not kept."""
+    value = source.get(name)
+    return value if isinstance(value, str) and OUTCODE.fullmatch(value) else None
+
+
+def url(source: dict[str, Any], name: str) -> str:
+    """Return an https URL, unchanged: identifiers are compared byte for byte."""
+    value = source.get(name)
+    if not isinstance(value, str) or not value.startswith("https://") or len(value) > _LONGEST_URL:
+        raise ValueError(f"{name} is not an https URL")
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError(f"{name} holds characters that no URL has")
+    return value
+
+
+def optional_url(source: dict[str, Any], name: str) -> str | None:
+    """Return `url`, or None where the field is absent, null or empty."""
+    return url(source, name) if source.get(name) else None
+
+
+def texts(source: dict[str, Any], name: str) -> tuple[str, ...]:
+    """Return a list of strings: of one for a single string, empty for an absent field."""
+    value = source.get(name) or []
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+        raise ValueError(f"{name} is not a list of strings")
+    return tuple(listed)
+
+
+def objects(source: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return a list of objects, empty for an absent field."""
+    value = source.get(name) or []
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise ValueError(f"{name} is not a list of objects")
+    return value

@@ -1,0 +1,223 @@
+"""The network layer of a session: it checks addresses before it connects, and the time left at every read and write.
+
+httpx has no hook for either, so this is a network backend for httpcore, on which httpx is built. The address checked is
+the one that is then connected to, so a name server that changes its response in between gains nothing.
+"""
+
+import ipaddress
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from time import monotonic  # durations only: the clock may be stepped by a sandbox, a deadline may not
+from typing import Any
+
+import httpcore
+import httpx
+
+from consent_server.outbound.errors import NotAllowed, Unreachable
+from consent_server.pki.reading import verified_chain
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+Resolve = Callable[[str, int], list[str]]
+# Given the host and the verified chain in DER, leaf first; raises NotAllowed for a server that we may not call.
+JudgeServer = Callable[[str, Sequence[bytes]], None]
+
+# RFC 6052 section 2.1: an IPv6 address in which a translator hides an IPv4 one.
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+_MOST_TO_ONE_HOST = 16  # calls at once; more wait for a connection, and for theirs alone
+_IDLE_S = 1.0  # shorter than any server's keep-alive, so that a request seldom meets a connection being closed
+
+
+def is_public(address: IPAddress) -> bool:
+    """Return whether the address, and any IPv4 address inside it, belongs to the public internet."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inside = address.ipv4_mapped
+        if address in _TRANSLATED:
+            inside = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inside is not None:
+            return is_public(inside)
+        # Obsolete tunnels (RFC 7526, RFC 4380) reach no server, but could reach internal addresses.
+        if address.sixtofour is not None or address.teredo is not None:
+            return False
+    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+
+
+def is_public_or_loopback(address: IPAddress) -> bool:
+    """Return the same, with loopback allowed as well: the sandbox's rule."""
+    return address.is_loopback or is_public(address)
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """Return every address of a name, in the resolver's order. Raise OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class Budget:
+    """The time left for the current call, which limits every wait on the network.
+
+    Each thread and each greenlet has its own.
+    """
+
+    def __init__(self) -> None:
+        self._ends: ContextVar[float | None] = ContextVar("ends", default=None)
+
+    @contextmanager
+    def of(self, seconds: float) -> Iterator[None]:
+        before = self._ends.set(monotonic() + seconds)
+        try:
+            yield
+        finally:
+            self._ends.reset(before)
+
+    def cut(self, timeout: float | None, host: str) -> float | None:
+        ends = self._ends.get()
+        if ends is None:
+            return timeout
+        left = ends - monotonic()
+        if left <= 0:
+            raise Unreachable("time", host)
+        return left if timeout is None else min(left, timeout)
+
+
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, inner: httpcore.NetworkStream, host: str, budget: Budget, judge: JudgeServer | None) -> None:
+        self._inner = inner
+        self._host = host
+        self._budget = budget
+        self._judge = judge
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, self._budget.cut(timeout, self._host))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, self._budget.cut(timeout, self._host))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        try:
+            secure = self._inner.start_tls(ssl_context, server_hostname, self._budget.cut(timeout, self._host))
+        except httpcore.ConnectError:
+            raise Unreachable("tls", self._host) from None
+        if self._judge is not None:
+            try:
+                sock = secure.get_extra_info("socket")
+                if not _names_exactly(sock.getpeercert(), self._host):
+                    raise NotAllowed("name", self._host)
+                self._judge(self._host, verified_chain(sock))
+            except BaseException:
+                secure.close()
+                raise
+        return _Stream(secure, self._host, self._budget, self._judge)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+def _names_exactly(certificate: dict[str, Any], host: str) -> bool:
+    # Public CA server certificates, "Validation by clients": the SAN equals the host; a wildcard is refused even
+    # where TLS itself would accept it.
+    return any(value.lower() == host.lower() for _, value in certificate.get("subjectAltName", ()))
+
+
+class _Backend(httpcore.NetworkBackend):
+    def __init__(
+        self, allowed: Callable[[IPAddress], bool], look_up: Resolve, budget: Budget, judge: JudgeServer | None
+    ) -> None:
+        self._allowed = allowed
+        self._look_up = look_up
+        self._budget = budget
+        self._judge = judge
+        self._plain = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        try:
+            addresses = self._look_up(host, port)
+        except (OSError, UnicodeError):
+            raise Unreachable("dns", host) from None
+        # ASVS 1.3.6: one forbidden address is enough to refuse the name, so that the order of addresses does not matter.
+        if not addresses or not all(self._allowed(ipaddress.ip_address(address)) for address in addresses):
+            raise NotAllowed("address", host)
+        for address in addresses:
+            try:
+                stream = self._plain.connect_tcp(
+                    address, port, self._budget.cut(timeout, host), local_address, socket_options
+                )
+            except httpcore.ConnectError:
+                continue
+            return _Stream(stream, host, self._budget, self._judge)
+        raise Unreachable("connect", host)
+
+
+class _Body(httpx.SyncByteStream):
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._inner
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class Transport(httpx.BaseTransport):
+    """A transport like httpx's own, which does not accept a network backend.
+
+    With `judge`, a server's certificate must name the host exactly and pass `judge` before anything is sent. Each host has
+    its own connections, so a slow one does not use up those of others.
+    """
+
+    def __init__(
+        self,
+        tls: ssl.SSLContext,
+        *,
+        allowed: Callable[[IPAddress], bool],
+        look_up: Resolve,
+        budget: Budget,
+        judge: JudgeServer | None = None,
+    ) -> None:
+        self._tls = tls
+        self._backend = _Backend(allowed, look_up, budget, judge)
+        self._pools: dict[tuple[bytes, bytes, int | None], httpcore.ConnectionPool] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        answer = self._pool(url).handle_request(
+            httpcore.Request(
+                method=request.method,
+                url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions=request.extensions,
+            )
+        )
+        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer.stream))
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.close()
+
+    def _pool(self, url: httpx.URL) -> httpcore.ConnectionPool:
+        origin = (url.raw_scheme, url.raw_host, url.port)
+        return self._pools.get(origin) or self._pools.setdefault(
+            origin,
+            httpcore.ConnectionPool(
+                ssl_context=self._tls,
+                max_connections=_MOST_TO_ONE_HOST,
+                keepalive_expiry=_IDLE_S,
+                network_backend=self._backend,
+            ),
+        )

@@ -1,0 +1,274 @@
+"""One session for all outgoing calls: our certificate, and a limit on everything that the other side decides.
+
+There are two kinds of call. A member's server is called only if the Directory's allowlist names its host, and receives
+our client certificate. A `configured` host is named in our own settings (Directory, Registry, intensity, mail, our
+issuer): the allowlist does not apply, and no client certificate is sent.
+"""
+
+import logging
+import re
+import ssl
+import zlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+import httpcore
+import httpx
+import orjson
+
+from consent_server.outbound.errors import BadAnswer, NotAllowed, Unreachable
+from consent_server.outbound.network import (
+    Budget,
+    Resolve,
+    Transport,
+    is_public,
+    is_public_or_loopback,
+    resolve,
+)
+from consent_server.outbound.server_certificates import ServerCertificates
+from consent_server.settings import Settings
+
+log = logging.getLogger("consent_server.outbound")
+
+# Both log URLs, queries and response headers below WARNING; those may name a data source.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+MIB = 1 << 20
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 2
+# Visible ASCII without what URL parsers disagree about (backslash, quotes, brackets outside IPv6 literals, caret).
+_URL = re.compile(r"(https?)://[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds and bytes that a call may take, whatever the other side does."""
+
+    connect_s: float = 5.0
+    read_s: float = 10.0
+    total_s: float = 30.0
+    body: int = MIB
+
+
+@dataclass(frozen=True)
+class Response:
+    """A whole response; `headers` is case-insensitive. Body and headers are not in the repr: they may hold a token."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    host: str
+    body: bytes = field(repr=False)
+
+    def json(self) -> Any:
+        """Return the body as JSON. Raise BadAnswer (kind `json`)."""
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            raise BadAnswer("json", self.host, self.status) from None
+
+    def object(self) -> dict[str, Any]:
+        """Return the body as a JSON object. Raise BadAnswer (kind `json`)."""
+        document = self.json()
+        if not isinstance(document, dict):
+            raise BadAnswer("json", self.host, self.status)
+        return document
+
+    def must_be(self, *statuses: int) -> "Response":
+        """Return this response if its status is one of these. Raise BadAnswer (kind `status N`)."""
+        if self.status not in statuses:
+            raise BadAnswer(f"status {self.status}", self.host, self.status)
+        return self
+
+
+class Session:
+    """Outgoing calls of one process. Threads may share it; it connects at the first call.
+
+    Until `allow_hosts` is given a source (a Directory does so when it is made), no member's server is called: "reject all
+    if never fetched" is the state at the start.
+    """
+
+    def __init__(self, settings: Settings, *, limits: Limits | None = None, look_up: Resolve = resolve) -> None:
+        self._limits = limits or Limits()
+        self._budget = Budget()
+        self._allowed_hosts: Callable[[], Collection[str]] = frozenset
+        allowed = is_public_or_loopback if settings.is_sandbox else is_public
+        roots = settings.keys.server_roots
+        presenting = _tls(roots)
+        if settings.keys.client_certificate is not None:  # a resource server elsewhere (resource.protect) has none
+            presenting.load_cert_chain(settings.keys.client_certificate, settings.keys.client_key)
+        judge = ServerCertificates(settings.calls.server_revocation, self._published)
+        self._members = self._client(
+            Transport(presenting, allowed=allowed, look_up=look_up, budget=self._budget, judge=judge)
+        )
+        self._configured = self._client(Transport(_tls(roots), allowed=allowed, look_up=look_up, budget=self._budget))
+
+    def allow_hosts(self, source: Callable[[], Collection[str]]) -> None:
+        """Take the Directory's server allowlist (lower-case host names) from `source` from now on."""
+        self._allowed_hosts = source
+
+    def require_allowed(self, url: str) -> None:
+        """Refuse a URL that is not plain https on an allowlisted host, without calling it. Raise NotAllowed."""
+        self._require_allowed(_checked(url))
+
+    def get(
+        self,
+        url: str,
+        *,
+        accept: str = "application/json",
+        limit: int | None = None,
+        bearer: str | None = None,
+        etag: str | None = None,
+        configured: bool = False,
+    ) -> Response:
+        """Return the response to a GET, after at most two redirects on the same origin. `limit` is in bytes, after decoding.
+
+        Raise Unreachable, and NotAllowed for a host that we may not call.
+        """
+        headers = {"Accept": accept}
+        if bearer is not None:
+            headers["Authorization"] = f"Bearer {bearer}"
+        if etag is not None:
+            headers["If-None-Match"] = etag
+        return self._call("GET", url, headers, None, limit, configured)
+
+    def post_form(self, url: str, data: Mapping[str, str], *, configured: bool = False) -> Response:
+        """POST a form. A redirect is returned and not followed: nothing is sent again elsewhere."""
+        content = str(httpx.QueryParams(dict(data))).encode("ascii")
+        headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+        return self._call("POST", url, headers, content, None, configured)
+
+    def post_json(self, url: str, document: object, *, configured: bool = False) -> Response:
+        """POST a JSON document. See `post_form` on redirects."""
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        return self._call("POST", url, headers, orjson.dumps(document), None, configured)
+
+    def _published(self, text: str, question: bytes | None, limit: int) -> bytes:
+        """Return a revocation list or an OCSP response: the only calls over http, within the time of the call in progress."""
+        headers = {"Accept": "application/pkix-crl"}
+        if question is not None:
+            headers = {"Accept": "application/ocsp-response", "Content-Type": "application/ocsp-request"}
+        url = _checked(text, "http")
+        method = "GET" if question is None else "POST"
+        return self._exchange(self._configured, method, url, headers, question, limit).must_be(200).body
+
+    def close(self) -> None:
+        self._members.close()
+        self._configured.close()
+
+    def _client(self, transport: Transport) -> httpx.Client:
+        # trust_env off: no proxy, no netrc password from the environment. The policy keeps no cookie of any host.
+        return httpx.Client(
+            transport=transport,
+            trust_env=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            timeout=httpx.Timeout(self._limits.read_s, connect=self._limits.connect_s),
+            headers={"User-Agent": "consent-server", "Accept-Encoding": "gzip"},
+        )
+
+    def _require_allowed(self, url: httpx.URL) -> None:
+        host = _host(url)
+        if host not in self._allowed_hosts():
+            # Public CA server certificates, "Validation by clients": each such refusal is logged.
+            log.warning("%s is not on the Directory's server allowlist", host)
+            raise NotAllowed("allowlist", host)
+
+    def _call(
+        self,
+        method: str,
+        text: str,
+        headers: dict[str, str],
+        content: bytes | None,
+        limit: int | None,
+        configured: bool,
+    ) -> Response:
+        url = _checked(text)
+        if not configured:
+            self._require_allowed(url)
+        client = self._configured if configured else self._members
+        with self._budget.of(self._limits.total_s):
+            for _ in range(_MOST_REDIRECTS + 1):
+                response = self._exchange(client, method, url, headers, content, limit or self._limits.body)
+                location = response.headers.get("location")
+                if method != "GET" or response.status not in _REDIRECTS or location is None:
+                    return response
+                url = _redirected(url, location)
+        raise Unreachable("redirect", _host(url))
+
+    def _exchange(
+        self,
+        client: httpx.Client,
+        method: str,
+        url: httpx.URL,
+        headers: dict[str, str],
+        content: bytes | None,
+        limit: int,
+    ) -> Response:
+        host = _host(url)
+        try:
+            with client.stream(method, url, headers=headers, content=content) as answer:
+                return Response(answer.status_code, answer.headers, host, _body(answer, limit, host))
+        except httpcore.TimeoutException:
+            raise Unreachable("time", host) from None
+        except httpcore.NetworkError as error:
+            # TLS 1.3: a server refuses our certificate after its handshake, so the alert arrives at the first read.
+            kind = "tls" if isinstance(error.__context__, ssl.SSLError) else "connection"
+            raise Unreachable(kind, host) from None
+        except (httpcore.ProtocolError, httpx.HTTPError, httpx.StreamError):
+            raise Unreachable("connection", host) from None
+
+
+def _host(url: httpx.URL) -> str:
+    # Not url.host: that decodes international names, and the allowlist, the certificate and DNS hold the ASCII form.
+    return url.raw_host.decode("ascii").lower()
+
+
+def _tls(roots: object) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(roots) if roots else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3  # Baseline TLS: 1.3 or higher between members
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _checked(text: str, scheme: str = "https") -> httpx.URL:
+    """Return the URL, if it has this scheme, a host and no user name or fragment. Raise NotAllowed."""
+    matched = _URL.fullmatch(text)
+    try:
+        url = httpx.URL(text) if matched and matched[1].lower() == scheme else None
+    except httpx.InvalidURL:
+        url = None
+    if url is None or not url.host or url.userinfo or url.fragment or url.host.endswith(".") or (url.port or 1) > 65535:
+        raise NotAllowed("url", "-")
+    return url
+
+
+def _redirected(url: httpx.URL, location: str) -> httpx.URL:
+    try:
+        target = _checked(str(url.join(location)))
+    except (httpx.InvalidURL, NotAllowed):
+        raise Unreachable("redirect", _host(url)) from None
+    # Public CA server certificates: redirects only to the same host name and scheme, and we require the same port.
+    if (target.host, target.port) != (url.host, url.port):
+        raise Unreachable("redirect", _host(url))
+    return target
+
+
+def _body(answer: httpx.Response, limit: int, host: str) -> bytes:
+    """Return the decoded body, its length checked during decoding: a small response may decode to a huge one."""
+    encoding = answer.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"identity", "gzip"}:
+        raise Unreachable("encoding", host)
+    inflate = zlib.decompressobj(16 + zlib.MAX_WBITS) if encoding == "gzip" else None
+    body = bytearray()
+    try:
+        for chunk in answer.iter_raw():
+            body += inflate.decompress(chunk, limit + 1 - len(body)) if inflate else chunk
+            if len(body) > limit:
+                raise Unreachable("too_large", host)
+    except zlib.error:
+        raise Unreachable("encoding", host) from None
+    if inflate and body and not inflate.eof:
+        raise Unreachable("encoding", host)
+    return bytes(body)

@@ -1,0 +1,283 @@
+"""The OAuth client: what a CAP sends to an EDP's issuer, and an FSP's software to a CAP's.
+
+Discovery, pushed request, callback, tokens, revocation and the permission record: every step that FAPI 2.0 and OAuth with
+Member Identity Certificates require of a client. Nothing is kept here: the caller stores state, verifier and tokens,
+sealed, and no repr shows one.
+"""
+
+import hmac
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, TypeGuard
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from consent_server.outbound import fields
+from consent_server.outbound.cache import Cache, Fetcher
+from consent_server.outbound.errors import BadAnswer, CallbackRefused, OAuthRefused
+from consent_server.outbound.session import Response, Session
+from consent_server.scheme import instant
+from consent_server.settings import Settings
+from consent_server.tokens.keys import base64url
+
+_WELL_KNOWN = "/.well-known/oauth-authorization-server"
+_KEEP_S = 86400
+_ERROR_CODE = re.compile(r"[a-z_]{1,64}")
+_TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """An issuer's endpoints; those for members are the mutual-TLS aliases if there are any (RFC 8705 section 5)."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    pushed_authorization_request_endpoint: str
+    revocation_endpoint: str
+    ib1_permission_endpoint: str
+    jwks_uri: str | None
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A pushed request. Send the browser to `authorization_url`; keep the rest in that browser's session."""
+
+    authorization_url: str = field(repr=False)
+    expires_in: int
+    license: str
+    redirect_uri: str
+    state: str = field(repr=False)
+    code_verifier: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """`refresh_token` is None where a refresh response has none, `expires_in` (seconds) where the issuer does not say."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(repr=False)
+    expires_in: int | None
+
+
+@dataclass(frozen=True)
+class PermissionRecord:
+    """The issuer's record of a permission (Permission Records). Instants are whole seconds."""
+
+    issuer: str
+    client: str
+    license: str
+    account: str
+    last_granted: int
+    expires: int
+    evidence: str = field(repr=False)
+    revoked: bool
+    data_available_from: int
+    token_issued_at: int
+    token_expires: int
+
+
+class Upstream:
+    """The client of any issuer, as the application that our certificate names."""
+
+    def __init__(self, settings: Settings, session: Session, cache: Cache) -> None:
+        self._client_id = settings.member.application
+        self._session = session
+        self._fetcher = Fetcher(session, cache)
+
+    def metadata(self, issuer: str) -> Metadata:
+        """Return the issuer's metadata (RFC 8414), whose `issuer` must equal the Directory's `oauthIssuer` byte for byte.
+
+        Raise Unreachable; NotAllowed where any endpoint, the browser's included, is not on an allowlisted host.
+        """
+        found = self._fetcher.get(
+            _metadata_url(issuer), lambda body: _metadata(issuer, body), configured=False, keep_s=_KEEP_S
+        )
+        # We send the SME to that host: it must be a member's, as the hosts that we call must be.
+        self._session.require_allowed(found.authorization_endpoint)
+        return found
+
+    def push(self, metadata: Metadata, license: str, redirect_uri: str) -> Pushed:
+        """Push an authorization request (RFC 9126) with PKCE S256. Raise OAuthRefused, Unreachable."""
+        state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
+        answer = self._post(
+            metadata.pushed_authorization_request_endpoint,
+            {
+                "response_type": "code",
+                "client_id": self._client_id,
+                "code_challenge": base64url(sha256(verifier.encode("ascii")).digest()),
+                "code_challenge_method": "S256",
+                "scope": license,
+                "redirect_uri": redirect_uri,
+                "state": state,
+            },
+            200,
+            201,
+        )
+        document = answer.object()
+        request_uri, expires_in = _token(document.get("request_uri")), document.get("expires_in")
+        if request_uri is None or not _is_seconds(expires_in):
+            raise BadAnswer("request_uri", answer.host, answer.status)
+        # FAPI 2.0 5.3.3.2-6: only these two go through the browser.
+        query = urlencode({"client_id": self._client_id, "request_uri": request_uri})
+        joint = "&" if urlsplit(metadata.authorization_endpoint).query else "?"
+        return Pushed(
+            authorization_url=f"{metadata.authorization_endpoint}{joint}{query}",
+            expires_in=expires_in,
+            license=license,
+            redirect_uri=redirect_uri,
+            state=state,
+            code_verifier=verifier,
+        )
+
+    def callback(self, metadata: Metadata, query: str, state: str) -> str:
+        """Return the code in the query that came to our redirect URI (without `?`); `state` is the one we pushed.
+
+        Raise CallbackRefused (doubled, state, iss, code), and OAuthRefused with the issuer's error, such as
+        `access_denied`, once state and iss have shown that the response is the issuer's.
+        """
+        host = _host(metadata.issuer)
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=64, encoding="utf-8", errors="replace")
+        values = dict(pairs)
+        if len(values) != len(pairs):
+            raise CallbackRefused("doubled", host)
+        if not hmac.compare_digest(values.get("state", "").encode(), state.encode()):
+            raise CallbackRefused("state", host)
+        # RFC 9207 section 2.4: compared as strings; its absence is refused too, since FAPI 2.0 requires it of issuers.
+        if values.get("iss") != metadata.issuer:
+            raise CallbackRefused("iss", host)
+        if "error" in values:
+            raise OAuthRefused(_error_code(values["error"]), host)
+        code = values.get("code", "")
+        if not _TOKEN.fullmatch(code):
+            raise CallbackRefused("code", host)
+        return code
+
+    def redeem(self, metadata: Metadata, pushed_redirect_uri: str, license: str, code: str, verifier: str) -> Tokens:
+        """Return the tokens for a code, a refresh token included and no other scope. Raise OAuthRefused, Unreachable."""
+        tokens = self._tokens(
+            metadata,
+            license,
+            {
+                "grant_type": "authorization_code",
+                "code": code,
+                "code_verifier": verifier,
+                "redirect_uri": pushed_redirect_uri,
+            },
+        )
+        if tokens.refresh_token is None:
+            raise BadAnswer("no refresh token", _host(metadata.issuer), 200)
+        return tokens
+
+    def refresh(self, metadata: Metadata, license: str, refresh_token: str) -> Tokens:
+        """Return a new access token. Raise OAuthRefused (`invalid_grant`: the permission has ended), Unreachable."""
+        return self._tokens(metadata, license, {"grant_type": "refresh_token", "refresh_token": refresh_token})
+
+    def revoke(self, metadata: Metadata, refresh_token: str) -> None:
+        """Revoke (RFC 7009). Return only when the issuer has confirmed it with 200. Raise OAuthRefused, Unreachable."""
+        form = {"token": refresh_token, "token_type_hint": "refresh_token", "client_id": self._client_id}
+        self._post(metadata.revocation_endpoint, form, 200)
+
+    def permission_record(self, metadata: Metadata, refresh_token: str) -> PermissionRecord:
+        """Return the permission record. Raise OAuthRefused (`invalid_grant`: not ours, or unknown), Unreachable."""
+        answer = self._post(metadata.ib1_permission_endpoint, {"token": refresh_token}, 200)
+        document = answer.object()
+        # Permission Records name the member `permission`; issuers in use still write `permissions`.
+        source = document.get("permission", document.get("permissions"))
+        if not isinstance(source, dict):
+            raise BadAnswer("permission record", answer.host, 200)
+        try:
+            record = _record(source)
+        except ValueError:
+            raise BadAnswer("permission record", answer.host, 200) from None
+        if record.issuer != metadata.issuer or record.client != self._client_id:
+            raise BadAnswer("permission record of another", answer.host, 200)
+        return record
+
+    def _tokens(self, metadata: Metadata, license: str, form: Mapping[str, str]) -> Tokens:
+        answer = self._post(metadata.token_endpoint, {**form, "client_id": self._client_id}, 200)
+        document = answer.object()
+        access, refresh = _token(document.get("access_token")), _token(document.get("refresh_token"))
+        if access is None or (refresh is None and "refresh_token" in document):
+            raise BadAnswer("tokens", answer.host, 200)
+        # RFC 6749 section 5.1: token_type is required and expires_in recommended; issuers in use leave both out.
+        if str(document.get("token_type", "Bearer")).lower() != "bearer":
+            raise BadAnswer("token_type", answer.host, 200)
+        # RFC 6749 section 5.1: scope may be left out if it is what was requested; another license is refused.
+        if set(str(document.get("scope", license)).split()) - {"offline_access"} != {license}:
+            raise BadAnswer("scope", answer.host, 200)
+        expires_in = document.get("expires_in")
+        return Tokens(access, refresh, expires_in if _is_seconds(expires_in) else None)
+
+    def _post(self, url: str, form: Mapping[str, str], *statuses: int) -> Response:
+        answer = self._session.post_form(url, form)
+        if answer.status in statuses:
+            return answer
+        try:
+            error = answer.object().get("error")
+        except BadAnswer:
+            error = None
+        if isinstance(error, str) and 400 <= answer.status < 500:
+            raise OAuthRefused(_error_code(error), answer.host, answer.status)
+        return answer.must_be(*statuses)
+
+
+def _metadata_url(issuer: str) -> str:
+    # RFC 8414 section 3.1: the well-known segment goes between the host and the issuer's path.
+    parts = urlsplit(issuer)
+    return f"https://{parts.netloc}{_WELL_KNOWN}{parts.path.rstrip('/')}"
+
+
+def _metadata(issuer: str, body: bytes) -> Metadata:
+    source = fields.document(body)
+    if source.get("issuer") != issuer:  # RFC 8414 section 3.3
+        raise ValueError("issuer is not the one that was requested")
+    if "S256" not in fields.texts(source, "code_challenge_methods_supported"):  # FAPI 2.0 5.3.3.2
+        raise ValueError("S256 is not supported")
+    aliases = source.get("mtls_endpoint_aliases")
+    members = {**source, **aliases} if isinstance(aliases, dict) else source
+    # OAuth with Member Identity Certificates names it `ib1_permission_endpoint`; issuers in use still have an older name.
+    permission = "ib1_permission_endpoint" if "ib1_permission_endpoint" in members else "permissions_endpoint"
+    return Metadata(
+        issuer=issuer,
+        authorization_endpoint=fields.url(source, "authorization_endpoint"),
+        token_endpoint=fields.url(members, "token_endpoint"),
+        pushed_authorization_request_endpoint=fields.url(members, "pushed_authorization_request_endpoint"),
+        revocation_endpoint=fields.url(members, "revocation_endpoint"),
+        ib1_permission_endpoint=fields.url(members, permission),
+        jwks_uri=fields.optional_url(source, "jwks_uri"),
+    )
+
+
+def _record(source: dict[str, Any]) -> PermissionRecord:
+    return PermissionRecord(
+        issuer=fields.url(source, "oauthIssuer"),
+        client=fields.url(source, "client"),
+        license=fields.url(source, "license"),
+        account=fields.opaque(source, "account"),
+        last_granted=instant.parse(source.get("lastGranted")),
+        expires=instant.parse(source.get("expires")),
+        evidence=fields.url(source, "evidence"),
+        revoked="revoked" in source,  # Permission Records: the key alone means revoked, whatever its value
+        data_available_from=instant.parse(source.get("dataAvailableFrom")),
+        token_issued_at=instant.parse(source.get("tokenIssuedAt")),
+        token_expires=instant.parse(source.get("tokenExpires")),
+    )
+
+
+def _error_code(value: str) -> str:
+    return value if _ERROR_CODE.fullmatch(value) else "unknown_error"
+
+
+def _token(value: object) -> str | None:
+    return value if isinstance(value, str) and _TOKEN.fullmatch(value) else None
+
+
+def _is_seconds(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 31536000
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or "-"

@@ -1,0 +1,1 @@
+"""What the operator of a party can ask and do from the command line."""

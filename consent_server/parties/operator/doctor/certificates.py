@@ -1,0 +1,178 @@
+"""Our certificates and roots, as files: who they name, their chains, keys and days left."""
+
+from collections.abc import Generator, Iterator
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from consent_server.parties.operator.doctor.finding import Finding, doubtful, either, failing, fine
+from consent_server.pki import member_certificate
+from consent_server.pki.chain import UntrustedChain, build_chain
+from consent_server.pki.member_certificate import MalformedCertificate
+from consent_server.scheme import roles
+from consent_server.scheme.instant import DAY
+from consent_server.settings import ListenerSettings, Settings
+
+# Fewer days left than this -> what to do, the most urgent first.
+_RENEW = ((7, "renew it today"), (30, "renew it this week"), (60, "order the renewal"))
+_FROM_DIRECTORY = "get a certificate for this application from the Directory"
+
+
+def own_roles(settings: Settings) -> tuple[str, ...]:
+    """Return the role URLs of which our certificates and entries need one."""
+    return settings.scheme.edp_roles if settings.party == "edp" else settings.scheme.cap_roles
+
+
+def roots(settings: Settings, at: int) -> Iterator[Finding]:
+    """Examine the two roots of the trust framework, and the issuers below the client root."""
+    for name, path in (("client root", settings.clients.root), ("signing root", settings.keys.signing_root)):
+        found = yield from _read(name, path)
+        if not found:
+            continue
+        root = found[0]
+        whole = len(found) == 1 and _is_authority(root) and _issued(root, root)
+        yield either(whole, f"{name}: one self-signed authority", f"{path} must hold the {name} and nothing else")
+        yield days_left(name, _ends(root), at)
+        if name == "client root" and settings.clients.issuers:
+            issuers = yield from _read("client issuers", settings.clients.issuers)
+            below = bool(issuers) and all(_is_authority(each) and _issued(each, root) for each in issuers)
+            yield either(below, "client issuers: issued by the client root", f"mend {settings.clients.issuers}")
+
+
+def servers(settings: Settings, at: int) -> Iterator[Finding]:
+    """Examine the server certificates of the two doors."""
+    for name, door in (("public door", settings.public), ("mutual-TLS door", settings.mutual_tls)):
+        yield from _server(f"{name} certificate", door, settings.keys.server_roots, at)
+
+
+def _server(name: str, door: ListenerSettings, roots_path: Path | None, at: int) -> Iterator[Finding]:
+    chain = yield from _read(name, door.certificate)
+    if not chain:
+        return
+    leaf, host = chain[0], urlsplit(door.origin).hostname or ""
+    # Public CA server certificates: the host name itself, never a wildcard.
+    yield either(host in _host_names(leaf), f"{name}: names {host}", f"get one whose SAN has {host} itself")
+    key = leaf.public_key()
+    curve = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)
+    yield either(curve, f"{name}: ECDSA on P-256 or P-384", "get one with an ECDSA key (Baseline TLS)")
+    whole = all(_issued(lower, upper) for lower, upper in pairwise(chain))
+    if roots_path is not None:
+        roots_out = yield from _read("server roots", roots_path)
+        whole = whole and (not roots_out or any(_issued(chain[-1], root) for root in roots_out))
+    yield either(whole, f"{name}: chain, leaf first", f"put the leaf and then each issuer into {door.certificate}")
+    yield days_left(name, min(_ends(each) for each in chain), at)
+    yield _key(name, leaf, door.key)
+
+
+def client(settings: Settings, at: int) -> Iterator[Finding]:
+    """Examine the certificate that we present to other members."""
+    keys = settings.keys
+    yield from _member(
+        "client certificate", keys.client_certificate, keys.client_key, settings.clients.root, settings, at
+    )
+
+
+def signing(settings: Settings, at: int) -> Iterator[Finding]:
+    """Examine the certificate with which our provenance is signed."""
+    keys = settings.keys
+    yield from _member(
+        "signing certificate", keys.signing_certificate, keys.signing_key, keys.signing_root, settings, at
+    )
+
+
+def _member(name: str, path: Path, key: Path, root: Path, settings: Settings, at: int) -> Iterator[Finding]:
+    chain = yield from _read(name, path)
+    if not chain:
+        return
+    leaf, *issuers = (each.public_bytes(Encoding.DER) for each in chain)
+    try:
+        ours = member_certificate.parse(leaf)
+    except MalformedCertificate as error:
+        yield failing(f"{name}: {error}", _FROM_DIRECTORY)
+        return
+    named = (ours.application, ours.member) == (settings.member.application, settings.member.url)
+    yield either(
+        named,
+        f"{name}: names our application and member",
+        "make member.url and member.application those of the certificate, or use the right one",
+        f"{name}: is {ours.application} of {ours.member}",
+    )
+    yield either(
+        roles.holds(ours.roles, own_roles(settings)),
+        f"{name}: role of {'an EDP' if settings.party == 'edp' else 'a CAP'}",
+        "ask the Directory for the role, then for a new certificate",
+    )
+    try:
+        path_to_root = build_chain(leaf, issuers, member_certificate.load_certificates(root.read_bytes())[0], at)
+        yield fine(f"{name}: chain to the root")
+        yield days_left(name, min(_ends(each) for each in path_to_root), at)
+    except (UntrustedChain, MalformedCertificate, OSError) as error:
+        yield failing(f"{name}: chain to the root: {error}", f"put leaf and issuer into {path}, or {_FROM_DIRECTORY}")
+        yield days_left(name, _ends(chain[0]), at)
+    yield _key(name, chain[0], key)
+
+
+def days_left(name: str, ends: int, at: int) -> Finding:
+    """Return how long a certificate still lasts, with a warning below 60, 30 and 7 days."""
+    days = (ends - at) // DAY
+    if ends < at:
+        return failing(f"{name}: days left: expired {-days} days ago", "renew it now: everybody refuses it")
+    todo = next((todo for fewer, todo in _RENEW if days < fewer), None)
+    return doubtful(f"{name}: days left: {days}", todo) if todo else fine(f"{name}: days left: {days}")
+
+
+def _read(name: str, path: Path) -> Generator[Finding, None, list[x509.Certificate]]:
+    """Return the certificates of a file; yield a finding and return none where they cannot be read."""
+    try:
+        return member_certificate.load_certificates(path.read_bytes())
+    except OSError as error:
+        yield failing(f"{name}: {path}: {error.strerror}", "put the PEM file there, readable by the server's user")
+    except MalformedCertificate as error:
+        yield failing(f"{name}: {path}: {error}", "the file must be PEM")
+    return []
+
+
+def _key(name: str, leaf: x509.Certificate, path: Path) -> Finding:
+    what = f"{name}: key"
+    try:
+        private = load_pem_private_key(path.read_bytes(), None)
+        mode = path.stat().st_mode
+    except OSError as error:
+        return failing(f"{what}: {path}: {error.strerror}", "put the key there, readable by the server's user")
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return failing(f"{what}: {path}: not an unencrypted PEM key", "put the certificate's own key there, as PKCS#8")
+    if private.public_key() != leaf.public_key():
+        return failing(f"{what}: {path} is another certificate's", "put the certificate's own key there")
+    return either(not mode & 0o007, what, f"chmod 600 {path}", f"{what}: {path} is open to every user")
+
+
+def _host_names(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _issued(lower: x509.Certificate, upper: x509.Certificate) -> bool:
+    try:
+        lower.verify_directly_issued_by(upper)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
+
+
+def _ends(certificate: x509.Certificate) -> int:
+    return int(certificate.not_valid_after_utc.timestamp())

@@ -1,0 +1,218 @@
+"""What the trust framework publishes about us, and whether others can read what we publish ourselves."""
+
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from consent_server import clock as our_clock
+from consent_server.outbound import revocation_list as lists
+from consent_server.outbound.directory import ALLOWLIST_PATH
+from consent_server.outbound.errors import NotAllowed, Unreachable
+from consent_server.outbound.registry import FuelNotNamed, RegistryUnreachable, TextChanged
+from consent_server.parties.operator.doctor.certificates import own_roles
+from consent_server.parties.operator.doctor.finding import Finding, doubtful, either, failing, fine
+from consent_server.parties.operator.doctor.outside import Outside
+from consent_server.pki.crl import NotTrusted, read_revocation_list
+from consent_server.pki.member_certificate import MalformedCertificate, load_certificates
+from consent_server.scheme import instant, roles
+from consent_server.settings import LicenseSettings, Settings
+from consent_server.tokens.keys import KeysUnusable, PublicKeys, SigningKeys
+
+# A token may be dated ten seconds ahead at most (FAPI 2.0 5.3.2.1-13); Date has whole seconds and took time to arrive.
+_NOTICEABLE_S, _TOO_FAR_S = 3, 10
+_TELL_DIRECTORY = "ask the Directory to correct the entry"
+
+
+def clock(settings: Settings, outside: Outside) -> Iterator[Finding]:
+    """Compare our clock with the Directory's."""
+    try:
+        answer = outside.session.get(settings.scheme.directory + ALLOWLIST_PATH, configured=True)
+        theirs = int(parsedate_to_datetime(answer.headers["date"]).timestamp())
+    except Unreachable as error:
+        yield failing(
+            f"Directory: {error}", "look at scheme.directory, name servers, outgoing https and keys.server_roots"
+        )
+        return
+    except (KeyError, ValueError):
+        yield doubtful("clock: the Directory's answer has no date", "compare the clock by hand")
+        return
+    apart = our_clock.now() - theirs
+    what, todo = f"clock: {apart} s from the Directory's", "synchronise the clock (NTP)"
+    if abs(apart) <= _NOTICEABLE_S:
+        yield fine(what)
+    elif abs(apart) <= _TOO_FAR_S or settings.sandbox.clock:
+        yield doubtful(what, "set the sandbox's clock back" if settings.sandbox.clock else todo)
+    else:
+        yield failing(what, f"{todo}: tokens would be refused")
+
+
+def revocation_list(settings: Settings, outside: Outside, at: int) -> Iterator[Finding]:
+    """Examine the revocation list: fetched, signed by the client authority, in force, our certificate not on it."""
+    name = "revocation list"
+    if not settings.revocation_list.source:
+        yield doubtful(f"{name}: none is configured", "set revocation_list.source; production asks for it")
+        return
+    try:
+        body = lists.fetch(settings, outside.session)
+    except Unreachable as error:
+        yield failing(f"{name}: {error}", "look at revocation_list.source")
+        return
+    yield fine(f"{name}: fetched")
+    try:
+        issuers = load_certificates(settings.clients.issuers.read_bytes()) if settings.clients.issuers else []
+        root = load_certificates(settings.clients.root.read_bytes())[0]
+        ours = load_certificates(settings.keys.client_certificate.read_bytes())[0].serial_number
+    except (OSError, MalformedCertificate):
+        return  # `certificates` has reported these files
+    try:
+        said = read_revocation_list(body, issuers, root, at)
+    except NotTrusted as error:
+        yield failing(f"{name}: {error}", "name the issuer that signs it in clients.issuers, or mend the source")
+        return
+    yield fine(f"{name}: signed by the client authority")
+    yield either(
+        said.issued <= at < said.next_update,
+        f"{name}: in force until {instant.text(said.next_update)}",
+        "look at the clock, and ask the Directory for its newest list",
+        f"{name}: in force from {instant.text(said.issued)} to {instant.text(said.next_update)}",
+    )
+    yield either(ours not in said.serials, f"{name}: our client certificate is not on it", "get a new certificate")
+
+
+def member(settings: Settings, outside: Outside) -> Iterator[Finding]:
+    """Examine our member entry."""
+    try:
+        entry = outside.directory.member(settings.member.url)
+    except Unreachable as error:
+        yield failing(f"member entry: {error}", "look at member.url: it is the URL of our member in the Directory")
+        return
+    yield fine(f"member entry: {entry.name}")
+    yield either(entry.membership_ok, "member entry: membership is active", "ask the Directory about the membership")
+    yield either(
+        roles.holds(entry.roles, own_roles(settings)),
+        "member entry: our role",
+        f"{_TELL_DIRECTORY}: none of our roles is there",
+    )
+
+
+def application(settings: Settings, outside: Outside) -> Iterator[Finding]:
+    """Examine our application entry."""
+    try:
+        entry = outside.directory.application(settings.member.application)
+    except Unreachable as error:
+        yield failing(f"application entry: {error}", "look at member.application: it is our application's URL")
+        return
+    yield fine(f"application entry: {entry.title}")
+    yield either(
+        entry.member == settings.member.url,
+        "application entry: published by our member",
+        "look at member.url and member.application: they belong together",
+        f"application entry: published by {entry.member}",
+    )
+    yield either(
+        roles.holds(entry.roles, own_roles(settings)),
+        "application entry: our role",
+        f"{_TELL_DIRECTORY}: none of our roles is there",
+    )
+    if settings.party == "cap":  # an EDP is sent no messages
+        inbox = f"{settings.mutual_tls.origin}/messages"
+        yield either(
+            entry.message_delivery == inbox,
+            "application entry: message delivery",
+            f"set messageDelivery to {inbox} in the Directory: withdrawals would not reach us",
+            f"application entry: message delivery is {entry.message_delivery or 'missing'}",
+        )
+
+
+def data_service(settings: Settings, outside: Outside) -> Iterator[Finding]:
+    """Examine our API's entry in the catalogue, by which clients find our issuer."""
+    edp = settings.party == "edp"
+    standard = settings.scheme.consumption_standard if edp else settings.scheme.emissions_standard
+    try:
+        listed = outside.directory.data_services(standard)
+    except Unreachable as error:
+        yield failing(f"data catalogue: {error}", "look at scheme.data_services_path")
+        return
+    entry = next((each for each in listed if each.id == settings.member.data_service), None)
+    if entry is None:
+        yield failing(
+            f"data catalogue: no {settings.member.data_service or 'entry named by member.data_service'} of our standard",
+            "register the API in the Directory, and put its id into member.data_service",
+        )
+        return
+    yield fine("data catalogue: our API is listed")
+    yield either(
+        entry.issuer is not None and entry.issuer.encode() == settings.issuer.encode(),
+        "data catalogue: oauthIssuer is our issuer, byte for byte",
+        f"make issuer and oauthIssuer the same; issuer is {settings.issuer}",
+        f"data catalogue: oauthIssuer is {entry.issuer}",
+    )
+    yield either(
+        entry.endpoint.rstrip("/") == settings.mutual_tls.origin,
+        "data catalogue: endpointURL is our mutual-TLS door",
+        "set endpointURL to mutual_tls.origin in the Directory",
+        f"data catalogue: endpointURL is {entry.endpoint}",
+    )
+
+
+def allowlist(settings: Settings, outside: Outside) -> Iterator[Finding]:
+    """Look for our hosts on the Directory's server allowlist: other members call no others."""
+    try:
+        allowed = outside.directory.server_allowlist()
+    except Unreachable as error:
+        yield failing(f"server allowlist: {error}", "without it we may call no member: ask the Directory")
+        return
+    for host in sorted({urlsplit(door.origin).hostname or "" for door in (settings.public, settings.mutual_tls)}):
+        what = f"server allowlist: {'has' if host in allowed else 'lacks'} {host}"
+        yield either(host in allowed, what, "ask the Directory to add it")
+
+
+def texts(settings: Settings, outside: Outside, at: int) -> Iterator[Finding]:
+    """Compare the text of each license with the pinned digest and the fuels that it is configured to cover."""
+    asked = [settings.collection.license] if settings.collection.license else []
+    for license_ in (*settings.scheme.licenses, *asked):
+        yield _text(license_, outside, at)
+
+
+def _text(license_: LicenseSettings, outside: Outside, at: int) -> Finding:
+    name = f"license {license_.url.removeprefix('https://')}"
+    try:
+        published = outside.registry.license(license_).license
+    except TextChanged:
+        return failing(f"{name}: not the pinned text", "read the Registry's text, and pin its SHA-256 in text_sha256")
+    except FuelNotNamed as error:
+        return failing(f"{name}: the text does not name a fuel ({error})", "configure only fuels that the text names")
+    except RegistryUnreachable as error:
+        return failing(f"{name}: {error}", "look at the license's url and at scheme.registry")
+    if published.duration != license_.duration:
+        return failing(f"{name}: lasts {published.duration}", f"set duration to {published.duration}")
+    if published.prohibited_after is not None and at >= published.prohibited_after:
+        return failing(f"{name}: prohibited by the Registry", "remove it, and take its successor")
+    if published.deprecated_after is not None and at >= published.deprecated_after:
+        return doubtful(f"{name}: deprecated by the Registry", "move clients to its successor")
+    return fine(f"{name}: pinned text, names {' and '.join(license_.fuels)}")
+
+
+def metadata(settings: Settings, outside: Outside) -> Iterator[Finding]:
+    """Examine our public door as a client finds it."""
+    try:
+        found = outside.upstream.metadata(settings.issuer)
+    except NotAllowed as error:
+        yield failing(f"metadata: {error}", "clients may not call this host: see the server allowlist")
+        return
+    except Unreachable as error:
+        yield failing(
+            f"metadata: {error}", "start the public door; its metadata must be at the issuer's well-known URL"
+        )
+        return
+    yield fine("metadata: reachable, and its issuer is ours")
+    try:
+        answer = outside.session.get(found.jwks_uri or "", configured=True).must_be(200)
+        theirs, (kid, _) = PublicKeys(answer.object()), SigningKeys(settings.keys.tokens).current()
+    except (Unreachable, ValueError) as error:
+        yield failing(f"JWKS: {error}", "look at the public door's log")
+    except KeysUnusable:
+        return  # `house.keys` has reported them
+    else:
+        same = theirs.public(kid) is not None
+        yield either(same, "JWKS: has the key in use", "the door reads other keys: look at keys.tokens on that machine")

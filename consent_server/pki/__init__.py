@@ -1,0 +1,1 @@
+"""Certificates and revocation lists, as values: no network, no store, no clock."""

@@ -1,0 +1,178 @@
+"""Revocation lists (RFC 5280 sections 5 and 6.3): how they are read and verified."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from consent_server.pki.reading import UNREADABLE, extension_of
+
+HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+_SKEW_S: Final = 300  # an authority's clock may be this far ahead of ours
+
+
+class NotTrusted(ValueError):
+    """A revocation list or an OCSP response that cannot be trusted. The message says why and quotes nothing."""
+
+
+@dataclass(frozen=True)
+class RevokedSerials:
+    """The contents of a verified list. `issued` and `next_update` are its own instants, `fetched` is ours.
+
+    `number` is its CRL number (RFC 5280 section 5.2.3), 0 for a list without one.
+    """
+
+    issued: int
+    next_update: int
+    serials: frozenset[int]
+    fetched: int
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class RevocationStatus:
+    """Whether one certificate was revoked, and the instant until which that is known."""
+
+    revoked: bool
+    until: int
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Turn what the X.509 library raises on unreadable bytes into NotTrusted."""
+    try:
+        yield
+    except NotTrusted:
+        raise
+    except UNREADABLE:
+        raise NotTrusted("cannot be read") from None
+
+
+def read_revocation_list(
+    der_or_pem: bytes, issuers: Sequence[x509.Certificate], root: x509.Certificate, fetched: int
+) -> RevokedSerials:
+    """Return the contents of a list that our client authority signed: its root, or an issuer directly below it.
+
+    `fetched` is the instant of the fetch. Raise NotTrusted.
+    """
+    with readable():
+        crl = _load(der_or_pem)
+        issued = int(crl.last_update_utc.timestamp())
+        next_update = _judge(crl, [each for each in (root, *issuers) if _is_authority(each, root, issued)])
+        number = extension_of(crl.extensions, x509.CRLNumber)
+        return RevokedSerials(
+            issued=issued,
+            next_update=int(next_update.timestamp()),
+            serials=frozenset(entry.serial_number for entry in crl),
+            fetched=fetched,
+            number=number.crl_number if number else 0,
+        )
+
+
+def status(
+    der_or_pem: bytes, leaf: x509.Certificate, issuer: x509.Certificate, point: Collection[str], at: int
+) -> RevocationStatus:
+    """Return what the list from the distribution point with these names says of `leaf` at the instant `at`.
+
+    Raise NotTrusted (RFC 5280 section 6.3.3).
+    """
+    with readable():
+        crl = _load(der_or_pem)
+        until = require_fresh(crl.last_update_utc, _judge(crl, [issuer], point), at)
+        return RevocationStatus(crl.get_revoked_certificate_by_serial_number(leaf.serial_number) is not None, until)
+
+
+def points(leaf: x509.Certificate) -> tuple[tuple[str, ...], ...]:
+    """Return the certificate's CRL distribution points (RFC 5280 section 4.2.1.13); the names of one are alternatives.
+
+    A point without a name that can be fetched is included, and empty: its list is published but out of reach.
+    Raise NotTrusted.
+    """
+    with readable():
+        return tuple(
+            tuple(name.value for name in point.full_name or () if isinstance(name, x509.UniformResourceIdentifier))
+            for point in extension_of(leaf.extensions, x509.CRLDistributionPoints) or ()
+        )
+
+
+def require_fresh(issued: datetime, next_update: datetime | None, at: int) -> int:
+    """Return the instant of the next update. Raise NotTrusted for a list or response that is not current.
+
+    Without a next update an old one could be replayed for ever.
+    """
+    if next_update is None:
+        raise NotTrusted("no next update")
+    if issued.timestamp() > at + _SKEW_S:
+        raise NotTrusted("from the future")
+    if at >= next_update.timestamp():
+        raise NotTrusted("too old")
+    return int(next_update.timestamp())
+
+
+def _load(der_or_pem: bytes) -> x509.CertificateRevocationList:
+    if der_or_pem.lstrip().startswith(b"-----BEGIN X509 CRL-----"):
+        return x509.load_pem_x509_crl(der_or_pem)
+    return x509.load_der_x509_crl(der_or_pem)
+
+
+def _judge(
+    crl: x509.CertificateRevocationList, issuers: Iterable[x509.Certificate], point: Collection[str] | None = None
+) -> datetime:
+    """Return the next update of a complete list that one of `issuers` signed. Raise NotTrusted.
+
+    `point` has the names of the distribution point from which the list came, if it came from one.
+    """
+    if not any(_signed(crl, issuer) for issuer in issuers):
+        raise NotTrusted("not signed by an issuer that may sign it")
+    # RFC 5280 section 5.1.2.5: the next update is always present
+    if crl.next_update_utc is None:
+        raise NotTrusted("no next update")
+    for extension in crl.extensions:
+        if isinstance(extension.value, x509.IssuingDistributionPoint):
+            _require_whole(extension.value, point)
+        # RFC 5280 section 5.2
+        elif extension.critical:
+            raise NotTrusted("a critical extension that is not understood")
+    return crl.next_update_utc
+
+
+def _require_whole(part: x509.IssuingDistributionPoint, point: Collection[str] | None) -> None:
+    """Refuse a partial list, which says nothing of other certificates (RFC 5280 section 6.3.3 (b)(2))."""
+    if part.indirect_crl or part.only_contains_attribute_certs or part.only_contains_ca_certs or part.only_some_reasons:
+        raise NotTrusted("a part of the list only")
+    if point is None:
+        return
+    if part.relative_name is not None:
+        raise NotTrusted("named in a form that is not understood")
+    if part.full_name is not None and not any(name.value in point for name in part.full_name):
+        raise NotTrusted("the list of another distribution point")
+
+
+def _signed(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
+    usage = extension_of(issuer.extensions, x509.KeyUsage)
+    return (
+        crl.issuer == issuer.subject
+        # RFC 5280 section 6.3.3 (f): where there is a key usage, it allows signing lists
+        and (usage is None or usage.crl_sign)
+        and isinstance(crl.signature_hash_algorithm, HASHES)
+        and crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]  # checked inside
+    )
+
+
+def _is_authority(issuer: x509.Certificate, root: x509.Certificate, at: int) -> bool:
+    """Return whether this CA has an ECDSA key, is the root or directly below it, and is within its dates."""
+    constraints = extension_of(issuer.extensions, x509.BasicConstraints)
+    if constraints is None or not constraints.ca or not isinstance(issuer.public_key(), ec.EllipticCurvePublicKey):
+        return False
+    try:
+        if issuer != root:
+            issuer.verify_directly_issued_by(root)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return issuer.not_valid_before_utc.timestamp() <= at <= issuer.not_valid_after_utc.timestamp()

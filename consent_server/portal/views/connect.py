@@ -1,0 +1,205 @@
+"""Connecting an energy data provider: choose, read, agree, go there and come back."""
+
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, redirect, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from consent_server import clock, store
+from consent_server.accounts.business import name_business
+from consent_server.journey.step import FieldError
+from consent_server.portal import connecting
+from consent_server.portal.connecting import ReturnNotOurs, Visitor
+from consent_server.portal.providers import Provider, providers
+from consent_server.portal.standing import CONNECTION, standing
+from consent_server.portal.views.visit import (
+    account,
+    account_changed,
+    bank,
+    change,
+    data,
+    keep,
+    page,
+    see_other,
+    sent,
+    signed_in,
+    signed_in_account,
+)
+from consent_server.scheme.permission_text import ShownText
+from consent_server.store import connections
+from consent_server.store.tables import Pending, SessionData
+from consent_server.web import headers, pages, parameters
+from consent_server.web.language import N_
+
+NOT_CHOSEN: Final = N_("Choose the company that holds your meter readings.")
+NOT_TICKED: Final = N_("Tick the box to say that you give this permission, or press Cancel.")
+CHANGED: Final = N_("What is asked has changed since this page was opened. Read it again before you agree.")
+
+REFRESH_S: Final = 3
+#: Seconds for which a browser that returns a second time is shown that its first return is being processed.
+RETURNING_S: Final = 60
+MOST_PENDING: Final = 4
+
+routes = Blueprint("portal_connect", __name__)
+
+
+@routes.get("/connect")
+@signed_in
+def connect() -> AnyResponse:
+    found = providers()
+    only = found[0].service if len(found) == 1 else None
+    return page("connect", providers=found, chosen=data().get("provider", only), typed={}, bank=bank())
+
+
+@routes.post("/connect")
+@signed_in
+def choose() -> AnyResponse:
+    form = sent("provider", "business")
+    found = providers()
+    errors: list[FieldError] = []
+    known = signed_in_account()
+    if not known.business:
+        problem = name_business(known.id, form.get("business", ""))
+        errors += [FieldError("business", problem)] if problem else []
+    chosen = form.get("provider")
+    if chosen not in {provider.service for provider in found}:
+        errors.append(FieldError("providers", NOT_CHOSEN))
+    if errors or chosen is None:
+        account_changed()  # its name may be kept by now
+        return page("connect", 422, providers=found, chosen=chosen, typed=form, bank=bank(), errors=errors)
+    keep({"provider": chosen})
+    return see_other("/connect/permission")
+
+
+@routes.get("/connect/permission")
+@signed_in
+def permission() -> AnyResponse:
+    provider = _chosen_provider()
+    return _permission_page(provider, connecting.text_for(provider)) if provider else see_other("/connect")
+
+
+@routes.post("/connect/permission")
+@signed_in
+def agree() -> AnyResponse:
+    form = sent("agree", "shown")
+    provider = _chosen_provider()
+    if provider is None:
+        return see_other("/connect")
+    text = connecting.text_for(provider)
+    asked = connecting.question(signed_in_account(), provider, text)
+    if not form.get("shown") == data().get("shown") == asked:
+        return _permission_page(provider, text, 409, (FieldError("permission-text", CHANGED),))
+    if form.get("agree") != "yes":
+        return _permission_page(provider, text, 422, (FieldError("agree", NOT_TICKED),))
+    agent = pages.plain(request.user_agent.string, connecting.LONGEST_USER_AGENT)
+    visitor = Visitor(signed_in_account(), request.remote_addr or "", agent)
+    url, pending = connecting.begin(provider, text, visitor, data().get("fsp"))
+    change(lambda held: _remember(held, pending))
+    return redirect(url, 303)
+
+
+@routes.post("/connect/cancel")
+@signed_in
+def cancel() -> AnyResponse:
+    sent()
+    change(lambda held: held.pop("shown", None))
+    return see_other("/account")
+
+
+@routes.get("/callback")
+def callback() -> AnyResponse:
+    """Finish a connection. It is taken out of the session, so that what the provider returned is used once."""
+    state = parameters.query(request, optional=("state",)).get("state", "")
+    known = account()
+    if known is None:
+        raise ReturnNotOurs("nobody is signed in")
+    pending = _take(state)
+    if pending is None:
+        returned = data().get("returned")
+        if state and returned is not None and returned["state"] == state:
+            return see_other(returned["to"])  # a second click on Allow brings the same response again
+        raise ReturnNotOurs("no request with this state is under way in this session")
+    if pending["account"] != known.id:
+        raise ReturnNotOurs("another account began this")
+    to = "/connect"
+    try:
+        connecting.finish(pending, request.query_string.decode("ascii", "replace"))
+        to = "/connected"
+    except connecting.Declined:
+        to = "/connect/declined"
+    finally:
+        keep({"returned": {"state": state, "at": 0, "to": to}})
+    return see_other(to)
+
+
+@routes.get("/connect/declined")
+@signed_in
+def declined() -> AnyResponse:
+    return page("declined")
+
+
+@routes.get("/connected")
+@signed_in
+def connected() -> AnyResponse:
+    known = signed_in_account()
+    with store.reading() as c:
+        live = connections.live(c, known.id, clock.now())
+    returned = data().get("returned")
+    returning = returned is not None and clock.now() - returned["at"] < RETURNING_S
+    if not live and not returning:
+        return see_other("/connect")
+    waiting = returning or any(row.collected is None for row in live)
+    trouble = next((row.trouble for row in live if row.collected is None and row.trouble), None)
+    names = [each.other for each in standing(known.id) if each.live and each.kind == CONNECTION]
+    response = page("connected", waiting=waiting, trouble=trouble, names=names, bank=bank(), refresh_s=REFRESH_S)
+    if waiting:
+        response.headers["Refresh"] = str(REFRESH_S)
+    return response
+
+
+def _chosen_provider() -> Provider | None:
+    """Return the provider that was chosen; None where there is none, or the account's business has no name yet."""
+    if not signed_in_account().business:
+        return None
+    service = data().get("provider")
+    return next((each for each in providers() if each.service == service), None)
+
+
+def _permission_page(
+    provider: Provider, text: ShownText, status: int = 200, errors: Sequence[FieldError] = ()
+) -> Response:
+    target = connecting.destination(provider)
+    shown = connecting.question(signed_in_account(), provider, text)
+    keep({"shown": shown})
+    return page(
+        "permission",
+        status,
+        form_targets=(headers.origin_of(target),),
+        provider=provider,
+        host=urlsplit(target).netloc,
+        text=text,
+        shown=shown,
+        errors=errors,
+    )
+
+
+def _remember(held: SessionData, pending: Pending) -> None:
+    """Keep a connection under way, and of those before it the newest alone."""
+    waiting = list(held.get("pending", {}).items())[-(MOST_PENDING - 1) :]
+    held["pending"] = {**dict(waiting), pending["state"]: pending}
+
+
+def _take(state: str) -> Pending | None:
+    """Take the connection under way with this state out of the session; None when it is not there (any more)."""
+    taken: list[Pending] = []
+
+    def take(held: SessionData) -> None:
+        found = held.get("pending", {}).pop(state, None)
+        if found is not None:
+            taken.append(found)
+            held["returned"] = {"state": state, "at": clock.now(), "to": "/connected"}
+
+    change(take)
+    return taken[0] if taken else None

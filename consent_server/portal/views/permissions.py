@@ -1,0 +1,53 @@
+"""What an SME has permitted through its account, and withdrawing it."""
+
+from dataclasses import asdict
+
+from flask import Blueprint, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from consent_server.portal import standing
+from consent_server.portal.views.visit import data, keep, page, see_other, sent, signed_in, signed_in_account
+from consent_server.web import parameters
+from consent_server.web.refusals import NotFound
+
+routes = Blueprint("portal_permissions", __name__)
+
+
+@routes.get("/permissions")
+@signed_in
+def permissions() -> AnyResponse:
+    everything = standing.standing(signed_in_account().id)
+    live, past = [each for each in everything if each.live], [each for each in everything if not each.live]
+    return page("permissions", live=live, past=past)
+
+
+@routes.get("/permissions/withdraw")
+@signed_in
+def withdraw() -> AnyResponse:
+    known = signed_in_account().id
+    subject = parameters.query(request, optional=("permission",)).get("permission", "")
+    found = standing.own(known, subject)
+    if found is None:
+        raise NotFound("permission")
+    if not found.live:
+        return see_other("/permissions")
+    return page("withdraw", subject=found, falling=standing.falling(known, subject))
+
+
+@routes.post("/permissions/withdraw")
+@signed_in
+def confirm() -> AnyResponse:
+    known = signed_in_account().id
+    subject = sent("permission").get("permission", "")
+    if standing.own(known, subject) is None:
+        raise NotFound("permission")
+    if fell := standing.withdraw_own(known, subject):
+        keep({"withdrawn": [asdict(each) for each in fell]})
+    return see_other("/permissions/withdrawn")
+
+
+@routes.get("/permissions/withdrawn")
+@signed_in
+def withdrawn() -> AnyResponse:
+    fell = data().get("withdrawn")
+    return page("withdrawn", fell=fell) if fell else see_other("/permissions")

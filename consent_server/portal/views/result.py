@@ -1,0 +1,34 @@
+"""The account's first page, and the result."""
+
+from flask import Blueprint
+from werkzeug.wrappers import Response as AnyResponse
+
+from consent_server.collect.report import NothingYet
+from consent_server.portal import result as results
+from consent_server.portal.standing import CONNECTION, RELEASE, standing
+from consent_server.portal.views.visit import bank, page, see_other, signed_in, signed_in_account
+
+routes = Blueprint("portal_result", __name__)
+
+
+@routes.get("/account")
+@signed_in
+def home() -> AnyResponse:
+    live = [each for each in standing(signed_in_account().id) if each.live]
+    connected = [each for each in live if each.kind == CONNECTION]
+    released = [each for each in live if each.kind == RELEASE]
+    return page("home", connected=connected, released=released, bank=bank())
+
+
+@routes.get("/result")
+@signed_in
+def result() -> AnyResponse:
+    known = signed_in_account()
+    try:
+        found = results.result(known.id)
+    except NothingYet:
+        return see_other("/connected")
+    if found is None:
+        return see_other("/connect")
+    names = {each.member: each.other for each in standing(known.id)}
+    return page("result", result=found, names=names, bank=bank())

@@ -1,0 +1,123 @@
+"""What every page of the portal shares: the browser's session, the account that is signed in, and how a page is made."""
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+
+from flask import Response, g, redirect, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from consent_server import store
+from consent_server.portal import providers
+from consent_server.portal.standing import newest_bank
+from consent_server.store import accounts
+from consent_server.store.tables import SessionData, SmeAccount
+from consent_server.web import csrf, pages, sessions
+from consent_server.web.sessions import BrowserSession
+
+KIND = "portal"
+
+View = Callable[[], AnyResponse]
+
+
+def of_portal() -> sessions.Sessions:
+    """Return the sessions of this portal."""
+    return sessions.of_kind(KIND)
+
+
+def session() -> BrowserSession | None:
+    """Return this browser's session."""
+    if "portal_session" not in g:
+        g.portal_session = of_portal().current(request)
+    found: BrowserSession | None = g.portal_session
+    return found
+
+
+def data() -> SessionData:
+    """Return what the session holds; an empty value where there is no session."""
+    held = session()
+    return held.data if held is not None else {}
+
+
+def change(edit: Callable[[SessionData], object]) -> None:
+    """Change what the session holds; requests of one browser that arrive together change it one after the other."""
+    held = session()
+    if held is not None:
+        g.portal_session = of_portal().change(held, edit)
+
+
+def keep(values: SessionData) -> None:
+    """Keep values in the session."""
+    change(lambda held: held.update(values))
+
+
+def begin_with(response: AnyResponse, values: SessionData) -> None:
+    """Keep values, in a new session where there is none."""
+    if session() is None:
+        of_portal().begin(response, values)
+    else:
+        keep(values)
+
+
+def account() -> SmeAccount | None:
+    """Return the account that is signed in."""
+    if "portal_account" not in g:
+        known = data().get("account")
+        with store.reading() as c:
+            g.portal_account = accounts.find(c, known) if known is not None else None
+    found: SmeAccount | None = g.portal_account
+    return found
+
+
+def signed_in_account() -> SmeAccount:
+    """Return the account, in a view that is `signed_in`."""
+    found = account()
+    assert found is not None
+    return found
+
+
+def account_changed() -> None:
+    """Read the account again the next time it is asked for."""
+    g.pop("portal_account", None)
+
+
+def bank() -> str | None:
+    """Return the name of the bank that sent this SME, in this session or an earlier one."""
+    sender, known = data().get("fsp"), account()
+    if sender is None and known is not None:
+        sender = newest_bank(known.id)
+    return providers.bank(sender)
+
+
+def signed_in(view: View) -> View:
+    """Return a view for signed-in SMEs. Others sign in first, and then get the page that they asked for."""
+
+    @wraps(view)
+    def guarded() -> AnyResponse:
+        if account() is not None:
+            return view()
+        response = see_other("/sign-in")
+        if request.method == "GET":
+            # The path of one of our own routes, never of a query: no redirect can lead to another site.
+            begin_with(response, {"next": request.path})
+        return response
+
+    return guarded
+
+
+def see_other(path: str) -> AnyResponse:
+    """Return a redirect to a page of ours."""
+    return redirect(path, 303)
+
+
+def page(template: str, status: int = 200, *, form_targets: Iterable[str] = (), **values: object) -> Response:
+    """Return a page of the portal. `form_targets` as in `pages.render`."""
+    held = session()
+    token = csrf.token(held.secret) if held is not None else ""
+    shown = {"csrf": token, "account": account(), "errors": (), **values}
+    return pages.render(f"portal/{template}.html", status, form_targets=form_targets, **shown)
+
+
+def sent(*optional: str) -> dict[str, str]:
+    """Return the fields of our own form. Raise CsrfRefused for any other form, and where there is no session."""
+    held = session()
+    return csrf.form(held.secret if held is not None else "", *optional)

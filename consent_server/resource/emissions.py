@@ -1,0 +1,61 @@
+"""A CAP's data API: whole months of emissions with signed provenance."""
+
+from typing import Final
+
+import orjson
+
+from consent_server import audit, store
+from consent_server.collect import report
+from consent_server.resource.answer import Answer, not_yet
+from consent_server.resource.guard import Release
+from consent_server.resource.window import Window
+from consent_server.scheme import instant
+from consent_server.scheme.provenance.steps import GrantedPermission
+from consent_server.store import permissions
+
+#: UN/CEFACT code of the kilogram.
+UNIT: Final = "KGM"
+# A milligram: below it is floating-point dust.
+_DECIMALS: Final = 6
+
+
+def emissions(release: Release, window: Window) -> Answer:
+    """Return the months of the window, of the fuels that the permission covers. A month that is not whole is left out."""
+    token = release.token
+    with store.reading() as c:
+        permission = permissions.by_status_index(c, token.status_idx)
+    assert permission is not None  # the guard has just asked the store about it
+    grant = GrantedPermission(
+        account=release.account,
+        license=token.scope,
+        granted=token.permission.granted,
+        expires=token.permission.expires,
+        fuels=token.fuels,
+    )
+    fuels = tuple(fuel for fuel in report.FUELS if fuel in release.fuels)
+    try:
+        found = report.report(permission.sme, window.start, window.end, fuels)
+        record = report.provenance(found, grant, release.caller.member, window.start, window.end)
+    except report.NothingYet as wait:
+        return not_yet(wait.retry_after)
+    data = [_described(month) for month in found.months]
+    audit.event(
+        "data_released",
+        client_id=token.client_id,
+        permission=release.account,
+        resource="/emissions",
+        readings=len(data),
+    )
+    # A window without a whole month has nothing that a record could be about; null would break the standard's schema.
+    signed = {} if record is None else {"provenance": record}
+    return Answer([orjson.dumps({"data": data} | signed)])
+
+
+def _described(month: report.ReportedMonth) -> dict[str, object]:
+    return {
+        "type": month.fuel,
+        "from": instant.text(month.start),
+        "to": instant.text(month.end),
+        "takenAt": instant.text(month.taken_at),
+        "emissions": {"value": round(month.kilograms, _DECIMALS), "unitCode": UNIT},
+    }

@@ -1,0 +1,70 @@
+"""The routes of the data door: for an EDP `energy`, for a CAP `emissions`."""
+
+from functools import lru_cache
+
+from flask import Blueprint, Response, request
+
+from consent_server import clock
+from consent_server.deployment import Deployment, current
+from consent_server.issuer import metadata
+from consent_server.resource import emissions as emissions_data
+from consent_server.resource import energy as energy_data
+from consent_server.resource import window
+from consent_server.resource.answer import Answer
+from consent_server.resource.guard import AcceptedLicense, Guard, Policy, Release
+from consent_server.store import permissions
+
+energy = Blueprint("energy", __name__)
+emissions = Blueprint("emissions", __name__)
+
+
+@energy.get("/datasources")
+def datasources() -> Response:
+    return _response(energy_data.datasources(_release(clock.now())))
+
+
+@energy.get("/datasources/<path:datasource>/<measure>")
+def readings(datasource: str, measure: str) -> Response:
+    """Return half-hours of one meter; the id may hold encoded slashes."""
+    at = clock.now()
+    release = _release(at)
+    source = energy_data.source_for(release, datasource, measure)
+    return _response(energy_data.readings(release, source, measure, window.half_hours(_query(), at), at))
+
+
+@emissions.get("/emissions")
+def months() -> Response:
+    at = clock.now()
+    release = _release(at)
+    return _response(emissions_data.emissions(release, window.months(_query(), at)))
+
+
+@lru_cache(maxsize=8)
+def guard_of(here: Deployment) -> Guard:
+    """Return the guard of the resource server beside our issuer: it asks the store which permissions have ended."""
+    settings = here.settings
+    policy = Policy(
+        issuer=settings.issuer,
+        audience=settings.mutual_tls.origin,
+        status_uri=metadata.status_list_uri(settings),
+        licenses={url: AcceptedLicense(each.text_sha256, each.fuels) for url, each in here.released_licenses.items()},
+        bind_to_certificate=settings.tokens.bind_to_certificate,
+    )
+    return Guard(policy, here.signing_keys, lambda index, _iat: permissions.is_ended(index))
+
+
+def _release(at: int) -> Release:
+    here = current()
+    caller = here.callers.identify(request.environ, here.asking_roles, at)
+    return guard_of(here).release(caller, request.headers.get("Authorization"), request.args.keys(), at)
+
+
+def _query() -> window.Query:
+    return list(request.args.items(multi=True))
+
+
+def _response(answer: Answer) -> Response:
+    response = Response(answer.body, answer.status, answer.headers, mimetype="application/json")
+    # RFC 9111 5.2.2.5: no cache between us may keep for another member what one may read.
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,105 @@
+"""`from` and `to` of a data call: read, or refused as the registered API refuses (422 with `detail`)."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from consent_server.refusal import Refusal
+from consent_server.scheme import instant
+from consent_server.scheme.instant import DAY, HALF_HOUR
+
+MOST_DAYS: Final = 400
+
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_FORMS: Final = {
+    "date-time": "must be a date-time with a zone, such as 2026-03-12T09:30:00Z (write + as %2B in a URL)",
+    "month": "must be the first day of a month in UTC, such as 2026-03-01",
+}
+
+
+class BadWindow(Refusal):
+    """The window that was asked for cannot be read, is reversed or is too long. `detail` names each parameter at fault."""
+
+    code = "bad_window"
+    error = "invalid_request"
+    status = 422
+    public = "The window cannot be used; detail names each parameter and what to change."
+    help = (
+        "`from` is inclusive, `to` exclusive and not before `from`; a window reaches over at most 400 days. Readings take "
+        "RFC 3339 date-times with a zone; emissions take first days of months."
+    )
+    clause = "consumption data API 2026-03-12; emissions data API 2026-03-12"
+
+
+@dataclass(frozen=True)
+class Window:
+    """start <= time < end."""
+
+    start: int
+    end: int
+
+
+#: The parameters of a URL in order, doubled ones and all.
+Query = Sequence[tuple[str, str]]
+
+
+def half_hours(query: Query, now: int) -> Window:
+    """Return the window of a call for readings; `to` is now where it is left out. An edge within a half-hour moves to its
+    start.
+
+    Raise BadWindow.
+    """
+    window = _window(query, "date-time", instant.parse, now)
+    return Window(window.start - window.start % HALF_HOUR, window.end - window.end % HALF_HOUR)
+
+
+def months(query: Query, now: int) -> Window:
+    """Return the window of a call for emissions: first instants of months; `to` is this month where it is left out.
+
+    Raise BadWindow.
+    """
+    return _window(query, "month", _month, instant.month_start(now))
+
+
+def _month(text: str) -> int:
+    value = instant.parse(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text)
+    if value != instant.month_start(value):
+        raise ValueError("not the first instant of a month")
+    return value
+
+
+def _window(query: Query, form: str, parse: Callable[[str], int], default_end: int) -> Window:
+    found: dict[str, int] = {}
+    faults: list[dict[str, object]] = []
+    for name in ("from", "to"):
+        given = [value for key, value in query if key == name]
+        if len(given) > 1:
+            faults.append(_fault(name, "must be given once", "doubled"))
+        elif given:
+            try:
+                found[name] = parse(given[0])
+            except ValueError:
+                faults.append(_fault(name, _FORMS[form], form))
+        elif name == "from":
+            faults.append(_fault(name, "is required", "missing"))
+    if faults:
+        raise BadWindow(_names(faults), detail=faults)
+    start, end = found["from"], found.get("to", default_end)
+    if end < start:
+        fault = _fault("to", "must not be before from", "reversed") if "to" in found else _fault(
+            "from", "must not be in the future when to is left out", "reversed"
+        )  # fmt: skip
+        raise BadWindow(_names([fault]), detail=[fault])
+    if end - start > MOST_DAYS * DAY:
+        fault = _fault("from", f"must be at most {MOST_DAYS} days before to", "too_long")
+        raise BadWindow(_names([fault]), detail=[fault])
+    return Window(start, end)
+
+
+def _fault(name: str, message: str, kind: str) -> dict[str, object]:
+    return {"loc": ["query", name], "msg": f"{name} {message}", "type": kind}
+
+
+def _names(faults: Sequence[dict[str, object]]) -> str:
+    return ", ".join(str(fault["type"]) for fault in faults)

@@ -1,0 +1,51 @@
+"""Readings with faults on purpose: a source as an EDP's own would be, for `metering.readings_source`.
+
+`not_ready`: the first two calls of a grant are refused for 5 seconds. `gaps`: half-hours are missing. Everything else comes
+from our own table, and so do the readings of meters that are not the sandbox's.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from consent_server import store
+from consent_server.metering.readings import Held, ReadingsRequest, counted, day_blocks
+from consent_server.sandbox import scenarios, synthetic
+from consent_server.sandbox.layout import scenarios_in
+from consent_server.scheme.instant import DAY
+from consent_server.scheme.readings import slice_block
+from consent_server.store import limits
+
+NOT_READY_CALLS: Final = 2
+RETRY_AFTER_S: Final = 5
+
+
+def troubled(request: ReadingsRequest) -> Held:
+    """Return what the scenario of the meter's business leaves of our own readings. Raise StoreUnavailable."""
+    scenario = scenarios.of_meter(scenarios_in(Path(os.environ.get("SANDBOX_DIRECTORY", ""))), request.meter)
+    if scenario == "not_ready" and _still_collecting(request):
+        return Held(retry_after=RETRY_AFTER_S)
+    held = day_blocks(request)
+    return _with_gaps(request.meter, held) if scenario == "gaps" else held
+
+
+def _still_collecting(request: ReadingsRequest) -> bool:
+    # Counted with the failures of the party, which every process shares. The window is the grant's own end, so that the
+    # clean-up of old windows leaves the count alone for as long as the grant is live.
+    key = f"not_ready:{request.account}"
+    with store.reading() as c:
+        if limits.count(c, key, request.expires) >= NOT_READY_CALLS:
+            return False
+    with store.writing() as c:
+        return limits.add(c, key, request.expires) <= NOT_READY_CALLS
+
+
+def _with_gaps(meter: str, held: Held) -> Held:
+    if held.metered is None:
+        return held
+    days = dict(held.days)
+    for day, block in held.days.items():
+        if stretch := synthetic.lost(meter, day):
+            kept = (slice_block(block, day, stretch[0]), slice_block(block, stretch[1], day + DAY))
+            days[day] = b",".join(filter(None, kept))
+    return counted(days, *held.metered)

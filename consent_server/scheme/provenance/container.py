@@ -1,0 +1,576 @@
+"""Provenance records: the origin of data, the permission for them, their processing and their recipients.
+
+A record is a JSON object (IB1 Provenance Records 1.0, container version 0):
+
+    {"ib1:provenance": trust framework URL,
+     "origins": [ids of its origin steps, in order],
+     "steps": [element, ..., [0, serial, time, signature]],
+     "certificates": {serial: [PEM, issuer's serial, ...], issuer's serial: [PEM]}}
+
+An element is a step (its JSON in URL-safe Base64 with padding) or another party's signed list, unchanged, so that its
+signature still verifies. The signature covers the trust framework's URL, the elements (a nested list between `%`
+and `&`, its own signature included), and then version, serial and time, all joined by full stops. The published text
+omits those last three; real records have them. It is ECDSA with SHA-256 in DER.
+
+Records made by `ib1-provenance` 0.5.3 verify here and ours verify there (tests/interop). We require more than it does:
+strict Base64 and JSON, unique ids, references that lead to earlier steps of the right type, and limits on everything.
+What Perseus writes into steps is in steps.py, and what a receiver must check in duties.py.
+"""
+
+import base64
+import binascii
+import json
+import math
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.x509.oid import NameOID
+
+from consent_server.pki import member_certificate
+from consent_server.pki.chain import MAX_INTERMEDIATES, UntrustedChain, build_chain
+from consent_server.pki.member_certificate import MalformedCertificate
+from consent_server.scheme import instant
+
+VERSION = 0
+
+# Limits. A blended report of fifty meters, each collected monthly, stays well below them.
+MAX_STEPS = 10_000
+MAX_SIGNATURES = 3_000
+MAX_NESTED_LISTS = 12
+MAX_STEP_CHARACTERS = 32_768
+MAX_RECORD_CHARACTERS = 16_000_000
+MAX_STEP_NESTING = 12
+MAX_CERTIFICATES = 1_000
+MAX_ID_CHARACTERS = 200
+MAX_SIGNATURE_CHARACTERS = 300
+
+# Seconds by which the clock of a record's maker may be wrong.
+CLOCK_SKEW = 300
+
+STEP_TYPES = frozenset({"permission", "origin", "transfer", "receipt", "process"})
+# Which member of a step refers to which types of step.
+_ONE_REFERENCE = {
+    ("transfer", "of"): frozenset({"origin", "receipt", "process"}),
+    ("receipt", "transfer"): frozenset({"transfer"}),
+}
+_MANY_REFERENCES = {
+    ("process", "inputs"): frozenset({"origin", "receipt", "process"}),
+    ("origin", "permissions"): frozenset({"permission"}),
+    ("transfer", "permissions"): frozenset({"permission"}),
+    ("process", "permissions"): frozenset({"permission"}),
+}
+
+_BASE64 = re.compile(r"[A-Za-z0-9_-]+={0,2}", re.ASCII)
+_SERIAL = re.compile(r"[1-9][0-9]{0,48}", re.ASCII)  # at most 20 octets (RFC 5280 §4.1.2.2)
+
+Step = dict[str, Any]
+VerifiedStep = dict[str, Any]
+"""A step as its signer wrote it, and `_signature`: {"signed": {"member", "name", "application", "roles"},
+"includedBy": [the same of each party that signed around it, the last signer first], "timestamp": of its signature}."""
+SignedRecord = dict[str, Any]
+SignedList = list[Any]
+
+
+class ProvenanceError(ValueError):
+    """A record that cannot be made or is not accepted. The text says what must be different."""
+
+
+# Making records
+
+
+class Signer:
+    """A member's signing certificate with its chain, and its key. `member`, `application` and `roles` are the
+    certificate's."""
+
+    def __init__(self, certificate_chain_pem: bytes, key_pem: bytes) -> None:
+        """Take PEM: the leaf, then its issuers (the root may be left out); the leaf's private key, unencrypted.
+
+        Raise ProvenanceError when they do not match, MalformedCertificate for a leaf that is no member certificate.
+        """
+        chain = member_certificate.load_certificates(certificate_chain_pem)
+        leaf = member_certificate.parse(chain[0].public_bytes(serialization.Encoding.DER))
+        try:
+            key = serialization.load_pem_private_key(key_pem, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise ProvenanceError("the signing key must be an unencrypted PEM private key") from None
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != chain[0].public_key():
+            raise ProvenanceError("the signing key must be the key of the first certificate")
+        for lower, upper in pairwise(chain):
+            try:
+                lower.verify_directly_issued_by(upper)
+            except (InvalidSignature, ValueError, TypeError):
+                raise ProvenanceError("the chain must hold each certificate's issuer after it, and no other") from None
+        self.member = leaf.member
+        self.application = leaf.application
+        self.roles = leaf.roles
+        self.serial = str(leaf.serial)
+        self.certificates = _certificate_entries(chain)
+        self._key = key
+
+    def sign(self, data: bytes) -> bytes:
+        """Return a signature: ECDSA with SHA-256, in DER."""
+        return self._key.sign(data, ec.ECDSA(hashes.SHA256()))
+
+
+class Record:
+    """An unfinished record: add steps and other parties' records in order, then sign()."""
+
+    def __init__(self, trust_framework: str) -> None:
+        self._trust_framework = trust_framework
+        self._elements: SignedList = []
+        self._certificates: dict[str, list[str]] = {}
+        self._sequence = _Sequence()
+
+    def add_step(self, step: Mapping[str, Any]) -> str:
+        """Add one of our own steps, without `id` and with `timestamp`, and return its new id.
+
+        Raise ProvenanceError for a step that verify() would refuse.
+        """
+        if "id" in step:
+            raise ProvenanceError("a step is given its id when it is added")
+        identifier = secrets.token_urlsafe(15)
+        # This order of members is the reference library's.
+        complete = {"id": identifier, "timestamp": None, "type": None} | dict(step)
+        try:
+            text = json.dumps(complete, separators=(",", ":"), allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            raise ProvenanceError("a step must be plain JSON") from None
+        element = base64.urlsafe_b64encode(text.encode()).decode()
+        _require_step_text(element)
+        self._sequence.append(_decode_step(element))
+        self._elements.append(element)
+        return identifier
+
+    def add_record(self, signed: object) -> None:
+        """Add a record that another party, or we, signed. Verify it first: only its structure is checked here."""
+        container = _Container(signed, self._trust_framework)
+        certificates = _merged(self._certificates, container.certificates_used())
+        for _, step in container.steps():
+            self._sequence.append(step)
+        self._certificates = certificates
+        self._elements.append(container.outermost.signed_list)
+
+    def sign(self, signer: Signer, at: int) -> SignedRecord:
+        """Return the record, signed at the instant `at`. It shares its parts with what was added: do not change it.
+
+        Raise ProvenanceError when there is no origin step, or two certificates claim one serial number.
+        """
+        if not self._sequence.origins:
+            raise ProvenanceError("a record has at least one origin step")
+        certificates = _merged(self._certificates, signer.certificates)
+        signing_time = instant.text(at)
+        data = _signing_input(self._trust_framework, self._elements, signer.serial, signing_time)
+        signature = base64.urlsafe_b64encode(signer.sign(data)).decode()
+        return {
+            "ib1:provenance": self._trust_framework,
+            "origins": list(self._sequence.origins),
+            "steps": [*self._elements, [VERSION, signer.serial, signing_time, signature]],
+            "certificates": certificates,
+        }
+
+
+# Reading records
+
+
+def verify(record: object, trust_framework: str, signing_root: x509.Certificate) -> list[VerifiedStep]:
+    """Verify every signature in a record (decoded from JSON) and return its steps in order.
+
+    Each signer's chain must lead to `signing_root` at the time of signing; certificates come from the record alone.
+    Neither revocation nor the signers' roles are checked: duties.receipt_check() judges who may have signed what.
+    Raise ProvenanceError, and nothing else, whatever the input.
+    """
+    container = _Container(record, trust_framework)
+    signers = _Signers(container, signing_root)
+    signatures = {level: signers.verify(level) for level in container.levels}
+    sequence = _Sequence()
+    verified = []
+    for path, step in container.steps():
+        sequence.append(step)
+        *outer, level = path
+        signature = {
+            "signed": signatures[level],
+            "includedBy": [signatures[above] for above in outer],
+            "timestamp": level.signing_time,
+        }
+        verified.append({**step, "_signature": signature})
+    # Provenance Records 1.0, Container structure: the ids of the origin steps, in the order they appear
+    if container.origins != sequence.origins:
+        raise ProvenanceError("origins must list the record's origin steps in order")
+    # Provenance Records 1.0, Origin: at least one
+    if not sequence.origins:
+        raise ProvenanceError("a record has at least one origin step")
+    return verified
+
+
+def unverified_steps(record: object, trust_framework: str) -> tuple[list[Step], list[Step]]:
+    """Return the steps that the last signer added, and all steps, of a record that was verified before it was kept.
+
+    Only the record's structure is checked. Raise ProvenanceError when it is no record.
+    """
+    steps = list(_Container(record, trust_framework).steps())
+    return [step for path, step in steps if len(path) == 1], [step for _, step in steps]
+
+
+# The container
+
+
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """One signed list and the parts of its signature; `elements` are steps, still encoded, and nested levels."""
+
+    signed_list: SignedList
+    elements: "tuple[str | _Level, ...]"
+    serial: str
+    signing_time: str
+    signed_at: int
+    signature: bytes
+
+
+class _Container:
+    """A record whose structure has been checked, and nothing else: no signature has been verified yet."""
+
+    def __init__(self, record: object, trust_framework: str) -> None:
+        if not isinstance(record, dict):
+            raise ProvenanceError("a record is a JSON object")
+        # Provenance Records 1.0: no other top-level properties. Without certificates there is nothing to verify with.
+        if record.keys() != {"ib1:provenance", "origins", "steps", "certificates"}:
+            raise ProvenanceError("a record has exactly ib1:provenance, origins, steps and certificates")
+        if record["ib1:provenance"] != trust_framework:
+            raise ProvenanceError("ib1:provenance must be this trust framework's URL")
+        origins, certificates = record["origins"], record["certificates"]
+        if not isinstance(origins, list) or len(origins) > MAX_STEPS:
+            raise ProvenanceError("origins must be a list of step ids")
+        if not isinstance(certificates, dict) or len(certificates) > MAX_CERTIFICATES:
+            raise ProvenanceError("certificates must be an object of lists")
+        self.trust_framework = trust_framework
+        self.origins: list[object] = origins
+        self.certificates: dict[Any, object] = certificates
+        self.levels: list[_Level] = []
+        self._step_count = 0
+        self._characters = 0
+        self.outermost = self._level(record["steps"], 0)
+
+    def steps(self) -> Iterator[tuple[list[_Level], Step]]:
+        """Yield each step, decoded and in order, with the levels that contain it, the outermost first."""
+        return self._walk([self.outermost])
+
+    def certificate_path(self, serial: str) -> list[str]:
+        """Return the serials of a signing certificate and of the issuers named with it. Raise ProvenanceError."""
+        entry = self.certificates.get(serial)
+        if not isinstance(entry, list) or not 1 <= len(entry) <= MAX_INTERMEDIATES + 1:
+            raise ProvenanceError("certificates must hold each signing certificate with its issuers' serials")
+        issuers = entry[1:]
+        if not all(isinstance(issuer, str) and _SERIAL.fullmatch(issuer) for issuer in issuers):
+            raise ProvenanceError("certificates must name issuers by their serials")
+        return [serial, *issuers]
+
+    def certificate_pem(self, serial: str) -> str:
+        entry = self.certificates.get(serial)
+        if not isinstance(entry, list) or not entry or not isinstance(entry[0], str):
+            raise ProvenanceError("certificates must hold a PEM certificate for every serial that is named")
+        return entry[0]
+
+    def certificates_used(self) -> dict[str, list[str]]:
+        """Return the entries that the signatures need, and no others."""
+        used: dict[str, list[str]] = {}
+        for serial in {level.serial: None for level in self.levels}:
+            path = self.certificate_path(serial)
+            used[serial] = [self.certificate_pem(serial), *path[1:]]
+            for issuer in path[1:]:
+                used.setdefault(issuer, [self.certificate_pem(issuer)])
+        return used
+
+    def _level(self, signed_list: object, depth: int) -> _Level:
+        if depth > MAX_NESTED_LISTS:
+            raise ProvenanceError("the signed lists are nested too deeply")
+        if not isinstance(signed_list, list) or len(signed_list) < 2:
+            raise ProvenanceError("a signed list has one or more elements and then a signature")
+        elements: list[str | _Level] = []
+        for element in signed_list[:-1]:
+            if not isinstance(element, str):
+                elements.append(self._level(element, depth + 1))
+                continue
+            _require_step_text(element)
+            elements.append(element)
+            self._step_count += 1
+            self._characters += len(element) * (depth + 1)  # it is signed once at each level
+            if self._step_count > MAX_STEPS or self._characters > MAX_RECORD_CHARACTERS:
+                raise ProvenanceError("the record is too long")
+        level = _Level(signed_list, tuple(elements), *_signature_block(signed_list[-1]))
+        for inner in elements:
+            if isinstance(inner, _Level) and inner.signed_at > level.signed_at + CLOCK_SKEW:
+                raise ProvenanceError("a signature cannot be older than what it signs")
+        self.levels.append(level)
+        if len(self.levels) > MAX_SIGNATURES:
+            raise ProvenanceError("the record has too many signatures")
+        return level
+
+    def _walk(self, path: list[_Level]) -> Iterator[tuple[list[_Level], Step]]:
+        for element in path[-1].elements:
+            if isinstance(element, str):
+                yield path, _decode_step(element)
+            else:
+                yield from self._walk([*path, element])
+
+
+class _Sequence:
+    """The rules between the steps of one record, applied to each in turn."""
+
+    def __init__(self) -> None:
+        self.origins: list[str] = []
+        self._type_of: dict[str, str] = {}
+
+    def append(self, step: Step) -> None:
+        """Raise ProvenanceError for a step that may not come next."""
+        identifier, kind = self._identified(step)
+        _require_common_properties(step)
+        for (of, name), types in _ONE_REFERENCE.items():
+            if kind == of:
+                self._require_earlier(step.get(name), name, types)
+        for (of, name), types in _MANY_REFERENCES.items():
+            if kind == of and name in step:
+                if not isinstance(step[name], list):
+                    raise ProvenanceError(f"{name} must be a list of step ids")
+                for reference in step[name]:
+                    self._require_earlier(reference, name, types)
+        self._type_of[identifier] = kind
+        if kind == "origin":
+            self.origins.append(identifier)
+
+    def _identified(self, step: Step) -> tuple[str, str]:
+        identifier, kind = step.get("id"), step.get("type")
+        if not isinstance(identifier, str) or not 0 < len(identifier) <= MAX_ID_CHARACTERS:
+            raise ProvenanceError("a step has an id")
+        if identifier in self._type_of:
+            raise ProvenanceError("two steps have the same id")
+        if not isinstance(kind, str) or kind not in STEP_TYPES:
+            raise ProvenanceError(f"a step's type must be one of {', '.join(sorted(STEP_TYPES))}")
+        return identifier, kind
+
+    def _require_earlier(self, reference: object, name: str, types: frozenset[str]) -> None:
+        if not isinstance(reference, str) or self._type_of.get(reference) not in types:
+            raise ProvenanceError(f"{name} must refer to an earlier step of type {' or '.join(sorted(types))}")
+
+
+def _require_common_properties(step: Step) -> None:
+    try:
+        instant.parse(step.get("timestamp"))
+    except ValueError:
+        raise ProvenanceError("a step's timestamp must be an RFC 3339 date-time") from None
+    # Provenance Records 1.0, Common properties: reserved for what a library adds on decoding
+    if any(name.startswith("_") for name in step):
+        raise ProvenanceError("a step has no member whose name begins with an underscore")
+    _require_plain(step, MAX_STEP_NESTING)
+
+
+class _Signers:
+    """The signing certificates of one record: each is read once, and its chain built once for each time of signing."""
+
+    def __init__(self, container: _Container, root: x509.Certificate) -> None:
+        self._container = container
+        self._root = root
+        self._ders: dict[str, bytes] = {}
+        self._chains: dict[tuple[str, int], tuple[ec.EllipticCurvePublicKey, dict[str, Any]]] = {}
+
+    def verify(self, level: _Level) -> dict[str, Any]:
+        """Return who signed. Raise ProvenanceError unless the signature is good and its chain was valid at that time."""
+        key = (level.serial, level.signed_at)
+        if key not in self._chains:
+            self._chains[key] = self._signer(*key)
+        public_key, party = self._chains[key]
+        data = _signing_input(self._container.trust_framework, level.signed_list[:-1], level.serial, level.signing_time)
+        if not any(_is_signature(public_key, form, data) for form in _signature_forms(level.signature)):
+            raise ProvenanceError("a signature does not fit what it signs")
+        return party
+
+    def _signer(self, serial: str, at: int) -> tuple[ec.EllipticCurvePublicKey, dict[str, Any]]:
+        leaf_der, *issuers = (self._der(named) for named in self._container.certificate_path(serial))
+        try:
+            leaf = member_certificate.parse(leaf_der)
+            chain = build_chain(leaf_der, issuers, self._root, at)
+        except MalformedCertificate as error:
+            raise ProvenanceError(f"signing certificate: {error}") from error
+        except UntrustedChain as error:
+            raise ProvenanceError(f"signing certificate at the time of signing: {error}") from error
+        # A certificate filed under a serial that is not its own, or that the chain does not need, could shadow another
+        # party's when records are merged.
+        chain_serials = {
+            certificate.public_bytes(serialization.Encoding.DER): str(certificate.serial_number)
+            for certificate in chain
+        }
+        for named, der in zip(self._container.certificate_path(serial), [leaf_der, *issuers], strict=True):
+            if chain_serials.get(der) != named:
+                raise ProvenanceError("certificates must hold each certificate under its own serial, and chains alone")
+        public_key = chain[0].public_key()
+        if not isinstance(public_key, ec.EllipticCurvePublicKey):
+            raise ProvenanceError("signing certificate: the key must be on an elliptic curve")
+        try:
+            name = str(chain[0].subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value)
+        except (ValueError, IndexError):
+            raise ProvenanceError("signing certificate: the subject must name the organisation") from None
+        party = {
+            "member": leaf.member,
+            "name": name,
+            "application": leaf.application,
+            "roles": sorted(leaf.roles),
+        }
+        return public_key, party
+
+    def _der(self, serial: str) -> bytes:
+        if serial not in self._ders:
+            try:
+                self._ders[serial] = member_certificate.one_pem(self._container.certificate_pem(serial))
+            except MalformedCertificate as error:
+                raise ProvenanceError(f"certificates: {error}") from error
+        return self._ders[serial]
+
+
+def _signature_block(block: object) -> tuple[str, str, int, bytes]:
+    """Return serial, time as written, time and signature."""
+    if not isinstance(block, list) or len(block) != 4:
+        raise ProvenanceError("a signature has version, serial, time and value")
+    version, serial, signing_time, signature = block
+    if type(version) is not int or version != VERSION:
+        raise ProvenanceError(f"the version of a signed list must be {VERSION}")
+    if not isinstance(serial, str) or not _SERIAL.fullmatch(serial):
+        raise ProvenanceError("a signature's serial must be decimal text")
+    try:
+        signed_at = instant.parse(signing_time)
+    except ValueError:
+        raise ProvenanceError("a signature's time must be an RFC 3339 date-time") from None
+    if not isinstance(signature, str) or len(signature) > MAX_SIGNATURE_CHARACTERS:
+        raise ProvenanceError("a signature's value must be URL-safe Base64")
+    return serial, signing_time, signed_at, _decode_base64(signature)
+
+
+def _signing_input(trust_framework: str, elements: SignedList, serial: str, signing_time: str) -> bytes:
+    parts = [trust_framework]
+    _gather(elements, parts)
+    parts += [str(VERSION), serial, signing_time]
+    return ".".join(parts).encode()
+
+
+def _gather(elements: SignedList, parts: list[str]) -> None:
+    for element in elements:
+        if isinstance(element, str):
+            parts.append(element)
+        elif isinstance(element, int):
+            parts.append(str(element))
+        else:
+            parts.append("%")
+            _gather(element, parts)
+            parts.append("&")
+
+
+def _signature_forms(signature: bytes) -> list[bytes]:
+    """Return it as DER, which every known maker writes, and as r and s, which the published text has (ES256 of JWS)."""
+    forms = [signature]
+    if len(signature) == 64:
+        r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])
+        forms.append(utils.encode_dss_signature(r, s))
+    return forms
+
+
+def _is_signature(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes) -> bool:
+    try:
+        key.verify(signature, data, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _certificate_entries(chain: Sequence[x509.Certificate]) -> dict[str, list[str]]:
+    pems = [certificate.public_bytes(serialization.Encoding.PEM).decode() for certificate in chain]
+    serials = [str(certificate.serial_number) for certificate in chain]
+    entries = {serials[0]: [pems[0], *serials[1:]]}
+    for serial, pem in zip(serials[1:], pems[1:], strict=True):
+        entries = _merged(entries, {serial: [pem]})
+    return entries
+
+
+def _merged(one: Mapping[str, list[str]], other: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    for serial in one.keys() & other.keys():
+        if one[serial][0].split() != other[serial][0].split():
+            raise ProvenanceError("two certificates have the same serial number")
+    # Where one side has a certificate as a signer's and the other as an issuer's, the longer entry serves both.
+    return {**one, **{serial: max(one.get(serial, []), entry, key=len) for serial, entry in other.items()}}
+
+
+# Steps as text
+
+
+def _require_step_text(element: str) -> None:
+    """Refuse other characters before anything is signed: only these keep the joined text unambiguous."""
+    if len(element) > MAX_STEP_CHARACTERS or not _BASE64.fullmatch(element):
+        raise ProvenanceError("a step must be URL-safe Base64, and not too long")
+
+
+def _decode_step(element: str) -> Step:
+    try:
+        step = json.loads(
+            _decode_base64(element).decode("utf-8"),
+            object_pairs_hook=_without_doubles,
+            parse_constant=_refuse_constant,
+        )
+    except ProvenanceError:
+        raise
+    except (ValueError, RecursionError):
+        raise ProvenanceError("a step must be JSON") from None
+    if not isinstance(step, dict):
+        raise ProvenanceError("a step must be a JSON object")
+    return step
+
+
+def _decode_base64(text: str) -> bytes:
+    """Return what URL-safe, padded and canonical Base64 holds: one step or signature has one spelling."""
+    try:
+        data = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise ProvenanceError("a step or signature must be URL-safe Base64 with padding") from None
+    if base64.urlsafe_b64encode(data).decode() != text:
+        raise ProvenanceError("a step or signature must be canonical Base64")
+    return data
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ProvenanceError("a step has a member twice")
+    return members
+
+
+def _refuse_constant(name: str) -> None:
+    raise ProvenanceError("a step must be JSON, which has no such number")
+
+
+def _require_plain(value: object, levels: int) -> None:
+    """Refuse deep nesting, infinite numbers, and text that cannot be encoded again (a lone surrogate)."""
+    if levels == 0:
+        raise ProvenanceError("a step is nested too deeply")
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ProvenanceError("a step's text must be Unicode") from None
+    elif isinstance(value, float) and not math.isfinite(value):  # such as 1e999
+        raise ProvenanceError("a step's number is too large")
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            _require_plain(name, levels)
+            _require_plain(member, levels - 1)
+    elif isinstance(value, list):
+        for member in value:
+            _require_plain(member, levels - 1)
+
+
+def as_object(value: object) -> dict[str, Any]:
+    """Return the value if it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,167 @@
+"""What a receiver of data checks before it signs a receipt (Provenance Records 1.0, Receipt; Perseus guides).
+
+The British spelling that some peers still write is read as well.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from consent_server.scheme import instant
+from consent_server.scheme.instant import DAY
+from consent_server.scheme.provenance.container import (
+    CLOCK_SKEW,
+    ProvenanceError,
+    Record,
+    SignedRecord,
+    Signer,
+    Step,
+    VerifiedStep,
+    as_object,
+    verify,
+)
+from consent_server.scheme.provenance.steps import receipt_step
+
+# A transfer step is made when the data is handed over or, where collection is slow, when it was collected.
+TRANSFER_MAX_AGE = DAY
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedTransfer:
+    """What the receiver knows of its call, against which it checks the provider's transfer steps.
+
+    `recipients`: our own member URL and application URL (a transfer names the member; old peers the application).
+    `signer_application`: the issuer's, as the Directory names it. `signer_role`: the role URL that it must hold.
+    `parameters`: as in the call, without the meter: window_parameters(). `at`: when the response arrived.
+    """
+
+    recipients: Collection[str]
+    signer_member: str
+    signer_application: str
+    signer_role: str
+    scheme: str
+    standard: str
+    license: str
+    service: str
+    path: str
+    parameters: Mapping[str, str]
+    at: int
+
+
+def receipt_check(steps: Sequence[VerifiedStep], expected: ExpectedTransfer) -> list[VerifiedStep]:
+    """Return the transfer steps of the last signer, having checked them as a receiver must before it signs a receipt.
+
+    Raise ProvenanceError for the first fault: the data must then not be used.
+    """
+    transfers = [step for step in steps if step["type"] == "transfer" and not step["_signature"]["includedBy"]]
+    if not transfers:
+        raise ProvenanceError("the last signer must have recorded a transfer")
+    by_id = {step["id"]: step for step in steps}
+    for transfer in transfers:
+        for duty in _RECEIPT_DUTIES:
+            duty(transfer, [by_id[named] for named in transfer.get("permissions", [])], expected)
+    return transfers
+
+
+@dataclass(frozen=True)
+class Received:
+    """The record of received data, signed again with our receipts, to keep and build on; and the steps that were verified."""
+
+    record: SignedRecord
+    receipts: tuple[str, ...]
+    steps: list[VerifiedStep]
+
+
+def checked_receipt(
+    record: object,
+    expected: ExpectedTransfer,
+    trust_framework: str,
+    signing_root: x509.Certificate,
+    signer: Signer,
+) -> Received:
+    """Verify a record, check it against our call, and sign a receipt for each transfer in it.
+
+    Raise ProvenanceError: the data must then not be used.
+    """
+    steps = verify(record, trust_framework, signing_root)
+    transfers = receipt_check(steps, expected)
+    received = Record(trust_framework)
+    received.add_record(record)
+    receipts = tuple(
+        received.add_step(receipt_step(scheme=expected.scheme, at=expected.at, transfer=transfer["id"]))
+        for transfer in transfers
+    )
+    return Received(received.sign(signer, expected.at), receipts, steps)
+
+
+# A receiver's duties (Provenance Records 1.0, Receipt; Perseus guides). Each refuses one thing.
+
+
+def _duty_recipient(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
+    if not isinstance(transfer.get("to"), str) or transfer["to"] not in expected.recipients:
+        raise ProvenanceError("transfer: to must be our member URL")
+
+
+def _duty_terms(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
+    for name in ("scheme", "standard", "license", "service", "path"):
+        # Deployed peers still write the British spelling.
+        given = transfer.get(name, transfer.get("licence")) if name == "license" else transfer.get(name)
+        if given != getattr(expected, name):
+            raise ProvenanceError(f"transfer: {name} must be that of our call")
+
+
+def _duty_parameters(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
+    if transfer.get("parameters") != dict(expected.parameters):
+        raise ProvenanceError("transfer: parameters must be those of our call")
+
+
+def _duty_signer(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
+    signed = transfer["_signature"]["signed"]
+    if signed["member"] != expected.signer_member:
+        raise ProvenanceError("signature: the signer must be the member that we called")
+    if signed["application"] != expected.signer_application:
+        raise ProvenanceError("signature: the signer must be the application that the Directory names")
+    if expected.signer_role not in signed["roles"]:
+        raise ProvenanceError("signature: the signer must hold the provider's role")
+
+
+def _duty_times(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
+    made = instant.parse(transfer["timestamp"])
+    signed = instant.parse(transfer["_signature"]["timestamp"])
+    if max(made, signed) > expected.at + CLOCK_SKEW:
+        raise ProvenanceError("transfer: timestamp and signature must not lie in the future")
+    if min(made, signed) < expected.at - TRANSFER_MAX_AGE:
+        raise ProvenanceError("transfer: timestamp and signature must be recent")
+
+
+def _duty_permissions(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
+    if not permissions:
+        raise ProvenanceError("transfer: permissions must name a permission step")
+    allowed: list[object] = []
+    for permission in permissions:
+        if not isinstance(permission.get("account"), str) or not permission["account"]:
+            raise ProvenanceError("permission: account must be there, since a token was used")
+        if instant.parse(permission["timestamp"]) > expected.at + CLOCK_SKEW:
+            raise ProvenanceError("permission: timestamp must not lie in the future")
+        try:
+            expires = instant.parse(permission.get("expires"))
+        except ValueError:
+            raise ProvenanceError("permission: expires must be an RFC 3339 date-time") from None
+        if expires <= expected.at:
+            raise ProvenanceError("permission: must not have expired")
+        allows = as_object(permission.get("allows"))
+        licenses = allows.get("licenses", allows.get("licences"))
+        allowed += licenses if isinstance(licenses, list) else []
+    if expected.license not in allowed:
+        raise ProvenanceError("permission: allows must name the license of our call")
+
+
+_RECEIPT_DUTIES = (
+    _duty_signer,
+    _duty_recipient,
+    _duty_terms,
+    _duty_parameters,
+    _duty_times,
+    _duty_permissions,
+)

@@ -1,0 +1,405 @@
+"""What Perseus writes into the steps of a provenance record, and the records of its two providers.
+
+The vocabulary is that of version 2026-03-12, in the US spelling of the specification. A `registry` is the Registry's base
+URL, without a final slash.
+
+    permission -> origin -> transfer            an energy data provider: edp_record()
+    ... -> receipt                              its client, for every response: duties.checked_receipt()
+    ... -> origin, process, transfer            a carbon accounting provider, fuel by fuel: cap_record()
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from consent_server.scheme import instant
+from consent_server.scheme.licenses import ELECTRICITY, GAS
+from consent_server.scheme.provenance.container import (
+    ProvenanceError,
+    Record,
+    SignedRecord,
+    Signer,
+    Step,
+    as_object,
+    unverified_steps,
+)
+
+SCHEME_VERSION = "2026-03-12"
+
+METER = "Meter"
+GRID_CARBON_INTENSITY = "GridCarbonIntensity"
+GAS_GREENHOUSE_GAS_FACTOR = "GasGreenhouseGasFactor"
+
+COMPLETE = "Complete"
+SUBSTITUTED = "Substituted"
+MISSING = "Missing"
+
+SMART_DCC_OTHER_USER = "SmartDCCOtherUser"
+
+SMART_METER_ORIGIN = "https://www.smartdcc.co.uk/"
+SMART_METER_LICENSE = "https://smartenergycodecompany.co.uk/documents/sec/consolidated-sec/"
+INTENSITY_ORIGIN = "https://api.carbonintensity.org.uk/"
+INTENSITY_LICENSE = "https://creativecommons.org/licenses/by/4.0/"
+FACTOR_LICENSE = "https://www.nationalarchives.gov.uk/doc/open-government-licence/version/3/"
+
+CONSUMPTION_PATH = "/datasources/{id}/{measure}"
+EMISSIONS_PATH = "/emissions"
+
+_PROCESS_OF = {ELECTRICITY: "electricity-emissions-calculation", GAS: "gas-emissions-calculation"}
+
+
+def trust_framework_url(registry: str) -> str:
+    return f"{registry}/trust-framework"
+
+
+def scheme_url(registry: str) -> str:
+    return f"{registry}/scheme/perseus"
+
+
+def consumption_standard(registry: str) -> str:
+    return f"{scheme_url(registry)}/standard/energy-consumption-data/{SCHEME_VERSION}"
+
+
+def emissions_standard(registry: str) -> str:
+    return f"{scheme_url(registry)}/standard/emissions-report/{SCHEME_VERSION}"
+
+
+def process_url(registry: str, fuel: str) -> str:
+    return f"{scheme_url(registry)}/process/{_PROCESS_OF[fuel]}/{SCHEME_VERSION}"
+
+
+def window_parameters(start: int, end: int, measure: str | None = None) -> dict[str, str]:
+    """Return a transfer's `parameters`: of the consumption API with a measure, of the emissions API without."""
+    window = {"from": instant.text(start), "to": instant.text(end)}
+    return window if measure is None else {"measure": measure, **window}
+
+
+def permission_step(
+    *, scheme: str, at: int, account: str, licenses: Collection[str], processes: Collection[str], expires: int
+) -> Step:
+    """Return a permission step. `at` is the original grant. `account` is opaque, no token, and for one account holder only."""
+    return _step("permission", scheme, at) | {
+        "account": account,
+        "allows": {"licenses": list(licenses), "processes": list(processes)},
+        "expires": instant.text(expires),
+    }
+
+
+def origin_step(
+    *,
+    scheme: str,
+    at: int,
+    source_type: str,
+    origin: str,
+    license: str,
+    start: int,
+    end: int,
+    missing_data: str,
+    permissions: Collection[str] = (),
+    outcode: str | None = None,
+    origin_method: str | None = None,
+) -> Step:
+    """Return an origin step. `start` and `end` bound what was metered, or what a factor was used for."""
+    details: Step = {"meteringPeriod": {"from": instant.text(start), "to": instant.text(end)}}
+    if outcode is not None:
+        details["postcode"] = outcode
+    assurance = {"missingData": f"{scheme}/assurance/missing-data/{missing_data}"}
+    if origin_method is not None:
+        assurance["originMethod"] = f"{scheme}/assurance/origin-method/{origin_method}"
+    step = _step("origin", scheme, at) | {
+        "sourceType": f"{scheme}/source-type/{source_type}",
+        "origin": origin,
+        "originLicense": license,
+        "external": True,
+    }
+    if permissions:
+        step["permissions"] = list(permissions)
+    return step | {"perseus:scheme": details, "perseus:assurance": assurance}
+
+
+def transfer_step(
+    *,
+    scheme: str,
+    at: int,
+    of: str,
+    to: str,
+    standard: str,
+    license: str,
+    service: str,
+    path: str,
+    parameters: Mapping[str, str],
+    permissions: Collection[str],
+) -> Step:
+    """Return a transfer step. `to` is the receiving member's URL; `path` the OpenAPI template, which names no meter."""
+    return _step("transfer", scheme, at) | {
+        "of": of,
+        "to": to,
+        "standard": standard,
+        "license": license,
+        "service": service,
+        "path": path,
+        "parameters": dict(parameters),
+        "permissions": list(permissions),
+    }
+
+
+def receipt_step(*, scheme: str, at: int, transfer: str) -> Step:
+    return _step("receipt", scheme, at) | {"transfer": transfer}
+
+
+def process_step(
+    *, scheme: str, at: int, inputs: Collection[str], process: str, permissions: Collection[str], missing_data: str
+) -> Step:
+    return _step("process", scheme, at) | {
+        "inputs": list(inputs),
+        "process": process,
+        "permissions": list(permissions),
+        "perseus:assurance": {"missingData": f"{scheme}/assurance/missing-data/{missing_data}"},
+    }
+
+
+def worst_missing_data(steps: Sequence[Step]) -> str:
+    """Return the worst that the origin steps say of missing data: MISSING, SUBSTITUTED or COMPLETE.
+
+    An origin that says nothing, or something unknown, counts as missing.
+    """
+    said = {
+        str(as_object(step.get("perseus:assurance")).get("missingData")).rpartition("/")[2]
+        for step in steps
+        if step["type"] == "origin"
+    }
+    if said <= {COMPLETE}:
+        return COMPLETE
+    return SUBSTITUTED if said <= {COMPLETE, SUBSTITUTED} else MISSING
+
+
+# Whole records of the two providers
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantedPermission:
+    """A permission as a record states it. `account` is the permission's opaque account; times in seconds."""
+
+    account: str
+    license: str
+    granted: int
+    expires: int
+    fuels: Collection[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeterRelease:
+    """One response of the consumption API: one meter, one fuel, one measure, one window.
+
+    `start` and `end` are the window that was asked for; `metered` is the stretch that the readings cover, if shorter.
+    `to` is the receiving member's URL, `service` the id of our catalogue entry, `outcode` the meter's.
+    """
+
+    registry: str
+    grant: GrantedPermission
+    to: str
+    service: str
+    measure: str
+    start: int
+    end: int
+    outcode: str
+    missing_data: str
+    at: int
+    metered: tuple[int, int] | None = None
+    source_type: str = METER
+    origin_method: str = SMART_DCC_OTHER_USER
+
+
+def edp_record(release: MeterRelease, signer: Signer) -> SignedRecord:
+    """Return an energy data provider's record: permission, origin, transfer, signed."""
+    scheme, grant = scheme_url(release.registry), release.grant
+    record = Record(trust_framework_url(release.registry))
+    permission = record.add_step(
+        permission_step(
+            scheme=scheme,
+            at=grant.granted,
+            account=grant.account,
+            licenses=[SMART_METER_LICENSE, grant.license],
+            processes=_processes(release.registry, grant.fuels),
+            expires=grant.expires,
+        )
+    )
+    first, last = release.metered or (release.start, release.end)
+    origin = record.add_step(
+        origin_step(
+            scheme=scheme,
+            at=release.at,
+            source_type=release.source_type,
+            origin=SMART_METER_ORIGIN,
+            license=SMART_METER_LICENSE,
+            permissions=[permission],
+            start=first,
+            end=last,
+            outcode=release.outcode,
+            missing_data=release.missing_data,
+            origin_method=release.origin_method,
+        )
+    )
+    record.add_step(
+        transfer_step(
+            scheme=scheme,
+            at=release.at,
+            of=origin,
+            to=release.to,
+            standard=consumption_standard(release.registry),
+            license=grant.license,
+            service=release.service,
+            path=CONSUMPTION_PATH,
+            parameters=window_parameters(release.start, release.end, release.measure),
+            permissions=[permission],
+        )
+    )
+    return record.sign(signer, release.at)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntensityUse:
+    """Grid intensity of one outcode's region, from `start` to `end`, fetched at `at`."""
+
+    outcode: str
+    start: int
+    end: int
+    missing_data: str
+    at: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GasFactorUse:
+    """One published set of gas factors, used from `start` to `end`. `source` is the publication's page."""
+
+    source: str
+    start: int
+    end: int
+    at: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuelEmissions:
+    """One fuel's calculation at `at`: the receipted records of its readings (duties.checked_receipt) and the factors used."""
+
+    fuel: str
+    received: Sequence[SignedRecord]
+    factors: Sequence[IntensityUse | GasFactorUse]
+    missing_data: str
+    at: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmissionsRelease:
+    """One response of the emissions API. `start` and `end` are first instants of months, `to` the receiving member's URL.
+
+    `grant` is the account holder's permission to give emissions to `to`. It is None under the one-permission license,
+    which the energy data provider's own permission steps already carry. `license` is then that license.
+    """
+
+    registry: str
+    grant: GrantedPermission | None
+    license: str
+    to: str
+    service: str
+    start: int
+    end: int
+    fuels: Sequence[FuelEmissions]
+    at: int
+
+
+def cap_record(release: EmissionsRelease, signer: Signer) -> SignedRecord:
+    """Return a carbon accounting provider's record, signed: every record it received, then for each fuel the factors as
+    origins, the calculation as a process, and its transfer."""
+    scheme = scheme_url(release.registry)
+    record = Record(trust_framework_url(release.registry))
+    inputs: list[list[str]] = []
+    relied_on: list[list[str]] = []
+    for emissions in release.fuels:
+        received = [_received(signed, release.registry) for signed in emissions.received]
+        for signed in emissions.received:
+            record.add_record(signed)
+        inputs.append([receipt for receipts, _ in received for receipt in receipts])
+        relied_on.append([permission for _, permissions in received for permission in permissions])
+    if release.grant is not None:
+        own = record.add_step(
+            permission_step(
+                scheme=scheme,
+                at=release.grant.granted,
+                account=release.grant.account,
+                licenses=[release.grant.license],
+                processes=_processes(release.registry, release.grant.fuels),
+                expires=release.grant.expires,
+            )
+        )
+        relied_on = [[own] for _ in release.fuels]
+    for emissions, receipts, permissions in zip(release.fuels, inputs, relied_on, strict=True):
+        factors = [record.add_step(_factor_origin(scheme, factor)) for factor in emissions.factors]
+        process = record.add_step(
+            process_step(
+                scheme=scheme,
+                at=emissions.at,
+                inputs=receipts + factors,
+                process=process_url(release.registry, emissions.fuel),
+                permissions=permissions,
+                missing_data=emissions.missing_data,
+            )
+        )
+        record.add_step(
+            transfer_step(
+                scheme=scheme,
+                at=release.at,
+                of=process,
+                to=release.to,
+                standard=emissions_standard(release.registry),
+                license=release.license,
+                service=release.service,
+                path=EMISSIONS_PATH,
+                parameters=window_parameters(release.start, release.end),
+                permissions=permissions,
+            )
+        )
+    return record.sign(signer, release.at)
+
+
+def _processes(registry: str, fuels: Collection[str]) -> list[str]:
+    return [process_url(registry, fuel) for fuel in _PROCESS_OF if fuel in fuels]
+
+
+def _factor_origin(scheme: str, factor: IntensityUse | GasFactorUse) -> Step:
+    if isinstance(factor, IntensityUse):
+        return origin_step(
+            scheme=scheme,
+            at=factor.at,
+            source_type=GRID_CARBON_INTENSITY,
+            origin=INTENSITY_ORIGIN,
+            license=INTENSITY_LICENSE,
+            start=factor.start,
+            end=factor.end,
+            outcode=factor.outcode,
+            missing_data=factor.missing_data,
+        )
+    return origin_step(
+        scheme=scheme,
+        at=factor.at,
+        source_type=GAS_GREENHOUSE_GAS_FACTOR,
+        origin=factor.source,
+        license=FACTOR_LICENSE,
+        start=factor.start,
+        end=factor.end,
+        missing_data=COMPLETE,
+    )
+
+
+def _received(signed: SignedRecord, registry: str) -> tuple[list[str], list[str]]:
+    """Return the receipts that the last signer of a record gave, and the permissions of the transfers they confirm."""
+    own, every = unverified_steps(signed, trust_framework_url(registry))
+    receipts = [step for step in own if step["type"] == "receipt"]
+    if not receipts:
+        raise ProvenanceError("a received record ends with our receipt")
+    confirmed = {receipt["transfer"] for receipt in receipts}
+    permissions = [named for step in every if step["id"] in confirmed for named in step.get("permissions", [])]
+    return [receipt["id"] for receipt in receipts], permissions
+
+
+def _step(kind: str, scheme: str, at: int) -> Step:
+    return {"timestamp": instant.text(at), "type": kind, "scheme": scheme}

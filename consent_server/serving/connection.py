@@ -1,0 +1,250 @@
+"""One connection of a door: TLS 1.3, and bounds on the time that the client may take.
+
+gunicorn's gevent worker bounds the time until a request's head has arrived and nothing else: a handshake, a body and the
+reading of an answer may take for ever. Neither gunicorn nor gevent has a setting for that. Both use the TLS context of
+our configuration and the socket class that it names (`SSLContext.sslsocket_class`), so the bounds are in that class, around
+the public methods of gevent's SSLSocket.
+
+What is bounded is the time spent waiting for the client, in all and not between two bytes: the handshake and each request
+(`request_s`), each answer (`answer_s`), and the silence between an answer and the next request (`keep_alive_s`). Time that
+the application takes does not count.
+"""
+
+import errno
+import logging
+import secrets
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any, Final
+
+import gevent
+from gevent.ssl import SSLContext, SSLSocket
+
+from consent_server import audit
+from consent_server.settings import ListenerSettings
+
+log = logging.getLogger("consent_server.serving")
+
+#: Bytes of one request, head and body, above which it is not read on. No endpoint takes a body of half as many; what one
+#: refused with 413 is read away behind the answer, so that the client's next request finds the connection open.
+LARGEST: Final = 4 * 1024 * 1024
+#: After this many reads of one request, each further read first switches to other greenlets, and waits for PACE_S when the
+#: reads so far have returned fewer than AVERAGE_READ bytes each: gunicorn scans the head from its start at every read.
+UNPACED_READS: Final = 32
+AVERAGE_READ: Final = 256
+PACE_S: Final = 0.02
+#: Seconds by which the wait grows before each further request of several that were read together, and the longest wait.
+PIPELINED_S: Final = (0.2, 5.0)
+#: Bytes of answers that the kernel buffers for one client.
+SEND_BUFFER: Final = 64 * 1024
+CONTINUE: Final = b"HTTP/1.1 100 "
+#: Seconds for which a worker that stops still waits for requests on its open connections.
+STOPPING_S: Final = 2.0
+#: Seconds and bytes for which a connection that closes still reads: with unread data, closing sends a reset, and the client
+#: could lose the end of the answer to it.
+LINGER_S: Final = 2.0
+LINGER: Final = LARGEST
+
+
+class TooSlow(ConnectionResetError):
+    """The client used up its time. gunicorn treats it as a connection that the client has reset."""
+
+    def __init__(self, waited_for: str) -> None:
+        super().__init__(errno.ECONNRESET, f"the client is too slow: {waited_for}")
+
+
+class _Stopping(Exception):
+    """Ends the wait for a request when the worker stops."""
+
+
+class DoorSocket(SSLSocket):  # type: ignore[misc]
+    """The connection of one client."""
+
+    context: "DoorContext"
+    #: Greenlets that wait for the first byte of a request.
+    idle: Final[set[Any]] = set()
+
+    _is_secure = False  # whether the handshake is done
+    _reads = False  # whether the latest thing that was done is reading a request, and not writing an answer
+    _left_s = 0.0  # what is left of the time for this request or answer
+    _read = 0  # bytes of this request
+    _times = 0  # how often it was read from
+    _answered = 0  # requests since it was read from
+    _lingers = True  # whether closing reads on: not on an idle connection, where nothing is in flight
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        if not self._reads:
+            return self._recv_first(buflen, flags)
+        with self._waiting("request"):
+            if self._times > UNPACED_READS:
+                gevent.sleep(PACE_S if self._read < AVERAGE_READ * self._times else 0)
+            return self._counted(super().recv(buflen, flags))
+
+    def send(self, data: Any, flags: int = 0, *timeout: Any) -> int:
+        # sendall goes through here as well. RFC 9110 section 15.2: after an interim answer the same request goes on.
+        if self._reads and data[: len(CONTINUE)] != CONTINUE:
+            self._reads, self._left_s = False, self.context.listener.answer_s
+        with self._waiting("answer"):
+            return int(super().send(data, flags, *timeout))
+
+    def answered(self) -> None:
+        """Switch to other greenlets after an answer. The wait grows with each request that was read together with the last.
+
+        RFC 9112 section 9.3.2 lets a client send several requests at once, and a server answer them at its own pace.
+        """
+        each, longest = PIPELINED_S
+        gevent.sleep(min(each * self._answered, longest))
+        self._answered += 1
+
+    def close(self) -> None:
+        if self.fileno() >= 0:
+            if self._lingers:
+                self._linger()
+            super().close()
+
+    def _recv_first(self, buflen: int, flags: int) -> bytes:
+        greenlet = gevent.getcurrent()
+        self.idle.add(greenlet)
+        try:
+            if not self._is_secure and not self._shake_hands():
+                return b""
+            self._left_s = self.context.listener.keep_alive_s
+            with self._waiting("silence"):
+                data = super().recv(buflen, flags)
+        except (_Stopping, TooSlow):
+            self._lingers = False
+            return b""
+        finally:
+            self.idle.discard(greenlet)
+        self._reads, self._left_s, self._read, self._times = True, self.context.listener.request_s, 0, 0
+        return self._counted(data)
+
+    def _shake_hands(self) -> bool:
+        """Whether the handshake has succeeded; one that is refused is one line in the log."""
+        self._left_s = self.context.listener.request_s
+        try:
+            with self._waiting("handshake"):
+                self.do_handshake()
+        except ssl.SSLError as error:
+            if not isinstance(error, ssl.SSLEOFError):
+                self._note_refusal(error)
+            return False
+        self._is_secure = True
+        return True
+
+    def _note_refusal(self, error: ssl.SSLError) -> None:
+        reason = error.reason or "unknown"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            reason = f"{reason}: {error.verify_message}"
+        fields = {"event": "handshake_refused", "address": self._address(), "reason": reason}
+        log.warning("handshake refused", extra={"fields": fields})
+
+    def _address(self) -> str:
+        try:
+            return str(self.getpeername()[0])
+        except OSError:
+            return ""
+
+    def _counted(self, data: bytes) -> bytes:
+        self._read += len(data)
+        self._times += 1
+        self._answered = 0
+        if self._read > LARGEST:
+            raise ConnectionResetError(errno.ECONNRESET, "the request is too large")
+        return data
+
+    @contextmanager
+    def _waiting(self, for_what: str) -> Iterator[None]:
+        started = monotonic()
+        try:
+            with gevent.Timeout(max(self._left_s, 0), TooSlow(for_what)):
+                yield
+        except TooSlow:
+            if for_what != "silence":
+                fields = {"event": "slow_client", "address": self._address(), "waited_for": for_what}
+                log.info("too slow", extra={"fields": fields})
+            raise
+        finally:
+            self._left_s -= monotonic() - started
+
+    def _linger(self) -> None:
+        try:
+            with gevent.Timeout(LINGER_S, False):
+                self.shutdown(socket.SHUT_WR)
+                read = 0
+                while read < LINGER and (more := super().recv(8192)):
+                    read += len(more)
+        except (OSError, ValueError):
+            pass
+
+
+class DoorContext(SSLContext):  # type: ignore[misc]
+    """TLS as every door speaks it: 1.3 and nothing older, without resumption.
+
+    Made once in gunicorn's master and handed down to each worker: a worker that is replaced later has the same
+    certificate, whatever has become of the files. It is of gevent's class, so it may be made before gevent patches.
+    """
+
+    sslsocket_class = DoorSocket
+    listener: ListenerSettings
+    #: gunicorn's worker, once there is one.
+    worker: Any = None
+
+    def wrap_socket(self, sock: Any, *args: Any, **how: Any) -> DoorSocket:
+        """Return the connection; its handshake is part of its first read.
+
+        When the worker stops, gevent's server may close after it has accepted a connection and before it handles it, and
+        its handler is gone then. Such a connection is handled here.
+        """
+        audit.correlation_id.set(secrets.token_hex(12))
+        how["do_handshake_on_connect"] = False
+        try:
+            address = sock.getpeername()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            wrapped: DoorSocket = super().wrap_socket(sock, *args, **how)
+        except OSError:  # the client has left already
+            raise gevent.GreenletExit from None
+        if self.worker is not None and all(listening.fileno() < 0 for listening in self.worker.sockets):
+            self.worker.handle(wrapped, wrapped, address)
+            raise gevent.GreenletExit
+        return wrapped
+
+
+def context(listener: ListenerSettings, client_root: str | None) -> DoorContext:
+    """Return the context of one door; with `client_root` it asks for a client certificate. Raise OSError, ssl.SSLError."""
+    made = DoorContext(ssl.PROTOCOL_TLS_SERVER)
+    made.listener = listener
+    made.minimum_version = ssl.TLSVersion.TLSv1_3
+    made.load_cert_chain(listener.certificate, listener.key)
+    # A session of one door must not stand in for a certificate at the other (CVE-2025-23419).
+    made.num_tickets = 0
+    if client_root is not None:
+        # The root alone, so that a chain ends there and at no intermediate. OpenSSL's strict mode stays off: it would
+        # refuse certificates without key identifiers, and the application reads every certificate strictly anyhow.
+        made.load_verify_locations(client_root)
+        made.verify_mode = ssl.CERT_REQUIRED
+    return made
+
+
+def stop_gently(worker: Any) -> None:
+    """Wait until `worker` stops, then close the connections on which no request has begun.
+
+    gunicorn would keep each until its time to stop is over, and then write an error to it.
+    """
+    while worker.alive:
+        gevent.sleep(0.2)
+    # Requests in flight, and the first of a connection just accepted, are answered meanwhile with `Connection: close`.
+    gevent.sleep(STOPPING_S)
+    while True:
+        for greenlet in list(DoorSocket.idle):
+            gevent.get_hub().loop.run_callback(_end_if_idle, greenlet)
+        gevent.sleep(0.2)
+
+
+def _end_if_idle(greenlet: Any) -> None:
+    # in the hub, where nothing can come between the question and the act
+    if greenlet in DoorSocket.idle:
+        greenlet.throw(_Stopping)

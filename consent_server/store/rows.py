@@ -1,0 +1,114 @@
+"""Typed rows: a table is declared once, as a NamedTuple, and its rows are read as that type.
+
+A column's type follows from the field's: str, int, bytes, bool, float, and JSON for everything else. `| None`
+makes it nullable, and Annotated adds the rest: another SQL type, KEY, INDEXED, UNIQUE, a foreign key, a server default.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import NoneType
+from typing import Annotated, Final, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql.schema import SchemaItem
+
+from consent_server.store.database import db
+
+R = TypeVar("R", bound=NamedTuple)
+
+
+class References(NamedTuple):
+    """A foreign key to a column: "table.column"."""
+
+    column: str
+
+
+KEY: Final = {"primary_key": True}
+INDEXED: Final = {"index": True}
+UNIQUE: Final = {"unique": True}
+
+_SQL: Final[Mapping[object, type]] = {
+    str: sa.Text,
+    int: sa.Integer,
+    bytes: sa.LargeBinary,
+    bool: sa.Boolean,
+    float: sa.Float,
+}
+_tables: Final[dict[type[NamedTuple], sa.Table]] = {}
+
+
+def table(name: str, *constraints: SchemaItem) -> Callable[[type[R]], type[R]]:
+    """Declare the table `name`, whose rows are of the decorated type."""
+
+    def declare(kind: type[R]) -> type[R]:
+        columns = (_column(field, hint) for field, hint in get_type_hints(kind, include_extras=True).items())
+        _tables[kind] = sa.Table(name, db.metadata, *columns, *constraints)
+        return kind
+
+    return declare
+
+
+def table_of(kind: type[NamedTuple]) -> sa.Table:
+    """Return the table that holds rows of this type."""
+    return _tables[kind]
+
+
+def one(c: Connection, kind: type[R], query: sa.Executable, values: Mapping[str, object] | None = None) -> R | None:
+    """Return the row that a query finds, or None."""
+    row = c.execute(query, values).one_or_none()
+    return None if row is None else kind._make(row)
+
+
+def every(c: Connection, kind: type[R], query: sa.Executable) -> list[R]:
+    """Return all rows that a query finds."""
+    return [kind._make(row) for row in c.execute(query)]
+
+
+def add(c: Connection, *rows: NamedTuple) -> None:
+    """Keep new rows of one type."""
+    c.execute(sa.insert(table_of(type(rows[0]))), [row._asdict() for row in rows])
+
+
+def add_unless_there(c: Connection, row: NamedTuple) -> None:
+    """Keep a row, unless one with its key, or equal in a unique column, is there already."""
+    c.execute(_insert(c, table_of(type(row))).on_conflict_do_nothing(), row._asdict())
+
+
+def put(c: Connection, *rows: NamedTuple) -> None:
+    """Keep rows of one type, each replacing the one that has its key."""
+    columns = table_of(type(rows[0])).c
+    changed = [column.name for column in columns if not column.primary_key]
+    c.execute(upsert(c, type(rows[0]), changed), [row._asdict() for row in rows])
+
+
+def upsert(
+    c: Connection, kind: type[NamedTuple], changed: Sequence[str] | Mapping[str, object]
+) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT that updates the row whose key is there: to the inserted values of some columns, or to others."""
+    held = table_of(kind)
+    statement = _insert(c, held)
+    values = changed if isinstance(changed, Mapping) else {name: statement.excluded[name] for name in changed}
+    return statement.on_conflict_do_update(index_elements=held.primary_key, set_=values)
+
+
+def _insert(c: Connection, into: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    return postgresql.insert(into) if c.dialect.name == "postgresql" else sqlite.insert(into)
+
+
+def _column(name: str, hint: object) -> sa.Column[object]:
+    marks: list[object] = []
+    nullable = False
+    while True:
+        if get_origin(hint) is Annotated:
+            hint, *more = get_args(hint)
+            marks = more + marks
+        elif NoneType in get_args(hint):
+            nullable = True
+            (hint,) = (kind for kind in get_args(hint) if kind is not NoneType)
+        else:
+            break
+    sql = next((mark for mark in marks if isinstance(mark, sa.types.TypeEngine)), _SQL.get(hint, sa.JSON))
+    references = (sa.ForeignKey(mark.column) for mark in marks if isinstance(mark, References))
+    options = {key: value for mark in marks if isinstance(mark, dict) for key, value in mark.items()}
+    return sa.Column(name, sql, *references, nullable=nullable, **options)

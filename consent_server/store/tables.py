@@ -1,0 +1,409 @@
+"""The tables, each declared as the type of its rows. Instants are whole seconds since 1970-01-01T00:00Z.
+
+No column holds a token, a code or a key that would open anything: handles are kept as SHA-256 digests, a refresh token
+is recomputed from its id and key version, and the tokens that we hold as a client are sealed with AES-GCM.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final, Literal, NamedTuple, TypedDict
+
+import sqlalchemy as sa
+
+from consent_server.scheme.meters import MaskedMeter
+from consent_server.scheme.permission import GrantedSource, Who
+from consent_server.store.rows import INDEXED, KEY, UNIQUE, References, table
+
+Instant = Annotated[int, sa.BigInteger()]
+#: The id of a permission, a connection, a journey or an account.
+Id = Annotated[str, sa.String(32)]
+#: An id that a client sees: 48 characters are reserved.
+PublicId = Annotated[str, sa.String(48)]
+#: A SHA-256 in hex.
+Digest = Annotated[str, sa.String(64)]
+#: The id of a meter at another provider, which is opaque to us (outbound.fields.opaque).
+SourceId = Annotated[str, sa.String(300)]
+Email = Annotated[str, sa.String(254)]
+Fuel = Annotated[str, sa.String(16)]
+Measure = Annotated[str, sa.String(8)]
+Outcode = Annotated[str, sa.String(4)]
+Challenge = Annotated[str, sa.String(128)]
+#: How a permission ended: a value of scheme.permission.State.
+EndedAs = Annotated[str, sa.String(16)]
+#: A number that the database gives on insert: 0 until then.
+Serial = Annotated[int, sa.BigInteger().with_variant(sa.Integer(), "sqlite"), KEY]
+Count = Annotated[int, {"server_default": "0"}]
+ConnectionId = Annotated[Id, References("connection.id"), KEY]
+
+#: The status index of a permission that is not in the store yet.
+NO_INDEX: Final = -1
+
+
+class Identity(TypedDict):
+    """The SME that a journey has identified, and its meters; a CAP has none."""
+
+    sme: str
+    meters: Sequence[MaskedMeter]
+    who: Who
+
+
+class Progress(TypedDict, total=False):
+    """The progress of a journey. `shown` is the digest of the question that was shown, `done` names the steps that are
+    done, `nonce` and `proved` belong to the change of its secret."""
+
+    identified: Identity
+    email: str
+    shown: str
+    done: Sequence[str]
+    nonce: str
+    proved: int
+
+
+class Returned(TypedDict):
+    """The last return from a provider: its state, its time (0 when it was processed), and the page it led to."""
+
+    state: str
+    at: int
+    to: str
+
+
+class ChosenProvider(TypedDict):
+    """The provider of a connection under way, as the Directory's catalogue had it."""
+
+    service: str
+    member: str
+    application: str
+    name: str
+    legal_name: str
+    issuer: str
+
+
+class Pending(TypedDict):
+    """A connection under way. `id` is its future id; `verifier` is PKCE's, sealed, in hex; `fsp` is the member URL of the
+    bank that sent the SME here, if one did."""
+
+    id: str
+    account: str
+    provider: ChosenProvider
+    state: str
+    verifier: str
+    fsp: str | None
+
+
+class SessionData(TypedDict, total=False):
+    """The data of a session: `sme` and `business` where permissions are managed at an EDP, the rest at the portal.
+
+    `pending` are connections under way by their state, `withdrawn` what ended with the last withdrawal.
+    """
+
+    sme: str
+    business: str
+    account: str
+    email: str
+    next: str
+    fsp: str
+    provider: str
+    shown: str
+    pending: dict[str, Pending]
+    returned: Returned
+    withdrawn: Sequence[dict[str, object]]
+
+
+@table("pushed_request")
+class PushedRequest(NamedTuple):
+    """An authorization request as its client pushed it (RFC 9126).
+
+    Kept a day, so that late use of it gets a specific error.
+    """
+
+    digest: Annotated[Digest, KEY]
+    client_id: str
+    member: str
+    certificate: Digest
+    redirect_uri: str
+    state: str | None
+    license: str
+    code_challenge: Challenge
+    created: Annotated[Instant, INDEXED]
+    expires: Instant
+    concluded: Instant | None = None
+
+
+@table("journey")
+class Journey(NamedTuple):
+    """One browser's way from /authorize to a decision, with a copy of the pushed values.
+
+    `secret` and `previous_secret` are digests.
+    """
+
+    id: Annotated[Id, KEY]
+    secret: Digest
+    request: Digest
+    client_id: str
+    member: str
+    redirect_uri: str
+    state: str | None
+    license: str
+    code_challenge: Challenge
+    created: Annotated[Instant, INDEXED]
+    seen: Instant
+    progress: Progress
+    previous_secret: Digest | None = None
+    claimed: Instant | None = None
+    concluded: Instant | None = None
+
+
+@table("permission")
+class Permission(NamedTuple):
+    """One grant by an SME at our issuer. One row per grant; history is never overwritten.
+
+    `status_index` is given on insert.
+    """
+
+    id: Annotated[Id, KEY]
+    account: Annotated[PublicId, UNIQUE]
+    client_id: Annotated[str, INDEXED]
+    member: str
+    license: str
+    fuels: Sequence[str]
+    text_sha256: Digest
+    sme: Annotated[str, INDEXED]
+    meters: Sequence[MaskedMeter]
+    datasources: Sequence[GrantedSource]
+    granted: Instant
+    expires: Annotated[Instant, INDEXED]
+    refresh_id: Annotated[PublicId, UNIQUE]
+    refresh_version: int
+    status_index: Annotated[int, UNIQUE] = NO_INDEX
+    redeemed: Instant | None = None
+    ended: Annotated[Instant | None, INDEXED] = None
+    ended_as: EndedAs | None = None
+    ended_by: str | None = None
+    ended_where: str | None = None
+    ended_why: str | None = None
+
+
+@table("evidence")
+class Evidence(NamedTuple):
+    """What an SME saw and did.
+
+    `subject` is the permission that it granted, or the connection that we made for it. `names` are the names that it read:
+    those in the text, and "client", "host" and "license".
+    """
+
+    id: Annotated[PublicId, KEY]
+    subject: Annotated[Id, UNIQUE]
+    at: Instant
+    license: str
+    text_shown: str
+    shown_sha256: Digest
+    raw_sha256: Digest
+    client_id: str
+    names: Mapping[str, str]
+    who: Who
+    meters: Sequence[MaskedMeter]
+    address: str
+    user_agent: str
+    correlation_id: PublicId
+
+
+@table("code")
+class AuthorizationCode(NamedTuple):
+    """An authorization code, consumed by one conditional UPDATE."""
+
+    digest: Annotated[Digest, KEY]
+    permission: Annotated[Id, References("permission.id")]
+    client_id: str
+    redirect_uri: str
+    code_challenge: Challenge
+    issued: Annotated[Instant, INDEXED]
+    expires: Instant
+    redeemed: Instant | None = None
+    wrong_verifiers: Count = 0
+
+
+@table("datasource", sa.UniqueConstraint("client_id", "sme", "meter"))
+class MeterAlias(NamedTuple):
+    """The opaque id of one meter for one client and one SME: stable, and different for every client."""
+
+    id: Annotated[PublicId, KEY]
+    client_id: str
+    sme: str
+    meter: PublicId
+
+
+@table("link")
+class Link(NamedTuple):
+    """`dependent` ends when `support` has ended and nothing else supports it.
+
+    Both are ids of permissions or connections.
+    """
+
+    support: Annotated[Id, KEY]
+    dependent: Annotated[Id, KEY, INDEXED]
+
+
+@table("outbox")
+class OwedCall(NamedTuple):
+    """A call that we must make. Its secret is recomputed or unsealed at delivery from `subject`.
+
+    A "message" notifies a client of a withdrawal, a "revocation" (RFC 7009) revokes a token at its issuer.
+    """
+
+    kind: Annotated[Literal["message", "revocation"], sa.String(16)]
+    subject: Annotated[Id, INDEXED]
+    recipient: str
+    created: Instant
+    due: Annotated[Instant, INDEXED]
+    id: Serial = 0
+    leased: Instant | None = None
+    attempts: Count = 0
+    delivered: Instant | None = None
+    given_up: Instant | None = None
+    last_error: str | None = None
+
+
+@table("meter")
+class Meter(NamedTuple):
+    """One meter of the EDP's own register.
+
+    Numbers and addresses are here and in no other table.
+    """
+
+    id: Annotated[PublicId, KEY]
+    sme: Annotated[str, INDEXED]
+    business: str
+    fuel: Fuel
+    number: Annotated[str, sa.String(16), INDEXED]
+    postcode: Annotated[str, sa.String(8)]
+    outcode: Outcode
+    measures: Sequence[str]
+
+
+@table("day_block")
+class DayBlock(NamedTuple):
+    """A day's half-hours of one meter, already in the API's JSON.
+
+    `holder` is "edp", or the connection that fetched it.
+    """
+
+    holder: Annotated[Id, KEY]
+    meter: Annotated[SourceId, KEY]
+    measure: Annotated[Measure, KEY]
+    day: Annotated[Instant, KEY]
+    body: bytes
+
+
+@table("account")
+class SmeAccount(NamedTuple):
+    """An SME's account at a CAP. `business` is empty until it is known."""
+
+    id: Annotated[Id, KEY]
+    email: Annotated[Email, UNIQUE]
+    business: str
+    created: Instant
+
+
+@table("sign_in_code")
+class SignInCode(NamedTuple):
+    """The e-mail code that was sent last for an address, as a keyed digest."""
+
+    email: Annotated[Email, KEY]
+    digest: Digest
+    expires: Instant
+    used: Instant | None = None
+
+
+@table("connection")
+class ProviderConnection(NamedTuple):
+    """A permission that we hold as a client: a CAP's connection to one EDP for one SME."""
+
+    id: Annotated[Id, KEY]
+    account: Annotated[Id, References("account.id"), INDEXED]
+    issuer: str
+    resource: str
+    member: str
+    application: str
+    license: str
+    refresh_sealed: bytes
+    refresh_mac: Annotated[Digest, UNIQUE]
+    granted: Instant
+    expires: Instant
+    fsp: str | None = None
+    collect_due: Annotated[Instant | None, INDEXED] = None
+    ended: Instant | None = None
+    ended_as: EndedAs | None = None
+    ended_by: str | None = None
+    ended_why: str | None = None
+    leased: Instant | None = None
+    collected: Instant | None = None
+    trouble: str | None = None
+
+
+@table("collected")
+class CollectedWindow(NamedTuple):
+    """One fetched window of one data source: the EDP's signed record, and the facts that our calculation uses."""
+
+    connection: ConnectionId
+    datasource: Annotated[SourceId, KEY]
+    measure: Annotated[Measure, KEY]
+    window_start: Annotated[Instant, KEY]
+    window_end: Instant
+    fuel: Fuel
+    outcode: Outcode
+    at: Instant
+    complete: bool
+    record: bytes
+
+
+@table("month")
+class EmissionsMonth(NamedTuple):
+    """One whole calendar month (UTC) of one fuel's emissions from one connection, in kilograms."""
+
+    connection: ConnectionId
+    fuel: Annotated[Fuel, KEY]
+    start: Annotated[Instant, KEY]
+    kilograms: float
+    complete: bool
+    at: Instant
+
+
+@table("session")
+class SessionRow(NamedTuple):
+    """A server-side session; the browser holds an opaque id of which we keep the digest."""
+
+    digest: Annotated[Digest, KEY]
+    kind: Annotated[str, sa.String(16)]
+    data: SessionData
+    created: Instant
+    seen: Annotated[Instant, INDEXED]
+
+
+@table("attempt")
+class FailureCount(NamedTuple):
+    """Failures counted under one key in one window."""
+
+    key: Annotated[str, sa.String(96), KEY]
+    window: Annotated[Instant, KEY, INDEXED]
+    count: int  # type: ignore[assignment]  # a tuple's method of that name is not used
+
+
+@table("fetched")
+class FetchedCopy(NamedTuple):
+    """The last good copy of a fetched document: a list, a Directory entry, a permission text."""
+
+    name: Annotated[str, KEY]
+    body: bytes
+    headers: Mapping[str, str]
+    fetched: Instant
+    fresh_until: Instant
+
+
+@table("audit_event")
+class KeptEvent(NamedTuple):
+    """A grant, a decision or a withdrawal, written in the same transaction as the act."""
+
+    at: Annotated[Instant, INDEXED]
+    event: PublicId
+    correlation_id: PublicId
+    fields: Mapping[str, object]
+    id: Serial = 0

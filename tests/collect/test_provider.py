@@ -1,0 +1,59 @@
+"""What a CAP asks the provider behind a connection, beside its readings: a token, a catalogue entry, a record."""
+
+import pytest
+
+from consent_server import store
+from consent_server.collect import provider
+from consent_server.outbound.errors import OAuthRefused, Unreachable
+from consent_server.store import connections, outbox
+from tests.collect.conftest import Cap
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.mark.parametrize(
+    ("answered", "used_next"), [("second", "second"), ("refresh-c", "refresh-c"), (None, "refresh-c")]
+)
+def test_the_newest_refresh_token_is_the_one_that_is_used(cap: Cap, answered: str | None, used_next: str) -> None:
+    cap.connect(cap.provider())
+    cap.rotated = answered
+    for _ in range(2):
+        assert provider.access_token(cap.row()) == "access-edp"
+    assert cap.presented == ["refresh-c", used_next]
+    # A withdrawal message quotes the newest one: the connection is found by it.
+    with store.reading() as c:
+        found = connections.by_refresh_mac(c, cap.deployment.sealer.mac(used_next))
+    assert found is not None
+    assert found.id == "c"
+
+
+def test_a_service_that_has_left_the_catalogue_cannot_be_reached(cap: Cap) -> None:
+    edp = cap.provider()
+    cap.connect(edp)
+    assert provider.service_of(cap.row()) == edp.service
+    cap.providers.clear()
+    with pytest.raises(Unreachable, match="not in the catalogue"):
+        provider.service_of(cap.row())
+
+
+@pytest.mark.parametrize(
+    ("revoked", "ended_as"),
+    [
+        (True, "withdrawn"),
+        (False, None),
+        (Unreachable("time", "edp.example"), None),
+        (OAuthRefused("invalid_grant", "edp.example", 400), None),
+    ],
+    ids=["revoked", "not-revoked", "unreachable", "refused"],
+)
+def test_only_a_record_that_says_so_ends_a_connection(
+    cap: Cap, revoked: bool | Exception, ended_as: str | None
+) -> None:
+    cap.collected(cap.provider())
+    cap.revoked = revoked
+    provider.end_if_revoked(cap.row())
+    assert cap.records == ["refresh-c"]
+    assert cap.row().ended_as == ended_as
+    assert bool(cap.kept().windows) is (ended_as is None)
+    with store.reading() as c:
+        assert outbox.waiting(c) == [], "the issuer knows already"

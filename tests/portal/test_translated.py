@@ -1,0 +1,52 @@
+"""The portal's pages in a language whose every message stands between marks: nothing else is to be read on them."""
+
+from typing import Any
+
+import pytest
+
+from consent_server.web import language
+from tests.web.sentences import marked, outside_marks
+
+
+@pytest.fixture(autouse=True)
+def between_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    plural = language.ngettext
+    monkeypatch.setattr(language, "gettext", lambda message, **values: marked(message % values if values else message))
+    monkeypatch.setattr(language, "ngettext", lambda *forms: marked(plural(*forms)))
+
+
+def read(browser: Any, path: str, status: int = 200) -> Any:
+    assert (browser.path, browser.status) == (path, status)
+    assert not outside_marks(browser.html)
+    return browser
+
+
+def test_from_the_first_page_to_the_result_and_back(portal: Any) -> None:
+    browser = read(portal.browser().open("/"), "/")
+    read(browser.open("/sign-in"), "/sign-in")
+    read(browser.click("continue", email="nobody"), "/sign-in", 422)
+    read(browser.click("continue", email="new@business.example"), "/sign-in/code")
+    read(browser.click("continue", code="0"), "/sign-in/code", 422)
+    browser = read(portal.signed_in(browser=browser), "/account")
+    read(browser.open("/connect/declined"), "/connect/declined")
+    read(browser.open("/connect"), "/connect")
+    read(browser.click("continue", provider="another"), "/connect", 422)
+    provider = f"{portal.directory.data_services('')[1].id}"
+    read(browser.click("continue", provider=provider), "/connect/permission")
+    read(browser.click("continue"), "/connect/permission", 422)
+    browser.click("continue", agree="yes")
+    read(portal.back(browser), "/connected")
+    (row,) = portal.connections()
+    portal.collected(row.id, lacking={("gas", 1743465600): "partial"})
+    read(browser.open("/connected"), "/connected")
+    read(browser.open("/account"), "/account")
+    read(browser.open("/result"), "/result")
+    portal.released("bank", on=[row.id])
+    read(browser.open("/permissions"), "/permissions")
+    read(browser.click("withdraw-2"), "/permissions/withdraw")
+    read(browser.click("confirm"), "/permissions/withdrawn")
+    read(browser.open("/permissions"), "/permissions")
+
+
+def test_without_cookies(portal: Any) -> None:
+    read(portal.browser().open("/sign-in?cookie=set"), "/sign-in", 400)

@@ -1,0 +1,177 @@
+"""The emissions data API, to the letter of emissions-data@2026-03-12."""
+
+import orjson
+import pytest
+
+from consent_server import clock, store
+from consent_server.collect import report
+from consent_server.scheme import instant
+from consent_server.scheme.instant import DAY
+from consent_server.scheme.provenance.container import verify
+from consent_server.scheme.provenance.steps import COMPLETE
+from consent_server.store import accounts, connections
+from consent_server.store.tables import CollectedWindow, EmissionsMonth, ProviderConnection, SmeAccount
+from tests import records
+from tests.resource.conftest import ResourceServer
+
+JANUARY, MARCH = instant.parse("2026-01-01T00:00:00Z"), instant.parse("2026-03-01T00:00:00Z")
+#: The first month that has been collected of electricity: more than a window of 400 days before now.
+EARLIEST = instant.parse("2025-01-01T00:00:00Z")
+TAKEN = instant.parse("2026-03-11T00:00:00Z")
+WINDOW = "/emissions?from=2026-01-01T00:00:00Z&to=2026-03-01T00:00:00Z"
+
+
+def connected(cap: ResourceServer, collected: int | None) -> None:
+    """Connect the SME's provider; `collected` is when its readings came, if they did."""
+    at = clock.now()
+    connection = ProviderConnection(
+        id="c",
+        account="acme",
+        issuer=cap.layout.issuer("edp"),
+        resource=cap.layout.resource("edp"),
+        member=cap.layout.member("edp"),
+        application=cap.layout.application("edp_service"),
+        license=cap.layout.license("electricity_and_gas"),
+        refresh_sealed=b"",
+        refresh_mac="",
+        granted=at - DAY,
+        expires=at + 365 * DAY,
+        collect_due=at + 30,
+        collected=collected,
+    )
+    with store.writing() as c:
+        accounts.add(c, SmeAccount("acme", "owner@acme.example", "Acme", created=0))
+        connections.add(c, connection)
+
+
+def months(fuel: str, first: int, kilograms: float) -> list[EmissionsMonth]:
+    """Every month from `first` to the one that is not over yet."""
+    found = []
+    while first <= MARCH:
+        found.append(EmissionsMonth("c", fuel, first, kilograms, first < MARCH, TAKEN))
+        first = instant.next_month(first)
+    return found
+
+
+def window(fuel: str, start: int) -> CollectedWindow:
+    record = orjson.dumps(records.received(start, TAKEN, TAKEN, fuel))
+    return CollectedWindow("c", fuel, "import", start, TAKEN, fuel, "S3", TAKEN, True, record)
+
+
+@pytest.fixture
+def collected(cap: ResourceServer) -> ResourceServer:
+    """The CAP, with months of electricity, and of gas from January on."""
+    connected(cap, TAKEN)
+    with store.writing() as c:
+        connections.put_collected(c, window("electricity", EARLIEST), window("gas", JANUARY))
+        electricity = months("electricity", EARLIEST, 12.3456789)
+        connections.put_months(c, "c", electricity + months("gas", JANUARY, 7)[:1] + months("gas", MARCH, 7))
+    return cap
+
+
+@pytest.fixture
+def not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is worked out for a request that is refused."""
+    monkeypatch.setattr(report, "report", lambda *_: pytest.fail("the report was asked for"))
+
+
+def test_months_come_in_kilograms_with_provenance(collected: ResourceServer) -> None:
+    answer = collected.get("/emissions?from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z")
+    assert answer.status_code == 200
+    assert answer.json["data"] == [
+        {
+            "type": "electricity",
+            "from": "2026-01-01T00:00:00Z",
+            "to": "2026-02-01T00:00:00Z",
+            "takenAt": "2026-03-11T00:00:00Z",
+            "emissions": {"value": 12.345679, "unitCode": "KGM"},
+        },
+        {
+            "type": "gas",
+            "from": "2026-01-01T00:00:00Z",
+            "to": "2026-02-01T00:00:00Z",
+            "takenAt": "2026-03-11T00:00:00Z",
+            "emissions": {"value": 7, "unitCode": "KGM"},
+        },
+    ]
+    assert answer.json.keys() == {"data", "provenance"}
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_the_provenance_is_made_out_to_the_caller_under_its_permission(collected: ResourceServer) -> None:
+    layout = collected.layout
+    steps = verify(collected.get(WINDOW).json["provenance"], layout.trust_framework, collected.deployment.signing_root)
+    own = [step for step in steps if step["_signature"]["signed"]["application"] == layout.application("cap_portal")]
+    (permission,) = (step for step in own if step["type"] == "permission")
+    assert (permission["account"], permission["timestamp"]) == ("account-1", instant.text(clock.now() - 60))
+    transfers = [step for step in own if step["type"] == "transfer"]
+    assert [(step["to"], step["service"], step["license"], step["parameters"]) for step in transfers] == [
+        (
+            layout.member("fsp"),
+            layout.data_service("cap"),
+            layout.license("emissions"),
+            {"from": "2026-01-01T00:00:00Z", "to": "2026-03-01T00:00:00Z"},
+        )
+    ] * 2
+    processes = [step for step in own if step["type"] == "process"]
+    assert all(step["perseus:assurance"]["missingData"].endswith(f"/{COMPLETE}") for step in processes)
+
+
+def test_gas_stays_when_the_permission_does_not_cover_it(collected: ResourceServer) -> None:
+    answer = collected.get(WINDOW, fuels=("electricity",))
+    assert [row["type"] for row in answer.json["data"]] == ["electricity", "electricity"]
+
+
+@pytest.mark.parametrize(
+    ("query", "there"),
+    [
+        ("from=2026-01-01&to=2026-03-01", ["2026-01-01", "2026-02-01"]),
+        ("from=2026-01-01T00:00:00Z&to=2026-01-01", []),
+        ("from=2026-01-01", ["2026-01-01", "2026-02-01"]),
+        ("from=2026-01-01T01:00:00%2B01:00", ["2026-01-01", "2026-02-01"]),
+        ("from=2025-01-01&to=2026-02-01", [*(f"2025-{month:02}-01" for month in range(1, 13)), "2026-01-01"]),
+    ],
+    ids=["dates alone", "empty", "to is this month", "offset", "13 months"],
+)
+def test_windows(collected: ResourceServer, query: str, there: list[str]) -> None:
+    answer = collected.get(f"/emissions?{query}", fuels=("electricity",))
+    assert answer.status_code == 200
+    assert [row["from"] for row in answer.json["data"]] == [f"{day}T00:00:00Z" for day in there]
+
+
+@pytest.mark.parametrize(
+    ("query", "faults"),
+    [
+        ("", [("from", "missing")]),
+        ("from=2026-01-02", [("from", "month")]),
+        ("from=2026-01-01T00:30:00Z", [("from", "month")]),
+        ("from=2026-01", [("from", "month")]),
+        ("from=2026-13-01&to=x", [("from", "month"), ("to", "month")]),
+        ("from=2026-02-01&to=2026-01-01", [("to", "reversed")]),
+        ("from=2024-01-01&to=2026-01-01", [("from", "too_long")]),
+        ("from=2026-01-01&to=2026-02-01&to=2026-03-01", [("to", "doubled")]),
+    ],
+)
+@pytest.mark.usefixtures("not_asked")
+def test_bad_windows_are_422(collected: ResourceServer, query: str, faults: list[tuple[str, str]]) -> None:
+    answer = collected.get(f"/emissions?{query}")
+    assert answer.status_code == 422
+    assert [(fault["loc"][1], fault["type"]) for fault in answer.json["detail"]] == faults
+
+
+def test_a_report_that_is_not_ready_is_202(cap: ResourceServer) -> None:
+    connected(cap, None)
+    answer = cap.get(WINDOW)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (202, "30")
+    assert list(answer.json) == ["message"]
+
+
+def test_no_months_need_no_record(cap: ResourceServer) -> None:
+    connected(cap, TAKEN)
+    assert cap.get(WINDOW).json == {"data": []}
+
+
+@pytest.mark.usefixtures("not_asked")
+def test_without_a_token_there_is_nothing(collected: ResourceServer) -> None:
+    answer = collected.call(WINDOW)
+    assert (answer.status_code, answer.json["error"]) == (401, "invalid_token")

@@ -1,0 +1,452 @@
+"""The decorator's own example, run as it stands in its docstring: real gunicorn, real mutual TLS, an issuer elsewhere."""
+
+import dataclasses
+import inspect
+import os
+import re
+import ssl
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import orjson
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from consent_server import clock
+from consent_server.outbound.status_list import StatusListPoller
+from consent_server.resource import protect
+from consent_server.resource.guard import AcceptedLicense
+from consent_server.resource.protect import STATUS_MAX_AGE_S, Protect
+from consent_server.sandbox.authority import Authority, IssuedCertificate
+from consent_server.tokens import access_token, keys, status
+from consent_server.tokens.access_token import AccessToken, PermissionClaim
+
+DIRECTORY = "https://localhost:1/directory"
+ROLE = "https://localhost:1/registry/scheme/perseus/role/carbon-accounting-provider"
+LICENSE = "https://localhost:1/registry/scheme/perseus/license/energy-consumption-edp-cap/2026-03-12"
+DIGEST = "d" * 64
+AUDIENCE = "https://data.edp.example"
+
+
+def served(handler: type[BaseHTTPRequestHandler], authority: Authority) -> ThreadingHTTPServer:
+    """A server of its own port on localhost, over TLS and already answering."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate = authority.server()
+    context.load_cert_chain(certificate.chain, certificate.key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+class Issuer:
+    """The public door of an issuer on another machine: its keys and its status list."""
+
+    def __init__(self, folder: Path, authority: Authority) -> None:
+        keys.make(folder / "keys", 0)
+        self.signing = keys.SigningKeys(folder / "keys")
+        self.withdrawn: set[int] = set()
+        self.down = False
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = owner.answer(self.path)
+                self.send_response(200 if body else 503)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args: object) -> None: ...
+
+        self.server = served(Handler, authority)
+        self.url = f"https://localhost:{self.server.server_address[1]}"
+
+    def answer(self, path: str) -> bytes:
+        if self.down:
+            return b""
+        if path == "/jwks":
+            return orjson.dumps(self.signing.jwks())
+        now = clock.now()
+        return status.encode(
+            self.signing, f"{self.url}/status-list", self.withdrawn, 8, now, 2, now + 2 * 86400
+        ).encode()
+
+
+@dataclasses.dataclass
+class Running:
+    issuer: Issuer
+    url: str
+    offset: Path
+    certificates: dict[str, IssuedCertificate]
+    server_root: Path
+    log: Path
+
+    def token(self, **changes: Any) -> str:
+        now = clock.now()
+        token = AccessToken(
+            iss=self.issuer.url,
+            aud=AUDIENCE,
+            sub="account-1",
+            client_id=f"{DIRECTORY}/a/cap",
+            scope=LICENSE,
+            iat=now,
+            exp=now + 600,
+            jti="jti",
+            status_idx=3,
+            status_uri=f"{self.issuer.url}/status-list",
+            permission=PermissionClaim(now - 60, now + 86400, DIGEST),
+            datasources=("meter-1",),
+            fuels=("electricity", "gas"),
+        )
+        return access_token.mint(self.issuer.signing, dataclasses.replace(token, **changes))
+
+    def get(
+        self, path: str = "/my/data/meter-1", *, who: str | None = "cap", token: str | None = None, **headers: str
+    ) -> httpx.Response:
+        context = ssl.create_default_context(cafile=str(self.server_root))
+        if who:
+            context.load_cert_chain(self.certificates[who].chain, self.certificates[who].key)
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        return httpx.get(self.url + path, headers=headers, verify=context)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("protect")
+    authority = Authority(folder / "ca").create()
+    issuer = Issuer(folder, authority)
+    member = f"{DIRECTORY}/m/cap"
+    certificates = {
+        "cap": authority.client("cap", f"{DIRECTORY}/a/cap", member, [ROLE]),
+        "cap2": authority.client("cap2", f"{DIRECTORY}/a/cap2", member, [ROLE]),
+        "no_role": authority.client("no_role", f"{DIRECTORY}/a/cap", member, []),
+        "revoked": authority.client("revoked", f"{DIRECTORY}/a/cap", member, [ROLE]),
+    }
+    (folder / "client.crl").write_bytes(authority.crl([certificates["revoked"].serial]))
+    offset = folder / "offset"
+    clock.write_offset(offset, 0)
+    (folder / "edp.py").write_text(application(issuer.url, authority, folder))
+    server = authority.server()
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "gunicorn", "edp:app", "--worker-class", "gthread", "--threads", "4"),
+                *("--bind", "127.0.0.1:0", "--certfile", str(server.chain), "--keyfile", str(server.key)),
+                *("--ca-certs", str(authority.client_root), "--cert-reqs", str(int(ssl.CERT_REQUIRED))),
+            ],
+            cwd=folder,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        )
+        try:
+            yield Running(issuer, f"https://localhost:{port_of(log)}", offset, certificates, authority.server_root, log)
+        finally:
+            process.terminate()
+            process.wait(10)
+            issuer.server.shutdown()
+
+
+def application(issuer: str, authority: Authority, folder: Path) -> str:
+    """The example of the docstring, with this test's addresses, files and view."""
+    example = textwrap.dedent(str(inspect.getdoc(protect)).split("\n\n", 2)[2])
+    for old, new in {
+        "https://auth.edp.example": issuer,
+        "https://directory.core.trust.ib1.org/client.crl": str(folder / "client.crl"),
+        "https://directory.core.trust.ib1.org": DIRECTORY,
+        "https://registry.core.trust.ib1.org/scheme/perseus/role/carbon-accounting-provider": ROLE,
+        'client_root="client_root.pem",': (
+            f'client_root="{authority.client_root}", client_issuers="{authority.client_issuer}", '
+            f'server_roots="{authority.server_root}", environment="sandbox",'
+        ),
+        "    ...": "    return {'account': permission.account, 'fuels': sorted(permission.fuels)}",
+    }.items():
+        assert old in example, f"the example has lost {old}"
+        example = example.replace(old, new)
+    return "\n".join(
+        [
+            "from pathlib import Path",
+            "from consent_server import clock",
+            f"clock.follow(Path({str(folder / 'offset')!r}))",
+            f"LICENSE_URL, DIGEST = {LICENSE!r}, {DIGEST!r}",
+            example,
+            "@app.get('/my/gas/<meter>')",
+            "@guard.protect(fuel='gas', datasource='meter')",
+            "def gas(meter):",
+            "    return {'account': guard.permission.account}",
+        ]
+    )
+
+
+def port_of(log: Path) -> int:
+    for _ in range(150):
+        found = re.search(r"Listening at: https://127\.0\.0\.1:(\d+)", log.read_text())
+        if found:
+            return int(found[1])
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+def test_a_good_call_reaches_the_view(running: Running) -> None:
+    answer = running.get(token=running.token())
+    assert answer.status_code == 200
+    assert answer.json() == {"account": "account-1", "fuels": ["electricity", "gas"]}
+    assert answer.headers["Cache-Control"] == "no-store"
+    # FAPI2 conformance, resource call: a Date header, once
+    assert len(answer.headers.get_list("Date")) == 1
+
+
+def test_the_scheme_may_be_in_any_case(running: Running) -> None:
+    answer = running.get(Authorization=f"bEARER {running.token()}")
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "call", "code", "error"),
+    [
+        ({}, {"who": "no_role"}, 403, "unauthorized_client"),
+        ({}, {"who": "revoked"}, 401, "invalid_client"),
+        ({}, {"who": "cap2"}, 401, "invalid_token"),
+        ({"aud": "https://elsewhere.example"}, {}, 401, "invalid_token"),
+        ({"status_idx": 400}, {}, 200, None),  # granted after the list was made
+        ({"scope": LICENSE + "x"}, {}, 403, "insufficient_scope"),
+        ({"fuels": ("electricity",)}, {"path": "/my/gas/meter-1"}, 403, "insufficient_scope"),
+        ({"fuels": ("electricity",)}, {}, 200, None),
+        ({}, {"path": "/my/data/meter-2"}, 404, "not_found"),
+    ],
+    ids=[
+        "no role",
+        "revoked certificate",
+        "another application",
+        "another audience",
+        "permission younger than the list",
+        "another license",
+        "gas without gas",
+        "electricity without gas",
+        "another data source",
+    ],
+)
+def test_what_the_guard_says_is_answered(
+    running: Running, changes: dict[str, Any], call: dict[str, Any], code: int, error: str | None
+) -> None:
+    answer = running.get(token=running.token(**changes), **call)
+    assert (answer.status_code, answer.json().get("error")) == (code, error)
+    if error:
+        assert answer.json().keys() == {"error", "error_description", "error_uri", "correlation_id"}
+        assert answer.json()["error_uri"].startswith(running.issuer.url + "/errors/")
+        assert answer.headers["Cache-Control"] == "no-store"
+    assert ("WWW-Authenticate" in answer.headers) == (error in ("invalid_token", "insufficient_scope"))
+
+
+def test_no_token_and_a_token_in_the_url_are_401(running: Running) -> None:
+    token = running.token()
+    assert running.get().status_code == 401
+    assert running.get(f"/my/data/meter-1?access_token={token}").status_code == 401
+    assert running.get(f"/my/data/meter-1?access_token={token}", token=token).status_code == 401
+
+
+def test_without_a_certificate_there_is_no_connection(running: Running) -> None:
+    with pytest.raises((httpx.NetworkError, httpx.RemoteProtocolError)):
+        running.get(who=None, token=running.token())
+
+
+def test_a_withdrawal_arrives_within_seconds(running: Running) -> None:
+    token = running.token(status_idx=5)
+    assert running.get(token=token).status_code == 200
+    running.issuer.withdrawn.add(5)
+    until = time.monotonic() + 10
+    while (answer := running.get(token=token)).status_code == 200:
+        assert time.monotonic() < until, "the withdrawal did not arrive"
+        time.sleep(0.2)
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
+    assert running.get(token=running.token(status_idx=6)).status_code == 200
+
+
+def test_cut_off_from_the_feed_nothing_is_released(running: Running) -> None:
+    token = running.token()
+    running.issuer.down = True
+    try:
+        time.sleep(0.3)  # a poll under way may still end well
+        clock.write_offset(running.offset, STATUS_MAX_AGE_S + 5)
+        answer = running.get(token=token)
+        assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+    finally:
+        running.issuer.down = False
+        clock.write_offset(running.offset, 0)
+    until = time.monotonic() + 10
+    while running.get(token=running.token()).status_code != 200:
+        assert time.monotonic() < until, "it does not come back"
+        time.sleep(0.2)
+
+
+def test_no_token_reaches_the_log(running: Running) -> None:
+    running.get(token=running.token(aud="https://elsewhere.example"))
+    assert "eyJ" not in running.log.read_text()
+
+
+class Register:
+    """The Directory over TLS: one member with one application, and what a test makes of them."""
+
+    def __init__(self, authority: Authority) -> None:
+        self.entries: dict[str, dict[str, Any]] = {}
+        self.asked: list[str] = []
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                path = self.path.partition("?")[0]
+                owner.asked.append(path)
+                body = orjson.dumps(owner.entries.get(path))
+                self.send_response(200 if path in owner.entries else 404)
+                self.send_header("Cache-Control", "no-cache")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args: object) -> None: ...
+
+        self.server = served(Handler, authority)
+        self.url = f"https://localhost:{self.server.server_address[1]}"
+        self.member, self.application = f"{self.url}/m/cap", f"{self.url}/a/cap"
+        self.list()
+
+    def list(self, status: str = "Active", publisher: str | None = None) -> None:
+        self.entries["/a/cap"] = {
+            "id": self.application,
+            "publisher": publisher or self.member,
+            "title": "App",
+            "role": [],
+        }
+        self.entries["/m/cap"] = {
+            "id": self.member,
+            "legalName": "Carbon Ltd",
+            "roles": [],
+            "trustFrameworkMemberships": [{"membershipStatus": status}],
+        }
+
+
+@dataclasses.dataclass
+class Looking:
+    """An application whose guard was told to look members up, behind a proxy; `later` steps its clock."""
+
+    register: Register
+    client: FlaskClient
+    certificate: str
+    token: Callable[[], str]
+    later: Callable[[int], None]
+
+    def get(self) -> tuple[int, str | None]:
+        """The status, and the code at the end of `error_uri`."""
+        headers = {"X-SSL-Client-Cert": self.certificate, "Authorization": f"Bearer {self.token()}"}
+        answer = self.client.get("/data/meter-1", headers=headers)
+        assert answer.json is not None
+        return answer.status_code, answer.json.get("error_uri", "").rpartition("/")[2] or None
+
+
+@pytest.fixture
+def looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Looking]:
+    authority = Authority(tmp_path / "ca").create()
+    issuer, register = Issuer(tmp_path, authority), Register(authority)
+    held = authority.client("cap", register.application, register.member, [ROLE])
+    (tmp_path / "client.crl").write_bytes(authority.crl([]))
+    pollers: list[StatusListPoller] = []
+
+    def noted(*args: Any, **options: Any) -> StatusListPoller:
+        pollers.append(StatusListPoller(*args, **options))
+        return pollers[-1]
+
+    monkeypatch.setattr(protect, "StatusListPoller", noted)  # so that none outlives its test
+    guard = Protect(
+        issuer=issuer.url,
+        audience=AUDIENCE,
+        directory=register.url,
+        client_root=authority.client_root,
+        client_issuers=authority.client_issuer,
+        server_roots=authority.server_root,
+        revocation_list=str(tmp_path / "client.crl"),
+        roles=(ROLE,),
+        licenses={LICENSE: AcceptedLicense(DIGEST, ("electricity",))},
+        arrival="escaped-pem",
+        proxies=("127.0.0.1",),
+        environment="sandbox",
+        look_up_members=True,
+    )
+    app = Flask("looking")
+
+    @app.get("/data/<meter>")
+    @guard.protect(fuel="electricity", datasource="meter")
+    def data(meter: str) -> dict[str, str]:
+        return {"account": guard.permission.account}
+
+    seconds = [0]
+    monkeypatch.setattr(clock, "_offset", lambda: seconds[0])
+    running = Running(issuer, "", tmp_path, {}, authority.server_root, tmp_path)
+    pem = held.chain.read_text().partition("-----END CERTIFICATE-----")
+    try:
+        yield Looking(
+            register,
+            app.test_client(),
+            quote(pem[0] + pem[1] + "\n", safe=""),
+            lambda: running.token(client_id=register.application),
+            lambda more: seconds.__setitem__(0, seconds[0] + more),
+        )
+    finally:
+        for poller in pollers:
+            poller.stop()
+        issuer.server.shutdown()
+        register.server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        (lambda register: None, None),
+        (lambda register: register.list("Suspended"), "membership_suspended"),
+        (lambda register: register.entries.pop("/m/cap"), "membership_suspended"),
+        (lambda register: register.entries.pop("/a/cap"), "application_withdrawn"),
+        (lambda register: register.list(publisher=f"{register.url}/m/other"), "application_withdrawn"),
+        (lambda register: register.entries.update({"/a/cap": {}}), "membership_unknown"),
+    ],
+    ids=["active", "suspended", "no member", "no application", "another's application", "unreadable"],
+)
+def test_whom_the_directory_gives_up_is_refused_where_members_are_looked_up(
+    looking: Looking, changed: Callable[[Register], object], code: str | None
+) -> None:
+    changed(looking.register)
+    assert looking.get() == ({None: 200, "membership_unknown": 503}.get(code, 403), code)
+
+
+def test_the_directory_is_asked_about_a_caller_once_a_minute(looking: Looking) -> None:
+    assert [looking.get() for _ in range(3)] == [(200, None)] * 3
+    assert looking.register.asked == ["/a/cap", "/m/cap"]
+    looking.register.list("Suspended")
+    assert looking.get() == (200, None)
+    looking.later(60)
+    assert looking.get() == (403, "membership_suspended")
+    assert looking.register.asked == ["/a/cap", "/m/cap"] * 2
+
+
+def test_production_needs_a_revocation_list(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="revocation_list is required"):
+        Protect(
+            issuer="https://auth.edp.example",
+            audience=AUDIENCE,
+            directory=DIRECTORY,
+            client_root=tmp_path / "root.pem",
+            roles=(ROLE,),
+            licenses={LICENSE: AcceptedLicense(DIGEST, ("electricity",))},
+        )

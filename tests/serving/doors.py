@@ -1,0 +1,196 @@
+"""One door as gunicorn opens it: config/gunicorn.conf.py, real TLS on loopback, and a tiny application in place of ours."""
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.caller.certificates import DIRECTORY
+
+ROOT = Path(__file__).parents[2]
+
+
+def _free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+SETTINGS = """
+environment = "sandbox"
+party = "edp"
+issuer = "https://localhost:{port}"
+[member]
+url = "{directory}/m/edp-member"
+application = "{directory}/a/edp"
+[public]
+origin = "https://localhost:{port}"
+bind = "127.0.0.1:{port}"
+certificate = "{certificate}"
+key = "{key}"
+workers = 1
+[mutual_tls]
+origin = "https://127.0.0.1:{port}"
+bind = "127.0.0.1:{port}"
+certificate = "{certificate}"
+key = "{key}"
+workers = 1
+[clients]
+root = "{root}"
+[revocation_list]
+[scheme]
+registry = "https://localhost:8440/registry"
+directory = "{directory}"
+trust_framework = "https://localhost:8440/registry/trust-framework"
+edp_roles = ["https://localhost:8440/registry/role/edp"]
+cap_roles = ["https://localhost:8440/registry/role/cap"]
+fsp_roles = ["https://localhost:8440/registry/role/fsp"]
+consumption_standard = "https://localhost:8440/registry/standard/consumption"
+emissions_standard = "https://localhost:8440/registry/standard/emissions"
+[[scheme.licenses]]
+url = "https://localhost:8440/registry/license/one"
+label = "one"
+text_sha256 = "{digest}"
+fuels = ["electricity"]
+[database]
+url = "sqlite:///{here}/unused.sqlite"
+[keys]
+tokens = "keys"
+refresh = "keys"
+sealing = "keys"
+client_certificate = "keys"
+client_key = "keys"
+signing_certificate = "keys"
+signing_key = "keys"
+signing_root = "keys"
+[lifetimes]
+[tokens]
+[metadata]
+[limits]
+[metering]
+[collection]
+[mail]
+[jobs]
+[sandbox]
+"""
+
+# What the tests see of a request: the certificate as our own code finds it, and whether the TLS context is the one.
+TINY_APP = """
+import hashlib
+import json
+import time
+
+from werkzeug.exceptions import HTTPException
+
+from consent_server.caller.arrival import from_socket
+
+def app(environ, start_response):
+    try:
+        return answer(environ, start_response)
+    except HTTPException as refused:
+        return refused(environ, start_response)
+
+def answer(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(1)
+    body = b"" if environ["PATH_INFO"] == "/unread" else environ["wsgi.input"].read()
+    arrival = from_socket(environ["gunicorn.socket"])
+    found = {
+        "leaf": arrival and hashlib.sha256(arrival.leaf).hexdigest(),
+        "intermediates": arrival and [hashlib.sha256(der).hexdigest() for der in arrival.intermediates],
+        "context": id(environ["gunicorn.socket"].context),
+        "version": environ["gunicorn.socket"].version(),
+        "reused": environ["gunicorn.socket"].session_reused,
+        "headers": {name: value for name, value in environ.items() if name.startswith("HTTP_")},
+        "scheme": environ["wsgi.url_scheme"],
+        "body": len(body),
+    }
+    found["padding"] = "x" * (9_000_000 if environ["PATH_INFO"] == "/large" else 0)
+    body = json.dumps(found).encode()
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+class Door:
+    """A real gunicorn under config/gunicorn.conf.py, with a tiny application in place of ours."""
+
+    def __init__(self, certificates, directory, door, *, overrides=None, listening=None, port=None):
+        """`listening` is a socket that is handed over as systemd does it, instead of one that gunicorn opens."""
+        self.certificates = certificates
+        self.port = port or (listening.getsockname()[1] if listening else _free_port())
+        self.config = config = directory / "edp.toml"
+        config.write_text(
+            SETTINGS.format(
+                port=self.port,
+                directory=DIRECTORY,
+                certificate=certificates.server.chain,
+                key=certificates.server.key,
+                root=certificates.authority.client_root,
+                here=directory,
+                digest="ab" * 32,
+            )
+        )
+        if door == "mutual_tls":
+            overrides = {"public.origin": "https://localhost:1", "issuer": "https://localhost:1"} | (overrides or {})
+        else:
+            overrides = {"mutual_tls.origin": "https://localhost:1"} | (overrides or {})
+        (directory / "tiny.py").write_text(TINY_APP)
+        self.log = directory / "log"
+        environment = {
+            **os.environ,
+            "CONSENT_CONFIG": str(config),
+            "CONSENT_DOOR": door,
+            "CONSENT_SET": json.dumps(overrides),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{directory}",
+        }
+        command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "config/gunicorn.conf.py"), "tiny:app"]
+        handed_over = {}
+        if listening:
+            command = ["sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"', "sh", *command]
+            handed_over = {"preexec_fn": lambda: os.dup2(listening.fileno(), 3), "pass_fds": (3,)}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, env=environment, stdout=log, stderr=log, cwd=directory, **handed_over
+            )
+        self._until_it_listens()
+
+    def _until_it_listens(self):
+        for _ in range(200):
+            if "Booting worker" in self.log.read_text():
+                return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise AssertionError(self.log.read_text())
+
+    def lines(self, event):
+        # up to the last newline: a line may be half written
+        whole = self.log.read_text().rpartition("\n")[0]
+        return [line for line in map(json.loads, whole.splitlines()) if line["event"] == event]
+
+    def wait_for_lines(self, event, count, within_s=4):
+        for _ in range(50 * within_s):
+            if len(self.lines(event)) >= count:
+                break
+            time.sleep(0.02)
+        return self.lines(event)
+
+    def connect(self, certificate=None, key=None, *, newest=ssl.TLSVersion.TLSv1_3):
+        context = ssl.create_default_context(cafile=self.certificates.authority.server_root)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.maximum_version = newest
+        if certificate:
+            context.load_cert_chain(certificate, key)
+        raw = socket.create_connection(("127.0.0.1", self.port), timeout=5)
+        return context.wrap_socket(raw, server_hostname="localhost")
+
+    def stop(self):
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(20)
+        return time.monotonic() - started
