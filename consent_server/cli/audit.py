@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from consent_server.cli.shared import database_of, said_plainly, with_settings
+from consent_server.cli.shared import IDS_ARE_ARGUMENTS, database_of, said_plainly, with_settings
 
 if TYPE_CHECKING:
     from consent_server.settings import Settings
@@ -40,7 +40,7 @@ def tail(settings: "Settings", event: str | None, permission: str | None, since:
     _print_events(settings, event, permission, since, lines)
 
 
-@audit.command("show")
+@audit.command("show", context_settings=IDS_ARE_ARGUMENTS)
 @with_settings
 @click.argument("permission")
 def show(settings: "Settings", permission: str) -> None:

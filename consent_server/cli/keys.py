@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from consent_server import clock
-from consent_server.cli.shared import database_of, said_plainly, with_settings
+from consent_server.cli.shared import IDS_ARE_ARGUMENTS, database_of, said_plainly, with_settings
 from consent_server.serving import lines
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ def rotate(settings: "Settings", kind: "Kind") -> None:
         click.echo(keyring.rotate(settings, kind, clock.now()))
 
 
-# One kid in 64 begins with a dash.
-@keys.command("retire", context_settings={"ignore_unknown_options": True})
+@keys.command("retire", context_settings=IDS_ARE_ARGUMENTS)
 @with_settings
 @kind_argument
 @click.argument("name")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from consent_server.cli.shared import database_of, with_settings
+from consent_server.cli.shared import IDS_ARE_ARGUMENTS, database_of, with_settings
 from consent_server.serving import lines
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def permissions() -> None:
     """See a permission, and withdraw it for an SME that asked by another way."""
 
 
-@permissions.command("show")
+@permissions.command("show", context_settings=IDS_ARE_ARGUMENTS)
 @with_settings
 @click.argument("permission")
 def show(settings: "Settings", permission: str) -> None:
@@ -28,7 +28,7 @@ def show(settings: "Settings", permission: str) -> None:
         click.echo(json.dumps(records.permission(permission), indent=1))
 
 
-@permissions.command("withdraw")
+@permissions.command("withdraw", context_settings=IDS_ARE_ARGUMENTS)
 @with_settings
 @click.argument("permission")
 @click.option("--why", required=True, help="Kept with the permission and in the audit; no meter numbers.")

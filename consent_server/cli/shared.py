@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec
 
 import click
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from consent_server.settings import Settings
 
 P = ParamSpec("P")
+
+#: For a command that takes an id: one in 64 begins with a dash, and is no option.
+IDS_ARE_ARGUMENTS: Final = {"ignore_unknown_options": True}
 
 config_option = click.option(
     "--config",

@@ -138,10 +138,22 @@ def test_a_permission_is_shown_without_secrets_or_meters(ask: Callable[..., Resu
 
 
 @pytest.mark.parametrize("arguments", [("show",), ("withdraw", "--why", "asked by letter")], ids=["show", "withdraw"])
-def test_an_unknown_permission_is_said_to_be_unknown(ask: Callable[..., Result], arguments: tuple[str, ...]) -> None:
-    done = ask("permissions", *arguments, "nobody")
+@pytest.mark.parametrize("unknown", ["nobody", "-8Begins-with_a-dash", "--two"])
+def test_an_unknown_permission_is_said_to_be_unknown(
+    ask: Callable[..., Result], arguments: tuple[str, ...], unknown: str
+) -> None:
+    done = ask("permissions", *arguments, unknown)
     assert done.exit_code == 1
-    assert "there is no permission or connection nobody" in done.output
+    assert f"there is no permission or connection {unknown}" in done.output
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize("arguments", [("show",), ("tail", "--permission")], ids=["show", "tail"])
+def test_events_are_asked_for_by_an_id_that_begins_with_a_dash(
+    ask: Callable[..., Result], arguments: tuple[str, ...]
+) -> None:
+    done = ask("audit", *arguments, "-8Begins-with_a-dash")
+    assert (done.exit_code, lines(done)) == (0, [])
 
 
 @pytest.mark.parametrize("why", ["", "   ", "x" * 301, "meter 1200 0123 4567 8", "tel 02079460000", "a\x07b"], ids=repr)
