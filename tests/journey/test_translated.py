@@ -4,22 +4,13 @@ from typing import Any
 
 import pytest
 
-from consent_server.web import language
 from tests.journey.conftest import GOOD
-from tests.web.sentences import marked, outside_marks
+from tests.web.sentences import mark_messages, read
 
 
 @pytest.fixture(autouse=True)
 def between_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    plural = language.ngettext
-    monkeypatch.setattr(language, "gettext", lambda message, **values: marked(message % values if values else message))
-    monkeypatch.setattr(language, "ngettext", lambda *forms: marked(plural(*forms)))
-
-
-def read(browser: Any, path: str, status: int = 200) -> Any:
-    assert (browser.path, browser.status) == (path, status)
-    assert not outside_marks(browser.html)
-    return browser
+    mark_messages(monkeypatch)
 
 
 def test_the_journey_at_an_edp(edp: Any) -> None:

@@ -4,21 +4,12 @@ from typing import Any
 
 import pytest
 
-from consent_server.web import language
-from tests.web.sentences import marked, outside_marks
+from tests.web.sentences import mark_messages, read
 
 
 @pytest.fixture(autouse=True)
 def between_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    plural = language.ngettext
-    monkeypatch.setattr(language, "gettext", lambda message, **values: marked(message % values if values else message))
-    monkeypatch.setattr(language, "ngettext", lambda *forms: marked(plural(*forms)))
-
-
-def read(browser: Any, path: str, status: int = 200) -> Any:
-    assert (browser.path, browser.status) == (path, status)
-    assert not outside_marks(browser.html)
-    return browser
+    mark_messages(monkeypatch)
 
 
 def test_from_the_first_page_to_the_result_and_back(portal: Any) -> None:

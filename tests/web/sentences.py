@@ -4,8 +4,12 @@ import itertools
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from typing import Any
 
+import pytest
 from jinja2 import Environment, nodes
+
+from consent_server.web import language
 
 # A template becomes one text in which each expression is a single character, and control flow is marks around branches.
 SENTENCE, TITLE, LABEL, VALUE, BLOCK = "\ue000", "\ue001", "\ue002", "\ue003", "\ue004"
@@ -225,3 +229,17 @@ def outside_marks(html: str) -> list[str]:
 
 def marked(message: str) -> str:
     return f"{OPEN}{message}{CLOSE}"
+
+
+def mark_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put every translated message between marks."""
+    plural = language.ngettext
+    monkeypatch.setattr(language, "gettext", lambda message, **values: marked(message % values if values else message))
+    monkeypatch.setattr(language, "ngettext", lambda *forms: marked(plural(*forms)))
+
+
+def read(browser: Any, path: str, status: int = 200) -> Any:
+    """Return the browser, on the page that was expected, when everything on that page is between marks."""
+    assert (browser.path, browser.status) == (path, status)
+    assert not outside_marks(browser.html)
+    return browser
