@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "docs/refusals.md"
 #: How many rows each section has.
-SECTIONS = {"A": 18, "B": 22, "C": 25, "D": 15, "E": 15, "F": 9, "G": 16}
+SECTIONS = {"A": 18, "B": 22, "C": 25, "D": 15, "E": 15, "F": 9, "G": 16, "H": 24}
 IDS = [f"{section}{number:02}" for section, count in SECTIONS.items() for number in range(1, count + 1)]
 CITED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 
@@ -26,7 +26,7 @@ def rows() -> dict[str, tuple[str, list[tuple[str, str]], str]]:
     found = {}
     for line in TABLE.read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == 4 and re.fullmatch(r"[A-G]\d\d", cells[0]):
+        if len(cells) == 4 and re.fullmatch(r"[A-H]\d\d", cells[0]):
             assert cells[0] not in found, f"{cells[0]} stands twice"
             found[cells[0]] = (cells[1], CITED.findall(cells[2]), cells[3])
     return found
@@ -34,8 +34,8 @@ def rows() -> dict[str, tuple[str, list[tuple[str, str]], str]]:
 
 def test_the_ids_are_the_matrixs(shared_documents: Path) -> None:
     matrix = (shared_documents / "security-matrix.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| ([A-G]\d\d) \|", matrix, re.MULTILINE) == IDS
-    assert len(IDS) == 120
+    assert re.findall(r"^\| ([A-H]\d\d) \|", matrix, re.MULTILINE) == IDS
+    assert len(IDS) == 144
 
 
 def test_every_row_of_the_matrix_has_its_line() -> None:
