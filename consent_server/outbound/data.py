@@ -14,9 +14,10 @@ from consent_server.outbound.errors import BadAnswer, NotReady, TokenRefused, Un
 from consent_server.outbound.session import MIB, Response, Session
 from consent_server.scheme import instant
 
-WINDOW = 400 * instant.DAY
+#: The scheme's own providers refuse more than 396 days.
+WINDOW = 366 * instant.DAY
 LONGEST_S = 300
-_LARGEST = 32 * MIB  # 400 days of one meter are 6 MiB at the longest spelling seen
+_LARGEST = 32 * MIB  # 366 days of one meter are 6 MiB at the longest spelling seen
 _RETRY_S = 60
 _LONGEST_RETRY_S = 86400
 
@@ -62,7 +63,7 @@ class ConsumptionData:
     def readings(
         self, access_token: str, source_id: str, measure: str, start: int, end: int
     ) -> Iterator[FetchedWindow]:
-        """Yield the readings of [start, end) in windows of at most 400 days, oldest first, each fetched when it is needed.
+        """Yield the readings of [start, end) in windows of at most 366 days, oldest first, each fetched when it is needed.
 
         Raise NotReady while the data are being collected, and what `datasources` raises.
         """

@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+import orjson
 from flask import Blueprint, Response, request
 
 from consent_server import clock
@@ -11,7 +12,9 @@ from consent_server.resource import emissions as emissions_data
 from consent_server.resource import energy as energy_data
 from consent_server.resource import window
 from consent_server.resource.answer import Answer
+from consent_server.resource.encoding import encode
 from consent_server.resource.guard import AcceptedLicense, Guard, Policy, Release
+from consent_server.scheme import instant
 from consent_server.store import permissions
 
 energy = Blueprint("energy", __name__)
@@ -19,6 +22,7 @@ emissions = Blueprint("emissions", __name__)
 
 
 @energy.get("/datasources")
+@energy.get("/datasources/")  # the scheme's own CAP sends this one
 def datasources() -> Response:
     return _response(energy_data.datasources(_release(clock.now())))
 
@@ -37,6 +41,15 @@ def months() -> Response:
     at = clock.now()
     release = _release(at)
     return _response(emissions_data.emissions(release, window.months(_query(), at)))
+
+
+@energy.get("/heartbeat")
+@emissions.get("/heartbeat")
+def heartbeat() -> Response:
+    """Return to any member in good standing that this data service answers (Registry, heartbeat 2026-03-12)."""
+    at = clock.now()
+    current().callers.member(request.environ, at)
+    return _response(Answer([orjson.dumps({"status": "ok", "timestamp": instant.text(at)})]))
 
 
 @lru_cache(maxsize=8)
@@ -64,7 +77,11 @@ def _query() -> window.Query:
 
 
 def _response(answer: Answer) -> Response:
-    response = Response(answer.body, answer.status, answer.headers, mimetype="application/json")
+    body, coding = encode(answer.body, request.accept_encodings)
+    response = Response(body, answer.status, answer.headers, mimetype="application/json")
+    if coding is not None:
+        response.content_encoding = coding
+    response.vary.add("Accept-Encoding")
     # RFC 9111 5.2.2.5: no cache between us may keep for another member what one may read.
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -1,7 +1,7 @@
 """`from` and `to` of a data call: read, or refused as the registered API refuses (422 with `detail`)."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,10 +12,7 @@ from consent_server.scheme.instant import DAY, HALF_HOUR
 MOST_DAYS: Final = 400
 
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_FORMS: Final = {
-    "date-time": "must be a date-time with a zone, such as 2026-03-12T09:30:00Z (write + as %2B in a URL)",
-    "month": "must be the first day of a month in UTC, such as 2026-03-01",
-}
+_FORM: Final = "must be a date-time with a zone, such as 2026-03-12T09:30:00Z (write + as %2B in a URL), or a date"
 
 
 class BadWindow(Refusal):
@@ -26,8 +23,8 @@ class BadWindow(Refusal):
     status = 422
     public = "The window cannot be used; detail names each parameter and what to change."
     help = (
-        "`from` is inclusive, `to` exclusive and not before `from`; a window reaches over at most 400 days. Readings take "
-        "RFC 3339 date-times with a zone; emissions take first days of months."
+        "`from` is inclusive, `to` exclusive and not before `from`; a window reaches over at most 400 days. Each is an "
+        "RFC 3339 date-time with a zone, or a date, which means its midnight UTC. Emissions are of whole months inside it."
     )
     clause = "consumption data API 2026-03-12; emissions data API 2026-03-12"
 
@@ -50,26 +47,28 @@ def half_hours(query: Query, now: int) -> Window:
 
     Raise BadWindow.
     """
-    window = _window(query, "date-time", instant.parse, now)
+    window = _window(query, now)
     return Window(window.start - window.start % HALF_HOUR, window.end - window.end % HALF_HOUR)
 
 
 def months(query: Query, now: int) -> Window:
-    """Return the window of a call for emissions: first instants of months; `to` is this month where it is left out.
+    """Return the whole months inside the window of a call for emissions; `to` is this month where it is left out.
 
     Raise BadWindow.
     """
-    return _window(query, "month", _month, instant.month_start(now))
+    window = _window(query, instant.month_start(now))
+    start, end = instant.month_start(window.start), instant.month_start(window.end)
+    if start < window.start < end:
+        start = instant.next_month(window.start)
+    return Window(start, end) if window.start < end else Window(end, end)
 
 
-def _month(text: str) -> int:
-    value = instant.parse(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text)
-    if value != instant.month_start(value):
-        raise ValueError("not the first instant of a month")
-    return value
+def _instant(value: str) -> int:
+    # The scheme's own CAP sends dates alone to its providers.
+    return instant.parse(f"{value}T00:00:00Z" if _DATE.fullmatch(value) else value)
 
 
-def _window(query: Query, form: str, parse: Callable[[str], int], default_end: int) -> Window:
+def _window(query: Query, default_end: int) -> Window:
     found: dict[str, int] = {}
     faults: list[dict[str, object]] = []
     for name in ("from", "to"):
@@ -78,9 +77,9 @@ def _window(query: Query, form: str, parse: Callable[[str], int], default_end: i
             faults.append(_fault(name, "must be given once", "doubled"))
         elif given:
             try:
-                found[name] = parse(given[0])
+                found[name] = _instant(given[0])
             except ValueError:
-                faults.append(_fault(name, _FORMS[form], form))
+                faults.append(_fault(name, _FORM, "date-time"))
         elif name == "from":
             faults.append(_fault(name, "is required", "missing"))
     if faults:

@@ -129,7 +129,8 @@ def test_every_route_is_described_and_every_description_is_routed(
         for method, path, _ in operations(document(name))
     }
     # The one document of an issuer whose identifier has a path lies at that path: its description says so (RFC 8414 3.1).
-    assert routes - pages - {("GET", f"{metadata.WELL_KNOWN}/{{}}")} == described
+    # And what clients of the scheme send besides the registered API (`/datasources/`) is accepted, not offered.
+    assert routes - pages - {("GET", f"{metadata.WELL_KNOWN}/{{}}"), ("GET", "/datasources/")} == described
     assert not pages & described
 
 
@@ -169,7 +170,7 @@ def test_consumption_data_holds_the_registered_facts() -> None:
     found = document("consumption-data")
     schemas = found["components"]["schemas"]
     by_path = {(method, path): operation for method, path, operation in operations(found)}
-    assert set(by_path) == {("GET", "/datasources"), ("GET", "/datasources/{id}/{measure}")}
+    assert set(by_path) == {("GET", path) for path in ("/heartbeat", "/datasources", "/datasources/{id}/{measure}")}
 
     readings = by_path["GET", "/datasources/{id}/{measure}"]
     # 503: FAPI 2.0 5.3.4-3 wants the token's status known, and sometimes it is not
@@ -204,7 +205,7 @@ def test_consumption_data_holds_the_registered_facts() -> None:
 
 def test_emissions_data_holds_the_registered_facts() -> None:
     found = document("emissions-data")
-    ((method, path, months),) = operations(found)
+    (_, (method, path, months)) = operations(found)
     assert (method, path) == ("GET", "/emissions")
     assert months["responses"].keys() - {"503"} == REGISTERED_STATUSES
     assert parameters_of(months) == {"from": ("query", True), "to": ("query", False)}
@@ -213,6 +214,14 @@ def test_emissions_data_holds_the_registered_facts() -> None:
     assert month["properties"]["type"]["enum"] == ["electricity", "gas"]
     assert month["properties"]["emissions"]["properties"]["value"] == {"type": "number", "minimum": 0}
     assert month["properties"]["emissions"]["properties"]["unitCode"]["enum"] == ["KGM"]
+
+
+@pytest.mark.parametrize("name", ["consumption-data", "emissions-data"])
+def test_each_data_service_has_the_registered_heartbeat(name: str) -> None:
+    heartbeat = document(name)["paths"]["/heartbeat"]["get"]
+    assert heartbeat["security"] == [{"memberCertificate": []}]
+    body = document(name)["components"]["responses"]["Heartbeat"]["content"]["application/json"]["schema"]
+    assert (body["required"], body["properties"]["status"]) == (["status", "timestamp"], {"const": "ok"})
 
 
 @pytest.mark.parametrize("name", ["consumption-data", "emissions-data"])

@@ -133,7 +133,7 @@ WINDOWS = {
     "in the hour that summer time leaves out": "from=2026-03-29T01:30:00&to=2026-03-30T00:00:00Z",
     "no zone": "from=2026-03-01T00:00:00&to=2026-03-02T00:00:00",
     "a zone by name": "from=2026-03-01T00:00:00[Europe/London]&to=2026-03-02T00:00:00Z",
-    "a date alone": "from=2026-03-01&to=2026-03-02",
+    "a date of another form": "from=2026-3-1&to=2026-3-2",
     "year 9999": "from=2026-03-01T00:00:00Z&to=9999-12-31T23:59:59Z",
     "year 10000": "from=2026-03-01T00:00:00Z&to=10000-01-01T00:00:00Z",
     "epoch milliseconds": "from=1772323200000&to=1772409600000",
