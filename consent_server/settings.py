@@ -186,6 +186,21 @@ class SchemeSettings(Section):
     data_services_path: str = Field("/query/data-services", description="Directory query for the data catalogue.")
 
 
+class CatalogueSettings(Section):
+    """What `consent-server catalogue entry` says of our data service besides the other settings (IB1 Data Catalog Records)."""
+
+    title: str = Field(default="", description="Short title of the data service.")
+    endpoint_description: str = Field(default="", description="Registry URL of the standard's OpenAPI document.")
+    heartbeat_description: str = Field(default="", description="Registry URL of the heartbeat's OpenAPI document.")
+    assurance_level: int = Field(
+        default=2, ge=1, le=4, description="Assurance level of the data set; Perseus asks for 2 or more."
+    )
+    sensitivity_class: HttpsUrl = Field(
+        default="https://registry.trust.ib1.org/sensitivity-class/IB1-SP",
+        description="Sensitivity class of the data; Perseus asks for IB1-SP.",
+    )
+
+
 class DatabaseSettings(Section):
     url: str = Field(description="SQLAlchemy URL: sqlite:///path or postgresql+psycopg://…")
 
@@ -304,6 +319,7 @@ class Settings(BaseSettings):
     revocation_list: RevocationListSettings
     calls: CallsSettings = CallsSettings()
     scheme: SchemeSettings
+    catalogue: CatalogueSettings = CatalogueSettings()
     database: DatabaseSettings
     keys: KeysSettings
     lifetimes: LifetimesSettings

@@ -5,7 +5,7 @@ Each command imports what it needs when it runs, so that `consent-server --help`
 
 import click
 
-from consent_server.cli import audit, db, doctor, keys, outbox, permissions, process, sandbox
+from consent_server.cli import audit, catalogue, db, doctor, keys, outbox, permissions, process, sandbox
 
 
 @click.group()
@@ -23,6 +23,7 @@ for _command in (
     permissions.permissions,
     outbox.outbox,
     doctor.doctor,
+    catalogue.catalogue,
     sandbox.sandbox,
 ):
     main.add_command(_command)

@@ -115,6 +115,7 @@ def settings_for(layout: Layout, party: str, database_url: str | None = None) ->
         },
         "revocation_list": {"source": layout.revocation_list_url, "refresh_s": 2},
         "scheme": _scheme(layout, party),
+        "catalogue": _catalogue(layout, party),
         "database": {"url": database_url or f"sqlite:///{layout.database(party)}"},
         "keys": _keys(layout, party),
         "lifetimes": {},
@@ -151,6 +152,15 @@ def _scheme(layout: Layout, party: str) -> dict[str, Any]:
         "consumption_standard": layout.consumption_standard,
         "emissions_standard": layout.emissions_standard,
         "licenses": [_license(layout, name) for name in _LICENSES[party]],
+    }
+
+
+def _catalogue(layout: Layout, party: str) -> dict[str, str]:
+    name = "consumption-data" if party == "edp" else "emissions-data"
+    return {
+        "title": "Half-hourly electricity and gas" if party == "edp" else "Monthly emissions",
+        "endpoint_description": f"{layout.registry}/api/{name}/2026-03-12",
+        "heartbeat_description": f"{layout.registry}/api/heartbeat/2026-03-12",
     }
 
 

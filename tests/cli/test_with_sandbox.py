@@ -231,3 +231,17 @@ def test_a_suspended_providers_messages_are_refused(world: World, directory: Cal
     refused = send()
     assert (refused.status_code, refused.json()["error"]) == (403, "unauthorized_client")
     assert refused.json()["error_uri"].endswith("/membership_suspended")
+
+
+@pytest.mark.parametrize("party", ["edp", "cap"])
+def test_the_catalogue_entry_is_what_the_doors_answer(world: World, party: str) -> None:
+    entry = json.loads(world.run(party, "catalogue", "entry").output)
+    assert entry["ib1:oauthIssuer"]["@id"] == world.manifest["issuers"][party]
+    checked = world.run(party, "catalogue", "check")
+    assert (checked.exit_code, checked.output.count("ok ")) == (0, 2), checked.output
+
+
+def test_a_catalogue_entry_that_no_door_answers_is_said(world: World) -> None:
+    checked = world.run("edp", "catalogue", "check", "--set", "mutual_tls.origin=https://localhost:1")
+    assert checked.exit_code == 1
+    assert "FAIL  heartbeat: https://localhost:1/heartbeat" in checked.output

@@ -142,6 +142,12 @@ def data_service(settings: Settings, outside: Outside) -> Iterator[Finding]:
         return
     yield fine("data catalogue: our API is listed")
     yield either(
+        entry.member == settings.member.url,
+        "data catalogue: published by our member",
+        "make publisher our member URL: `consent-server catalogue entry` writes the entry",
+        f"data catalogue: published by {entry.member}",
+    )
+    yield either(
         entry.issuer is not None and entry.issuer.encode() == settings.issuer.encode(),
         "data catalogue: oauthIssuer is our issuer, byte for byte",
         f"make issuer and oauthIssuer the same; issuer is {settings.issuer}",
