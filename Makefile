@@ -43,8 +43,9 @@ COMPILE := $(BIN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url
   --strip-extras --allow-unsafe
 
 lock: $(READY)
-	$(COMPILE) -o requirements/production.lock pyproject.toml
-	$(COMPILE) --extra dev -c requirements/production.lock -o requirements/dev.lock pyproject.toml
+	$(COMPILE) --extra server -o requirements/production.lock pyproject.toml
+	$(COMPILE) -c requirements/production.lock -o requirements/guard.lock pyproject.toml
+	$(COMPILE) --extra server --extra dev -c requirements/production.lock -o requirements/dev.lock pyproject.toml
 	$(COMPILE) -o tests/interop/ib1-provenance.lock tests/interop/ib1-provenance.in
 
 $(READY): pyproject.toml requirements/dev.lock

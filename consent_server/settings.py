@@ -95,9 +95,12 @@ class ClientsSettings(Section):
 
     root: Path = Field(description="PEM of the Directory's client root, and nothing else.")
     issuers: Path | None = Field(None, description="PEM of issuers, for proxies that pass the leaf alone.")
-    arrival: Literal["tls", "client-cert", "escaped-pem"] = Field(
+    arrival: Literal["tls", "client-cert", "escaped-pem", "xfcc"] = Field(
         "tls",
-        description="tls: the socket. client-cert: RFC 9440 header. escaped-pem: nginx $ssl_client_escaped_cert.",
+        description=(
+            "tls: the socket. client-cert: RFC 9440 header. escaped-pem: nginx $ssl_client_escaped_cert. "
+            "xfcc: Cert in Envoy's X-Forwarded-Client-Cert."
+        ),
     )
     proxies: tuple[Network, ...] = Field(
         (), description="Addresses of the proxies whose certificate header and X-Forwarded-For are trusted."

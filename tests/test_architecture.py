@@ -17,17 +17,24 @@ ROOMS = (
     *("serving", "jobs", "parties", "__init__", "sandbox", "cli", "__main__"),
 )
 
+#: What a resource server on another machine takes from its own room: the guard, and nothing that needs our store.
+ELSEWHERE = {
+    "resource/guard.py": set[str](),
+    "resource/routes.py": set[str](),
+    "resource/remote.py": {"guard"},
+    "resource/protect.py": {"guard", "remote"},
+    "resource/asgi.py": {"guard", "remote", "routes"},
+    "resource/gate.py": {"guard", "remote", "routes"},
+    "resource/gate_settings.py": {"remote", "routes"},
+}
+
 #: (modules, the only rooms of ours that they may import): a wall that protects something.
 NOTHING_ELSE = (
     ("pki/*", {"pki"}),
     ("scheme/*", {"scheme", "pki"}),
-    (
-        "resource/guard.py",
-        {"scheme", "pki", "caller", "tokens", "outbound", "refusal", "audit", "clock", "settings", "resource"},
-    ),
-    (
-        "resource/protect.py",
-        {"scheme", "pki", "caller", "tokens", "outbound", "refusal", "audit", "clock", "settings", "resource"},
+    *(
+        (module, {"scheme", "pki", "caller", "tokens", "outbound", "refusal", "audit", "clock", "settings", "resource"})
+        for module in ELSEWHERE
     ),
 )
 #: (modules, rooms of ours that they may not import).
@@ -36,9 +43,6 @@ NEVER = (
     ("portal/*", {"tokens"}),
     ("accounts/*", {"tokens"}),
 )
-#: What a resource server on another machine takes from its own room: the guard, and nothing that needs our store.
-ELSEWHERE = {"resource/protect.py": {"guard"}, "resource/guard.py": set()}
-
 #: (libraries, modules of ours that may import them).
 LIBRARIES = (
     (

@@ -23,7 +23,7 @@ RELAXED = {
     "deployment.py": "no pause between calls to our own grid intensity",
     "web/door.py": "no Strict-Transport-Security: tests/web/test_shared.py",
     "web/pages.py": "pages say that this is the sandbox: tests/web/test_shared.py",
-    "resource/protect.py": "hands the choice on to session and trust",
+    "resource/remote.py": "hands the choice on to session and trust",
     "settings.py": "the property itself, and the rows of REFUSED_IN_PRODUCTION",
 }
 

@@ -1,4 +1,5 @@
-"""The client certificate as it reaches us: from the TLS socket, in an RFC 9440 header, or as a proxy's escaped PEM.
+"""The client certificate as it reaches us: from the TLS socket, in an RFC 9440 header, as a proxy's escaped PEM, or in
+Envoy's X-Forwarded-Client-Cert.
 
 What arrives here is only a claim, which `trust` verifies. A header is read only where the settings say that a proxy ends
 TLS, and accepted only from the proxies that they name.
@@ -26,6 +27,9 @@ from consent_server.settings import ClientsSettings
 _BYTE_SEQUENCE: Final = re.compile(r":([A-Za-z0-9+/]+={0,2}):")
 # nginx escapes everything but unreserved characters; other proxies leave base64's own +, / and = alone.
 _ESCAPED: Final = re.compile(r"(?:[A-Za-z0-9._~+/=-]|%[0-9A-Fa-f]{2})+")
+# One element of X-Forwarded-Client-Cert: a comma outside quotation marks would begin that of another proxy.
+_XFCC_PAIR: Final = r'([A-Za-z]+)=("[^"\\]*"|[^",;=\\]*)'
+_XFCC: Final = re.compile(rf"{_XFCC_PAIR}(?:;{_XFCC_PAIR})*")
 _LONGEST_HEADER: Final = 8 * MAX_CERTIFICATE_BYTES
 
 
@@ -75,8 +79,9 @@ def from_socket(sock: object) -> Arrival | None:
     return Arrival(leaf, verified_chain(sock)[1:-1])
 
 
-def from_header(value: str, kind: Literal["client-cert", "escaped-pem"], chain: str | None) -> Arrival:
-    """Return what a proxy passed on: `value` is Client-Cert or the escaped PEM, `chain` Client-Cert-Chain where there is one.
+def from_header(value: str, kind: Literal["client-cert", "escaped-pem", "xfcc"], chain: str | None) -> Arrival:
+    """Return what a proxy passed on: `value` is Client-Cert, the escaped PEM or X-Forwarded-Client-Cert, `chain`
+    Client-Cert-Chain where there is one.
 
     Raise BadCertificate for anything but exactly one certificate in `value`.
     """
@@ -84,6 +89,8 @@ def from_header(value: str, kind: Literal["client-cert", "escaped-pem"], chain: 
         raise BadCertificate("the header is too long")
     if kind == "client-cert":
         return Arrival(_byte_sequence(value), _byte_sequences(chain))
+    if kind == "xfcc":
+        value = _cert_of_element(value)
     if not _ESCAPED.fullmatch(value):
         raise BadCertificate("not one escaped PEM")
     try:
@@ -107,12 +114,24 @@ def arrived(environ: Mapping[str, Any], clients: ClientsSettings) -> Arrival:
         raise NoCertificate("not from a configured proxy")
     if clients.arrival == "client-cert":
         value, chain = environ.get("HTTP_CLIENT_CERT"), environ.get("HTTP_CLIENT_CERT_CHAIN")
+    elif clients.arrival == "xfcc":
+        value, chain = environ.get("HTTP_X_FORWARDED_CLIENT_CERT"), None
     else:
         value, chain = environ.get("HTTP_" + clients.header.upper().replace("-", "_")), None
     # nginx sends the header empty, others leave it out, when the client showed no certificate
     if not value:
         raise NoCertificate("the proxy passed on no certificate")
     return from_header(value, clients.arrival, chain)
+
+
+def _cert_of_element(value: str) -> str:
+    """Return the escaped PEM of the one Cert in one element of X-Forwarded-Client-Cert. Raise BadCertificate."""
+    if not _XFCC.fullmatch(value):
+        raise BadCertificate("not one element of X-Forwarded-Client-Cert")
+    found: list[str] = [text for name, text in re.findall(_XFCC_PAIR, value) if name.lower() == "cert"]
+    if len(found) != 1:
+        raise BadCertificate("not one Cert in X-Forwarded-Client-Cert")
+    return found[0].strip('"')
 
 
 def _byte_sequences(value: str | None) -> tuple[bytes, ...]:

@@ -5,7 +5,7 @@ Each command imports what it needs when it runs, so that `consent-server --help`
 
 import click
 
-from consent_server.cli import audit, catalogue, db, doctor, keys, outbox, permissions, process, sandbox
+from consent_server.cli import audit, catalogue, db, doctor, guard, keys, outbox, permissions, process, sandbox
 
 
 @click.group()
@@ -24,6 +24,7 @@ for _command in (
     outbox.outbox,
     doctor.doctor,
     catalogue.catalogue,
+    guard.guard,
     sandbox.sandbox,
 ):
     main.add_command(_command)

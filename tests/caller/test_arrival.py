@@ -46,6 +46,21 @@ def test_escaped_pem(certificates, safe):
     assert arrived(environ, behind("escaped-pem")) == Arrival(certificates.cap.der, ())
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        'Hash={hash};Cert="{cert}";Subject="CN=a,O=\\"b\\";c";URI=https://directory.example/a/1',
+        'By=spiffe://x;Hash={hash};Cert="{cert}"',
+        'Cert="{cert}"',
+        "Cert={cert}",
+    ],
+)
+def test_envoys_header(certificates, form):
+    header = form.replace('\\"b\\"', "b").format(hash="0" * 64, cert=quote(pem_of(certificates.cap.der), safe=""))
+    environ = {"REMOTE_ADDR": PROXY, "HTTP_X_FORWARDED_CLIENT_CERT": header}
+    assert arrived(environ, behind("xfcc")) == Arrival(certificates.cap.der, ())
+
+
 def test_the_name_of_the_header_is_a_setting(certificates):
     environ = {"REMOTE_ADDR": PROXY, "HTTP_X_MTLS_LEAF": quote(pem_of(certificates.cap.der))}
     assert arrived(environ, behind("escaped-pem", header="X-Mtls-Leaf")).leaf == certificates.cap.der
@@ -69,12 +84,13 @@ def test_the_name_of_the_header_is_a_setting(certificates):
         ("localhost", False),
     ],
 )
-@pytest.mark.parametrize("kind", ["client-cert", "escaped-pem"])
+@pytest.mark.parametrize("kind", ["client-cert", "escaped-pem", "xfcc"])
 def test_A02_a_header_is_believed_from_configured_proxies_alone(certificates, kind, address, believed):
     environ = {
         "REMOTE_ADDR": address,
         "HTTP_CLIENT_CERT": byte_sequence(certificates.cap.der),
         "HTTP_X_SSL_CLIENT_CERT": quote(pem_of(certificates.cap.der)),
+        "HTTP_X_FORWARDED_CLIENT_CERT": f'Hash=0;Cert="{quote(pem_of(certificates.cap.der), safe="")}"',
         "HTTP_X_FORWARDED_FOR": PROXY,
     }
     if believed:
@@ -89,6 +105,7 @@ def test_A01_where_tls_ends_here_a_header_is_not_even_looked_at(certificates):
         "REMOTE_ADDR": PROXY,
         "HTTP_CLIENT_CERT": byte_sequence(certificates.cap.der),
         "HTTP_X_SSL_CLIENT_CERT": quote(pem_of(certificates.cap.der)),
+        "HTTP_X_FORWARDED_CLIENT_CERT": f'Cert="{quote(pem_of(certificates.cap.der), safe="")}"',
     }
     for sock in ({}, {"gunicorn.socket": None}, {"gunicorn.socket": object()}):
         with pytest.raises(NoCertificate) as refused:
@@ -97,7 +114,7 @@ def test_A01_where_tls_ends_here_a_header_is_not_even_looked_at(certificates):
     assert from_socket(None) is None
 
 
-@pytest.mark.parametrize("kind", ["client-cert", "escaped-pem"])
+@pytest.mark.parametrize("kind", ["client-cert", "escaped-pem", "xfcc"])
 @pytest.mark.parametrize("value", [None, ""], ids=["absent", "empty"])
 def test_A05_no_certificate_behind_a_proxy(kind, value):
     environ = {"REMOTE_ADDR": PROXY, "HTTP_CLIENT_CERT": value, "HTTP_X_SSL_CLIENT_CERT": value}
@@ -164,6 +181,24 @@ def test_an_escaped_pem_that_is_not_one_certificate(certificates, spoil):
     with pytest.raises(BadCertificate) as refused:
         from_header(spoil(pem_of(certificates.cap.der), pem_of(certificates.issuer_der)), "escaped-pem", None)
     assert (refused.value.status, refused.value.error) == (401, "invalid_client")
+
+
+XFCC_FAULTS = {
+    "A04-another-proxys-element": lambda cert: f'Cert="{cert}",Cert="{cert}"',
+    "A03-doubled-header": lambda cert: f'Hash=0;Cert="{cert}",Hash=0;Cert="{cert}"',
+    "two Certs": lambda cert: f'Cert="{cert}";cert="{cert}"',
+    "no Cert": lambda cert: f'Chain="{cert}"',
+    "a quotation mark that stays open": lambda cert: f'Subject="CN=a;Cert={cert}',
+    "an escaped quotation mark": lambda cert: f'Subject="\\"";Cert="{cert}"',
+    "a certificate of its own": lambda cert: cert,
+    "empty": lambda cert: 'Cert=""',
+}
+
+
+@pytest.mark.parametrize("spoil", XFCC_FAULTS.values(), ids=XFCC_FAULTS.keys())
+def test_a_header_of_envoys_that_is_not_one_certificate(certificates, spoil):
+    with pytest.raises(BadCertificate):
+        from_header(spoil(quote(pem_of(certificates.cap.der), safe="")), "xfcc", None)
 
 
 def test_a_certificate_is_not_printed(certificates):

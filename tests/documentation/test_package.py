@@ -26,6 +26,21 @@ FLOORS = {
     "cryptography": (48,),
 }
 
+# Run without the server's libraries, as the guard's own lock file installs it.
+GUARD_ALONE = """
+import importlib
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent!r}:
+            raise ImportError(f"{{name}} is not installed with the guard alone")
+
+sys.meta_path.insert(0, Absent())
+for module in {modules!r}:
+    importlib.import_module(module)
+"""
+
 # Run by the interpreter of a clean environment: both parties open both doors from what the wheel holds.
 STARTS = """
 import sys
@@ -148,8 +163,31 @@ def test_development_runs_on_the_versions_of_production() -> None:
 def test_what_we_ask_for_is_no_wider_than_the_floors() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     # joserfc comes with Authlib alone: it is Authlib that asks for its floor.
-    wanted = [*(importlib.metadata.requires("authlib") or ()), *project["dependencies"]]
+    ours = [*project["dependencies"], *project["optional-dependencies"]["server"]]
+    wanted = [*(importlib.metadata.requires("authlib") or ()), *ours]
     asked = dict(re.match(r"([A-Za-z-]+)[^>]*>=([0-9.]+)", each).groups() for each in wanted)  # type: ignore[union-attr]
     for name, floor in FLOORS.items():
         version = next(found for each, found in asked.items() if each.lower() == name)
         assert tuple(int(part) for part in version.split(".")) >= floor
+
+
+def test_the_guard_needs_none_of_the_servers_libraries() -> None:
+    locked = {
+        name: set(re.findall(r"^([a-z0-9.-]+)==", (ROOT / f"requirements/{name}.lock").read_text(), re.MULTILINE))
+        for name in ("production", "guard")
+    }
+    assert locked["guard"] < locked["production"]
+    only_servers = {canonical(name) for name in locked["production"] - locked["guard"]}
+    absent = {
+        module
+        for module, distributions in importlib.metadata.packages_distributions().items()
+        if {canonical(each) for each in distributions} <= only_servers
+    }
+    assert {"sqlalchemy", "authlib", "psycopg"} <= absent
+    modules = [f"consent_server.resource.{name}" for name in ("protect", "asgi", "gate", "gate_settings")]
+    code = GUARD_ALONE.format(absent=sorted(absent), modules=[*modules, "consent_server.cli.guard"])
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -8,10 +8,9 @@ import ssl
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,102 +23,24 @@ from flask.testing import FlaskClient
 
 from consent_server import clock
 from consent_server.outbound.status_list import StatusListPoller
-from consent_server.resource import protect
+from consent_server.resource import protect, remote
 from consent_server.resource.guard import AcceptedLicense
-from consent_server.resource.protect import STATUS_MAX_AGE_S, Protect
-from consent_server.sandbox.authority import Authority, IssuedCertificate
-from consent_server.tokens import access_token, keys, status
-from consent_server.tokens.access_token import AccessToken, PermissionClaim
-
-DIRECTORY = "https://localhost:1/directory"
-ROLE = "https://localhost:1/registry/scheme/perseus/role/carbon-accounting-provider"
-LICENSE = "https://localhost:1/registry/scheme/perseus/license/energy-consumption-edp-cap/2026-03-12"
-DIGEST = "d" * 64
-AUDIENCE = "https://data.edp.example"
-
-
-def served(handler: type[BaseHTTPRequestHandler], authority: Authority) -> ThreadingHTTPServer:
-    """A server of its own port on localhost, over TLS and already answering."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate = authority.server()
-    context.load_cert_chain(certificate.chain, certificate.key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
-
-
-class Issuer:
-    """The public door of an issuer on another machine: its keys and its status list."""
-
-    def __init__(self, folder: Path, authority: Authority) -> None:
-        keys.make(folder / "keys", 0)
-        self.signing = keys.SigningKeys(folder / "keys")
-        self.withdrawn: set[int] = set()
-        self.down = False
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = owner.answer(self.path)
-                self.send_response(200 if body else 503)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args: object) -> None: ...
-
-        self.server = served(Handler, authority)
-        self.url = f"https://localhost:{self.server.server_address[1]}"
-
-    def answer(self, path: str) -> bytes:
-        if self.down:
-            return b""
-        if path == "/jwks":
-            return orjson.dumps(self.signing.jwks())
-        now = clock.now()
-        return status.encode(
-            self.signing, f"{self.url}/status-list", self.withdrawn, 8, now, 2, now + 2 * 86400
-        ).encode()
-
-
-@dataclasses.dataclass
-class Running:
-    issuer: Issuer
-    url: str
-    offset: Path
-    certificates: dict[str, IssuedCertificate]
-    server_root: Path
-    log: Path
-
-    def token(self, **changes: Any) -> str:
-        now = clock.now()
-        token = AccessToken(
-            iss=self.issuer.url,
-            aud=AUDIENCE,
-            sub="account-1",
-            client_id=f"{DIRECTORY}/a/cap",
-            scope=LICENSE,
-            iat=now,
-            exp=now + 600,
-            jti="jti",
-            status_idx=3,
-            status_uri=f"{self.issuer.url}/status-list",
-            permission=PermissionClaim(now - 60, now + 86400, DIGEST),
-            datasources=("meter-1",),
-            fuels=("electricity", "gas"),
-        )
-        return access_token.mint(self.issuer.signing, dataclasses.replace(token, **changes))
-
-    def get(
-        self, path: str = "/my/data/meter-1", *, who: str | None = "cap", token: str | None = None, **headers: str
-    ) -> httpx.Response:
-        context = ssl.create_default_context(cafile=str(self.server_root))
-        if who:
-            context.load_cert_chain(self.certificates[who].chain, self.certificates[who].key)
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        return httpx.get(self.url + path, headers=headers, verify=context)
+from consent_server.resource.protect import Protect
+from consent_server.resource.remote import STATUS_MAX_AGE_S
+from consent_server.sandbox.authority import Authority
+from tests.resource.guarded import (
+    AUDIENCE,
+    CASES,
+    DIGEST,
+    DIRECTORY,
+    LICENSE,
+    ROLE,
+    Issuer,
+    Running,
+    callers,
+    refused_in_full,
+    served,
+)
 
 
 @pytest.fixture(scope="module")
@@ -127,14 +48,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("protect")
     authority = Authority(folder / "ca").create()
     issuer = Issuer(folder, authority)
-    member = f"{DIRECTORY}/m/cap"
-    certificates = {
-        "cap": authority.client("cap", f"{DIRECTORY}/a/cap", member, [ROLE]),
-        "cap2": authority.client("cap2", f"{DIRECTORY}/a/cap2", member, [ROLE]),
-        "no_role": authority.client("no_role", f"{DIRECTORY}/a/cap", member, []),
-        "revoked": authority.client("revoked", f"{DIRECTORY}/a/cap", member, [ROLE]),
-    }
-    (folder / "client.crl").write_bytes(authority.crl([certificates["revoked"].serial]))
+    certificates = callers(authority, folder)
     offset = folder / "offset"
     clock.write_offset(offset, 0)
     (folder / "edp.py").write_text(application(issuer.url, authority, folder))
@@ -214,41 +128,14 @@ def test_the_scheme_may_be_in_any_case(running: Running) -> None:
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("changes", "call", "code", "error"),
-    [
-        ({}, {"who": "no_role"}, 403, "unauthorized_client"),
-        ({}, {"who": "revoked"}, 401, "invalid_client"),
-        ({}, {"who": "cap2"}, 401, "invalid_token"),
-        ({"aud": "https://elsewhere.example"}, {}, 401, "invalid_token"),
-        ({"status_idx": 400}, {}, 200, None),  # granted after the list was made
-        ({"scope": LICENSE + "x"}, {}, 403, "insufficient_scope"),
-        ({"fuels": ("electricity",)}, {"path": "/my/gas/meter-1"}, 403, "insufficient_scope"),
-        ({"fuels": ("electricity",)}, {}, 200, None),
-        ({}, {"path": "/my/data/meter-2"}, 404, "not_found"),
-    ],
-    ids=[
-        "no role",
-        "revoked certificate",
-        "another application",
-        "another audience",
-        "permission younger than the list",
-        "another license",
-        "gas without gas",
-        "electricity without gas",
-        "another data source",
-    ],
-)
+@pytest.mark.parametrize(("changes", "call", "code", "error"), CASES.values(), ids=CASES)
 def test_what_the_guard_says_is_answered(
     running: Running, changes: dict[str, Any], call: dict[str, Any], code: int, error: str | None
 ) -> None:
     answer = running.get(token=running.token(**changes), **call)
     assert (answer.status_code, answer.json().get("error")) == (code, error)
     if error:
-        assert answer.json().keys() == {"error", "error_description", "error_uri", "correlation_id"}
-        assert answer.json()["error_uri"].startswith(running.issuer.url + "/errors/")
-        assert answer.headers["Cache-Control"] == "no-store"
-    assert ("WWW-Authenticate" in answer.headers) == (error in ("invalid_token", "insufficient_scope"))
+        refused_in_full(answer, running.issuer, error)
 
 
 def test_no_token_and_a_token_in_the_url_are_401(running: Running) -> None:
@@ -369,7 +256,7 @@ def looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Looking
         pollers.append(StatusListPoller(*args, **options))
         return pollers[-1]
 
-    monkeypatch.setattr(protect, "StatusListPoller", noted)  # so that none outlives its test
+    monkeypatch.setattr(remote, "StatusListPoller", noted)  # so that none outlives its test
     guard = Protect(
         issuer=issuer.url,
         audience=AUDIENCE,

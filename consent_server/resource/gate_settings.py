@@ -1,0 +1,90 @@
+"""The settings of `consent-server guard serve`: one TOML file, such as config/guard.toml."""
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from consent_server.resource.remote import Arrival, License, RemoteGuard
+from consent_server.resource.routes import GuardedRoute
+from consent_server.settings import BadSettings, HttpsUrl, Network, Section
+
+
+class PinnedLicense(Section):
+    url: HttpsUrl = Field(description="The license's Registry URL.")
+    text_sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the raw permission text, in hex.")
+    fuels: tuple[Literal["electricity", "gas"], ...] = Field(
+        min_length=1, description="The fuels that the text covers."
+    )
+
+
+class RouteSettings(Section):
+    path: str = Field(pattern="^/", description="A path of the API; {datasource} stands for a data source id.")
+    fuel: Literal["electricity", "gas"] | None = Field(default=None, description="What the route gives out.")
+
+
+class GateSettings(Section):
+    """As the arguments of RemoteGuard, whose docstring says what each one means."""
+
+    issuer: HttpsUrl
+    audience: HttpsUrl
+    directory: HttpsUrl
+    client_root: Path
+    client_issuers: Path | None = None
+    server_roots: Path | None = None
+    revocation_list: str = ""
+    roles: tuple[HttpsUrl, ...] = Field(min_length=1)
+    licenses: tuple[PinnedLicense, ...] = Field(min_length=1)
+    routes: tuple[RouteSettings, ...] = Field(min_length=1)
+    arrival: Literal["client-cert", "escaped-pem", "xfcc"] = "escaped-pem"
+    proxies: tuple[Network, ...] = ("127.0.0.1",)
+    header: str = "X-SSL-Client-Cert"
+    bind_to_certificate: bool = False
+    look_up_members: bool = False
+    environment: Literal["sandbox", "production"] = "production"
+
+    def guard(self) -> RemoteGuard:
+        """Return the guard. Raise ValueError for what cannot be used."""
+        arrival: Arrival = self.arrival
+        return RemoteGuard(
+            issuer=self.issuer,
+            audience=self.audience,
+            directory=self.directory,
+            client_root=self.client_root,
+            client_issuers=self.client_issuers,
+            server_roots=self.server_roots,
+            revocation_list=self.revocation_list,
+            roles=self.roles,
+            licenses={each.url: License(each.text_sha256, each.fuels) for each in self.licenses},
+            arrival=arrival,
+            proxies=self.proxies,
+            header=self.header,
+            bind_to_certificate=self.bind_to_certificate,
+            look_up_members=self.look_up_members,
+            environment=self.environment,
+        )
+
+    def guarded_routes(self) -> tuple[GuardedRoute, ...]:
+        return tuple(GuardedRoute(each.path, each.fuel) for each in self.routes)
+
+
+def load(path: Path) -> GateSettings:
+    """Return the settings in a file; relative file names in it are relative to the file. Raise BadSettings."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        for name in ("client_root", "client_issuers", "server_roots"):
+            if values.get(name):
+                values[name] = path.parent / values[name]
+        settings = GateSettings(**values)
+        settings.guard()
+    except OSError as error:
+        raise BadSettings(f"{error.filename}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadSettings(f"{path}: not TOML: {error}") from None
+    except ValidationError as error:
+        faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+        raise BadSettings(f"{path}:\n  " + "\n  ".join(faults)) from None
+    except ValueError as error:
+        raise BadSettings(f"{path}: {error}") from None
+    return settings

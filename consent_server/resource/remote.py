@@ -1,0 +1,167 @@
+"""The guard of a data API that is not ours, on whatever machine: Flask (protect.py), ASGI (asgi.py), any other (gate.py).
+
+It needs the issuer's public URLs and nothing else of it: keys come from its JWKS, withdrawals from its signed status list.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final, Literal, NamedTuple, cast
+from urllib.parse import parse_qsl, urlsplit
+
+import orjson
+
+from consent_server import audit, clock
+from consent_server.caller.identify import Callers
+from consent_server.outbound.cache import MemoryCache
+from consent_server.outbound.directory import Directory
+from consent_server.outbound.jwks import RemoteKeys
+from consent_server.outbound.revocation_list import RevocationList
+from consent_server.outbound.session import Session
+from consent_server.outbound.status_list import StatusListPoller
+from consent_server.refusal import Refusal
+from consent_server.resource.guard import AcceptedLicense, Guard, Policy, Release
+from consent_server.settings import CallsSettings, ClientsSettings, RevocationListSettings, Settings
+from consent_server.tokens import status
+from consent_server.tokens.keys import PublicKeySource
+
+__all__ = ["License", "RemoteGuard"]
+
+License = AcceptedLicense
+Arrival = Literal["tls", "client-cert", "escaped-pem", "xfcc"]
+
+#: Past this many seconds without a good status list nothing is released (FAPI 2.0 5.3.4-3).
+STATUS_MAX_AGE_S: Final = 30
+
+
+class GuardAnswer(NamedTuple):
+    """What the guard itself answers: a refusal, as JSON that no cache may store; or a proxy's question."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class RemoteGuard:
+    """One resource server's guard, with all that it rests on. Nothing is fetched before the first call."""
+
+    def __init__(
+        self,
+        *,
+        issuer: str,
+        audience: str,
+        directory: str,
+        client_root: str | Path,
+        roles: tuple[str, ...],
+        licenses: Mapping[str, License],
+        revocation_list: str = "",
+        client_issuers: str | Path | None = None,
+        server_roots: str | Path | None = None,
+        jwks: str | None = None,
+        status_list: str | None = None,
+        arrival: Arrival = "tls",
+        proxies: tuple[str, ...] = (),
+        header: str = "X-SSL-Client-Cert",
+        bind_to_certificate: bool = False,
+        look_up_members: bool = False,
+        environment: Literal["sandbox", "production"] = "production",
+    ) -> None:
+        """`issuer` and `audience` are compared whole with the token's; `directory` is the base URL of callers' identities.
+
+        `roles` are role URLs, one of which the caller must hold; `licenses` maps each license URL that releases this data
+        to its pinned text and fuels. Files are PEM: `client_root` the one root of client certificates, `client_issuers`
+        the issuers below it (which may sign the revocation list), `server_roots` the roots for calls out (the system's when
+        absent). `revocation_list` is an https URL or a file, and required in production. `jwks` and `status_list` are where
+        this package's issuer has them, unless given. `arrival`, `proxies` and `header` say how certificates arrive, as in
+        ClientsSettings. With `look_up_members` the Directory is asked about callers, as at the issuer's doors: one whose
+        membership is not active, or whose application is not listed, is refused; so is one of whom it never
+        returned anything. Raise ValueError for what cannot be used.
+        """
+        if environment == "production" and not revocation_list:
+            raise ValueError("revocation_list is required in production (Member Identity Digital Certificates)")
+        origin = "{0.scheme}://{0.netloc}".format(urlsplit(issuer))
+        status_uri = status_list or f"{origin}/status-list"
+        self._errors = f"{origin}/errors/"
+        clients = ClientsSettings(
+            root=Path(client_root),
+            issuers=Path(client_issuers) if client_issuers else None,
+            arrival=arrival,
+            proxies=proxies,
+            header=header,
+        )
+        settings = _as_settings(clients, directory, revocation_list, server_roots, environment)
+        session = Session(settings)
+        keys: PublicKeySource = RemoteKeys(session, jwks or f"{origin}/jwks")
+        revocations = RevocationList(settings, session, MemoryCache(), polls=True)
+        looked_up = Directory(settings, session, MemoryCache()) if look_up_members else None
+        self._roles = roles
+        self._callers = Callers(settings, revocations, looked_up)
+        policy = Policy(issuer, audience, status_uri, licenses, bind_to_certificate)
+        self._guard = Guard(policy, keys, Withdrawals(session, status_uri, keys))
+
+    def admit(self, environ: Mapping[str, Any], *, fuel: str | None = None, datasource: str | None = None) -> Release:
+        """Return what the caller of a request may have; `environ` is its WSGI environment.
+
+        `fuel` is what is about to be given out, `datasource` the id of the data source that is asked for. Raise a Refusal.
+        """
+        at = clock.now()
+        caller = self._callers.identify(environ, self._roles, at)
+        query = {name for name, _ in parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True)}
+        release = self._guard.release(caller, environ.get("HTTP_AUTHORIZATION"), query, at)
+        if datasource is not None:
+            release.require_datasource(datasource)
+        if fuel is not None:
+            release.require_fuel(fuel)
+        return release
+
+    def refused(self, refusal: Refusal) -> GuardAnswer:
+        """Write the audit line of a refusal, and return what the client gets."""
+        audit.event("refused", refusal=refusal.code, status=refusal.status, private=refusal.private)
+        headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **refusal.answer_headers}
+        body = orjson.dumps(refusal.document(self._errors, audit.correlation_id.get()))
+        return GuardAnswer(refusal.status, headers, body)
+
+    def released(self, release: Release, resource: str) -> None:
+        """Write the audit line of data that has been given out."""
+        audit.event(
+            "data_released",
+            client_id=release.token.client_id,
+            permission=release.account,
+            resource=resource,
+            readings=None,  # the API knows; its response is not examined
+        )
+
+
+class Withdrawals:
+    """Which permissions have ended, from the issuer's signed status list: the guard's `withdrawn`."""
+
+    def __init__(self, session: Session, uri: str, keys: PublicKeySource) -> None:
+        self._poller = StatusListPoller(session, uri, keys, max_age_s=STATUS_MAX_AGE_S)
+
+    def __call__(self, index: int, issued: int) -> bool:
+        """Return whether the permission of a token has ended. Raise StatusListTooOld."""
+        try:
+            return self._poller.withdrawn(index)
+        except status.StatusListInvalid:
+            # An index beyond the list. A token younger than any list that we still accept may be of a permission granted
+            # after the list was made, which the issuer checked when it issued the token; an older token may not.
+            return issued < clock.now() - STATUS_MAX_AGE_S
+
+
+def _as_settings(
+    clients: ClientsSettings, directory: str, revocation_list: str, server_roots: str | Path | None, environment: str
+) -> Settings:
+    """Return as much of our Settings as the objects made above read: an EDP's own API has no file of them."""
+    enough = SimpleNamespace(
+        is_sandbox=environment == "sandbox",
+        clients=clients,
+        scheme=SimpleNamespace(directory=directory, data_services_path=""),  # the catalogue is not read
+        revocation_list=RevocationListSettings(source=revocation_list, refresh_s=300, max_age_s=86400),
+        calls=CallsSettings(),
+        keys=SimpleNamespace(
+            server_roots=Path(server_roots) if server_roots else None,
+            client_certificate=None,  # only public addresses are called
+            client_key=None,
+        ),
+    )
+    return cast(Settings, enough)

@@ -1,0 +1,77 @@
+"""Which paths of an API are guarded, and what each gives out: for the front ends that see a path and no view."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from consent_server.refusal import Refusal
+
+# RFC 3986 3.3: the characters of a segment. A dot segment, an empty one or any other character may be read in two ways.
+_SEGMENT: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})+")
+_NAME: Final = re.compile(r"\{([a-z_]+)\}")
+DATASOURCE: Final = "datasource"
+
+
+class RouteNotGuarded(Refusal):
+    """The path is in none of the guarded routes, or can be read in two ways. Nothing is released from it."""
+
+    code = "route_not_guarded"
+    error = "not_found"
+    status = 404
+    public = "There is no such resource here."
+    help = "Ask for a path of the API, without empty or dot segments. Operators: each path of the API has a route of the guard."
+    clause = "RFC 3986 3.3; ASVS 5.0 8.1.1"
+
+
+@dataclass(frozen=True)
+class GuardedRoute:
+    """`path` has names in braces for its segments: /readings/{datasource}/{measure}. `{datasource}` holds an id of the token.
+
+    `fuel` is what the route gives out; None where the API itself asks for it, by the fuels that it is told.
+    """
+
+    path: str
+    fuel: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.path.startswith("/") or self.fuel not in (None, "electricity", "gas"):
+            raise ValueError(f"a route is a path from / on, and electricity, gas or nothing: {self.path}, {self.fuel}")
+
+
+@dataclass(frozen=True)
+class GuardedPath:
+    """A path that a request asks for: its route, and the data source that it names."""
+
+    route: GuardedRoute
+    datasource: str | None
+
+
+def find(routes: Sequence[GuardedRoute], path: str) -> GuardedPath:
+    """Return the first route that has this path, as it is sent (percent-encoded, without its query). Raise RouteNotGuarded."""
+    head, *segments = path.split("/")
+    decoded = [_decoded(segment) for segment in segments]
+    if head or None in decoded:
+        raise RouteNotGuarded("a path that could be read in two ways")
+    for route in routes:
+        wanted = route.path.split("/")[1:]
+        if len(wanted) == len(decoded) and all(map(_fits, wanted, decoded)):
+            named = dict(zip(wanted, decoded, strict=True))
+            return GuardedPath(route, named.get(f"{{{DATASOURCE}}}"))
+    raise RouteNotGuarded("no route has this path")
+
+
+def _fits(wanted: str, segment: str | None) -> bool:
+    return wanted == segment or _NAME.fullmatch(wanted) is not None
+
+
+def _decoded(segment: str) -> str | None:
+    """Return a segment decoded, or None for one that another reader might take for something else."""
+    if not _SEGMENT.fullmatch(segment):
+        return None
+    try:
+        text = unquote_to_bytes(segment).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return None if text in (".", "..") or not text.isprintable() else text
