@@ -21,7 +21,7 @@ from consent_server.scheme import emissions, readings
 from consent_server.scheme.instant import DAY, HALF_HOUR, day_start
 from consent_server.store import permissions, tables
 from consent_server.store import readings as stored
-from consent_server.store.database import migrate
+from consent_server.store.schema import migrate
 from consent_server.tokens import access_token, keys, refresh_token
 from consent_server.tokens.access_token import AccessToken, PermissionClaim
 

@@ -48,10 +48,11 @@ LIBRARIES = (
     (
         {"flask"},
         ("web/*", "sandbox/*", "*/views.py", "*/views/*", "deployment.py", "__init__.py", "store/database.py",
+         "store/waiting.py",
          "resource/protect.py"),
     ),
     ({"flask_sqlalchemy", "flask_migrate", "sqlalchemy", "sqlite3", "psycopg", "alembic"}, ("store/*", "sandbox/*")),
-    ({"time"}, ("clock.py", "outbound/*", "store/database.py", "serving/*", "sandbox/*")),
+    ({"time"}, ("clock.py", "outbound/*", "store/database.py", "store/waiting.py", "serving/*", "sandbox/*")),
     ({"httpx", "httpcore", "requests", "urllib3", "socket", "smtplib"}, ("outbound/*", "serving/*", "sandbox/*")),
     ({"ib1", "ib1_directory", "ib1_provenance"}, ()),
 )  # fmt: skip

@@ -18,9 +18,10 @@ def db() -> None:
 @db.command("upgrade")
 @with_settings
 def upgrade(settings: "Settings") -> None:
-    """Bring the schema up to date. Safe to repeat."""
-    from consent_server.store.database import migrate
+    """Bring the schema up to date. Safe to repeat, and to run on several machines at once."""
+    from consent_server.store.schema import migrate, standing
 
     with database_of(settings):
         migrate()
-    click.echo("The schema is up to date.")
+        newer = standing() == "newer"
+    click.echo("The schema is of a newer version, which suits this one." if newer else "The schema is up to date.")

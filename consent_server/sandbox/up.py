@@ -23,7 +23,7 @@ from consent_server.sandbox.supervisor import ChildDied, Supervisor
 from consent_server.sandbox.walk import connect_first, walk
 from consent_server.settings import BadSettings, Settings, load
 from consent_server.store import accounts, meters
-from consent_server.store.database import migrate
+from consent_server.store.schema import migrate
 from consent_server.store.tables import SmeAccount
 
 READY_WITHIN_S = 90

@@ -1,30 +1,33 @@
 """The database: one engine per process, SQLite or PostgreSQL, and the two kinds of transaction."""
 
-import sqlite3
-import threading
+import secrets
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from flask import Flask
-from flask_migrate import Migrate, upgrade
+from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import QueuePool
 
-from consent_server.refusal import Refusal
+from consent_server.store.faults import NOT_DURABLE, StoreUnavailable, TransactionLost, is_locked, refusal_for
+from consent_server.store.waiting import PAUSES_S, Patience, Writers, patience_of_this_request
 
-#: Seconds for which a transaction that writes to SQLite waits for the one that another process has open.
-LOCK_WAIT_S = 5.0
-#: The engine's option that holds the lock of those who write to SQLite in this process.
+#: Seconds for which one migration of SQLite waits for another.
+MIGRATION_WAIT_S = 300.0
+#: Seconds for which a request waits for a free connection.
+POOL_WAIT_S = 2
+#: What PostgreSQL ends by itself, in milliseconds: a wait for a lock (longer than its search for deadlocks waits, which is
+#: one second), a statement, and a transaction whose process has stopped. Migrations are exempt.
+POSTGRESQL_LIMITS_MS = {"lock_timeout": 3000, "statement_timeout": 30000, "idle_in_transaction_session_timeout": 30000}
+#: How often a block that may be run again is run again.
+RERUNS = 3
+#: The engine's option that holds those who write to SQLite in this process.
 WRITERS = "writers"
-#: Seconds between two attempts: the first pause, doubled up to the last.
-_PAUSES_S = (0.002, 0.05)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -40,28 +43,14 @@ db = SQLAlchemy(metadata=metadata)
 _migrate = Migrate(db=db, directory=str(MIGRATIONS), compare_type=True)
 
 
-class StoreUnavailable(Refusal):
-    """The database is busy, full or unavailable. Nothing of the request was kept."""
-
-    code = "store_unavailable"
-    error = "temporarily_unavailable"
-    status = 503
-    public = (
-        "The server cannot reach its database just now; nothing was changed. Try again after the time in Retry-After."
-    )
-    help = "Try again after the number of seconds in Retry-After. Nothing of the refused request was kept."
-    clause = "RFC 7009 2.2.1; RFC 9110 15.6.4"
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}
-
-
 def init(app: Flask, url: str) -> None:
     """Set up the engine of `app`. A SQLite file's directory must exist."""
     is_sqlite = url.startswith("sqlite")
-    options: dict[str, Any] = {"pool_size": 16, "max_overflow": 16, "pool_timeout": 5}
+    options: dict[str, Any] = {"pool_size": 16, "max_overflow": 16, "pool_timeout": POOL_WAIT_S}
     if is_sqlite:
-        options |= {"poolclass": QueuePool, "connect_args": {"timeout": 1, "check_same_thread": False}}
+        options |= {"poolclass": QueuePool, "connect_args": {"timeout": 0, "check_same_thread": False}}
     else:
-        options |= {"pool_pre_ping": True, "connect_args": {"connect_timeout": 5}}
+        options |= {"pool_pre_ping": True, "connect_args": {"connect_timeout": 2, "options": _limits(url)}}
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
     db.init_app(app)
@@ -69,6 +58,13 @@ def init(app: Flask, url: str) -> None:
     if is_sqlite:
         with app.app_context():
             _prepare_sqlite(db.engine)
+
+
+def _limits(url: str) -> str:
+    """Return the options of a connection to PostgreSQL: ours, and then those of the URL, which win."""
+    given = sa.make_url(url).query.get("options", "")
+    own = (f"-c{name}={limit}" for name, limit in POSTGRESQL_LIMITS_MS.items())
+    return " ".join((*own, given if isinstance(given, str) else " ".join(given)))
 
 
 @contextmanager
@@ -83,27 +79,15 @@ def opened(url: str) -> Iterator[None]:
             db.engine.dispose()
 
 
-def migrate() -> None:
-    """Bring the schema of the current application's database up to date."""
-    upgrade(directory=str(MIGRATIONS))
-
-
-def schema_is_current() -> bool:
-    """Return whether the current application's database is at the newest migration. Raise StoreUnavailable."""
-    with reading() as connection:
-        revision = MigrationContext.configure(connection).get_current_revision()
-    return revision == ScriptDirectory(str(MIGRATIONS)).get_current_head()
-
-
 def _prepare_sqlite(engine: Engine) -> None:
-    engine.update_execution_options(**{WRITERS: threading.Lock()})
+    engine.update_execution_options(**{WRITERS: Writers()})
 
     @sa.event.listens_for(engine, "connect")
     def _pragmas(raw: Any, _record: object) -> None:
         raw.isolation_level = None  # sqlite3 must not open transactions of its own: _begin does
         cursor = raw.cursor()
-        # SQLite would wait for a lock in C and block every other request of a gevent worker: _begun waits instead.
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=0"):
+        # SQLite would wait for a lock in C and block every other request of a gevent worker: we wait ourselves.
+        for pragma in ("busy_timeout=0", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -114,62 +98,80 @@ def _prepare_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
+def _connected(patience: Patience) -> Connection:
+    """Return a connection. A new one to SQLite waits while another process reads the log of one that was killed."""
+    pause, longest = PAUSES_S
+    waited = 0.0
+    while True:
+        try:
+            return db.engine.connect()
+        except sa.exc.OperationalError as error:
+            if not is_locked(error):
+                raise
+        patience.spend(pause, waited)
+        time.sleep(pause)
+        waited, pause = waited + pause, min(2 * pause, longest)
+
+
 @contextmanager
-def _begun(writing: bool) -> Iterator[Connection]:
+def _begun(writing: bool, patience: Patience) -> Iterator[Connection]:
     """Yield a connection in a transaction. A transaction that writes to SQLite waits for its turn here, and not in C.
 
-    The other greenlets of a worker run meanwhile. Waiting transactions hold no connection, and of one process only one polls
-    for the lock of another process. Between BEGIN IMMEDIATE and the end of the block nothing may switch to another greenlet
-    (no network, no sleep): every later writer would wait for that as well.
+    The other greenlets of a worker run meanwhile; those that wait hold no connection, but for the one that polls. Between
+    BEGIN IMMEDIATE and the end of the block nothing may switch to another greenlet (no network, no sleep): every later
+    writer would wait for that as well.
     """
-    until = time.monotonic() + LOCK_WAIT_S
-    pause, longest = _PAUSES_S
-    with _turn(until) if writing else nullcontext():
-        while True:
-            with db.engine.connect() as connection:
-                connection = connection.execution_options(writing=writing)
-                try:
-                    transaction = connection.begin()
-                except sa.exc.OperationalError as error:
-                    if not _is_locked(error) or time.monotonic() >= until:
-                        raise
-                else:
-                    with transaction:
-                        yield connection
-                    return
-            time.sleep(pause)  # gevent's in a worker of a door
-            pause = min(2 * pause, longest)
-
-
-@contextmanager
-def _turn(until: float) -> Iterator[None]:
-    """Hold the right to write: at once on PostgreSQL, one transaction after the other on SQLite. Raise StoreUnavailable."""
-    lock = db.engine.get_execution_options().get(WRITERS)
-    if lock is None:
-        yield
-        return
-    if not lock.acquire(timeout=max(0, until - time.monotonic())):
-        raise StoreUnavailable("other writers did not finish")
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _is_locked(error: sa.exc.OperationalError) -> bool:
-    # The lowest byte is the primary code. SQLITE_BUSY_RECOVERY is one of its kinds: another process reads the log of one
-    # that was killed.
-    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-
-
-@contextmanager
-def _transaction(*, writing: bool) -> Iterator[Connection]:
-    try:
-        with _begun(writing) as connection:
+    writers = db.engine.get_execution_options().get(WRITERS)
+    if not writing or writers is None:
+        with _connected(patience) as connection, connection.begin():
             yield connection
-    except (sa.exc.OperationalError, sa.exc.TimeoutError, sa.exc.InterfaceError) as error:
-        # `orig` names the fault; the statement and its parameters stay out of the message.
-        raise StoreUnavailable(f"{type(error).__name__}: {type(getattr(error, 'orig', error)).__name__}") from error
+        return
+    if writers.broken:
+        raise StoreUnavailable(f"{writers.broken}: nothing is written any more; look at the disk, then restart")
+    with writers.turn(patience), _connected(patience) as connection:
+        connection = connection.execution_options(writing=True)
+        try:
+            with writers.begin(connection, patience):
+                yield connection
+        except sa.exc.OperationalError as error:
+            if getattr(error.orig, "sqlite_errorcode", 0) in NOT_DURABLE:
+                writers.broken = str(getattr(error.orig, "sqlite_errorname", ""))
+            raise
+
+
+@contextmanager
+def _transaction(*, writing: bool, patience: Patience | None = None) -> Iterator[Connection]:
+    patience = patience or patience_of_this_request()
+    if patience.left_s <= 0:
+        raise StoreUnavailable("it was unavailable to this request before")
+    try:
+        with _begun(writing, patience) as connection:
+            yield connection
+    except sa.exc.SQLAlchemyError as error:
+        refusal = refusal_for(error)
+        if refusal is None:
+            raise
+        if not isinstance(refusal, TransactionLost):
+            patience.left_s = 0
+        raise refusal from error
+
+
+T = TypeVar("T")
+
+
+def written(block: Callable[[Connection], T]) -> T:
+    """Run a block in a transaction that writes and return what it returns; run it again when a deadlock ended it.
+
+    Nothing but the database may remember that the block ran. Raise StoreUnavailable.
+    """
+    for _ in range(RERUNS):
+        try:
+            with writing() as connection:
+                return block(connection)
+        except TransactionLost:
+            time.sleep(secrets.randbelow(50) / 1000)
+    with writing() as connection:
+        return block(connection)
 
 
 def writing() -> AbstractContextManager[Connection]:
@@ -180,6 +182,11 @@ def writing() -> AbstractContextManager[Connection]:
 def reading() -> AbstractContextManager[Connection]:
     """Open a transaction that only reads. Raise StoreUnavailable."""
     return _transaction(writing=False)
+
+
+def migrating() -> AbstractContextManager[Connection]:
+    """Open a transaction that changes the schema. On SQLite it waits for another one, minutes if need be."""
+    return _transaction(writing=True, patience=Patience(MIGRATION_WAIT_S, MIGRATION_WAIT_S))
 
 
 def ping() -> None:

@@ -8,7 +8,8 @@ from sqlalchemy.engine import Connection
 
 from consent_server.scheme.permission import Act
 from consent_server.store import ending, rows
-from consent_server.store.database import StoreUnavailable, db, reading
+from consent_server.store.database import db, reading
+from consent_server.store.faults import StoreUnavailable
 from consent_server.store.rows import table_of
 from consent_server.store.tables import Permission
 

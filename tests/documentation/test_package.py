@@ -51,7 +51,7 @@ from consent_server import create_app, shipped
 from consent_server.sandbox import parties
 from consent_server.sandbox.layout import Layout
 from consent_server.settings import load
-from consent_server.store.database import migrate
+from consent_server.store.schema import migrate
 
 inside = Path(consent_server.__file__).parent
 assert inside.is_relative_to(sys.prefix), inside

@@ -8,7 +8,8 @@ from flask import Flask
 
 from consent_server import store
 from consent_server.store import meters
-from consent_server.store.database import db, migrate
+from consent_server.store.database import db
+from consent_server.store.schema import migrate
 from consent_server.store.tables import Meter
 
 METERS: list[dict[str, Any]] = [

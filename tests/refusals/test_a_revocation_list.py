@@ -23,8 +23,9 @@ from consent_server.pki.crl import NotTrusted
 from consent_server.refusal import Unavailable
 from consent_server.sandbox.authority import Authority, IssuedCertificate
 from consent_server.settings import load
-from consent_server.store.database import db, migrate
+from consent_server.store.database import db
 from consent_server.store.fetched import StoredCache
+from consent_server.store.schema import migrate
 from tests.conftest import HeldClock
 
 DIRECTORY = "https://directory.core.trust.ib1.org"

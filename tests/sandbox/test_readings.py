@@ -15,7 +15,8 @@ from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.readings import join
 from consent_server.store import limits, meters
-from consent_server.store.database import db, migrate
+from consent_server.store.database import db
+from consent_server.store.schema import migrate
 
 NOW = instant.parse("2026-03-12T09:30:00Z")
 END = synthetic.span(NOW)[1]

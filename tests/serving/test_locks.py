@@ -26,7 +26,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from consent_server import store
-from consent_server.store.database import db, metadata, migrate
+from consent_server.store.database import db, metadata
+from consent_server.store.schema import migrate
 
 HELD_S = 2.0
 app = Flask("worker")

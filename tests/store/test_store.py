@@ -26,8 +26,9 @@ from consent_server.store import (
     readings,
     rows,
 )
-from consent_server.store.database import MIGRATIONS, db, migrate
+from consent_server.store.database import MIGRATIONS, db
 from consent_server.store.digests import digest
+from consent_server.store.schema import migrate
 from consent_server.store.tables import AuthorizationCode, Journey, Meter, Permission
 
 EXPIRES = 1000

@@ -10,7 +10,8 @@ from consent_server.parties.operator.doctor.finding import Finding, either, fail
 from consent_server.parties.operator.doctor.outside import Outside
 from consent_server.refusal import Refusal
 from consent_server.settings import Settings
-from consent_server.store.database import opened, schema_is_current
+from consent_server.store.database import opened
+from consent_server.store.schema import standing
 from consent_server.store.sealing import BadSealingKey, Sealer
 from consent_server.tokens.keys import KeysUnusable, SigningKeys
 from consent_server.tokens.refresh_token import RefreshKeys
@@ -56,7 +57,7 @@ def database(settings: Settings) -> Iterator[Finding]:
             yield failing(f"database: {refusal.private}", "start it, and look at database.url")
             return
         yield fine("database: answers")
-        yield either(schema_is_current(), "database: newest schema", "run `consent-server db upgrade`")
+        yield either(standing() != "behind", "database: newest schema", "run `consent-server db upgrade`")
 
 
 def mail(settings: Settings, outside: Outside) -> Iterator[Finding]:

@@ -1,0 +1,72 @@
+"""What can go wrong with a database, and the refusal for it: 503 with Retry-After, and no word of statements or values."""
+
+import sqlite3
+from typing import ClassVar
+
+import sqlalchemy as sa
+
+from consent_server.refusal import Refusal
+
+#: After one of these nobody knows what is on the disk, and a later success would prove nothing.
+NOT_DURABLE = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
+#: PostgreSQL: ended for the sake of another transaction. SQLite, which has one writer, knows no such thing.
+_RERUN = ("40001", "40P01")
+#: PostgreSQL: a table or a column is missing, as before `consent-server db upgrade`.
+_NO_SUCH = ("42P01", "42703")
+#: PostgreSQL: this server has become a replica.
+_READ_ONLY = "25006"
+#: SQLite: the file is no database, or no longer.
+_UNUSABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_OF_THE_SERVER = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
+
+
+class StoreUnavailable(Refusal):
+    """The database is busy, full or unavailable. Nothing of the request was kept."""
+
+    code = "store_unavailable"
+    error = "temporarily_unavailable"
+    status = 503
+    public = (
+        "The server cannot reach its database just now; nothing was changed. Try again after the time in Retry-After."
+    )
+    help = "Try again after the number of seconds in Retry-After. Nothing of the refused request was kept."
+    clause = "RFC 7009 2.2.1; RFC 9110 15.6.4"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}
+
+
+class SchemaNotCurrent(StoreUnavailable):
+    """The database was not migrated to the schema of this program."""
+
+    code = "schema_not_current"
+    help = "The operator must run `consent-server db upgrade`. Try again after the number of seconds in Retry-After."
+
+
+class TransactionLost(StoreUnavailable):
+    """PostgreSQL ended this transaction for the sake of another: a deadlock."""
+
+
+def is_locked(error: sa.exc.OperationalError) -> bool:
+    # The lowest byte is the primary code. SQLITE_BUSY_RECOVERY is one of its kinds: another process reads the log of one
+    # that was killed.
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def refusal_for(error: sa.exc.SQLAlchemyError) -> StoreUnavailable | None:
+    """Return the refusal for a fault of the database, or None for a fault of ours.
+
+    It names the fault; the statement and its parameters stay out of the message.
+    """
+    fault = getattr(error, "orig", None) or error
+    state = getattr(fault, "sqlstate", None)
+    if state in _NO_SUCH or (isinstance(fault, sqlite3.OperationalError) and "no such " in str(fault)):
+        return SchemaNotCurrent("the database lacks a table or column: run `consent-server db upgrade`")
+    code = getattr(fault, "sqlite_errorcode", 0) & 0xFF
+    if (
+        isinstance(error, _OF_THE_SERVER)
+        or code in _UNUSABLE
+        or state == _READ_ONLY
+        or getattr(error, "connection_invalidated", False)
+    ):
+        kind = TransactionLost if state in _RERUN else StoreUnavailable
+        return kind(f"{type(error).__name__}: {getattr(fault, 'sqlite_errorname', None) or type(fault).__name__}")
+    return None

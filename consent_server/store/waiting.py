@@ -1,0 +1,115 @@
+"""How long a transaction waits for others: for its turn in this process, and for another process's lock on SQLite's file."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from flask import g, has_request_context, request
+from sqlalchemy.engine import Connection, RootTransaction
+
+from consent_server.store.faults import StoreUnavailable, is_locked
+
+#: Seconds for which all transactions of one request together wait for others; outside of requests, each transaction.
+LOCK_WAIT_S = 5.0
+#: Seconds after which a page, or another request that only asks, gives up on a file that another process keeps locked.
+STUCK_S = 1.0
+#: Seconds between two attempts: the first pause, doubled up to the last.
+PAUSES_S = (0.002, 0.05)
+#: A lock at which nobody has looked for so many seconds may have been released and taken again.
+_LOOKS_S = 0.5
+
+
+class Patience:
+    """How long the database may still keep one request waiting; outside of requests, one transaction.
+
+    It is spent by all transactions of a request together, and a request that has found the database unavailable does not
+    ask again: the page that says so must not wait a second time.
+    """
+
+    def __init__(self, left_s: float, stuck_s: float) -> None:
+        self.left_s = left_s
+        self.stuck_s = stuck_s
+
+    def spend(self, seconds: float, stuck_s: float) -> None:
+        """Count a wait for a lock that has been stuck for `stuck_s`. Raise StoreUnavailable when that is enough."""
+        self.left_s -= seconds
+        if self.left_s <= 0 or stuck_s >= self.stuck_s:
+            self.left_s = 0
+            raise StoreUnavailable("locked: another process does not finish its transaction")
+
+
+def patience_of_this_request() -> Patience:
+    """Return what this request has left; outside of requests, what a transaction has."""
+    if not has_request_context():
+        return Patience(LOCK_WAIT_S, LOCK_WAIT_S)
+    if "store_patience" not in g:
+        g.store_patience = Patience(LOCK_WAIT_S, STUCK_S if request.method in ("GET", "HEAD") else LOCK_WAIT_S)
+    found: Patience = g.store_patience
+    return found
+
+
+class Writers:
+    """Those who write to one SQLite file in this process, one after the other; one alone polls for another process's lock.
+
+    A lock is stuck while it is held and nobody commits. A busy file is waited for longer than a stuck one.
+    """
+
+    def __init__(self) -> None:
+        self.broken = ""
+        self._lock = threading.Lock()
+        self._stuck_since = self._looked = 0.0
+
+    @contextmanager
+    def turn(self, patience: Patience) -> Iterator[None]:
+        """Hold the right to write. Raise StoreUnavailable."""
+        while True:
+            began = time.monotonic()
+            if self._lock.acquire(timeout=PAUSES_S[1]):
+                break
+            patience.spend(time.monotonic() - began, self._stuck_s())
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def begin(self, connection: Connection, patience: Patience) -> RootTransaction:
+        """Return a transaction once no other process has one open. Raise StoreUnavailable."""
+        seen = None
+        pause, longest = PAUSES_S
+        while True:
+            try:
+                transaction = connection.begin()
+            except sa.exc.OperationalError as error:
+                if not is_locked(error):
+                    raise
+            else:
+                self._looked = 0.0
+                return transaction
+            version = _data_version(connection)
+            self._look(committed=seen is not None and version != seen)
+            seen = version
+            patience.spend(pause, self._stuck_s())
+            time.sleep(pause)  # gevent's in a worker of a door
+            pause = min(2 * pause, longest)
+
+    def _look(self, *, committed: bool) -> None:
+        now = time.monotonic()
+        if committed or now - self._looked > _LOOKS_S:
+            self._stuck_since = now
+        self._looked = now
+
+    def _stuck_s(self) -> float:
+        return self._looked - self._stuck_since if time.monotonic() - self._looked <= _LOOKS_S else 0.0
+
+
+def _data_version(connection: Connection) -> int:
+    """Return a number that changes when another connection commits (PRAGMA data_version)."""
+    raw: Any = connection.connection.driver_connection
+    try:
+        return int(raw.execute("PRAGMA data_version").fetchone()[0])
+    except sqlite3.OperationalError:  # locked for readers as well
+        return -1
