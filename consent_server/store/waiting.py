@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from flask import g, has_request_context, request
+from flask import has_request_context, request
 from sqlalchemy.engine import Connection, RootTransaction
 
 from consent_server.store.faults import StoreUnavailable, is_locked
@@ -21,6 +21,7 @@ STUCK_S = 1.0
 PAUSES_S = (0.002, 0.05)
 #: A lock at which nobody has looked for so many seconds may have been released and taken again.
 _LOOKS_S = 0.5
+_KEY = "consent_server.store_patience"
 
 
 class Patience:
@@ -46,9 +47,10 @@ def patience_of_this_request() -> Patience:
     """Return what this request has left; outside of requests, what a transaction has."""
     if not has_request_context():
         return Patience(LOCK_WAIT_S, LOCK_WAIT_S)
-    if "store_patience" not in g:
-        g.store_patience = Patience(LOCK_WAIT_S, STUCK_S if request.method in ("GET", "HEAD") else LOCK_WAIT_S)
-    found: Patience = g.store_patience
+    environ = request.environ
+    if _KEY not in environ:
+        environ[_KEY] = Patience(LOCK_WAIT_S, STUCK_S if request.method in ("GET", "HEAD") else LOCK_WAIT_S)
+    found: Patience = environ[_KEY]
     return found
 
 

@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -32,16 +31,6 @@ from consent_server.store.schema import migrate
 from consent_server.store.tables import AuthorizationCode, Journey, Meter, Permission
 
 EXPIRES = 1000
-
-
-@pytest.fixture
-def app(database_url: str) -> Iterator[Flask]:
-    app = Flask("store-test")
-    store.init(app, database_url)
-    with app.app_context():
-        migrate()
-        yield app
-        db.engine.dispose()
 
 
 def granted(c: Any, name: str, **changes: Any) -> int:

