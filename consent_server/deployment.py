@@ -5,7 +5,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar, Final, Literal
 
@@ -23,7 +23,8 @@ from consent_server.outbound.revocation_list import RevocationList
 from consent_server.outbound.session import Session
 from consent_server.outbound.upstream import Upstream
 from consent_server.pki.member_certificate import load_certificates
-from consent_server.refusal import Refusal, Unavailable
+from consent_server.readiness import Beat, Readiness, Watch, worker
+from consent_server.refusal import Unavailable
 from consent_server.scheme import roles
 from consent_server.scheme.licenses import GAS, License
 from consent_server.scheme.permission_text import ShownText
@@ -71,14 +72,6 @@ class Party(ABC):
         """Return the first instant for which there are data under a permission."""
 
 
-@dataclass(frozen=True)
-class Readiness:
-    """The state of each part that a door needs, by name, and the names of those that fail."""
-
-    failing: tuple[str, ...]
-    found: dict[str, object]
-
-
 class MemberProcess:
     """What any process of a member holds: its settings and its clients of outside services.
 
@@ -94,6 +87,7 @@ class MemberProcess:
         self.revocations = RevocationList(settings, self.session, cache, polls=polls)
         self.callers = Callers(settings, self.revocations, self.directory)
         self._name: str | None = None
+        self._watch = Watch()
 
     def brand(self) -> str:
         """Return our own name for the head of each page; a dash until the Directory has answered once.
@@ -116,15 +110,7 @@ class MemberProcess:
 
     def readiness(self) -> Readiness:
         """Return whether this process can serve, part by part."""
-        failing: list[str] = []
-        found: dict[str, object] = {}
-        for name, check in self.checks().items():
-            try:
-                found[name] = check() or "ok"
-            except Refusal as refusal:
-                failing.append(name)
-                found[name] = refusal.private or refusal.sentence
-        return Readiness(tuple(failing), found)
+        return self._watch.readiness(self.checks())
 
     def checks(self) -> dict[str, Callable[[], object]]:
         """Return the parts that a door needs, each with a function that returns its details, if any, or raises a Refusal."""
@@ -142,6 +128,7 @@ class Deployment(MemberProcess):
         self.refresh_keys = RefreshKeys(settings.keys.refresh)
         self._require_keys()
         self.sealer = Sealer.from_file(settings.keys.sealing)
+        self.beat = Beat(settings, self.signing_keys, self.refresh_keys, self.sealer)
         self.signer = Signer(settings.keys.signing_certificate.read_bytes(), settings.keys.signing_key.read_bytes())
         self.registry = Registry(settings, self.session, cache)
         self.intensity = Intensity(settings, self.session, cache, pause_s=0 if settings.is_sandbox else 0.2)
@@ -175,7 +162,12 @@ class Deployment(MemberProcess):
         return {url: replace(each, fuels=each.fuels - {GAS}) for url, each in self.licenses.items()}
 
     def checks(self) -> dict[str, Callable[[], object]]:
-        return {"database": store.ping, "keys": self._require_keys, **super().checks()}
+        # First the database, which the others are kept in.
+        return {"database": self.beat.database, "keys": self._agreed_keys, "worker": worker, **super().checks()}
+
+    def _agreed_keys(self) -> None:
+        self._require_keys()
+        self.beat.agree()
 
     def _require_keys(self) -> None:
         self.signing_keys.current()

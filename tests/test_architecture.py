@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1] / "consent_server"
 #: A room may import the rooms that stand before it, and itself.
 ROOMS = (
     *("clock", "refusal", "settings", "audit"),
-    *("pki", "scheme", "tokens", "outbound", "caller", "store", "deployment", "web"),
+    *("pki", "scheme", "tokens", "outbound", "caller", "store", "readiness", "deployment", "web"),
     *("metering", "accounts", "withdrawal", "issuer", "journey", "collect", "resource", "portal"),
     *("serving", "jobs", "parties", "__init__", "sandbox", "cli", "__main__"),
 )

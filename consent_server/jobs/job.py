@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from consent_server.collect.gather import collect_due
 from consent_server.deployment import current
 from consent_server.jobs import retention
+from consent_server.store.job_runs import EVERY_S
 from consent_server.withdrawal.outbox import dispatch
 
 
@@ -19,6 +20,15 @@ class Job(ABC):
     @abstractmethod
     def run(self) -> object:
         """Do what is due."""
+
+
+class ShowLife(Job):
+    """Shows that the jobs run here, and with which keys."""
+
+    name = "beat"
+
+    def run(self) -> None:
+        current().beat.show()
 
 
 class FetchRevocationList(Job):
@@ -54,6 +64,7 @@ def jobs() -> tuple[Job, ...]:
     settings = current().settings
     every = settings.jobs
     common = (
+        ShowLife(EVERY_S),
         FetchRevocationList(settings.revocation_list.refresh_s),
         DispatchOutbox(every.outbox_s),
         ApplyRetention(every.retention_s),

@@ -9,9 +9,10 @@ import threading
 from collections.abc import Iterable
 from contextvars import copy_context
 
-from consent_server import audit, clock
+from consent_server import audit, clock, store
 from consent_server.jobs.job import Job
 from consent_server.refusal import Refusal
+from consent_server.store import job_runs
 
 log = logging.getLogger("consent_server.jobs")
 TICK_S = 0.25
@@ -22,17 +23,23 @@ GRACE_S = 1.5
 def run_once(job: Job) -> bool:
     """Run a job; return whether it succeeded. A job that fails is logged and tried again at its next turn."""
     token = audit.correlation_id.set(f"job-{job.name}")
+    error = ""
     try:
         job.run()
     except Refusal as refusal:
         log.warning("%s: %s: %s", job.name, refusal.code, refusal.private)
-        return False
-    except Exception:
+        error = refusal.code
+    except Exception as fault:
         log.exception("%s failed", job.name)
-        return False
+        error = type(fault).__name__
+    try:
+        with store.writing() as c:
+            job_runs.record(c, job.name, clock.now(), not error, error)
+    except store.StoreUnavailable as refusal:
+        log.warning("%s: its run is not recorded: %s", job.name, refusal.private)
     finally:
         audit.correlation_id.reset(token)
-    return True
+    return not error
 
 
 def work(jobs: Iterable[Job], stop: threading.Event) -> None:

@@ -38,6 +38,9 @@ class SchemaNotCurrent(StoreUnavailable):
     """The database was not migrated to the schema of this program."""
 
     code = "schema_not_current"
+    public = (
+        "The database of this server must be upgraded by its operator: consent-server db upgrade. Nothing was changed."
+    )
     help = "The operator must run `consent-server db upgrade`. Try again after the number of seconds in Retry-After."
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import GrantedSource, Who
 from consent_server.store.rows import INDEXED, KEY, UNIQUE, References, table
+from consent_server.tokens.keyset import KeySet
 
 Instant = Annotated[int, sa.BigInteger()]
 #: The id of a permission, a connection, a journey or an account.
@@ -407,3 +408,25 @@ class KeptEvent(NamedTuple):
     correlation_id: PublicId
     fields: Mapping[str, object]
     id: Serial = 0
+
+
+@table("job_run")
+class JobRun(NamedTuple):
+    """How the last run of a job of `consent-server work` ended, and when one last succeeded and failed."""
+
+    job: Annotated[str, sa.String(48), KEY]
+    at: Instant
+    ok: bool
+    error: str
+    succeeded: Instant | None = None
+    failed: Instant | None = None
+
+
+@table("node")
+class Node(NamedTuple):
+    """One machine's set of keys, as its processes say it of themselves. `since` is when it was last another."""
+
+    name: Annotated[str, sa.String(300), KEY]
+    keys: KeySet
+    since: Instant
+    seen: Instant

@@ -51,6 +51,12 @@ class RefreshKeys:
         """Return (instant of first use, version) of every key, in the order of use."""
         return sorted(self._files.in_order(), key=lambda entry: int(entry[1]))
 
+    def known_by(self) -> list[tuple[int, str]]:
+        """Return (instant of first use, version and a digest of the key) of every key, in the order of use."""
+        keys = self._files.all()
+        digests = {name: base64url(hmac.digest(keys[name][1], b"known by", hashlib.sha256))[:12] for name in keys}
+        return [(used_from, f"{name} {digests[name]}") for used_from, name in self.in_order()]
+
     def mac(self, version: int, refresh_id: str) -> str:
         """Return the MAC of an id. Raise KeyError for a version that was removed."""
         key = self._files.all()[str(version)][1]

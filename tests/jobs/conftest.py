@@ -1,8 +1,14 @@
 """A job for tests of the loop that runs jobs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import pytest
+from flask import Flask
+
+from consent_server import store
 from consent_server.jobs.job import Job
+from tests.deployments import in_new_database
 
 
 class PlayedJob(Job):
@@ -15,3 +21,12 @@ class PlayedJob(Job):
 
     def run(self) -> object:
         return self.work()
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Flask]:
+    """An application whose database the runs of jobs are recorded in."""
+    app = Flask("jobs-test")
+    store.init(app, f"sqlite:///{tmp_path / 'jobs.db'}")
+    with in_new_database(app):
+        yield app

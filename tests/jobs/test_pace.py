@@ -15,6 +15,8 @@ from tests.jobs.conftest import PlayedJob
 
 DAY = 86400
 
+pytestmark = pytest.mark.usefixtures("app")
+
 
 class Rounds:
     """A stop event whose wait is the moment between two rounds: a test says what happens there; then it is set."""

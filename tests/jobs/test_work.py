@@ -1,12 +1,30 @@
 """The jobs beside requests: each goes its own way, whatever the others wait for."""
 
 import threading
-from contextvars import ContextVar
+from collections.abc import Iterator
+from contextvars import ContextVar, copy_context
+from typing import Any
 
+import pytest
+from flask import Flask
+
+from consent_server import store
 from consent_server.jobs import work
+from consent_server.refusal import Unavailable
+from consent_server.store import job_runs
+from consent_server.store.tables import JobRun
+from tests.deployments import in_new_database
 from tests.jobs.conftest import PlayedJob
 
 SAID: ContextVar[str] = ContextVar("said", default="nothing")
+
+
+@pytest.fixture(autouse=True)
+def app(database_url: str) -> Iterator[Flask]:
+    app = Flask("jobs-test")
+    store.init(app, database_url)
+    with in_new_database(app):
+        yield app
 
 
 def test_a_job_that_waits_for_a_slow_server_holds_up_no_other() -> None:
@@ -17,7 +35,7 @@ def test_a_job_that_waits_for_a_slow_server_holds_up_no_other() -> None:
         PlayedJob("failing", 1, lambda: 1 / 0),
         PlayedJob("outbox", 1, ran.set),
     )
-    working = threading.Thread(target=work.work, args=(jobs, stop))
+    working = threading.Thread(target=copy_context().run, args=(work.work, jobs, stop))
     working.start()
     assert ran.wait(10)
     assert not answers.is_set()
@@ -38,3 +56,33 @@ def test_a_job_works_in_the_context_of_whoever_started_it() -> None:
     work.work((PlayedJob("one", 1, job),), stop)
     SAID.reset(token)
     assert found == ["the application"]
+
+
+def test_S20_each_run_is_recorded_with_its_last_success_and_failure(held_clock: Any) -> None:
+    outcomes: list[Exception | None] = [None, Unavailable("not now"), ZeroDivisionError(), None, None]
+
+    def job() -> None:
+        if outcome := outcomes.pop(0):
+            raise outcome
+
+    def run(after_s: int) -> JobRun:
+        held_clock.step(after_s)
+        work.run_once(PlayedJob("one", 1, job))
+        with store.reading() as c:
+            (only,) = job_runs.last(c).values()
+        return only
+
+    start = held_clock.instant
+    assert run(0) == JobRun("one", start, True, "", start, None)
+    assert run(1) == JobRun("one", start + 1, False, "temporarily_unavailable", start, start + 1)
+    assert run(1) == JobRun("one", start + 2, False, "ZeroDivisionError", start, start + 2)
+    assert run(1) == JobRun("one", start + 3, True, "", start + 3, start + 2)
+    assert run(1).at == start + 3, "a job that goes on as before is not written down each second"
+
+
+def test_S20_a_job_runs_though_its_run_cannot_be_recorded(app: Flask) -> None:
+    with store.writing() as c:
+        c.exec_driver_sql("DROP TABLE job_run")
+    ran: list[int] = []
+    assert work.run_once(PlayedJob("one", 1, lambda: ran.append(1)))
+    assert ran == [1]

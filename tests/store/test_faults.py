@@ -54,6 +54,16 @@ def locked(url: str, how: str) -> Iterator[sqlite3.Connection]:
         yield other
 
 
+def in_one_transaction(statements: list[str | None]) -> None:
+    """Execute statements; None is a pause of 0.3 s."""
+    with store.writing() as c:
+        for statement in statements:
+            if statement is None:
+                threading.Event().wait(0.3)
+            else:
+                c.execute(sa.text(statement))
+
+
 def serving(app: Flask) -> Flask:
     """Serve a view that asks the store again and again, whatever becomes of it, as pages do."""
 
@@ -207,7 +217,9 @@ def test_G04_a_deadlock_is_run_again_or_refused(app: Flask) -> None:
     ("option", "statements"),
     [
         pytest.param("statement_timeout=50", ["SELECT pg_sleep(5)"], id="a statement"),
-        pytest.param("idle_in_transaction_session_timeout=50", ["SELECT 1", None, "SELECT 1"], id="an idle transaction"),
+        pytest.param(
+            "idle_in_transaction_session_timeout=50", ["SELECT 1", None, "SELECT 1"], id="an idle transaction"
+        ),
         pytest.param("default_transaction_read_only=on", ["DELETE FROM attempt"], id="a replica"),
         pytest.param("lock_timeout=50", ["SELECT count(*) FROM attempt"], id="a lock"),
         pytest.param("search_path=empty", ["SELECT count(*) FROM attempt"], id="no table"),
@@ -221,12 +233,8 @@ def test_G04_what_postgresql_ends_by_itself_is_503(
     with db.engine.begin() as holding:
         holding.execute(sa.text("LOCK TABLE attempt"))
         with other.app_context():
-            with pytest.raises(store.StoreUnavailable) as refused, store.writing() as c:
-                for statement in statements:
-                    if statement is None:
-                        threading.Event().wait(0.3)
-                    else:
-                        c.execute(sa.text(statement))
+            with pytest.raises(store.StoreUnavailable) as refused:
+                in_one_transaction(statements)
             db.engine.dispose()
     assert refused.value.code == ("schema_not_current" if "empty" in option else "store_unavailable")
 
@@ -241,7 +249,6 @@ def test_G04_every_connection_has_limits(app: Flask) -> None:
 def test_G04_a_damaged_or_foreign_file_is_503(tmp_path: Any) -> None:
     (tmp_path / "store.db").write_bytes(b"no database" * 1000)
     app = Flask("damaged")
-    with pytest.raises(store.StoreUnavailable):
-        store.init(app, f"sqlite:///{tmp_path / 'store.db'}")
-        with app.app_context(), store.reading() as c:
-            c.execute(sa.text("SELECT 1 FROM sqlite_schema"))
+    store.init(app, f"sqlite:///{tmp_path / 'store.db'}")
+    with app.app_context(), pytest.raises(store.StoreUnavailable):
+        in_one_transaction(["SELECT 1 FROM sqlite_schema"])

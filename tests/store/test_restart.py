@@ -78,14 +78,19 @@ def test_G08_a_pool_of_stale_connections_is_no_error(own_server: OwnServer, held
                 assert c.execute(sa.text("SELECT 1")).scalar() == 1
 
 
+def written_across_a_restart(own_server: OwnServer) -> None:
+    with store.writing() as c:
+        c.execute(sa.text("""INSERT INTO attempt (key, "window", count) VALUES ('a', 0, 0)"""))
+        own_server.stop()
+        own_server.start()
+
+
 def test_G08_a_transaction_that_a_restart_cut_off_is_503_and_kept_nothing(
     own_server: OwnServer, held_clock: Any
 ) -> None:
     world = World("edp", own_server.url, "https://edp.example", "sandbox", {})
     with world.app.app_context():
-        with pytest.raises(store.StoreUnavailable), store.writing() as c:
-            c.execute(sa.text("""INSERT INTO attempt (key, "window", count) VALUES ('a', 0, 0)"""))
-            own_server.stop()
-            own_server.start()
+        with pytest.raises(store.StoreUnavailable):
+            written_across_a_restart(own_server)
         with store.reading() as c:
             assert c.execute(sa.text("SELECT count(*) FROM attempt")).scalar() == 0

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from consent_server import deployment
 from consent_server.deployment import Deployment, Door
 from consent_server.parties import party_of
+from consent_server.readiness import PartTroubled
 from consent_server.refusal import Unavailable
 from consent_server.web import door
 from tests.deployments import settings_of
@@ -62,17 +63,22 @@ def test_without_proxies_a_forwarded_address_is_nobodys() -> None:
 
 def test_ready_names_what_fails() -> None:
     def failing() -> None:
-        raise Unavailable("no list yet")
+        raise Unavailable("a detail", public="no list yet")
 
-    answer = opened(database=lambda: "ok", revocation_list=failing).get("/ready")
+    def troubled() -> None:
+        raise PartTroubled("no job", "a detail")
+
+    answer = opened(database=lambda: "ok", worker=troubled, revocation_list=failing).get("/ready")
     assert answer.status_code == 503
     assert answer.json == {
         "status": "unavailable",
         "failing": ["revocation_list"],
+        "troubled": ["worker"],
         "database": "ok",
+        "worker": "no job",
         "revocation_list": "no list yet",
     }
-    assert opened(database=lambda: "ok").get("/ready").status_code == 200
+    assert opened(database=lambda: "ok", worker=troubled).get("/ready").status_code == 200
     assert opened().get("/health").status_code == 200
 
 

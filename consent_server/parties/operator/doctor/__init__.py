@@ -28,7 +28,7 @@ def examine(settings: Settings, at: int) -> Iterator[Finding]:
             "client": certificates.client(settings, at),
             "signing": certificates.signing(settings, at),
             "keys": house.keys(settings, at),
-            "database": house.database(settings),
+            "database": house.database(settings, at),
         }
     )
     try:

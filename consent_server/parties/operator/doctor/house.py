@@ -6,16 +6,25 @@ from pathlib import Path
 from consent_server import store
 from consent_server.outbound.errors import Unreachable
 from consent_server.parties.operator import keyring
-from consent_server.parties.operator.doctor.finding import Finding, either, failing, fine
+from consent_server.parties.operator.doctor.finding import Finding, doubtful, either, failing, fine
 from consent_server.parties.operator.doctor.outside import Outside
+from consent_server.readiness import LIVE_S, WORK_LIVE_S, known_by
 from consent_server.refusal import Refusal
+from consent_server.scheme.instant import text
 from consent_server.settings import Settings
-from consent_server.store.database import opened
+from consent_server.store import job_runs, nodes
+from consent_server.store.database import opened, require_writable
 from consent_server.store.schema import standing
 from consent_server.store.sealing import BadSealingKey, Sealer
 from consent_server.tokens.keys import KeysUnusable, SigningKeys
+from consent_server.tokens.keyset import standings
 from consent_server.tokens.refresh_token import RefreshKeys
 
+_DIFFER = {
+    "behind": "it uses a {kind} key that is not here",
+    "ahead": "it lacks a {kind} key that is here, or uses an older one",
+    "apart": "its {kind} keys are others than those here",
+}
 _MAKE = "run `consent-server keys make`, or restore the back-up"
 
 
@@ -44,8 +53,8 @@ def keys(settings: Settings, at: int) -> Iterator[Finding]:
         yield either(not mode & 0o027, "sealing key", f"chmod 600 {path}", f"sealing key: {path} is open to others")
 
 
-def database(settings: Settings) -> Iterator[Finding]:
-    """Examine the database: reachable, and migrated to the newest schema."""
+def database(settings: Settings, at: int) -> Iterator[Finding]:
+    """Examine the database: reachable, migrated, writable; and what jobs and other nodes have left there."""
     file = Path(settings.database.url.partition("///")[2]) if settings.database.url.startswith("sqlite") else None
     if file is not None and not file.exists():  # opening it would create it, perhaps as the wrong user
         yield failing(f"database: {file} does not exist", "run `consent-server db upgrade` as the server's user")
@@ -57,7 +66,54 @@ def database(settings: Settings) -> Iterator[Finding]:
             yield failing(f"database: {refusal.private}", "start it, and look at database.url")
             return
         yield fine("database: answers")
-        yield either(standing() != "behind", "database: newest schema", "run `consent-server db upgrade`")
+        current = standing() != "behind"
+        yield either(current, "database: newest schema", "run `consent-server db upgrade`")
+        try:
+            require_writable()
+            yield fine("database: can be written")
+        except Refusal as refusal:
+            yield failing(f"database: cannot be written: {refusal.private}", "look at its disk, locks and permissions")
+        if current:
+            yield from _jobs(at)
+            yield from _nodes(settings, at)
+
+
+def _jobs(at: int) -> Iterator[Finding]:
+    """Examine what the jobs have recorded of themselves."""
+    with store.reading() as c:
+        runs = job_runs.last(c)
+    if not runs:
+        yield doubtful("jobs: none has ever run", "start `consent-server work`")
+        return
+    newest = max(run.at for run in runs.values())
+    yield either(
+        at - newest <= WORK_LIVE_S, "jobs: running", "start `consent-server work`", f"jobs: none since {text(newest)}"
+    )
+    for run in runs.values():
+        if not run.ok:
+            last = f"last success {text(run.succeeded)}" if run.succeeded else "it never succeeded"
+            yield doubtful(
+                f"job {run.job}: failed at {text(run.at)} ({run.error}), {last}", "look at the log of `work`"
+            )
+
+
+def _nodes(settings: Settings, at: int) -> Iterator[Finding]:
+    """Compare our keys with those that the running nodes have said they use."""
+    keys = settings.keys
+    try:
+        ours = known_by(SigningKeys(keys.tokens), RefreshKeys(keys.refresh), Sealer.from_file(keys.sealing))
+    except (KeysUnusable, BadSealingKey):
+        return  # `keys` has said so
+    with store.reading() as c:
+        others = nodes.seen_since(c, at - LIVE_S)
+    for other in others:
+        differing = standings(ours, other.keys, at)
+        for kind, how in differing.items():
+            yield failing(
+                f"node {other.name}: {_DIFFER[how].format(kind=kind)}", "copy the key directories to every node"
+            )
+        if not differing:
+            yield fine(f"node {other.name}: the same keys")
 
 
 def mail(settings: Settings, outside: Outside) -> Iterator[Finding]:

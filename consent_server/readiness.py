@@ -1,0 +1,166 @@
+"""Whether a process can serve: each part is tried, and said in words that anybody may read; the log has the details."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from consent_server import clock, store
+from consent_server.refusal import Refusal
+from consent_server.settings import Settings
+from consent_server.store import job_runs, nodes, schema
+from consent_server.store.sealing import Sealer
+from consent_server.store.tables import Node
+from consent_server.tokens.keys import KeysUnusable, SigningKeys
+from consent_server.tokens.keyset import KeySet, standings
+from consent_server.tokens.refresh_token import RefreshKeys
+
+log = logging.getLogger("consent_server.ready")
+
+#: Seconds between two writes with which a process shows that it can write, and what keys it has.
+BEAT_S: Final = 5
+#: Seconds for which a node counts as running after it was last heard of, and jobs as running after the last of them ran.
+LIVE_S: Final = 60
+WORK_LIVE_S: Final = 120
+_UNUSABLE: Final = "The keys of this node cannot be used: its operator finds the reason in the log."
+_UNSEEN: Final = "unknown while the database fails"
+
+
+class PartFailing(Exception):
+    """A part that a process needs does not work. `sentence` is for anybody; the message is for the log."""
+
+    def __init__(self, sentence: str, private: str = "") -> None:
+        super().__init__(private or sentence)
+        self.sentence = sentence
+
+
+class PartTroubled(PartFailing):
+    """A part does not work that the process can serve without."""
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """The state of each part, by name: the names of those that fail, and of those that need their operator but no rest."""
+
+    failing: tuple[str, ...]
+    troubled: tuple[str, ...]
+    found: Mapping[str, object]
+
+
+Checks = Mapping[str, Callable[[], object]]
+
+
+class Watch:
+    """What one process last found of itself. It looks once in each second, however often it is asked."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at = -1
+        self._latest = Readiness((), (), {})
+        self._said: Mapping[str, str] = {}
+
+    def readiness(self, checks: Checks) -> Readiness:
+        """Return what each check finds: details, or why it fails."""
+        with self._lock:
+            at = clock.now()
+            if at != self._at:
+                self._latest = self._look(checks)
+                self._at = at
+            return self._latest
+
+    def _look(self, checks: Checks) -> Readiness:
+        failing: list[str] = []
+        troubled: list[str] = []
+        found: dict[str, object] = {}
+        wrong: dict[str, str] = {}
+        for name, check in checks.items():
+            try:
+                found[name] = check() or "ok"
+            except (Refusal, PartFailing, KeysUnusable) as error:
+                if isinstance(error, store.StoreUnavailable) and failing:
+                    found[name] = _UNSEEN
+                    continue
+                (troubled if isinstance(error, PartTroubled) else failing).append(name)
+                found[name] = _UNUSABLE if isinstance(error, KeysUnusable) else error.sentence
+                wrong[name] = str(error)
+        for name in wrong.keys() | self._said.keys():
+            if wrong.get(name) != self._said.get(name):
+                log.warning("%s: %s", name, wrong.get(name, "well again"))
+        self._said = wrong
+        return Readiness(tuple(failing), tuple(troubled), found)
+
+
+class Beat:
+    """A node's proof that it can write, and its keys for the others to compare."""
+
+    def __init__(self, settings: Settings, signing: SigningKeys, refresh: RefreshKeys, sealer: Sealer) -> None:
+        self._signing, self._refresh, self._sealer = signing, refresh, sealer
+        self._name = node_name(settings)
+        self._latest: Node | None = None
+
+    def keys(self) -> KeySet:
+        """Return what our keys are known by. Raise KeysUnusable."""
+        return known_by(self._signing, self._refresh, self._sealer)
+
+    def database(self) -> None:
+        """Raise StoreUnavailable unless the schema is current and something can be written."""
+        schema.require_current()
+        self.show()
+
+    def show(self) -> None:
+        """Write that this node runs, and with which keys, unless that is a moment ago. Raise StoreUnavailable."""
+        at, latest = clock.now(), self._latest
+        if latest is None or latest.keys != self.keys() or not 0 <= at - latest.seen < BEAT_S:
+            with store.writing() as c:
+                self._latest = nodes.put(c, Node(self._name, self.keys(), since=at, seen=at))
+
+    def agree(self) -> None:
+        """Raise PartFailing where this node lacks keys that the other nodes use, PartTroubled where another lacks ours."""
+        at, keys = clock.now(), self.keys()
+        with store.reading() as c:
+            others = [node for node in nodes.seen_since(c, at - LIVE_S) if node.name != self._name]
+        differing = {other.name: standings(keys, other.keys, at) for other in others}
+        if not any(differing.values()):
+            return
+        private = "; ".join(
+            f"{kind} keys: {how} of node {name}" for name, kinds in differing.items() for kind, how in kinds.items()
+        )
+        since = self._latest.since if self._latest else at
+        ours_are_wrong = any(
+            how == "behind" or (how == "apart" and (since, self._name) > (other.since, other.name))
+            for other in others
+            for how in differing[other.name].values()
+        )
+        if ours_are_wrong:
+            raise PartFailing("This node lacks keys that the other nodes use: copy their key directories.", private)
+        raise PartTroubled("The keys of the nodes differ: copy the key directories.", private)
+
+
+def known_by(signing: SigningKeys, refresh: RefreshKeys, sealer: Sealer) -> KeySet:
+    """Return what keys are known by. Raise KeysUnusable."""
+    return KeySet(
+        signing=[list(key) for key in signing.in_order()],
+        refresh=[list(key) for key in refresh.known_by()],
+        sealing=sealer.known_by(),
+    )
+
+
+def node_name(settings: Settings) -> str:
+    """Return the name of this machine, with a digest of where its keys are: one machine may run a party twice."""
+    keys = settings.keys
+    where = sha256("\n".join(str(path) for path in (keys.tokens, keys.refresh, keys.sealing)).encode()).hexdigest()
+    return f"{os.uname().nodename}:{where[:8]}"
+
+
+def worker() -> None:
+    """Raise PartTroubled unless the jobs have run lately, and well."""
+    with store.reading() as c:
+        runs = job_runs.last(c)
+    at = clock.now()
+    if not any(at - run.at <= WORK_LIVE_S for run in runs.values()):
+        raise PartTroubled(f"No job has run for {WORK_LIVE_S} seconds: consent-server work must be started.")
+    if failed := [run.job for run in runs.values() if not run.ok]:
+        raise PartTroubled(f"Jobs that failed when they last ran: {', '.join(failed)}.")

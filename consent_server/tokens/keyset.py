@@ -1,0 +1,50 @@
+"""What the keys of a node are known by, without the keys, and how two nodes' keys stand to each other."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypedDict
+
+Standing = Literal["behind", "ahead", "apart"]
+#: One key: the instant from which it is used, and its name.
+NamedKey = tuple[int, str]
+
+
+class KeySet(TypedDict):
+    """The keys of one node, by kind. `signing` and `refresh` are in the order of use, as [instant of first use, name]."""
+
+    signing: Sequence[Sequence[int | str]]
+    refresh: Sequence[Sequence[int | str]]
+    sealing: str
+
+
+def standings(ours: KeySet, theirs: KeySet, at: int) -> Mapping[str, Standing]:
+    """Return how our keys stand to those of another node, for each kind that differs in what is used at an instant.
+
+    A node that is behind refuses what the other issues. One that is ahead has what the other will need. Where each lacks
+    what the other uses, they are apart.
+    """
+    found: dict[str, Standing] = {}
+    for kind, our_keys, their_keys in (
+        ("signing", _named(ours["signing"]), _named(theirs["signing"])),
+        ("refresh", _named(ours["refresh"]), _named(theirs["refresh"])),
+    ):
+        our_current, their_current = _current(our_keys, at), _current(their_keys, at)
+        lacks, lacked = their_current not in our_keys, our_current not in their_keys
+        if lacks and lacked:
+            found[kind] = "apart"
+        elif lacks:
+            found[kind] = "behind" if their_current > our_current else "ahead"
+        elif lacked:
+            found[kind] = "ahead"
+    if ours["sealing"] != theirs["sealing"]:
+        found["sealing"] = "apart"
+    return found
+
+
+def _named(keys: Sequence[Sequence[int | str]]) -> list[NamedKey]:
+    return [(int(used_from), str(name)) for used_from, name in keys]
+
+
+def _current(keys: list[NamedKey], at: int) -> NamedKey:
+    """Return the newest key that is in use, or the next where none is, as `KeyFiles.current` does."""
+    started = [key for key in keys if key[0] <= at]
+    return max(started) if started else min(keys)
