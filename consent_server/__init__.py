@@ -30,7 +30,7 @@ def create_app(settings: "Settings", door: "Door") -> "Flask":
     if settings.sandbox.clock:
         clock.follow(settings.sandbox.clock)
     app = open_door(Deployment(settings, party_of(settings)), door)
-    store.init(app, settings.database.url)
+    store.init(app, settings.database.url, settings.database.withdrawal_journal)
     return app
 
 

@@ -206,6 +206,13 @@ class CatalogueSettings(Section):
 
 class DatabaseSettings(Section):
     url: str = Field(description="SQLAlchemy URL: sqlite:///path or postgresql+psycopg://…")
+    withdrawal_journal: Path | None = Field(
+        None,
+        description=(
+            "File on this machine, on another disk than the database, to which each withdrawal is appended; replayed after a "
+            "back-up was restored. Required in production."
+        ),
+    )
 
 
 class KeysSettings(Section):
@@ -385,6 +392,10 @@ class Settings(BaseSettings):
             raise ValueError("clients.unknown_membership must be refuse in production")
         if self.calls.server_revocation == "off":
             raise ValueError("calls.server_revocation must not be off in production (Public CA server certificates)")
+        if not self.database.withdrawal_journal:
+            raise ValueError(
+                "database.withdrawal_journal is required in production: a back-up would revive what was withdrawn"
+            )
         if not self.revocation_list.source:
             raise ValueError("revocation_list.source is required in production (Member Identity Digital Certificates)")
         for origin in (self.public.origin, self.mutual_tls.origin, self.scheme.registry, self.scheme.directory):

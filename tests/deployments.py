@@ -82,7 +82,8 @@ def deploy(settings: Settings, party: Party | None = None) -> Deployment:
 def opened(deployment: Deployment, door: Door) -> Flask:
     """A door of a deployment, on the database that its settings name."""
     app = open_door(deployment, door)
-    store.init(app, deployment.settings.database.url)
+    database = deployment.settings.database
+    store.init(app, database.url, database.withdrawal_journal)
     return app
 
 

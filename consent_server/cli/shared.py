@@ -93,5 +93,5 @@ def database_of(settings: "Settings") -> Iterator[None]:
     """Open the party's database for a block, in which errors are said plainly."""
     from consent_server.store.database import opened
 
-    with opened(settings.database.url), said_plainly():
+    with opened(settings.database), said_plainly():
         yield

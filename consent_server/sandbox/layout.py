@@ -286,6 +286,9 @@ class Layout:
         """Return the SQLite file of a party, where no server is named."""
         return self.party(party) / "database.sqlite"
 
+    def withdrawal_journal(self, party: str) -> Path:
+        return self.party(party) / "withdrawals.jsonl"
+
     def certificate(self, application: str, file: str) -> Path:
         """Return a file of an application's client certificate: "certificate", "key" or "chain"."""
         return self.authority / "client" / application / f"{file}.pem"

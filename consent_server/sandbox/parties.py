@@ -116,7 +116,10 @@ def settings_for(layout: Layout, party: str, database_url: str | None = None) ->
         "revocation_list": {"source": layout.revocation_list_url, "refresh_s": 2},
         "scheme": _scheme(layout, party),
         "catalogue": _catalogue(layout, party),
-        "database": {"url": database_url or f"sqlite:///{layout.database(party)}"},
+        "database": {
+            "url": database_url or f"sqlite:///{layout.database(party)}",
+            "withdrawal_journal": str(layout.withdrawal_journal(party)),
+        },
         "keys": _keys(layout, party),
         "lifetimes": {},
         "tokens": {},

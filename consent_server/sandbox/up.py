@@ -118,7 +118,7 @@ def _prepare(layout: Layout, *, keep: bool, database_url: str | None, overrides:
     for party, fill in (("edp", _fill_register), ("cap", _fill_accounts)):
         settings = load(layout.settings(party))
         app = Flask(f"sandbox-{party}")
-        store.init(app, settings.database.url)
+        store.init(app, settings.database.url, settings.database.withdrawal_journal)
         with app.app_context():
             migrate()
             fill(settings)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from flask import Flask
+from flask import Flask, current_app
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import QueuePool
 
+from consent_server.settings import DatabaseSettings
 from consent_server.store.faults import NOT_DURABLE, StoreUnavailable, TransactionLost, is_locked, refusal_for
 from consent_server.store.waiting import PAUSES_S, Patience, Writers, patience_of_this_request
 
@@ -43,14 +44,15 @@ db = SQLAlchemy(metadata=metadata)
 _migrate = Migrate(db=db, directory=str(MIGRATIONS), compare_type=True)
 
 
-def init(app: Flask, url: str) -> None:
-    """Set up the engine of `app`. A SQLite file's directory must exist."""
+def init(app: Flask, url: str, journal: Path | None = None) -> None:
+    """Set up the engine of `app`. A SQLite file's directory must exist. `journal` is the file of withdrawals."""
     is_sqlite = url.startswith("sqlite")
     options: dict[str, Any] = {"pool_size": 16, "max_overflow": 16, "pool_timeout": POOL_WAIT_S}
     if is_sqlite:
         options |= {"poolclass": QueuePool, "connect_args": {"timeout": 0, "check_same_thread": False}}
     else:
         options |= {"pool_pre_ping": True, "connect_args": {"connect_timeout": 2, "options": _limits(url)}}
+    app.config["WITHDRAWAL_JOURNAL"] = journal
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
     db.init_app(app)
@@ -67,11 +69,17 @@ def _limits(url: str) -> str:
     return " ".join((*own, given if isinstance(given, str) else " ".join(given)))
 
 
+def journal() -> Path | None:
+    """Return the file in which the current application writes withdrawals down, outside of its database."""
+    found: Path | None = current_app.config["WITHDRAWAL_JOURNAL"]
+    return found
+
+
 @contextmanager
-def opened(url: str) -> Iterator[None]:
+def opened(settings: DatabaseSettings) -> Iterator[None]:
     """Open a party's database alone, for its operator, even while the doors cannot start."""
     app = Flask("consent-server-command")
-    init(app, url)
+    init(app, settings.url, settings.withdrawal_journal)
     with app.app_context():
         try:
             yield

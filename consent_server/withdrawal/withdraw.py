@@ -3,11 +3,12 @@
 Withdrawal of Permission: the tokens end first, and the messages that follow are committed together with their end.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from consent_server import audit, clock, store
 from consent_server.scheme.permission import Act
-from consent_server.store import Connection, audit_events, connections, outbox, permissions
+from consent_server.store import Connection, audit_events, connections, outbox, permissions, withdrawal_journal
+from consent_server.store.withdrawal_journal import JournalEntry
 from consent_server.withdrawal.falling import falling
 
 
@@ -31,12 +32,24 @@ def withdraw(subject: str, withdrawal: Withdrawal) -> list[str]:
     An empty list means that the subject is unknown or had ended before. The clock is read before the rows are.
     """
     at = clock.now()
-    with store.writing() as c:
-        return withdraw_in(c, subject, withdrawal, at)
+    return store.written(lambda c: withdraw_in(c, subject, withdrawal, at))
 
 
 def withdraw_in(c: Connection, subject: str, withdrawal: Withdrawal, at: int) -> list[str]:
-    """Withdraw as `withdraw` does, in a transaction that is already open."""
+    """Withdraw as `withdraw` does, in a transaction that is already open.
+
+    The journal outside the database has it before the transaction is committed, or it is not committed.
+    """
+    fallen = end_with_all(c, subject, withdrawal, at)
+    journal = store.journal()
+    if fallen and journal is not None:
+        entry = JournalEntry(at=at, fell=fallen, correlation_id=audit.correlation_id.get(), **asdict(withdrawal))
+        withdrawal_journal.write(journal, entry)
+    return fallen
+
+
+def end_with_all(c: Connection, subject: str, withdrawal: Withdrawal, at: int) -> list[str]:
+    """End a permission or connection with all that rests on it; return their ids, the subject first, as `withdraw` does."""
     if not _end(c, subject, withdrawal, at):
         return []
     fallen = [subject]

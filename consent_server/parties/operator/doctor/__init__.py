@@ -29,6 +29,7 @@ def examine(settings: Settings, at: int) -> Iterator[Finding]:
             "signing": certificates.signing(settings, at),
             "keys": house.keys(settings, at),
             "database": house.database(settings, at),
+            "withdrawal journal": house.journal(settings),
         }
     )
     try:

@@ -1,5 +1,6 @@
 """What is our own: keys, database, mail."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def database(settings: Settings, at: int) -> Iterator[Finding]:
     if file is not None and not file.exists():  # opening it would create it, perhaps as the wrong user
         yield failing(f"database: {file} does not exist", "run `consent-server db upgrade` as the server's user")
         return
-    with opened(settings.database.url):
+    with opened(settings.database):
         try:
             store.ping()
         except Refusal as refusal:
@@ -114,6 +115,21 @@ def _nodes(settings: Settings, at: int) -> Iterator[Finding]:
             )
         if not differing:
             yield fine(f"node {other.name}: the same keys")
+
+
+def journal(settings: Settings) -> Iterator[Finding]:
+    """Examine the journal of withdrawals: a withdrawal that cannot be written there is refused."""
+    path = settings.database.withdrawal_journal
+    if path is None:
+        yield doubtful(
+            "withdrawal journal: none",
+            "set database.withdrawal_journal: a back-up would revive what was withdrawn after it",
+        )
+        return
+    written = path if path.exists() else path.parent
+    yield either(
+        os.access(written, os.W_OK), "withdrawal journal: can be written", f"let the server's user write to {written}"
+    )
 
 
 def mail(settings: Settings, outside: Outside) -> Iterator[Finding]:

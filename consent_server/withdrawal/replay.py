@@ -1,0 +1,49 @@
+"""Replay the journals of withdrawals after a back-up was restored: what they name ends again, and is told again."""
+
+from collections import Counter
+from collections.abc import Iterable
+from functools import partial
+from typing import Literal
+
+from consent_server import clock, store
+from consent_server.store import connections, permissions
+from consent_server.store.withdrawal_journal import JournalEntry
+from consent_server.withdrawal.withdraw import Withdrawal, end_with_all
+
+Effect = Literal["ended", "had ended", "unknown"]
+
+
+def replay(entries: Iterable[JournalEntry]) -> Counter[Effect]:
+    """End everything that the entries name; return how many of it ended, had ended before, or is not in the database.
+
+    Safe to repeat, and to run while doors and jobs run. Each entry is one transaction. Raise StoreUnavailable.
+    """
+    effects: Counter[Effect] = Counter()
+    for entry in entries:
+        effects += store.written(partial(_again, entry=entry))
+    return effects
+
+
+def _again(c: store.Connection, entry: JournalEntry) -> Counter[Effect]:
+    """End what fell then, with what rests on it in the back-up, at the instant of then."""
+    effects: Counter[Effect] = Counter()
+    ended: list[str] = []
+    subject, *_ = entry.fell
+    at = min(entry.at, clock.now())
+    for fell in entry.fell:
+        first = fell == subject
+        withdrawal = Withdrawal(
+            by=entry.by,
+            where=entry.where,
+            why=entry.why if first else f"rested on {subject}",
+            already_told=entry.already_told if first else "",
+        )
+        ended += end_with_all(c, fell, withdrawal, at)
+        if fell in ended:
+            continue
+        if permissions.find(c, fell) or connections.find(c, fell):
+            effects["had ended"] += 1
+        else:
+            effects["unknown"] += 1
+    effects["ended"] = len(ended)
+    return effects
