@@ -52,6 +52,7 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "list_refresh_failed": "list error",
         "retention_applied": "removed",
         "keys_changed": "key change",
+        "clock_stepped_back": "seconds",
     }.items()
 }
 

@@ -163,7 +163,13 @@ class Deployment(MemberProcess):
 
     def checks(self) -> dict[str, Callable[[], object]]:
         # First the database, which the others are kept in.
-        return {"database": self.beat.database, "keys": self._agreed_keys, "worker": worker, **super().checks()}
+        return {
+            "database": self.beat.database,
+            "keys": self._agreed_keys,
+            "clock": self.beat.clock,
+            "worker": worker,
+            **super().checks(),
+        }
 
     def _agreed_keys(self) -> None:
         self._require_keys()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from consent_server import clock, store
+from consent_server import audit, clock, store
 from consent_server.refusal import Refusal
 from consent_server.settings import Settings
 from consent_server.store import job_runs, nodes, schema
@@ -25,6 +25,8 @@ BEAT_S: Final = 5
 #: Seconds for which a node counts as running after it was last heard of, and jobs as running after the last of them ran.
 LIVE_S: Final = 60
 WORK_LIVE_S: Final = 120
+#: Seconds that a clock may be behind another's: a token may be dated so far ahead (FAPI 2.0 5.3.2.1-13).
+APART_S: Final = 10
 _UNUSABLE: Final = "The keys of this node cannot be used: its operator finds the reason in the log."
 _UNSEEN: Final = "unknown while the database fails"
 
@@ -115,13 +117,34 @@ class Beat:
         at, latest = clock.now(), self._latest
         if latest is None or latest.keys != self.keys() or not 0 <= at - latest.seen < BEAT_S:
             with store.writing() as c:
-                self._latest = nodes.put(c, Node(self._name, self.keys(), since=at, seen=at))
+                self._latest = self._shown(c, Node(self._name, self.keys(), since=at, seen=at))
+
+    def _shown(self, c: store.Connection, node: Node) -> Node:
+        """Keep this node's row; return it with the instant from which its keys have been these."""
+        before = nodes.find(c, node.name)
+        if before is not None and before.seen - node.seen > APART_S:
+            audit.event("clock_stepped_back", seconds=before.seen - node.seen)
+        if before is not None and before.keys == node.keys:
+            node = node._replace(since=before.since)
+        nodes.put(c, node)
+        return node
+
+    def clock(self) -> None:
+        """Raise PartTroubled where the clock of another node is ahead of ours."""
+        at = clock.now()
+        ahead = {other.name: other.seen - at for other in self._others(at) if other.seen - at > APART_S}
+        if ahead:
+            private = ", ".join(f"{seconds} s behind node {name}" for name, seconds in ahead.items())
+            raise PartTroubled("The clocks of the nodes differ: synchronise them (NTP).", private)
+
+    def _others(self, at: int) -> list[Node]:
+        with store.reading() as c:
+            return [node for node in nodes.seen_since(c, at - LIVE_S) if node.name != self._name]
 
     def agree(self) -> None:
         """Raise PartFailing where this node lacks keys that the other nodes use, PartTroubled where another lacks ours."""
         at, keys = clock.now(), self.keys()
-        with store.reading() as c:
-            others = [node for node in nodes.seen_since(c, at - LIVE_S) if node.name != self._name]
+        others = self._others(at)
         differing = {other.name: standings(keys, other.keys, at) for other in others}
         if not any(differing.values()):
             return

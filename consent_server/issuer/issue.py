@@ -24,15 +24,17 @@ class TokenResponse(TypedDict):
 def token_response(permission: Permission, caller: MemberCertificate, at: int) -> TokenResponse:
     """Return the body without a refresh token. `at` was read before the permission's row."""
     settings = current().settings
+    # The clock of the node that granted may be ahead of ours: no token is older than its permission.
+    issued = max(at, permission.granted)
     # IB1 Permission Records: no token outlives its permission
-    expires = min(at + settings.lifetimes.access_token, permission.expires)
+    expires = min(issued + settings.lifetimes.access_token, permission.expires)
     token = AccessToken(
         iss=settings.issuer,
         aud=settings.mutual_tls.origin,
         sub=permission.account,
         client_id=permission.client_id,
         scope=permission.license,
-        iat=at,
+        iat=issued,
         exp=expires,
         jti=new_id(),
         status_idx=permission.status_index,
@@ -45,6 +47,6 @@ def token_response(permission: Permission, caller: MemberCertificate, at: int) -
     return {
         "access_token": access_token.mint(current().signing_keys, token),
         "token_type": "Bearer",
-        "expires_in": expires - at,
+        "expires_in": expires - issued,
         "scope": permission.license,
     }

@@ -51,22 +51,14 @@ def init(app: Flask, url: str, journal: Path | None = None) -> None:
     if is_sqlite:
         options |= {"poolclass": QueuePool, "connect_args": {"timeout": 0, "check_same_thread": False}}
     else:
-        options |= {"pool_pre_ping": True, "connect_args": {"connect_timeout": 2, "options": _limits(url)}}
+        options |= {"pool_pre_ping": True, "connect_args": {"connect_timeout": 2}}
     app.config["WITHDRAWAL_JOURNAL"] = journal
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
     db.init_app(app)
     _migrate.init_app(app)
-    if is_sqlite:
-        with app.app_context():
-            _prepare_sqlite(db.engine)
-
-
-def _limits(url: str) -> str:
-    """Return the options of a connection to PostgreSQL: ours, and then those of the URL, which win."""
-    given = sa.make_url(url).query.get("options", "")
-    own = (f"-c{name}={limit}" for name, limit in POSTGRESQL_LIMITS_MS.items())
-    return " ".join((*own, given if isinstance(given, str) else " ".join(given)))
+    with app.app_context():
+        (_prepare_sqlite if is_sqlite else _prepare_postgresql)(db.engine)
 
 
 def journal() -> Path | None:
@@ -85,6 +77,19 @@ def opened(settings: DatabaseSettings) -> Iterator[None]:
             yield
         finally:
             db.engine.dispose()
+
+
+def _prepare_postgresql(engine: Engine) -> None:
+    limits = ", ".join(f"('{name}', '{limit}')" for name, limit in POSTGRESQL_LIMITS_MS.items())
+
+    @sa.event.listens_for(engine, "connect")
+    def _limits(raw: Any, _record: object) -> None:
+        # Not as options of the connection, which pgbouncer refuses. What URL, role or database set stays.
+        raw.autocommit = True
+        raw.execute(
+            f"SELECT set_config(name, ms, false) FROM (VALUES {limits}) AS given (name, ms) WHERE current_setting(name) = '0'"  # noqa: S608
+        )
+        raw.autocommit = False
 
 
 def _prepare_sqlite(engine: Engine) -> None:

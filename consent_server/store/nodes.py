@@ -11,14 +11,15 @@ from consent_server.store.tables import Node
 _node = table_of(Node)
 
 
-def put(c: Connection, node: Node) -> Node:
-    """Keep what a node says of itself now; return it with the instant from which its keys have been the same."""
-    before = rows.one(c, Node, sa.select(_node).where(_node.c.name == node.name))
-    if before is not None and before.keys == node.keys:
-        node = node._replace(since=before.since)
+def find(c: Connection, name: str) -> Node | None:
+    return rows.one(c, Node, sa.select(_node).where(_node.c.name == name))
+
+
+def put(c: Connection, node: Node) -> None:
+    """Keep what a node says of itself now, and forget those of which nothing was heard for a day."""
     rows.put(c, node)
-    c.execute(sa.delete(_node).where(_node.c.seen < node.seen - DAY))
-    return node
+    # A day ahead of us is a clock that was wrong, and that nobody has corrected since.
+    c.execute(sa.delete(_node).where(sa.or_(_node.c.seen < node.seen - DAY, _node.c.seen > node.seen + DAY)))
 
 
 def seen_since(c: Connection, since: int) -> list[Node]:

@@ -1,5 +1,6 @@
 """/ready tries what it speaks of: a door on each database, with what can be wrong with it one after the other."""
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -186,6 +187,26 @@ def test_H21_a_key_that_is_not_in_use_yet_leaves_time_to_copy_it(
     two.ready()
     held_clock.step(1)
     assert not node.ready()["failing"]
+
+
+def test_G12_clocks_that_differ_are_said(
+    node: NodeUnderTest,
+    build_node: Callable[[str], NodeUnderTest],
+    held_clock: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    two = build_node("two")
+    held_clock.step(90)
+    assert not two.ready()["troubled"]
+    held_clock.step(-90)
+    assert node.ready()["troubled"] == ["clock"]
+    assert not node.ready()["failing"]
+    assert any("90 s ahead" in line for line in node.examined(held_clock.instant))
+    assert "clock_stepped_back" not in caplog.text
+    two.ready()
+    assert '"event":"clock_stepped_back"' in caplog.text
+    assert '"seconds":90' in caplog.text
 
 
 def test_H21_ready_is_worked_out_once_in_a_second(node: NodeUnderTest, held_clock: Any) -> None:

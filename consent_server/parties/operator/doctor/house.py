@@ -9,7 +9,7 @@ from consent_server.outbound.errors import Unreachable
 from consent_server.parties.operator import keyring
 from consent_server.parties.operator.doctor.finding import Finding, doubtful, either, failing, fine
 from consent_server.parties.operator.doctor.outside import Outside
-from consent_server.readiness import LIVE_S, WORK_LIVE_S, known_by
+from consent_server.readiness import APART_S, LIVE_S, WORK_LIVE_S, known_by
 from consent_server.refusal import Refusal
 from consent_server.scheme.instant import text
 from consent_server.settings import Settings
@@ -113,6 +113,8 @@ def _nodes(settings: Settings, at: int) -> Iterator[Finding]:
             yield failing(
                 f"node {other.name}: {_DIFFER[how].format(kind=kind)}", "copy the key directories to every node"
             )
+        if other.seen - at > APART_S:
+            yield failing(f"node {other.name}: its clock is {other.seen - at} s ahead", "synchronise the clocks (NTP)")
         if not differing:
             yield fine(f"node {other.name}: the same keys")
 
