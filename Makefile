@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/consent-server sandbox up --walk $(if $(ONCE),--once) $(if $(PORT),--base-port $(PORT)) $(if $(DATABASE_URL),--database-url $(DATABASE_URL))
 
 test: $(READY)
-	@scripts/debian-packages chromium nginx haproxy
+	@scripts/debian-packages chromium nginx haproxy strace
 	$(BIN)/pytest -n auto --dist loadgroup -m "not long" $(PYTEST_ARGS)
 
 test-browser: $(READY)
@@ -18,7 +18,7 @@ test-browser: $(READY)
 	$(BIN)/pytest -m browser $(PYTEST_ARGS)
 
 test-long: $(READY)
-	@scripts/debian-packages chromium nginx haproxy
+	@scripts/debian-packages chromium nginx haproxy strace
 	$(BIN)/pytest -m long $(PYTEST_ARGS)
 
 lint: $(READY)

@@ -124,6 +124,8 @@ class Beat:
         before = nodes.find(c, node.name)
         if before is not None and before.seen - node.seen > APART_S:
             audit.event("clock_stepped_back", seconds=before.seen - node.seen)
+        if before is not None and "apart" in standings(node.keys, before.keys, node.seen).values():
+            audit.event("keys_changed", key="all of a kind", change="replaced by others since this node last ran")
         if before is not None and before.keys == node.keys:
             node = node._replace(since=before.since)
         nodes.put(c, node)

@@ -18,7 +18,9 @@ from consent_server.parties.operator.doctor import house
 from consent_server.readiness import LIVE_S, WORK_LIVE_S
 from consent_server.store import schema
 from consent_server.store.database import db
+from consent_server.store.sealing import BadSealingKey
 from consent_server.tokens import keys, refresh_token
+from consent_server.tokens.keys import KeysUnusable
 from tests.deployments import START, deploy, opened, settings_of
 
 
@@ -177,6 +179,32 @@ def test_O8_H21_a_node_with_other_keys_says_so(
     assert "one:" not in str(found), "names of machines are the log's"
     held_clock.step(LIVE_S + 1)
     assert "keys" not in node.ready()["failing"], "a node that is gone is no measure"
+
+
+@pytest.mark.parametrize("change", [made_anew, other_refresh_keys, other_sealing_key])
+def test_G16_keys_that_were_replaced_are_said(
+    node: NodeUnderTest, held_clock: Any, caplog: pytest.LogCaptureFixture, change: Callable[[NodeUnderTest], None]
+) -> None:
+    caplog.set_level(logging.INFO)
+    node.ready()
+    rotated(node)
+    held_clock.step(10)
+    node.ready()
+    assert "keys_changed" not in caplog.text
+    change(node)
+    node.app = opened(deploy(node.settings), "public")
+    held_clock.step(10)
+    node.ready()
+    assert '"event":"keys_changed"' in caplog.text
+
+
+@pytest.mark.parametrize("name", ["tokens", "refresh", "sealing"])
+def test_G16_no_process_starts_without_its_keys_nor_makes_them(node: NodeUnderTest, name: str) -> None:
+    path = node.files[name]
+    (shutil.rmtree if path.is_dir() else Path.unlink)(path)
+    with pytest.raises((KeysUnusable, BadSealingKey)):
+        deploy(node.settings)
+    assert not path.exists()
 
 
 def test_H21_a_key_that_is_not_in_use_yet_leaves_time_to_copy_it(
