@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 #: Path segments that may be secret (an evidence page's address) and long numbers (a meter's) are not written down.
 _SECRET_IN_PATH = re.compile(r"[^/]{20,}|[0-9]{6,}")
+#: Where callers and proxies name a request, and what is left out of such a name.
+_CALLERS_IDS = ("HTTP_X_REQUEST_ID", "HTTP_X_FAPI_INTERACTION_ID")
+_NOT_IN_ID = re.compile(r"[^A-Za-z0-9._-]")
+LONGEST_CALLER_ID = 48
 
 
 class DoorLog(Logger):  # type: ignore[misc]
@@ -49,6 +53,7 @@ class DoorLog(Logger):  # type: ignore[misc]
             "at": clock.now(),
             "event": "request",
             "correlation_id": sent.get("x-request-id", audit.correlation_id.get()),
+            **_callers_id(environ),
             "door": self.door,
             "address": environ.get("REMOTE_ADDR", ""),
             "method": environ.get("REQUEST_METHOD", ""),
@@ -58,6 +63,13 @@ class DoorLog(Logger):  # type: ignore[misc]
             "ms": round(request_time.total_seconds() * 1000, 1),
         }
         self.access_log.info(json.dumps(line, ensure_ascii=True, separators=(",", ":")))
+
+
+def _callers_id(environ: dict[str, Any]) -> dict[str, str]:
+    """Return what the caller calls this request, cleaned and shortened, as `caller_id`; nothing where it has no name."""
+    named = next((environ[name] for name in _CALLERS_IDS if environ.get(name)), "")
+    cleaned = _NOT_IN_ID.sub("", named)[:LONGEST_CALLER_ID]
+    return {"caller_id": cleaned} if cleaned else {}
 
 
 class Answers:

@@ -228,8 +228,12 @@ class World:
 
     def declined(self) -> int:
         """How many journeys ended without a grant because the SME said so."""
+        return len(self.audited("permission_declined"))
+
+    def audited(self, event: str) -> list[str]:
+        """The correlation ids of the audit events of one kind that are kept, newest first."""
         with self.app.app_context(), store.reading() as c:
-            return len(audit_events.newest(c, event="permission_declined"))
+            return [row.correlation_id for row in audit_events.newest(c, event=event)]
 
     def failures(self) -> dict[str, int]:
         """What each limit has counted, by its name; for tests with one subject of each."""

@@ -38,6 +38,16 @@ def test_the_whole_journey_ends_at_the_client_with_one_decision(edp: Any) -> Non
     assert granted.evidence.names["client"] == "Carbon Accounting R Us Limited"
 
 
+def test_H16_evidence_and_audit_have_an_id_of_ours(edp: Any) -> None:
+    browser = identified(edp)
+    action, fields, _ = browser.form_of("allow", agree="yes")
+    browser.post(action, fields, headers={"X-Request-Id": "chosen-by-a-caller"})
+    named = browser.response.headers["X-Request-Id"]
+    assert named != "chosen-by-a-caller"
+    assert edp.grant().evidence.correlation_id == named
+    assert edp.audited("permission_granted") == [named]
+
+
 @pytest.mark.parametrize("button", ["decline", "cancel"])
 def test_no_is_an_answer(edp: Any, button: str) -> None:
     browser = identified(edp).click(button)

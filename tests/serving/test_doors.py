@@ -168,6 +168,44 @@ def test_the_access_log_is_json_without_query_or_secret_segments(public_door):
     assert not any(secret in log for secret in ("AbCdEfGhIjKlMnOpQrStUvWx", "1012345678901", "mpan"))
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("X-Request-Id: 0f1e-2d3c", "0f1e-2d3c"),
+        ("x-fapi-interaction-id: c770AEF3-6784", "c770AEF3-6784"),
+        ('X-Request-Id: ","event":"forged" [31m', "eventforged31m"),
+        ("X-Request-Id: " + "x" * 200, "x" * 48),
+        ("X-Request-Id: ''", None),
+        ("Accept: text/html", None),
+    ],
+)
+def test_H16_the_callers_own_id_is_beside_ours_in_the_log(public_door, sent, kept):
+    before = len(public_door.lines("request"))
+    with public_door.connect() as connection:
+        connection.sendall(f"GET /named HTTP/1.1\r\nHost: localhost\r\n{sent}\r\n\r\n".encode())
+        connection.recv(100)
+    line = public_door.wait_for_lines("request", before + 1)[-1]
+    assert line.get("caller_id") == kept
+    assert line["correlation_id"] != kept
+
+
+def test_S21_whatever_is_logged_has_the_id_of_its_own_request_or_connection(mutual_tls_door, certificates):
+    """Requests on one connection, what goes wrong on it afterwards, and refused handshakes in between."""
+    seen = len(mutual_tls_door.log.read_text().splitlines())
+    for _ in range(2):
+        with mutual_tls_door.connect(certificates.cap.chain, certificates.cap.key) as connection:
+            get(connection)
+            refused(mutual_tls_door, mutual_tls_door.connect)
+            get(connection)
+            assert exchange(connection, b"GET / HTTP/9.9 x\r\nHost: x\r\n\r\n")[0] == 400
+            refused(mutual_tls_door, mutual_tls_door.connect)
+    written = [json.loads(line) for line in mutual_tls_door.log.read_text().splitlines()[seen:]]
+    ids = [line["correlation_id"] for line in written]
+    assert {line["event"] for line in written} >= {"request", "handshake_refused", "log"}
+    assert len(set(ids)) == len(ids), "a line has another's id"
+    assert not {"", "-"} & set(ids)
+
+
 def test_a_body_is_read_whole_and_the_connection_goes_on(public_door):
     body = b"x" * 300_000
     head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
