@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-from urllib.parse import urlsplit
 
 from flask import Request, request
 
@@ -40,17 +39,17 @@ def form(secret: str, *fields: str, beside: tuple[str, ...] = ()) -> dict[str, s
 
 
 def check(request: Request, sent: str | None, secret: str, origin: str) -> None:
-    """Raise CsrfRefused unless `sent` is the token for `secret` and the browser says that `origin` sent the form.
+    """Raise CsrfRefused unless `sent` is the token for `secret`, and unless the browser says that another origin sent the form.
 
-    Our pages have Referrer-Policy no-referrer, under which browsers send `Origin: null` even to ourselves; that is
-    accepted only with Sec-Fetch-Site: same-origin, which no page can forge.
+    Our pages have Referrer-Policy no-referrer, under which browsers send `Origin: null` even to ourselves. Those of
+    docs/operator.md that have no Fetch Metadata yet (Firefox before 90, Safari before 16.4) cannot say more. Another page with
+    that origin knows no token, and gets no SameSite cookie that a token could belong to.
     """
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None and site != "same-origin":
         raise CsrfRefused("Sec-Fetch-Site")
     sender = request.headers.get("Origin")
-    ours = {origin, "null"} if site == "same-origin" else {origin}
-    if sender is not None and sender not in ours:
-        raise CsrfRefused(f"origin host {urlsplit(sender).hostname or 'none'}"[:120])
+    if sender not in {None, "null", origin}:
+        raise CsrfRefused("another origin")
     if not hmac.compare_digest((sent or "").encode(), token(secret).encode()):
         raise CsrfRefused("token")

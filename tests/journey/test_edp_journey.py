@@ -119,7 +119,8 @@ def test_missing_tick_is_the_same_page(edp: Any) -> None:
         pytest.param({"csrf": ""}, {}, id="no token"),
         pytest.param({"csrf": "0" * 40}, {}, id="wrong token"),
         pytest.param({}, {"Origin": "https://evil.example"}, id="foreign origin"),
-        pytest.param({}, {"Origin": "null"}, id="opaque origin"),
+        pytest.param({"csrf": ""}, {"Origin": "null"}, id="opaque origin, no token"),
+        pytest.param({}, {"Origin": "null", "Sec-Fetch-Site": "cross-site"}, id="opaque origin, cross-site"),
         pytest.param({}, {"Sec-Fetch-Site": "cross-site"}, id="cross-site"),
         pytest.param({}, {"Sec-Fetch-Site": "same-site", "Origin": "https://edp.example"}, id="sibling host"),
     ],
@@ -141,10 +142,11 @@ def test_e01_a_token_of_another_journey(edp: Any) -> None:
     assert browser.post(action, {**fields, "csrf": other}).status == 403
 
 
-def test_e01_the_form_of_a_browser_under_no_referrer_is_ours(edp: Any) -> None:
+@pytest.mark.parametrize("told", [{"Sec-Fetch-Site": "same-origin"}, {}], ids=["Fetch Metadata", "before it"])
+def test_e01_the_form_of_a_browser_under_no_referrer_is_ours(edp: Any, told: dict[str, str]) -> None:
     browser = identified(edp)
     action, fields, _ = browser.form_of("allow", agree="yes")
-    browser.post(action, fields, headers={"Origin": "null", "Sec-Fetch-Site": "same-origin"})
+    browser.post(action, fields, headers={"Origin": "null", **told})
     assert browser.status == 303
 
 

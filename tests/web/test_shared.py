@@ -54,7 +54,13 @@ def test_a_page_policy_names_one_more_origin_and_no_inline() -> None:
         pytest.param(csrf.token("other"), {}, 403, id="another session's"),
         pytest.param("", {}, 403, id="none"),
         pytest.param("é", {}, 403, id="not ASCII"),
-        pytest.param(csrf.token("secret"), {"Origin": "null"}, 403, id="opaque origin"),
+        pytest.param(csrf.token("secret"), {"Origin": "null"}, 200, id="no-referrer, before Fetch Metadata"),
+        pytest.param("", {"Origin": "null"}, 403, id="opaque origin without a token"),
+        pytest.param(csrf.token("other"), {"Origin": "null"}, 403, id="opaque origin with another's token"),
+        pytest.param(
+            csrf.token("secret"), {"Origin": "null", "Sec-Fetch-Site": "cross-site"}, 403, id="opaque and cross-site"
+        ),
+        pytest.param(csrf.token("secret"), {"Origin": "https://["}, 403, id="no origin at all"),
         pytest.param(csrf.token("secret"), {"Origin": "https://localhost.evil.example"}, 403, id="foreign"),
         pytest.param(csrf.token("secret"), {"Sec-Fetch-Site": "cross-site"}, 403, id="cross-site"),
         pytest.param(csrf.token("secret"), {"Sec-Fetch-Site": "none"}, 403, id="no page sent it"),
