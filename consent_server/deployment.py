@@ -86,20 +86,7 @@ class MemberProcess:
         self.signing_root = load_certificates(settings.keys.signing_root.read_bytes())[0]
         self.revocations = RevocationList(settings, self.session, cache, polls=polls)
         self.callers = Callers(settings, self.revocations, self.directory)
-        self._name: str | None = None
         self._watch = Watch()
-
-    def brand(self) -> str:
-        """Return our own name for the head of each page; a dash until the Directory has answered once.
-
-        The page of a refusal has a head too, so neither the Directory nor the store of its copies can make this fail.
-        """
-        if self._name is None:
-            try:
-                self._name = self.directory.member(self.settings.member.url).name
-            except (Unreachable, store.StoreUnavailable):
-                return "—"
-        return self._name
 
     def member_of(self, client_id: str) -> Member:
         """Return the member whose application a client is. Raise Unavailable if the Directory was never reached."""

@@ -60,6 +60,9 @@ class MemberSettings(Section):
     """Who we are in the Directory."""
 
     url: HttpsUrl = Field(description="Our member URL in the Directory.")
+    name: str = Field(
+        "", description="Our name at the head of each page and in our mails; the public door's host where it is empty."
+    )
     application: HttpsUrl = Field(description="Our application URL: the one SAN URI of our certificates.")
     data_service: str = Field(
         "", description="The id of our API's entry in the Directory's catalogue; goes into provenance."
@@ -356,6 +359,11 @@ class Settings(BaseSettings):
     @property
     def is_sandbox(self) -> bool:
         return self.environment == "sandbox"
+
+    @property
+    def brand(self) -> str:
+        """Return what pages and mails call us."""
+        return self.member.name or urlsplit(self.public.origin).netloc
 
     @property
     def issuer_path(self) -> str:

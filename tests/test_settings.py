@@ -208,3 +208,8 @@ def test_which_addresses_may_be_called(address: str, production: bool, sandbox: 
 
     asked: list[tuple[Callable[[Any], bool], bool]] = [(is_public, production), (is_public_or_loopback, sandbox)]
     assert all(may(ipaddress.ip_address(address)) is expected for may, expected in asked)
+
+
+def test_pages_call_us_by_our_name_or_by_our_host() -> None:
+    assert load(ROOT / "config" / "edp.toml", {"member.name": "Meters & Co"}).brand == "Meters & Co"
+    assert load(ROOT / "config" / "edp.toml", {"member.name": ""}).brand == "auth.edp.example.org"

@@ -88,7 +88,7 @@ def _send_code(email: str) -> None:
     life_s = current().settings.lifetimes.sign_in_code
     with store.writing() as c:
         accounts.put_code(c, SignInCode(email, _digest(email, code), clock.now() + life_s))
-    values = {"brand": current().brand(), "code": code, "minutes": life_s // 60}
+    values = {"brand": current().settings.brand, "code": code, "minutes": life_s // 60}
     text = gettext(
         "Your code to sign in to %(brand)s is %(code)s.\n\n"
         "It works once, in the next %(minutes)d minutes. Type it only at %(brand)s, and tell it to nobody: we never ask "
@@ -100,7 +100,7 @@ def _send_code(email: str) -> None:
 
 
 def _send_no_account(email: str) -> None:
-    brand = current().brand()
+    brand = current().settings.brand
     text = gettext(
         "Somebody, probably you, wanted to sign in to %(brand)s with this address. There is no account with it.\n\n"
         "If you have an account, it has another address: sign in with that one. If this was not you, you can ignore this "

@@ -11,7 +11,7 @@ from typing import Any, Final
 from consent_server import clock
 from consent_server.sandbox import manifest, membership, registry, revocation
 from consent_server.sandbox.authority import Authority
-from consent_server.sandbox.layout import APPLICATIONS, LICENSES, Layout
+from consent_server.sandbox.layout import APPLICATIONS, LICENSES, MEMBERS, Layout
 from consent_server.sandbox.smes import SMES
 from consent_server.scheme import messages, roles
 from consent_server.tokens import keys, refresh_token
@@ -98,6 +98,7 @@ def settings_for(layout: Layout, party: str, database_url: str | None = None) ->
         "issuer": layout.issuer(party),
         "member": {
             "url": layout.member(party),
+            "name": MEMBERS[party].brand_name or MEMBERS[party].legal_name,
             "application": layout.application(application),
             "data_service": layout.data_service(party),
             "introspectors": [layout.application(application), layout.application(party)],

@@ -1,4 +1,7 @@
-"""Pages: one layout, one stylesheet, one way to render."""
+"""Pages: one layout, one stylesheet, one way to render.
+
+What every page has comes from the settings alone, so that the page that says what has failed needs nothing that can fail.
+"""
 
 import unicodedata
 from collections.abc import Iterable
@@ -59,7 +62,7 @@ def render(template: str, status: int = 200, *, form_targets: Iterable[str] = ()
     """Return a page. `form_targets` are origins beside our own to which one of its forms may end up redirecting."""
     body = render_template(
         template,
-        brand=plain(current().brand()),
+        brand=plain(current().settings.brand),
         sandbox=current().settings.is_sandbox,
         correlation_id=audit.correlation_id.get(),
         **values,

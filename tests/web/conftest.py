@@ -3,7 +3,6 @@
 import json
 import logging
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,9 +31,9 @@ class UsedAgain(RedirectRefusal):
 
 
 def make_app(door: Door, database: Path) -> Flask:
-    settings = settings_of("edp", f"sqlite:///{database}", {"public.origin": ORIGIN, "issuer": ORIGIN})
+    ours = {"public.origin": ORIGIN, "issuer": ORIGIN, "member.name": "Meter <b>Data</b> Corp"}
+    settings = settings_of("edp", f"sqlite:///{database}", ours)
     process = deploy(settings)
-    process.directory = SimpleNamespace(member=lambda url: SimpleNamespace(name="Meter <b>Data</b> Corp"))  # type: ignore[assignment]
     app = Flask("web-tests", static_folder=None)
     deployment.install(app, process)
     doors.install(app, settings, door, ())

@@ -6,9 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from consent_server.outbound.errors import Unreachable
 from consent_server.refusal import Refusal, with_query
-from consent_server.store import StoreUnavailable
 from consent_server.web.limits import Counted
 
 
@@ -18,7 +16,7 @@ from consent_server.web.limits import Counted
         pytest.param("GET", "/busy", 503, "temporarily_unavailable", id="refusal"),
         pytest.param("GET", "/nowhere", 404, "not_found", id="unknown path"),
         pytest.param("GET", "/form", 405, "invalid_request", id="method"),
-        pytest.param("POST", "/form", 415, "invalid_request", id="no form"),
+        pytest.param("POST", "/form", 403, "access_denied", id="empty form"),
         pytest.param("GET", "/fault", 500, "server_error", id="fault"),
     ],
 )
@@ -37,15 +35,19 @@ def test_a_machine_gets_json(mutual_tls: Any, lines: Any, method: str, path: str
     assert line["correlation_id"] == body["correlation_id"]
 
 
-@pytest.mark.parametrize("fault", [Unreachable("time", "directory.example"), StoreUnavailable("locked")])
-def test_a_page_needs_neither_the_directory_nor_the_store(public: Any, fault: Exception) -> None:
-    def member(_url: str) -> None:
-        raise fault
-
-    public.application.extensions["consent_server"].directory = SimpleNamespace(member=member)
-    response = public.get("/nowhere")
-    assert (response.status_code, response.mimetype) == (404, "text/html")
-    assert "There is nothing here" in response.get_data(as_text=True)
+@pytest.mark.parametrize("path", ["/busy", "/nowhere", "/fault", "/limited/meters/60", "/errors/not_found", "/form"])
+def test_H19_an_error_page_needs_the_settings_and_nothing_else(public: Any, path: str) -> None:
+    """No Directory, no store, no session: what has failed may be any of them."""
+    extensions = public.application.extensions
+    good = public.get(path)
+    extensions["consent_server"] = SimpleNamespace(settings=extensions["consent_server"].settings)
+    for name in ("sqlalchemy", "migrate"):
+        del extensions[name]
+    bare = public.get(path)
+    assert (bare.status_code, bare.mimetype) == (good.status_code, "text/html")
+    assert "Meter &lt;b&gt;Data" in bare.get_data(as_text=True)
+    assert bare.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert bare.headers.get("Retry-After") == good.headers.get("Retry-After")
 
 
 def test_what_a_refusal_carries_travels(mutual_tls: Any, lines: Any) -> None:
