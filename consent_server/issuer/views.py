@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 import orjson
-from flask import Blueprint, Response, request
+from flask import Blueprint, Flask, Response, request
+from flask.blueprints import BlueprintSetupState
 
 from consent_server import clock, store
 from consent_server.deployment import current
@@ -29,7 +30,7 @@ from consent_server.store import permissions
 from consent_server.tokens import status
 from consent_server.tokens.keys import JWKS_MAX_AGE
 from consent_server.web import parameters
-from consent_server.web.refusals import NotFound
+from consent_server.web.parameters import MissingParameter
 
 #: Seconds for which others may keep our metadata.
 METADATA_MAX_AGE: Final = 300
@@ -52,12 +53,18 @@ class GrantTypeUnsupported(Refusal):
 # the public door: for browsers and resource servers, without certificates
 
 
-@public.get(metadata.WELL_KNOWN)
-@public.get(f"{metadata.WELL_KNOWN}/<path:issuer_path>")
-def issuer_metadata(issuer_path: str = "") -> Response:
+def _at_the_issuers_path(setup: BlueprintSetupState) -> None:
+    """Serve the metadata at the one path that our issuer's URL gives (RFC 8414 section 3.1): others name no issuer of ours."""
+    assert isinstance(setup.app, Flask)
+    with setup.app.app_context():
+        setup.add_url_rule(metadata.path(current().settings), view_func=issuer_metadata)
+
+
+public.record(_at_the_issuers_path)
+
+
+def issuer_metadata() -> Response:
     here = current()
-    if request.path != metadata.path(here.settings):
-        raise NotFound("metadata of another issuer")
     document = metadata.document(here.settings, list(here.licenses))
     return _cacheable(orjson.dumps(document), "application/json", METADATA_MAX_AGE)
 
@@ -133,6 +140,8 @@ def _asked(
     """Return the request of an authenticated client, with these parameters alone."""
     client_authentication.no_other_in_query(caller, request.args.getlist("client_id"))
     form = parameters.form(request, required=required, optional=(*optional, *client_authentication.PARAMETERS))
+    if not form:
+        raise MissingParameter("all of them", public="The form is empty.")
     asked = Claimed(caller, form, "Authorization" in request.headers, client_id_needed)
     client_authentication.authenticate(asked)
     return asked

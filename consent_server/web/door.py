@@ -1,14 +1,19 @@
 """One application's door: everything that its pages and endpoints share, installed in one place."""
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import Blueprint, Flask, Response, jsonify
+from flask import Blueprint, Flask, Response, jsonify, request
 
 from consent_server.deployment import Door, current
 from consent_server.settings import Settings
-from consent_server.web import correlation, headers, openapi, pages, refusals
+from consent_server.web import correlation, headers, openapi, pages, parameters, refusals
+from consent_server.web.refusals import BadHttpRequest, NotFound
+
+# RFC 9110 section 5.5: of the control characters a header may hold the tab alone.
+_NOT_IN_HEADER = re.compile(r"[\x00-\x08\x0A-\x1F\x7F]")
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -25,6 +30,7 @@ def install(app: Flask, settings: Settings, door: Door, documents: tuple[str, ..
     # `//` is not `/`: werkzeug would redirect with a 308 to a host that the request itself names.
     app.url_map.merge_slashes = False
     correlation.install(app)
+    app.before_request(_require_text)
     headers.install(app, sandbox=settings.is_sandbox)
     if door == "public":
         pages.install(app)
@@ -47,6 +53,17 @@ def is_ready() -> Response:
     response = jsonify(status=status, failing=readiness.failing, troubled=readiness.troubled, **readiness.found)
     response.status_code = 503 if readiness.failing else 200
     return response
+
+
+def _require_text() -> None:
+    """Refuse a path or header that is no text, before any view: not every store takes NUL, and none a lone surrogate.
+
+    Queries and forms are read by `parameters`, which refuses such characters too; JSON by orjson, which takes no surrogates.
+    """
+    if not parameters.is_text(request.environ["PATH_INFO"].encode("latin-1")):
+        raise NotFound("no text")
+    if any(_NOT_IN_HEADER.search(value) for _, value in request.headers):
+        raise BadHttpRequest("a control character in a header")
 
 
 def _seen_through(application: Application, proxies: tuple[str, ...]) -> Application:

@@ -87,10 +87,14 @@ def form(
 ) -> dict[str, str]:
     """Return the named parameters of a form body, without those that are absent or empty (RFC 6749 3.1).
 
+    A request without body and type is an empty form.
+
     Names that are neither required nor optional are ignored, but must be well-formed and unique too. `beside` names what
     the query of a page's form action may hold; elsewhere any query is refused.
     """
     query(request, optional=beside, only=True)
+    if not request.mimetype and not _body(request):
+        return _chosen(b"", required, optional)
     if request.mimetype != FORM or request.headers.get("Content-Encoding", "identity") != "identity":
         raise NotAForm(f"content type {request.mimetype[:60]!r}")
     if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
@@ -108,6 +112,14 @@ def query(
     if only and any(name not in (*required, *optional) for name, _ in _pairs(raw)):
         raise ParameterInQuery()
     return _chosen(raw, required, optional)
+
+
+def is_text(octets: bytes) -> bool:
+    """Return whether octets are UTF-8 without control characters."""
+    try:
+        return not _CONTROL.search(octets.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
 
 
 def _body(request: Request) -> bytes:
@@ -143,12 +155,10 @@ def _pairs(raw: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _decoded(octets: bytes) -> str:
-    try:
-        text = unquote_to_bytes(octets.replace(b"+", b" ")).decode("utf-8")
-    except UnicodeDecodeError:
-        raise MalformedParameters("not UTF-8") from None
-    if _CONTROL.search(text):
-        raise MalformedParameters("control character")
+    decoded = unquote_to_bytes(octets.replace(b"+", b" "))
+    if not is_text(decoded):
+        raise MalformedParameters("not UTF-8, or a control character")
+    text = decoded.decode()
     if len(text) > FIELD_LIMIT:
         raise ParameterTooLong()
     return text

@@ -62,7 +62,8 @@ def install(app: Flask, *, door: str, origin: str) -> None:
     app.register_error_handler(HTTPException, refused_by_http)
     app.register_error_handler(Exception, fault)
     if door == "public":
-        app.add_url_rule(f"{HELP}<code>", view_func=help_page)
+        known = ", ".join(map(repr, Refusal.family))
+        app.add_url_rule(f"{HELP}<any({known}):code>", view_func=help_page)
 
 
 def refused(refusal: Refusal) -> AnyResponse:
@@ -89,10 +90,7 @@ def fault(error: Exception) -> AnyResponse:
 
 def help_page(code: str) -> Response:
     """Return what a developer can do about the refusal with this code."""
-    refusal = Refusal.family.get(code)
-    if refusal is None:
-        raise NotFound("help page")
-    return pages.render("errors/help.html", refusal=refusal)
+    return pages.render("errors/help.html", refusal=Refusal.family[code])
 
 
 def _response(refusal: Refusal) -> AnyResponse:

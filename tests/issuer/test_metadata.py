@@ -36,6 +36,14 @@ def test_the_document_is_exactly_this(refusing: Any, shared: Any) -> None:
     }
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize(
+    "path", [f"{WELL_KNOWN}/another", f"{WELL_KNOWN}/", "/errors/no_such_refusal", "/openapi/none.json"]
+)
+def test_what_is_not_there_is_404_whatever_the_method(refusing: Any, path: str, method: str) -> None:
+    assert refusing.public.test_client().open(path, method=method).status_code == 404
+
+
 def test_every_endpoint_in_it_answers(refusing: Any) -> None:
     document = refusing.get(WELL_KNOWN).get_json()
     for name, url in document.items():

@@ -298,6 +298,15 @@ def test_malformed_bodies(refusing: Any, path: str, more: dict[str, Any], status
     assert (answer.status_code, answer.get_json()["error"]) == (status, "invalid_request")
 
 
+@pytest.mark.parametrize("path", ENDPOINTS)
+@pytest.mark.parametrize(
+    "form", [{}, {"data": b"", "content_type": "application/x-www-form-urlencoded"}, {"data": {"x": "y"}}]
+)
+def test_an_empty_form_is_an_invalid_request(refusing: Any, path: str, form: dict[str, Any]) -> None:
+    client = refusing.clients["edp_data" if path == "/introspect" else "cap"]
+    asked(refusing.call("POST", path, client, **form), 400, "invalid_request", "missing_parameter")
+
+
 @pytest.mark.parametrize("path", ["/par", "/token", "/revoke", "/permission"])
 @pytest.mark.parametrize("client", ["no_role", "fsp"])
 def test_a_certificate_without_the_role_is_refused_before_anything_is_read(
@@ -353,6 +362,11 @@ def test_a_client_that_floods_par_is_told_to_wait_and_no_other(changed: Any, hel
 # The authorization endpoint
 
 
+def visible(page: Any) -> str:
+    """What is read without opening anything."""
+    return str(page.text.partition("<details")[0])
+
+
 def shows_the_page(answer: Any, status: int = 400) -> None:
     assert answer.status_code == status
     assert "Location" not in answer.headers
@@ -379,12 +393,22 @@ def shows_the_page(answer: Any, status: int = 400) -> None:
     ids=["nothing", "client_id alone", "request_uri alone", "all in the URL", "bad type, evil URI", "request object"],
 )
 def test_a_request_that_was_not_pushed_gets_the_page(issuer: Any, query: dict[str, str]) -> None:
-    shows_the_page(issuer.get("/authorize", **query))
+    page = issuer.get("/authorize", **query)
+    shows_the_page(page)
+    assert "must tell us first what it asks for" in visible(page)
 
 
 @pytest.mark.parametrize("request_uri", ["x", "https://evil.example/object", "urn:ietf:params:oauth:request_uri:x"])
 def test_an_unknown_request_uri_gets_the_page(issuer: Any, request_uri: str) -> None:
-    shows_the_page(issuer.visit(request_uri, redirect_uri="https://evil.example/cb"))
+    page = issuer.visit(request_uri, redirect_uri="https://evil.example/cb")
+    shows_the_page(page)
+    assert "We do not know the request in this link" in visible(page)
+
+
+def test_a_damaged_link_gets_the_page(issuer: Any) -> None:
+    page = issuer.get("/authorize", client_id="a\x00b")
+    shows_the_page(page)
+    assert "is damaged" in visible(page)
 
 
 @pytest.mark.parametrize("state", ["open", "used", "expired"])

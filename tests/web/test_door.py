@@ -1,6 +1,7 @@
 """What a door shares: health, readiness, and whose address counts behind a proxy."""
 
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from flask import Flask, request
@@ -18,12 +19,9 @@ PROXY = "10.0.0.5"
 
 
 class Checked(Deployment):
-    """A deployment that is as ready as a test says, and knows its name."""
+    """A deployment that is as ready as a test says."""
 
     parts: dict[str, Any]
-
-    def brand(self) -> str:
-        return "Brand"
 
     def checks(self) -> dict[str, Any]:
         return self.parts
@@ -38,7 +36,7 @@ def opened(kind: Door = "public", proxies: tuple[str, ...] = (PROXY,), **parts: 
     door.install(app, settings, kind, ())
     app.add_url_rule("/address", view_func=lambda: request.remote_addr or "")
     app.add_url_rule("/a/<name>", "a", view_func=lambda name: name)
-    return app.test_client()
+    return app.test_client(use_cookies=False)
 
 
 @pytest.mark.parametrize(
@@ -89,3 +87,29 @@ def test_no_address_of_ours_is_mended_by_a_redirect(kind: Door, path: str) -> No
     answer = opened(kind).get(path, headers={"Host": "evil.example"})
     assert answer.status_code == 404
     assert "Location" not in answer.headers
+
+
+@pytest.mark.parametrize("kind", ["public", "mutual_tls"])
+@pytest.mark.parametrize(
+    "path", ["/a/%00", "/a/b%00c", "/a/%ff", "/a/%ED%A0%80", "/a/%0D%0A", "/a/%C2%85", "/%00", "/a/%1B[31m"]
+)
+def test_H14_a_path_that_is_no_text_is_nowhere(kind: Door, path: str) -> None:
+    octets = unquote_to_bytes(path).decode(
+        "latin-1"
+    )  # as a server passes it; the client of the tests mends what is no UTF-8
+    answer = opened(kind).get("/a/b", environ_overrides={"PATH_INFO": octets})
+    assert answer.status_code == 404
+    assert len(answer.headers["X-Request-Id"]) == 24
+
+
+@pytest.mark.parametrize("kind", ["public", "mutual_tls"])
+@pytest.mark.parametrize("value", ["a\x00b", "a\x1bb", "a\x7fb", "\x01"])
+@pytest.mark.parametrize("name", ["COOKIE", "USER_AGENT", "AUTHORIZATION", "ORIGIN", "X_FORWARDED_FOR", "X_REQUEST_ID"])
+def test_H14_a_header_with_a_control_character_is_refused(kind: Door, name: str, value: str) -> None:
+    answer = opened(kind).get("/a/b", environ_overrides={f"HTTP_{name}": value})
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("value", ["a\tb", "\u00e9\u0085", 'a; b="\\000"'])
+def test_a_header_may_hold_tabs_and_what_is_not_ascii(value: str) -> None:
+    assert opened().get("/a/b", environ_overrides={"HTTP_COOKIE": value, "HTTP_USER_AGENT": value}).status_code == 200
