@@ -233,7 +233,7 @@ def _keep(row: ProviderConnection, harvest: _Harvest) -> bool:
         for month in emissions.add(meters).values()
     ]
     with store.writing() as c:
-        newest = connections.find(c, row.id)
+        newest = connections.hold(c, row.id)
         if newest is None or newest.ended is not None:
             return False  # withdrawn while we were fetching
         connections.forget_data(c, row.id)

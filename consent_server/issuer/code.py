@@ -157,7 +157,7 @@ def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
     at = clock.now()
     with store.writing() as c:
         row = codes.find(c, form.get("code", ""))
-        permission = permissions.find(c, row.permission) if row is not None else None
+        permission = permissions.hold(c, row.permission) if row is not None else None
         refusal = verdict(CHECKS, Redemption(form, caller.application, row, permission, at))
         if refusal is None and not codes.redeem(c, form["code"], at):
             # Another worker redeemed it between our reading and our writing: it was used twice.
@@ -166,6 +166,7 @@ def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
             assert permission is not None  # permission_is_live
             permissions.redeem(c, permission.id, at)
             _supersede(c, permission, at)
+            tokens = _tokens(permission, caller, at)
         elif isinstance(refusal, VerifierRefused) and "code_verifier" in form:
             codes.wrong_verifier(c, form["code"])
         elif isinstance(refusal, CodeReplayed):
@@ -175,6 +176,10 @@ def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
         raise refusal
     assert permission is not None
     audit.event("code_redeemed", client_id=permission.client_id, permission=permission.id, license=permission.license)
+    return tokens
+
+
+def _tokens(permission: Permission, caller: MemberCertificate, at: int) -> TokenResponse:
     return {
         **issue.token_response(permission, caller, at),
         "refresh_token": refresh_token.text(current().refresh_keys, permission.refresh_version, permission.refresh_id),
@@ -188,8 +193,9 @@ def _supersede(c: store.Connection, new: Permission, at: int) -> None:
     """
     for old in permissions.live(c, client_id=new.client_id, sme=new.sme, at=at):
         if old.status_index < new.status_index and _covers(new.license, old.license):
-            permissions.end(c, old, Act.SUPERSEDE, at=at, by=new.id, where="token endpoint", why="a newer permission")
-            audit_events.keep(c, audit.event("permission_superseded", permission=old.id, by=new.id))
+            how = {"by": new.id, "where": "token endpoint", "why": "a newer permission"}
+            if permissions.end(c, old, Act.SUPERSEDE, at=at, **how):
+                audit_events.keep(c, audit.event("permission_superseded", permission=old.id, by=new.id))
 
 
 def _covers(new: str, old: str) -> bool:

@@ -16,7 +16,17 @@ from consent_server.scheme import licenses
 from consent_server.scheme.licenses import License
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import Who
-from consent_server.store import audit_events, codes, datasources, evidence, journeys, links, permissions, requests
+from consent_server.store import (
+    audit_events,
+    codes,
+    datasources,
+    evidence,
+    journeys,
+    links,
+    permissions,
+    requests,
+    turns,
+)
 from consent_server.store.digests import digest, new_id, new_secret
 from consent_server.store.tables import AuthorizationCode, Evidence, Journey, Permission
 from consent_server.tokens import refresh_token
@@ -166,6 +176,7 @@ def _grant(journey: Journey, decision: Decision) -> str:
     permission = new_id()
     with store.writing() as c:
         _conclude_once(c, journey, granted)
+        turns.take(c, decision.sme)
         _add_permission(c, journey, decision, license_, permission, granted)
         _add_evidence(c, journey, decision, permission, granted)
         for support in here.party.supports(c, decision.sme):

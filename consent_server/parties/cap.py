@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from consent_server import clock, store
 from consent_server.deployment import Door, Party, Routes, current
 from consent_server.issuer import views as issuer
+from consent_server.issuer.decision import TextIsNotTheLicense
 from consent_server.journey import text as permission_texts
 from consent_server.journey.views import evidence, journey
 from consent_server.portal.views import connect, permissions, result, sign_in
@@ -44,7 +45,11 @@ class Cap(Party):
         return permission_texts.shown(license_url, edps=edps, cap=here.settings.member.url, fsp=fsp)
 
     def supports(self, c: store.Connection, sme: str) -> Sequence[str]:
-        return [row.id for row in connections.live(c, sme, clock.now())]
+        live = connections.live(c, sme, clock.now())
+        if not live:
+            # Perseus policy data-license: the text names the providers; the last one was disconnected since it was shown
+            raise TextIsNotTheLicense("no connection is live any more")
+        return [row.id for row in live]
 
     def data_available_from(self, permission: Permission) -> int:
         return permission.granted

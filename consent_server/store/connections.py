@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from consent_server.scheme.permission import Act
-from consent_server.store import ending, readings, rows
+from consent_server.store import ending, readings, rows, turns
 from consent_server.store.rows import table_of
 from consent_server.store.tables import CollectedWindow, EmissionsMonth, ProviderConnection
 
@@ -19,6 +19,15 @@ def add(c: Connection, connection: ProviderConnection) -> None:
 
 def find(c: Connection, connection: str) -> ProviderConnection | None:
     return rows.one(c, ProviderConnection, sa.select(_connection).where(_connection.c.id == connection))
+
+
+def hold(c: Connection, connection: str) -> ProviderConnection | None:
+    """Return the connection as `find` does, with the turn of its SME taken."""
+    row = find(c, connection)
+    if row is None:
+        return None
+    turns.take(c, row.account)
+    return find(c, connection)
 
 
 def by_refresh_mac(c: Connection, mac: str) -> ProviderConnection | None:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from consent_server.scheme.permission import Act
-from consent_server.store import ending, rows
+from consent_server.store import ending, rows, turns
 from consent_server.store.database import db, reading
 from consent_server.store.faults import StoreUnavailable
 from consent_server.store.rows import table_of
@@ -38,6 +38,15 @@ def add(c: Connection, permission: Permission) -> Permission:
 
 def find(c: Connection, permission: str) -> Permission | None:
     return rows.one(c, Permission, _BY_ID, {"id_": permission})
+
+
+def hold(c: Connection, permission: str) -> Permission | None:
+    """Return the permission as `find` does, with the turn of its SME taken."""
+    row = find(c, permission)
+    if row is None:
+        return None
+    turns.take(c, row.sme)
+    return find(c, permission)
 
 
 def by_refresh_id(c: Connection, refresh_id: str) -> Permission | None:

@@ -50,6 +50,8 @@ def withdraw_in(c: Connection, subject: str, withdrawal: Withdrawal, at: int) ->
 
 def end_with_all(c: Connection, subject: str, withdrawal: Withdrawal, at: int) -> list[str]:
     """End a permission or connection with all that rests on it; return their ids, the subject first, as `withdraw` does."""
+    if permissions.hold(c, subject) is None and connections.hold(c, subject) is None:
+        return []
     if not _end(c, subject, withdrawal, at):
         return []
     fallen = [subject]
