@@ -15,8 +15,10 @@ def add(c: Connection, support: str, dependent: str) -> None:
 
 
 def dependents(c: Connection, support: str) -> list[str]:
-    return list(c.execute(sa.select(_link.c.dependent).where(_link.c.support == support)).scalars())
+    query = sa.select(_link.c.dependent).where(_link.c.support == support).order_by(_link.c.dependent)
+    return list(c.execute(query).scalars())
 
 
 def supports(c: Connection, dependent: str) -> list[str]:
-    return list(c.execute(sa.select(_link.c.support).where(_link.c.dependent == dependent)).scalars())
+    query = sa.select(_link.c.support).where(_link.c.dependent == dependent).order_by(_link.c.support)
+    return list(c.execute(query).scalars())

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from consent_server.issuer import code
-from consent_server.store import tables
+from consent_server.store import codes, tables
+from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
 
 def at_once(act: Callable[[int], Any], callers: int) -> list[Any]:
@@ -86,6 +87,31 @@ def test_no_token_is_dated_after_the_withdrawal_that_should_have_stopped_it(issu
     held_clock.step(1)
     assert issuer.refresh(token).status_code == 400
     assert {answer.status_code for answer in answers} <= {200, 400}
+
+
+def test_D15_a_withdrawal_in_the_middle_of_a_redemption_comes_before_it_or_after_it(
+    issuer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    granted, redeem = issuer.grant(), codes.redeem
+    permission = issuer.row(tables.Permission).id
+
+    def withdraw_now() -> None:
+        with issuer.public.app_context():
+            withdraw(permission, Withdrawal(by="sme", where="here", why="asked"))
+
+    withdrawing = threading.Thread(target=withdraw_now)
+
+    def redeem_meanwhile(*args: Any) -> bool:
+        withdrawing.start()
+        withdrawing.join(0.5)
+        return redeem(*args)
+
+    monkeypatch.setattr(codes, "redeem", redeem_meanwhile)
+    assert issuer.redeem(granted).status_code == 200
+    withdrawing.join()
+    assert issuer.row(tables.Permission).ended_as == "withdrawn"
+    (owed,) = issuer.rows(tables.OwedCall)
+    assert owed.subject == permission, "the client that has tokens is told"
 
 
 # What a newer permission ends
