@@ -26,12 +26,18 @@ class GrantView:
     state: State
 
     @property
-    def live(self) -> bool:
+    def open(self) -> bool:
+        """Return whether it can still be withdrawn."""
         return self.state is State.GRANTED
 
     @property
+    def live(self) -> bool:
+        """Return whether its client may use it: an open grant whose code was never redeemed has given nobody a token."""
+        return self.open and self.permission.redeemed is not None
+
+    @property
     def ended(self) -> int | None:
-        """Return when the grant ended, in whatever way; None while it is live."""
+        """Return when the grant ended, in whatever way; None while it is open."""
         return self.permission.expires if self.state is State.EXPIRED else self.permission.ended
 
     @property

@@ -38,10 +38,17 @@ class Standing:
     evidence: str | None = None
     trouble: str | None = None
     collected: int | None = None
+    redeemed: bool = True
+
+    @property
+    def open(self) -> bool:
+        """Return whether it can still be withdrawn."""
+        return self.state is State.GRANTED
 
     @property
     def live(self) -> bool:
-        return self.state is State.GRANTED
+        """Return whether the other side may use it: an open release whose code was never redeemed has given it no token."""
+        return self.open and self.redeemed
 
     @property
     def text_html(self) -> str:
@@ -99,9 +106,9 @@ def falling(account: str, subject: str) -> list[Falling]:
 
     The list is empty for a permission that has ended, that is another account's, or that is unknown.
     """
-    at, live = clock.now(), _live(account)
+    at, withdrawable = clock.now(), _withdrawable(account)
     with store.reading() as c:
-        return _all_falling(c, live, subject, at)
+        return _all_falling(c, withdrawable, subject, at)
 
 
 def withdraw_own(account: str, subject: str) -> list[Falling]:
@@ -109,26 +116,26 @@ def withdraw_own(account: str, subject: str) -> list[Falling]:
 
     The list is empty for a permission that had ended before, that is another account's, or that is unknown.
     """
-    at, live = clock.now(), _live(account)
+    at, withdrawable = clock.now(), _withdrawable(account)
     with store.writing() as c:
         turns.take(c, account)
         # Listed first: what we hold is deleted with its connection.
-        falls = _all_falling(c, live, subject, at)
+        falls = _all_falling(c, withdrawable, subject, at)
         withdrawn = bool(falls) and withdraw_in(
             c, subject, Withdrawal("sme", "portal", "the SME withdrew in its account"), at
         )
         return falls if withdrawn else []
 
 
-def _live(account: str) -> dict[str, Standing]:
-    """Return the account's live permissions by id. It may ask the Directory for names, so it must not run in a transaction."""
-    return {each.id: each for each in standing(account) if each.live}
+def _withdrawable(account: str) -> dict[str, Standing]:
+    """Return by id what the account can withdraw. It may ask the Directory for names, so it must not run in a transaction."""
+    return {each.id: each for each in standing(account) if each.open}
 
 
-def _all_falling(c: store.Connection, live: dict[str, Standing], subject: str, at: int) -> list[Falling]:
-    if subject not in live:
+def _all_falling(c: store.Connection, withdrawable: dict[str, Standing], subject: str, at: int) -> list[Falling]:
+    if subject not in withdrawable:
         return []
-    return [_falling(c, live[each]) for each in (subject, *falls_with(c, subject, at)) if each in live]
+    return [_falling(c, withdrawable[each]) for each in (subject, *falls_with(c, subject, at)) if each in withdrawable]
 
 
 def _connection(row: ProviderConnection, seen: Evidence | None, at: int) -> Standing:
@@ -136,8 +143,8 @@ def _connection(row: ProviderConnection, seen: Evidence | None, at: int) -> Stan
 
 
 def _release(row: Permission, seen: Evidence | None, at: int) -> Standing:
-    shown = seen.id if seen is not None else None
-    return replace(_standing(RELEASE, row, seen, at), fuels=row.fuels, evidence=shown)
+    shown, redeemed = seen.id if seen is not None else None, row.redeemed is not None
+    return replace(_standing(RELEASE, row, seen, at), fuels=row.fuels, evidence=shown, redeemed=redeemed)
 
 
 def _standing(kind: str, row: ProviderConnection | Permission, seen: Evidence | None, at: int) -> Standing:
@@ -164,10 +171,8 @@ def _name(member: str, seen: Evidence | None) -> str:
 
 
 def _falling(c: store.Connection, each: Standing) -> Falling:
-    if each.kind == CONNECTION:
-        return Falling(CONNECTION, each.other, _holding(c, each.id), told=True)
-    row = permissions.find(c, each.id)
-    return Falling(RELEASE, each.other, None, told=row is not None and row.redeemed is not None)
+    holding = _holding(c, each.id) if each.kind == CONNECTION else None
+    return Falling(each.kind, each.other, holding, told=each.redeemed)
 
 
 def _holding(c: store.Connection, connection: str) -> Holding | None:

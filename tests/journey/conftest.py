@@ -258,6 +258,7 @@ class World:
             expires=clock.now() + 86_400 * 300,
             refresh_id=f"refresh-{number}",
             refresh_version=1,
+            redeemed=clock.now() - 86_400 * number,
         )._replace(**permission)
         seen = Evidence(
             id=f"evidence-{number}-{'x' * 12}",

@@ -33,6 +33,22 @@ def test_live_and_past_permissions_are_listed(managed: Any) -> None:
         assert word in browser.html
 
 
+def test_S24_what_was_never_collected_is_not_live_and_can_be_withdrawn(managed: Any) -> None:
+    managed.keep_grant(6, redeemed=None, granted=9)
+    managed.keep_grant(7, redeemed=None, granted=8)
+    browser = signed_in(managed)
+    assert [name for name in browser.page.ids() if name.startswith("withdraw")] == [
+        *("withdraw", "withdraw-2", "withdraw-3", "withdraw-4")
+    ]
+    assert browser.html.count(">Live<") == browser.html.count(">Not finished</span>") == 2
+    assert "Not finished" in managed.browser().open(f"/evidence/{managed.grants()[-1].evidence.id}").html
+    browser.click("withdraw-3")
+    assert "They never collected this permission" in browser.html
+    browser.click("confirm")
+    assert "never collected it" in browser.html
+    assert managed.withdrawn() == ["p-6"]
+
+
 def test_withdraw_confirm_done(managed: Any) -> None:
     browser = signed_in(managed).click("withdraw")
     assert browser.path == "/manage/withdraw"

@@ -150,10 +150,22 @@ def test_withdrawing_a_banks_permission_leaves_the_connection(portal: Any) -> No
     assert browser.open("/result").status == 200
 
 
+def test_S24_what_a_bank_never_collected_is_not_live(portal: Any) -> None:
+    browser = with_result(portal)
+    portal.released("bank", redeemed=False)
+    browser.open("/account")
+    assert "Nobody but you" in browser.html
+    browser.click("permissions")
+    assert (browser.html.count(">Live<"), browser.html.count(">Not finished</span>")) == (1, 1)
+    assert browser.html.index('id="withdraw"') < browser.html.index('id="withdraw-2"')
+    browser.click("withdraw-2")
+    assert "They never collected this permission" in browser.html
+
+
 def test_a_bank_that_never_collected_its_permission_is_not_told(portal: Any) -> None:
     browser = with_result(portal)
     portal.released("bank", redeemed=False)
-    browser.open("/permissions").click("withdraw").click("confirm")
+    browser.open("/permissions").click("withdraw-2").click("confirm")
     assert "nobody to tell" in browser.html
 
 

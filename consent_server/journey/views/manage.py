@@ -52,7 +52,8 @@ def permissions() -> AnyResponse:
     return pages.render(
         "manage/permissions.html",
         live=[grant for grant in grants if grant.live],
-        past=[grant for grant in grants if not grant.live],
+        unfinished=[grant for grant in grants if grant.open and not grant.live],
+        past=[grant for grant in grants if not grant.open],
         business=session.data["business"],
         csrf=csrf.token(session.secret),
     )

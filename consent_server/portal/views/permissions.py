@@ -17,8 +17,9 @@ routes = Blueprint("portal_permissions", __name__)
 @signed_in
 def permissions() -> AnyResponse:
     everything = standing.standing(signed_in_account().id)
-    live, past = [each for each in everything if each.live], [each for each in everything if not each.live]
-    return page("permissions", live=live, past=past)
+    live = [each for each in everything if each.live]
+    unfinished = [each for each in everything if each.open and not each.live]
+    return page("permissions", live=live, unfinished=unfinished, past=[each for each in everything if not each.open])
 
 
 @routes.get("/permissions/withdraw")
@@ -29,7 +30,7 @@ def withdraw() -> AnyResponse:
     found = standing.own(known, subject)
     if found is None:
         raise NotFound("permission")
-    if not found.live:
+    if not found.open:
         return see_other("/permissions")
     return page("withdraw", subject=found, falling=standing.falling(known, subject))
 
