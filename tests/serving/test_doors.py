@@ -215,6 +215,42 @@ def test_a_body_is_read_whole_and_the_connection_goes_on(public_door):
             assert (status, json.loads(answer)["body"]) == (200, len(body))
 
 
+BAD_CHUNKS = {
+    "no number": b"xyz\r\nabc\r\n0\r\n\r\n",
+    "sign": b"+3\r\nabc\r\n0\r\n\r\n",
+    "negative": b"-3\r\nabc\r\n0\r\n\r\n",
+    "0x": b"0x3\r\nabc\r\n0\r\n\r\n",
+    "underscore": b"1_0\r\n" + b"a" * 16 + b"\r\n0\r\n\r\n",
+    "space before": b" 3\r\nabc\r\n0\r\n\r\n",
+    "empty": b"\r\nabc\r\n0\r\n\r\n",
+    "NUL": b"3\0\r\nabc\r\n0\r\n\r\n",
+    "not ASCII": "٣\r\nabc\r\n0\r\n\r\n".encode(),
+    "bare LF": b"3\nabc\n0\n\n\r\n",
+    "extension with NUL": b"3;a=\0\r\nabc\r\n0\r\n\r\n",
+    "no end of the chunk": b"3\r\nabcde\r\n0\r\n\r\n",
+    "bad trailer": b"3\r\nabc\r\n0\r\na b: c\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("path", ["/", "/unread"])
+@pytest.mark.parametrize("chunks", BAD_CHUNKS.values(), ids=BAD_CHUNKS)
+def test_H14_malformed_chunks_are_no_fault(public_door, path, chunks):
+    """400 where the body is read; where it is not, the answer, and then 400 or the end of the connection."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    log = len(public_door.log.read_text())
+    with public_door.connect() as connection:
+        status, _, _ = exchange(connection, head + chunks)
+        assert status == (400 if path == "/" else 200)
+        connection.sendall(b"GET /behind HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        connection.settimeout(5)
+        rest = b""
+        while more := connection.recv(4096):
+            rest += more
+    assert b" 500 " not in rest
+    assert b" 200 " not in rest, "what follows a body that cannot be read is no request"
+    assert '"level":"error"' not in public_door.log.read_text()[log:]
+
+
 @pytest.mark.parametrize("size", [70_000, 2**20])
 def test_a_body_that_nobody_read_does_not_cost_the_connection(public_door, size):
     """A 413 is answered before its body is read, and says keep-alive."""

@@ -214,3 +214,56 @@ def test_H14_F05_a_few_hundred_requests(door: Door, caplog: pytest.LogCaptureFix
 @pytest.mark.timeout(1800)
 def test_H14_F05_fifty_thousand_requests(door: Door, caplog: pytest.LogCaptureFixture) -> None:
     never_a_fault(door, caplog, 6250, derandomize=False)
+
+
+EVIL = "evil.example"
+FALSE = {
+    "Host": {"HTTP_HOST": EVIL},
+    "Host with a port": {"HTTP_HOST": f"{EVIL}:444"},
+    "two hosts": {"HTTP_HOST": f"localhost, {EVIL}"},
+    "forwarding headers": {
+        "HTTP_X_FORWARDED_HOST": EVIL,
+        "HTTP_X_FORWARDED_PROTO": "http",
+        "HTTP_X_FORWARDED_PORT": "444",
+        "HTTP_X_FORWARDED_PREFIX": f"/{EVIL}",
+        "HTTP_X_FORWARDED_SERVER": EVIL,
+        "HTTP_X_ORIGINAL_URL": f"https://{EVIL}/",
+        "HTTP_X_REWRITE_URL": f"https://{EVIL}/",
+        "HTTP_FORWARDED": f"for={EVIL};host={EVIL};proto=http",
+        "HTTP_X_FORWARDED_FOR": EVIL,
+    },
+}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_E14_a_false_host_changes_nothing_on_any_page(door: Door) -> None:
+    """Issuer, links, redirects and cookies: each answer is the one that the true host gets."""
+
+    def seen(path: str, method: str, more: dict[str, str]) -> tuple[Any, ...]:
+        cookies = {**door.visit()} if door.kind == "public" else {}
+        environ = {
+            "HTTP_COOKIE": "; ".join(f"{name}={value}" for name, value in cookies.items()),
+            "HTTP_AUTHORIZATION": f"Bearer {door.token}",
+            "test.client": door.caller,
+            **more,
+        }
+        client = door.app.test_client(use_cookies=False)
+        response = client.open(path, method=method, base_url="https://localhost", environ_overrides=environ)
+        set_cookies = [re.sub("=[^;]*;", "=…;", cookie, count=1) for cookie in response.headers.getlist("Set-Cookie")]
+        response.headers.remove("Set-Cookie")
+        assert EVIL not in response.text + str(response.headers)
+        named = response.headers.get("Location", ""), response.headers["Content-Type"]
+        text = response.text.replace(response.headers["X-Request-Id"], "")
+        return response.status_code, named, set_cookies, re.sub(r'name="csrf" value="\w+"|\.[\w-]{86}$', "", text)
+
+    door.times = 1
+    if door.kind == "public":
+        door.journey = door.world.journey()
+    for rule, methods in door.routes:
+        path = re.sub("<[^>]+>", "identify", rule)
+        if path.startswith("/journey/") and door.kind == "public":
+            path += "?journey=" + door.journey.path.partition("journey=")[2]
+        for method in methods:
+            honest = seen(path, method, {})
+            for name, more in FALSE.items():
+                assert seen(path, method, more) == honest, (path, method, name)
