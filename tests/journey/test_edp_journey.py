@@ -1,5 +1,6 @@
 """The SME's journey at an EDP: identify, read, decide; and each way in which it must not go (E01 to E15)."""
 
+import unicodedata
 from typing import Any
 
 import pytest
@@ -307,6 +308,33 @@ def test_e09_a_hostile_name_is_inert_text(edp: Any, name: str) -> None:
     assert ">49<" not in browser.html
     assert "A" * 200 not in browser.html
     assert "cap.example:8443" in browser.html
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        pytest.param("B\u0430rclays", "B\u0430rclays", id="Cyrillic"),
+        pytest.param("\uff22\uff21\uff2e\uff2b", "\uff22\uff21\uff2e\uff2b", id="full width"),
+        pytest.param("\u2067knaB\u2069 \u200fof\u061c", "knaB of", id="direction"),
+        pytest.param("Ba\u00adnk\u2060 \ufeffof\u180e us", "Bank of us", id="invisible"),
+        pytest.param("Bank\u2028of\u2029us\u0085", "Bank of us", id="lines"),
+        pytest.param("B\U000e0061nk \ue000of\ufff9 us", "Bnk of us", id="tags, private use and annotation"),
+    ],
+)
+def test_E09_a_look_alike_stands_beside_the_legal_name_and_the_host(edp: Any, name: str, shown: str) -> None:
+    """A name may look like another's; the host that the browser goes back to is ASCII and cannot (issuer/redirect_uri.py)."""
+    edp.directory.name(ASKER, name, f"{name} Limited")
+    browser = identified(edp)
+    assert f"<strong><bdi>{shown} Limited</bdi></strong>" in browser.html
+    assert '<span class="host">cap.example:8443</span>' in browser.html
+    assert not [each for each in browser.html if unicodedata.category(each) in {"Cf", "Co", "Cn", "Zl", "Zp"}]
+    assert {tag for tag, _ in browser.page.found}.isdisjoint({"img", "picture", "svg", "object"})
+    browser.click("allow", agree="yes")
+    managed = edp.browser().open("/manage").click("continue", **{**GOOD, "mprn": ""})
+    assert f"<bdi>{shown} Limited</bdi>" in managed.html
+    receipt = managed.open(f"/evidence/{edp.grant().evidence.id}")
+    assert '<span class="host">cap.example:8443</span>' in receipt.html
+    assert not [each for each in receipt.html + managed.html if unicodedata.category(each) == "Cf"]
 
 
 @pytest.mark.parametrize("cookie", [None, "guess"])

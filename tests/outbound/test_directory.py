@@ -47,6 +47,13 @@ def test_a_member(settings, trust, directory, wire, held_clock):
     assert directory.member(f"{settings.scheme.directory}/m/abc").membership_ok is False
 
 
+def test_E09_a_logo_is_neither_kept_nor_fetched(settings, trust, directory, wire):
+    logo = f"{settings.scheme.directory}/logo.svg"
+    trust.routes["/m/abc"] = wire.json(member_at(settings, logo=logo, brand={"name": "Acme", "logo": logo}))
+    assert "logo" not in repr(directory.member(f"{settings.scheme.directory}/m/abc"))
+    assert {asked.path for asked in trust.asked} == {"/m/abc"}
+
+
 @pytest.mark.parametrize(
     ("changed", "name", "ok"),
     [
