@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Engine, ExceptionContext
 from sqlalchemy.pool import QueuePool
 
 from consent_server.settings import DatabaseSettings
@@ -29,6 +29,19 @@ POSTGRESQL_LIMITS_MS = {"lock_timeout": 3000, "statement_timeout": 30000, "idle_
 RERUNS = 3
 #: The engine's option that holds those who write to SQLite in this process.
 WRITERS = "writers"
+#: How a connection to PostgreSQL is opened and watched (the names are libpq's).
+_POSTGRESQL = {
+    "connect_timeout": 2,
+    # A server that was cut off says nothing; the kernel would believe in it for a quarter of an hour.
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,
+    # A statement prepared on one server connection is unknown on the next that pgbouncer gives us (transaction mode).
+    "prepare_threshold": None,
+}
+#: SQLSTATE of BEGIN READ WRITE, and of a statement that writes, where the database only follows another.
+_SAYS_A_STANDBY = ("0A000", "25006")
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -51,7 +64,7 @@ def init(app: Flask, url: str, journal: Path | None = None) -> None:
     if is_sqlite:
         options |= {"poolclass": QueuePool, "connect_args": {"timeout": 0, "check_same_thread": False}}
     else:
-        options |= {"pool_pre_ping": True, "connect_args": {"connect_timeout": 2}}
+        options |= {"pool_pre_ping": True, "connect_args": _POSTGRESQL}
     app.config["WITHDRAWAL_JOURNAL"] = journal
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
@@ -90,6 +103,15 @@ def _prepare_postgresql(engine: Engine) -> None:
             f"SELECT set_config(name, ms, false) FROM (VALUES {limits}) AS given (name, ms) WHERE current_setting(name) = '0'"  # noqa: S608
         )
         raw.autocommit = False
+        # Every transaction then starts with BEGIN READ WRITE, which a standby refuses: it may not know yet what has ended.
+        raw.read_only = False
+
+    @sa.event.listens_for(engine, "handle_error")
+    def _standby(context: ExceptionContext) -> StoreUnavailable | None:
+        if getattr(context.original_exception, "sqlstate", None) not in _SAYS_A_STANDBY:
+            return None
+        context.is_disconnect = True  # the next attempt looks for the primary again
+        return StoreUnavailable("the database is a standby; DATABASE_URL must lead to the primary")
 
 
 def _prepare_sqlite(engine: Engine) -> None:
