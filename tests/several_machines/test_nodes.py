@@ -1,0 +1,135 @@
+"""Two nodes of one party on one database, and a balancer that sends each request to the other one: nothing sticks."""
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from flask import Flask
+from werkzeug.test import Client, TestResponse
+
+from consent_server.pki import member_certificate
+from consent_server.pki.member_certificate import MemberCertificate
+from consent_server.sandbox.authority import Authority
+from consent_server.scheme import roles
+from consent_server.tokens import keys
+from tests.browser import Browser
+from tests.deployments import layout, opened
+from tests.issuer.conftest import pkce
+from tests.journey import conftest as journeys
+
+
+class Balancer:
+    """An application that is each of several in turn."""
+
+    def __init__(self, *apps: Flask) -> None:
+        self._next = itertools.cycle(apps)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        return next(self._next)(environ, start_response)
+
+    def test_client(self) -> Client:
+        return Client(self)
+
+    def app_context(self) -> Any:
+        return nullcontext()
+
+
+class TwoNodes:
+    """An EDP on two nodes, as its client and its SME's browser see it through a balancer."""
+
+    def __init__(self, database_url: str, client: MemberCertificate, **changes: str) -> None:
+        self.client = client
+        self.nodes = [journeys.World("edp", database_url, "https://edp.example", "sandbox", changes) for _ in range(2)]
+        journeys.with_meters(self.nodes[0])
+        self.members = Client(Balancer(*(opened(node.deployment, "mutual_tls") for node in self.nodes)))
+        self.browser = Browser(Balancer(*(node.app for node in self.nodes)))  # type: ignore[arg-type]
+
+    def post(self, path: str, **form: str) -> TestResponse:
+        form = {"client_id": self.client.application, **form}
+        return self.members.post(path, data=form, environ_overrides={"test.client": self.client})
+
+    def push(self, challenge: str) -> TestResponse:
+        return self.post(
+            "/par",
+            response_type="code",
+            redirect_uri=journeys.CALLBACK,
+            scope=self.nodes[0].license,
+            state="s-1",
+            code_challenge=challenge,
+            code_challenge_method="S256",
+        )
+
+    def authorize(self, request_uri: str) -> Browser:
+        query = {"client_id": self.client.application, "request_uri": request_uri}
+        return self.browser.open("/authorize", query_string=query)
+
+    def redeem(self, code: str, verifier: str) -> TestResponse:
+        form = {"code": code, "code_verifier": verifier, "redirect_uri": journeys.CALLBACK}
+        return self.post("/token", grant_type="authorization_code", **form)
+
+    def refresh(self, token: str) -> TestResponse:
+        return self.post("/token", grant_type="refresh_token", refresh_token=token)
+
+
+@pytest.fixture(scope="module")
+def client() -> MemberCertificate:
+    with tempfile.TemporaryDirectory() as folder:
+        issued = Authority(Path(folder)).create().client(
+            "cap", journeys.CLIENT, journeys.ASKER, {layout().role(roles.CAP)}
+        )
+        return member_certificate.parse(issued.der)
+
+
+@pytest.fixture
+def edp(database_url: str, client: MemberCertificate, held_clock: Any) -> Iterator[TwoNodes]:
+    running = TwoNodes(database_url, client, **{"limits.pushed_requests_per_client": "6"})
+    yield running
+    for node in running.nodes:
+        node.close()
+
+
+def test_G13_a_whole_flow_needs_no_stickiness(edp: TwoNodes) -> None:
+    proof = pkce()
+    pushed = edp.push(proof.challenge)
+    assert pushed.status_code == 201, pushed.text
+    browser = edp.authorize(pushed.get_json()["request_uri"])
+    browser.click("continue", **journeys.GOOD, name="Ada Smith").click("allow", agree="yes")
+    code = dict(parse_qsl(urlsplit(browser.location).query))["code"]
+    redeemed = edp.redeem(code, proof.verifier)
+    assert redeemed.status_code == 200, redeemed.text
+    token = redeemed.get_json()["refresh_token"]
+    assert [edp.refresh(token).status_code for _ in range(2)] == [200, 200]
+    # A session that began at one node goes on at the other, and what it withdraws has ended at both.
+    browser.open("/manage").click("continue", **journeys.GOOD).click("withdraw").click("confirm")
+    assert browser.path == "/manage/withdrawn"
+    assert [edp.refresh(token).status_code for _ in range(2)] == [400, 400]
+    assert [edp.redeem(code, proof.verifier).status_code for _ in range(2)] == [400, 400]
+
+
+def test_G13_limits_are_counted_together(edp: TwoNodes) -> None:
+    statuses = [edp.push(pkce().challenge).status_code for _ in range(9)]
+    assert statuses == [201] * 6 + [429] * 3
+
+
+def test_keys_in_a_shared_directory_are_rotated_without_an_error(edp: TwoNodes, held_clock: Any) -> None:
+    """`keys rotate` and `retire` on any machine reach every node; each accepts what the other signs, all the way."""
+    directory = edp.nodes[0].deployment.settings.keys.tokens
+    held = [node.deployment.signing_keys for node in edp.nodes]
+    (before,) = {kid for _, kid in held[0].in_order()}
+    made = keys.rotate(directory, held_clock.instant)
+    try:
+        for step in (0, keys.PUBLISHED_BEFORE_USE - 1, 1, 600):
+            held_clock.step(step)
+            signing = {node.current()[0] for node in held}
+            assert len(signing) == 1
+            assert all(node.public(signing.copy().pop()) for node in held)
+            assert held[0].jwks() == held[1].jwks()
+        assert signing == {made}
+    finally:
+        keys.retire(directory, made)
+    assert {kid for node in held for _, kid in node.in_order()} == {before}
