@@ -1,6 +1,9 @@
 """Two nodes of one party on one database, and a balancer that sends each request to the other one: nothing sticks."""
 
+import base64
 import itertools
+import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -12,6 +15,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import Client, TestResponse
 
+from consent_server.parties.operator import keyring
 from consent_server.pki import member_certificate
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.sandbox.authority import Authority
@@ -19,6 +23,7 @@ from consent_server.scheme import roles
 from consent_server.tokens import keys
 from tests.browser import Browser
 from tests.deployments import layout, opened
+from tests.issuer import conftest as issuing
 from tests.issuer.conftest import pkce
 from tests.journey import conftest as journeys
 
@@ -116,20 +121,41 @@ def test_G13_limits_are_counted_together(edp: TwoNodes) -> None:
     assert statuses == [201] * 6 + [429] * 3
 
 
-def test_keys_in_a_shared_directory_are_rotated_without_an_error(edp: TwoNodes, held_clock: Any) -> None:
-    """`keys rotate` and `retire` on any machine reach every node; each accepts what the other signs, all the way."""
-    directory = edp.nodes[0].deployment.settings.keys.tokens
-    held = [node.deployment.signing_keys for node in edp.nodes]
-    (before,) = {kid for _, kid in held[0].in_order()}
-    made = keys.rotate(directory, held_clock.instant)
-    try:
-        for step in (0, keys.PUBLISHED_BEFORE_USE - 1, 1, 600):
-            held_clock.step(step)
-            signing = {node.current()[0] for node in held}
-            assert len(signing) == 1
-            assert all(node.public(signing.copy().pop()) for node in held)
-            assert held[0].jwks() == held[1].jwks()
-        assert signing == {made}
-    finally:
-        keys.retire(directory, made)
-    assert {kid for node in held for _, kid in node.in_order()} == {before}
+@pytest.mark.parametrize("kind", ["signing", "refresh"])
+def test_keys_that_are_copied_within_ten_minutes_are_rotated_without_an_error(
+    database_url: str, certificates: dict[str, MemberCertificate], held_clock: Any, tmp_path: Path, kind: Any
+) -> None:
+    """What either node signs or derives, the other accepts: before the copy, after it, and when the new key is in use."""
+    directories = [tmp_path / "node-1", tmp_path / "node-2"]
+    shutil.copytree(layout().party("edp") / "keys", directories[0])
+    shutil.copytree(directories[0], directories[1])
+    settings = [
+        issuing.settings_for(database_url, keys__tokens=folder / "tokens", keys__refresh=folder / "refresh")
+        for folder in directories
+    ]
+    nodes = [issuing.Issuer(each, certificates) for each in settings]
+    with nodes[0].public.app_context():
+        issuing.db.create_all()
+        names = {keyring.rotate(settings[0], kind, held_clock.instant).name}
+    for step in (0, keys.PUBLISHED_BEFORE_USE - 1, 1, 600):
+        held_clock.step(step)
+        if step == keys.PUBLISHED_BEFORE_USE - 1:
+            assert_each_accepts_the_others(nodes)
+            shutil.copytree(directories[0], directories[1], dirs_exist_ok=True)
+        names.add(assert_each_accepts_the_others(nodes)[kind])
+    assert len(names) == 2, "the old key was in use, and then the new one"
+    for node in nodes:
+        node.close()
+
+
+def assert_each_accepts_the_others(nodes: list[issuing.Issuer]) -> dict[str, str]:
+    """Return the kid and the refresh version of what was issued last."""
+    for one, other in (nodes, nodes[::-1]):
+        issued = one.tokens()
+        version = issued["refresh_token"].partition(".")[0]
+        refreshed = other.refresh(issued["refresh_token"])
+        assert refreshed.status_code == 200, refreshed.text
+        head = issued["access_token"].partition(".")[0]
+        kid = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))["kid"]
+        assert other.deployment.signing_keys.public(kid) is not None
+    return {"signing": kid, "refresh": version}
