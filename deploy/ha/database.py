@@ -18,12 +18,11 @@ ROLE = "consent"
 
 @dataclass(frozen=True)
 class Member:
-    """One machine of the database: where Patroni and PostgreSQL listen, and where its etcd is."""
+    """One machine of the database: where its Patroni and its PostgreSQL listen."""
 
     name: str
     rest: int
     port: int
-    etcd: int
 
 
 class Database:
@@ -33,13 +32,12 @@ class Database:
     PORTS = 12
     _NODES = (1, 2)
 
-    def __init__(self, processes: Processes, first_port: int, databases: tuple[str, ...]) -> None:
+    def __init__(self, processes: Processes, first_port: int, databases: tuple[str, ...], members: int = 3) -> None:
         self.processes = processes
         self.databases = databases
-        self._etcd = first_port
+        self.etcd = first_port
         self.members = [
-            Member(f"pg{number}", first_port + 1 + number, first_port + 4 + number, self._etcd)
-            for number in range(1, 4)
+            Member(f"pg{number}", first_port + 1 + number, first_port + 4 + number) for number in range(1, members + 1)
         ]
         self._proxies = {node: first_port + 6 + 2 * node for node in self._NODES}
         self._bouncers = {node: first_port + 7 + 2 * node for node in self._NODES}
@@ -65,20 +63,24 @@ class Database:
             self._start_way(node)
 
     def _start_etcd(self) -> None:
-        values = {"name": "etcd1", "client": self._etcd, "peer": self._etcd + 1}
+        values = {"name": "etcd1", "client": self.etcd, "peer": self.etcd + 1}
         folder = self.processes.own_folder("etcd")
         file = self.processes.fill("etcd.yml", folder / "etcd.yml", data=folder / "data", **values)
         self.processes.start("etcd", [program("etcd"), "--config-file", str(file)], as_user=True)
-        self.processes.wait("etcd", lambda: ask(self._etcd, "/health")[0] == 200)
+        self.processes.wait("etcd", lambda: ask(self.etcd, "/health")[0] == 200)
 
     def start_member(self, member: Member) -> None:
-        """Start Patroni of one member, which starts its PostgreSQL."""
+        """Start Patroni of one member, which starts its PostgreSQL; or start it again."""
         folder = self.processes.own_folder(member.name)
-        values = {"name": member.name, "rest": member.rest, "port": member.port, "etcd": member.etcd}
+        values = {"name": member.name, "rest": member.rest, "port": member.port, "etcd": self.etcd}
         where = {"data": folder / "data", "bin": binaries(), "pgpass": folder / "pgpass", "sockets": folder}
         file = folder / "patroni.yml"
         self.processes.fill("patroni.yml", file, watchdog="off", **values, **where, **self.passwords)
-        self.processes.start(member.name, [program("patroni"), str(file)], as_user=True)
+        self.processes.start(member.name, [program("patroni"), str(file)], self.environment(member), as_user=True)
+
+    def environment(self, member: Member) -> dict[str, str]:
+        """Return what Patroni of one member takes from the environment instead of its file: nothing."""
+        return {}
 
     def _make_databases(self, primary: Member) -> None:
         statements = [f"CREATE ROLE {ROLE} LOGIN PASSWORD '{self._password}'"]
@@ -145,10 +147,14 @@ class Database:
             raise CannotStart(f"{member.name}: {done.stderr.strip()}")
         return done.stdout.strip()
 
+    def postmaster(self, member: Member) -> int:
+        """Return the process id of a member's PostgreSQL."""
+        file = self.processes.folder / member.name / "data" / "postmaster.pid"
+        return int(file.read_text(encoding="utf-8").split()[0])
+
     def signal(self, member: Member, number: signal.Signals) -> None:
         """Send a signal to the whole of a machine: Patroni and every process of its PostgreSQL."""
-        postmaster = self.processes.folder / member.name / "data" / "postmaster.pid"
-        self.processes.signal(member.name, number, int(postmaster.read_text(encoding="utf-8").split()[0]))
+        self.processes.signal(member.name, number, self.postmaster(member))
 
 
 def ask(port: int, path: str) -> tuple[int, Any]:

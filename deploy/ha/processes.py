@@ -99,6 +99,12 @@ class Processes:
             except ProcessLookupError:
                 continue
 
+    @staticmethod
+    def kill_process(root: int) -> None:
+        """Kill a process and all that it started."""
+        for pid in tree(root):
+            os.kill(pid, signal.SIGKILL)
+
     def stop(self, *names: str) -> None:
         """Stop some programs, or all, the last started first; what does not end by itself is killed."""
         for name in names or [*reversed(self.running)]:

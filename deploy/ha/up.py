@@ -36,10 +36,10 @@ class Trial:
 
     PORTS = 28
 
-    def __init__(self, folder: Path, first_port: int) -> None:
+    def __init__(self, folder: Path, first_port: int, database: type[Database] = Database) -> None:
         self.processes = Processes(folder)
         self.layout = Layout(folder / "sandbox", first_port)
-        self.database = Database(self.processes, first_port + 8, ("edp",))
+        self.database = database(self.processes, first_port + 8, ("edp",))
         self._doors = {
             (node, door): first_port + 22 + 2 * node + number
             for node in NODES

@@ -1,0 +1,232 @@
+"""A database of three members loses its primary while clients are at work: nothing that was acknowledged is lost (H24)."""
+
+import itertools
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consent_server.pki.member_certificate import MemberCertificate
+from consent_server.store import tables
+from deploy.ha.database import Database, Member, binaries
+from deploy.ha.processes import CannotStart, Processes, program
+from deploy.ha.up import Trial
+from tests.conftest import free_ports, missing
+from tests.issuer import conftest as issuing
+from tests.several_machines.witness import Load, Relay
+
+#: Seconds after which service must be back.
+BACK_S = 30
+#: How often the long set takes the primary away, in the three ways in turn.
+FAILOVERS = 20
+
+
+def need_everything() -> None:
+    try:
+        binaries()
+        for name in ("etcd", "patroni", "haproxy", "pgbouncer"):
+            program(name)
+    except CannotStart as lacking:
+        missing(str(lacking))
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not below pytest's own folder, which is closed to the database's user."""
+    need_everything()
+    made = Path(tempfile.mkdtemp(prefix="consent-server-machines-"))
+    yield made
+    shutil.rmtree(made)
+
+
+def kill(processes: Processes) -> None:
+    """End every program at once: nobody needs its files any more."""
+    for name in [*processes.running]:
+        processes.signal(name, signal.SIGKILL)
+        processes.running.pop(name).wait()
+
+
+@pytest.fixture
+def cluster(folder: Path) -> Iterator[Database]:
+    processes = Processes(folder)
+    running = Database(processes, free_ports(Database.PORTS), ("edp",), members=2)
+    try:
+        running.start()
+        yield running
+    finally:
+        for member in running.members:
+            if member.name in processes.running:
+                running.signal(member, signal.SIGKILL)
+        kill(processes)
+
+
+def test_H24_a_primary_that_dies_costs_nothing_that_was_acknowledged(
+    cluster: Database, certificates: dict[str, MemberCertificate], held_clock: Any
+) -> None:
+    """Two nodes in this process, each behind its own pgbouncer and haproxy; PostgreSQL is killed, its machine lives."""
+    nodes = [issuing.Issuer(issuing.settings_for(cluster.url(node, "edp")), certificates) for node in (1, 2)]
+    with nodes[0].public.app_context():
+        issuing.db.create_all()
+    grants = [nodes[0].grant(sme=f"sme-{number}") for number in range(24)]
+    statuses: Counter[int] = Counter()
+    stop = threading.Event()
+
+    def until_taken(act: Callable[[], Any]) -> Any:
+        while True:
+            answer = act()
+            statuses[answer.status_code] += 1
+            if answer.status_code != 503:
+                return answer
+            assert answer.headers["Retry-After"]
+            stop.wait(0.1)
+
+    def client(number: int) -> tuple[set[str], set[str]]:
+        """Pushes all the time; meanwhile redeems a sixth of the grants and withdraws every other."""
+        redeemed, ended = set(), set()
+        for granted, turn in zip(grants[number::6], itertools.count(number), strict=False):
+            here, there = nodes[turn % 2], nodes[(turn + 1) % 2]
+            answer = until_taken(lambda here=here, granted=granted: here.redeem(granted))
+            if answer.status_code == 200:
+                token = answer.get_json()["refresh_token"]
+                redeemed.add(token)
+                if len(redeemed) % 2:
+                    form = {"token": token, "client_id": here.cap.application}
+                    assert until_taken(lambda there=there, form=form: there.post("/revoke", form)).status_code == 200
+                    ended.add(token)
+                    assert until_taken(lambda here=here, token=token: here.refresh(token)).status_code == 400
+            for _ in range(8):
+                assert until_taken(lambda there=there: there.post("/par", there.good_push())).status_code == 201
+                stop.wait(0.1)
+        return redeemed, ended
+
+    old = cluster.primary()
+    assert old is not None
+    with ThreadPoolExecutor(6) as pool:
+        clients = [pool.submit(client, number) for number in range(6)]
+        time.sleep(0.5)
+        cluster.processes.kill_process(cluster.postmaster(old))
+        killed = time.monotonic()
+        results = [one.result() for one in clients]
+    assert time.monotonic() - killed < BACK_S
+    assert set(statuses) <= {200, 201, 400, 503}
+    assert statuses[503], "nobody noticed"
+    rows = {row.refresh_id: row for row in nodes[1].rows(tables.Permission)}
+    assert len(rows) == len(grants)
+    assert all(rows[token.split(".")[1]].redeemed for redeemed, _ in results for token in redeemed)
+    assert all(rows[token.split(".")[1]].ended for _, ended in results for token in ended)
+    assert len(nodes[0].rows(tables.PushedRequest)) >= len(grants) + statuses[201]
+    assert cluster.primary() != old
+    for node in nodes:
+        node.close()
+
+
+class Cabled(Database):
+    """The same, with a cable between each member and etcd that a test may cut."""
+
+    def start(self) -> None:
+        first = free_ports(len(self.members))
+        self.ports = {member: first + number for number, member in enumerate(self.members)}
+        self.cables = {member: Relay(port, self.etcd) for member, port in self.ports.items()}
+        super().start()
+
+    def environment(self, member: Member) -> dict[str, str]:
+        # Without "proxies" Patroni would go to the addresses that etcd itself names.
+        return {"PATRONI_ETCD3_HOSTS": f"127.0.0.1:{self.ports[member]}", "PATRONI_ETCD3_USE_PROXIES": "true"}
+
+
+class Failing:
+    """A trial of two nodes, whose primary is taken away in one of three ways and given back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.trial = Trial(folder, free_ports(Trial.PORTS), Cabled)
+        self.database: Any = self.trial.database
+        self.trial.start()
+        self.trial.processes.wait("the whole cluster", self.database.healthy)
+        self.silences: dict[str, list[float]] = {"killed": [], "paused": [], "cut off": []}
+
+    def take(self, how: str, member: Member) -> None:
+        if how == "cut off":
+            self.database.cables[member].cut()
+            return
+        self.database.signal(member, signal.SIGKILL if how == "killed" else signal.SIGSTOP)
+        if how == "killed":
+            self.trial.processes.running.pop(member.name).wait()
+
+    def give_back(self, how: str, member: Member) -> None:
+        if how == "killed":
+            self.database.start_member(member)
+        elif how == "paused":
+            self.database.signal(member, signal.SIGCONT)
+        else:
+            self.database.cables[member].mend()
+
+    def moved_from(self, old: Member) -> bool:
+        return self.database.primary() not in (None, old)
+
+    def close(self) -> None:
+        for member in self.database.members:
+            if member.name in self.trial.processes.running:
+                self.database.signal(member, signal.SIGKILL)
+        kill(self.trial.processes)
+        for cable in self.database.cables.values():
+            cable.close()
+
+
+@pytest.fixture(scope="module")
+def failing() -> Iterator[Failing]:
+    need_everything()
+    made = Path(tempfile.mkdtemp(prefix="consent-server-machines-"))
+    running = Failing(made)
+    yield running
+    running.close()
+    shutil.rmtree(made)
+    for how, silences in running.silences.items():
+        print(f"primary {how}: {len(silences)} times, nothing taken for {sorted(round(each, 1) for each in silences)} s")
+
+
+def assert_it_takes_nothing(database: Database, member: Member, number: int) -> None:
+    """A member that was deposed acknowledges no write, in the moment in which it still believes in itself or later."""
+    for attempt in range(3):
+        with pytest.raises(CannotStart):
+            database.sql(member, f"CREATE TABLE split_{number}_{attempt} (id int)", within_s=1)
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("machines")
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", range(FAILOVERS))
+def test_H24_a_primary_is_taken_away_under_load(failing: Failing, number: int) -> None:
+    """Two nodes behind haproxy, with their own doors; each way in turn: killed, paused, cut off from etcd."""
+    how = ("killed", "paused", "cut off")[number % 3]
+    trial, database = failing.trial, failing.database
+    with Load(trial.layout) as load:
+        load.wait_for_flows(3)
+        old = database.primary()
+        failing.take(how, old)
+        try:
+            silence = load.longest_silence(lambda: failing.moved_from(old))
+            if how == "cut off":
+                assert_it_takes_nothing(database, old, number)
+        finally:
+            failing.give_back(how, old)
+        if how == "paused":
+            assert_it_takes_nothing(database, old, number)
+        trial.processes.wait("the whole cluster", database.healthy, 120)
+        load.wait_for_flows(3)
+    failing.silences[how].append(silence)
+    assert not load.kept.worse
+    assert not load.kept.lost(database.url(1, "edp"))
+    assert set(load.kept.statuses) <= {200, 201, 302, 303, 400, 503}
+    assert silence < BACK_S
+    # One history: whatever the deposed primary kept to itself is nowhere.
+    assert [database.sql(member, "SELECT pg_is_in_recovery()") for member in database.members].count("f") == 1
+    for member in database.members:
+        assert database.sql(member, f"SELECT count(*) FROM pg_class WHERE relname LIKE 'split_{number}_%'") == "0"
