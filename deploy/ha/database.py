@@ -1,16 +1,20 @@
 """A database on three machines, all of them this one: etcd, three members under Patroni, and haproxy with pgbouncer per node."""
 
+import contextlib
+import hashlib
 import json
+import os
 import secrets
 import signal
 import subprocess
+import tempfile
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.ha.processes import CannotStart, Processes, program
+from deploy.ha.processes import HERE, CannotStart, Processes, program
 
 DEBIAN = Path("/usr/lib/postgresql")
 ROLE = "consent"
@@ -76,7 +80,8 @@ class Database:
         where = {"data": folder / "data", "bin": binaries(), "pgpass": folder / "pgpass", "sockets": folder}
         file = folder / "patroni.yml"
         self.processes.fill("patroni.yml", file, watchdog="off", **values, **where, **self.passwords)
-        self.processes.start(member.name, [program("patroni"), str(file)], self.environment(member), as_user=True)
+        command = [str(patroni()), "-m", "patroni", str(file)]
+        self.processes.start(member.name, command, self.environment(member), as_user=True)
 
     def environment(self, member: Member) -> dict[str, str]:
         """Return what Patroni of one member takes from the environment instead of its file: nothing."""
@@ -126,8 +131,15 @@ class Database:
         return next((member for member in self.members if ask(member.rest, "/primary")[0] == 200), None)
 
     def healthy(self) -> bool:
-        """Return whether there are a primary and two replicas that follow it, one of them synchronous."""
-        return sorted(self.role(member) for member in self.members) == ["primary", "replica", "sync"]
+        """Return whether there is a primary, and all others follow it, one of them synchronously."""
+        primary = self.primary()
+        if primary is None or "sync" not in [self.role(member) for member in self.members]:
+            return False
+        try:
+            following = self.sql(primary, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")
+        except CannotStart:
+            return False
+        return int(following) == len(self.members) - 1
 
     def sql(self, member: Member, statement: str, within_s: float = 10) -> str:
         """Run a statement on one member, past haproxy and pgbouncer. Raise CannotStart."""
@@ -147,14 +159,14 @@ class Database:
             raise CannotStart(f"{member.name}: {done.stderr.strip()}")
         return done.stdout.strip()
 
-    def postmaster(self, member: Member) -> int:
-        """Return the process id of a member's PostgreSQL."""
+    def postmaster(self, member: Member) -> list[int]:
+        """Return the process id of a member's PostgreSQL, if it runs."""
         file = self.processes.folder / member.name / "data" / "postmaster.pid"
-        return int(file.read_text(encoding="utf-8").split()[0])
+        return [int(file.read_text(encoding="utf-8").split()[0])] if file.exists() else []
 
     def signal(self, member: Member, number: signal.Signals) -> None:
         """Send a signal to the whole of a machine: Patroni and every process of its PostgreSQL."""
-        self.processes.signal(member.name, number, self.postmaster(member))
+        self.processes.signal(member.name, number, *self.postmaster(member))
 
 
 def ask(port: int, path: str) -> tuple[int, Any]:
@@ -175,3 +187,29 @@ def binaries() -> Path:
     if not found:
         raise CannotStart("this machine has no PostgreSQL server of Debian's (apt-get install postgresql)")
     return found[-1].parent
+
+
+def patroni() -> Path:
+    """Return a Python that has Patroni, as patroni.lock names it: made once for a machine, where the database's user may run it.
+
+    Raise CannotStart.
+    """
+    lock = HERE / "patroni.lock"
+    place = Path(tempfile.gettempdir()) / f"consent-server-patroni-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
+    python = place / "bin" / "python"
+    if not place.exists():
+        with tempfile.TemporaryDirectory(dir=place.parent) as making:
+            made = Path(making, "venv")
+            # These two are published as source alone.
+            wheels = ["--only-binary", ":all:", "--no-binary", "python-etcd,ydiff"]
+            install = [made / "bin/python", "-m", "pip", "install", "-q", "--require-hashes", *wheels, "-r", lock]
+            try:
+                subprocess.run(["/usr/bin/python3", "-m", "venv", made], check=True, capture_output=True)  # noqa: S603
+                subprocess.run(install, check=True, capture_output=True)  # noqa: S603
+            except (OSError, subprocess.CalledProcessError) as error:
+                raise CannotStart(f"Patroni could not be installed for /usr/bin/python3: {error}") from None
+            with contextlib.suppress(OSError):  # another made it meanwhile
+                made.rename(place)
+    if place.stat().st_uid != os.geteuid():
+        raise CannotStart(f"{place} is somebody else's: remove it")
+    return python

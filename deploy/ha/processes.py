@@ -1,5 +1,6 @@
 """Programs of one trial on loopback: started with a log each, stopped in the opposite order, and ended as a machine would be."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -93,17 +94,7 @@ class Processes:
 
     def signal(self, name: str, number: signal.Signals, *more: int) -> None:
         """Send a signal to a program, to all that it started, and to the trees of other process ids."""
-        for pid in [found for root in (self.running[name].pid, *more) for found in tree(root)]:
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
-
-    @staticmethod
-    def kill_process(root: int) -> None:
-        """Kill a process and all that it started."""
-        for pid in tree(root):
-            os.kill(pid, signal.SIGKILL)
+        send(number, self.running[name].pid, *more)
 
     def stop(self, *names: str) -> None:
         """Stop some programs, or all, the last started first; what does not end by itself is killed."""
@@ -115,9 +106,15 @@ class Processes:
             try:
                 process.wait(STOP_S)
             except subprocess.TimeoutExpired:
-                for pid in tree(process.pid):
-                    os.kill(pid, signal.SIGKILL)
+                send(signal.SIGKILL, process.pid)
                 process.wait()
+
+
+def send(number: signal.Signals, *roots: int) -> None:
+    """Send a signal to processes and to all that descend from them."""
+    for pid in [found for root in roots for found in tree(root)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def tree(root: int) -> list[int]:

@@ -16,8 +16,8 @@ import pytest
 
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.store import tables
-from deploy.ha.database import Database, Member, binaries
-from deploy.ha.processes import CannotStart, Processes, program
+from deploy.ha.database import Database, Member, binaries, patroni
+from deploy.ha.processes import CannotStart, Processes, program, send
 from deploy.ha.up import Trial
 from tests.conftest import free_ports, missing
 from tests.issuer import conftest as issuing
@@ -32,8 +32,9 @@ FAILOVERS = 20
 def need_everything() -> None:
     try:
         binaries()
-        for name in ("etcd", "patroni", "haproxy", "pgbouncer"):
+        for name in ("etcd", "haproxy", "pgbouncer"):
             program(name)
+        patroni()
     except CannotStart as lacking:
         missing(str(lacking))
 
@@ -112,7 +113,7 @@ def test_H24_a_primary_that_dies_costs_nothing_that_was_acknowledged(
     with ThreadPoolExecutor(6) as pool:
         clients = [pool.submit(client, number) for number in range(6)]
         time.sleep(0.5)
-        cluster.processes.kill_process(cluster.postmaster(old))
+        send(signal.SIGKILL, *cluster.postmaster(old))
         killed = time.monotonic()
         results = [one.result() for one in clients]
     assert time.monotonic() - killed < BACK_S
