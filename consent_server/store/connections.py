@@ -124,8 +124,9 @@ def fuels(c: Connection, connection: str) -> set[str]:
 
 def collected_before(c: Connection, before: int) -> list[str]:
     """Return the connections whose data was last collected before an instant."""
-    newest = sa.func.max(_collected.c.at)
-    query = sa.select(_collected.c.connection).group_by(_collected.c.connection).having(newest < before)
+    other = _collected.alias()
+    newer = sa.exists().where(other.c.connection == _collected.c.connection, other.c.at >= before)
+    query = sa.select(_collected.c.connection).where(_collected.c.at < before, ~newer).distinct()
     return list(c.execute(query).scalars())
 
 

@@ -215,7 +215,7 @@ class AuthorizationCode(NamedTuple):
     permission: Annotated[Id, References("permission.id")]
     client_id: str
     redirect_uri: str
-    code_challenge: Challenge
+    code_challenge: Annotated[Challenge, INDEXED]
     issued: Annotated[Instant, INDEXED]
     expires: Instant
     redeemed: Instant | None = None
@@ -351,7 +351,7 @@ class CollectedWindow(NamedTuple):
     window_end: Instant
     fuel: Fuel
     outcode: Outcode
-    at: Instant
+    at: Annotated[Instant, INDEXED]
     complete: bool
     record: bytes
 

@@ -172,6 +172,12 @@ class Failing:
     def moved_from(self, old: Member) -> bool:
         return self.database.primary() not in (None, old)
 
+    def faults(self) -> str:
+        """What the nodes logged as an error."""
+        logs = sorted((self.trial.processes.folder / "logs").glob("node*.log"))
+        lines = (line for log in logs for line in log.read_text(encoding="utf-8").splitlines())
+        return "\n".join(line for line in lines if '"level":"error"' in line)
+
     def close(self) -> None:
         for member in self.database.members:
             if member.name in self.trial.processes.running:
@@ -223,7 +229,7 @@ def test_H24_a_primary_is_taken_away_under_load(failing: Failing, number: int) -
         trial.processes.wait("the whole cluster", database.healthy, 120)
         load.wait_for_flows(3)
     failing.silences[how].append(silence)
-    assert not load.kept.worse
+    assert not load.kept.worse, failing.faults()
     assert not load.kept.lost(database.url(1, "edp"))
     assert set(load.kept.statuses) <= {200, 201, 302, 303, 400, 503}
     assert silence < BACK_S

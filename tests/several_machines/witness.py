@@ -90,7 +90,7 @@ class Honest(threading.Thread):
         browser._client.event_hooks["response"].append(self._seen)
         page = self.honoured(lambda: follow(browser, browser.open(request.url), self.journey))
         browser.close()
-        code = self.client.code(request, page.url)
+        code = self.honoured(lambda: self.client.code(request, page.url))
         self.kept.granted.add(code)
         token = self.redeemed(request, code)
         if token is None:
