@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -51,6 +52,9 @@ def url(source: dict[str, Any], name: str) -> str:
         raise ValueError(f"{name} is not an https URL")
     if not value.isascii() or not value.isprintable() or " " in value:
         raise ValueError(f"{name} holds characters that no URL has")
+    parts = urlsplit(value)  # its error is a ValueError
+    if not parts.hostname or parts.port == 0:
+        raise ValueError(f"{name} names no host")
     return value
 
 

@@ -41,6 +41,9 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 2
 # Visible ASCII without what URL parsers disagree about (backslash, quotes, brackets outside IPv6 literals, caret).
 _URL = re.compile(r"(https?)://[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+", re.IGNORECASE)
+# RFC 1123 section 2.1, and the form of an IPv6 literal, which httpx has judged. International names are in their ASCII form.
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}(?:\.{_LABEL})*|[0-9a-f:.]*:[0-9a-f:.]*)")
 
 
 @dataclass(frozen=True)
@@ -221,7 +224,7 @@ class Session:
 
 
 def _host(url: httpx.URL) -> str:
-    # Not url.host: that decodes international names, and the allowlist, the certificate and DNS hold the ASCII form.
+    # Not url.host: that decodes international names, or raises; the allowlist, the certificate and DNS hold the ASCII form.
     return url.raw_host.decode("ascii").lower()
 
 
@@ -237,9 +240,9 @@ def _checked(text: str, scheme: str = "https") -> httpx.URL:
     matched = _URL.fullmatch(text)
     try:
         url = httpx.URL(text) if matched and matched[1].lower() == scheme else None
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, ValueError):
         url = None
-    if url is None or not url.host or url.userinfo or url.fragment or url.host.endswith(".") or (url.port or 1) > 65535:
+    if url is None or not _HOST.fullmatch(_host(url)) or url.userinfo or url.fragment or (url.port or 1) > 65535:
         raise NotAllowed("url", "-")
     return url
 
@@ -247,10 +250,10 @@ def _checked(text: str, scheme: str = "https") -> httpx.URL:
 def _redirected(url: httpx.URL, location: str) -> httpx.URL:
     try:
         target = _checked(str(url.join(location)))
-    except (httpx.InvalidURL, NotAllowed):
+    except (httpx.InvalidURL, ValueError, NotAllowed):
         raise Unreachable("redirect", _host(url)) from None
     # Public CA server certificates: redirects only to the same host name and scheme, and we require the same port.
-    if (target.host, target.port) != (url.host, url.port):
+    if (_host(target), target.port) != (_host(url), url.port):
         raise Unreachable("redirect", _host(url))
     return target
 
