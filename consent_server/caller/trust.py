@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from consent_server.caller.arrival import Arrival
 from consent_server.outbound.revocation_list import RevocationList
-from consent_server.pki.chain import UntrustedChain, build_chain
+from consent_server.pki.chain import UntrustedChain, build_chain, validity
 from consent_server.pki.member_certificate import (
     MalformedCertificate,
     MemberCertificate,
@@ -166,8 +166,7 @@ class Trust:
             raise CertificateFromElsewhere("another Directory's application or member")
         return _TrustVerdict(
             certificate,
-            max(int(link.not_valid_before_utc.timestamp()) for link in chain),
-            min(int(link.not_valid_after_utc.timestamp()) for link in chain),
+            *validity(chain),
             frozenset(link.serial_number for link in chain[:-1]),
         )
 

@@ -50,6 +50,14 @@ def build_chain(
     return path
 
 
+def validity(chain: Sequence[x509.Certificate]) -> tuple[int, int]:
+    """Return the first and the last instant at which every certificate of a chain is within its dates."""
+    return (
+        max(int(link.not_valid_before_utc.timestamp()) for link in chain),
+        min(int(link.not_valid_after_utc.timestamp()) for link in chain),
+    )
+
+
 # Rules for one certificate of the chain
 
 

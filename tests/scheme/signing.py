@@ -41,9 +41,10 @@ class SigningAuthority:
         *,
         valid: tuple[int, int] = (-30, 335),
         serial: int | None = None,
+        key: ec.EllipticCurvePrivateKey | None = None,
     ) -> tuple[bytes, bytes]:
         """PEM of leaf and issuer, and PEM of the key. `valid` is in days from `now`."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name(
             [
                 x509.NameAttribute(NameOID.COUNTRY_NAME, "GB"),

@@ -35,20 +35,22 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.x509.oid import NameOID
 
 from consent_server.pki import member_certificate
-from consent_server.pki.chain import MAX_INTERMEDIATES, UntrustedChain, build_chain
+from consent_server.pki.chain import MAX_INTERMEDIATES, UntrustedChain, build_chain, validity
 from consent_server.pki.member_certificate import MalformedCertificate
 from consent_server.scheme import instant
 
 VERSION = 0
 
-# Limits. A blended report of fifty meters, each collected monthly, stays well below them.
+# Limits. A blended report of fifty meters collected monthly, or of a thousand meters collected once, stays below them: each
+# response adds two signatures, and a business has few suppliers. At its worst a megabyte within them costs 0.3 s of CPU.
 MAX_STEPS = 10_000
-MAX_SIGNATURES = 3_000
+MAX_SIGNATURES = 2_200
+MAX_CERTIFICATES = 60
 MAX_NESTED_LISTS = 12
-MAX_STEP_CHARACTERS = 32_768
-MAX_RECORD_CHARACTERS = 16_000_000
+MAX_STEP_CHARACTERS = 131_072
+MAX_RECORD_CHARACTERS = 12_000_000
 MAX_STEP_NESTING = 12
-MAX_CERTIFICATES = 1_000
+MAX_BRACKETS = 80_000
 MAX_ID_CHARACTERS = 200
 MAX_SIGNATURE_CHARACTERS = 300
 
@@ -145,7 +147,7 @@ class Record:
             raise ProvenanceError("a step must be plain JSON") from None
         element = base64.urlsafe_b64encode(text.encode()).decode()
         _require_step_text(element)
-        self._sequence.append(_decode_step(element))
+        self._sequence.append(_decode_step(text.encode()))
         self._elements.append(element)
         return identifier
 
@@ -189,7 +191,8 @@ def verify(record: object, trust_framework: str, signing_root: x509.Certificate)
     """
     container = _Container(record, trust_framework)
     signers = _Signers(container, signing_root)
-    signatures = {level: signers.verify(level) for level in container.levels}
+    # The outermost signature first: nobody but the member that we called makes us verify more than one.
+    signatures = {level: signers.verify(level) for level in reversed(container.levels)}
     sequence = _Sequence()
     verified = []
     for path, step in container.steps():
@@ -260,7 +263,13 @@ class _Container:
 
     def steps(self) -> Iterator[tuple[list[_Level], Step]]:
         """Yield each step, decoded and in order, with the levels that contain it, the outermost first."""
-        return self._walk([self.outermost])
+        brackets = 0
+        for path, element in self._walk([self.outermost]):
+            text = _decode_base64(element)
+            brackets += text.count(b"{") + text.count(b"[")
+            if brackets > MAX_BRACKETS:  # before they are parsed: each list and object costs more than its characters
+                raise ProvenanceError("the record's steps hold too many lists and objects")
+            yield path, _decode_step(text)
 
     def certificate_path(self, serial: str) -> list[str]:
         """Return the serials of a signing certificate and of the issuers named with it. Raise ProvenanceError."""
@@ -313,10 +322,10 @@ class _Container:
             raise ProvenanceError("the record has too many signatures")
         return level
 
-    def _walk(self, path: list[_Level]) -> Iterator[tuple[list[_Level], Step]]:
+    def _walk(self, path: list[_Level]) -> Iterator[tuple[list[_Level], str]]:
         for element in path[-1].elements:
             if isinstance(element, str):
-                yield path, _decode_step(element)
+                yield path, element
             else:
                 yield from self._walk([*path, element])
 
@@ -368,34 +377,46 @@ def _require_common_properties(step: Step) -> None:
     # Provenance Records 1.0, Common properties: reserved for what a library adds on decoding
     if any(name.startswith("_") for name in step):
         raise ProvenanceError("a step has no member whose name begins with an underscore")
-    _require_plain(step, MAX_STEP_NESTING)
+    _require_plain(step)
+
+
+@dataclass(frozen=True)
+class _SigningCertificate:
+    """A signing certificate whose chain leads to the root, and the period in which every certificate of it is valid."""
+
+    key: ec.EllipticCurvePublicKey
+    party: dict[str, Any]
+    not_before: int
+    not_after: int
 
 
 class _Signers:
-    """The signing certificates of one record: each is read once, and its chain built once for each time of signing."""
+    """The signing certificates of one record. Each chain is built once, however many signatures and times refer to it."""
 
     def __init__(self, container: _Container, root: x509.Certificate) -> None:
         self._container = container
         self._root = root
         self._ders: dict[str, bytes] = {}
-        self._chains: dict[tuple[str, int], tuple[ec.EllipticCurvePublicKey, dict[str, Any]]] = {}
+        self._read: dict[str, _SigningCertificate] = {}
 
     def verify(self, level: _Level) -> dict[str, Any]:
         """Return who signed. Raise ProvenanceError unless the signature is good and its chain was valid at that time."""
-        key = (level.serial, level.signed_at)
-        if key not in self._chains:
-            self._chains[key] = self._signer(*key)
-        public_key, party = self._chains[key]
+        if level.serial not in self._read:
+            self._read[level.serial] = self._signing_certificate(level.serial, level.signed_at)
+        signer = self._read[level.serial]
+        if not signer.not_before <= level.signed_at <= signer.not_after:
+            raise ProvenanceError("signing certificate at the time of signing: a certificate was not valid")
         data = _signing_input(self._container.trust_framework, level.signed_list[:-1], level.serial, level.signing_time)
-        if not any(_is_signature(public_key, form, data) for form in _signature_forms(level.signature)):
+        if not any(_is_signature(signer.key, form, data) for form in _signature_forms(level.signature)):
             raise ProvenanceError("a signature does not fit what it signs")
-        return party
+        return signer.party
 
-    def _signer(self, serial: str, at: int) -> tuple[ec.EllipticCurvePublicKey, dict[str, Any]]:
-        leaf_der, *issuers = (self._der(named) for named in self._container.certificate_path(serial))
+    def _signing_certificate(self, serial: str, at: int) -> _SigningCertificate:
+        path = self._container.certificate_path(serial)
+        ders = [self._der(named) for named in path]
         try:
-            leaf = member_certificate.parse(leaf_der)
-            chain = build_chain(leaf_der, issuers, self._root, at)
+            leaf = member_certificate.parse(ders[0])
+            chain = build_chain(ders[0], ders[1:], self._root, at)
         except MalformedCertificate as error:
             raise ProvenanceError(f"signing certificate: {error}") from error
         except UntrustedChain as error:
@@ -406,23 +427,26 @@ class _Signers:
             certificate.public_bytes(serialization.Encoding.DER): str(certificate.serial_number)
             for certificate in chain
         }
-        for named, der in zip(self._container.certificate_path(serial), [leaf_der, *issuers], strict=True):
-            if chain_serials.get(der) != named:
-                raise ProvenanceError("certificates must hold each certificate under its own serial, and chains alone")
-        public_key = chain[0].public_key()
-        if not isinstance(public_key, ec.EllipticCurvePublicKey):
-            raise ProvenanceError("signing certificate: the key must be on an elliptic curve")
+        if any(chain_serials.get(der) != named for named, der in zip(path, ders, strict=True)):
+            raise ProvenanceError("certificates must hold each certificate under its own serial, and chains alone")
+        key = chain[0].public_key()
+        # Provenance Records 1.0, Signatures: ES256, which is P-256 (RFC 7518 section 3.4); P-384 costs several times as much
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise ProvenanceError("signing certificate: the key must be on P-256")
         try:
             name = str(chain[0].subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value)
         except (ValueError, IndexError):
             raise ProvenanceError("signing certificate: the subject must name the organisation") from None
-        party = {
-            "member": leaf.member,
-            "name": name,
-            "application": leaf.application,
-            "roles": sorted(leaf.roles),
-        }
-        return public_key, party
+        return _SigningCertificate(
+            key,
+            {
+                "member": leaf.member,
+                "name": name,
+                "application": leaf.application,
+                "roles": sorted(leaf.roles),
+            },
+            *validity(chain),
+        )
 
     def _der(self, serial: str) -> bytes:
         if serial not in self._ders:
@@ -513,10 +537,10 @@ def _require_step_text(element: str) -> None:
         raise ProvenanceError("a step must be URL-safe Base64, and not too long")
 
 
-def _decode_step(element: str) -> Step:
+def _decode_step(text: bytes) -> Step:
     try:
         step = json.loads(
-            _decode_base64(element).decode("utf-8"),
+            text.decode("utf-8"),
             object_pairs_hook=_without_doubles,
             parse_constant=_refuse_constant,
         )
@@ -551,24 +575,32 @@ def _refuse_constant(name: str) -> None:
     raise ProvenanceError("a step must be JSON, which has no such number")
 
 
-def _require_plain(value: object, levels: int) -> None:
+def _require_plain(step: Step) -> None:
     """Refuse deep nesting, infinite numbers, and text that cannot be encoded again (a lone surrogate)."""
-    if levels == 0:
-        raise ProvenanceError("a step is nested too deeply")
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ProvenanceError("a step's text must be Unicode") from None
-    elif isinstance(value, float) and not math.isfinite(value):  # such as 1e999
-        raise ProvenanceError("a step's number is too large")
-    elif isinstance(value, dict):
-        for name, member in value.items():
-            _require_plain(name, levels)
-            _require_plain(member, levels - 1)
-    elif isinstance(value, list):
-        for member in value:
-            _require_plain(member, levels - 1)
+    values: list[object] = [step]
+    for _ in range(MAX_STEP_NESTING):
+        within: list[object] = []
+        for value in values:
+            if isinstance(value, list):
+                within += value
+            elif isinstance(value, dict):
+                within += value.values()
+                _require_text("".join(value))
+            elif isinstance(value, str):
+                _require_text(value)
+            elif isinstance(value, float) and not math.isfinite(value):  # such as 1e999
+                raise ProvenanceError("a step's number is too large")
+        if not within:
+            return
+        values = within
+    raise ProvenanceError("a step is nested too deeply")
+
+
+def _require_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ProvenanceError("a step's text must be Unicode") from None
 
 
 def as_object(value: object) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from consent_server.scheme.provenance.steps import receipt_step
 
 # A transfer step is made when the data is handed over or, where collection is slow, when it was collected.
 TRANSFER_MAX_AGE = DAY
+# A response has one; we sign a receipt for each.
+MAX_TRANSFERS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +59,12 @@ def receipt_check(steps: Sequence[VerifiedStep], expected: ExpectedTransfer) -> 
     transfers = [step for step in steps if step["type"] == "transfer" and not step["_signature"]["includedBy"]]
     if not transfers:
         raise ProvenanceError("the last signer must have recorded a transfer")
-    by_id = {step["id"]: step for step in steps}
+    if len(transfers) > MAX_TRANSFERS:
+        raise ProvenanceError("the last signer recorded more transfers than a response has")
     for transfer in transfers:
         for duty in _RECEIPT_DUTIES:
-            duty(transfer, [by_id[named] for named in transfer.get("permissions", [])], expected)
+            duty(transfer, expected)
+    _require_permissions(transfers, steps, expected)
     return transfers
 
 
@@ -98,12 +102,12 @@ def checked_receipt(
 # A receiver's duties (Provenance Records 1.0, Receipt; Perseus guides). Each refuses one thing.
 
 
-def _duty_recipient(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
+def _duty_recipient(transfer: Step, expected: ExpectedTransfer) -> None:
     if not isinstance(transfer.get("to"), str) or transfer["to"] not in expected.recipients:
         raise ProvenanceError("transfer: to must be our member URL")
 
 
-def _duty_terms(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
+def _duty_terms(transfer: Step, expected: ExpectedTransfer) -> None:
     for name in ("scheme", "standard", "license", "service", "path"):
         # Deployed peers still write the British spelling.
         given = transfer.get(name, transfer.get("licence")) if name == "license" else transfer.get(name)
@@ -111,12 +115,12 @@ def _duty_terms(transfer: Step, permissions: list[Step], expected: ExpectedTrans
             raise ProvenanceError(f"transfer: {name} must be that of our call")
 
 
-def _duty_parameters(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
+def _duty_parameters(transfer: Step, expected: ExpectedTransfer) -> None:
     if transfer.get("parameters") != dict(expected.parameters):
         raise ProvenanceError("transfer: parameters must be those of our call")
 
 
-def _duty_signer(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
+def _duty_signer(transfer: Step, expected: ExpectedTransfer) -> None:
     signed = transfer["_signature"]["signed"]
     if signed["member"] != expected.signer_member:
         raise ProvenanceError("signature: the signer must be the member that we called")
@@ -126,7 +130,7 @@ def _duty_signer(transfer: Step, permissions: list[Step], expected: ExpectedTran
         raise ProvenanceError("signature: the signer must hold the provider's role")
 
 
-def _duty_times(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
+def _duty_times(transfer: Step, expected: ExpectedTransfer) -> None:
     made = instant.parse(transfer["timestamp"])
     signed = instant.parse(transfer["_signature"]["timestamp"])
     if max(made, signed) > expected.at + CLOCK_SKEW:
@@ -135,26 +139,9 @@ def _duty_times(transfer: Step, permissions: list[Step], expected: ExpectedTrans
         raise ProvenanceError("transfer: timestamp and signature must be recent")
 
 
-def _duty_permissions(transfer: Step, permissions: list[Step], expected: ExpectedTransfer) -> None:
-    if not permissions:
+def _duty_permissions(transfer: Step, expected: ExpectedTransfer) -> None:
+    if not transfer.get("permissions"):
         raise ProvenanceError("transfer: permissions must name a permission step")
-    allowed: list[object] = []
-    for permission in permissions:
-        if not isinstance(permission.get("account"), str) or not permission["account"]:
-            raise ProvenanceError("permission: account must be there, since a token was used")
-        if instant.parse(permission["timestamp"]) > expected.at + CLOCK_SKEW:
-            raise ProvenanceError("permission: timestamp must not lie in the future")
-        try:
-            expires = instant.parse(permission.get("expires"))
-        except ValueError:
-            raise ProvenanceError("permission: expires must be an RFC 3339 date-time") from None
-        if expires <= expected.at:
-            raise ProvenanceError("permission: must not have expired")
-        allows = as_object(permission.get("allows"))
-        licenses = allows.get("licenses", allows.get("licences"))
-        allowed += licenses if isinstance(licenses, list) else []
-    if expected.license not in allowed:
-        raise ProvenanceError("permission: allows must name the license of our call")
 
 
 _RECEIPT_DUTIES = (
@@ -165,3 +152,31 @@ _RECEIPT_DUTIES = (
     _duty_times,
     _duty_permissions,
 )
+
+
+def _require_permissions(transfers: Sequence[Step], steps: Sequence[VerifiedStep], expected: ExpectedTransfer) -> None:
+    """Require every permission that is named to be good, and each transfer to name one of our license.
+
+    Each permission is judged once: it may hold thousands of licenses, and a transfer may name it thousands of times.
+    """
+    named = {permission for transfer in transfers for permission in transfer["permissions"]}
+    of_our_license = {step["id"] for step in steps if step["id"] in named and _allows(step, expected)}
+    if any(of_our_license.isdisjoint(transfer["permissions"]) for transfer in transfers):
+        raise ProvenanceError("permission: allows must name the license of our call")
+
+
+def _allows(permission: Step, expected: ExpectedTransfer) -> bool:
+    """Return whether a permission names our license. Raise ProvenanceError when it cannot be relied on."""
+    if not isinstance(permission.get("account"), str) or not permission["account"]:
+        raise ProvenanceError("permission: account must be there, since a token was used")
+    if instant.parse(permission["timestamp"]) > expected.at + CLOCK_SKEW:
+        raise ProvenanceError("permission: timestamp must not lie in the future")
+    try:
+        expires = instant.parse(permission.get("expires"))
+    except ValueError:
+        raise ProvenanceError("permission: expires must be an RFC 3339 date-time") from None
+    if expires <= expected.at:
+        raise ProvenanceError("permission: must not have expired")
+    allows = as_object(permission.get("allows"))
+    licenses = allows.get("licenses", allows.get("licences"))
+    return isinstance(licenses, list) and expected.license in licenses

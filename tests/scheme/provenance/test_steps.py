@@ -399,6 +399,20 @@ def test_under_one_permission_the_energy_data_providers_steps_carry_it():
     assert relied_on == [ids[:2], ids[2:]]
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(("meters", "windows"), [(1_000, 1), (50, 13)])
+def test_H10_an_honest_business_of_many_meters_stays_within_the_limits(meters, windows):
+    release = emissions_release(None, ONE_PERMISSION)
+    electricity = release.fuels[0]
+    expected = replace(EXPECTED, license=ONE_PERMISSION)
+    one = replace(RELEASE, grant=replace(GRANT, license=ONE_PERMISSION), outcode="SW8A")
+    received = [receipted(one, expected).record for _ in range(meters * windows)]
+    factors = [replace(electricity.factors[0], outcode=f"A{number}") for number in range(120)]
+    many = replace(electricity, received=received, factors=factors)
+    record = cap_record(replace(release, fuels=[many, release.fuels[1]]), cap())
+    assert len(read(record)) > 4 * meters * windows
+
+
 @pytest.mark.parametrize(
     ("grant", "license"), [(FSP_GRANT, CAP_FSP), (None, ONE_PERMISSION)], ids=["two permissions", "one permission"]
 )
