@@ -10,7 +10,7 @@ import orjson
 from flask import Blueprint, Flask, Response, request
 from flask.blueprints import BlueprintSetupState
 
-from consent_server import clock, store
+from consent_server import clock
 from consent_server.deployment import current
 from consent_server.issuer import (
     client_authentication,
@@ -21,15 +21,16 @@ from consent_server.issuer import (
     permission_record,
     refresh,
     revocation,
+    status_list,
 )
 from consent_server.issuer.client_authentication import Claimed
 from consent_server.issuer.issue import TokenResponse
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal
-from consent_server.store import permissions
 from consent_server.tokens import status
 from consent_server.tokens.keys import JWKS_MAX_AGE
 from consent_server.web import parameters
+from consent_server.web.documents import cacheable, made_once
 from consent_server.web.parameters import MissingParameter
 
 #: Seconds for which others may keep our metadata.
@@ -65,24 +66,18 @@ public.record(_at_the_issuers_path)
 
 def issuer_metadata() -> Response:
     here = current()
-    document = metadata.document(here.settings, list(here.licenses))
-    return _cacheable(orjson.dumps(document), "application/json", METADATA_MAX_AGE)
+    body = made_once("metadata", lambda: orjson.dumps(metadata.document(here.settings, list(here.licenses))))
+    return cacheable(body, "application/json", METADATA_MAX_AGE)
 
 
 @public.get(metadata.JWKS)
 def jwks() -> Response:
-    return _cacheable(orjson.dumps(current().signing_keys.jwks()), "application/jwk-set+json", JWKS_MAX_AGE)
+    return cacheable(current().signing_keys.jwks_document(), "application/jwk-set+json", JWKS_MAX_AGE)
 
 
 @public.get(metadata.STATUS_LIST)
-def status_list() -> Response:
-    here = current()
-    at = clock.now()  # before the rows: the list may contain later withdrawals than `iat` promises, never fewer
-    with store.reading() as c:
-        ended, size = permissions.ended_indices(c), permissions.count(c)
-    uri = metadata.status_list_uri(here.settings)
-    text = status.encode(here.signing_keys, uri, ended, size, at, status.TTL, at + status.LIFETIME)
-    return _cacheable(text.encode(), "application/statuslist+jwt", status.TTL)
+def signed_status_list() -> Response:
+    return cacheable(status_list.text().encode(), "application/statuslist+jwt", status.TTL)
 
 
 # the mutual-TLS door: for clients that have shown their certificate
@@ -151,10 +146,4 @@ def _json(status_code: int, body: Mapping[str, object] | TokenResponse) -> Respo
     response = Response(orjson.dumps(body), status_code, mimetype="application/json")
     response.headers["Cache-Control"] = "no-cache, no-store"  # RFC 6749 section 5.1; RFC 9126 section 2.2
     response.headers["Pragma"] = "no-cache"
-    return response
-
-
-def _cacheable(body: bytes, media_type: str, max_age: int) -> Response:
-    response = Response(body, mimetype=media_type)
-    response.headers["Cache-Control"] = f"public, max-age={max_age}"
     return response

@@ -22,8 +22,6 @@ _BY_INDEX = sa.select(_permission).where(_permission.c.status_index == sa.bindpa
 _NEXT_INDEX = sa.select(sa.func.coalesce(sa.func.max(_permission.c.status_index), -1) + 1).scalar_subquery()
 _ADD = sa.insert(_permission).values(status_index=_NEXT_INDEX).returning(_permission.c.status_index)
 _REDEEM = sa.update(_permission).where(_permission.c.id == sa.bindparam("id_")).values(redeemed=sa.bindparam("at"))
-_COUNT = sa.select(_NEXT_INDEX)
-_ENDED = sa.select(_permission.c.status_index).where(_permission.c.ended.is_not(None))
 
 
 def add(c: Connection, permission: Permission) -> Permission:
@@ -81,16 +79,6 @@ def redeem(c: Connection, permission: str, at: int) -> None:
 def end(c: Connection, permission: Permission, act: Act, *, at: int, by: str, where: str, why: str) -> bool:
     """Return True for the one call that ended this permission."""
     return ending.end(c, permission, act, at, ended_by=by, ended_where=where, ended_why=why)
-
-
-def ended_indices(c: Connection) -> list[int]:
-    """Return the status indices of all permissions that ended before their time."""
-    return [int(index) for index in c.execute(_ENDED).scalars()]
-
-
-def count(c: Connection) -> int:
-    """Return the number of status indices in use: the length of the status list."""
-    return int(c.execute(_COUNT).scalar_one())
 
 
 class _EndedHere:

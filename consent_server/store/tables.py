@@ -153,11 +153,17 @@ class Journey(NamedTuple):
     concluded: Instant | None = None
 
 
-@table("permission")
+_NOT_LISTED: Final = sa.text("ended IS NOT NULL AND listed IS NULL")
+
+
+@table(
+    "permission",
+    sa.Index("ix_permission_not_listed", "listed", sqlite_where=_NOT_LISTED, postgresql_where=_NOT_LISTED),
+)
 class Permission(NamedTuple):
     """One grant by an SME at our issuer. One row per grant; history is never overwritten.
 
-    `status_index` is given on insert.
+    `status_index` is given on insert. `listed` is when the status list took up its end.
     """
 
     id: Annotated[Id, KEY]
@@ -181,6 +187,19 @@ class Permission(NamedTuple):
     ended_by: str | None = None
     ended_where: str | None = None
     ended_why: str | None = None
+    listed: Instant | None = None
+
+
+@table("status_list")
+class KeptStatusList(NamedTuple):
+    """The status list as it was last signed: one row, whose bits have the end of every permission that is `listed`."""
+
+    id: Annotated[int, KEY]
+    size: int
+    bits: bytes
+    signed_by: str
+    issued: Instant
+    text: str
 
 
 @table("evidence")

@@ -150,6 +150,7 @@ class SigningKeys:
 
     def __init__(self, directory: Path) -> None:
         self._files = KeyFiles(directory, "pem", _load_signing_key)
+        self._published: tuple[object, bytes] | None = None
 
     def current(self) -> tuple[str, EllipticCurvePrivateKey]:
         """Return (kid, private key) to sign with now."""
@@ -168,6 +169,13 @@ class SigningKeys:
     def jwks(self) -> dict[str, Any]:
         """Return the JWK Set (RFC 7517 section 5): every key, including those not yet in use."""
         return {"keys": [_jwk(kid, public) for kid, (_, (_, public)) in sorted(self._files.all().items())]}
+
+    def jwks_document(self) -> bytes:
+        """Return the same as JSON, made once until a key is added or removed."""
+        keys = self._files.all()
+        if self._published is None or self._published[0] is not keys:
+            self._published = keys, json.dumps(self.jwks(), separators=(",", ":")).encode()
+        return self._published[1]
 
 
 class PublicKeys:

@@ -21,6 +21,8 @@ TYP: Final = "statuslist+jwt"
 #: Seconds after which a resource server looks for a newer list, and after which it no longer accepts the old one.
 TTL: Final = 2
 LIFETIME: Final = 45
+#: Seconds after which a list that has not changed is signed again.
+SIGNED_EVERY: Final = 10
 #: Longest list, in characters of its JWT and in permissions: what one poll may cost a resource server.
 MAX_LENGTH: Final = 4 * 1024 * 1024
 MAX_PERMISSIONS: Final = 16 * 1024 * 1024
@@ -47,24 +49,29 @@ class StatusList:
         return bool(self.bits[idx >> 3] >> (idx & 7) & 1)
 
 
-def encode(keys: SigningKeys, uri: str, withdrawn: Iterable[int], size: int, iat: int, ttl: int, exp: int) -> str:
-    """Return the signed list served at `uri`: `size` permissions, of which those at `withdrawn` are withdrawn.
+def with_ended(bits: bytes, size: int, ended: Iterable[int]) -> bytes:
+    """Return the bits of a list for `size` permissions: those of an earlier list, and those at `ended` set.
 
     Raise ValueError for an index outside, or for more permissions than a reader accepts.
     """
     if not 0 <= size <= MAX_PERMISSIONS:
         raise ValueError(f"a status list holds at most {MAX_PERMISSIONS} permissions")
-    bits = bytearray(max(1, -(-size // 8)))
-    for idx in withdrawn:
+    longer = bytearray(bits.ljust(max(1, -(-size // 8)), b"\0"))
+    for idx in ended:
         if not 0 <= idx < size:
             raise ValueError("a withdrawn permission lies outside the status list")
-        bits[idx >> 3] |= 1 << (idx & 7)
+        longer[idx >> 3] |= 1 << (idx & 7)
+    return bytes(longer)
+
+
+def encode(keys: SigningKeys, uri: str, bits: bytes, iat: int, ttl: int, exp: int) -> str:
+    """Return the signed list served at `uri`. Its bits come from `with_ended`."""
     claims = {
         "sub": uri,
         "iat": iat,
         "exp": exp,
         "ttl": ttl,
-        "status_list": {"bits": 1, "lst": base64url(zlib.compress(bytes(bits), 9))},
+        "status_list": {"bits": 1, "lst": base64url(zlib.compress(bits, 9))},
     }
     return compact.sign(keys, TYP, claims)
 

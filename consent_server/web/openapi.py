@@ -11,6 +11,8 @@ from typing import Any, Final
 import orjson
 from flask import Flask, Response, current_app
 
+from consent_server.web.documents import cacheable
+
 FOLDER: Final = Path(__file__).parent.parent / "openapi"
 MAX_AGE: Final = 300
 
@@ -46,6 +48,4 @@ def install(app: Flask, names: tuple[str, ...]) -> None:
 def openapi(name: str) -> Response:
     """Return one of the documents."""
     served: dict[str, bytes] = current_app.config[_SERVED]
-    response = Response(served[name], mimetype="application/json")
-    response.headers["Cache-Control"] = f"public, max-age={MAX_AGE}"
-    return response
+    return cacheable(served[name], "application/json", MAX_AGE)

@@ -46,7 +46,9 @@ def poll(session, serve, wire, signing_keys):
 
         def listed(*indices, signer=signing_keys, sub=uri, lifetime_s=3600):
             now = clock.now()
-            return wire.answer(200, status.encode(signer, sub, indices, 16, now, 2, now + lifetime_s).encode())
+            return wire.answer(
+                200, status.encode(signer, sub, status.with_ended(b"", 16, indices), now, 2, now + lifetime_s).encode()
+            )
 
         server.routes["/list"] = listed(1, 5)
         made.append(StatusListPoller(session, uri, signing_keys, interval_s=interval_s, max_age_s=max_age_s))

@@ -62,9 +62,8 @@ class Issuer:
         if path == "/jwks":
             return orjson.dumps(self.signing.jwks())
         now = clock.now()
-        return status.encode(
-            self.signing, f"{self.url}/status-list", self.withdrawn, 8, now, 2, now + 2 * 86400
-        ).encode()
+        bits = status.with_ended(b"", 8, self.withdrawn)
+        return status.encode(self.signing, f"{self.url}/status-list", bits, now, 2, now + 2 * 86400).encode()
 
 
 @dataclasses.dataclass

@@ -380,7 +380,7 @@ def test_C18_other_things_we_sign_or_hand_out_are_no_access_tokens(signing_keys,
     refresh_id, version = refresh_token.make(refresh_keys)
     others = [
         refresh_token.text(refresh_keys, version, refresh_id),
-        status.encode(signing_keys, "https://issuer.example/status", [], 8, NOON, 5, NOON + 60),
+        status.encode(signing_keys, "https://issuer.example/status", b"\0", NOON, 5, NOON + 60),
     ]
     for text in others:
         with pytest.raises(InvalidToken):

@@ -7,14 +7,14 @@ import pytest
 from consent_server.tokens import compact, keys
 from consent_server.tokens.access_token import AccessToken, PermissionClaim, mint
 from consent_server.tokens.keys import PublicKeys, SigningKeys
-from consent_server.tokens.status import MAX_PERMISSIONS, StatusListInvalid, decode, encode
+from consent_server.tokens.status import MAX_PERMISSIONS, StatusListInvalid, decode, encode, with_ended
 
 NOON = 1_773_316_800
 URI = "https://issuer.example/status"
 
 
 def a_list(signing, withdrawn=(3, 8), size=1000):
-    return encode(signing, URI, withdrawn, size, NOON, 5, NOON + 60)
+    return encode(signing, URI, with_ended(b"", size, withdrawn), NOON, 5, NOON + 60)
 
 
 def test_what_is_withdrawn_is_read_elsewhere(signing_keys):
@@ -49,7 +49,7 @@ def test_a_place_beyond_the_list_is_not_taken_for_live(signing_keys):
 def test_an_empty_list_and_a_big_one(signing_keys):
     assert decode(a_list(signing_keys, [], 0), signing_keys, URI, NOON).withdrawn(0) is False
     size = 1_000_000
-    text = encode(signing_keys, URI, range(0, size, 97), size, NOON, 5, NOON + 60)
+    text = a_list(signing_keys, range(0, size, 97), size)
     assert decode(text, signing_keys, URI, NOON).withdrawn(97 * 5000) is True
 
 

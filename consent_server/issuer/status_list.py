@@ -1,0 +1,60 @@
+"""The status list that our issuer serves: from the store, and signed anew after a change or when it grows old."""
+
+from threading import Lock
+
+from consent_server import clock, store
+from consent_server.deployment import current
+from consent_server.issuer import metadata
+from consent_server.store import status_list
+from consent_server.store.database import LOCK_WAIT_S
+from consent_server.store.tables import KeptStatusList
+from consent_server.tokens import status
+
+# Of each process one at a time signs; the others then read what it kept.
+_signing = Lock()
+
+
+def text() -> str:
+    """Return the signed list, which has every end that was committed before this call."""
+    found = _served()
+    if found is not None:
+        return found
+    if not _signing.acquire(timeout=LOCK_WAIT_S):
+        raise store.StoreUnavailable("the status list is being signed")
+    try:
+        return _served() or _signed_anew()
+    finally:
+        _signing.release()
+
+
+def _served() -> str | None:
+    with store.reading() as c:
+        found = status_list.served(c)
+    if found is None or not found.is_complete or found.signed_by != current().signing_keys.current()[0]:
+        return None
+    return found.text if 0 <= clock.now() - found.issued < status.SIGNED_EVERY else None
+
+
+def _signed_anew() -> str:
+    try:
+        with store.writing() as c:
+            before = status_list.kept(c)
+            at = clock.now()  # before the rows: the list may contain later withdrawals than `iat` promises, never fewer
+            ended = status_list.take_up(c, at, everything=before is None)
+            size = status_list.size(c)
+            bits = status.with_ended(b"" if before is None else before.bits, size, ended)
+            kid = current().signing_keys.current()[0]
+            kept = KeptStatusList(status_list.ONLY, size, bits, kid, at, _sign(bits, at))
+            status_list.keep(c, kept)
+            return kept.text
+    except store.StoreUnavailable:
+        # Nothing can be written now. Resource servers elsewhere go on while we can read.
+        with store.reading() as c:
+            at = clock.now()
+            return _sign(status.with_ended(b"", status_list.size(c), status_list.ended(c)), at)
+
+
+def _sign(bits: bytes, at: int) -> str:
+    here = current()
+    uri = metadata.status_list_uri(here.settings)
+    return status.encode(here.signing_keys, uri, bits, at, status.TTL, at + status.LIFETIME)
