@@ -280,7 +280,9 @@ def main() -> None:
             before = small[name]
             counts = f"{before.statements} -> {cost.statements}"
             pages = f"{before.pages} -> {cost.pages}"
-            print(f"{name:28}{counts:>12}{pages:>16}{cost.pages / max(1, before.pages):8.2f}  {', '.join(cost.scanned)}")
+            print(
+                f"{name:28}{counts:>12}{pages:>16}{cost.pages / max(1, before.pages):8.2f}  {', '.join(cost.scanned)}"
+            )
         for name, size in sorted(bytes_per_row(sa.create_engine(url)).items()):
             print(f"{name:20}{size:8.0f} bytes a row, with indexes")
         server.cleanup()

@@ -214,9 +214,11 @@ def writing() -> AbstractContextManager[Connection]:
     return _transaction(writing=True)
 
 
-def reading() -> AbstractContextManager[Connection]:
-    """Open a transaction that only reads. Raise StoreUnavailable."""
-    return _transaction(writing=False)
+def reading(patience: Patience | None = None) -> AbstractContextManager[Connection]:
+    """Open a transaction that only reads. Raise StoreUnavailable, also where a transaction of this request failed before
+    and no `patience` of its own is given.
+    """
+    return _transaction(writing=False, patience=patience)
 
 
 def migrating() -> AbstractContextManager[Connection]:

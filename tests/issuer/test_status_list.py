@@ -146,8 +146,12 @@ def test_H11_while_nothing_can_be_written_the_list_is_right_all_the_same(
 ) -> None:
     withdrawn(node)
     end(node, 1)
+
+    def full(*_: object) -> None:
+        raise sa.exc.OperationalError("INSERT", {}, Exception("disk full"))
+
     with monkeypatch.context() as broken:
-        broken.setattr(store, "writing", lambda: (_ for _ in ()).throw(store.StoreUnavailable("full")))
+        broken.setattr(status_list, "keep", full)
         assert withdrawn(node) == [False, True, False]
     assert withdrawn(node) == [False, True, False]
 

@@ -196,7 +196,9 @@ def failing() -> Iterator[Failing]:
     running.close()
     shutil.rmtree(made)
     for how, silences in running.silences.items():
-        print(f"primary {how}: {len(silences)} times, nothing taken for {sorted(round(each, 1) for each in silences)} s")
+        print(
+            f"primary {how}: {len(silences)} times, nothing taken for {sorted(round(each, 1) for each in silences)} s"
+        )
 
 
 def assert_it_takes_nothing(database: Database, member: Member, number: int) -> None:

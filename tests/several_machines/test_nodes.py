@@ -84,8 +84,8 @@ class TwoNodes:
 @pytest.fixture(scope="module")
 def client() -> MemberCertificate:
     with tempfile.TemporaryDirectory() as folder:
-        issued = Authority(Path(folder)).create().client(
-            "cap", journeys.CLIENT, journeys.ASKER, {layout().role(roles.CAP)}
+        issued = (
+            Authority(Path(folder)).create().client("cap", journeys.CLIENT, journeys.ASKER, {layout().role(roles.CAP)})
         )
         return member_certificate.parse(issued.der)
 

@@ -58,7 +58,9 @@ class Honest(threading.Thread):
     def __init__(self, manifest: dict[str, Any], number: int, kept: Acknowledged, stop: threading.Event) -> None:
         super().__init__(name=f"honest-{number}")
         self.manifest, self.number, self.kept, self.stop = manifest, number, kept, stop
-        self.client = Client(manifest["clients"][("cap", "cap2", "cap_fsp")[number % 3]], manifest["trust"]["server_ca"])
+        self.client = Client(
+            manifest["clients"][("cap", "cap2", "cap_fsp")[number % 3]], manifest["trust"]["server_ca"]
+        )
         self.client.http.event_hooks["response"].append(self._seen)
         self.client.discover(manifest["issuers"]["edp"])
         self.journey = manifest["smes"][number]["journey"]["edp"]
