@@ -69,7 +69,11 @@ def granted(issuer: Issuer, sme: str, license_: Any = BOTH, client: Any = None) 
     ask = asked(issuer, license_, client=client)
     location = issuer.decide(ask.journeys[0], ask.decided(ask.journeys[0], sme))
     assert location is not None
-    return Granted(answer_in(location)["code"], ask.verifier, location, REDIRECT)
+    return granted_by(location, ask.verifier)
+
+
+def granted_by(location: str, verifier: str) -> Granted:
+    return Granted(answer_in(location)["code"], verifier, location, REDIRECT)
 
 
 def tokens(issuer: Issuer, sme: str, license_: Any = BOTH, client: Any = None) -> dict[str, Any]:
@@ -93,6 +97,10 @@ class Kept(NamedTuple):
     grants: int
     endings: int
     owed: list[OwedCall]
+
+    def is_of(self, code: str) -> bool:
+        """Whether this is the digest of its code."""
+        return self.code is not None and self.code.digest == code
 
 
 def kept(issuer: Issuer, sme: str) -> list[Kept]:

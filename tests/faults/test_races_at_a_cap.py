@@ -12,7 +12,7 @@ from flask import current_app
 from consent_server import store
 from consent_server.issuer import decision
 from consent_server.issuer.decision import Decision, TextIsNotTheLicense
-from consent_server.store import accounts, journeys, permissions, requests, turns
+from consent_server.store import accounts, journeys, outbox, permissions, requests, turns
 from consent_server.store.digests import digest, new_id
 from consent_server.store.tables import Journey, Permission, PushedRequest, SmeAccount
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
@@ -82,6 +82,10 @@ class Portal:
     def permissions(self, sme: str) -> list[Permission]:
         with store.reading() as c:
             return permissions.of_sme(c, sme)
+
+    def owed(self, subject: str) -> list[str]:
+        with store.reading() as c:
+            return [call.kind for call in outbox.of_subject(c, subject)]
 
     def at_once(self, *acts: Callable[[], Any]) -> list[Any]:
         def inside(act: Callable[[], Any]) -> Any:
