@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import jwt
 import pytest
 
 from consent_server.issuer import code
@@ -112,6 +113,19 @@ def test_D15_a_withdrawal_in_the_middle_of_a_redemption_comes_before_it_or_after
     assert issuer.row(tables.Permission).ended_as == "withdrawn"
     (owed,) = issuer.rows(tables.OwedCall)
     assert owed.subject == permission, "the client that has tokens is told"
+
+
+@pytest.mark.parametrize("behind_s", [1, 90, 3600])
+def test_G12_a_node_whose_clock_is_behind_the_grants_issues_tokens_of_the_grants_instant(
+    issuer: Any, held_clock: Any, behind_s: int
+) -> None:
+    granted = issuer.grant()
+    held_clock.step(-behind_s)
+    tokens = issuer.redeem(granted).get_json()
+    for body in (tokens, issuer.refresh(tokens["refresh_token"]).get_json()):
+        claims = jwt.decode(body["access_token"], options={"verify_signature": False})
+        assert claims["iat"] == claims["permission"]["granted"] == held_clock.instant + behind_s
+        assert claims["exp"] - claims["iat"] == body["expires_in"] == 600
 
 
 # What a newer permission ends
