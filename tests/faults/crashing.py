@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import signal
+import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ class Forked:
         self.pid = os.fork()
         if self.pid:
             os.close(writing)
-            self.says = os.fdopen(reading, "rb")
+            self.says, self.said = os.fdopen(reading, "rb"), b""
             return
         try:
             work(lambda line: _write(writing, line))
@@ -32,13 +33,16 @@ class Forked:
         finally:
             os._exit(0)
 
-    def kill(self) -> None:
+    def kill(self, after_lines: int, and_s: float) -> None:
+        """Kill it a moment after it has said so much."""
+        self.said = b"".join(self.says.readline() for _ in range(after_lines))
+        time.sleep(and_s)
         os.kill(self.pid, signal.SIGKILL)
 
     def heard(self) -> tuple[list[Any], bool]:
         """What it has said by its end, and whether it was killed. A line that is not whole was not said."""
         with self.says:
-            text = self.says.read().decode()
+            text = (self.said + self.says.read()).decode()
         _, status = os.waitpid(self.pid, 0)
         lines = [json.loads(line) for line in text.split("\n")[:-1]]
         for line in lines:
@@ -62,6 +66,27 @@ def _killed_at(point: int) -> Iterator[Callable[[], None]]:
     for event in ("before_cursor_execute", "commit"):
         sa.event.listen(sa.Engine, event, here)
     yield here
+
+
+@contextmanager
+def broken_at(point: int) -> Iterator[list[None]]:
+    """Lose the database once, before the `point`th statement or commit. What is yielded has a member when that happened."""
+    reached = itertools.count(1)
+    happened: list[None] = []
+
+    def here(*_: Any) -> None:
+        if next(reached) == point:
+            happened.append(None)
+            raise sa.exc.OperationalError("", {}, ConnectionError())
+
+    events = ("before_cursor_execute", "commit")
+    for event in events:
+        sa.event.listen(sa.Engine, event, here)
+    try:
+        yield happened
+    finally:
+        for event in events:
+            sa.event.remove(sa.Engine, event, here)
 
 
 def acknowledged(act: Callable[[], Any], point: int) -> tuple[Any] | None:

@@ -12,7 +12,7 @@ from consent_server.store.digests import digest, new_id
 from consent_server.store.rows import table_of
 from consent_server.store.tables import AuthorizationCode, Journey, OwedCall, Permission, PushedRequest
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
-from tests.issuer.conftest import BOTH, REDIRECT, Decided, Granted, Issuer, answer_in, pkce
+from tests.issuer.conftest import BOTH, REDIRECT, START, Decided, Granted, Issuer, answer_in, pkce
 
 ENDINGS = ("permission_withdrawn", "permission_superseded")
 _code = table_of(AuthorizationCode)
@@ -124,8 +124,8 @@ def _events(c: store.Connection, permission: str, name: str) -> list[Any]:
     return [event for event in found if event.fields["permission"] == permission]
 
 
-def consistent(issuer: Issuer, sme: str) -> list[Kept]:
-    """Assert that no act on this SME's permissions is half done; return what there is."""
+def consistent(issuer: Issuer, sme: str, at: int = START) -> list[Kept]:
+    """Assert that no act on this SME's permissions is half done; return what there is. `at` is the latest instant."""
     everything = kept(issuer, sme)
     for each in everything:
         row = each.permission
@@ -136,6 +136,7 @@ def consistent(issuer: Issuer, sme: str) -> list[Kept]:
         assert each.endings == (row.ended is not None)
         owed = row.ended_as == "withdrawn" and row.redeemed is not None and row.ended_by == "sme"
         assert [call.kind for call in each.owed] == ["message"] * owed
-    live = [each.permission for each in everything if each.permission.ended is None and each.permission.redeemed]
+    redeemed = [each.permission for each in everything if each.permission.redeemed is not None]
+    live = [row for row in redeemed if row.ended is None and row.expires > at]
     assert len({(row.client_id, row.license) for row in live}) == len(live), "one redeemed permission lives"
     return everything

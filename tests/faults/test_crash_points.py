@@ -19,7 +19,7 @@ from consent_server.withdrawal.withdraw import withdraw
 from tests.collect.conftest import Cap, cap
 from tests.faults import edp
 from tests.faults.crashing import Scene, killed_at_each_point
-from tests.faults.test_races_at_a_cap import ASKED, Portal
+from tests.faults.portal import ASKED, Portal
 from tests.issuer.conftest import ELECTRICITY, Issuer
 
 __all__ = ["cap"]
@@ -161,7 +161,7 @@ def test_an_act_in_two_transactions_is_found_half_done(
         return ended
 
     monkeypatch.setattr(permissions, "end", ended_and_committed)
-    with pytest.raises(AssertionError, match="endings"):
+    with pytest.raises(AssertionError, match="killed at point"):
         killed_at_each_point(lambda: withdrawal(issuer, held_clock, tmp_path), issuer.close)
 
 

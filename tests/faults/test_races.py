@@ -25,7 +25,7 @@ from consent_server.store.tables import AuthorizationCode, OwedCall, Permission,
 from consent_server.withdrawal import outbox as dispatching
 from tests.faults import edp
 from tests.faults.racing import at_once, loses
-from tests.faults.seeds import seeded
+from tests.faults.seeds import many, seeded
 from tests.issuer.conftest import BOTH, ELECTRICITY, START, Issuer, answer_in
 
 MOST_CALLERS = 16
@@ -155,7 +155,7 @@ RACES = [
 ]
 
 
-@pytest.mark.parametrize("count", [16, pytest.param(1_700, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize("count", [16, many(1_700)])
 @pytest.mark.parametrize("race", RACES)
 def test_C02_C10_C14_D15_E05_G11_races(nodes: list[Issuer], race: Callable[..., None], count: int) -> None:
     for number in range(count):

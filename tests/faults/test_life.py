@@ -1,0 +1,384 @@
+"""A permission's life at random, at an EDP and at the CAP that holds it, against a model of what each act should do.
+
+Clocks are set forward and back, and the database fails in the middle of an act. The store must hold what the model says, and
+tokens must open what the model says and nothing else.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from consent_server import store
+from consent_server.portal import connecting
+from consent_server.scheme import licenses
+from consent_server.scheme.licenses import License
+from consent_server.store import meters, outbox
+from consent_server.store.digests import digest, new_id
+from consent_server.store.tables import Meter
+from consent_server.withdrawal import inbox
+from consent_server.withdrawal import outbox as dispatching
+from consent_server.withdrawal.withdraw import withdraw
+from tests.deployments import START
+from tests.faults import edp
+from tests.faults.crashing import broken_at
+from tests.faults.portal import ASKED, Portal
+from tests.faults.seeds import SEED, many
+from tests.issuer.conftest import BOTH, COMBINED, ELECTRICITY, PUBLIC, Granted, Issuer
+
+DAY = 86400
+CODE_S, TOKEN_S, AHEAD_S = 60, 600, 10
+COVERS = {ELECTRICITY.url: {ELECTRICITY.url}, BOTH.url: {ELECTRICITY.url, BOTH.url}}
+COVERS[COMBINED.url] = {*COVERS[BOTH.url], COMBINED.url}
+STEPS = [1, 59, 60, 600, 3600, 30 * DAY, 366 * DAY, -1, -90, -3600, -40 * DAY]
+
+
+@dataclass(eq=False)
+class Held:
+    """A permission, by whichever side: what the model knows of it."""
+
+    expires: int
+    ended: str | None = None
+
+    def lives(self, at: int) -> bool:
+        return self.ended is None and self.expires > at
+
+    def end(self, how: str, at: int) -> bool:
+        """Whether it ends now: what has expired can still be withdrawn, and not superseded."""
+        if self.ended is not None or (how == "superseded" and not self.lives(at)):
+            return False
+        self.ended = how
+        return True
+
+
+@dataclass(eq=False)
+class Grant(Held):
+    """A permission at the EDP."""
+
+    client: str = "cap"
+    license: License = BOTH
+    code: Granted | None = None
+    granted: int = 0
+    id: str = ""
+    redeemed: bool = False
+    refresh: str = ""
+    access: list[tuple[str, int]] = field(default_factory=list)  # with iat
+    told: bool = False  # a message about its withdrawal is owed or was sent
+
+
+@dataclass(eq=False)
+class Connection(Held):
+    """A permission at the CAP, held as a client."""
+
+    id: str = ""
+    grant: Grant | None = None
+
+
+@dataclass(eq=False)
+class Report(Held):
+    """A permission at the CAP, given to a bank."""
+
+    id: str = ""
+    supports: list[Connection] = field(default_factory=list)
+
+
+class Life(RuleBasedStateMachine):
+    """One SME, its EDP, two CAPs of which one is ours, and a bank."""
+
+    def __init__(self, issuer: Issuer, portal: Portal, clock: Any) -> None:
+        super().__init__()
+        self.issuer, self.portal, self.clock = issuer, portal, clock
+        self.grants: list[Grant] = []
+        self.connections: list[Connection] = []
+        self.reports: list[Report] = []
+        self.messages: list[tuple[int, Grant]] = []  # (due, about)
+        self.revocations: list[tuple[int, Connection]] = []
+        self.break_at: int | None = None
+        self.latest = START
+
+    @initialize()
+    def begin(self) -> None:
+        self.clock.instant = START
+        self.sme, self.account = edp.new_sme(), self.portal.sme()
+        with self.issuer.public.app_context(), store.writing() as c:
+            for number, fuel in enumerate(("electricity", "gas")):
+                meters.add(c, Meter(f"{self.sme}-{number}", self.sme, "", fuel, "1", "SW8 1AA", "SW8", ["import"]))
+
+    @property
+    def now(self) -> int:
+        return int(self.clock.instant)
+
+    def act(self, do: Callable[[], Any]) -> tuple[bool, Any]:
+        """Whether the act came to its end, and what it returned: the database may fail in its middle, and then it did not."""
+        if self.break_at is None:
+            return True, do()
+        with broken_at(self.break_at) as happened:
+            try:
+                result = do()
+            except store.StoreUnavailable:
+                assert happened
+                result = None
+        self.break_at = None
+        assert not happened or result is None or result.status_code == 503
+        return not happened, result
+
+    # the world
+
+    @rule(seconds=st.sampled_from(STEPS))
+    def step(self, seconds: int) -> None:
+        """Keys and certificates are as old as the test, and refresh keys are kept for two years."""
+        self.clock.instant = min(max(START, self.now + seconds), START + 700 * DAY)
+        self.latest = max(self.latest, self.now)
+
+    @rule(point=st.integers(1, 14))
+    def break_next(self, point: int) -> None:
+        self.break_at = point
+
+    # the SME and the clients at the EDP
+
+    @rule(license_=st.sampled_from([ELECTRICITY, BOTH, COMBINED]), client=st.sampled_from(["cap", "cap2"]))
+    def grant(self, license_: License, client: str) -> None:
+        ask = edp.asked(self.issuer, license_, client=self.issuer.clients[client])
+        (journey,) = ask.journeys
+        decided = ask.decided(journey, self.sme)
+        for number, meter in enumerate(decided.meters):
+            meter["id"] = f"{self.sme}-{number}"
+        done, location = self.act(lambda: self.issuer.decide(journey, decided))
+        if not done:  # a second click
+            location = self.issuer.decide(journey, decided)
+        code = edp.granted_by(location, ask.verifier)
+        expires = licenses.expiry("1 year", self.now)
+        self.grants.append(Grant(expires, client=client, license=license_, code=code, granted=self.now))
+        (kept,) = (each for each in edp.kept(self.issuer, self.sme) if each.is_of(digest(code.code)))
+        self.grants[-1].id = kept.permission.id
+
+    @precondition(lambda self: self.grants)
+    @rule(data=st.data())
+    def redeem(self, data: st.DataObject) -> None:
+        new = self.one_of(data, self.grants)
+        assert new.code is not None
+        done, answer = self.act(lambda: self.issuer.redeem(new.code, self.issuer.clients[new.client]))
+        if not done:
+            return
+        at = self.now
+        if new.redeemed:  # RFC 6749 section 4.1.2: used twice
+            new.end("withdrawn", at)
+        if new.redeemed or at >= new.granted + CODE_S or not new.lives(at):
+            assert (answer.status_code, answer.get_json()["error"]) == (400, "invalid_grant")
+            return
+        assert answer.status_code == 200, answer.text
+        body = answer.get_json()
+        new.redeemed, new.refresh = True, body["refresh_token"]
+        new.access.append((body["access_token"], at))
+        for old in itertools.takewhile(lambda each: each is not new, self.grants):
+            if old.client == new.client and old.license.url in COVERS[new.license.url]:
+                old.end("superseded", at)
+        if new.client == "cap":
+            self.connect(new)
+
+    @precondition(lambda self: any(each.redeemed for each in self.grants))
+    @rule(data=st.data())
+    def refresh(self, data: st.DataObject) -> None:
+        grant = self.one_of(data, [each for each in self.grants if each.redeemed])
+        done, answer = self.act(lambda: self.issuer.refresh(grant.refresh, self.issuer.clients[grant.client]))
+        if done:
+            assert answer.status_code == (200 if grant.lives(self.now) else 400), answer.text
+            if answer.status_code == 200:
+                grant.access.append((answer.get_json()["access_token"], self.now))
+
+    @precondition(lambda self: self.grants)
+    @rule(data=st.data())
+    def withdraw(self, data: st.DataObject) -> None:
+        grant = self.one_of(data, self.grants)
+        done, fallen = self.act(lambda: edp.withdrawn(self.issuer, grant.id))
+        if done:
+            ended = grant.end("withdrawn", self.now)
+            assert fallen == [grant.id] * ended
+            if ended and grant.redeemed:
+                grant.told = True
+                self.messages.append((self.now, grant))
+
+    @precondition(lambda self: any(each.redeemed for each in self.grants))
+    @rule(data=st.data())
+    def revoke(self, data: st.DataObject) -> None:
+        grant = self.one_of(data, [each for each in self.grants if each.redeemed])
+        client = self.issuer.clients[grant.client]
+        done, answer = self.act(lambda: self.issuer.post("/revoke", {"token": grant.refresh}, client))
+        if done:
+            assert answer.status_code == 200
+            grant.end("withdrawn", self.now)
+
+    @precondition(lambda self: any(each.access for each in self.grants))
+    @rule(data=st.data())
+    def use(self, data: st.DataObject) -> None:
+        """An access token opens its own fuels while its permission lives, until it expires."""
+        grant = self.one_of(data, [each for each in self.grants if each.access])
+        token, iat = self.one_of(data, grant.access)
+        client = self.issuer.clients[grant.client]
+        answer = self.issuer.call("GET", "/datasources", client, headers={"Authorization": f"Bearer {token}"})
+        iat = max(iat, grant.granted)
+        good = grant.ended is None and iat - AHEAD_S <= self.now < min(iat + TOKEN_S, grant.expires)
+        assert answer.status_code == (200 if good else 401), answer.text
+        if good:
+            fuels = {source["type"] for source in answer.get_json()["data"]}
+            assert fuels == set(grant.license.fuels)
+
+    # our CAP and the bank
+
+    def connect(self, grant: Grant) -> None:
+        """What the portal does with the tokens that it got."""
+        provider: Any = SimpleNamespace(issuer=PUBLIC, service=PUBLIC, member=PUBLIC, application=PUBLIC)
+        pending: Any = {"id": new_id(), "account": self.account, "fsp": None}
+        connecting._keep(pending, provider, grant.refresh)
+        new = Connection(licenses.expiry("1 year", self.now), id=pending["id"], grant=grant)
+        for old in self.connections:
+            if old.end("superseded", self.now):
+                self.revocations.append((self.now, old))
+                for report in self.reports:
+                    if old in report.supports:
+                        report.supports.append(new)
+        self.connections.append(new)
+
+    @rule()
+    def report(self) -> None:
+        journey = self.portal.asked()
+        done, location = self.act(lambda: self.portal.grant(self.account, journey))
+        supports = [each for each in self.connections if each.lives(self.now)]
+        if done:
+            assert (location is not None) == bool(supports)
+        if done and supports:
+            row = self.portal.permissions(self.account)
+            known = {each.id for each in self.reports}
+            (new,) = (each.id for each in row if each.id not in known)
+            self.reports.append(Report(licenses.expiry("1 year", self.now), id=new, supports=supports))
+
+    @precondition(lambda self: self.connections)
+    @rule(data=st.data())
+    def disconnect(self, data: st.DataObject) -> None:
+        connection = self.one_of(data, self.connections)
+        done, _ = self.act(lambda: withdraw(connection.id, ASKED))
+        if done and connection.end("withdrawn", self.now):
+            self.revocations.append((self.now, connection))
+            self.fall(connection)
+
+    def fall(self, connection: Connection) -> None:
+        for report in self.reports:
+            stays = any(each.lives(self.now) for each in report.supports)
+            if connection in report.supports and report.lives(self.now) and not stays:
+                report.end("withdrawn", self.now)
+
+    @rule()
+    def send_messages(self) -> None:
+        """The EDP's worker; our CAP's inbox receives."""
+        sent: list[Any] = []
+        with self.issuer.mutual_tls.app_context(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(dispatching, "deliver", lambda _d, _s, to, message: sent.append((to, message)))
+            while dispatching.dispatch():
+                pass
+        sender: Any = SimpleNamespace(member=PUBLIC, application=PUBLIC)
+        subject = self.portal.cap.deployment.settings.scheme.withdrawal_subjects[0]
+        effects = [
+            inbox.receive(sender, {**message, "subject": subject})
+            for to, message in sent
+            if to == self.issuer.cap.application
+        ]
+        due = [grant for due, grant in self.messages if due <= self.now]
+        self.messages = [(due, grant) for due, grant in self.messages if due > self.now]
+        assert set(effects) <= {"withdrawn", "nothing"}
+        for connection in [each for each in self.connections if each.grant in due]:
+            if connection.end("withdrawn", self.now):
+                self.fall(connection)
+
+    @rule()
+    def send_revocations(self) -> None:
+        """Our CAP's worker; the EDP's revocation endpoint receives."""
+        upstream = SimpleNamespace(
+            metadata=lambda issuer: issuer,
+            revoke=lambda _issuer, token: self.issuer.post("/revoke", {"token": token}),
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.portal.cap.deployment, "upstream", upstream)
+            while dispatching.dispatch():
+                pass
+        due = [connection for due, connection in self.revocations if due <= self.now]
+        self.revocations = [(due, connection) for due, connection in self.revocations if due > self.now]
+        for connection in due:
+            assert connection.grant is not None
+            connection.grant.end("withdrawn", self.now)
+
+    # what must hold
+
+    @invariant()
+    def the_store_holds_what_the_model_says(self) -> None:
+        if not hasattr(self, "sme"):
+            return
+        STEPS_TAKEN[0] += 1
+        with self.issuer.public.app_context(), store.reading() as c:
+            kept = {row.id: row for row in edp.permissions.of_sme(c, self.sme)}
+        held = {each.id: (each.redeemed, each.ended) for each in self.grants}
+        assert {id_: (row.redeemed is not None, row.ended_as) for id_, row in kept.items()} == held
+        rows = {each.id: self.portal.cap.row(each.id).ended_as for each in self.connections}
+        assert rows == {each.id: each.ended for each in self.connections}
+        given = {row.id: row.ended_as for row in self.portal.permissions(self.account)}
+        assert given == {each.id: each.ended for each in self.reports}
+
+    def teardown(self) -> None:
+        if not self.grants:
+            return
+        models = {model.id: model for model in self.grants}
+        for each in edp.consistent(self.issuer, self.sme, self.latest):
+            model = models[each.permission.id]
+            assert each.permission.license == model.license.url
+            assert (each.permission.granted, each.permission.expires) == (model.granted, model.expires)
+            assert bool(each.owed) == model.told
+            assert all(
+                (call.delivered is None) == any(model is about for _, about in self.messages) for call in each.owed
+            )
+        for connection in self.connections:
+            with store.reading() as c:
+                owed = [call.kind for call in outbox.of_subject(c, connection.id)]
+            assert len(owed) <= 1
+
+    @staticmethod
+    def one_of(data: st.DataObject, choices: list[Any]) -> Any:
+        return choices[data.draw(st.integers(0, len(choices) - 1))]
+
+
+STEPS_TAKEN = [0]
+
+
+@pytest.mark.parametrize("examples", [20, many(1_000)])
+def test_G01_a_permissions_life(issuer: Issuer, portal: Portal, held_clock: Any, examples: int) -> None:
+    """Fifty steps an example."""
+    print(f"CONSENT_FAULTS_SEED={SEED}")
+    STEPS_TAKEN[0] = 0
+
+    @hypothesis.seed(SEED)
+    def life() -> Life:
+        return Life(issuer, portal, held_clock)
+
+    how = settings(
+        max_examples=examples,
+        stateful_step_count=50,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],  # a failure's fifty steps are read sooner than they are made fewer
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(life, settings=how)
+    print(f"{STEPS_TAKEN[0]} steps")
