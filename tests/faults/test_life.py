@@ -85,6 +85,7 @@ class Connection(Held):
     """A permission at the CAP, held as a client."""
 
     id: str = ""
+    issuer: str = ""
     grant: Grant | None = None
 
 
@@ -188,7 +189,7 @@ class Life(RuleBasedStateMachine):
             if old.client == new.client and old.license.url in COVERS[new.license.url]:
                 old.end("superseded", at)
         if new.client == "cap":
-            self.connect(new)
+            self.connect(PUBLIC, new.refresh, new)
 
     @precondition(lambda self: any(each.redeemed for each in self.grants))
     @rule(data=st.data())
@@ -239,19 +240,24 @@ class Life(RuleBasedStateMachine):
 
     # our CAP and the bank
 
-    def connect(self, grant: Grant) -> None:
+    def connect(self, issuer: str, refresh: str, grant: Grant | None) -> None:
         """What the portal does with the tokens that it got."""
-        provider: Any = SimpleNamespace(issuer=PUBLIC, service=PUBLIC, member=PUBLIC, application=PUBLIC)
+        provider: Any = SimpleNamespace(issuer=issuer, service=issuer, member=issuer, application=issuer)
         pending: Any = {"id": new_id(), "account": self.account, "fsp": None}
-        connecting._keep(pending, provider, grant.refresh)
-        new = Connection(licenses.expiry("1 year", self.now), id=pending["id"], grant=grant)
+        connecting._keep(pending, provider, refresh)
+        new = Connection(licenses.expiry("1 year", self.now), id=pending["id"], issuer=issuer, grant=grant)
         for old in self.connections:
-            if old.end("superseded", self.now):
+            if old.issuer == issuer and old.end("superseded", self.now):
                 self.revocations.append((self.now, old))
                 for report in self.reports:
                     if old in report.supports:
                         report.supports.append(new)
         self.connections.append(new)
+
+    @rule()
+    def connect_elsewhere(self) -> None:
+        """An EDP that is not modelled."""
+        self.connect("https://another.example", new_id(), None)
 
     @rule()
     def report(self) -> None:
@@ -308,7 +314,7 @@ class Life(RuleBasedStateMachine):
         """Our CAP's worker; the EDP's revocation endpoint receives."""
         upstream = SimpleNamespace(
             metadata=lambda issuer: issuer,
-            revoke=lambda _issuer, token: self.issuer.post("/revoke", {"token": token}),
+            revoke=lambda issuer, token: issuer == PUBLIC and self.issuer.post("/revoke", {"token": token}),
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self.portal.cap.deployment, "upstream", upstream)
@@ -317,8 +323,8 @@ class Life(RuleBasedStateMachine):
         due = [connection for due, connection in self.revocations if due <= self.now]
         self.revocations = [(due, connection) for due, connection in self.revocations if due > self.now]
         for connection in due:
-            assert connection.grant is not None
-            connection.grant.end("withdrawn", self.now)
+            if connection.grant is not None:
+                connection.grant.end("withdrawn", self.now)
 
     # what must hold
 
