@@ -12,6 +12,7 @@ The worker is gunicorn's own for gevent: a connection costs a greenlet. What it 
 
 import resource
 import secrets
+import signal
 import ssl
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,12 @@ limit_request_field_size = 8190
 
 def ssl_context(config: Any, default_ssl_context_factory: Any) -> ssl.SSLContext:
     return serving.tls
+
+
+def post_fork(arbiter: Any, worker: Any) -> None:
+    # Until a worker has handlers of its own it has its parent's, which would note a SIGTERM and stop nothing: it would serve on
+    # until it is killed, requests in hand included. It has none in hand yet.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def post_worker_init(worker: Any) -> None:

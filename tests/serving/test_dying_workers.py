@@ -33,3 +33,12 @@ def test_G03_a_worker_that_dies_or_hangs_is_replaced_and_the_others_go_on(open_d
     assert all(isinstance(each, str) for each in load.failed), "a connection that broke, and no status"
     assert victim not in workers(door)
     assert len(workers(door)) == 3
+
+
+def test_G03_a_door_that_is_stopped_while_its_workers_start_does_not_wait_for_them(open_door, monkeypatch):
+    """A signal that a starting worker loses would leave it serving until the time to stop is over, and then kill it."""
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", "--graceful-timeout 120")
+    door = open_door("public", overrides={"public.workers": 4})
+    until_booted(door, 4)
+    door.process.send_signal(signal.SIGTERM)
+    door.process.wait(60)
