@@ -1,10 +1,14 @@
 """Meter numbers and postcodes: read and check what a person types. Great Britain only.
 
+Of what is typed only what counts is kept: the digits of a number, the letters and digits of a postcode. Spaces, marks,
+invisible characters and words around a number are left out, whichever they are.
+
 Numbers identify a home or a business, so no repr and no error shows them; an error's text is a sentence for the person
 who typed the number. A wrong check digit is reported but not refused: old numbers may not follow the rule.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -33,8 +37,12 @@ REGIONS: Mapping[int, str] = MappingProxyType(
 _MPAN_WEIGHTS = (3, 5, 7, 13, 17, 19, 23, 29, 31, 37, 41, 43)
 _MPRN_LENGTHS = range(6, 11)
 
-_SEPARATORS = re.compile(r"[\s\-‐‑–/]+")
-_DIGITS = re.compile(r"[0-9]+")
+_NOT_LETTERS_OR_DIGITS = re.compile(r"[^0-9A-Z]+")
+_NOT_DIGITS = re.compile(r"[^0-9]+")
+# A supply number whole: profile class, meter time-switch code, line loss class (which may have letters), then the core.
+_TOP_LINE = r"(?<![0-9])[0-9]{5}[0-9A-Z]{3}"
+_SUPPLY_NUMBER = re.compile(_TOP_LINE + r"([0-9]{13})(?![0-9])")
+_TOP_LINE_ALONE = re.compile(r"[A-Z]*" + _TOP_LINE)
 # Inward codes never use C, I, K, M, O or V.
 _POSTCODE = re.compile(r"([A-Z]{1,2}[0-9][0-9A-Z]?)([0-9][ABD-HJLNP-UW-Z]{2})")
 _OUTSIDE_GREAT_BRITAIN = re.compile(r"(?:BT|JE|GY|IM)[0-9]")
@@ -71,15 +79,17 @@ class Postcode:
 
 
 def parse_mpan(text: str) -> SupplyNumber:
-    """Read the 13 digits of an MPAN core, or all 21 of a supply number with or without its S."""
-    digits = _digits(text, "electricity supply number (MPAN)", may_start_with_s=True)
-    if len(digits) == 21:
-        digits = digits[8:]
-    elif len(digits) == 8:
+    """Read the 13 digits of an MPAN core, alone or at the end of a whole supply number (the S box on a bill)."""
+    compact = _letters_and_digits(text)
+    whole = _SUPPLY_NUMBER.search(compact)
+    digits = whole[1] if whole else _NOT_DIGITS.sub("", compact)
+    if not digits:
+        raise MeterNumberError("Type an electricity supply number (MPAN). It is on your bill.")
+    if _TOP_LINE_ALONE.fullmatch(compact):
         raise MeterNumberError(
             "This looks like the top line of the supply number. Type the 13 digits of the bottom line."
         )
-    elif len(digits) != 13:
+    if len(digits) != 13:
         raise MeterNumberError(
             "An electricity supply number (MPAN) has 13 digits, or 21 with its top line. "
             f"You typed {_counted(len(digits))}."
@@ -94,7 +104,9 @@ def parse_mpan(text: str) -> SupplyNumber:
 
 def parse_mprn(text: str) -> SupplyNumber:
     """Read the 6 to 10 digits of an MPRN."""
-    digits = _digits(text, "gas supply number (MPRN)", may_start_with_s=False)
+    digits = _NOT_DIGITS.sub("", _letters_and_digits(text))
+    if not digits:
+        raise MeterNumberError("Type a gas supply number (MPRN). It is on your bill.")
     if len(digits) not in _MPRN_LENGTHS:
         raise MeterNumberError(
             f"A gas supply number (MPRN) has 6 to 10 digits. You typed {_counted(len(digits))}. "
@@ -107,8 +119,7 @@ def parse_mprn(text: str) -> SupplyNumber:
 
 def parse_postcode(text: str) -> Postcode:
     """Read a postcode in any case and spacing. Northern Ireland and the islands have other meters and no intensity."""
-    compact = re.sub(r"\s+", "", text).upper()
-    match = _POSTCODE.fullmatch(compact)
+    match = _POSTCODE.fullmatch(_letters_and_digits(text))
     if match is None:
         raise MeterNumberError("Type the whole postcode of the place the meter serves, such as SW8 1AA.")
     if _OUTSIDE_GREAT_BRITAIN.match(match[1]):
@@ -124,16 +135,9 @@ def masked(number: str) -> str:
     return f"{'•' * hidden} {number[-4:]}" if hidden else "•" * len(number)
 
 
-def _digits(text: str, what: str, may_start_with_s: bool) -> str:
-    compact = _SEPARATORS.sub("", text)
-    if may_start_with_s:
-        compact = compact.removeprefix("S").removeprefix("s")
-    if not compact:
-        article = "an" if what[0] == "e" else "a"
-        raise MeterNumberError(f"Type {article} {what}. It is on your bill.")
-    if not _DIGITS.fullmatch(compact):
-        raise MeterNumberError(f"The {what} is made of digits only. Leave out anything else.")
-    return compact
+def _letters_and_digits(text: str) -> str:
+    """Return the letters A to Z and the digits, in upper case; full-width ones count (NFKC)."""
+    return _NOT_LETTERS_OR_DIGITS.sub("", unicodedata.normalize("NFKC", text).upper())
 
 
 def _counted(digits: int) -> str:

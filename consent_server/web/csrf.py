@@ -31,7 +31,7 @@ def form(secret: str, *fields: str, beside: tuple[str, ...] = ()) -> dict[str, s
 
     Raise CsrfRefused for any other form, and for an empty secret.
     """
-    sent = parameters.form(request, optional=(*fields, FIELD), beside=beside)
+    sent = parameters.form(request, optional=(*fields, FIELD), beside=beside, typed=True)
     if not secret:
         raise CsrfRefused("no cookie")
     check(request, sent.pop(FIELD, None), secret, current().settings.public.origin)

@@ -21,6 +21,7 @@ FORM = "application/x-www-form-urlencoded"
 # A percent sign that does not start an octet, or an octet that should have been encoded.
 _MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^\x21-\x7E]")
 _CONTROL = re.compile(r"[\x00-\x1F\x7F-\x9F]")
+_TYPED_CONTROL = re.compile(r"[\x01-\x1F\x7F-\x9F]")
 
 
 class MalformedParameters(Refusal):
@@ -52,6 +53,8 @@ class MissingParameter(Refusal):
 
 
 class TooManyParameters(Refusal):
+    """More than MOST_FIELDS, or more than a page's own form has where that is more."""
+
     code = "too_many_parameters"
     public = f"There are more than {MOST_FIELDS} parameters; send only those that this endpoint knows."
     help = "Send only the parameters that the endpoint knows."
@@ -83,14 +86,20 @@ class BodyTooLarge(Refusal):
 
 
 def form(
-    request: Request, *, required: tuple[str, ...] = (), optional: tuple[str, ...] = (), beside: tuple[str, ...] = ()
+    request: Request,
+    *,
+    required: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
+    beside: tuple[str, ...] = (),
+    typed: bool = False,
 ) -> dict[str, str]:
     """Return the named parameters of a form body, without those that are absent or empty (RFC 6749 3.1).
 
     A request without body and type is an empty form.
 
     Names that are neither required nor optional are ignored, but must be well-formed and unique too. `beside` names what
-    the query of a page's form action may hold; elsewhere any query is refused.
+    the query of a page's form action may hold; elsewhere any query is refused. In what a person has `typed` a control
+    character other than NUL counts as a space: a tab that came with a pasted number is no fault of a program.
     """
     query(request, optional=beside, only=True)
     if not request.mimetype and not _body(request):
@@ -99,7 +108,7 @@ def form(
         raise NotAForm(f"content type {request.mimetype[:60]!r}")
     if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
         raise NotAForm("charset is not UTF-8")
-    return _chosen(_body(request), required, optional)
+    return _chosen(_body(request), required, optional, typed)
 
 
 def query(
@@ -131,9 +140,9 @@ def _body(request: Request) -> bytes:
     return body
 
 
-def _chosen(raw: bytes, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, str]:
+def _chosen(raw: bytes, required: tuple[str, ...], optional: tuple[str, ...], typed: bool = False) -> dict[str, str]:
     found: dict[str, str] = {}
-    for name, value in _pairs(raw):
+    for name, value in _pairs(raw, max(MOST_FIELDS, len(required) + len(optional)), typed):
         if name in found:
             raise RepeatedParameter()
         found[name] = value
@@ -143,22 +152,26 @@ def _chosen(raw: bytes, required: tuple[str, ...], optional: tuple[str, ...]) ->
     return {name: found[name] for name in (*required, *optional) if found.get(name)}
 
 
-def _pairs(raw: bytes) -> Iterator[tuple[str, str]]:
+def _pairs(raw: bytes, most: int = MOST_FIELDS, typed: bool = False) -> Iterator[tuple[str, str]]:
     if _MALFORMED.search(raw):
         raise MalformedParameters("octets")
     fields = [field for field in raw.split(b"&") if field]
-    if len(fields) > MOST_FIELDS:
+    if len(fields) > most:
         raise TooManyParameters(str(len(fields)))
     for field in fields:
         name, _, value = field.partition(b"=")
-        yield _decoded(name), _decoded(value)
+        yield _decoded(name), _decoded(value, typed)
 
 
-def _decoded(octets: bytes) -> str:
-    decoded = unquote_to_bytes(octets.replace(b"+", b" "))
-    if not is_text(decoded):
-        raise MalformedParameters("not UTF-8, or a control character")
-    text = decoded.decode()
+def _decoded(octets: bytes, typed: bool = False) -> str:
+    try:
+        text = unquote_to_bytes(octets.replace(b"+", b" ")).decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedParameters("not UTF-8") from None
+    if typed:
+        text = _TYPED_CONTROL.sub(" ", text)
+    if _CONTROL.search(text):
+        raise MalformedParameters("control character")
     if len(text) > FIELD_LIMIT:
         raise ParameterTooLong()
     return text

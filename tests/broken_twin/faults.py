@@ -140,7 +140,7 @@ def _prefix(_original: Any, _module: ModuleType) -> Any:
 
 
 def _first_of_two(_original: Any, module: ModuleType) -> Any:
-    def chosen(raw: bytes, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, str]:
+    def chosen(raw: bytes, required: tuple[str, ...], optional: tuple[str, ...], *_: object) -> dict[str, str]:
         found: dict[str, str] = {}
         for name, value in module._pairs(raw):
             found.setdefault(name, value)

@@ -86,6 +86,22 @@ def test_what_cannot_be_matched_is_the_same_page_with_what_was_typed(edp: Any, t
     assert not edp.grants()
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        {"mpan": "S 00 801 A10 12 1234 5678 902"},
+        {"mpan": "12\t1234\t5678\t902\r\n"},
+        {"mpan": "12\u200b1234\u00a05678\ufeff902"},
+        {"mpan": "MPAN: 1212345678902", "postcode": "SW8-1AA."},
+        {"postcode": "\tSW8\x0b1AA\x85", "mprn": "MPRN 3938 424 403"},
+        {"name": "Ada\tSmith"},
+    ],
+    ids=ascii,
+)
+def test_D12_what_people_paste_is_understood(edp: Any, typed: dict[str, str]) -> None:
+    assert identified(edp, **typed).path == "/journey/permission"
+
+
 def test_unknown_and_mismatched_get_the_same_words(edp: Any) -> None:
     def words(**typed: str) -> str:
         html = identified(edp, **typed).html
