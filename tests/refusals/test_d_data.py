@@ -763,6 +763,13 @@ def test_F06_planted_canaries_are_in_no_log_no_error_and_no_column(world: World)
         assert not held(log.read_text(encoding="utf-8", errors="replace")), log.name
     assert world.bodies
     assert not held("\n".join(world.bodies)), "an error says a secret"
+    processes = processes_of(world)
+    assert len(processes) > 8
+    for process in processes:
+        for name in ("cmdline", "environ", "comm"):
+            assert not held((process / name).read_bytes().decode("utf-8", errors="replace")), process / name
+        if b"gunicorn" in (process / "cmdline").read_bytes():
+            assert re.search(r"Max core file size +1 +1 ", (process / "limits").read_text())
     columns = {
         (column, kind)
         for party in ("edp", "cap")
@@ -771,6 +778,15 @@ def test_F06_planted_canaries_are_in_no_log_no_error_and_no_column(world: World)
     }
     # Nowhere else; and there, so that it is known to have been looked for well.
     assert columns == {(column, "short") for column in NEEDED} | {(column, "long") for column in RETURNED}
+
+
+def processes_of(world: World) -> list[Path]:
+    """The sandbox's process and all below it, as folders of /proc."""
+    found = [world.sandbox.process.pid]
+    for number in found:  # grows while it is read
+        for task in Path(f"/proc/{number}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    return [Path(f"/proc/{number}") for number in found]
 
 
 def spellings(world: World) -> set[str]:
