@@ -42,13 +42,6 @@ def test_H19_the_store_is_gone(party: str, kind: str, tmp_path: Path, monkeypatc
         is_unavailable(client.get(path, base_url="https://localhost"))
 
 
-def test_H19_the_store_is_locked(edp: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "LOCK_WAIT_S", 0.1)
-    link = edp.pushed()
-    with edp.app.app_context(), database.db.engine.connect().execution_options(writing=True) as other, other.begin():
-        is_unavailable(edp.app.test_client().get(link, base_url="https://localhost"))
-
-
 def test_H19_the_authorization_endpoint_asks_no_directory(edp: World) -> None:
     def unreachable(*_: Any) -> Any:
         raise Unreachable("connect", "directory.example")
