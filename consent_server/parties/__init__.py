@@ -3,6 +3,7 @@
 from consent_server.deployment import Party
 from consent_server.parties.cap import Cap
 from consent_server.parties.edp import Edp
+from consent_server.resource import routes  # noqa: F401 - for the help pages of what guards elsewhere refuse
 from consent_server.settings import Settings
 
 
