@@ -62,5 +62,7 @@ def install(process: str, stream: TextIO | None = None) -> None:
     A core file would hold keys, tokens and postcodes. One byte rather than none: a program that takes core files through a
     pipe (core(5)) gets them under a limit of none, and not under this one.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    if most == resource.RLIM_INFINITY or most > 1:  # a limit of none that somebody has set cannot be raised
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     logging.basicConfig(level=logging.INFO, handlers=[handler(process, stream or sys.stderr)], force=True)

@@ -769,7 +769,7 @@ def test_F06_planted_canaries_are_in_no_log_no_error_and_no_column(world: World)
         for name in ("cmdline", "environ", "comm"):
             assert not held((process / name).read_bytes().decode("utf-8", errors="replace")), process / name
         if b"gunicorn" in (process / "cmdline").read_bytes():
-            assert re.search(r"Max core file size +1 +1 ", (process / "limits").read_text())
+            assert re.search(r"Max core file size +[01] +[01] ", (process / "limits").read_text())
     columns = {
         (column, kind)
         for party in ("edp", "cap")
