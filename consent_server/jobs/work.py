@@ -35,8 +35,8 @@ def run_once(job: Job) -> bool:
     try:
         with store.writing() as c:
             job_runs.record(c, job.name, clock.now(), not error, error)
-    except store.StoreUnavailable as refusal:
-        log.warning("%s: its run is not recorded: %s", job.name, refusal.private)
+    except Exception as fault:  # the job goes on; that it is not recorded is seen
+        log.warning("%s: its run is not recorded: %s", job.name, fault)
     finally:
         audit.correlation_id.reset(token)
     return not error

@@ -202,4 +202,4 @@ def test_a_database_that_is_not_there_is_one_sentence(ask: Callable[..., Result]
     for arguments in (("audit", "tail"), ("outbox", "waiting"), ("permissions", "show", "p1")):
         done = ask(*arguments)
         assert done.exit_code == 1
-        assert "cannot reach its database" in done.output
+        assert "consent-server db upgrade" in done.output

@@ -234,7 +234,11 @@ def test_the_sandbox_accepts_any_https_host(refusing: Any, redirect_uri: str) ->
     ],
 )
 def test_production_accepts_public_names_alone(changed: Any, unchanged: Any, redirect_uri: str) -> None:
-    issuer = changed(environment="production", revocation_list__source="https://directory.example/crl")
+    issuer = changed(
+        environment="production",
+        revocation_list__source="https://directory.example/crl",
+        database__withdrawal_journal="withdrawals.jsonl",
+    )
     assert issuer.post("/par", issuer.good_push()).status_code == 201
     with unchanged(issuer):
         asked(

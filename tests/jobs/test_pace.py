@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -128,7 +129,7 @@ def test_a_failing_job_stops_no_other_and_the_stop_event_ends_them_all(
         PlayedJob("failing", 1, lambda: 1 / 0),
         PlayedJob("second", 1, second.set),
     ]
-    worker = threading.Thread(target=loop.work, args=(jobs, stop))
+    worker = threading.Thread(target=copy_context().run, args=(loop.work, jobs, stop))
     worker.start()
     assert first.wait(10)
     assert second.wait(10)

@@ -194,7 +194,7 @@ def settings_of(authority, tmp_path) -> Callable[..., Settings]:
                     }
                 ],
             },
-            "database": {"url": "sqlite://"},
+            "database": {"url": "sqlite://", "withdrawal_journal": "withdrawals.jsonl"},
             "keys": {
                 **dict.fromkeys(
                     ["tokens", "refresh", "sealing", "signing_certificate", "signing_key", "signing_root"], unused

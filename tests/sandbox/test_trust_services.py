@@ -23,6 +23,7 @@ from consent_server.scheme import instant, licenses
 from consent_server.scheme.meters import REGIONS
 from consent_server.scheme.registry_document import from_rdf
 from consent_server.store import database, meters, outbox
+from consent_server.store.schema import migrate
 
 LAYOUT_PORT = 8440
 BASE = f"https://localhost:{LAYOUT_PORT}"
@@ -36,7 +37,7 @@ def layout(tmp_path_factory):
         app = Flask(party)
         database.init(app, f"sqlite:///{made.database(party)}")
         with app.app_context():
-            database.migrate()
+            migrate()
             if party == "edp":
                 with store.writing() as c:
                     meters.add(c, *smes.register_rows())
