@@ -23,7 +23,7 @@ from consent_server.outbound.revocation_list import RevocationList
 from consent_server.outbound.session import Session
 from consent_server.outbound.upstream import Upstream
 from consent_server.pki.member_certificate import load_certificates
-from consent_server.readiness import Beat, Readiness, Watch, worker
+from consent_server.readiness import Beat, Readiness, Watch, journal, worker
 from consent_server.refusal import Unavailable
 from consent_server.scheme import roles
 from consent_server.scheme.licenses import GAS, License
@@ -154,6 +154,7 @@ class Deployment(MemberProcess):
             "database": self.beat.database,
             "keys": self._agreed_keys,
             "clock": self.beat.clock,
+            "journal": journal,
             "worker": worker,
             **super().checks(),
         }

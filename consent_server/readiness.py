@@ -11,7 +11,7 @@ from typing import Final
 from consent_server import audit, clock, store
 from consent_server.refusal import Refusal
 from consent_server.settings import Settings
-from consent_server.store import job_runs, nodes, schema
+from consent_server.store import job_runs, nodes, schema, withdrawal_journal
 from consent_server.store.sealing import Sealer
 from consent_server.store.tables import Node
 from consent_server.tokens.keys import KeysUnusable, SigningKeys
@@ -178,6 +178,13 @@ def node_name(settings: Settings) -> str:
     keys = settings.keys
     where = sha256("\n".join(str(path) for path in (keys.tokens, keys.refresh, keys.sealing)).encode()).hexdigest()
     return f"{os.uname().nodename}:{where[:8]}"
+
+
+def journal() -> None:
+    """Raise PartFailing where a withdrawal would be refused, because it cannot be written down."""
+    path = store.journal()
+    if path is not None and not withdrawal_journal.is_writable(path):
+        raise PartFailing("Withdrawals cannot be written to the journal.", f"{path} cannot be written")
 
 
 def worker() -> None:

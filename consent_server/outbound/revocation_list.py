@@ -83,7 +83,9 @@ class RevocationList:
         """Return for /ready which list is in force. Raise Unavailable while a configured list was never fetched."""
         found = self.in_force()
         if found is None and self._settings.revocation_list.source:
-            raise Unavailable(public="There is no revocation list yet: is consent-server work running?")
+            raise Unavailable(
+                "no revocation list yet", public="There is no revocation list yet: is consent-server work running?"
+            )
         return {"number": found.number if found else None, "fetched": found.fetched if found else None}
 
     def stop(self) -> None:

@@ -48,6 +48,11 @@ def write(path: Path, entry: JournalEntry) -> None:
         raise StoreUnavailable(f"the journal of withdrawals: {error.strerror or error}") from error
 
 
+def is_writable(path: Path) -> bool:
+    """Return whether this process may append to the file, or make it."""
+    return os.access(path if path.exists() else path.parent, os.W_OK)
+
+
 def read(path: Path) -> Iterator[JournalEntry | int]:
     """Yield the entries of a journal, and the number of each line that is none. Raise OSError."""
     with path.open("rb") as file:

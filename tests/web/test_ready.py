@@ -116,6 +116,11 @@ def test_H21_nothing_can_be_written(node: NodeUnderTest, held_clock: Any) -> Non
     assert node.ready()["failing"] == ["database"]
 
 
+def test_G15_a_journal_that_cannot_be_written_is_said(node: NodeUnderTest, tmp_path: Path) -> None:
+    node.app.config["WITHDRAWAL_JOURNAL"] = tmp_path / "nowhere" / "withdrawals.jsonl"
+    assert node.ready()["failing"] == ["journal"]
+
+
 def test_H21_a_dead_worker_is_said_and_stops_no_door(node: NodeUnderTest, held_clock: Any) -> None:
     held_clock.step(WORK_LIVE_S + 1)
     found = node.ready()

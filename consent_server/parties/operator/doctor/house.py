@@ -1,6 +1,5 @@
 """What is our own: keys, database, mail."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from consent_server.readiness import APART_S, LIVE_S, WORK_LIVE_S, known_by
 from consent_server.refusal import Refusal
 from consent_server.scheme.instant import text
 from consent_server.settings import Settings
-from consent_server.store import job_runs, nodes
+from consent_server.store import job_runs, nodes, withdrawal_journal
 from consent_server.store.database import opened, require_writable
 from consent_server.store.schema import standing
 from consent_server.store.sealing import BadSealingKey, Sealer
@@ -128,9 +127,9 @@ def journal(settings: Settings) -> Iterator[Finding]:
             "set database.withdrawal_journal: a back-up would revive what was withdrawn after it",
         )
         return
-    written = path if path.exists() else path.parent
+    writable = withdrawal_journal.is_writable(path)
     yield either(
-        os.access(written, os.W_OK), "withdrawal journal: can be written", f"let the server's user write to {written}"
+        writable, "withdrawal journal: can be written", f"make {path.parent}, for the server's user to write to"
     )
 
 
