@@ -26,7 +26,8 @@ from consent_server.metering import register
 from consent_server.pki import member_certificate
 from consent_server.sandbox.authority import Authority
 from consent_server.store import connections, outbox, permissions
-from consent_server.store.database import db, migrate
+from consent_server.store.database import db
+from consent_server.store.schema import migrate
 from tests.issuer import conftest as issuing
 
 #: Rows of each table for one permission, and what fills them. Audit events and owed messages as the largest bank would see them.

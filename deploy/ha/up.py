@@ -20,9 +20,9 @@ from consent_server import clock, shipped, store
 from consent_server.sandbox import parties, synthetic
 from consent_server.sandbox.layout import HOST, Layout
 from consent_server.sandbox.smes import SMES, register_rows
-from consent_server.settings import load
 from consent_server.store import meters
-from consent_server.store.database import db, migrate
+from consent_server.store.database import db
+from consent_server.store.schema import migrate
 from deploy.ha.database import Database
 from deploy.ha.processes import HERE, CannotStart, Processes, program
 

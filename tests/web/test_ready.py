@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +106,20 @@ def test_G14_a_newer_schema_suits_an_older_program(node: NodeUnderTest) -> None:
 def test_H21_nothing_can_be_written(node: NodeUnderTest, held_clock: Any) -> None:
     assert not node.ready()["failing"]
     held_clock.step(10)
-    with node.app.app_context():
+    with node.app.app_context(), ExitStack() as others:
+        db.engine.dispose()
         if db.engine.dialect.name == "sqlite":
-            db.engine.dispose()
             sa.event.listen(db.engine, "connect", lambda raw, _: raw.execute("PRAGMA query_only = ON"))
         else:
-            with db.engine.connect() as c:
-                c.execute(sa.text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
-                c.commit()
-    assert node.ready()["failing"] == ["database"]
+            holding = others.enter_context(sa.create_engine(node.settings.database.url).begin())
+            holding.execute(sa.text("LOCK TABLE node IN EXCLUSIVE MODE"))
+            sa.event.listen(db.engine, "connect", impatient)
+        assert node.ready()["failing"] == ["database"]
+
+
+def impatient(raw: Any, _record: object) -> None:
+    raw.execute("SET lock_timeout = 50")
+    raw.commit()
 
 
 def test_G15_a_journal_that_cannot_be_written_is_said(node: NodeUnderTest, tmp_path: Path) -> None:
