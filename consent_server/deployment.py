@@ -19,7 +19,7 @@ from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.intensity import Intensity
 from consent_server.outbound.mail import Mail
 from consent_server.outbound.registry import Registry
-from consent_server.outbound.revocation_list import RevocationList
+from consent_server.outbound.revocation_list import RevocationLists
 from consent_server.outbound.session import Session
 from consent_server.outbound.upstream import Upstream
 from consent_server.pki.member_certificate import load_certificates
@@ -84,7 +84,7 @@ class MemberProcess:
         self.directory = Directory(settings, self.session, cache)
         self.upstream = Upstream(settings, self.session, cache)
         self.signing_root = load_certificates(settings.keys.signing_root.read_bytes())[0]
-        self.revocations = RevocationList(settings, self.session, cache, polls=polls)
+        self.revocations = RevocationLists(settings, self.session, cache, polls=polls)
         self.callers = Callers(settings, self.revocations, self.directory)
         self._watch = Watch()
 

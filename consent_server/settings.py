@@ -97,7 +97,13 @@ class ClientsSettings(Section):
     """How client certificates arrive, and which are trusted."""
 
     root: Path = Field(description="PEM of the Directory's client root, and nothing else.")
-    issuers: Path | None = Field(None, description="PEM of issuers, for proxies that pass the leaf alone.")
+    issuers: Path | None = Field(
+        None,
+        description=(
+            "PEM of the issuers below the root: those whose revocation lists are believed; needed as well behind proxies "
+            "that pass the leaf alone."
+        ),
+    )
     arrival: Literal["tls", "client-cert", "escaped-pem", "xfcc"] = Field(
         "tls",
         description=(
@@ -132,11 +138,29 @@ class ClientsSettings(Section):
 class RevocationListSettings(Section):
     """The Directory's certificate revocation list (RFC 5280 section 5)."""
 
-    source: str = Field("", description="https URL or file path of the list. Required in production.")
+    source: str | tuple[str, ...] = Field(
+        "",
+        description=(
+            "https URL or file path of the list, or a list of several: each speaks for the CA that signed it alone. "
+            "Required in production."
+        ),
+    )
+    of_issuers: Literal["require", "when-published"] = Field(
+        default="when-published",
+        description=(
+            "Whether a caller is refused for want of a list of the root, which says whether the caller's issuer was revoked. "
+            "when-published: only once there has been such a list."
+        ),
+    )
     refresh_s: int = Field(300, ge=1, description="Seconds between two fetches.")
     max_age_s: int = Field(
         86400, ge=60, description="Production refuses callers when the last good list is older than this."
     )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Return every URL and path."""
+        return ((self.source,) if self.source else ()) if isinstance(self.source, str) else self.source
 
 
 class CallsSettings(Section):
@@ -404,7 +428,7 @@ class Settings(BaseSettings):
             raise ValueError(
                 "database.withdrawal_journal is required in production: a back-up would revive what was withdrawn"
             )
-        if not self.revocation_list.source:
+        if not self.revocation_list.sources:
             raise ValueError("revocation_list.source is required in production (Member Identity Digital Certificates)")
         for origin in (self.public.origin, self.mutual_tls.origin, self.scheme.registry, self.scheme.directory):
             if _is_loopback(origin):

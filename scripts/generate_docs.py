@@ -6,6 +6,7 @@ A test holds the files to what is generated here, so neither can drift.
 import importlib
 import pkgutil
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -175,6 +176,8 @@ def _kind(annotation: Any, field: FieldInfo | None = None) -> str:
         return f"list of {_kind(get_args(annotation)[0])}"
     if _section(annotation) is not None:
         return "table"
+    if get_origin(annotation) is UnionType and type(None) not in get_args(annotation):
+        return " or ".join(_kind(each) for each in get_args(annotation))
     if type(None) in get_args(annotation):
         return _kind(next(each for each in get_args(annotation) if each is not type(None)))
     return {str: "text", int: "whole number", bool: "`true` or `false`", Path: "file"}[annotation]

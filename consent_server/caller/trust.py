@@ -13,8 +13,9 @@ from typing import Final
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from consent_server.caller.arrival import Arrival
-from consent_server.outbound.revocation_list import RevocationList
+from consent_server.outbound.revocation_list import RevocationLists
 from consent_server.pki.chain import UntrustedChain, build_chain, validity
+from consent_server.pki.crl import IssuedSerial, issued_serials
 from consent_server.pki.member_certificate import (
     MalformedCertificate,
     MemberCertificate,
@@ -85,8 +86,8 @@ class RevocationListStale(Unavailable):
     code = "revocation_list_stale"
     public = "The server cannot check revocation just now; try again after the time in Retry-After."
     help = (
-        "The Directory's revocation list is missing or too old here, so no certificate can be accepted. Try again "
-        "later; operators: see revocation_list.source and the log of the poller."
+        "The revocation list of the certificate's issuer is missing or too old here. Try again later; operators: see "
+        "revocation_list.source, clients.issuers and the log of the poller."
     )
     clause = "RFC 5280 6.3.3; Member Identity Digital Certificates"
 
@@ -107,18 +108,18 @@ class RoleMissing(Refusal):
 
 @dataclass(frozen=True)
 class _TrustVerdict:
-    """A certificate with a valid chain, the chain's period of validity, and every serial in it but the root's."""
+    """A certificate with a valid chain, the chain's period of validity, and its serial numbers without the root."""
 
     certificate: MemberCertificate
     not_before: int
     not_after: int
-    serials: frozenset[int]
+    chain: tuple[IssuedSerial, ...]
 
 
 class Trust:
     """Judges callers. Raise ValueError when the client root is not exactly one readable certificate."""
 
-    def __init__(self, settings: Settings, revocation_list: RevocationList) -> None:
+    def __init__(self, settings: Settings, revocation_list: RevocationLists) -> None:
         found = load_certificates(settings.clients.root.read_bytes())
         if len(found) != 1:
             raise ValueError("clients.root must hold the client root and nothing else")
@@ -127,6 +128,7 @@ class Trust:
         self._issuers = tuple(issuer.public_bytes(Encoding.DER) for issuer in issuers)
         self._directory = settings.scheme.directory + "/"
         self._max_age = settings.revocation_list.max_age_s
+        self._require_of_issuers = settings.revocation_list.of_issuers == "require"
         self._production = not settings.is_sandbox
         self._revocation_list = revocation_list
         self._verdicts: dict[str, _TrustVerdict] = {}
@@ -146,7 +148,7 @@ class Trust:
                 self._verdicts[fingerprint] = verdict
                 if len(self._verdicts) > _REMEMBERED:
                     del self._verdicts[next(iter(self._verdicts))]
-        self._require_unrevoked(verdict.serials, at)
+        self._require_unrevoked(verdict.chain, at)
         return verdict.certificate
 
     def _judge(self, arrival: Arrival, at: int) -> _TrustVerdict:
@@ -167,16 +169,22 @@ class Trust:
         return _TrustVerdict(
             certificate,
             *validity(chain),
-            frozenset(link.serial_number for link in chain[:-1]),
+            issued_serials(chain),
         )
 
-    def _require_unrevoked(self, serials: frozenset[int], at: int) -> None:
-        revoked = self._revocation_list.in_force()
-        if revoked is not None and not serials.isdisjoint(revoked.serials):
+    def _require_unrevoked(self, chain: tuple[IssuedSerial, ...], at: int) -> None:
+        lists = self._revocation_list.lists()
+        speaking = {link: [each for each in lists if each.speaks_of(link)] for link in chain}
+        if any(link.serial in each.serials for link, said in speaking.items() for each in said):
             raise CertificateRevoked("on the revocation list")
-        # RFC 5280 section 6.3.3: a list counts until its next update; and we limit the time since it was fetched
-        if revoked is None or at >= revoked.next_update or at - revoked.fetched > self._max_age:
-            self._alarm("no revocation list" if revoked is None else "the revocation list is too old", at)
+        for link, said in speaking.items():
+            # RFC 5280 section 6.3.3: a list counts until its next update; and we limit the time since it was fetched
+            if any(at < each.next_update and at - each.fetched <= self._max_age for each in said):
+                continue
+            if said:
+                self._alarm("the revocation list is too old", at)
+            elif link.is_leaf or self._require_of_issuers:
+                self._alarm("no revocation list" if not lists else "no revocation list of an issuer in the chain", at)
 
     def _alarm(self, what: str, at: int) -> None:
         if self._alarmed is None or not 0 <= at - self._alarmed < _ALARM_EVERY:

@@ -1,7 +1,7 @@
-"""The Directory's revocation list of client certificates: fetched from an https URL or a file, verified, and kept.
+"""The Directory's revocation lists of client certificates: fetched from https URLs or files, verified, and kept.
 
-Beside an issuer the worker fetches it into the store, and each process reads it from there at most once a second. A resource
-server elsewhere polls it into its memory.
+Beside an issuer the worker fetches them into the store, and each process reads them from there at most once a second. A
+resource server elsewhere polls them into its memory. The last good list of each CA is kept, whichever source it came from.
 """
 
 import logging
@@ -13,7 +13,7 @@ from consent_server.outbound.cache import Cache, Copy
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.poller import Poller
 from consent_server.outbound.session import MIB, Session
-from consent_server.pki.crl import NotTrusted, RevokedSerials, read_revocation_list
+from consent_server.pki.crl import NotTrusted, RevokedSerials, authority_of, read_revocation_list
 from consent_server.pki.member_certificate import load_certificates
 from consent_server.refusal import Unavailable
 from consent_server.settings import Settings
@@ -24,9 +24,8 @@ NAME: Final = "revocation-list"
 _LARGEST: Final = 16 * MIB  # about 400,000 revoked certificates; more is not a list of this scheme
 
 
-def fetch(settings: Settings, session: Session) -> bytes:
-    """Return the list as published (DER or PEM), unverified. Raise Unreachable."""
-    source = settings.revocation_list.source
+def fetch(source: str, session: Session) -> bytes:
+    """Return the list of one source as published (DER or PEM), unverified. Raise Unreachable."""
     if source.lower().startswith("https://"):
         accept = "application/pkix-crl, application/x-pem-file"
         return session.get(source, accept=accept, limit=_LARGEST, configured=True).must_be(200).body
@@ -40,85 +39,107 @@ def fetch(settings: Settings, session: Session) -> bytes:
     return content
 
 
-class RevocationList:
-    """The last good list, in a cache. `caller.trust` judges its age.
+class RevocationLists:
+    """The last good list of each CA, in a cache. `caller.trust` judges their age.
 
-    With `polls` a thread of this process refreshes it from the first use on; otherwise a worker calls `refresh`.
+    With `polls` a thread of this process refreshes them from the first use on; otherwise a worker calls `refresh`.
     """
 
     def __init__(self, settings: Settings, session: Session, cache: Cache, *, polls: bool = False) -> None:
-        self._settings = settings
+        self._sources = settings.revocation_list.sources
+        self._refresh_s = settings.revocation_list.refresh_s
         self._session = session
         self._cache = cache
         self._root = load_certificates(settings.clients.root.read_bytes())[0]
         self._issuers = load_certificates(settings.clients.issuers.read_bytes()) if settings.clients.issuers else []
-        self._poller: Poller[RevokedSerials] | None = None
-        if polls and settings.revocation_list.source:
-            self._poller = Poller(NAME, self._fetch, float(settings.revocation_list.refresh_s))
+        self._names = [_name(authority_of(ca)) for ca in (self._root, *self._issuers)]
+        self._poller: Poller[int] | None = None
+        if polls and self._sources:
+            self._poller = Poller(NAME, self._poll, float(self._refresh_s))
         self._looked = -1
-        self._fetched = -1
-        self._latest: RevokedSerials | None = None
+        self._seen: dict[str, int] = {}
+        self._kept: dict[str, RevokedSerials] = {}
 
-    def in_force(self) -> RevokedSerials | None:
-        """Return the last good list, or None when there never was one."""
+    def lists(self) -> tuple[RevokedSerials, ...]:
+        """Return the last good lists, one of each CA that has any."""
         if self._poller is not None:
             self._poller.latest()
-        return self._kept()
+        return self._found()
 
     def refresh(self) -> None:
-        """Fetch the list, and keep it if it is valid. Raise Unreachable, NotTrusted."""
-        if not self._settings.revocation_list.source:
-            return
-        before = self._kept()
-        try:
-            found = self._fetch()
-        except (Unreachable, NotTrusted) as error:
+        """Fetch every list, and keep those that are valid. Raise Unreachable or NotTrusted for the first that is not."""
+        failed = self._fetch_all()
+        for error in failed:
             kind = error.kind if isinstance(error, Unreachable) else str(error)
             audit.event("list_refresh_failed", list=NAME, error=kind)
-            raise
-        if before is None or before.serials != found.serials:
-            audit.event("list_refreshed", list=NAME, entries=len(found.serials))
+        if failed:
+            raise failed[0]
 
     def ready(self) -> dict[str, int | None]:
-        """Return for /ready which list is in force. Raise Unavailable while a configured list was never fetched."""
-        found = self.in_force()
-        if found is None and self._settings.revocation_list.source:
+        """Return for /ready the list that was fetched longest ago. Raise Unavailable while there should be one and is none."""
+        lists = self.lists()
+        if self._sources and not lists:
             raise Unavailable(
                 "no revocation list yet", public="There is no revocation list yet: is consent-server work running?"
             )
-        return {"number": found.number if found else None, "fetched": found.fetched if found else None}
+        oldest = min(lists, key=lambda each: each.fetched, default=None)
+        return {"number": oldest.number if oldest else None, "fetched": oldest.fetched if oldest else None}
 
     def stop(self) -> None:
         """End the thread; the next use starts another."""
         if self._poller is not None:
             self._poller.stop()
 
-    def _kept(self) -> RevokedSerials | None:
+    def _found(self) -> tuple[RevokedSerials, ...]:
         at = clock.now()
         if at != self._looked:
-            kept = self._cache.get(NAME)
-            if kept is not None and kept.fetched != self._fetched:
-                self._latest = self._read(kept)
-                self._fetched = kept.fetched
+            for name in self._names:
+                copy = self._cache.get(name)
+                if copy is not None and copy.fetched != self._seen.get(name):
+                    self._read(name, copy)
             self._looked = at
-        return self._latest
+        return tuple(self._kept.values())
 
-    def _read(self, kept: Copy) -> RevokedSerials | None:
-        """Return the list in a copy; None when the configured root or issuers, changed since, do not verify it."""
+    def _read(self, name: str, copy: Copy) -> None:
+        """Take the list in a copy. There is none when the store holds something else."""
+        self._seen[name] = copy.fetched
         try:
-            return read_revocation_list(kept.body, self._issuers, self._root, kept.fetched)
+            self._kept[name] = read_revocation_list(copy.body, self._issuers, self._root, copy.fetched)
         except NotTrusted as error:
             log.warning("the kept revocation list is no longer valid: %s", error)
-            return None
+            self._kept.pop(name, None)
 
-    def _fetch(self) -> RevokedSerials:
+    def _poll(self) -> int:
+        failed = self._fetch_all()  # the poller reports the first
+        if failed:
+            raise failed[0]
+        return len(self._sources)
+
+    def _fetch_all(self) -> list[Unreachable | NotTrusted]:
+        """Fetch every list; return what was wrong with those that failed, which leave the others as they are."""
+        failed: list[Unreachable | NotTrusted] = []
+        for source in self._sources:
+            try:
+                self._fetch(source)
+            except (Unreachable, NotTrusted) as error:
+                failed.append(error)
+        return failed
+
+    def _fetch(self, source: str) -> None:
         at = clock.now()
-        body = fetch(self._settings, self._session)
+        body = fetch(source, self._session)
         found = read_revocation_list(body, self._issuers, self._root, at)
+        name = _name(found.authority)
+        self._found()
+        before = self._kept.get(name)
         # An older list is genuine as well, but lacks what was revoked since.
-        before = self._kept()
         if before is not None and found.issued < before.issued:
             raise NotTrusted("older than the list in force")
-        self._cache.put(NAME, Copy(body, {}, at, at + self._settings.revocation_list.refresh_s))
-        self._latest, self._fetched = found, at
-        return found
+        self._cache.put(name, Copy(body, {}, at, at + self._refresh_s))
+        self._kept[name], self._seen[name] = found, at
+        if before is None or before.serials != found.serials:
+            audit.event("list_refreshed", list=NAME, entries=len(found.serials))
+
+
+def _name(authority: bytes) -> str:
+    return f"{NAME} {authority.hex()}"

@@ -1,15 +1,18 @@
 """Revocation lists (RFC 5280 sections 5 and 6.3): how they are read and verified."""
 
+import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from consent_server.pki.reading import UNREADABLE, extension_of
 
@@ -25,14 +28,29 @@ class NotTrusted(ValueError):
 class RevokedSerials:
     """The contents of a verified list. `issued` and `next_update` are its own instants, `fetched` is ours.
 
-    `number` is its CRL number (RFC 5280 section 5.2.3), 0 for a list without one.
+    It speaks for `authority`, the CA that signed it, alone: others use the same serial numbers. `number` is its CRL number
+    (RFC 5280 section 5.2.3), 0 for a list without one. Without `of_leaves` it is about certificates of CAs only.
     """
 
+    authority: bytes
     issued: int
     next_update: int
     serials: frozenset[int]
     fetched: int
     number: int = 0
+    of_leaves: bool = True
+
+    def speaks_of(self, issued: "IssuedSerial") -> bool:
+        return self.authority == issued.authority and (self.of_leaves or not issued.is_leaf)
+
+
+@dataclass(frozen=True)
+class IssuedSerial:
+    """The serial number of one certificate of a chain, and the CA that issued it."""
+
+    serial: int
+    authority: bytes
+    is_leaf: bool
 
 
 @dataclass(frozen=True)
@@ -54,6 +72,19 @@ def readable() -> Iterator[None]:
         raise NotTrusted("cannot be read") from None
 
 
+def authority_of(ca: x509.Certificate) -> bytes:
+    """Return what tells one CA from another: a digest of its name and key. A CA may have several certificates."""
+    key = ca.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(ca.subject.public_bytes() + key).digest()
+
+
+def issued_serials(chain: Sequence[x509.Certificate]) -> tuple[IssuedSerial, ...]:
+    """Return those of a chain, the leaf's first, without the root's, which nobody can revoke."""
+    return tuple(
+        IssuedSerial(lower.serial_number, authority_of(upper), lower is chain[0]) for lower, upper in pairwise(chain)
+    )
+
+
 def read_revocation_list(
     der_or_pem: bytes, issuers: Sequence[x509.Certificate], root: x509.Certificate, fetched: int
 ) -> RevokedSerials:
@@ -64,14 +95,19 @@ def read_revocation_list(
     with readable():
         crl = _load(der_or_pem)
         issued = int(crl.last_update_utc.timestamp())
-        next_update = _judge(crl, [each for each in (root, *issuers) if _is_authority(each, root, issued)])
+        signer, part = _signer_and_part(crl, [each for each in (root, *issuers) if _is_authority(each, root, issued)])
+        # RFC 5280 section 6.3.3 (b)(2): such a list is complete for what it is about
+        if part is not None and (part.only_contains_user_certs if signer == root else part.only_contains_ca_certs):
+            raise NotTrusted("a part of the list only")
         number = extension_of(crl.extensions, x509.CRLNumber)
         return RevokedSerials(
+            authority=authority_of(signer),
             issued=issued,
-            next_update=int(next_update.timestamp()),
+            next_update=int(_next_update(crl).timestamp()),
             serials=frozenset(entry.serial_number for entry in crl),
             fetched=fetched,
             number=number.crl_number if number else 0,
+            of_leaves=part is None or not part.only_contains_ca_certs,
         )
 
 
@@ -84,7 +120,10 @@ def status(
     """
     with readable():
         crl = _load(der_or_pem)
-        until = require_fresh(crl.last_update_utc, _judge(crl, [issuer], point), at)
+        _, part = _signer_and_part(crl, [issuer])
+        if part is not None:
+            _require_point(part, point)
+        until = require_fresh(crl.last_update_utc, _next_update(crl), at)
         return RevocationStatus(crl.get_revoked_certificate_by_serial_number(leaf.serial_number) is not None, until)
 
 
@@ -121,33 +160,36 @@ def _load(der_or_pem: bytes) -> x509.CertificateRevocationList:
     return x509.load_der_x509_crl(der_or_pem)
 
 
-def _judge(
-    crl: x509.CertificateRevocationList, issuers: Iterable[x509.Certificate], point: Collection[str] | None = None
-) -> datetime:
-    """Return the next update of a complete list that one of `issuers` signed. Raise NotTrusted.
-
-    `point` has the names of the distribution point from which the list came, if it came from one.
-    """
-    if not any(_signed(crl, issuer) for issuer in issuers):
+def _signer_and_part(
+    crl: x509.CertificateRevocationList, issuers: Iterable[x509.Certificate]
+) -> tuple[x509.Certificate, x509.IssuingDistributionPoint | None]:
+    """Return which of `issuers` signed a list, and what part it says that it is. Raise NotTrusted."""
+    signer = next((issuer for issuer in issuers if _signed(crl, issuer)), None)
+    if signer is None:
         raise NotTrusted("not signed by an issuer that may sign it")
-    # RFC 5280 section 5.1.2.5: the next update is always present
-    if crl.next_update_utc is None:
-        raise NotTrusted("no next update")
+    part = None
     for extension in crl.extensions:
         if isinstance(extension.value, x509.IssuingDistributionPoint):
-            _require_whole(extension.value, point)
+            part = extension.value
         # RFC 5280 section 5.2
         elif extension.critical:
             raise NotTrusted("a critical extension that is not understood")
+    if part is not None and (part.indirect_crl or part.only_contains_attribute_certs or part.only_some_reasons):
+        raise NotTrusted("a part of the list only")
+    return signer, part
+
+
+def _next_update(crl: x509.CertificateRevocationList) -> datetime:
+    # RFC 5280 section 5.1.2.5: the next update is always present
+    if crl.next_update_utc is None:
+        raise NotTrusted("no next update")
     return crl.next_update_utc
 
 
-def _require_whole(part: x509.IssuingDistributionPoint, point: Collection[str] | None) -> None:
-    """Refuse a partial list, which says nothing of other certificates (RFC 5280 section 6.3.3 (b)(2))."""
-    if part.indirect_crl or part.only_contains_attribute_certs or part.only_contains_ca_certs or part.only_some_reasons:
+def _require_point(part: x509.IssuingDistributionPoint, point: Collection[str]) -> None:
+    """Refuse a list that says nothing of a leaf with this distribution point (RFC 5280 section 6.3.3 (b)(2))."""
+    if part.only_contains_ca_certs:
         raise NotTrusted("a part of the list only")
-    if point is None:
-        return
     if part.relative_name is not None:
         raise NotTrusted("named in a form that is not understood")
     if part.full_name is not None and not any(name.value in point for name in part.full_name):

@@ -33,7 +33,7 @@ class GateSettings(Section):
     client_root: Path
     client_issuers: Path | None = None
     server_roots: Path | None = None
-    revocation_list: str = ""
+    revocation_list: str | tuple[str, ...] = ""
     roles: tuple[HttpsUrl, ...] = Field(min_length=1)
     licenses: tuple[PinnedLicense, ...] = Field(min_length=1)
     routes: tuple[RouteSettings, ...] = Field(min_length=1)

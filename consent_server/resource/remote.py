@@ -16,7 +16,7 @@ from consent_server.caller.identify import Callers
 from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.directory import Directory
 from consent_server.outbound.jwks import RemoteKeys
-from consent_server.outbound.revocation_list import RevocationList
+from consent_server.outbound.revocation_list import RevocationLists
 from consent_server.outbound.session import Session
 from consent_server.outbound.status_list import StatusListPoller
 from consent_server.refusal import Refusal
@@ -54,7 +54,7 @@ class RemoteGuard:
         client_root: str | Path,
         roles: tuple[str, ...],
         licenses: Mapping[str, License],
-        revocation_list: str = "",
+        revocation_list: str | tuple[str, ...] = "",
         client_issuers: str | Path | None = None,
         server_roots: str | Path | None = None,
         jwks: str | None = None,
@@ -70,8 +70,8 @@ class RemoteGuard:
 
         `roles` are role URLs, one of which the caller must hold; `licenses` maps each license URL that releases this data
         to its pinned text and fuels. Files are PEM: `client_root` the one root of client certificates, `client_issuers`
-        the issuers below it (which may sign the revocation list), `server_roots` the roots for calls out (the system's when
-        absent). `revocation_list` is an https URL or a file, and required in production. `jwks` and `status_list` are where
+        the issuers below it (whose revocation lists are believed), `server_roots` the roots for calls out (the system's when
+        absent). `revocation_list` is an https URL or a file, or several, and required in production. `jwks` and `status_list` are where
         this package's issuer has them, unless given. `arrival`, `proxies` and `header` say how certificates arrive, as in
         ClientsSettings. With `look_up_members` the Directory is asked about callers, as at the issuer's doors: one whose
         membership is not active, or whose application is not listed, is refused; so is one of whom it never
@@ -92,7 +92,7 @@ class RemoteGuard:
         settings = _as_settings(clients, directory, revocation_list, server_roots, environment)
         session = Session(settings)
         keys: PublicKeySource = RemoteKeys(session, jwks or f"{origin}/jwks")
-        revocations = RevocationList(settings, session, MemoryCache(), polls=True)
+        revocations = RevocationLists(settings, session, MemoryCache(), polls=True)
         looked_up = Directory(settings, session, MemoryCache()) if look_up_members else None
         self._roles = roles
         self._callers = Callers(settings, revocations, looked_up)
@@ -149,7 +149,11 @@ class Withdrawals:
 
 
 def _as_settings(
-    clients: ClientsSettings, directory: str, revocation_list: str, server_roots: str | Path | None, environment: str
+    clients: ClientsSettings,
+    directory: str,
+    revocation_list: str | tuple[str, ...],
+    server_roots: str | Path | None,
+    environment: str,
 ) -> Settings:
     """Return as much of our Settings as the objects made above read: an EDP's own API has no file of them."""
     enough = SimpleNamespace(

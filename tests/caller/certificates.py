@@ -33,10 +33,10 @@ class Certificates:
     def arrival(self, issued):
         return Arrival(issued.der, (self.issuer_der,))
 
-    def settings(self, *, environment="production", max_age_s=86400, issuers=None):
+    def settings(self, *, environment="production", max_age_s=86400, issuers=None, of_issuers="when-published"):
         return SimpleNamespace(
             clients=ClientsSettings(root=self.authority.client_root, issuers=issuers),
             scheme=SimpleNamespace(directory=DIRECTORY),
-            revocation_list=RevocationListSettings(max_age_s=max_age_s),
+            revocation_list=RevocationListSettings(max_age_s=max_age_s, of_issuers=of_issuers),
             is_sandbox=environment == "sandbox",
         )

@@ -24,7 +24,7 @@ from consent_server.caller.trust import (
     Trust,
     require_role,
 )
-from consent_server.pki.crl import NotTrusted, RevokedSerials, read_revocation_list
+from consent_server.pki.crl import NotTrusted, RevokedSerials, authority_of, read_revocation_list
 from consent_server.refusal import Refusal
 from consent_server.sandbox.authority import Authority
 
@@ -36,22 +36,30 @@ NOW = clock.now()
 DAY = 86400
 
 
-def fresh(*serials, fetched=NOW, next_update=NOW + 2000 * DAY):
-    return RevokedSerials(issued=NOW - DAY, next_update=next_update, serials=frozenset(serials), fetched=fetched)
+def fresh(*serials, fetched=NOW, next_update=NOW + 2000 * DAY, ca=None, of_leaves=True):
+    """A list of the CA with this certificate; of the client issuer unless another is given."""
+    authority = authority_of(ca) if ca else ISSUER
+    return RevokedSerials(authority, NOW - DAY, next_update, frozenset(serials), fetched, of_leaves=of_leaves)
+
+
+ISSUER = b"whichever issuer the certificates of the test come from"
 
 
 class Listed:
-    """A revocation list of the Directory; `lists` has what it says, the newest last."""
+    """The revocation lists of the Directory; `said` has what they say, the newest last."""
 
-    def __init__(self, *lists):
-        self.lists = list(lists)
+    def __init__(self, certificates, *said):
+        self.issuer = authority_of(certificates.issuer)
+        self.said = list(said)
 
-    def in_force(self):
-        return self.lists[-1]
+    def lists(self):
+        newest = self.said[-1]
+        several = newest if isinstance(newest, tuple) else () if newest is None else (newest,)
+        return tuple(replace(each, authority=self.issuer) if each.authority == ISSUER else each for each in several)
 
 
 def trusting(certificates, revoked=None, **settings):
-    return Trust(certificates.settings(**settings), Listed(revoked if revoked is not None else fresh()))
+    return Trust(certificates.settings(**settings), Listed(certificates, revoked if revoked is not None else fresh()))
 
 
 def test_a_good_certificate_names_its_holder(certificates):
@@ -166,15 +174,18 @@ def test_configured_issuers_complete_a_chain_for_proxies_that_pass_the_leaf_alon
 
 
 def test_A07_revocation_is_judged_on_every_request(certificates):
-    listed = Listed(fresh())
+    listed = Listed(certificates, fresh())
     trust = Trust(certificates.settings(), listed)
     arrival = certificates.arrival(certificates.cap)
     assert trust.caller(arrival, NOW)
-    for serial in (certificates.cap.serial, certificates.issuer.serial_number):
-        listed.lists.append(fresh(serial))
+    for revoked in (
+        fresh(certificates.cap.serial),
+        (fresh(), fresh(certificates.issuer.serial_number, ca=certificates.root)),
+    ):
+        listed.said.append(revoked)
         with pytest.raises(CertificateRevoked):
             trust.caller(arrival, NOW)
-    listed.lists.append(fresh(1, 2, 3))
+    listed.said.append(fresh(1, 2, 3))
     assert trust.caller(arrival, NOW)
 
 
@@ -188,12 +199,12 @@ STALE = {
 @pytest.mark.parametrize("revoked", STALE.values(), ids=STALE.keys())
 def test_A08_without_a_good_list_production_closes_and_the_sandbox_goes_on(certificates, revoked, caplog):
     arrival = certificates.arrival(certificates.cap)
-    production = Trust(certificates.settings(), Listed(revoked))
+    production = Trust(certificates.settings(), Listed(certificates, revoked))
     with pytest.raises(RevocationListStale) as refused:
         production.caller(arrival, NOW)
     assert refused.value.status == 503
     assert "Retry-After" in refused.value.answer_headers
-    sandbox = Trust(certificates.settings(environment="sandbox"), Listed(revoked))
+    sandbox = Trust(certificates.settings(environment="sandbox"), Listed(certificates, revoked))
     assert sandbox.caller(arrival, NOW).application == APPLICATION
     assert "revocation list" in caplog.text
 
@@ -212,7 +223,7 @@ def test_an_old_list_still_shuts_out_whom_it_names(certificates):
 
 
 def test_the_alarm_rings_once_a_minute(certificates, caplog):
-    trust = Trust(certificates.settings(environment="sandbox"), Listed(None))
+    trust = Trust(certificates.settings(environment="sandbox"), Listed(certificates, None))
     with caplog.at_level(logging.WARNING):
         for at in (NOW, NOW + 1, NOW + 59, NOW + 60, NOW + 61, NOW - 400 * DAY):
             trust.caller(certificates.arrival(certificates.cap), at)
@@ -248,7 +259,7 @@ def test_the_root_file_holds_the_root_and_nothing_else(certificates, tmp_path):
     both.write_bytes(certificates.authority.client_root.read_bytes() + certificates.authority.signing_root.read_bytes())
     settings.clients = settings.clients.model_copy(update={"root": both})
     with pytest.raises(ValueError, match="client root and nothing else"):
-        Trust(settings, Listed(fresh()))
+        Trust(settings, Listed(certificates, fresh()))
 
 
 # The revocation list

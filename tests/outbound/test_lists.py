@@ -11,7 +11,7 @@ from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.jwks import RemoteKeys
 from consent_server.outbound.poller import Poller
-from consent_server.outbound.revocation_list import RevocationList
+from consent_server.outbound.revocation_list import RevocationLists
 from consent_server.outbound.status_list import StatusListPoller, StatusListTooOld
 from consent_server.sandbox.authority import Authority
 from consent_server.tokens import keys, status
@@ -242,7 +242,7 @@ class TestRevocationList:
         def make(source):
             clients = {"issuers": authority.client_issuer}
             settings = settings_of(trust.port, clients=clients, revocation_list={"source": str(source)})
-            made.append(RevocationList(settings, session_of(settings), MemoryCache(), polls=True))
+            made.append(RevocationLists(settings, session_of(settings), MemoryCache(), polls=True))
             return made[-1]
 
         yield make
@@ -251,35 +251,35 @@ class TestRevocationList:
 
     def test_from_a_url(self, list_of, trust, wire, authority):
         trust.routes["/crl"] = wire.answer(200, authority.crl([1, 2]))
-        assert list_of(trust.url("/crl", wire.directory)).in_force().serials == {1, 2}
+        assert list_of(trust.url("/crl", wire.directory)).lists()[0].serials == {1, 2}
 
     def test_from_a_file(self, list_of, tmp_path, authority):
         (tmp_path / "list.crl").write_bytes(authority.crl([3]))
-        assert list_of(tmp_path / "list.crl").in_force().serials == {3}
+        assert list_of(tmp_path / "list.crl").lists()[0].serials == {3}
 
     @pytest.mark.parametrize("status", [404, 500])
     def test_none_was_ever_had(self, list_of, trust, wire, tmp_path, status):
         trust.routes["/crl"] = wire.answer(status)
-        assert list_of(trust.url("/crl", wire.directory)).in_force() is None
-        assert list_of(tmp_path / "missing").in_force() is None
+        assert list_of(trust.url("/crl", wire.directory)).lists() == ()
+        assert list_of(tmp_path / "missing").lists() == ()
 
     def test_an_endless_list(self, list_of, trust, wire):
         trust.routes["/crl"] = wire.answer(200, bytes(17 << 20))
-        assert list_of(trust.url("/crl", wire.directory)).in_force() is None
+        assert list_of(trust.url("/crl", wire.directory)).lists() == ()
 
     def test_a_list_that_is_not_believed_is_no_list(self, list_of, tmp_path, caplog):
         (tmp_path / "list.crl").write_bytes(Authority(tmp_path / "strangers").create().crl([3]))
         with caplog.at_level("INFO", "consent_server.audit"):
-            assert list_of(tmp_path / "list.crl").in_force() is None
+            assert list_of(tmp_path / "list.crl").lists() == ()
         assert "list_refresh_failed" in caplog.text
 
     def test_an_older_list_never_takes_the_place_of_a_newer_one(self, list_of, tmp_path, authority, held_clock):
         (tmp_path / "list.crl").write_bytes(authority.crl([3], number=2))
         polled = list_of(tmp_path / "list.crl")
-        assert polled.in_force().serials == {3}
+        assert polled.lists()[0].serials == {3}
         for serials, number, in_force in (([], 0, {3}), ([3, 4], 3, {3, 4})):
             (tmp_path / "list.crl").write_bytes(authority.crl(serials, number=number))
             held_clock.step(1)
             polled._poller.again(0)
             held_clock.step(1)
-            assert polled.in_force().serials == in_force
+            assert polled.lists()[0].serials == in_force

@@ -16,11 +16,12 @@ from flask import Flask
 from consent_server import store
 from consent_server.outbound.cache import Copy
 from consent_server.outbound.errors import BadAnswer, Unreachable
-from consent_server.outbound.revocation_list import NAME, RevocationList
+from consent_server.outbound.revocation_list import NAME, RevocationLists
 from consent_server.outbound.session import Response
-from consent_server.pki.crl import NotTrusted
+from consent_server.pki.crl import NotTrusted, authority_of
 from consent_server.refusal import Unavailable
 from consent_server.sandbox.authority import Authority
+from consent_server.settings import RevocationListSettings
 from consent_server.store.database import db
 from consent_server.store.fetched import StoredCache
 
@@ -58,15 +59,15 @@ class Party:
         self.source = URL
         self.worker = self.process()
 
-    def process(self, authority: Authority | None = None) -> RevocationList:
+    def process(self, authority: Authority | None = None) -> RevocationLists:
         chosen = authority or self.authority
         settings: Any = SimpleNamespace(
             clients=SimpleNamespace(root=chosen.client_root, issuers=chosen.client_issuer),
-            revocation_list=SimpleNamespace(source=self.source, refresh_s=REFRESH_S),
+            revocation_list=RevocationListSettings(source=self.source, refresh_s=REFRESH_S),
         )
-        return RevocationList(settings, self.server, StoredCache())  # type: ignore[arg-type]
+        return RevocationLists(settings, self.server, StoredCache())  # type: ignore[arg-type]
 
-    def refresh(self, worker: RevocationList | None = None) -> None:
+    def refresh(self, worker: RevocationLists | None = None) -> None:
         (worker or self.worker).refresh()
 
 
@@ -82,13 +83,12 @@ def party(database_url: str, held_clock: Any, authorities: tuple[Authority, Auth
 
 def test_what_the_worker_fetched_every_door_reads(party: Party, held_clock: Any) -> None:
     door = party.process()
-    assert door.in_force() is None
+    assert door.lists() == ()
     party.refresh()
     held_clock.step(1)
-    found = door.in_force()
-    assert found is not None
+    [found] = door.lists()
     assert (found.serials, found.number, found.fetched) == (frozenset({7}), 1, NOW)
-    assert party.process().in_force() == found
+    assert party.process().lists() == (found,)
 
 
 def test_a_newer_list_replaces_it(party: Party, held_clock: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -101,8 +101,7 @@ def test_a_newer_list_replaces_it(party: Party, held_clock: Any, caplog: pytest.
     held_clock.step(REFRESH_S)
     party.refresh()
     held_clock.step(1)
-    found = party.process().in_force()
-    assert found is not None
+    [found] = party.process().lists()
     assert (found.serials, found.number, found.fetched) == (frozenset({7, 8}), 2, NOW + 2 * REFRESH_S)
     assert '"entries":2' in caplog.text
 
@@ -112,8 +111,7 @@ def test_a_fetch_of_the_same_list_makes_it_young_again(party: Party, held_clock:
     held_clock.step(REFRESH_S)
     party.refresh()
     held_clock.step(1)
-    found = party.worker.in_force()
-    assert found is not None
+    [found] = party.worker.lists()
     assert found.fetched == NOW + REFRESH_S
 
 
@@ -167,8 +165,7 @@ def test_the_last_good_list_stays_and_grows_old(
         party.refresh()
     assert "list_refresh_failed" in caplog.text
     held_clock.step(1)
-    found = party.process().in_force()
-    assert found is not None
+    [found] = party.process().lists()
     assert (found.serials, found.fetched) == (frozenset({7}), NOW), "its age is that of the last good fetch"
 
 
@@ -177,7 +174,7 @@ def test_a_bad_first_list_is_no_list(party: Party, authorities: tuple[Authority,
     with pytest.raises(NotTrusted):
         party.refresh()
     held_clock.step(1)
-    assert party.process().in_force() is None
+    assert party.process().lists() == ()
 
 
 def test_a_kept_list_is_read_once_and_looked_for_once_a_second(
@@ -188,13 +185,14 @@ def test_a_kept_list_is_read_once_and_looked_for_once_a_second(
     get = StoredCache.get
     monkeypatch.setattr(StoredCache, "get", lambda self, name: looks.append(name) or get(self, name))
     door = party.process()
-    first = door.in_force()
+    [first] = door.lists()
     for _ in range(5):
-        assert door.in_force() is first
-    assert looks == [NAME]
+        assert door.lists()[0] is first
+    assert len(looks) == 2, "the root's and the issuer's"
     held_clock.step(1)
-    assert door.in_force() is first
-    assert looks == [NAME, NAME]
+    assert door.lists()[0] is first
+    assert len(looks) == 4
+    assert len(set(looks)) == 2
 
 
 def test_after_a_change_of_authority_the_old_list_is_none_and_a_new_one_is_taken(
@@ -203,12 +201,11 @@ def test_after_a_change_of_authority_the_old_list_is_none_and_a_new_one_is_taken
     party.refresh()
     held_clock.step(1)
     moved = party.process(authorities[1])
-    assert moved.in_force() is None
+    assert moved.lists() == ()
     party.server.body = authorities[1].crl([9])
     party.refresh(moved)
     held_clock.step(1)
-    found = moved.in_force()
-    assert found is not None
+    [found] = moved.lists()
     assert found.serials == {9}
 
 
@@ -220,8 +217,7 @@ def test_a_list_from_a_file(party: Party, held_clock: Any, tmp_path: Path) -> No
     (tmp_path / "revoked.crl").write_bytes(party.authority.crl([1, 2]))
     party.refresh(worker)
     held_clock.step(1)
-    found = worker.in_force()
-    assert found is not None
+    [found] = worker.lists()
     assert found.serials == {1, 2}
 
 
@@ -237,12 +233,13 @@ def test_a_sandbox_without_a_list_is_ready_without_one(party: Party) -> None:
     party.source = ""
     worker = party.process()
     party.refresh(worker)
-    assert worker.in_force() is None
+    assert worker.lists() == ()
     assert worker.ready() == {"number": None, "fetched": None}
 
 
 def test_a_copy_that_was_damaged_in_the_store_is_not_believed(party: Party, held_clock: Any) -> None:
     party.refresh()
-    StoredCache().put(NAME, Copy(b"damaged", {}, NOW + 1, NOW + 1))
+    issuer = x509.load_pem_x509_certificate(party.authority.client_issuer.read_bytes())
+    StoredCache().put(f"{NAME} {authority_of(issuer).hex()}", Copy(b"damaged", {}, NOW + 1, NOW + 1))
     held_clock.step(1)
-    assert party.process().in_force() is None
+    assert party.process().lists() == ()

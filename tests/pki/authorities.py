@@ -32,19 +32,24 @@ class Signer:
     key: Any
 
     def issue(
-        self, name: str, *extensions: tuple[x509.ExtensionType, bool], key: Any = None, days: int = 30
+        self,
+        name: str,
+        *extensions: tuple[x509.ExtensionType, bool],
+        key: Any = None,
+        days: int = 30,
+        serial: int | None = None,
     ) -> "Signer":
         key = key or ec.generate_private_key(ec.SECP256R1())
-        return Signer(certified(named(name), self.certificate.subject, key, self.key, extensions, days), key)
+        return Signer(certified(named(name), self.certificate.subject, key, self.key, extensions, days, serial), key)
 
 
-def certified(subject, issuer, key, signing_key, extensions, days=30) -> x509.Certificate:
+def certified(subject, issuer, key, signing_key, extensions, days=30, serial=None) -> x509.Certificate:
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial or x509.random_serial_number())
         .not_valid_before(moment(-40 * DAY))
         .not_valid_after(moment(days * DAY))
     )

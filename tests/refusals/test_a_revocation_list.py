@@ -18,7 +18,7 @@ from consent_server import store
 from consent_server.caller.arrival import Arrival
 from consent_server.caller.trust import CertificateRevoked, RevocationListStale, Trust
 from consent_server.outbound.errors import Unreachable
-from consent_server.outbound.revocation_list import RevocationList
+from consent_server.outbound.revocation_list import RevocationLists
 from consent_server.pki.crl import NotTrusted
 from consent_server.refusal import Unavailable
 from consent_server.sandbox.authority import Authority, IssuedCertificate
@@ -61,7 +61,7 @@ class Production:
 
     def process(self) -> None:
         """A process that has just started: nothing in memory, the store as it is."""
-        self.revocations = RevocationList(self.settings, NO_SESSION, StoredCache())
+        self.revocations = RevocationLists(self.settings, NO_SESSION, StoredCache())
         self.trust = Trust(self.settings, self.revocations)
 
     def call(self, who: IssuedCertificate) -> str:
@@ -231,7 +231,7 @@ def test_A08_a_restarted_process_goes_by_the_list_in_the_store(production: Produ
 def test_A07_every_process_has_a_new_list_a_second_after_the_worker(production: Production) -> None:
     production.publish()
     production.refresh()
-    door = Trust(production.settings, RevocationList(production.settings, NO_SESSION, StoredCache()))
+    door = Trust(production.settings, RevocationLists(production.settings, NO_SESSION, StoredCache()))
     arrival = Arrival(production.bad.der, (production.issuer.public_bytes(Encoding.DER),))
     assert door.caller(arrival, production.clock.instant)
     production.publish(production.bad)
@@ -249,7 +249,7 @@ def test_A08_another_root_in_the_settings_makes_the_kept_list_worthless_and_the_
     successor = Production(tmp_path / "successor", production.clock)
     with pytest.raises(RevocationListStale):
         successor.call(successor.good)
-    assert "no longer valid" in caplog.text
+    assert "no revocation list: callers are refused" in caplog.text
     successor.publish(successor.bad)
     successor.refresh()
     assert successor.call(successor.good)

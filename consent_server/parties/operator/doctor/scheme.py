@@ -1,8 +1,10 @@
 """What the trust framework publishes about us, and whether others can read what we publish ourselves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
+
+from cryptography import x509
 
 from consent_server import clock as our_clock
 from consent_server.outbound import revocation_list as lists
@@ -12,7 +14,7 @@ from consent_server.outbound.registry import FuelNotNamed, RegistryUnreachable, 
 from consent_server.parties.operator.doctor.certificates import own_roles
 from consent_server.parties.operator.doctor.finding import Finding, doubtful, either, failing, fine
 from consent_server.parties.operator.doctor.outside import Outside
-from consent_server.pki.crl import NotTrusted, read_revocation_list
+from consent_server.pki.crl import NotTrusted, RevokedSerials, authority_of, read_revocation_list
 from consent_server.pki.member_certificate import MalformedCertificate, load_certificates
 from consent_server.scheme import instant, roles
 from consent_server.settings import LicenseSettings, Settings
@@ -47,28 +49,39 @@ def clock(settings: Settings, outside: Outside) -> Iterator[Finding]:
 
 
 def revocation_list(settings: Settings, outside: Outside, at: int) -> Iterator[Finding]:
-    """Examine the revocation list: fetched, signed by the client authority, in force, our certificate not on it."""
+    """Examine the revocation lists: fetched, signed by the client authority, in force, our certificate not on its issuer's."""
     name = "revocation list"
-    if not settings.revocation_list.source:
+    if not settings.revocation_list.sources:
         yield doubtful(f"{name}: none is configured", "set revocation_list.source; production asks for it")
         return
     try:
-        body = lists.fetch(settings, outside.session)
-    except Unreachable as error:
-        yield failing(f"{name}: {error}", "look at revocation_list.source")
-        return
-    yield fine(f"{name}: fetched")
-    try:
         issuers = load_certificates(settings.clients.issuers.read_bytes()) if settings.clients.issuers else []
         root = load_certificates(settings.clients.root.read_bytes())[0]
-        ours = load_certificates(settings.keys.client_certificate.read_bytes())[0].serial_number
+        ours = load_certificates(settings.keys.client_certificate.read_bytes())[0]
     except (OSError, MalformedCertificate):
         return  # `certificates` has reported these files
-    try:
-        said = read_revocation_list(body, issuers, root, at)
-    except NotTrusted as error:
-        yield failing(f"{name}: {error}", "name the issuer that signs it in clients.issuers, or mend the source")
-        return
+    speaking = set()
+    for source in settings.revocation_list.sources:
+        try:
+            said = read_revocation_list(lists.fetch(source, outside.session), issuers, root, at)
+        except Unreachable as error:
+            yield failing(f"{name}: {error}", "look at revocation_list.source")
+            continue
+        except NotTrusted as error:
+            yield failing(f"{name}: {error}", "name the issuer that signs it in clients.issuers, or mend the source")
+            continue
+        speaking.add(said.authority)
+        yield from _list_says(name, said, issuers, ours, at)
+    if any(authority_of(issuer) not in speaking for issuer in issuers):
+        yield doubtful(
+            f"{name}: there is none of an issuer in clients.issuers", "add its list to revocation_list.source"
+        )
+
+
+def _list_says(
+    name: str, said: RevokedSerials, issuers: Sequence[x509.Certificate], ours: x509.Certificate, at: int
+) -> Iterator[Finding]:
+    yield fine(f"{name}: fetched")
     yield fine(f"{name}: signed by the client authority")
     yield either(
         said.issued <= at < said.next_update,
@@ -76,7 +89,12 @@ def revocation_list(settings: Settings, outside: Outside, at: int) -> Iterator[F
         "look at the clock, and ask the Directory for its newest list",
         f"{name}: in force from {instant.text(said.issued)} to {instant.text(said.next_update)}",
     )
-    yield either(ours not in said.serials, f"{name}: our client certificate is not on it", "get a new certificate")
+    about_us = any(each.subject == ours.issuer and authority_of(each) == said.authority for each in issuers)
+    yield either(
+        not about_us or ours.serial_number not in said.serials,
+        f"{name}: our client certificate is not on it",
+        "get a new certificate",
+    )
 
 
 def member(settings: Settings, outside: Outside) -> Iterator[Finding]:
