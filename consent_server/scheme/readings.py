@@ -140,11 +140,12 @@ def mend_demo(data: object) -> tuple[list[Reading], list[str]]:
             renamed += 1
         try:
             end, taken_at = instant.parse(item.get("to")), instant.parse(item.get("takenAt"))
+            later = instant.text(end + TAKEN_AFTER)  # which may lie after the last year that there is
         except ValueError:
             pass  # parse() below says which field it was
         else:
             if taken_at < end:
-                fixed["takenAt"] = instant.text(end + TAKEN_AFTER)
+                fixed["takenAt"] = later
                 redated += 1
         mended.append(fixed)
     said = []

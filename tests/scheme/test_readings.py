@@ -249,3 +249,14 @@ def test_good_readings_need_no_mending():
 def test_what_cannot_be_mended_is_refused():
     with pytest.raises(ReadingError, match=r"^reading 0: energy\.value: "):
         mend_demo([half_hour(type="Electricity", energy={"value": -5, "unitCode": "WHR"})])
+
+
+def test_a_demo_reading_of_the_last_year_is_refused() -> None:
+    item = {
+        "type": "Gas",
+        "from": "9999-12-31T23:30:00Z",
+        "to": "9999-12-31T23:59:59Z",
+        "takenAt": "2026-01-01T00:00:00Z",
+    }
+    with pytest.raises(ReadingError):
+        mend_demo([item])
