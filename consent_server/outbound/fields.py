@@ -23,8 +23,8 @@ def document(body: bytes) -> dict[str, Any]:
 def text(source: dict[str, Any], name: str) -> str:
     """Return a name or sentence for people, not empty, not long, without control and direction-changing characters."""
     value = source.get(name)
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is not text")
+    if not isinstance(value, str) or len(value) > 10 * _LONGEST_TEXT:
+        raise ValueError(f"{name} is not text, or too long to look at")
     plain = " ".join("".join(c for c in value if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co"}).split())
     if not plain or len(plain) > _LONGEST_TEXT:
         raise ValueError(f"{name} is empty or too long")

@@ -14,6 +14,7 @@ _NAMESPACES = (
     "https://registry.core.trust.ib1.org/ns/ib1#",
 )
 _RDFS = "http://www.w3.org/2000/01/rdf-schema#"
+_LONGEST_IRI = 2000
 
 
 class MalformedLicense(ValueError):
@@ -80,6 +81,8 @@ def _context(given: object) -> dict[str, str]:
         for term, definition in part.items():
             target = definition.get("@id") if isinstance(definition, dict) else definition
             if isinstance(target, str):
+                if len(target) > _LONGEST_IRI:  # every term would repeat it
+                    raise MalformedLicense("@context defines a term that is too long")
                 context[term] = target
     return context
 
