@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test test-browser test-long lint types bench bench-attacks screenshots lock clean
+.PHONY: demo test test-browser test-long lint types bench bench-attacks bench-guessing screenshots lock clean
 
 demo: $(READY)
 	$(BIN)/consent-server sandbox up --walk $(if $(ONCE),--once) $(if $(PORT),--base-port $(PORT)) $(if $(DATABASE_URL),--database-url $(DATABASE_URL))
@@ -34,6 +34,10 @@ bench: $(READY)
 # What hostile clients cost an honest one, in a sandbox of its own; takes ten minutes.
 bench-attacks: $(READY)
 	$(BIN)/python -m bench.attacks
+
+# What a day of guessing gains and what it costs the owner; takes a minute or two.
+bench-guessing: $(READY)
+	$(BIN)/python -m bench.guessing
 
 screenshots: $(READY)
 	@scripts/debian-packages chromium

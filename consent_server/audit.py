@@ -47,6 +47,7 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "revocation_given_up": "issuer connection attempts error",
         # what was refused or went wrong
         "refused": "refusal status private",
+        "budget_used_up": "budget most seconds",
         "server_fault": "kind",
         "list_refreshed": "list entries",
         "list_refresh_failed": "list error",

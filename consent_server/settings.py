@@ -282,15 +282,37 @@ class MetadataSettings(Section):
 
 
 class LimitsSettings(Section):
-    """Limits on failures, each counted over `window_s` seconds unless its name says otherwise."""
+    """Budgets of failures, each counted over `window_s` seconds, or over a day (UTC) where its name says so.
+
+    A budget that is used up slows further tries and ends none; docs/guessing.md has the arithmetic. The budgets by network and
+    in all are counted for each kind of guess by itself: meters, sign-in codes, passwords, mails asked for, invitations.
+    """
 
     window_s: int = Field(600, ge=10, description="The window in which failures are counted.")
-    identify_per_meter_per_day: int = Field(10, ge=1, description="Failed identifications of one meter in a day.")
-    identify_per_address: int = Field(200, ge=1, description="Failed identifications from one address.")
-    identify_per_journey: int = Field(10, ge=1, description="Failed identifications in one journey.")
-    sign_in_per_account: int = Field(10, ge=1, description="Wrong sign-in codes for one account.")
-    unknown_requests_per_address: int = Field(200, ge=1, description="Unknown request_uris from one address.")
-    pushed_requests_per_client: int = Field(3000, ge=1, description="Pushed requests of one client.")
+    pause_s: int = Field(60, ge=1, le=60, description="Seconds between two tries beyond a budget.")
+    pause_in_all_s: int = Field(1, ge=1, le=60, description="The same beyond a budget in all.")
+    own_tries_per_day: int = Field(
+        3, ge=1, description="Failures of one network (IPv6: /48) in a day that make it wait for no budget."
+    )
+    tries_per_known_browser_per_day: int = Field(
+        10, ge=1, description="Failures of a browser in which this owner has proved itself before."
+    )
+    tries_per_network: int = Field(30, ge=1, description="Failures of one network (IPv4 address, IPv6 /64).")
+    tries_per_network_per_day: int = Field(200, ge=1, description="The same in a day.")
+    tries_in_all: int = Field(300, ge=1, description="Failures of everybody: ten times those of a usual day, say.")
+    tries_in_all_per_day: int = Field(3000, ge=1, description="The same in a day.")
+    tries_per_meter_per_day: int = Field(10, ge=1, description="Failed identifications by one meter's number.")
+    tries_per_postcode_per_day: int = Field(30, ge=1, description="Failed identifications with one postcode.")
+    tries_per_account_per_day: int = Field(10, ge=1, description="Wrong sign-in codes or passwords for one account.")
+    mails_per_mailbox: int = Field(5, ge=1, description="Sign-in codes sent to one mailbox and not used.")
+    mails_per_mailbox_per_day: int = Field(20, ge=1, description="The same in a day.")
+    mail_pause_s: int = Field(
+        3600, ge=600, description="Seconds between two mails beyond a mailbox's budget; their codes last as long."
+    )
+    unknown_links_per_network: int = Field(
+        200, ge=1, description="Unknown request_uris from one network, and unknown evidence pages."
+    )
+    pushed_requests_per_client: int = Field(3000, ge=1, description="Pushed requests of one client, good ones as well.")
 
 
 class MeteringSettings(Section):

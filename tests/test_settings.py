@@ -92,7 +92,7 @@ REFUSED_ANYWHERE: dict[str, tuple[dict[str, str], str]] = {
     "code of 61 seconds": ({"lifetimes.code": "61"}, "lifetimes.code"),
     "pushed request of 600 seconds": ({"lifetimes.pushed_request": "600"}, "lifetimes.pushed_request"),
     "access token of 601 seconds": ({"lifetimes.access_token": "601"}, "lifetimes.access_token"),
-    "no limit": ({"limits.identify_per_meter_per_day": "0"}, "limits.identify_per_meter_per_day"),
+    "no limit": ({"limits.tries_per_meter_per_day": "0"}, "limits.tries_per_meter_per_day"),
     "a boolean that is none": ({"tokens.bind_to_certificate": "perhaps"}, "tokens.bind_to_certificate"),
     "a number that is none": ({"revocation_list.max_age_s": "a day"}, "revocation_list.max_age_s"),
 }

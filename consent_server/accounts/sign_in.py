@@ -1,8 +1,12 @@
-"""An SME signs in to its account at a CAP with a code sent to its e-mail address. There is no password to lose."""
+"""An SME signs in to its account at a CAP with a code sent to its e-mail address. There is no password to lose.
+
+A code belongs to the mailbox and not to the browser that asked for it: while it is open, asking again sends it again, and no
+wrong code ends it. So nobody can take it from the owner, who types the newest one from any mailbox that strangers had filled.
+"""
 
 import json
 import re
-import secrets
+from dataclasses import dataclass
 from typing import Final
 
 from consent_server import clock, store
@@ -11,10 +15,11 @@ from consent_server.outbound.errors import Unreachable
 from consent_server.refusal import Unavailable
 from consent_server.scheme.email import email_address
 from consent_server.store import accounts
-from consent_server.store.digests import new_id
+from consent_server.store.digests import digest, new_id, new_secret
 from consent_server.store.tables import SignInCode, SmeAccount
-from consent_server.web import budgets
+from consent_server.web import budgets, known
 from consent_server.web.language import N_, gettext
+from consent_server.web.limits import TooMany
 
 NOT_AN_ADDRESS: Final = N_("Type your e-mail address, such as name@example.com.")
 WRONG_CODE: Final = N_(
@@ -24,46 +29,86 @@ WRONG_CODE: Final = N_(
 METHOD: Final = N_("Signed in to its account with a code sent by e-mail")
 STRENGTH: Final = N_("Controls the e-mail address of the account")
 
-_CODE: Final = re.compile(r"[0-9]{6}")
+#: Digits of a code: nobody's wrong codes end it, so it has more than a code that few tries end.
+DIGITS: Final = 8
+#: Seconds within which the browser that used a code may send it again: the second half of a double click.
+REPEAT_S: Final = 30
 
 
-def send_code(typed: str, sender: str, *, opens_account: bool) -> str | None:
-    """Send a code to the e-mail address that was typed; return it; None for what is no address.
+@dataclass(frozen=True)
+class CodeAsked:
+    """The e-mail address for which a code was asked, and whether no mail was sent since the mailbox has had its mails."""
 
-    `sender` is the network address that asks. Without `opens_account` an address without an account gets a mail that says
-    so; the page does not show it: it is the same, takes as long, and fails at the same times. Raise TooMany, and
-    Unavailable when mail is down.
+    email: str
+    no_mail: bool
+
+
+def send_code(typed: str, address: str, known_by: str, *, opens_account: bool) -> CodeAsked | None:
+    """Send a code to the e-mail address that was typed; return None for what is no address.
+
+    `address` is the network address that asks, `known_by` what its browser keeps of its own (web.known). When the mailbox
+    has had its mails, none is sent: the newest code that it has still works. Without `opens_account` an address without an
+    account gets a mail that says so; the page does not show it: it is the same, takes as long, and fails at the same times.
+    Raise TooMany, and Unavailable when mail is down.
     """
     email = email_address(typed)
     if email is None:
         return None
-    # Every mail counts, until a code is used.
-    budgets.sign_in().take(f"mail {sender}")
-    budgets.mails().take(email)
-    if opens_account or _has_account(email):
-        _send_code(email)
-    else:
-        _send_no_account(email)
-    return email
+    budgets.mail(address, known.by(known_by, (email,))).take()  # every mail counts, until a code is used
+    life_s = _take_mail(email)
+    if life_s is None:
+        return CodeAsked(email, no_mail=True)
+    try:
+        if opens_account or _has_account(email):
+            _send_code(email, life_s)
+        else:
+            _send_no_account(email)
+    except Unavailable:
+        _untake_mail(email)
+        raise
+    return CodeAsked(email, no_mail=False)
 
 
-def check_code(email: str, typed: str, sender: str) -> SmeAccount | None:
+def check_code(email: str, typed: str, address: str, known_by: str, browser: str) -> SmeAccount | None:
     """Return the account of an address whose newest code was typed, once for each code; None for a wrong code.
 
-    An account is made for an address that had none. Raise TooMany.
+    `browser` is the handle of its session or journey: for REPEAT_S seconds it gets the same answer again; the rest as in
+    `send_code`. An account is made for an address that had none. Raise TooMany when the attempt must wait.
     """
     # Counted before it is checked, so that guesses sent at the same instant cannot pass together.
-    budgets.sign_in().take(f"code {sender}")
-    budgets.codes().take(email)
-    code = re.sub(r"[\s-]+", "", typed)
-    account = _take_code(email, code) if _CODE.fullmatch(code) else None
-    if account is not None:
-        budgets.codes().clear(email)
-        budgets.mails().clear(email)
-        # Only what this sign-in took: the owner of one account must not get further guesses at others.
-        budgets.sign_in().give_back(f"code {sender}")
-        budgets.sign_in().give_back(f"mail {sender}")
+    browser_id = known.by(known_by, (email,))
+    attempt = budgets.code(address, email, browser_id)
+    attempt.take()
+    kept, holder, at = _digest(email, re.sub(r"\D", "", typed, flags=re.ASCII)), digest(browser), clock.now()
+    with store.writing() as c:
+        taken = accounts.take_code(c, email, kept, holder, at)
+        if not taken and not accounts.code_was_taken(c, email, kept, holder, at - REPEAT_S):
+            return None
+        account = _account(c, email, at)
+    attempt.succeeded((budgets.codes(), email))
+    if taken:
+        # Only what this sign-in took: the owner of one account must not get further mails to others.
+        budgets.mail(address, browser_id).succeeded((budgets.mails(), email))
     return account
+
+
+def _take_mail(email: str) -> int | None:
+    """Count a mail; return for how many seconds its code works, or None when the mailbox has had its mails.
+
+    A code that is sent beyond the budget works until the next one may be sent, so that one works at every moment.
+    """
+    limit, life_s = budgets.mails(), current().settings.lifetimes.sign_in_code
+    try:
+        with store.writing() as c:
+            slowed = limit.take(c, email)
+    except TooMany:
+        return None
+    return max(life_s, current().settings.limits.mail_pause_s) if slowed else life_s
+
+
+def _untake_mail(email: str) -> None:
+    with store.writing() as c:
+        budgets.mails().give_back(c, email, pause=True)
 
 
 def _has_account(email: str) -> bool:
@@ -71,24 +116,34 @@ def _has_account(email: str) -> bool:
         return accounts.by_email(c, email) is not None
 
 
-def _take_code(email: str, code: str) -> SmeAccount | None:
+def _account(c: store.Connection, email: str, at: int) -> SmeAccount:
+    account = accounts.by_email(c, email)
+    if account is None:
+        account = SmeAccount(id=new_id(), email=email, business="", created=at)
+        accounts.add(c, account)
+    return account
+
+
+def _open_code(email: str, life_s: int) -> tuple[str, int]:
+    """Return the code of an address, the one that is open or a new one, and how many seconds it works from now on."""
     at = clock.now()
     with store.writing() as c:
-        if not accounts.take_code(c, email, _digest(email, code), at):
-            return None
-        account = accounts.by_email(c, email)
-        if account is None:
-            account = SmeAccount(id=new_id(), email=email, business="", created=at)
-            accounts.add(c, account)
-        return account
+        kept = accounts.keep_open(c, email, at + life_s, at)
+        if kept is None:
+            seed = new_secret()
+            kept = SignInCode(email, _digest(email, _code(email, seed)), at + life_s, seed=seed)
+            accounts.put_code(c, kept)
+    return _code(email, kept.seed), kept.expires - at
 
 
-def _send_code(email: str) -> None:
-    code = _fixed_codes().get(email) or f"{secrets.randbelow(1_000_000):06d}"
-    life_s = current().settings.lifetimes.sign_in_code
-    with store.writing() as c:
-        accounts.put_code(c, SignInCode(email, _digest(email, code), clock.now() + life_s))
-    values = {"brand": current().settings.brand, "code": code, "minutes": life_s // 60}
+def _code(email: str, seed: str) -> str:
+    number = int(current().sealer.mac(f"sign-in code {email} {seed}"), 16)
+    return _fixed_codes().get(email) or f"{number % 10**DIGITS:0{DIGITS}}"
+
+
+def _send_code(email: str, life_s: int) -> None:
+    code, left_s = _open_code(email, life_s)
+    values = {"brand": current().settings.brand, "code": code, "minutes": left_s // 60}
     text = gettext(
         "Your code to sign in to %(brand)s is %(code)s.\n\n"
         "It works once, in the next %(minutes)d minutes. Type it only at %(brand)s, and tell it to nobody: we never ask "
@@ -118,7 +173,7 @@ def _send(email: str, subject: str, text: str) -> None:
 
 
 def _digest(email: str, code: str) -> str:
-    # Keyed: a stolen table of plain digests of six digits would be a table of codes.
+    # Keyed: a stolen table of plain digests of eight digits would be a table of codes.
     return current().sealer.mac(f"sign-in {email} {code}")
 
 

@@ -13,9 +13,11 @@ from consent_server.deployment import current
 from consent_server.issuer import redirect_uri
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, require
-from consent_server.store import limits, requests
+from consent_server.store import requests
 from consent_server.store.digests import digest, new_secret
 from consent_server.store.tables import PushedRequest
+from consent_server.web import budgets
+from consent_server.web.limits import TooMany
 
 #: Parameters of a pushed request; others are ignored (RFC 6749 section 3.1).
 PARAMETERS: Final = (
@@ -248,7 +250,7 @@ def push(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, str | 
         expires=at + settings.lifetimes.pushed_request,
     )
     with store.writing() as c:
-        _count(c, caller.application, at)
+        _count(c, caller.application)
         requests.push(c, pushed)
     # The push is the client's assertion that it has shown the text: who, with which certificate, for what, when.
     audit.event(
@@ -262,12 +264,9 @@ def push(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, str | 
     return {"request_uri": handle, "expires_in": settings.lifetimes.pushed_request}
 
 
-def _count(c: store.Connection, client_id: str, at: int) -> None:
+def _count(c: store.Connection, client_id: str) -> None:
     """Count in the same transaction as the push: a second commit would double its cost."""
-    most = current().settings.limits
-    window = most.window_s
-    start = at - at % window
-    key = f"push:{digest(client_id)}"
-    # RFC 9126 section 2.3: 429 when a client exceeds what the server allows
-    if limits.add(c, key, start) > most.pushed_requests_per_client:
-        raise TooManyPushedRequests(f"from {client_id}", headers={"Retry-After": str(start + window - at)})
+    try:
+        budgets.pushed_requests().take(c, client_id)
+    except TooMany as refused:  # RFC 9126 section 2.3: 429 when a client exceeds what the server allows
+        raise TooManyPushedRequests(f"from {client_id}", headers=refused.answer_headers) from None

@@ -1,7 +1,7 @@
 """What a step of the journey is: a page that is shown, and what follows from the form that it sends."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consent_server.store.tables import Journey, Progress
@@ -9,13 +9,17 @@ from consent_server.store.tables import Journey, Progress
 
 @dataclass(frozen=True)
 class Visit:
-    """One request of one journey: its cookie's value, the instant, and where the request came from."""
+    """One request of one journey: its cookie's value, the instant, and where the request came from.
+
+    `known` is what the browser keeps of its own (web.known).
+    """
 
     journey: Journey
     secret: str = field(repr=False)
     at: int
     address: str
     user_agent: str
+    known: str = field(default="", repr=False)
 
     @property
     def progress(self) -> Progress:
@@ -43,10 +47,14 @@ class Page:
 
 @dataclass(frozen=True)
 class Onward:
-    """This step is done. `proven` says that the SME has just shown who it is: the journey gets a new secret."""
+    """This step is done. `proven` says that the SME has just shown who it is: the journey gets a new secret.
+
+    `owns` are the subjects for which its browser is known from now on (web.known).
+    """
 
     progress: Progress
     proven: bool = False
+    owns: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

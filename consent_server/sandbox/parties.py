@@ -32,10 +32,17 @@ _SEALING_KEY_BYTES: Final = 32
 
 # The contract: no limit is met below 200 journeys and 3,000 requests in ten minutes from one address.
 _LIMITS: Final = {
-    "identify_per_meter_per_day": 2000,
-    "identify_per_address": 2000,
-    "sign_in_per_account": 2000,
-    "unknown_requests_per_address": 6000,
+    "tries_per_known_browser_per_day": 2000,
+    "tries_per_network": 2000,
+    "tries_per_network_per_day": 20000,
+    "tries_in_all": 2000,
+    "tries_in_all_per_day": 20000,
+    "tries_per_meter_per_day": 2000,
+    "tries_per_postcode_per_day": 2000,
+    "tries_per_account_per_day": 2000,
+    "mails_per_mailbox": 2000,
+    "mails_per_mailbox_per_day": 2000,
+    "unknown_links_per_network": 6000,
     "pushed_requests_per_client": 6000,
 }
 

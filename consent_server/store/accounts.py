@@ -29,15 +29,29 @@ def name(c: Connection, account: str, business: str) -> None:
 
 
 def put_code(c: Connection, code: SignInCode) -> None:
-    """Keep the code sent last; the one before no longer works."""
+    """Keep the code that works for an address, in place of the one before."""
     rows.put(c, code)
 
 
-def take_code(c: Connection, email: str, digest: str, at: int) -> bool:
-    """Use a code. Return True once, for the right code in its time."""
+def keep_open(c: Connection, email: str, until: int, at: int) -> SignInCode | None:
+    """Return the code of an address that can still be used, and let it work until an instant at least."""
+    is_open = sa.and_(_code.c.expires > at, _code.c.used.is_(None), _code.c.seed != "")
+    later = sa.case((_code.c.expires > until, _code.c.expires), else_=until)
+    query = sa.update(_code).where(_code.c.email == email, is_open).values(expires=later)
+    return rows.one(c, SignInCode, query.returning(*_code.c))
+
+
+def take_code(c: Connection, email: str, digest: str, browser: str, at: int) -> bool:
+    """Use a code, for the browser with this handle's digest. Return True once, for the right code in its time."""
     taken = c.execute(
         sa.update(_code)
         .where(_code.c.email == email, _code.c.digest == digest, _code.c.expires > at, _code.c.used.is_(None))
-        .values(used=at)
+        .values(used=at, used_by=browser)
     )
     return taken.rowcount == 1
+
+
+def code_was_taken(c: Connection, email: str, digest: str, browser: str, since: int) -> bool:
+    """Return whether this very browser has used this code, at an instant or later."""
+    used = sa.and_(_code.c.digest == digest, _code.c.used >= since, _code.c.used_by == browser)
+    return c.execute(sa.select(_code.c.email).where(_code.c.email == email, used)).one_or_none() is not None

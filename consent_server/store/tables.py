@@ -5,9 +5,10 @@ is recomputed from its id and key version, and the tokens that we hold as a clie
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Final, Literal, NamedTuple, TypedDict
+from typing import Annotated, Final, Literal, NamedTuple
 
 import sqlalchemy as sa
+from typing_extensions import TypedDict  # typing's own cannot be validated by pydantic before Python 3.12
 
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import GrantedSource, Who
@@ -48,11 +49,15 @@ class Identity(TypedDict):
 
 
 class Progress(TypedDict, total=False):
-    """The progress of a journey. `shown` is the digest of the question that was shown, `done` names the steps that are
-    done, `nonce` and `proved` belong to the change of its secret."""
+    """The progress of a journey. `no_mail` says that no sign-in code was sent for `email`, since an older one works.
+
+    `shown` is the digest of the question that was shown, `done` names the steps that are done, `nonce` and `proved` belong to
+    the change of its secret.
+    """
 
     identified: Identity
     email: str
+    no_mail: bool
     shown: str
     done: Sequence[str]
     nonce: str
@@ -100,6 +105,7 @@ class SessionData(TypedDict, total=False):
     business: str
     account: str
     email: str
+    no_mail: bool
     next: str
     fsp: str
     provider: str
@@ -325,12 +331,18 @@ class SmeAccount(NamedTuple):
 
 @table("sign_in_code")
 class SignInCode(NamedTuple):
-    """The e-mail code that was sent last for an address, as a keyed digest."""
+    """The code that works for an e-mail address, as a keyed digest.
+
+    The code can be made again from `seed` and a key that is not in the store. `used_by` is the digest of the browser's
+    handle that used it.
+    """
 
     email: Annotated[Email, KEY]
     digest: Digest
     expires: Instant
     used: Instant | None = None
+    seed: Annotated[Digest, {"server_default": ""}] = ""
+    used_by: Digest | None = None
 
 
 @table("connection")

@@ -1,59 +1,103 @@
-"""The limits of this party by name, as its settings have them."""
+"""The limits of this party by name, as its settings have them. docs/guessing.md says what each is for."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from consent_server.deployment import current
 from consent_server.scheme.instant import DAY
-from consent_server.web.limits import Counted, Limit, Period
+from consent_server.settings import LimitsSettings
+from consent_server.web.limits import Counted, Guess, Limit, Period, network_of, place_of
 
-#: How many windows' worth of wrong sign-in codes one account may have in a day.
-CODES_A_DAY: Final = 5
+#: The subject of what is counted over all.
+ALL: Final = "all"
+
+
+def identification(address: str, postcode: str, meters: Iterable[str], known: str | None) -> Guess:
+    """Return an attempt to be recognised by a postcode and meter numbers; `known` is web.known's id of the browser."""
+    of_postcode = _daily("postcode", Counted.METERS, _settings().tries_per_postcode_per_day)
+    return _guess(Counted.METERS, address, known, *((meter(), each) for each in meters), (of_postcode, postcode))
 
 
 def meter() -> Limit:
-    """Return the limit on failed identifications by one meter's number, in a day."""
-    return Limit("meter", Counted.METERS, (Period(current().settings.limits.identify_per_meter_per_day, DAY),))
+    """Return the limit on failed identifications by one meter's number."""
+    return _daily("meter", Counted.METERS, _settings().tries_per_meter_per_day)
 
 
-def journey() -> Limit:
-    """Return the limit on failed identifications in one journey, or in one browser that looks after permissions."""
-    return _limit("journey", Counted.METERS, current().settings.limits.identify_per_journey)
-
-
-def address() -> Limit:
-    """Return the limit on failed identifications from one network address."""
-    return _limit("address", Counted.METERS, current().settings.limits.identify_per_address)
-
-
-def sign_in() -> Limit:
-    """Return the limit on sign-in codes asked for and typed from one network address, until one of them is used."""
-    return _limit("sign-in", Counted.SIGN_IN, current().settings.limits.identify_per_address)
+def code(address: str, mailbox: str, known: str | None) -> Guess:
+    """Return an attempt to sign in with a code that was sent to a mailbox; `known` as in `identification`."""
+    return _guess(Counted.CODES, address, known, (codes(), mailbox))
 
 
 def codes() -> Limit:
-    """Return the limit on wrong sign-in codes for one account. Its second window stops a guesser who waits out the first."""
-    most = current().settings.limits.sign_in_per_account
-    return Limit("code", Counted.CODES, (_window(most), Period(CODES_A_DAY * most, DAY)))
+    """Return the limit on wrong sign-in codes for one mailbox."""
+    return _daily("code", Counted.CODES, _settings().tries_per_account_per_day)
+
+
+def password(address: str, account: str) -> Guess:
+    """Return an attempt to log in with a password."""
+    return _guess(Counted.PASSWORDS, address, None, (passwords(), account))
+
+
+def passwords() -> Limit:
+    """Return the limit on wrong passwords for one account."""
+    return _daily("password", Counted.PASSWORDS, _settings().tries_per_account_per_day)
+
+
+def mail(address: str, known: str | None) -> Guess:
+    """Return an attempt to have a sign-in code sent, which counts until a code is used; `known` as in `identification`."""
+    return _guess(Counted.MAILS, address, known)
 
 
 def mails() -> Limit:
-    """Return the limit on sign-in codes sent to one e-mail address, until one of them is used."""
-    return _limit("mail", Counted.MAILS, current().settings.limits.sign_in_per_account)
+    """Return the limit on sign-in codes sent to one mailbox, until one of them is used."""
+    most = _settings()
+    windows = (_window(most.mails_per_mailbox), Period(most.mails_per_mailbox_per_day, DAY))
+    return Limit("mailbox", Counted.MAILS, windows, most.mail_pause_s)
+
+
+def invitation(address: str) -> Guess:
+    """Return an attempt to name a bank, about which the Directory has to be asked."""
+    return _guess(Counted.INVITATIONS, address, None)
 
 
 def evidence() -> Limit:
-    """Return the limit on guessed addresses of evidence pages, from one network address."""
-    return _limit("evidence", Counted.EVIDENCE, current().settings.limits.unknown_requests_per_address)
+    """Return the limit on guessed addresses of evidence pages, from one network."""
+    return Limit("evidence", Counted.EVIDENCE, (_window(_settings().unknown_links_per_network),))
 
 
 def unknown_requests() -> Limit:
-    """Return the limit on unknown request_uris at the authorization endpoint, from one network address."""
-    return _limit("unknown_request", Counted.REQUESTS, current().settings.limits.unknown_requests_per_address)
+    """Return the limit on unknown request_uris at the authorization endpoint, from one network."""
+    return Limit("unknown_request", Counted.REQUESTS, (_window(_settings().unknown_links_per_network),))
 
 
-def _limit(name: str, counted: Counted, most: int) -> Limit:
-    return Limit(name, counted, (_window(most),))
+def pushed_requests() -> Limit:
+    """Return the limit on pushed requests of one client, good ones as well."""
+    return Limit("push", Counted.REQUESTS, (_window(_settings().pushed_requests_per_client),))
+
+
+def _guess(kind: Counted, address: str, known: str | None, *shared: tuple[Limit, str]) -> Guess:
+    most = _settings()
+    if known is not None:
+        return Guess(((_daily(f"{kind}-known", kind, most.tries_per_known_browser_per_day), known),))
+    by_network = (_window(most.tries_per_network), Period(most.tries_per_network_per_day, DAY))
+    in_all = (_window(most.tries_in_all), Period(most.tries_in_all_per_day, DAY))
+    return Guess(
+        own=(Limit(f"{kind}-own", kind, (Period(most.own_tries_per_day, DAY),)), place_of(address)),
+        limits=(
+            (Limit(f"{kind}-network", kind, by_network, most.pause_s), network_of(address)),
+            *shared,
+            (Limit(f"{kind}-all", kind, in_all, most.pause_in_all_s), ALL),
+        ),
+    )
+
+
+def _daily(name: str, counted: Counted, most: int) -> Limit:
+    return Limit(name, counted, (Period(most, DAY),), _settings().pause_s)
 
 
 def _window(most: int) -> Period:
-    return Period(most, current().settings.limits.window_s)
+    return Period(most, _settings().window_s)
+
+
+def _settings() -> LimitsSettings:
+    return current().settings.limits

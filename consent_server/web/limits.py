@@ -1,10 +1,15 @@
-"""How many failures are allowed before the response is 429."""
+"""How failures are counted, and who waits because of them. docs/guessing.md has the arithmetic.
+
+A limit slows those who guess and refuses nobody for long: when a budget is used up, one try after the other is accepted, with
+a pause between them. Whoever has not failed today does not wait for those who have.
+"""
 
 import hashlib
+import ipaddress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from consent_server import clock, store
+from consent_server import audit, clock, store
 from consent_server.refusal import Refusal
 from consent_server.store import limits
 
@@ -14,8 +19,9 @@ class Counted(StrEnum):
 
     METERS = "meters"
     CODES = "codes"
+    PASSWORDS = "passwords"
     MAILS = "mails"
-    SIGN_IN = "sign_in"
+    INVITATIONS = "invitations"
     EVIDENCE = "evidence"
     REQUESTS = "requests"
 
@@ -28,7 +34,8 @@ class TooMany(Refusal):
     status = 429
     public = "There were too many failed attempts. Wait for the time in Retry-After before you try again."
     help = (
-        "Wait for the number of seconds in Retry-After. Only failures are counted, so an honest client never sees this."
+        "Wait for the number of seconds in Retry-After, which is a minute at most where something has to be proved. "
+        "Only failures are counted."
     )
     clause = "RFC 6585 4; ASVS 5.0 6.3.1"
 
@@ -57,51 +64,113 @@ class Period:
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit on the failures of one subject, in one window of time or in several, each of which must hold.
+    """A budget of failures for each subject, in one window of time or in several, each of which must hold.
 
-    The subject is kept as a digest: it may be a meter number.
+    Beyond it one try is accepted in every `pause_s` seconds, or none before the window ends where `pause_s` is None. The
+    subject is kept as a digest: it may be a meter number.
     """
 
     name: str
     counted: Counted
     windows: tuple[Period, ...]
+    pause_s: int | None = None
 
-    def check(self, subject: str) -> None:
-        """Raise TooMany when the subject has used up its failures."""
-        with store.reading() as c:
-            for window in self.windows:
-                self._judge(window, limits.count(c, self._key(subject, window), window.start) + 1)
+    def count(self, c: store.Connection, subject: str) -> dict[Period, int]:
+        """Count an attempt; return how many each window then has."""
+        return {each: limits.add(c, self._key(subject, each), each.start) for each in self.windows}
+
+    def take(self, c: store.Connection, subject: str, *, waits: bool = True) -> bool:
+        """Count an attempt before it is made; return whether it is beyond the budget.
+
+        Raise TooMany when it must wait; the transaction must then be rolled back, so that it counts nowhere. An attempt
+        that never `waits` is counted all the same. Guesses sent at the same instant cannot all pass together.
+        """
+        counts = self.count(c, subject)
+        over = [window for window, count in counts.items() if count > window.most]
+        if over and waits:
+            self._wait(c, subject, max(window.left for window in over))
+        for window in over:
+            if counts[window] == window.most + 1:
+                audit.event("budget_used_up", budget=self.name, most=window.most, seconds=window.seconds)
+        return bool(over)
 
     def failed(self, subject: str) -> None:
-        """Count a failure."""
+        """Count a failure, in a transaction of its own. Raise TooMany, and count nothing, when there were too many."""
         with store.writing() as c:
-            for window in self.windows:
-                limits.add(c, self._key(subject, window), window.start)
+            self.take(c, subject)
 
-    def take(self, subject: str) -> None:
-        """Count an attempt before it is made; raise TooMany, and count nothing, when there were too many.
+    def give_back(self, c: store.Connection, subject: str, *, pause: bool = False) -> None:
+        """Uncount an attempt that has succeeded, and with `pause` that another must wait for it. Earlier failures count."""
+        for window in (*self.windows, *(self._pause if pause else ())):
+            limits.take_back(c, self._key(subject, window), window.start)
 
-        Guesses are counted this way: those sent at the same instant cannot all pass a `check` together.
-        """
-        with store.writing() as c:  # an attempt that one window refuses counts in none: the refusal rolls back
-            for window in self.windows:
-                self._judge(window, limits.add(c, self._key(subject, window), window.start))
-
-    def give_back(self, subject: str) -> None:
-        """Uncount an attempt that has succeeded. The failures before it still count."""
-        with store.writing() as c:
-            for window in self.windows:
-                limits.take_back(c, self._key(subject, window), window.start)
-
-    def clear(self, subject: str) -> None:
+    def clear(self, c: store.Connection, subject: str) -> None:
         """Forget all failures of the subject, after a success that shows that they were its owner's."""
-        with store.writing() as c:
-            for window in self.windows:
-                limits.clear(c, self._key(subject, window))
+        for window in (*self.windows, *self._pause):
+            limits.clear(c, self._key(subject, window))
 
-    def _judge(self, window: Period, count: int) -> None:
-        if count > window.most:
-            raise TooMany(f"{self.name}: {window.most} in {window.seconds} s", self.counted, window.left)
+    @property
+    def _pause(self) -> tuple[Period, ...]:
+        return (Period(1, self.pause_s),) if self.pause_s is not None else ()
+
+    def _wait(self, c: store.Connection, subject: str, left: int) -> None:
+        for pause in self._pause:
+            if limits.add(c, self._key(subject, pause), pause.start) <= pause.most:
+                return
+            left = pause.left
+        raise TooMany(f"{self.name}: the budget is used up", self.counted, left)
 
     def _key(self, subject: str, window: Period) -> str:
         return f"{self.name}/{window.seconds}:{hashlib.sha256(subject.encode()).hexdigest()[:40]}"
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One attempt, which may be a guess, and the limits that it is counted under until it has succeeded.
+
+    `own` counts the failures of the place that it comes from. While that place has failed less often than `own` allows, the
+    attempt waits for none of the limits, so that nobody can use them up for others.
+    """
+
+    limits: tuple[tuple[Limit, str], ...]
+    own: tuple[Limit, str] | None = None
+
+    def take(self) -> None:
+        """Count the attempt before it is made. Raise TooMany, and count nothing, when it must wait."""
+        waits = True
+        with store.writing() as c:
+            if self.own is not None:
+                limit, place = self.own
+                waits = any(count > window.most for window, count in limit.count(c, place).items())
+            for limit, subject in self.limits:
+                limit.take(c, subject, waits=waits)
+
+    def succeeded(self, *cleared: tuple[Limit, str]) -> None:
+        """Uncount the attempt, and forget all failures of what is `cleared`, whose owner has proved itself."""
+        with store.writing() as c:
+            for limit, subject in (*((self.own,) if self.own is not None else ()), *self.limits):
+                limit.give_back(c, subject)
+            for limit, subject in cleared:
+                limit.clear(c, subject)
+
+
+def network_of(address: str) -> str:
+    """Return the network of an address: an IPv4 address itself, of IPv6 the first 64 bits, which one customer holds."""
+    return _first_bits(address, 64)
+
+
+def place_of(address: str) -> str:
+    """Return the same with 48 bits of IPv6: as much as one customer may get."""
+    return _first_bits(address, 48)
+
+
+def _first_bits(address: str, bits: int) -> str:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((int(parsed), bits), strict=False))

@@ -3,8 +3,10 @@
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from flask import Request
+from pydantic import TypeAdapter, ValidationError
 from werkzeug.wrappers import Response
 
 from consent_server import clock, store
@@ -15,6 +17,9 @@ from consent_server.web import cookies
 
 #: Seconds after which a session ends, however much it is used.
 LIFE_S = 12 * 3600
+#: Seconds for which a browser without a session may leave a form open.
+FORM_LIFE_S = 3600
+_SOUND: Final[TypeAdapter[SessionData]] = TypeAdapter(SessionData)
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Sessions:
             row = sessions.find(c, secret, self.kind)
             if row is None:
                 return None
-            if now - row.seen >= self.idle_s or now - row.created >= LIFE_S:
+            if now - row.seen >= self.idle_s or now - row.created >= LIFE_S or not _is_sound(row.data):
                 sessions.end(c, secret)
                 return None
             sessions.touch(c, secret, now)
@@ -66,10 +71,18 @@ class Sessions:
         with store.writing() as c:
             sessions.touch(c, session.secret, now)  # on PostgreSQL this takes the row's lock; SQLite has one writer
             row = sessions.find(c, session.secret, self.kind)
-            data = row.data if row is not None else SessionData()
+            data = row.data if row is not None and _is_sound(row.data) else SessionData()
             edit(data)
             sessions.touch(c, session.secret, now, data)
         return BrowserSession(session.secret, data)
+
+    def form_secret(self, request: Request) -> str:
+        """Return the handle of a browser that has no session yet, for forms; it is empty where the browser sent none."""
+        return request.cookies.get(f"{self.cookie}-form", "")
+
+    def keep_form_secret(self, response: Response, secret: str) -> None:
+        """Give the browser such a handle, or the one that it has once more. The store keeps nothing of it."""
+        cookies.set_cookie(response, f"{self.cookie}-form", secret, FORM_LIFE_S)
 
     def end(self, request: Request, response: Response) -> None:
         """End the session here and in the browser."""
@@ -77,6 +90,15 @@ class Sessions:
             with store.writing() as c:
                 sessions.end(c, secret)
         cookies.clear_cookie(response, self.cookie)
+
+
+def _is_sound(data: object) -> bool:
+    """Return whether data are such as we keep: what another version or a hand has written may be anything."""
+    try:
+        _SOUND.validate_python(data, strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 def of_kind(kind: str) -> Sessions:

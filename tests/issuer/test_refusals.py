@@ -430,12 +430,22 @@ def test_another_clients_request_uri_gets_the_page_whatever_its_state(issuer: An
 
 
 def test_guessing_request_uris_ends_in_429(changed: Any) -> None:
-    issuer = changed(limits__unknown_requests_per_address=3)
+    issuer = changed(limits__unknown_links_per_network=3)
     for _ in range(3):
         assert issuer.visit("urn:ietf:params:oauth:request_uri:guess").status_code == 400
     answer = issuer.visit("urn:ietf:params:oauth:request_uri:guess")
     shows_the_page(answer, 429)
     assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_H12_a_good_link_works_whatever_was_opened_before_it(changed: Any) -> None:
+    """Images of /authorize on another site's page spend the budget of the visitor's network, and harm nobody."""
+    issuer = changed(limits__unknown_links_per_network=3)
+    statuses = [issuer.visit("urn:ietf:params:oauth:request_uri:guess").status_code for _ in range(50)]
+    assert statuses == [400] * 3 + [429] * 47
+    request_uri = issuer.push()
+    shows_the_page(issuer.visit(request_uri, issuer.clients["cap2"]), 429)
+    issuer.open(request_uri)
 
 
 @pytest.mark.parametrize("more", [{}, {"prompt": "none"}, {"state": "another", "redirect_uri": "https://evil.example"}])

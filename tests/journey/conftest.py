@@ -53,11 +53,12 @@ ELECTRICITY: MaskedMeter = {
 }
 GAS: MaskedMeter = {"id": "m-gas", "fuel": "gas", "measures": ["import"], "outcode": "SW8", "masked": "•••••• 4403"}
 LIMITS = {
-    "identify_per_meter_per_day": 10,
-    "identify_per_journey": 20,
-    "identify_per_address": 200,
-    "sign_in_per_account": 5,
-    "unknown_requests_per_address": 5,
+    "tries_per_meter_per_day": 10,
+    "tries_per_postcode_per_day": 30,
+    "tries_per_known_browser_per_day": 10,
+    "tries_per_account_per_day": 5,
+    "mails_per_mailbox": 5,
+    "unknown_links_per_network": 5,
 }
 
 

@@ -66,18 +66,24 @@ def test_the_code_page_is_not_reached_without_an_address(cap: Any) -> None:
     assert browser.open(f"/journey/code?journey={journey}").path == "/journey/sign-in"
 
 
-def test_wrong_codes_are_limited(cap: Any) -> None:
+def test_wrong_codes_are_slowed_and_the_right_one_is_too_by_a_minute_at_most(cap: Any, held_clock: Any) -> None:
     browser = at_code(cap)
-    for _ in range(LIMITS["sign_in_per_account"]):
+    for _ in range(LIMITS["tries_per_account_per_day"] + 1):
         assert browser.click("continue", code="000000").status == 422
-    assert browser.click("continue", code="123456").status == 429
+    action, fields, _ = browser.form_of("continue", code="123456")
+    assert browser.post(action, fields).status == 429
+    held_clock.step(int(browser.response.headers["Retry-After"]))
+    assert browser.post(action, fields).path == "/journey/permission"
 
 
-def test_mails_to_one_address_are_limited(cap: Any) -> None:
+def test_mails_to_one_address_are_limited_and_the_newest_code_works(cap: Any) -> None:
     """As at the portal, and under the same name: nobody's mailbox is filled through one door or the other."""
-    for _ in range(LIMITS["sign_in_per_account"]):
-        assert at_code(cap).status == 200
-    assert at_code(cap).status == 429
+    for _ in range(LIMITS["mails_per_mailbox"] + 1):
+        assert "no more for now" not in at_code(cap).html
+    browser = at_code(cap)
+    assert (browser.status, "no more for now" in browser.html) == (200, True)
+    assert len(cap.mail.sent) == LIMITS["mails_per_mailbox"] + 1
+    assert browser.click("continue", code="123456").path == "/journey/permission"
 
 
 def test_an_account_without_connection_meets_connect_first(cap: Any) -> None:
@@ -135,5 +141,6 @@ def test_passwords_are_counted_before_they_are_checked(with_login: Any, monkeypa
     monkeypatch.setattr(PlayedLogin, "check_password", checked)
     browser = with_login.begun().click("continue", customer="C-1", password="wrong")
     browser.click("continue", customer="C-1", password="right")
-    assert counted == [{"address": 1, "code": 1}, {"address": 2, "code": 2}]
-    assert with_login.failures() == {"address": 1}, "the address keeps its failure, the customer has none"
+    everywhere = ("passwords-own", "passwords-network", "passwords-all")
+    assert counted == [dict.fromkeys((*everywhere, "password"), number) for number in (1, 2)]
+    assert with_login.failures() == dict.fromkeys(everywhere, 1), "the network keeps its failure, the customer has none"

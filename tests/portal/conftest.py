@@ -28,6 +28,9 @@ BANK = f"{DIRECTORY}/m/bank"
 TEXT = "[CAP] may fetch from [EDP]:\n\n* your electricity consumption\n* your gas consumption\n"
 COOKIE = "__Host-cap-portal"
 SETTINGS = {
+    "scheme.directory": DIRECTORY,
+    "member.url": f"{DIRECTORY}/m/tallyleaf",
+    "member.application": f"{DIRECTORY}/a/tallyleaf",
     "scheme.edp_roles": [EDP_ROLE],
     "scheme.fsp_roles": [FSP_ROLE],
     "collection.license": {
@@ -36,8 +39,9 @@ SETTINGS = {
         "text_sha256": "a" * 64,
         "fuels": ["electricity", "gas"],
     },
-    "limits.identify_per_address": 30,
-    "limits.sign_in_per_account": 5,
+    "limits.tries_per_network": 30,
+    "limits.tries_per_account_per_day": 5,
+    "limits.mails_per_mailbox": 5,
     "sandbox.fixed_codes": "",
 }
 

@@ -6,13 +6,17 @@ The rules of codes and the limits by themselves: tests/accounts.
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+import sqlalchemy as sa
 
 from consent_server import store
 from consent_server.accounts import sign_in
-from consent_server.store import accounts
+from consent_server.store import accounts, rows
+from consent_server.store.tables import FailureCount, SessionRow, SignInCode, SmeAccount
 from consent_server.web import csrf
+from tests.portal.conftest import BANK, DIRECTORY
 
 EMAIL = "office@kelham.example"
 
@@ -73,14 +77,19 @@ def test_a_newer_code_kills_the_one_before(portal: Any) -> None:
     assert first.click("continue", code=code).status == (422 if code != portal.mail.code else 200)
 
 
-def test_a_used_code_is_refused(portal: Any) -> None:
+def test_P17_a_double_click_on_the_code_signs_in(portal: Any, held_clock: Any) -> None:
     browser = at_code(portal)
     action, fields, _ = browser.form_of("continue", code=portal.mail.code)
-    cookie = browser.secret()
+    before = browser.secret()
     browser.post(action, fields)
-    assert sign_in.check_code(EMAIL, fields["code"], "192.0.2.1") is None
-    browser.client.set_cookie(browser.cookie, cookie, domain="localhost", secure=True)
-    assert browser.post(action, fields).status == 403, "the form of a session that has ended"
+    held_clock.step(sign_in.REPEAT_S)
+    browser.client.set_cookie(browser.cookie, before, domain="localhost", secure=True)
+    assert (browser.post(action, fields).path, browser.secret() != before) == ("/account", True)
+    assert sign_in.check_code(EMAIL, fields["code"], "192.0.2.1", "", "another browser") is None
+    held_clock.step(1)
+    browser.client.set_cookie(browser.cookie, before, domain="localhost", secure=True)
+    assert browser.post(action, fields).status == 422, "later it is a code that was used"
+    assert browser.open("/account").path == "/sign-in"
 
 
 def test_an_old_code(portal: Any, held_clock: Any) -> None:
@@ -115,19 +124,78 @@ def test_mail_that_is_down_is_said_so(portal: Any) -> None:
     assert at_code(portal).status == 503
 
 
-def test_wrong_codes_are_limited_for_an_address(portal: Any) -> None:
+def test_wrong_codes_are_slowed_and_the_right_one_is_too_by_a_minute_at_most(portal: Any, held_clock: Any) -> None:
     browser = at_code(portal)
-    for _ in range(5):
+    for _ in range(6):
         assert browser.click("continue", code="00000x").status == 422
-    assert browser.click("continue", code=portal.mail.code).status == 429
+    action, fields, _ = browser.form_of("continue", code=portal.mail.code)
+    assert browser.post(action, fields).status == 429
+    held_clock.step(int(browser.response.headers["Retry-After"]))
+    assert browser.post(action, fields).path == "/account"
 
 
-def test_mails_to_an_address_are_limited(portal: Any) -> None:
-    for _ in range(5):
-        assert at_code(portal).status == 200
-    assert at_code(portal).status == 429
-    assert len(portal.mail.sent) == 5
-    assert at_code(portal, "other@kelham.example").status == 200
+def test_mails_to_an_address_are_limited_and_the_newest_code_works(portal: Any) -> None:
+    for _ in range(6):
+        assert "no more for now" not in at_code(portal).html
+    browser = at_code(portal)
+    assert (browser.status, "no more for now" in browser.html, len(portal.mail.sent)) == (200, True, 6)
+    assert browser.click("continue", code=portal.mail.code).path == "/account"
+
+
+def rows_kept() -> dict[str, int]:
+    with store.reading() as c:
+        counts = {table: c.execute(sa.select(sa.func.count()).select_from(table)).scalar_one() for table in TABLES}
+    return {table.name: count for table, count in counts.items() if count}
+
+
+TABLES = tuple(rows.table_of(kind) for kind in (SessionRow, SignInCode, SmeAccount, FailureCount))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/sign-in", "/account", "/connected", "/callback?state=x", "/start", f"/start?fsp={BANK}", "/start?fsp=x"],
+)
+def test_H15_an_anonymous_visit_keeps_nothing(portal: Any, path: str) -> None:
+    before = rows_kept()
+    for _ in range(3):
+        portal.browser().open(path)
+    assert {**rows_kept(), "attempt": 0} == {**before, "attempt": 0}
+
+
+def test_H15_the_directory_is_not_asked_without_end(portal: Any) -> None:
+    asked: list[str] = []
+    member = portal.directory.member
+    portal.directory.member = lambda url: (asked.append(url), member(url))[1]
+    ours = portal.deployment.settings.member.url
+    for fsp in (
+        "",
+        "x",
+        "https://evil.example/m/bank",
+        f"{DIRECTORY}/m/a?b",
+        f"{DIRECTORY}/m/../a",
+        f"{DIRECTORY}x/m/b",
+    ):
+        portal.browser().open(f"/start?{urlencode({'fsp': fsp})}")
+    assert set(asked) <= {ours}, "what has not the form of a member is not asked about"
+    for number in range(60):
+        portal.browser().open(f"/start?fsp={DIRECTORY}/m/nonsense{number}")
+    assert len(set(asked) - {ours}) == 31, "the network's budget, and one for the pause"
+    browser = portal.browser()
+    browser.client.environ_base["REMOTE_ADDR"] = "192.0.2.99"
+    assert "Wharfside Bank" in browser.open(f"/start?fsp={BANK}").html, "another network's invitation is accepted"
+    forged = portal.browser()
+    forged.client.set_cookie("__Host-cap-invitation", f"00.{BANK.encode().hex()}", domain="localhost", secure=True)
+    assert "Wharfside Bank" not in forged.open("/").html
+
+
+@pytest.mark.parametrize("odd", [[], "x", 5, None, {"account": 5}, {"pending": []}, {"returned": {}}, {"email": None}])
+@pytest.mark.parametrize("path", ["/", "/account", "/sign-in", "/sign-in/code", "/connected", "/callback?state=x"])
+def test_a_session_with_odd_data_is_none(portal: Any, odd: Any, path: str) -> None:
+    browser = portal.signed_in()
+    with store.writing() as c:
+        session = rows.table_of(SessionRow)
+        c.execute(sa.update(session).values(data=odd if odd is not None else sa.JSON.NULL))
+    assert browser.open(path).status < 500
 
 
 @pytest.mark.parametrize(

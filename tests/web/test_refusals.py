@@ -114,8 +114,9 @@ def test_parameters_are_added_behind_those_that_are_there(uri: str, expected: st
 LIMITED = {
     Counted.METERS: "supply numbers",
     Counted.CODES: "wrong codes",
-    Counted.MAILS: "several codes to this address",
-    Counted.SIGN_IN: "sign in",
+    Counted.PASSWORDS: "wrong passwords",
+    Counted.MAILS: "codes to sign in",
+    Counted.INVITATIONS: "too many tries",
     Counted.EVIDENCE: "evidence",
     Counted.REQUESTS: "links",
 }
@@ -129,7 +130,7 @@ def test_the_page_of_a_limit_speaks_of_what_was_limited(public: Any, counted: Co
 
 
 @pytest.mark.parametrize(
-    ("seconds", "when"), [(1, "in 1 minute."), (119, "in 2 minutes."), (5400, "in 91 minutes."), (5401, "tomorrow.")]
+    ("seconds", "when"), [(1, "in 1 second."), (60, "in 60 seconds."), (61, "in 2 minutes."), (600, "in 10 minutes.")]
 )
 def test_and_when_to_come_back(public: Any, seconds: int, when: str) -> None:
     response = public.get(f"/limited/codes/{seconds}")

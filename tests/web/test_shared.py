@@ -9,7 +9,6 @@ from flask import Flask, Response, request
 from consent_server import store
 from consent_server.store.database import db
 from consent_server.web import cookies, csrf, headers, pages
-from consent_server.web.limits import Counted, Limit, Period, TooMany
 from consent_server.web.sessions import LIFE_S, Sessions
 
 
@@ -81,32 +80,6 @@ def test_cookies_are_for_this_host_alone(public: Any) -> None:
         assert attribute in set_cookie
     with pytest.raises(ValueError, match="__Host-"):
         cookies.set_cookie(Response(), "x", "value", 60)
-
-
-def test_failures_are_borne_until_the_limit_and_forgotten_with_the_window(stored: Any, held_at: Any) -> None:
-    limit = Limit("meter", Counted.METERS, (Period(2, 600),))
-    for _ in range(2):
-        limit.check("electricity:1")
-        limit.failed("electricity:1")
-    with pytest.raises(TooMany) as refused:
-        limit.check("electricity:1")
-    assert 1 <= int(refused.value.answer_headers["Retry-After"]) <= 600
-    limit.check("electricity:2")
-    limit.clear("electricity:1")
-    limit.check("electricity:1")
-    for _ in range(2):
-        limit.take("x")
-    with pytest.raises(TooMany):
-        limit.take("x")
-    held_at(1_790_000_000 + 600)
-    limit.check("x")
-    limit.give_back("x")  # nothing was taken in this window, and nothing is owed for it
-    limit.take("x")
-    limit.take("x")
-    limit.give_back("x")
-    limit.take("x")
-    with pytest.raises(TooMany):
-        limit.take("x")
 
 
 def test_a_session_is_new_at_each_sign_in_and_ends_on_the_server(stored: Flask, held_at: Any) -> None:
@@ -185,24 +158,6 @@ def test_other_peoples_names_in_one_line_of_ours(text: str, shown: str) -> None:
 
 def test_templates_are_found() -> None:
     assert (pages.TEMPLATES / "base.html").is_file()
-
-
-def test_each_of_several_windows_must_hold(stored: Any, held_at: Any) -> None:
-    """Ten in a window and fifteen in a day: who waits for the next window is stopped by the day."""
-    several = Limit("code", Counted.CODES, (Period(10, 600), Period(15, 86400)))
-    for _ in range(10):
-        several.take("account")
-    with pytest.raises(TooMany) as stopped:
-        several.take("account")
-    assert stopped.value.private == "code: 10 in 600 s"
-    held_at(1_790_000_000 + 600)
-    for _ in range(5):
-        several.take("account")
-    with pytest.raises(TooMany) as stopped:
-        several.take("account")
-    assert stopped.value.private == "code: 15 in 86400 s"
-    several.clear("account")
-    several.take("account")
 
 
 def test_a_form_without_a_secret_is_refused_whatever_its_token(stored: Flask) -> None:

@@ -9,6 +9,7 @@ from consent_server import audit
 from consent_server.accounts import sign_in
 from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
 from consent_server.scheme.permission import Who
+from consent_server.store.tables import Progress
 from consent_server.web.language import N_
 
 
@@ -23,11 +24,11 @@ class SignIn(Step):
 
     def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward:
         typed = form.get("email", "")
-        email = sign_in.send_code(typed, visit.address, opens_account=False)
-        if email is None:
+        asked = sign_in.send_code(typed, visit.address, visit.known, opens_account=False)
+        if asked is None:
             error = FieldError("email", sign_in.NOT_AN_ADDRESS)
             return Page({"typed": {"email": typed}}, errors=(error,), status=422)
-        return Onward({"email": email})
+        return Onward({"email": asked.email, "no_mail": asked.no_mail})
 
 
 class EnterCode(Step):
@@ -37,14 +38,15 @@ class EnterCode(Step):
     fields = ("code",)
 
     def show(self, visit: Visit) -> Page:
-        return Page({"typed": {}, "email": visit.progress["email"]})
+        return Page({"typed": {}, "email": visit.progress["email"], "no_mail": visit.progress.get("no_mail", False)})
 
     def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward:
         email = visit.progress["email"]
-        account = sign_in.check_code(email, form.get("code", ""), visit.address)
+        account = sign_in.check_code(email, form.get("code", ""), visit.address, visit.known, visit.journey.id)
         if account is None:
             error = FieldError("code", sign_in.WRONG_CODE)
             return Page({"typed": {}, "email": email}, errors=(error,), status=422)
         audit.event("signed_in", account=account.id, client_id=visit.journey.client_id)
         who: Who = {"business": account.business, "method": sign_in.METHOD, "strength": sign_in.STRENGTH}
-        return Onward({"identified": {"sme": account.id, "meters": [], "who": who}}, proven=True)
+        progress: Progress = {"identified": {"sme": account.id, "meters": [], "who": who}}
+        return Onward(progress, proven=True, owns=(email,))

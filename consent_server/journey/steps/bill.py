@@ -14,7 +14,8 @@ from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
 from consent_server.metering.register import Identified, register
 from consent_server.scheme.meters import MeterNumberError, SupplyNumber, parse_mpan, parse_mprn, parse_postcode
 from consent_server.scheme.permission import Who
-from consent_server.web import budgets
+from consent_server.store.tables import Progress
+from consent_server.web import budgets, known
 from consent_server.web.language import N_, gettext
 
 FIELDS = ("postcode", "mpan", "mprn", "checked")
@@ -93,23 +94,19 @@ def again(form: Mapping[str, str], *errors: FieldError, checked: str = "") -> Pa
     return Page({"typed": typed}, errors=errors, status=422)
 
 
-def match(typed: Typed, address: str, journey_id: str) -> Identified | None:
-    """Ask the register, under the limits on failures of a meter, a journey and an address. Raise TooMany.
+def match(typed: Typed, address: str, known_by: str) -> Identified | None:
+    """Ask the register, for the browser at a network address, which `known_by` (web.known). Raise TooMany when it must wait.
 
     Each attempt counts until it has succeeded, so that guesses sent at the same instant cannot pass together. A success
     forgets the failures of its own meters, and of no more: knowing one meter must not allow more guesses at others.
     """
-    budgets.address().take(address)
-    budgets.journey().take(journey_id)
-    for subject in typed.subjects():
-        budgets.meter().take(subject)
+    meters = typed.subjects()
+    attempt = budgets.identification(address, typed.postcode, meters, known.by(known_by, meters))
+    attempt.take()
     identify = register(current().settings.metering.register_source)
     identified = identify(typed.postcode, typed.mpan, typed.mprn)
     if identified is not None:
-        budgets.address().give_back(address)
-        budgets.journey().give_back(journey_id)
-        for subject in typed.subjects():
-            budgets.meter().clear(subject)
+        attempt.succeeded(*((budgets.meter(), each) for each in meters))
     return identified
 
 
@@ -135,7 +132,7 @@ class Bill(Step):
                 FieldError(name, gettext("Use at most %(most)d characters.", most=LONGEST_NAME)) for name in too_long
             )
             return again(form, *errors, checked=checked)
-        identified = match(typed, visit.address, visit.journey.id)
+        identified = match(typed, visit.address, visit.known)
         if identified is None:
             return again(form, FieldError("postcode", NO_MATCH), checked=checked)
         who: Who = {
@@ -147,4 +144,5 @@ class Bill(Step):
         }
         client_id = visit.journey.client_id
         audit.event("sme_identified", client_id=client_id, method=who["method"], strength=who["strength"])
-        return Onward({"identified": {"sme": identified.sme, "meters": identified.meters, "who": who}}, proven=True)
+        progress: Progress = {"identified": {"sme": identified.sme, "meters": identified.meters, "who": who}}
+        return Onward(progress, proven=True, owns=typed.subjects())

@@ -37,13 +37,12 @@ class CustomerLogin(Step):
     def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward:
         customer = form.get("customer", "").strip()
         # Counted before it is checked, so that guesses sent at the same instant cannot pass together.
-        budgets.address().take(visit.address)
-        budgets.codes().take(customer)
+        attempt = budgets.password(visit.address, customer)
+        attempt.take()
         identified = self.check_password(customer, form.get("password", ""))
         if identified is None:
             return Page({"typed": {"customer": customer}}, errors=(FieldError("customer", WRONG),), status=422)
-        budgets.codes().clear(customer)
-        budgets.address().give_back(visit.address)
+        attempt.succeeded((budgets.passwords(), customer))
         method, strength = identified.method, identified.strength
         audit.event("sme_identified", client_id=visit.journey.client_id, method=method, strength=strength)
         who: Who = {"business": identified.business, "method": method, "strength": strength}

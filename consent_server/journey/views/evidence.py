@@ -6,6 +6,7 @@ from consent_server import clock
 from consent_server.deployment import current
 from consent_server.journey.evidence import by_evidence
 from consent_server.web import budgets, headers, pages
+from consent_server.web.limits import network_of
 from consent_server.web.refusals import NotFound
 
 routes = Blueprint("evidence", __name__)
@@ -13,11 +14,9 @@ routes = Blueprint("evidence", __name__)
 
 @routes.get("/evidence/<evidence_id>")
 def evidence_page(evidence_id: str) -> Response:
-    address = request.remote_addr or ""
-    budgets.evidence().check(address)
     grants = by_evidence(evidence_id, clock.now())
-    if not grants:
-        budgets.evidence().failed(address)
+    if not grants:  # only then is anything counted: who has the address of a page gets it
+        budgets.evidence().failed(network_of(request.remote_addr or ""))
         raise NotFound("evidence")
     party = current().settings.party
     response = pages.render("evidence/evidence.html", grant=grants[0], others=grants[1:], party=party)

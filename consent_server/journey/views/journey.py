@@ -20,7 +20,8 @@ from consent_server.journey.steps import done_after, open_step, path_of, steps
 from consent_server.store import journeys
 from consent_server.store.digests import digest
 from consent_server.store.tables import Journey, Progress
-from consent_server.web import budgets, cookies, csrf, headers, pages, parameters
+from consent_server.web import budgets, cookies, csrf, headers, known, pages, parameters
+from consent_server.web.limits import network_of
 from consent_server.web.refusals import NotFound
 
 COOKIE_MAX_AGE_S: Final = 3600
@@ -36,12 +37,10 @@ def authorization_endpoint() -> Response:
     if request.method != "GET":  # Flask calls GET's view for HEAD, and this one opens a journey
         raise MethodNotAllowed(["GET"])
     query = parameters.query(request, optional=authorize.PARAMETERS)
-    address = request.remote_addr or ""
-    budgets.unknown_requests().check(address)
     try:
         journey_id, secret = authorize.enter(query)
-    except authorize.RequestUnknown:
-        budgets.unknown_requests().failed(address)
+    except authorize.RequestUnknown:  # only then is anything counted: a good link works whatever was opened before it
+        budgets.unknown_requests().failed(network_of(request.remote_addr or ""))
         raise
     response = Response(status=303, headers={"Location": path_of(steps()[0], journey_id)})
     cookies.clear_oldest(request, response, browser.cookie(""), MOST_JOURNEYS - 1)
@@ -106,7 +105,7 @@ def _visit() -> tuple[Visit, Holds]:
     lifetimes = current().settings.lifetimes
     journey, holds = browser.judge(found, cookie, at, idle_s=lifetimes.journey_idle, life_s=lifetimes.journey)
     agent = pages.plain(request.user_agent.string, 300)
-    return Visit(journey, cookie or "", at, request.remote_addr or "", agent), holds
+    return Visit(journey, cookie or "", at, request.remote_addr or "", agent, known.kept(request)), holds
 
 
 def _current_visit() -> Visit:
@@ -179,7 +178,9 @@ def _onward(here: Visit, index: int, done: Onward, sent: Mapping[str, str]) -> A
     if newest is None or newest.secret != digest(following):  # else a click at the same instant was first
         with store.writing() as c:
             journeys.rotate(c, journey_id, following)
-    return _with_secret(here, following_path, following)
+    response = _with_secret(here, following_path, following)
+    known.remember(response, here.known, done.owns)
+    return response
 
 
 def _repeated(here: Visit, step: Step) -> AnyResponse:

@@ -10,9 +10,7 @@ from consent_server import clock
 from consent_server.journey.evidence import grants_of, own
 from consent_server.journey.step import FieldError, Page
 from consent_server.journey.steps import bill
-from consent_server.journey.views.journey import COOKIE_MAX_AGE_S
-from consent_server.store.digests import digest
-from consent_server.web import cookies, csrf, pages, parameters, sessions
+from consent_server.web import csrf, known, pages, parameters, sessions
 from consent_server.web.refusals import NotFound
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
@@ -28,18 +26,18 @@ def start() -> Response:
 
 @routes.post("")
 def identify() -> AnyResponse:
-    secret = request.cookies.get(_form_cookie(), "")
-    sent = csrf.form(secret, *bill.FIELDS)
+    sent = csrf.form(_sessions().form_secret(request), *bill.FIELDS)
     typed = bill.read(sent)
     if isinstance(typed, Page):
         return _sign_in_page(typed)
-    identified = bill.match(typed, request.remote_addr or "", digest(secret))
+    identified = bill.match(typed, request.remote_addr or "", known.kept(request))
     if identified is None:
         error = FieldError("postcode", bill.NO_MATCH)
         return _sign_in_page(bill.again(sent, error, checked=sent.get("checked", "")))
     response = redirect("/manage/permissions", 303)
     _sessions().end(request, response)
     _sessions().begin(response, {"sme": identified.sme, "business": identified.business})
+    known.remember(response, known.kept(request), typed.subjects())
     return response
 
 
@@ -102,16 +100,12 @@ def _sessions() -> sessions.Sessions:
     return sessions.of_kind(KIND)
 
 
-def _form_cookie() -> str:
-    return f"{_sessions().cookie}-form"
-
-
 def _sign_in_page(page: Page) -> Response:
     """Return the page with the form, tied by a cookie to this browser, although nobody has signed in yet."""
-    secret = request.cookies.get(_form_cookie()) or secrets.token_urlsafe(32)
+    secret = _sessions().form_secret(request) or secrets.token_urlsafe(32)
     values: dict[str, Any] = {"errors": page.errors, "csrf": csrf.token(secret), **page.values}
     response = pages.render("manage/identify.html", page.status, **values)
-    cookies.set_cookie(response, _form_cookie(), secret, COOKIE_MAX_AGE_S)
+    _sessions().keep_form_secret(response, secret)
     return response
 
 

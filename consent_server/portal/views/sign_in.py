@@ -1,17 +1,23 @@
 """Before an SME has signed in: the landing page, a bank's invitation, and signing in."""
 
+import re
+import secrets
+from typing import Final
+from urllib.parse import quote
+
 from flask import Blueprint, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import audit
 from consent_server.accounts import sign_in as codes
 from consent_server.journey.step import FieldError
-from consent_server.portal import providers
+from consent_server.portal import invitation
 from consent_server.portal.views.visit import (
     account,
     bank,
-    begin_with,
+    change,
     data,
+    form_secret,
     keep,
     of_portal,
     page,
@@ -20,7 +26,10 @@ from consent_server.portal.views.visit import (
     session,
 )
 from consent_server.store.tables import SessionData
-from consent_server.web import parameters
+from consent_server.web import known, parameters
+
+#: One slash and no second one behind it, which would begin the name of a host.
+_OUR_PATH: Final = re.compile(r"/[a-z][a-z/-]{0,60}")
 
 routes = Blueprint("portal_sign_in", __name__)
 
@@ -35,39 +44,50 @@ def start() -> AnyResponse:
     """Accept a bank's invitation: `fsp` is the bank's Directory URL, and is kept only if it has the role of a bank."""
     response = see_other("/")
     fsp = parameters.query(request, optional=("fsp",)).get("fsp")
-    if fsp is not None and providers.bank(fsp) is not None:
-        begin_with(response, {"fsp": fsp})
+    if fsp is not None and invitation.accept(fsp, request.remote_addr or ""):
+        invitation.keep(response, fsp)
+        keep({"fsp": fsp})
     return response
 
 
 @routes.get("/sign-in")
 def sign_in() -> AnyResponse:
-    asked = parameters.query(request, optional=("cookie",))
-    if session() is not None:
-        return page("sign_in", typed={"email": data().get("email", "")})
-    if asked:
+    asked = parameters.query(request, optional=("cookie", "next"))
+    following = _following(asked.get("next") or data().get("next", ""))
+    if form_secret():
+        return page("sign_in", typed={"email": data().get("email", "")}, following=following)
+    if "cookie" in asked:
         return page("no_cookies", 400)
-    # The form needs a session to be ours in: come back with one.
-    response = see_other("/sign-in?cookie=set")
-    of_portal().begin(response, {})
+    # The form needs a handle to be ours in: come back with one.
+    response = see_other(f"/sign-in?cookie=set&next={quote(following)}")
+    of_portal().keep_form_secret(response, secrets.token_urlsafe(32))
     return response
 
 
 @routes.post("/sign-in")
 def send_code() -> AnyResponse:
     """Return the same page for every address: only its mailbox shows whether it has an account."""
-    typed = sent("email").get("email", "")
-    email = codes.send_code(typed, request.remote_addr or "", opens_account=True)
-    if email is None:
-        return page("sign_in", 422, typed={"email": typed}, errors=(FieldError("email", codes.NOT_AN_ADDRESS),))
-    keep({"email": email})
-    return see_other("/sign-in/code")
+    form = sent("email", "next")
+    typed, following = form.get("email", ""), _following(form.get("next", ""))
+    asked = codes.send_code(typed, request.remote_addr or "", known.kept(request), opens_account=True)
+    if asked is None:
+        error = FieldError("email", codes.NOT_AN_ADDRESS)
+        return page("sign_in", 422, typed={"email": typed}, following=following, errors=(error,))
+    response = see_other("/sign-in/code")
+    kept: SessionData = {"email": asked.email, "no_mail": asked.no_mail, "next": following}
+    if session() is None:  # the first row that is kept for a visitor
+        of_portal().begin(response, kept)
+    else:
+        keep(kept)
+    return response
 
 
 @routes.get("/sign-in/code")
 def code() -> AnyResponse:
     email = data().get("email")
-    return page("code", email=email) if email is not None else see_other("/sign-in")
+    if email is None:
+        return see_other("/sign-in")
+    return page("code", email=email, no_mail=data().get("no_mail", False))
 
 
 @routes.post("/sign-in/code")
@@ -76,16 +96,19 @@ def check_code() -> AnyResponse:
     email = data().get("email")
     if email is None:
         return see_other("/sign-in")
-    found = codes.check_code(email, typed, request.remote_addr or "")
+    found = codes.check_code(email, typed, request.remote_addr or "", known.kept(request), form_secret())
     if found is None:
         return page("code", 422, email=email, errors=(FieldError("code", codes.WRONG_CODE),))
     kept: SessionData = {"account": found.id}
-    if "fsp" in data():
-        kept["fsp"] = data()["fsp"]
+    sender = data().get("fsp") or invitation.held(request)
+    if sender is not None:
+        kept["fsp"] = sender
     response = see_other(data().get("next", "/account"))
-    # A new handle, and nothing else of the old session: a handle known before sign-in gives no access.
-    of_portal().end(request, response)
+    # A new handle: one known before sign-in gives no access. The old session stays without account until it is idle, for the
+    # second half of a double click.
+    change(_leave_what_signs_in)
     of_portal().begin(response, kept)
+    known.remember(response, known.kept(request), (email,))
     audit.event("signed_in", account=found.id)
     return response
 
@@ -97,3 +120,13 @@ def sign_out() -> AnyResponse:
         sent()
         of_portal().end(request, response)
     return response
+
+
+def _leave_what_signs_in(held: SessionData) -> None:
+    for name in held.keys() - {"email", "next", "fsp"}:
+        held.pop(name, None)  # type: ignore[misc]
+
+
+def _following(path: str) -> str:
+    """Return the page of ours to show after sign-in: a path and nothing else, so that no link leads to another site."""
+    return path if _OUR_PATH.fullmatch(path) else "/account"

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from functools import wraps
+from urllib.parse import quote
 
 from flask import Response, g, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import store
-from consent_server.portal import providers
+from consent_server.portal import invitation, providers
 from consent_server.portal.standing import newest_bank
 from consent_server.store import accounts
 from consent_server.store.tables import SessionData, SmeAccount
@@ -32,6 +33,12 @@ def session() -> BrowserSession | None:
     return found
 
 
+def form_secret() -> str:
+    """Return the secret that forms of this browser take their token from; it is empty where the browser sent none."""
+    held = session()
+    return held.secret if held is not None else of_portal().form_secret(request)
+
+
 def data() -> SessionData:
     """Return what the session holds; an empty value where there is no session."""
     held = session()
@@ -48,14 +55,6 @@ def change(edit: Callable[[SessionData], object]) -> None:
 def keep(values: SessionData) -> None:
     """Keep values in the session."""
     change(lambda held: held.update(values))
-
-
-def begin_with(response: AnyResponse, values: SessionData) -> None:
-    """Keep values, in a new session where there is none."""
-    if session() is None:
-        of_portal().begin(response, values)
-    else:
-        keep(values)
 
 
 def account() -> SmeAccount | None:
@@ -82,7 +81,7 @@ def account_changed() -> None:
 
 def bank() -> str | None:
     """Return the name of the bank that sent this SME, in this session or an earlier one."""
-    sender, known = data().get("fsp"), account()
+    sender, known = data().get("fsp") or invitation.held(request), account()
     if sender is None and known is not None:
         sender = newest_bank(known.id)
     return providers.bank(sender)
@@ -95,11 +94,7 @@ def signed_in(view: View) -> View:
     def guarded() -> AnyResponse:
         if account() is not None:
             return view()
-        response = see_other("/sign-in")
-        if request.method == "GET":
-            # The path of one of our own routes, never of a query: no redirect can lead to another site.
-            begin_with(response, {"next": request.path})
-        return response
+        return see_other(f"/sign-in?next={quote(request.path)}" if request.method == "GET" else "/sign-in")
 
     return guarded
 
@@ -111,13 +106,11 @@ def see_other(path: str) -> AnyResponse:
 
 def page(template: str, status: int = 200, *, form_targets: Iterable[str] = (), **values: object) -> Response:
     """Return a page of the portal. `form_targets` as in `pages.render`."""
-    held = session()
-    token = csrf.token(held.secret) if held is not None else ""
+    token = csrf.token(form_secret()) if form_secret() else ""
     shown = {"csrf": token, "account": account(), "errors": (), **values}
     return pages.render(f"portal/{template}.html", status, form_targets=form_targets, **shown)
 
 
 def sent(*optional: str) -> dict[str, str]:
-    """Return the fields of our own form. Raise CsrfRefused for any other form, and where there is no session."""
-    held = session()
-    return csrf.form(held.secret if held is not None else "", *optional)
+    """Return the fields of our own form. Raise CsrfRefused for any other form."""
+    return csrf.form(form_secret(), *optional)

@@ -1,0 +1,59 @@
+"""A bank's invitation. The browser keeps it, sealed by us, until somebody signs in: an anonymous visit leaves no row."""
+
+import hmac
+import re
+from typing import Final
+
+from werkzeug.wrappers import Request, Response
+
+from consent_server.deployment import current
+from consent_server.portal import providers
+from consent_server.web import budgets, cookies
+from consent_server.web.limits import TooMany
+from consent_server.web.sessions import LIFE_S
+
+#: The path of a member below the Directory's base URL.
+_MEMBER: Final = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9_.-]{0,63}){1,4}")
+
+
+def accept(url: str, address: str) -> bool:
+    """Return whether a URL is that of a bank in the Directory.
+
+    What has not the form of a member's URL is not asked about, and what is asked in vain counts, for the network at
+    `address` and over all: beyond these budgets an invitation is passed over.
+    """
+    base = current().settings.scheme.directory
+    if not url.startswith(base) or not _MEMBER.fullmatch(url.removeprefix(base)):
+        return False
+    attempt = budgets.invitation(address)
+    try:
+        attempt.take()
+    except TooMany:
+        return False
+    if providers.bank(url) is None:
+        return False
+    attempt.succeeded()
+    return True
+
+
+def keep(response: Response, url: str) -> None:
+    """Let the browser keep the URL of the bank that sent it."""
+    cookies.set_cookie(response, _cookie(), f"{current().sealer.mac(_sealed(url))}.{url.encode().hex()}", LIFE_S)
+
+
+def held(request: Request) -> str | None:
+    """Return the URL of the bank that sent this browser, if we let it keep one."""
+    mac, _, url = request.cookies.get(_cookie(), "").partition(".")
+    try:
+        found = bytes.fromhex(url).decode()
+    except ValueError:
+        return None
+    return found if hmac.compare_digest(mac.encode(), current().sealer.mac(_sealed(found)).encode()) else None
+
+
+def _sealed(url: str) -> str:
+    return f"invitation {url}"
+
+
+def _cookie() -> str:
+    return f"__Host-{current().settings.party}-invitation"

@@ -1,0 +1,58 @@
+"""Browsers in which an owner has proved itself before. They wait for nobody else's failures: docs/guessing.md.
+
+The browser keeps an id of its own for each subject (a meter, a mailbox), sealed by us; the store keeps nothing of it. It
+proves nothing but that: whoever uses it has to know the rest, and has a budget of its own.
+"""
+
+import hmac
+import secrets
+from collections.abc import Iterable
+from typing import Final
+
+from werkzeug.wrappers import Request, Response
+
+from consent_server.deployment import current
+from consent_server.web import cookies
+
+#: The longest that browsers keep a cookie.
+LIFE_S: Final = 400 * 86400
+#: Subjects that one browser is known for; the oldest is forgotten.
+MOST: Final = 8
+_BETWEEN: Final = "_"
+
+
+def kept(request: Request) -> str:
+    """Return what this browser keeps of its own; it is empty where the browser sent nothing."""
+    return request.cookies.get(_cookie(), "")
+
+
+def by(kept: str, subjects: Iterable[str]) -> str | None:
+    """Return the id under which a browser is known for all these subjects; None when it is not known for one of them."""
+    ids = [_id(kept, subject) for subject in subjects]
+    return ids[0] if ids and None not in ids else None
+
+
+def remember(response: Response, kept: str, subjects: Iterable[str]) -> None:
+    """Let a browser be known for subjects whose owner has just proved itself in it."""
+    entries = [entry for entry in kept.split(_BETWEEN) if entry]
+    for subject in subjects:
+        if _id(kept, subject) is None:
+            browser = secrets.token_hex(8)
+            entries.append(f"{browser}.{_mac(browser, subject)}")
+    cookies.set_cookie(response, _cookie(), _BETWEEN.join(entries[-MOST:]), LIFE_S)
+
+
+def _id(kept: str, subject: str) -> str | None:
+    for entry in kept.split(_BETWEEN)[:MOST]:
+        browser, _, mac = entry.partition(".")
+        if hmac.compare_digest(mac.encode(), _mac(browser, subject).encode()):
+            return browser
+    return None
+
+
+def _mac(browser: str, subject: str) -> str:
+    return current().sealer.mac(f"known browser {browser} {subject}")[:32]
+
+
+def _cookie() -> str:
+    return f"__Host-{current().settings.party}-known"
