@@ -55,16 +55,20 @@ def send_code(typed: str, address: str, known_by: str, *, opens_account: bool) -
     if email is None:
         return None
     budgets.mail(address, known.by(known_by, (email,))).take()  # every mail counts, until a code is used
-    life_s = _take_mail(email)
+    gets_code = _has_account(email) or opens_account
+    # Mails without a code must not use up those with one: the newest of these is to work.
+    mailbox = email if gets_code else f"no account {email}"
+    life_s = _take_mail(mailbox)
     if life_s is None:
         return CodeAsked(email, no_mail=True)
+    code, left_s = _open_code(email, life_s)  # for every address, so that the time of the answer tells nothing
     try:
-        if opens_account or _has_account(email):
-            _send_code(email, life_s)
+        if gets_code:
+            _send_code(email, code, left_s)
         else:
             _send_no_account(email)
     except Unavailable:
-        _untake_mail(email)
+        _untake_mail(mailbox)
         raise
     return CodeAsked(email, no_mail=False)
 
@@ -92,7 +96,7 @@ def check_code(email: str, typed: str, address: str, known_by: str, browser: str
     return account
 
 
-def _take_mail(email: str) -> int | None:
+def _take_mail(mailbox: str) -> int | None:
     """Count a mail; return for how many seconds its code works, or None when the mailbox has had its mails.
 
     A code that is sent beyond the budget works until the next one may be sent, so that one works at every moment.
@@ -100,15 +104,15 @@ def _take_mail(email: str) -> int | None:
     limit, life_s = budgets.mails(), current().settings.lifetimes.sign_in_code
     try:
         with store.writing() as c:
-            slowed = limit.take(c, email)
+            slowed = limit.take(c, mailbox)
     except TooMany:
         return None
     return max(life_s, current().settings.limits.mail_pause_s) if slowed else life_s
 
 
-def _untake_mail(email: str) -> None:
+def _untake_mail(mailbox: str) -> None:
     with store.writing() as c:
-        budgets.mails().give_back(c, email, pause=True)
+        budgets.mails().give_back(c, mailbox, pause=True)
 
 
 def _has_account(email: str) -> bool:
@@ -141,8 +145,7 @@ def _code(email: str, seed: str) -> str:
     return _fixed_codes().get(email) or f"{number % 10**DIGITS:0{DIGITS}}"
 
 
-def _send_code(email: str, life_s: int) -> None:
-    code, left_s = _open_code(email, life_s)
+def _send_code(email: str, code: str, left_s: int) -> None:
     values = {"brand": current().settings.brand, "code": code, "minutes": left_s // 60}
     text = gettext(
         "Your code to sign in to %(brand)s is %(code)s.\n\n"

@@ -5,6 +5,7 @@ proves nothing but that: whoever uses it has to know the rest, and has a budget 
 """
 
 import hmac
+import re
 import secrets
 from collections.abc import Iterable
 from typing import Final
@@ -19,6 +20,7 @@ LIFE_S: Final = 400 * 86400
 #: Subjects that one browser is known for; the oldest is forgotten.
 MOST: Final = 8
 _BETWEEN: Final = "_"
+_ENTRY: Final = re.compile(r"[0-9a-f]{16}\.[0-9a-f]{32}")
 
 
 def kept(request: Request) -> str:
@@ -34,7 +36,7 @@ def by(kept: str, subjects: Iterable[str]) -> str | None:
 
 def remember(response: Response, kept: str, subjects: Iterable[str]) -> None:
     """Let a browser be known for subjects whose owner has just proved itself in it."""
-    entries = [entry for entry in kept.split(_BETWEEN) if entry]
+    entries = _entries(kept)
     for subject in subjects:
         if _id(kept, subject) is None:
             browser = secrets.token_hex(8)
@@ -43,11 +45,15 @@ def remember(response: Response, kept: str, subjects: Iterable[str]) -> None:
 
 
 def _id(kept: str, subject: str) -> str | None:
-    for entry in kept.split(_BETWEEN)[:MOST]:
+    for entry in _entries(kept):
         browser, _, mac = entry.partition(".")
         if hmac.compare_digest(mac.encode(), _mac(browser, subject).encode()):
             return browser
     return None
+
+
+def _entries(kept: str) -> list[str]:
+    return [entry for entry in kept.split(_BETWEEN) if _ENTRY.fullmatch(entry)][-MOST:]
 
 
 def _mac(browser: str, subject: str) -> str:

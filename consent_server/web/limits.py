@@ -150,6 +150,9 @@ class Guess:
         with store.writing() as c:
             for limit, subject in (*((self.own,) if self.own is not None else ()), *self.limits):
                 limit.give_back(c, subject)
+        if not cleared:
+            return
+        with store.writing() as c:  # by itself: every transaction locks what it counts in the order of `take`
             for limit, subject in cleared:
                 limit.clear(c, subject)
 

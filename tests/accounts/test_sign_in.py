@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from werkzeug.wrappers import Response
 
 from consent_server import store
 from consent_server.accounts import sign_in
@@ -14,6 +15,7 @@ from consent_server.accounts.business import LONGEST_BUSINESS, name_business
 from consent_server.refusal import Unavailable
 from consent_server.store import accounts, rows
 from consent_server.store.tables import FailureCount, SignInCode, SmeAccount
+from consent_server.web import known
 from consent_server.web.limits import TooMany
 from tests.deployments import PlayedMail, deploy, in_new_database, opened, settings_of
 
@@ -282,6 +284,27 @@ def test_H15_mails_to_a_mailbox_all_day(mail: PlayedMail, held_clock: Any) -> No
 def test_the_page_knows_that_no_mail_was_sent(mail: PlayedMail) -> None:
     asked = [sign_in.send_code(EMAIL, stranger(number), "", opens_account=True) for number in range(PER_MAILBOX + 2)]
     assert [each.no_mail for each in asked if each] == [*[False] * (PER_MAILBOX + 1), True]
+
+
+def test_mails_without_a_code_do_not_use_up_those_with_one(mail: PlayedMail) -> None:
+    for number in range(3 * PER_MAILBOX):
+        send(NEW, stranger(number), opens_account=False)
+    assert len(mail.sent) == PER_MAILBOX + 1
+    send(NEW)
+    assert check(mail.code, NEW) is not None
+
+
+def test_H06_a_known_browser_signs_in_while_its_network_is_used_for_guessing(mail: PlayedMail) -> None:
+    response = Response()
+    known.remember(response, "", (EMAIL,))
+    kept = response.headers["Set-Cookie"].partition("=")[2].partition(";")[0]
+    for number in range(PER_NETWORK + 5):
+        wait_of(lambda n=number: send(f"n{n}@kelham.example"))
+        wait_of(lambda: check("0000000x"))
+    assert wait_of(lambda: send()) > 0
+    assert sign_in.send_code(EMAIL, SENDER, kept, opens_account=True) is not None
+    assert wait_of(lambda: check(mail.code)) > 0
+    assert check(mail.code, known_by=kept) is not None
 
 
 def test_a_mail_that_could_not_be_sent_does_not_count_for_its_mailbox(mail: PlayedMail) -> None:

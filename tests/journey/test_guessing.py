@@ -134,14 +134,14 @@ def test_E11_a_known_and_an_unknown_number_take_the_same_time(build_party: Any) 
     edp = conftest.with_meters(build_party("edp", changes=changes))
     browser = edp.browser().open("/manage")
     action, fields, _ = browser.form_of("continue", **WRONG)
-    known, unknown = fields, {**fields, "mpan": "1200000000013"}
+    known, unknown = fields, {**fields, "mpan": "1200000000002"}
     taken: dict[str, list[float]] = {"known": [], "unknown": []}
-    for number in range(3000):
+    for number in range(1500):
         for name, form in (("known", known), ("unknown", unknown))[:: 1 if number % 2 else -1]:
             started = time.process_time()
             status = browser.post(action, form).status
             taken[name].append(time.process_time() - started)
-            assert status == 422
+            assert (status, "could not match" in browser.html) == (422, True)
     assert 0.45 <= area_under_curve(taken["known"][100:], taken["unknown"][100:]) <= 0.55
 
 

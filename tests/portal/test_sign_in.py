@@ -162,6 +162,13 @@ def test_H15_an_anonymous_visit_keeps_nothing(portal: Any, path: str) -> None:
     assert {**rows_kept(), "attempt": 0} == {**before, "attempt": 0}
 
 
+def test_H12_images_do_not_spend_the_networks_invitations(portal: Any) -> None:
+    for number in range(60):
+        path = f"/start?fsp={DIRECTORY}/m/nonsense{number}"
+        portal.app.test_client().get(path, base_url="https://localhost", headers={"Sec-Fetch-Dest": "image"})
+    assert "Wharfside Bank" in portal.browser().open(f"/start?fsp={BANK}").html
+
+
 def test_H15_the_directory_is_not_asked_without_end(portal: Any) -> None:
     asked: list[str] = []
     member = portal.directory.member
