@@ -55,15 +55,16 @@ def send_code(typed: str, address: str, known_by: str, *, opens_account: bool) -
     if email is None:
         return None
     budgets.mail(address, known.by(known_by, (email,))).take()  # every mail counts, until a code is used
-    gets_code = _has_account(email) or opens_account
-    # Mails without a code must not use up those with one: the newest of these is to work.
-    mailbox = email if gets_code else f"no account {email}"
+    # Each door has a budget of its own: only the portal mails a code to every address, and what the issuer mails without one
+    # must not use up the portal's mails, whose newest code is to work. Neither budget tells whether there is an account.
+    mailbox = _mailbox(email, opens_account)
     life_s = _take_mail(mailbox)
     if life_s is None:
         return CodeAsked(email, no_mail=True)
     code, left_s = _open_code(email, life_s)  # for every address, so that the time of the answer tells nothing
+    has_account = _has_account(email)
     try:
-        if gets_code:
+        if opens_account or has_account:
             _send_code(email, code, left_s)
         else:
             _send_no_account(email)
@@ -92,8 +93,13 @@ def check_code(email: str, typed: str, address: str, known_by: str, browser: str
     attempt.succeeded((budgets.codes(), email))
     if taken:
         # Only what this sign-in took: the owner of one account must not get further mails to others.
-        budgets.mail(address, browser_id).succeeded((budgets.mails(), email))
+        mailboxes = (_mailbox(email, opens_account) for opens_account in (True, False))
+        budgets.mail(address, browser_id).succeeded(*((budgets.mails(), each) for each in mailboxes))
     return account
+
+
+def _mailbox(email: str, opens_account: bool) -> str:
+    return email if opens_account else f"issuer {email}"
 
 
 def _take_mail(mailbox: str) -> int | None:

@@ -286,6 +286,14 @@ def test_the_page_knows_that_no_mail_was_sent(mail: PlayedMail) -> None:
     assert [each.no_mail for each in asked if each] == [*[False] * (PER_MAILBOX + 1), True]
 
 
+@pytest.mark.parametrize("email", [EMAIL, NEW])
+def test_a_mailbox_without_mails_does_not_tell_whether_it_has_an_account(mail: PlayedMail, email: str) -> None:
+    for number in range(3 * PER_MAILBOX):
+        send(email, stranger(number))
+    asked = [sign_in.send_code(email, stranger(n), "", opens_account=False) for n in range(20, 22 + PER_MAILBOX)]
+    assert [each.no_mail for each in asked if each] == [*[False] * (PER_MAILBOX + 1), True]
+
+
 def test_mails_without_a_code_do_not_use_up_those_with_one(mail: PlayedMail) -> None:
     for number in range(3 * PER_MAILBOX):
         send(NEW, stranger(number), opens_account=False)

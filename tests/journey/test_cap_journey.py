@@ -77,7 +77,7 @@ def test_wrong_codes_are_slowed_and_the_right_one_is_too_by_a_minute_at_most(cap
 
 
 def test_mails_to_one_address_are_limited_and_the_newest_code_works(cap: Any) -> None:
-    """As at the portal, and under the same name: nobody's mailbox is filled through one door or the other."""
+    """As at the portal."""
     for _ in range(LIMITS["mails_per_mailbox"] + 1):
         assert "no more for now" not in at_code(cap).html
     browser = at_code(cap)

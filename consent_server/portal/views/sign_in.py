@@ -44,9 +44,8 @@ def start() -> AnyResponse:
     """Accept a bank's invitation: `fsp` is the bank's Directory URL, and is kept only if it has the role of a bank."""
     response = see_other("/")
     fsp = parameters.query(request, optional=("fsp",)).get("fsp")
-    followed = (
-        request.headers.get("Sec-Fetch-Dest", "document") == "document"
-    )  # and not an image on another site's page
+    # An image on another site's page is no invitation: it would spend the budget of the visitor's network.
+    followed = request.headers.get("Sec-Fetch-Dest", "document") == "document"
     if fsp is not None and followed and invitation.accept(fsp, request.remote_addr or ""):
         invitation.keep(response, fsp)
         keep({"fsp": fsp})
