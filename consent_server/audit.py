@@ -51,6 +51,7 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "server_fault": "kind",
         "list_refreshed": "list entries",
         "list_refresh_failed": "list error",
+        "catalogue_claim_refused": "service issuer member",
         "retention_applied": "removed",
         "keys_changed": "key change",
         "clock_stepped_back": "seconds",

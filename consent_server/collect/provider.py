@@ -24,10 +24,14 @@ def access_token(connection: ProviderConnection) -> str:
 
 
 def service_of(connection: ProviderConnection) -> DataService:
-    """Return the catalogue's entry of the connection's resource. Raise Unreachable."""
+    """Return the catalogue's entry of the connection's resource. Raise Unreachable.
+
+    A member writes its entries itself: an id counts only in the entry of the member that the SME chose.
+    """
     here = current()
     listed = here.directory.data_services(here.settings.scheme.consumption_standard)
-    found = next((each for each in listed if each.id == connection.resource), None)
+    chosen = (connection.resource, connection.member)
+    found = next((each for each in listed if (each.id, each.member) == chosen), None)
     if found is None:
         raise Unreachable("not in the catalogue", "directory")
     return found

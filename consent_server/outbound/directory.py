@@ -42,6 +42,7 @@ class Application:
     title: str
     roles: tuple[str, ...]
     message_delivery: str | None
+    home_page: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,16 @@ def _application(url: str, body: bytes) -> Application:
         title=fields.text(source, "title"),
         roles=fields.texts(source, "role"),
         message_delivery=fields.optional_url(source, "messageDelivery"),
+        home_page=_home_page(source),
     )
+
+
+def _home_page(source: dict[str, Any]) -> str | None:
+    # For people to read: one that is no https URL costs the application nothing else.
+    try:
+        return fields.optional_url(source, "homePageURL")
+    except ValueError:
+        return None
 
 
 def _services(body: bytes) -> list[DataService]:

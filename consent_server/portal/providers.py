@@ -1,14 +1,18 @@
 """Energy data providers that an SME can connect, and the bank that sent it, as the Directory lists them."""
 
 import logging
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import ClassVar, cast
+from urllib.parse import urlsplit
 
+from consent_server import audit, clock, store
 from consent_server.deployment import current
 from consent_server.outbound.errors import Unreachable
 from consent_server.refusal import Refusal
-from consent_server.scheme import roles
+from consent_server.scheme import instant, roles
+from consent_server.store import connections
 from consent_server.store.tables import ChosenProvider
 
 log = logging.getLogger("consent_server.portal")
@@ -61,17 +65,12 @@ def bank(url: str | None) -> str | None:
 
 
 def _providers() -> list[Provider]:
+    """Return the entries of live members that hold the role, without those that claim what is another's."""
     here = current()
-    found: list[Provider] = []
+    live: list[Provider] = []
     unknown: Unreachable | None = None
-    listed = here.directory.data_services(here.settings.scheme.consumption_standard)
-    claimed = Counter(issuer for issuer, _ in {(service.issuer, service.member) for service in listed})
-    for service in listed:
+    for service in here.directory.data_services(here.settings.scheme.consumption_standard):
         if service.issuer is None or service.application is None:
-            continue
-        if claimed[service.issuer] > 1:
-            # An issuer belongs to one member: another that lists it may be posing as that member.
-            log.warning("a provider is left out: %s is claimed by several members", service.issuer)
             continue
         try:
             member = here.directory.member(service.member)
@@ -81,7 +80,7 @@ def _providers() -> list[Provider]:
             unknown = error
             continue
         if roles.holds(member.roles, here.settings.scheme.edp_roles) and member.membership_ok:
-            found.append(
+            live.append(
                 Provider(
                     service=service.id,
                     member=service.member,
@@ -91,6 +90,50 @@ def _providers() -> list[Provider]:
                     issuer=service.issuer,
                 )
             )
-    if unknown is not None and not found:
+    if unknown is not None and not live:
         raise unknown
-    return found
+    return [each for each in live if _is_its_own(each, live)]
+
+
+def _is_its_own(claim: Provider, live: Sequence[Provider]) -> bool:
+    """Return whether no other member has as good a claim to the issuer or the id that an entry names.
+
+    A member writes its entry itself, so a false claim costs that entry, and not the one that it imitates.
+    """
+    rivals = [
+        each
+        for each in live
+        if each.member != claim.member and (each.issuer == claim.issuer or each.service == claim.service)
+    ]
+    if not rivals or _strength(claim) > max(map(_strength, rivals)):
+        return True
+    _alarm(claim.service, claim.issuer, claim.member, clock.now() // instant.DAY)
+    return False
+
+
+def _strength(claim: Provider) -> tuple[bool, bool]:
+    """Return whether the Directory's application confirms a claim, and whether live connections rest on it."""
+    with store.reading() as c:
+        known = connections.has_live(c, claim.issuer, claim.member, clock.now())
+    return _is_confirmed(claim), known
+
+
+def _is_confirmed(claim: Provider) -> bool:
+    """Return whether the entry's application is its member's, holds the role, and is at the issuer's host."""
+    here = current()
+    try:
+        application = here.directory.application(claim.application)
+    except Unreachable:
+        return False
+    hosts = {urlsplit(url).netloc for url in (application.home_page, application.message_delivery) if url}
+    return (
+        application.member == claim.member
+        and roles.holds(application.roles, here.settings.scheme.edp_roles)
+        and urlsplit(claim.issuer).netloc in hosts
+    )
+
+
+@lru_cache(maxsize=1024)
+def _alarm(service: str, issuer: str, member: str, _day: int) -> None:
+    """Write one audit event a day in each process, however often the list is shown."""
+    audit.event("catalogue_claim_refused", service=service, issuer=issuer, member=member)

@@ -44,6 +44,13 @@ def live(c: Connection, account: str, at: int) -> list[ProviderConnection]:
     return [row for row in of_account(c, account) if row.ended is None and row.expires > at]
 
 
+def has_live(c: Connection, issuer: str, member: str, at: int) -> bool:
+    """Return whether any live connection is to this issuer of this member."""
+    of_both = sa.and_(_connection.c.issuer == issuer, _connection.c.member == member)
+    live = sa.and_(_connection.c.ended.is_(None), _connection.c.expires > at)
+    return c.execute(sa.select(sa.literal(1)).where(of_both, live).limit(1)).first() is not None
+
+
 def reseal(c: Connection, connection: str, refresh_sealed: bytes, refresh_mac: str) -> None:
     """Keep the refresh token that its issuer gave to replace ours."""
     c.execute(

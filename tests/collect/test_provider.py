@@ -1,5 +1,7 @@
 """What a CAP asks the provider behind a connection, beside its readings: a token, a catalogue entry, a record."""
 
+from dataclasses import replace
+
 import pytest
 
 from consent_server import store
@@ -34,6 +36,16 @@ def test_a_service_that_has_left_the_catalogue_cannot_be_reached(cap: Cap) -> No
     cap.providers.clear()
     with pytest.raises(Unreachable, match="not in the catalogue"):
         provider.service_of(cap.row())
+
+
+def test_H05_an_entry_of_another_member_with_the_same_id_is_not_asked(cap: Cap) -> None:
+    """Listed first or last, it would get the tokens of this connection, and the provider's customers no readings."""
+    edp = cap.provider()
+    cap.connect(edp)
+    hostile = replace(edp.service, member=f"{edp.member}-not", endpoint="https://hostile.example")
+    for listed in ([hostile, edp.service], [edp.service, hostile]):
+        cap.deployment.directory.data_services = lambda _, listed=listed: listed  # type: ignore[method-assign, misc]
+        assert provider.service_of(cap.row()) == edp.service
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from consent_server import clock, store
 from consent_server.deployment import Deployment
-from consent_server.outbound.directory import DataService, Member
+from consent_server.outbound.directory import Application, DataService, Member
 from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.outbound.registry import PermissionText
 from consent_server.outbound.upstream import Metadata, Pushed, Tokens, Upstream
@@ -51,6 +51,7 @@ class PlayedDirectory:
 
     def __init__(self, us: str) -> None:
         self.down = False
+        self.claims: list[DataService] = []  # entries that other members have written as well
         self.members = {
             url: Member(url, f"{name} Limited", name, (role,), None, True)
             for url, name, role in (
@@ -67,9 +68,19 @@ class PlayedDirectory:
             raise Unreachable("connection", "directory.example")
         return self.members[url]
 
+    def application(self, url: str) -> Application:
+        if self.down:
+            raise Unreachable("connection", "directory.example")
+        name = url.rpartition("/")[2]
+        member = f"{DIRECTORY}/m/{name}"
+        return Application(url, member, name, self.members[member].roles, None, f"https://{name}.example/about")
+
     def data_services(self, _standard: str) -> list[DataService]:
         if self.down:
             raise Unreachable("connection", "directory.example")
+        return [*self._honest(), *self.claims]
+
+    def _honest(self) -> list[DataService]:
         return [
             DataService(
                 id=f"{DIRECTORY}/catalogue/{name}",

@@ -7,6 +7,7 @@ import pytest
 
 from consent_server import store
 from consent_server.outbound.errors import OAuthRefused, Unreachable
+from consent_server.portal import providers
 from consent_server.store import connections, evidence, links, outbox, readings
 
 
@@ -256,15 +257,71 @@ def test_one_entry_that_cannot_be_read_takes_no_other_provider_away(portal: Any)
     assert portal.signed_in().open("/connect").status == 503
 
 
-def test_an_issuer_that_two_members_claim_is_nobodys(portal: Any) -> None:
-    honest = portal.directory.data_services
+VICTIM = "hartlebury"
+#: What a hostile entry says, beside naming itself as the publisher.
+CLAIMS = {
+    "issuer": {"issuer": f"https://{VICTIM}.example"},
+    "id": {"id": f"https://directory.example/catalogue/{VICTIM}"},
+    "application": {
+        "issuer": f"https://{VICTIM}.example",
+        "application": f"https://directory.example/a/{VICTIM}",
+        "endpoint": f"https://data.{VICTIM}.example",
+    },
+}
 
-    def claimed(standard: str) -> list[Any]:
-        listed = honest(standard)
-        return [*listed, replace(listed[0], id="https://directory.example/catalogue/x", issuer=listed[1].issuer)]
 
-    portal.directory.data_services = claimed
+@pytest.mark.parametrize("claim", CLAIMS)
+@pytest.mark.parametrize("who", ["no-role", "suspended", "provider"])
+def test_H05_S3_a_false_claim_costs_the_entry_that_makes_it_and_no_other(
+    portal: Any, caplog: pytest.LogCaptureFixture, claim: str, who: str
+) -> None:
+    """Whoever writes an entry that claims another provider's issuer or id, that provider stays, and its own page."""
+    caplog.set_level("INFO", "consent_server.audit")
+    providers._alarm.cache_clear()
+    directory = portal.directory
+    northmoor = next(each for each in directory.data_services("") if "northmoor" in each.id)
+    impostor = f"https://directory.example/m/{'impostor' if who == 'no-role' else 'rival'}"
+    if who != "no-role":
+        honest = directory.members[northmoor.member]
+        directory.members[impostor] = replace(
+            honest, url=impostor, brand_name="Aardvark Power", membership_ok=who == "provider"
+        )
+    ours = {"id": "https://directory.example/catalogue/x", "application": "https://directory.example/a/rival"}
+    directory.claims = [replace(northmoor, **(ours | CLAIMS[claim] | {"member": impostor}))]
     page = portal.signed_in().open("/connect")
     assert page.status == 200
-    assert "Northmoor" in page.html
-    assert "Hartlebury Meters" not in page.html
+    for name, there in (("Northmoor", True), ("Hartlebury Meters", True), ("Aardvark", False), ("Impostor", False)):
+        assert (name in page.html) is there
+    page.click("continue", provider=f"https://directory.example/catalogue/{VICTIM}")
+    assert "Hartlebury Meters" in page.html
+    page.open("/connect")
+    assert caplog.text.count("catalogue_claim_refused") == (who == "provider"), "an alarm, once"
+
+
+def test_H05_of_two_claims_that_the_directory_confirms_alike_the_one_that_we_deal_with_stays(portal: Any) -> None:
+    """A provider may write another's addresses into its own application as well."""
+    directory = portal.directory
+    directory.members["https://directory.example/m/rival"] = replace(
+        directory.members["https://directory.example/m/northmoor"], brand_name="Aardvark Power"
+    )
+    honest = next(each for each in directory.data_services("") if VICTIM in each.id)
+    before = directory.application
+
+    def application(url: str) -> Any:
+        return replace(before(url), home_page=honest.issuer)
+
+    directory.application = application
+    portal.connected(VICTIM)
+    for number in range(2):
+        if number:
+            directory.claims = [
+                replace(
+                    honest,
+                    id="https://directory.example/catalogue/x",
+                    application="https://directory.example/a/rival",
+                    member="https://directory.example/m/rival",
+                )
+            ]
+        page = portal.signed_in().open("/connect")
+        assert "Hartlebury Meters" in page.html
+        assert "Aardvark" not in page.html
