@@ -347,7 +347,11 @@ class JobsSettings(Section):
     outbox_s: int = Field(2, ge=1, description="Look for messages that are due.")
     collect_s: int = Field(2, ge=1, description="Look for collections that are due.")
     retention_s: int = Field(3600, ge=1, description="Apply retention and clean up.")
-    give_up_after: int = Field(20, ge=1, description="Attempts before a message goes to the give-up list.")
+    give_up_after_s: int = Field(
+        604800,
+        ge=1,
+        description="How long a message that cannot be delivered is owed before it goes to the give-up list.",
+    )
 
 
 class SandboxSettings(Section):

@@ -45,7 +45,7 @@ def serve(config: Path, door: "Door", overrides: tuple[str, ...]) -> None:
 def work(settings: "Settings", once: bool) -> None:
     """Deliver messages, collect readings, fetch lists, apply retention, until stopped."""
     from consent_server.jobs.job import jobs as jobs_of
-    from consent_server.jobs.work import run_once
+    from consent_server.jobs.work import JobEnded, run_once
     from consent_server.jobs.work import work as run
     from consent_server.serving import lines
 
@@ -63,4 +63,7 @@ def work(settings: "Settings", once: bool) -> None:
             if failed:
                 raise click.ClickException(f"these jobs failed, the log says why: {', '.join(failed)}")
             return
-        run(jobs, stop)
+        try:
+            run(jobs, stop)
+        except JobEnded as ended:
+            raise click.ClickException(f"these jobs have ended, the log says why: {ended}") from None

@@ -7,7 +7,9 @@ a withdrawal that overtakes a collection leaves nothing behind.
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
+from typing import Final
 
 import orjson
 
@@ -18,6 +20,7 @@ from consent_server.outbound.data import DataSource, FetchedWindow
 from consent_server.outbound.directory import DataService
 from consent_server.outbound.errors import NotReady, OAuthRefused, Unreachable
 from consent_server.outbound.intensity import RegionUnknown
+from consent_server.outbound.lanes import Lanes, Tally
 from consent_server.scheme import emissions, instant, readings
 from consent_server.scheme.emissions import EmissionsError, MonthEmissions
 from consent_server.scheme.instant import DAY, day_start, month_start, months_later
@@ -40,6 +43,7 @@ from consent_server.store.tables import CollectedWindow, EmissionsMonth, Provide
 log = logging.getLogger("consent_server.collect")
 
 LEASE_S = 600
+RUN_S: Final = 30
 # More than an access token can name, so that no provider can occupy a collection without end.
 MOST_SOURCES = 400
 NEXT_S = DAY
@@ -61,15 +65,35 @@ class _Harvest:
     count: int = 0
 
 
-def collect_due() -> int:
-    """Collect through every connection that is due; return for how many it succeeded."""
-    done = 0
-    while True:
-        with store.writing() as c:
-            row = connections.lease_due(c, clock.now(), LEASE_S)
-        if row is None:
-            return done
-        done += collect(row)
+def lanes() -> Lanes:
+    """Return the lanes of a collector. A collection may be 32 MiB for each window, so there are few of them at once."""
+    return Lanes(most=12, most_troubled=4, each=2, slow_s=60)
+
+
+def collect_due(through: Lanes | None = None) -> Tally:
+    """Collect through connections that are due, for RUN_S seconds at most; return for how many it succeeded and failed."""
+    tally = Tally()
+    (through or lanes()).serve(_issuers, partial(_turn, tally), RUN_S)
+    return tally
+
+
+def _issuers() -> list[str]:
+    with store.reading() as c:
+        return connections.issuers_due(c, clock.now())
+
+
+def _turn(tally: Tally, issuer: str, _failures: int) -> int:
+    """Collect through one connection to an issuer. Each connection has its own next attempt, so the lane pauses for none."""
+    with store.writing() as c:
+        row = connections.lease_due(c, issuer, clock.now(), LEASE_S)
+    if row is None:
+        return 0
+    succeeded = False
+    try:
+        succeeded = collect(row)
+    finally:
+        tally.add(succeeded)
+    return 0
 
 
 def collect(row: ProviderConnection) -> bool:

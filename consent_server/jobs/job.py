@@ -2,11 +2,11 @@
 
 from abc import ABC, abstractmethod
 
-from consent_server.collect.gather import collect_due
+from consent_server.collect import gather
 from consent_server.deployment import current
 from consent_server.jobs import retention
 from consent_server.store.job_runs import EVERY_S
-from consent_server.withdrawal.outbox import dispatch
+from consent_server.withdrawal import outbox
 
 
 class Job(ABC):
@@ -18,8 +18,8 @@ class Job(ABC):
         self.every_s = every_s
 
     @abstractmethod
-    def run(self) -> object:
-        """Do what is due."""
+    def run(self) -> int:
+        """Do what is due; return how many of its acts failed at another party, each of which is tried again."""
 
 
 class ShowLife(Job):
@@ -27,36 +27,47 @@ class ShowLife(Job):
 
     name = "beat"
 
-    def run(self) -> None:
+    def run(self) -> int:
         current().beat.show()
+        return 0
 
 
 class FetchRevocationList(Job):
     name = "revocation-list"
 
-    def run(self) -> None:
+    def run(self) -> int:
         current().revocations.refresh()
+        return 0
 
 
 class DispatchOutbox(Job):
     name = "outbox"
 
+    def __init__(self, every_s: int) -> None:
+        super().__init__(every_s)
+        self._lanes = outbox.lanes()
+
     def run(self) -> int:
-        return dispatch()
+        return outbox.dispatch(self._lanes).failed
 
 
 class ApplyRetention(Job):
     name = "retention"
 
     def run(self) -> int:
-        return retention.apply()
+        retention.apply()
+        return 0
 
 
 class Collect(Job):
     name = "collect"
 
+    def __init__(self, every_s: int) -> None:
+        super().__init__(every_s)
+        self._lanes = gather.lanes()
+
     def run(self) -> int:
-        return collect_due()
+        return gather.collect_due(self._lanes).failed
 
 
 def jobs() -> tuple[Job, ...]:

@@ -18,14 +18,23 @@ log = logging.getLogger("consent_server.jobs")
 TICK_S = 0.25
 # For each job that is under way when `stop` is set. It leaves at most a lease, which expires.
 GRACE_S = 1.5
+WATCH_S = 5
+
+
+class JobEnded(Exception):
+    """The thread of a job has ended although nobody stopped it. The process must be started anew."""
 
 
 def run_once(job: Job) -> bool:
-    """Run a job; return whether it succeeded. A job that fails is logged and tried again at its next turn."""
+    """Run a job; return whether all of it succeeded. A job that fails is logged and tried again at its next turn.
+
+    What failed at another party is no failure of the job, so its record does not speak of it.
+    """
+    failed_acts = 0
     token = audit.correlation_id.set(f"job-{job.name}")
     error = ""
     try:
-        job.run()
+        failed_acts = job.run()
     except Refusal as refusal:
         log.warning("%s: %s: %s", job.name, refusal.code, refusal.private)
         error = refusal.code
@@ -39,17 +48,23 @@ def run_once(job: Job) -> bool:
         log.warning("%s: its run is not recorded: %s", job.name, fault)
     finally:
         audit.correlation_id.reset(token)
-    return not error
+    return not error and not failed_acts
 
 
 def work(jobs: Iterable[Job], stop: threading.Event) -> None:
-    """Run each job when it is due, until `stop` is set. Each thread works in the caller's context (the application)."""
+    """Run each job when it is due, until `stop` is set. Each thread works in the caller's context (the application).
+
+    Raise JobEnded.
+    """
     threads = [
         threading.Thread(target=copy_context().run, args=(_work, job, stop), name=job.name, daemon=True) for job in jobs
     ]
     for thread in threads:
         thread.start()
-    stop.wait()
+    while not stop.wait(WATCH_S):
+        ended = [thread.name for thread in threads if not thread.is_alive()]
+        if ended and not stop.is_set():
+            raise JobEnded(", ".join(ended))
     for thread in threads:
         thread.join(GRACE_S)
 

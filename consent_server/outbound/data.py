@@ -1,14 +1,11 @@
 """The client of a consumption API: data sources, and readings in windows (standard energy-consumption-data)."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from time import monotonic  # durations only: see network
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from consent_server import clock
 from consent_server.outbound import fields
 from consent_server.outbound.errors import BadAnswer, NotReady, TokenRefused, Unreachable
 from consent_server.outbound.session import MIB, Response, Session
@@ -19,7 +16,6 @@ WINDOW = 366 * instant.DAY
 LONGEST_S = 300
 _LARGEST = 32 * MIB  # 366 days of one meter are 6 MiB at the longest spelling seen
 _RETRY_S = 60
-_LONGEST_RETRY_S = 86400
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ class ConsumptionData:
             raise Unreachable("time", urlsplit(self._endpoint).hostname or "-")
         answer = self._session.get(f"{self._endpoint}{path}", limit=_LARGEST, bearer=access_token)
         if answer.status == 202:
-            raise NotReady(answer.host, _retry_after(answer))
+            raise NotReady(answer.host, answer.retry_after(_RETRY_S))
         if answer.status == 401:
             raise TokenRefused("status 401", answer.host, 401)
         return answer.must_be(200)
@@ -97,16 +93,3 @@ def _data_source(source: dict[str, Any]) -> DataSource:
         outcode=fields.outcode(location, "ukPostcodeOutcode") if isinstance(location, dict) else None,
         measures=fields.texts(source, "availableMeasures"),
     )
-
-
-def _retry_after(answer: Response) -> int:
-    """Return the seconds to wait, from either form of RFC 9110 section 10.2.3; a minute if neither can be read."""
-    value = answer.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}", value, re.ASCII):
-        seconds = int(value)
-    else:
-        try:
-            seconds = int(parsedate_to_datetime(value).timestamp()) - clock.now()
-        except (ValueError, TypeError, OverflowError):
-            seconds = _RETRY_S
-    return max(1, min(seconds, _LONGEST_RETRY_S))

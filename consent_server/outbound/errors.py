@@ -9,6 +9,8 @@ class Unreachable(Exception):
     """
 
     gone = False
+    #: The seconds that the server asked us to wait (RFC 9110 section 10.2.3); 0 when it did not.
+    retry_after = 0
 
     def __init__(self, kind: str, host: str) -> None:
         super().__init__(f"{host}: {kind}")
@@ -27,17 +29,18 @@ class NotAllowed(Unreachable):
 class BadAnswer(Unreachable):
     """The response is not what we requested; `status` is the HTTP status, where it matters."""
 
-    def __init__(self, kind: str, host: str, status: int = 0) -> None:
+    def __init__(self, kind: str, host: str, status: int = 0, retry_after: int = 0) -> None:
         super().__init__(kind, host)
         self.status = status
+        self.retry_after = retry_after
         self.gone = status in {404, 410}
 
 
 class OAuthRefused(BadAnswer):
     """An OAuth error response; `error` is its code (RFC 6749 sections 4.1.2.1 and 5.2), limited to that grammar."""
 
-    def __init__(self, error: str, host: str, status: int = 0) -> None:
-        super().__init__(f"oauth {error}", host, status)
+    def __init__(self, error: str, host: str, status: int = 0, retry_after: int = 0) -> None:
+        super().__init__(f"oauth {error}", host, status, retry_after)
         self.error = error
 
 
@@ -53,5 +56,4 @@ class NotReady(BadAnswer):
     """202: the data are still being collected; try again after `retry_after` seconds."""
 
     def __init__(self, host: str, retry_after: int) -> None:
-        super().__init__("not ready", host, 202)
-        self.retry_after = retry_after
+        super().__init__("not ready", host, 202, retry_after)

@@ -4,6 +4,7 @@ Values are forecasts in gCO2/kWh for one half hour of one region. They are kept 
 because a longer query is refused, and so that all meters of one region share them.
 """
 
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -41,6 +42,7 @@ class Intensity:
         self._cache = cache
         self._pause_s = pause_s
         self._retry_s = retry_s
+        self._spacing = threading.Lock()
 
     def series(self, start: int, end: int, *, outcode: str | None) -> dict[int, float]:
         """Return {start of half hour: gCO2/kWh} for start <= half hour < end, without those that the API lacks.
@@ -93,8 +95,11 @@ class Intensity:
         """Return `data` of the response, or None where a 400 says that there is none. Try again after 5xx and `{}`."""
         pause_s = self._retry_s
         for attempt in range(_ATTEMPTS):
-            time.sleep(pause_s if attempt else self._pause_s)
-            pause_s *= 2 if attempt else 1
+            if attempt:
+                time.sleep(pause_s)
+                pause_s *= 2
+            with self._spacing:  # collections run side by side, and the pause is between the calls of all of them
+                time.sleep(self._pause_s)
             answer = self._session.get(f"{self._base}/regional/intensity/{path}", limit=_LIMIT, configured=True)
             if missing_is_none and answer.status == 400:
                 return None

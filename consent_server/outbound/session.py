@@ -11,6 +11,7 @@ import ssl
 import zlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
@@ -18,6 +19,7 @@ import httpcore
 import httpx
 import orjson
 
+from consent_server import clock
 from consent_server.outbound.errors import BadAnswer, NotAllowed, Unreachable
 from consent_server.outbound.network import (
     Budget,
@@ -39,6 +41,7 @@ for _name in ("httpx", "httpcore"):
 MIB = 1 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 2
+_LONGEST_RETRY_S = 86400
 # Visible ASCII without what URL parsers disagree about (backslash, quotes, brackets outside IPv6 literals, caret).
 _URL = re.compile(r"(https?)://[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+", re.IGNORECASE)
 # RFC 1123 section 2.1, and the form of an IPv6 literal, which httpx has judged. International names are in their ASCII form.
@@ -82,8 +85,20 @@ class Response:
     def must_be(self, *statuses: int) -> "Response":
         """Return this response if its status is one of these. Raise BadAnswer (kind `status N`)."""
         if self.status not in statuses:
-            raise BadAnswer(f"status {self.status}", self.host, self.status)
+            raise BadAnswer(f"status {self.status}", self.host, self.status, self.retry_after())
         return self
+
+    def retry_after(self, unstated_s: int = 0) -> int:
+        """Return the seconds to wait, from either form of RFC 9110 section 10.2.3, a day at most; else `unstated_s`."""
+        value = self.headers.get("retry-after", "").strip()
+        if re.fullmatch(r"\d{1,9}", value, re.ASCII):
+            seconds = int(value)
+        else:
+            try:
+                seconds = int(parsedate_to_datetime(value).timestamp()) - clock.now()
+            except (ValueError, TypeError, OverflowError):
+                return unstated_s
+        return max(1, min(seconds, _LONGEST_RETRY_S))
 
 
 class Session:

@@ -220,7 +220,7 @@ class Upstream:
         except BadAnswer:
             error = None
         if isinstance(error, str) and 400 <= answer.status < 500:
-            raise OAuthRefused(_error_code(error), answer.host, answer.status)
+            raise OAuthRefused(_error_code(error), answer.host, answer.status, answer.retry_after())
         return answer.must_be(*statuses)
 
 

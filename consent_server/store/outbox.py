@@ -5,7 +5,7 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from consent_server.store import rows
+from consent_server.store import lanes, rows
 from consent_server.store.rows import table_of
 from consent_server.store.tables import OwedCall
 
@@ -21,18 +21,35 @@ def add(c: Connection, *, kind: Literal["message", "revocation"], subject: str, 
     )
 
 
-def lease(c: Connection, at: int, lease_s: int, limit: int) -> list[OwedCall]:
-    """Lease and return what is due, for `lease_s` seconds: no other dispatcher takes it before the lease ends."""
-    free = sa.or_(_outbox.c.leased.is_(None), _outbox.c.leased <= at)
+def recipients(c: Connection, at: int) -> list[str]:
+    """Return the recipients to whom calls are due, each once."""
+    return lanes.with_work(c, _outbox.c.recipient, _OPEN, _is_due(at))
+
+
+def lease(c: Connection, recipient: str, at: int, lease_s: int, limit: int) -> list[OwedCall]:
+    """Lease and return calls that are due to a recipient, the longest due first.
+
+    For `lease_s` seconds no other dispatcher takes them.
+    """
     due = (
         sa.select(_outbox.c.id)
-        .where(_OPEN, _outbox.c.due <= at, free)
+        .where(_outbox.c.recipient == recipient, _OPEN, _is_due(at))
         .order_by(_outbox.c.due, _outbox.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
     taken = sa.update(_outbox).where(_outbox.c.id.in_(due)).values(leased=at + lease_s).returning(*_outbox.c)
-    return sorted(rows.every(c, OwedCall, taken), key=lambda call: call.id)
+    return sorted(rows.every(c, OwedCall, taken), key=lambda call: (call.due, call.id))
+
+
+def release(c: Connection, calls: list[OwedCall]) -> None:
+    """Give back leased calls that were not made."""
+    if calls:
+        c.execute(sa.update(_outbox).where(_outbox.c.id.in_([call.id for call in calls])).values(leased=None))
+
+
+def _is_due(at: int) -> sa.ColumnElement[bool]:
+    return sa.and_(_outbox.c.due <= at, sa.or_(_outbox.c.leased.is_(None), _outbox.c.leased <= at))
 
 
 def _settle(c: Connection, owed: int, **values: int | str | None) -> None:
@@ -53,6 +70,17 @@ def failed(c: Connection, owed: int, due: int, error: str) -> None:
 def give_up(c: Connection, owed: int, at: int, error: str) -> None:
     """Put the call on the list that an operator sees and may retry."""
     _settle(c, owed, given_up=at, last_error=error)
+
+
+def give_up_older(c: Connection, recipient: str, before: int, at: int, error: str) -> list[OwedCall]:
+    """Put every call to a recipient that is owed since an instant, or for longer, on that list, and return them.
+
+    A call that another dispatcher has leased stays with it.
+    """
+    free = sa.or_(_outbox.c.leased.is_(None), _outbox.c.leased <= at)
+    old = sa.and_(_OPEN, _outbox.c.recipient == recipient, _outbox.c.created <= before, free)
+    given_up = sa.update(_outbox).where(old).values(given_up=at, leased=None, last_error=error)
+    return rows.every(c, OwedCall, given_up.returning(*_outbox.c))
 
 
 def waiting(c: Connection) -> list[OwedCall]:

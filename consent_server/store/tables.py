@@ -268,7 +268,14 @@ class Link(NamedTuple):
     dependent: Annotated[Id, KEY, INDEXED]
 
 
-@table("outbox")
+#: Calls that are still to be made, by their lane (store.lanes).
+_OPEN_CALLS: Final = sa.text("delivered IS NULL AND given_up IS NULL")
+
+
+@table(
+    "outbox",
+    sa.Index("ix_outbox_lane", "recipient", "due", "id", sqlite_where=_OPEN_CALLS, postgresql_where=_OPEN_CALLS),
+)
 class OwedCall(NamedTuple):
     """A call that we must make. Its secret is recomputed or unsealed at delivery from `subject`.
 
@@ -345,7 +352,14 @@ class SignInCode(NamedTuple):
     used_by: Digest | None = None
 
 
-@table("connection")
+#: Live connections, by the lane of their collections.
+_LIVE: Final = sa.text("ended IS NULL")
+
+
+@table(
+    "connection",
+    sa.Index("ix_connection_lane", "issuer", "collect_due", sqlite_where=_LIVE, postgresql_where=_LIVE),
+)
 class ProviderConnection(NamedTuple):
     """A permission that we hold as a client: a CAP's connection to one EDP for one SME."""
 

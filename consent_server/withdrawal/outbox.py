@@ -1,16 +1,20 @@
 """Make the calls that follow withdrawals: messages to clients, revocations to issuers.
 
-A call is leased, made outside any transaction, and settled. A dispatcher that dies leaves a lease that expires; the
-receiver is called twice at worst, and both calls are idempotent (Message Delivery; RFC 7009).
+Each recipient has a lane (outbound.lanes): its calls are made one after the other on a thread, and left alone for a while when
+it fails. A call is leased, made outside any transaction, and settled. A dispatcher that dies leaves a lease that expires;
+the receiver is called twice at worst, and both calls are idempotent (Message Delivery; RFC 7009).
 """
 
 import logging
 import secrets
+from functools import partial
+from typing import Final
 
 from consent_server import audit, clock, store
 from consent_server.deployment import current
 from consent_server.outbound.deliver import deliver
-from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.errors import BadAnswer, Unreachable
+from consent_server.outbound.lanes import Lanes, Tally
 from consent_server.scheme import messages
 from consent_server.store import connections, outbox, permissions
 from consent_server.store.tables import OwedCall
@@ -18,14 +22,23 @@ from consent_server.tokens import refresh_token
 
 log = logging.getLogger("consent_server.outbox")
 
-LEASE_S = 120
-BATCH = 20
-FIRST_DELAY_S = 5
-LONGEST_DELAY_S = 600
+LEASE_S: Final = 120
+BATCH: Final = 20
+TURN_S: Final = 10  # no further call of a turn is begun after this: what it has leased must not run out
+RUN_S: Final = 30
+FIRST_DELAY_S: Final = 5
+LONGEST_DELAY_S: Final = 300
+#: What a recipient says about one call, and not about itself: the next call may go better.
+_ABOUT_THE_CALL: Final = frozenset(range(400, 500)) - {408, 425, 429}
 
 
 class NotInStore(Exception):
     """The permission or connection that a call is about is not kept any more."""
+
+
+def lanes() -> Lanes:
+    """Return the lanes of a dispatcher. A call takes a minute at most: one look-up of the address, and one message."""
+    return Lanes(most=32, most_troubled=8, slow_s=5)
 
 
 def delay(attempts: int) -> int:
@@ -34,35 +47,70 @@ def delay(attempts: int) -> int:
     return longest // 2 + secrets.randbelow(longest // 2 + 1)
 
 
-def dispatch() -> int:
-    """Make every call that is due; return how many were made successfully."""
+def dispatch(through: Lanes | None = None) -> Tally:
+    """Make calls that are due until none is left, for RUN_S seconds at most; return how many succeeded and failed."""
+    tally = Tally()
+    (through or lanes()).serve(_recipients, partial(_turn, tally), RUN_S)
+    return tally
+
+
+def _recipients() -> list[str]:
+    with store.reading() as c:
+        return outbox.recipients(c, clock.now())
+
+
+def _turn(tally: Tally, recipient: str, failures: int) -> int:
+    """Make calls to one recipient until it fails; return the seconds for which it is left alone (see `Lanes`)."""
+    at = clock.now()
     with store.writing() as c:
-        owed = outbox.lease(c, clock.now(), LEASE_S, BATCH)
-    return sum(_dispatch_one(row) for row in owed)
+        owed = outbox.lease(c, recipient, at, LEASE_S, BATCH)
+    while owed and clock.now() - at < TURN_S:
+        row = owed.pop(0)
+        fault = _fault(row)
+        tally.add(fault is None)
+        if fault is None:
+            _made(row)
+            continue
+        pause_s = _pause(fault, failures)
+        _failed(row, fault, behind=owed if pause_s else None)
+        if pause_s:
+            log.warning("%s: %s; it is left alone for %s s", recipient, fault, pause_s)
+            return pause_s
+    with store.writing() as c:
+        outbox.release(c, owed)
+    return 0
 
 
-def _dispatch_one(row: OwedCall) -> bool:
-    attempt = row.attempts + 1
+def _pause(fault: Exception, failures: int) -> int:
+    """Return for how long the recipient is left alone; 0 when the fault is ours, or about this call alone."""
+    if not isinstance(fault, Unreachable) or (isinstance(fault, BadAnswer) and fault.status in _ABOUT_THE_CALL):
+        return 0
+    return max(delay(failures), fault.retry_after)
+
+
+def _fault(row: OwedCall) -> Exception | None:
+    """Make one call; return why it failed, None when it did not."""
     try:
         if row.kind == "message":
             _send_message(row)
         else:
             _revoke(row)
     except (NotInStore, Unreachable) as error:
-        _failed(row, attempt, str(error))
-        return False
+        return error
     except Exception as fault:
         # A fault of ours in one call (a key that is gone, say) must not hold up the calls behind it.
         log.exception("call %s to %s", row.id, row.recipient)
-        _failed(row, attempt, type(fault).__name__)
-        return False
+        return fault
+    return None
+
+
+def _made(row: OwedCall) -> None:
     with store.writing() as c:
         outbox.delivered(c, row.id, clock.now())
     if row.kind == "message":
-        audit.event("message_sent", recipient=row.recipient, permission=row.subject, attempt=attempt)
+        audit.event("message_sent", recipient=row.recipient, permission=row.subject, attempt=row.attempts + 1)
     else:
-        audit.event("revocation_sent", issuer=row.recipient, connection=row.subject, attempt=attempt)
-    return True
+        audit.event("revocation_sent", issuer=row.recipient, connection=row.subject, attempt=row.attempts + 1)
 
 
 def _send_message(owed: OwedCall) -> None:
@@ -89,14 +137,33 @@ def _revoke(owed: OwedCall) -> None:
     here.upstream.revoke(here.upstream.metadata(connection.issuer), token)
 
 
-def _failed(row: OwedCall, attempt: int, error: str) -> None:
+def _failed(row: OwedCall, fault: Exception, *, behind: list[OwedCall] | None) -> None:
+    """Put off a call that failed, or give it up once it is owed for too long.
+
+    `behind` are the calls that were leased with it and wait for the same recipient, None where the fault is this call's
+    alone: those that are as old are given up with it.
+    """
     at = clock.now()
+    error = str(fault) if isinstance(fault, NotInStore | Unreachable) else type(fault).__name__
+    wait_s = max(delay(row.attempts), fault.retry_after if isinstance(fault, Unreachable) else 0)
+    too_old = at - current().settings.jobs.give_up_after_s
+    gone: list[OwedCall] = []
     with store.writing() as c:
-        if attempt < current().settings.jobs.give_up_after:
-            outbox.failed(c, row.id, at + delay(row.attempts), error)
-            return
-        outbox.give_up(c, row.id, at, error)
+        outbox.release(c, behind or [])
+        if row.created > too_old:
+            outbox.failed(c, row.id, at + wait_s, error)
+        else:
+            outbox.give_up(c, row.id, at, error)
+            gone = [row._replace(attempts=row.attempts + 1)]
+            if behind is not None:
+                gone += outbox.give_up_older(c, row.recipient, too_old, at, error)
+    for each in gone:
+        _given_up(each, error)
+
+
+def _given_up(row: OwedCall, error: str) -> None:
+    common = {"attempts": row.attempts, "error": error}
     if row.kind == "message":
-        audit.event("message_given_up", recipient=row.recipient, permission=row.subject, attempts=attempt, error=error)
+        audit.event("message_given_up", recipient=row.recipient, permission=row.subject, **common)
     else:
-        audit.event("revocation_given_up", issuer=row.recipient, connection=row.subject, attempts=attempt, error=error)
+        audit.event("revocation_given_up", issuer=row.recipient, connection=row.subject, **common)

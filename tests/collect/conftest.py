@@ -235,7 +235,7 @@ class Cap:
         return name
 
     def collect(self) -> int:
-        return gather.collect_due()
+        return gather.collect_due().done
 
     def collected(self, provider: Provider, name: str = "c") -> str:
         """A new connection to a provider, collected."""

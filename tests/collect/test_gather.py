@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 import orjson
@@ -405,11 +406,28 @@ def test_a_worker_that_died_leaves_a_lease_that_runs_out(cap: Cap) -> None:
     provider = cap.provider()
     cap.connect(provider)
     with store.writing() as c:
-        assert connections.lease_due(c, NOW, gather.LEASE_S) is not None
+        assert connections.lease_due(c, provider.issuer, NOW, gather.LEASE_S) is not None
     cap.clock.step(gather.LEASE_S - 1)
     assert cap.collect() == 0
     cap.clock.step(1)
     assert cap.collect() == 1
+
+
+def test_H08_a_provider_that_does_not_answer_costs_its_own_customers_alone(cap: Cap) -> None:
+    slow, well = cap.provider("slow"), cap.provider("well")
+    answers, collected = threading.Event(), threading.Event()
+    slow.asked = lambda: answers.wait(60)
+    well.answers = lambda _: collected.set() if well.fetched == 6 else None
+    for number in range(6):
+        cap.connect(slow, f"slow-{number}")
+        cap.connect(well, f"well-{number}")
+    working = threading.Thread(target=copy_context().run, args=(cap.collect,), daemon=True)
+    working.start()
+    assert collected.wait(60)
+    assert slow.fetched <= 2, "it holds two threads at most"
+    answers.set()
+    working.join(60)
+    assert all(cap.row(f"{name}-{number}").collected for name in ("slow", "well") for number in range(6))
 
 
 def test_two_workers_share_the_connections_and_take_each_once(cap: Cap) -> None:

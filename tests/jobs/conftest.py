@@ -19,8 +19,9 @@ class PlayedJob(Job):
         self.name = name
         self.work = work
 
-    def run(self) -> object:
-        return self.work()
+    def run(self) -> int:
+        self.work()
+        return 0
 
 
 @pytest.fixture

@@ -86,3 +86,18 @@ def test_S20_a_job_runs_though_its_run_cannot_be_recorded(app: Flask) -> None:
     ran: list[int] = []
     assert work.run_once(PlayedJob("one", 1, lambda: ran.append(1)))
     assert ran == [1]
+
+
+def test_S20_a_job_whose_thread_ends_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "WATCH_S", 0.01)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+
+    def dies() -> None:
+        raise SystemExit
+
+    jobs = (PlayedJob("well", 1, lambda: None), PlayedJob("collect", 1, dies))
+    stop = threading.Event()
+    with pytest.raises(work.JobEnded, match=r"^collect$"):
+        work.work(jobs, stop)
+    stop.set()
+

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -115,6 +116,12 @@ class WireServer:
         self._server.server_close()
 
 
+def server_context(chain: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    return context
+
+
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory) -> Authority:
     made = Authority(tmp_path_factory.mktemp("authority")).create()
@@ -131,9 +138,8 @@ def serve(authority) -> Iterator[Callable[..., WireServer]]:
 
     def start(*, certificate=None, ask_client: bool = False, version=ssl.TLSVersion.TLSv1_3) -> WireServer:
         chain = certificate or authority.directory / "server" / MEMBER
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context = server_context(next(chain.glob("chain*.pem")), next(chain.glob("*key*.pem")))
         context.maximum_version = version
-        context.load_cert_chain(next(chain.glob("chain*.pem")), next(chain.glob("*key*.pem")))
         if ask_client:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(authority.client_root)

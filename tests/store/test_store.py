@@ -208,21 +208,45 @@ def test_links_are_kept_once(app: Flask) -> None:
 
 
 def test_what_is_owed_is_leased_to_one_dispatcher(app: Flask) -> None:
+    cap = "https://directory.example/a/cap"
     with store.writing() as c:
-        outbox.add(c, kind="message", subject="p", recipient="https://directory.example/a/cap", at=100)
+        outbox.add(c, kind="message", subject="p", recipient=cap, at=100)
     with store.writing() as c:
-        (row,) = outbox.lease(c, 100, 30, 10)
+        (row,) = outbox.lease(c, cap, 100, 30, 10)
     with store.writing() as c:
-        assert outbox.lease(c, 110, 30, 10) == []
-        assert len(outbox.lease(c, 130, 30, 10)) == 1  # the first dispatcher died: its lease has run out
+        assert (outbox.recipients(c, 110), outbox.lease(c, cap, 110, 30, 10)) == ([], [])
+        assert outbox.recipients(c, 130) == [cap]  # the first dispatcher died: its lease has run out
+        assert len(outbox.lease(c, cap, 130, 30, 10)) == 1
         outbox.failed(c, row.id, 200, "refused")
-        assert outbox.lease(c, 199, 30, 10) == []
+        assert (outbox.recipients(c, 199), outbox.lease(c, cap, 199, 30, 10)) == ([], [])
         outbox.give_up(c, row.id, 250, "refused")
         assert outbox.waiting(c) == []
         assert outbox.retry(c, row.id, 300)
-        assert [r.id for r in outbox.lease(c, 300, 30, 10)] == [row.id]
+        taken = outbox.lease(c, cap, 300, 30, 10)
+        assert [r.id for r in taken] == [row.id]
+        outbox.release(c, taken)
+        assert outbox.recipients(c, 300) == [cap]
         outbox.delivered(c, row.id, 301)
         assert outbox.waiting(c) == []
+
+
+def test_each_recipient_with_work_is_found_once_and_leased_alone(app: Flask) -> None:
+    with store.writing() as c:
+        for number in range(30):
+            outbox.add(c, kind="message", subject="p", recipient=f"r{number % 3}", at=100 + 100 * (number % 3))
+    with store.reading() as c:
+        assert [sorted(outbox.recipients(c, at)) for at in (99, 100, 250, 300)] == [
+            [],
+            ["r0"],
+            ["r0", "r1"],
+            ["r0", "r1", "r2"],
+        ]
+    with store.writing() as c:
+        assert {row.recipient for row in outbox.lease(c, "r1", 250, 30, 20)} == {"r1"}
+        assert outbox.recipients(c, 250) == ["r0"]
+        given_up = outbox.give_up_older(c, "r0", 100, 250, "gone")
+        assert len(given_up) == len(outbox.given_up(c)) == 10
+        assert outbox.give_up_older(c, "r1", 300, 250, "gone") == [], "another dispatcher is about to make these"
 
 
 def test_day_blocks_come_back_in_order(app: Flask) -> None:

@@ -9,17 +9,19 @@ from consent_server import store
 from consent_server.deployment import Deployment
 from consent_server.store import accounts, connections, links, outbox, permissions, readings
 from consent_server.store.tables import Permission, ProviderConnection, SmeAccount
+from consent_server.withdrawal.outbox import LONGEST_DELAY_S
 from tests.deployments import deploy, in_new_database, layout, opened, settings_of
 
 NOW = 1773307800
 FAR = 4102444800
 ISSUER = "https://edp.example"
 CLIENT = "https://directory.example/a/fsp"
-#: The inbox's door behind a proxy that passes certificates on, with the revocation list in a file; three attempts a call.
+#: The inbox's door behind a proxy that passes certificates on, with the revocation list in a file; a quarter of an hour to
+#: the give-up list.
 SETTINGS = {
     "clients.arrival": "client-cert",
     "clients.proxies": ["127.0.0.1/32"],
-    "jobs.give_up_after": 3,
+    "jobs.give_up_after_s": 3 * LONGEST_DELAY_S,
 }
 
 

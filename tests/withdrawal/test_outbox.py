@@ -30,22 +30,22 @@ def test_a_fault_of_ours_is_an_attempt_like_any_other(
 
     played: Any = deployment
     played.upstream = SimpleNamespace(metadata=lambda issuer: issuer, revoke=revoke)
-    assert dispatch() == BATCH - 1
-    assert dispatch() == 3
+    made = dispatch()
+    assert (made.done, made.failed) == (BATCH + 2, 1)
     assert sorted(revoked) == sorted(f"token-{name}" for name in names[1:])
-    for _ in range(2):
+    for _ in range(3):
         held_clock.step(LONGEST_DELAY_S)
-        assert dispatch() == 0
+        assert (dispatch().done, dispatch().failed) == (0, 0)
     with store.reading() as c:
         (row,) = outbox.given_up(c)
-    assert (row.subject, row.attempts, row.last_error) == ("broken", 3, "KeyError")
+    assert (row.subject, row.attempts, row.last_error) == ("broken", 4, "KeyError")
 
 
 def test_a_call_about_nothing_is_given_up(deployment: Deployment, held_clock: Any) -> None:
     with store.writing() as c:
         outbox.add(c, kind="message", subject="unknown", recipient="https://fsp.example", at=held_clock.instant)
-    for _ in range(3):
-        assert dispatch() == 0
+    for _ in range(4):
+        assert dispatch().failed == 1
         held_clock.step(LONGEST_DELAY_S)
     with store.reading() as c:
         (row,) = outbox.given_up(c)

@@ -1,0 +1,125 @@
+"""A lane for each party that we call, so that a slow one delays what is owed to itself, and to nobody else."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from time import monotonic  # durations only: see network
+from typing import Final
+
+from consent_server import clock
+
+log = logging.getLogger("consent_server.outbound")
+
+#: The longest that a lane is left alone, so that a clock that was stepped back closes none.
+LONGEST_PAUSE_S: Final = 3600
+FAULT_PAUSE_S: Final = 5
+LOOK_S: Final = 0.5  # what became due meanwhile is looked for this often while turns are under way
+
+#: Given a party and how many of its turns failed in a row: make some of the calls that are due to it. Return the seconds for
+#: which it must be left alone; 0 when it went well.
+Turn = Callable[[str, int], int]
+
+
+@dataclass
+class Tally:
+    """Acts that succeeded and that failed, counted by several threads."""
+
+    done: int = 0
+    failed: int = 0
+    _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, succeeded: bool) -> None:
+        with self._counting:
+            self.done += succeeded
+            self.failed += not succeeded
+
+
+@dataclass
+class _Lane:
+    running: int = 0
+    failures: int = 0
+    slow: bool = False
+    resumes: int = 0
+    started: int = 0  # its place in the order of all starts
+
+    @property
+    def troubled(self) -> bool:
+        return self.failures > 0 or self.slow
+
+
+class Lanes:
+    """Turns on threads: at most `most` at once, and `each` for one party.
+
+    A party whose last turn failed, or took longer than `slow_s`, has one at a time, and all such parties together have
+    `most_troubled`: however many there are, the others find a thread.
+    """
+
+    def __init__(self, *, most: int, most_troubled: int, each: int = 1, slow_s: float) -> None:
+        self._most = most
+        self._most_troubled = most_troubled
+        self._each = each
+        self._slow_s = slow_s
+        self._lanes: dict[str, _Lane] = {}
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._starts = 0
+
+    def serve(self, waiting: Callable[[], Iterable[str]], turn: Turn, for_s: float) -> None:
+        """Give turns to the parties that `waiting` names, the one that waits longest first, until none can have one.
+
+        After `for_s` seconds this returns as well; turns that are under way then end by themselves.
+        """
+        ends = monotonic() + for_s
+        while True:
+            self._ended.clear()
+            for party in sorted(waiting(), key=lambda party: self._lane(party).started):
+                self._start(party, turn)
+            left = ends - monotonic()
+            if left <= 0 or self._is_idle():
+                return
+            self._ended.wait(min(left, LOOK_S))
+
+    def _lane(self, party: str) -> _Lane:
+        return self._lanes.setdefault(party, _Lane())
+
+    def _is_idle(self) -> bool:
+        """Return whether no turn is under way, and none has ended since `waiting` was asked."""
+        with self._lock:
+            return not self._ended.is_set() and not any(lane.running for lane in self._lanes.values())
+
+    def _start(self, party: str, turn: Turn) -> None:
+        with self._lock:
+            lane = self._lane(party)
+            if not self._is_free(lane):
+                return
+            self._starts += 1
+            lane.started = self._starts
+            lane.running += 1
+        run = copy_context().run
+        threading.Thread(target=run, args=(self._run, party, lane, turn), name=f"lane {party}", daemon=True).start()
+
+    def _is_free(self, lane: _Lane) -> bool:
+        if 0 < lane.resumes - clock.now() <= LONGEST_PAUSE_S:
+            return False
+        if sum(each.running for each in self._lanes.values()) >= self._most:
+            return False
+        if not lane.troubled:
+            return lane.running < self._each
+        troubled = sum(each.running for each in self._lanes.values() if each.troubled)
+        return lane.running == 0 and troubled < self._most_troubled
+
+    def _run(self, party: str, lane: _Lane, turn: Turn) -> None:
+        began, pause_s = monotonic(), FAULT_PAUSE_S
+        try:
+            pause_s = min(turn(party, lane.failures), LONGEST_PAUSE_S)
+        except Exception:
+            log.exception("a turn of %s", party)
+        finally:
+            with self._lock:
+                lane.running -= 1
+                lane.failures = lane.failures + 1 if pause_s else 0
+                lane.slow = monotonic() - began > self._slow_s
+                lane.resumes = clock.now() + pause_s if pause_s else 0
+                self._ended.set()

@@ -1,0 +1,30 @@
+"""An index by recipient for calls that are owed, and by issuer for collections"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+_OPEN_CALLS = sa.text("delivered IS NULL AND given_up IS NULL")
+_LIVE = sa.text("ended IS NULL")
+
+
+def upgrade() -> None:
+    op.create_index(
+        "ix_outbox_lane",
+        "outbox",
+        ["recipient", "due", "id"],
+        sqlite_where=_OPEN_CALLS,
+        postgresql_where=_OPEN_CALLS,
+    )
+    op.create_index(
+        "ix_connection_lane", "connection", ["issuer", "collect_due"], sqlite_where=_LIVE, postgresql_where=_LIVE
+    )
+
+
+def downgrade() -> None:
+    op.drop_index("ix_connection_lane", table_name="connection")
+    op.drop_index("ix_outbox_lane", table_name="outbox")

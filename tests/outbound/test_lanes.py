@@ -1,0 +1,153 @@
+"""Lanes: how much of a worker one party may hold, by its own history, and who is next."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from consent_server.outbound.lanes import LONGEST_PAUSE_S, Lanes, Tally
+
+
+class Parties:
+    """Parties with work; each turn takes one piece, and waits while its party is held."""
+
+    def __init__(self, **work: int) -> None:
+        self.work = Counter(work)
+        self.held: dict[str, threading.Event] = {}
+        self.running: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+        self.order: list[str] = []
+        self.pause: Callable[[str], int] = lambda party: 0
+        self._lock = threading.Lock()
+
+    def waiting(self) -> list[str]:
+        with self._lock:
+            return [party for party, left in self.work.items() if left > 0]
+
+    def turn(self, party: str, failures: int) -> int:
+        with self._lock:
+            if self.work[party] <= 0:
+                return 0
+            self.work[party] -= 1
+            self.running[party] += 1
+            self.most[party] = max(self.most[party], self.running[party])
+            self.most["all"] = max(self.most["all"], self.running.total())
+            self.order.append(party)
+        if party in self.held:
+            self.held[party].wait(30)
+        with self._lock:
+            self.running[party] -= 1
+        return self.pause(party)
+
+
+def lanes(**changes: Any) -> Lanes:
+    return Lanes(**{"most": 6, "most_troubled": 2, "each": 1, "slow_s": 30} | changes)
+
+
+@pytest.mark.parametrize("each", [1, 3])
+def test_no_party_has_more_than_its_share_and_all_together_no_more_than_there_is(each: int) -> None:
+    parties = Parties(**{f"p{number}": 20 for number in range(10)})
+    lanes(each=each).serve(parties.waiting, parties.turn, 30)
+    assert not parties.waiting()
+    assert parties.most.pop("all") <= 6
+    assert max(parties.most.values()) <= each
+
+
+def test_H07_a_party_that_does_not_answer_leaves_the_others_their_turns() -> None:
+    parties = Parties(slow=5, a=20, b=20)
+    parties.held["slow"] = threading.Event()
+    through = lanes()
+    through.serve(parties.waiting, parties.turn, 0.5)
+    assert parties.waiting() == ["slow"]
+    assert parties.running == Counter(slow=1, a=0, b=0)
+    # The next run finds it still under way, and does not wait for it either.
+    parties.work["a"] = 5
+    through.serve(parties.waiting, parties.turn, 0.5)
+    assert parties.waiting() == ["slow"]
+    parties.held["slow"].set()
+    through.serve(parties.waiting, parties.turn, 30)
+    assert parties.waiting() == []
+
+
+def test_H07_parties_with_a_history_share_a_part_and_the_rest_is_for_the_others() -> None:
+    """A dozen that failed or were slow before, and then do not answer at all."""
+    bad = [f"bad{number}" for number in range(12)]
+    parties = Parties(**dict.fromkeys(bad, 1))
+    through = lanes(slow_s=0)  # whoever has had one turn is slow
+    through.serve(parties.waiting, parties.turn, 30)
+    parties.work.update({**dict.fromkeys(bad, 3), **{f"well{number}": 1 for number in range(4)}})
+    release = threading.Event()
+    parties.held = dict.fromkeys(bad, release)
+    through.serve(parties.waiting, parties.turn, 0.5)
+    assert not any(party.startswith("well") for party in parties.waiting())
+    assert sum(parties.running[party] for party in bad) == 2
+    release.set()
+    through.serve(parties.waiting, parties.turn, 30)
+    assert parties.waiting() == []
+
+
+def test_the_party_that_waits_longest_is_next() -> None:
+    parties = Parties(a=3, b=3, c=3)
+    lanes(most=1).serve(parties.waiting, parties.turn, 30)
+    assert parties.order == ["a", "b", "c"] * 3
+
+
+def test_a_party_is_left_alone_as_long_as_its_turn_said(held_clock: Any) -> None:
+    parties = Parties(a=3)
+    parties.pause = lambda party: 100
+    through = lanes()
+    for step, left in ((0, 2), (99, 2), (1, 1), (-50, 1), (LONGEST_PAUSE_S, 0)):
+        held_clock.step(step)
+        through.serve(parties.waiting, parties.turn, 30)
+        assert parties.work["a"] == left
+
+
+def test_a_clock_that_was_stepped_back_closes_no_lane(held_clock: Any) -> None:
+    parties, through = Parties(a=2), lanes()
+    parties.pause = lambda party: 100
+    through.serve(parties.waiting, parties.turn, 30)
+    held_clock.step(-400 * 86400)
+    through.serve(parties.waiting, parties.turn, 30)
+    assert parties.work["a"] == 0
+
+
+def test_a_fault_of_ours_in_a_turn_ends_that_turn_alone(held_clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+    parties = Parties(a=1, b=2)
+
+    def pause(party: str) -> int:
+        if party == "a":
+            raise KeyError("key-canary")
+        return 0
+
+    parties.pause = pause
+    lanes().serve(parties.waiting, parties.turn, 30)
+    assert parties.waiting() == []
+    assert "a turn of a" in caplog.text
+
+
+def test_how_often_a_party_failed_in_a_row_is_known_to_its_turn(held_clock: Any) -> None:
+    seen: list[int] = []
+    outcomes = [1, 1, 0, 1, 0]
+
+    def turn(_party: str, failures: int) -> int:
+        seen.append(failures)
+        return outcomes[len(seen) - 1]
+
+    through = lanes()
+    for _ in outcomes:
+        through.serve(lambda: ["a"] if len(seen) < len(outcomes) else [], turn, 0)
+        held_clock.step(1)
+        through.serve(list, turn, 30)
+    assert seen == [0, 1, 2, 0, 1][: len(seen)]
+
+
+def test_a_tally_counts_from_many_threads() -> None:
+    tally = Tally()
+    threads = [threading.Thread(target=lambda: [tally.add(number % 3 > 0) for number in range(300)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tally.done, tally.failed) == (1600, 800)
