@@ -1,12 +1,17 @@
 """The jobs of a party."""
 
 from abc import ABC, abstractmethod
+from typing import Final
 
 from consent_server.collect import gather
 from consent_server.deployment import current
 from consent_server.jobs import retention
+from consent_server.outbound.lanes import Lanes
+from consent_server.portal import providers
 from consent_server.store.job_runs import EVERY_S
 from consent_server.withdrawal import outbox
+
+PROVIDERS_S: Final = 30
 
 
 class Job(ABC):
@@ -70,6 +75,18 @@ class Collect(Job):
         return gather.collect_due(self._lanes).failed
 
 
+class LookAtProviders(Job):
+    name = "providers"
+
+    def __init__(self, every_s: int) -> None:
+        super().__init__(every_s)
+        self._lanes = Lanes(most=8, most_troubled=4, slow_s=2)
+
+    def run(self) -> int:
+        providers.look_at_all(self._lanes)
+        return 0  # nothing is owed: a page asks a provider itself where the copy is missing
+
+
 def jobs() -> tuple[Job, ...]:
     """Return the jobs of this party."""
     settings = current().settings
@@ -80,4 +97,4 @@ def jobs() -> tuple[Job, ...]:
         DispatchOutbox(every.outbox_s),
         ApplyRetention(every.retention_s),
     )
-    return common if settings.party == "edp" else (*common, Collect(every.collect_s))
+    return common if settings.party == "edp" else (*common, Collect(every.collect_s), LookAtProviders(PROVIDERS_S))

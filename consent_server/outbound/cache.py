@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from consent_server import clock
 from consent_server.outbound.errors import BadAnswer, Unreachable
@@ -75,20 +76,20 @@ class Fetcher:
         now = clock.now()
         kept = self._cache.get(url)
         if kept is not None and not fresh and kept.fetched <= now < kept.fresh_until:
-            return read(kept.body)
+            return _read_kept(url, read, kept)
         etag = kept.headers.get("etag") if kept else None
         try:
             response = self._session.get(url, accept=accept, limit=limit, etag=etag, configured=configured)
             if kept is not None and etag is not None and response.status == 304:
                 renewed = _keep(kept.body, response.headers, now)
                 self._cache.put(url, replace(renewed, headers={**kept.headers, **renewed.headers}))
-                return read(kept.body)
+                return _read_kept(url, read, kept)
             return self._replace(url, read, response.must_be(200), now)
         except Unreachable as error:
             if kept is None or fresh or error.gone or not 0 <= now - kept.fetched <= keep_s:
                 raise
             self._cache.put(url, replace(kept, fresh_until=now + _RETRY_S))
-            return read(kept.body)
+            return _read_kept(url, read, kept)
 
     def _replace(self, url: str, read: Callable[[bytes], T], response: Response, now: int) -> T:
         try:
@@ -97,6 +98,14 @@ class Fetcher:
             raise BadAnswer("unreadable", response.host, response.status) from None
         self._cache.put(url, _keep(response.body, response.headers, now))
         return value
+
+
+def _read_kept(url: str, read: Callable[[bytes], T], kept: Copy) -> T:
+    # What is right for one question may be wrong for another that leads to the same URL.
+    try:
+        return read(kept.body)
+    except ValueError:
+        raise BadAnswer("unreadable", urlsplit(url).hostname or "-") from None
 
 
 def _keep(body: bytes, headers: Mapping[str, str], now: int) -> Copy:

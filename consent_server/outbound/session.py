@@ -9,11 +9,14 @@ import logging
 import re
 import ssl
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from time import monotonic  # durations only: see network
+from typing import Any, Final
 
 import httpcore
 import httpx
@@ -21,6 +24,7 @@ import orjson
 
 from consent_server import clock
 from consent_server.outbound.errors import BadAnswer, NotAllowed, Unreachable
+from consent_server.outbound.look_up import LookUps
 from consent_server.outbound.network import (
     Budget,
     Resolve,
@@ -42,6 +46,9 @@ MIB = 1 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 2
 _LONGEST_RETRY_S = 86400
+#: Seconds for which a page waits for a member's server, and for a host that our own settings name, over all calls to it.
+PAGE_S: Final = 2.0
+PAGE_CONFIGURED_S: Final = 5.0
 # Visible ASCII without what URL parsers disagree about (backslash, quotes, brackets outside IPv6 literals, caret).
 _URL = re.compile(r"(https?)://[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+", re.IGNORECASE)
 # RFC 1123 section 2.1, and the form of an IPv6 literal, which httpx has judged. International names are in their ASCII form.
@@ -101,6 +108,38 @@ class Response:
         return max(1, min(seconds, _LONGEST_RETRY_S))
 
 
+class _Patience:
+    """What is left of the seconds for which one page waits for each server."""
+
+    def __init__(self) -> None:
+        self._spent: dict[str, float] = {}
+
+    @contextmanager
+    def with_server(self, server: str, configured: bool, longest_s: float) -> Iterator[float]:
+        """Yield the seconds that a call may take, and count those that it took. Raise Unreachable when none is left."""
+        left = (PAGE_CONFIGURED_S if configured else PAGE_S) - self._spent.get(server, 0.0)
+        if left <= 0:
+            raise Unreachable("time", server)
+        began = monotonic()
+        try:
+            yield min(left, longest_s)
+        finally:
+            self._spent[server] = self._spent.get(server, 0.0) + monotonic() - began
+
+
+_patience: ContextVar[_Patience | None] = ContextVar("patience", default=None)
+
+
+def wait_as_a_page() -> None:
+    """Bound the waits of all calls from here on, in this context: a page must not wait for somebody's server."""
+    _patience.set(_Patience())
+
+
+def wait_as_a_job() -> None:
+    """Let each call from here on, in this context, take as long as its session allows."""
+    _patience.set(None)
+
+
 class Session:
     """Outgoing calls of one process. Threads may share it; it connects at the first call.
 
@@ -111,6 +150,7 @@ class Session:
     def __init__(self, settings: Settings, *, limits: Limits | None = None, look_up: Resolve = resolve) -> None:
         self._limits = limits or Limits()
         self._budget = Budget()
+        look_up = LookUps(look_up, self._budget, self._limits.connect_s)
         self._allowed_hosts: Callable[[], Collection[str]] = frozenset
         allowed = is_public_or_loopback if settings.is_sandbox else is_public
         roots = settings.keys.server_roots
@@ -182,7 +222,6 @@ class Session:
             transport=transport,
             trust_env=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            timeout=httpx.Timeout(self._limits.read_s, connect=self._limits.connect_s),
             headers={"User-Agent": "consent-server", "Accept-Encoding": "gzip"},
         )
 
@@ -206,7 +245,7 @@ class Session:
         if not configured:
             self._require_allowed(url)
         client = self._configured if configured else self._members
-        with self._budget.of(self._limits.total_s):
+        with self._time(url, configured) as longest_s, self._budget.of(longest_s):
             for _ in range(_MOST_REDIRECTS + 1):
                 response = self._exchange(client, method, url, headers, content, limit or self._limits.body)
                 location = response.headers.get("location")
@@ -214,6 +253,21 @@ class Session:
                     return response
                 url = _redirected(url, location)
         raise Unreachable("redirect", _host(url))
+
+    @contextmanager
+    def _time(self, url: httpx.URL, configured: bool) -> Iterator[float]:
+        """Yield the seconds that a call may take, redirects included."""
+        patience = _patience.get()
+        if patience is None:
+            yield self._limits.total_s
+            return
+        with patience.with_server(url.netloc.decode("ascii"), configured, self._limits.total_s) as longest_s:
+            yield longest_s
+
+    def _timeouts(self, host: str) -> httpx.Timeout:
+        """Return the limits of single waits. The one for a connection of the pool is httpx's own, so it is cut here."""
+        pool_s = self._budget.cut(self._limits.read_s, host)
+        return httpx.Timeout(self._limits.read_s, connect=self._limits.connect_s, pool=pool_s)
 
     def _exchange(
         self,
@@ -226,7 +280,8 @@ class Session:
     ) -> Response:
         host = _host(url)
         try:
-            with client.stream(method, url, headers=headers, content=content) as answer:
+            timeout = self._timeouts(host)
+            with client.stream(method, url, headers=headers, content=content, timeout=timeout) as answer:
                 return Response(answer.status_code, answer.headers, host, _body(answer, limit, host))
         except httpcore.TimeoutException:
             raise Unreachable("time", host) from None

@@ -12,7 +12,7 @@ from consent_server.accounts import sign_in
 from consent_server.deployment import current
 from consent_server.journey import text as permission_texts
 from consent_server.outbound.errors import CallbackRefused, OAuthRefused, Unreachable
-from consent_server.portal.providers import Provider, ProviderUnreachable
+from consent_server.portal.providers import Provider, ProviderSlow, ProviderUnreachable
 from consent_server.refusal import Refusal
 from consent_server.scheme import licenses
 from consent_server.scheme.permission import Act
@@ -72,11 +72,14 @@ def text_for(provider: Provider) -> ShownText:
 
 
 def destination(provider: Provider) -> str:
-    """Return the address that the SME is sent to: the issuer's authorization endpoint. Raise ProviderUnreachable."""
+    """Return the address that the SME is sent to: the issuer's authorization endpoint.
+
+    Raise ProviderUnreachable, of which ProviderSlow is for one that has taken too long for a page.
+    """
     try:
         return current().upstream.metadata(provider.issuer).authorization_endpoint
     except Unreachable as error:
-        raise ProviderUnreachable(str(error)) from None
+        raise (ProviderSlow if error.kind == "time" else ProviderUnreachable)(str(error)) from None
 
 
 def question(account: SmeAccount, provider: Provider, text: ShownText) -> str:

@@ -4,18 +4,21 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import ClassVar, cast
+from typing import ClassVar, Final, cast
 from urllib.parse import urlsplit
 
 from consent_server import audit, clock, store
 from consent_server.deployment import current
 from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.lanes import Lanes, Tally
 from consent_server.refusal import Refusal
 from consent_server.scheme import instant, roles
 from consent_server.store import connections
 from consent_server.store.tables import ChosenProvider
 
 log = logging.getLogger("consent_server.portal")
+
+RUN_S: Final = 30
 
 
 class ProviderUnreachable(Refusal):
@@ -26,6 +29,12 @@ class ProviderUnreachable(Refusal):
     help = "Try again in a few minutes. If it lasts, tell us the correlation id."
     clause = "RFC 9110 15.6.4"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "60"}
+
+
+class ProviderSlow(ProviderUnreachable):
+    """Not reached in the time that a page waits: the worker goes on trying (`jobs.job.LookAtProviders`)."""
+
+    code = "provider_slow"
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,33 @@ def providers() -> list[Provider]:
         return sorted(_providers(), key=lambda each: (each.name, each.service))
     except Unreachable as error:
         raise ProviderUnreachable(str(error)) from None
+
+
+def look_at_all(through: Lanes) -> Tally:
+    """Fetch what the copies of every issuer's metadata lack, so that a page finds them; return how many are there.
+
+    A page waits for a provider for two seconds, the worker as long as a call may take.
+    """
+    tally = Tally()
+    try:
+        left = {each.issuer for each in providers()}
+    except ProviderUnreachable:
+        tally.add(False)
+        return tally
+
+    def turn(issuer: str, _failures: int) -> int:
+        left.discard(issuer)
+        try:
+            current().upstream.metadata(issuer)
+        except Unreachable as error:
+            log.warning("metadata of %s: %s", issuer, error)
+            tally.add(False)
+        else:
+            tally.add(True)
+        return 0
+
+    through.serve(lambda: tuple(left), turn, RUN_S)
+    return tally
 
 
 def bank(url: str | None) -> str | None:

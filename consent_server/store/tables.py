@@ -64,12 +64,17 @@ class Progress(TypedDict, total=False):
     proved: int
 
 
-class Returned(TypedDict):
-    """The last return from a provider: its state, its time (0 when it was processed), and the page it led to."""
+class Errand(TypedDict):
+    """What a browser waits for at a provider: since when, and for whom.
 
-    state: str
+    `to` is where the result leads, empty while it is under way; `fault` the code of the refusal in which it ended.
+    """
+
+    id: str
+    name: str
     at: int
     to: str
+    fault: str
 
 
 class ChosenProvider(TypedDict):
@@ -98,7 +103,8 @@ class Pending(TypedDict):
 class SessionData(TypedDict, total=False):
     """The data of a session: `sme` and `business` where permissions are managed at an EDP, the rest at the portal.
 
-    `pending` are connections under way by their state, `withdrawn` what ended with the last withdrawal.
+    `pending` are connections under way by their state, `leaving` is the way to a provider that was begun last, `returned` the
+    last return from one, whose id is its state; `withdrawn` what ended with the last withdrawal.
     """
 
     sme: str
@@ -111,7 +117,8 @@ class SessionData(TypedDict, total=False):
     provider: str
     shown: str
     pending: dict[str, Pending]
-    returned: Returned
+    leaving: Errand
+    returned: Errand
     withdrawn: Sequence[dict[str, object]]
 
 

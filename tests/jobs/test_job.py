@@ -12,7 +12,9 @@ PACES = {"jobs.outbox_s": 3, "jobs.collect_s": 4, "jobs.retention_s": 500, "revo
 COMMON = [("beat", 15), ("revocation-list", 6), ("outbox", 3), ("retention", 500)]
 
 
-@pytest.mark.parametrize(("party", "expected"), [("edp", COMMON), ("cap", [*COMMON, ("collect", 4)])])
+@pytest.mark.parametrize(
+    ("party", "expected"), [("edp", COMMON), ("cap", [*COMMON, ("collect", 4), ("providers", 30)])]
+)
 def test_each_party_has_its_jobs_at_the_pace_of_its_settings(
     tmp_path: Path, party: str, expected: list[tuple[str, int]]
 ) -> None:

@@ -1,9 +1,11 @@
 """The portal's pages in a language whose every message stands between marks: nothing else is to be read on them."""
 
+import threading
 from typing import Any
 
 import pytest
 
+from consent_server.portal import errands
 from tests.web.sentences import mark_messages, read
 
 
@@ -41,3 +43,19 @@ def test_from_the_first_page_to_the_result_and_back(portal: Any) -> None:
 
 def test_without_cookies(portal: Any) -> None:
     read(portal.browser().open("/sign-in?cookie=set"), "/sign-in", 400)
+
+
+def test_while_a_provider_is_slow(portal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = threading.Event()
+    before = portal.upstream.push
+
+    def push(*asked: Any) -> Any:
+        opened.wait(30)
+        return before(*asked)
+
+    portal.upstream.push = push
+    monkeypatch.setattr(errands, "WAIT_S", 0)
+    read(portal.sent_off(), "/connect/leaving")
+    monkeypatch.setattr(errands, "MOST", 0)
+    read(portal.at_permission().click("continue", agree="yes"), "/connect/permission", 503)
+    opened.set()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, redirect, request
+from flask import Blueprint, Response, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock, store
@@ -12,8 +12,9 @@ from consent_server.accounts.business import name_business
 from consent_server.journey.step import FieldError
 from consent_server.portal import connecting
 from consent_server.portal.connecting import ReturnNotOurs, Visitor
-from consent_server.portal.providers import Provider, providers
+from consent_server.portal.providers import Provider, ProviderSlow, providers
 from consent_server.portal.standing import CONNECTION, standing
+from consent_server.portal.views.errand import LEAVING, RETURNING, come_back, leave, outcome, waiting_page
 from consent_server.portal.views.visit import (
     account,
     account_changed,
@@ -29,7 +30,6 @@ from consent_server.portal.views.visit import (
 )
 from consent_server.scheme.permission_text import ShownText
 from consent_server.store import connections
-from consent_server.store.tables import Pending, SessionData
 from consent_server.web import headers, pages, parameters
 from consent_server.web.language import N_
 
@@ -38,9 +38,6 @@ NOT_TICKED: Final = N_("Tick the box to say that you give this permission, or pr
 CHANGED: Final = N_("What is asked has changed since this page was opened. Read it again before you agree.")
 
 REFRESH_S: Final = 3
-#: Seconds for which a browser that returns a second time is shown that its first return is being processed.
-RETURNING_S: Final = 60
-MOST_PENDING: Final = 4
 
 routes = Blueprint("portal_connect", __name__)
 
@@ -95,9 +92,14 @@ def agree() -> AnyResponse:
         return _permission_page(provider, text, 422, (FieldError("agree", NOT_TICKED),))
     agent = pages.plain(request.user_agent.string, connecting.LONGEST_USER_AGENT)
     visitor = Visitor(signed_in_account(), request.remote_addr or "", agent)
-    url, pending = connecting.begin(provider, text, visitor, data().get("fsp"))
-    change(lambda held: _remember(held, pending))
-    return redirect(url, 303)
+    return leave(provider, text, visitor)
+
+
+@routes.get(LEAVING)
+@signed_in
+def leaving() -> AnyResponse:
+    """Lead to the provider, once it has taken our request."""
+    return outcome(data().get("leaving"), LEAVING)
 
 
 @routes.post("/connect/cancel")
@@ -115,23 +117,23 @@ def callback() -> AnyResponse:
     known = account()
     if known is None:
         raise ReturnNotOurs("nobody is signed in")
-    pending = _take(state)
+    pending = data().get("pending", {}).get(state)
     if pending is None:
         returned = data().get("returned")
-        if state and returned is not None and returned["state"] == state:
-            return see_other(returned["to"])  # a second click on Allow brings the same response again
+        if state and returned is not None and returned["id"] == state:
+            # a second click on Allow brings the same response again
+            return see_other(returned["to"] or RETURNING)
         raise ReturnNotOurs("no request with this state is under way in this session")
     if pending["account"] != known.id:
         raise ReturnNotOurs("another account began this")
-    to = "/connect"
-    try:
-        connecting.finish(pending, request.query_string.decode("ascii", "replace"))
-        to = "/connected"
-    except connecting.Declined:
-        to = "/connect/declined"
-    finally:
-        keep({"returned": {"state": state, "at": 0, "to": to}})
-    return see_other(to)
+    return come_back(pending, request.query_string.decode("ascii", "replace"))
+
+
+@routes.get(RETURNING)
+@signed_in
+def returning() -> AnyResponse:
+    """Lead to what a return from a provider has come to."""
+    return outcome(data().get("returned"), RETURNING)
 
 
 @routes.get("/connect/declined")
@@ -146,11 +148,9 @@ def connected() -> AnyResponse:
     known = signed_in_account()
     with store.reading() as c:
         live = connections.live(c, known.id, clock.now())
-    returned = data().get("returned")
-    returning = returned is not None and clock.now() - returned["at"] < RETURNING_S
-    if not live and not returning:
+    if not live:
         return see_other("/connect")
-    waiting = returning or any(row.collected is None for row in live)
+    waiting = any(row.collected is None for row in live)
     trouble = next((row.trouble for row in live if row.collected is None and row.trouble), None)
     names = [each.other for each in standing(known.id) if each.live and each.kind == CONNECTION]
     response = page("connected", waiting=waiting, trouble=trouble, names=names, bank=bank(), refresh_s=REFRESH_S)
@@ -170,7 +170,10 @@ def _chosen_provider() -> Provider | None:
 def _permission_page(
     provider: Provider, text: ShownText, status: int = 200, errors: Sequence[FieldError] = ()
 ) -> Response:
-    target = connecting.destination(provider)
+    try:
+        target = connecting.destination(provider)
+    except ProviderSlow:
+        return waiting_page(provider.name, "/connect/permission")
     shown = connecting.question(signed_in_account(), provider, text)
     keep({"shown": shown})
     return page(
@@ -183,23 +186,3 @@ def _permission_page(
         shown=shown,
         errors=errors,
     )
-
-
-def _remember(held: SessionData, pending: Pending) -> None:
-    """Keep a connection under way, and of those before it the newest alone."""
-    waiting = list(held.get("pending", {}).items())[-(MOST_PENDING - 1) :]
-    held["pending"] = {**dict(waiting), pending["state"]: pending}
-
-
-def _take(state: str) -> Pending | None:
-    """Take the connection under way with this state out of the session; None when it is not there (any more)."""
-    taken: list[Pending] = []
-
-    def take(held: SessionData) -> None:
-        found = held.get("pending", {}).pop(state, None)
-        if found is not None:
-            taken.append(found)
-            held["returned"] = {"state": state, "at": clock.now(), "to": "/connected"}
-
-    change(take)
-    return taken[0] if taken else None

@@ -39,6 +39,13 @@ def form_secret() -> str:
     return held.secret if held is not None else of_portal().form_secret(request)
 
 
+def browser() -> BrowserSession:
+    """Return the session of a browser that is signed in, for what goes on after its request."""
+    found = session()
+    assert found is not None
+    return found
+
+
 def data() -> SessionData:
     """Return what the session holds; an empty value where there is no session."""
     held = session()

@@ -1,0 +1,88 @@
+"""Errands to providers: acts that may take longer than a page may wait, and that must not be broken off half done.
+
+A page starts an errand and waits a little. When that is not enough, the errand goes on by itself and keeps its result in the
+browser's session, in the store, where any node finds it.
+"""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from contextvars import copy_context
+from functools import partial
+from typing import ClassVar, Final, TypeVar
+
+from consent_server.outbound import session
+from consent_server.refusal import Refusal
+
+T = TypeVar("T")
+
+log = logging.getLogger("consent_server.portal")
+
+#: Seconds that a page waits for a provider.
+WAIT_S: Final = session.PAGE_S
+#: Errands to one provider that may be under way at once in this process: visitors who wait for it use up nothing of others.
+MOST: Final = 8
+
+_under_way: Counter[str] = Counter()
+_lock = threading.Lock()
+
+
+class StillUnderWay(Exception):
+    """The page has waited long enough, and the errand goes on."""
+
+
+class ProviderBusy(Refusal):
+    code = "provider_busy"
+    error = "temporarily_unavailable"
+    status = 503
+    public = (
+        "The energy data provider is slow just now, and many people wait for it. Nothing was lost. "
+        "Load this page again in half a minute."
+    )
+    help = "Wait half a minute and load the page again: your place is kept. If it lasts, tell us the correlation id."
+    clause = "RFC 9110 15.6.4; ASVS 15.2.2"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "30"}
+
+
+def run(provider: str, begin: Callable[[], T], act: Callable[[T], str]) -> str:
+    """Keep that an errand has begun (`begin`), then do it; return what it returns, or raise what it raises.
+
+    Raise StillUnderWay; and ProviderBusy, before anything was begun.
+    """
+    with _lock:
+        if _under_way[provider] >= MOST:
+            raise ProviderBusy(provider)
+        _under_way[provider] += 1
+    result: Future[str] = Future()
+    try:
+        begun = begin()
+        context = copy_context()  # the application, and the id under which all of this is logged
+        work = (_run, provider, partial(act, begun), result)
+        threading.Thread(target=context.run, args=work, name="errand", daemon=True).start()
+    except BaseException:
+        _ended(provider)
+        raise
+    wait((result,), WAIT_S)
+    if not result.done():
+        raise StillUnderWay
+    return result.result()
+
+
+def _run(provider: str, act: Callable[[], str], result: Future[str]) -> None:
+    session.wait_as_a_job()
+    try:
+        found = act()
+    except BaseException as fault:
+        log.warning("an errand to %s: %s", provider, fault if isinstance(fault, Refusal) else type(fault).__name__)
+        result.set_exception(fault)
+    else:
+        result.set_result(found)
+    finally:
+        _ended(provider)
+
+
+def _ended(provider: str) -> None:
+    with _lock:
+        _under_way[provider] -= 1

@@ -1,0 +1,138 @@
+"""A browser's errands to a provider: what they leave in its session, and the page that waits for them."""
+
+from collections.abc import Callable
+from typing import Final, Literal, TypeVar
+
+from flask import Response, redirect
+from werkzeug.wrappers import Response as AnyResponse
+
+from consent_server import clock
+from consent_server.portal import connecting, errands
+from consent_server.portal.connecting import Visitor
+from consent_server.portal.errands import StillUnderWay
+from consent_server.portal.providers import Provider, ProviderUnreachable
+from consent_server.portal.views.visit import browser, data, of_portal, page, see_other
+from consent_server.refusal import Refusal, ServerFault
+from consent_server.scheme.permission_text import ShownText
+from consent_server.store.digests import new_id
+from consent_server.store.tables import Errand, Pending, SessionData
+from consent_server.web.sessions import BrowserSession
+
+T = TypeVar("T")
+
+LEAVING: Final = "/connect/leaving"
+RETURNING: Final = "/connect/returning"
+REFRESH_S: Final = 30
+#: Seconds after which an errand that has no result will have none: its process has ended.
+LONGEST_S: Final = 120
+MOST_PENDING: Final = 4
+
+
+def leave(provider: Provider, text: ShownText, visitor: Visitor) -> AnyResponse:
+    """Push the request of this browser; return a redirect to the provider, or to the page that waits for it."""
+    held, fsp = browser(), data().get("fsp")
+
+    def begin() -> Errand:
+        begun = Errand(id=new_id(), name=provider.name, at=clock.now(), to="", fault="")
+        of_portal().change(held, lambda values: _keep(values, "leaving", begun))
+        return begun
+
+    return _run(provider, LEAVING, begin, lambda begun: _push(held, provider, text, visitor, fsp, begun))
+
+
+def come_back(pending: Pending, query: str) -> AnyResponse:
+    """Redeem what came back with this browser; return a redirect to what that leads to, or to the page that waits for it."""
+    held = browser()
+    provider = Provider(**pending["provider"])
+    return _run(provider, RETURNING, lambda: _take(held, pending["state"]), lambda taken: _redeem(held, taken, query))
+
+
+def _run(provider: Provider, waiting: str, begin: Callable[[], T], act: Callable[[T], str]) -> AnyResponse:
+    try:
+        return redirect(errands.run(provider.issuer, begin, act), 303)
+    except StillUnderWay:
+        return see_other(waiting)
+
+
+def outcome(found: Errand | None, path: str) -> AnyResponse:
+    """Return where an errand leads. While it is under way, return the page that says for whom the browser waits."""
+    if found is None:
+        return see_other("/connect")
+    if found["fault"]:
+        raise Refusal.family[found["fault"]](f"{path}: the errand ended so")
+    if found["to"]:
+        return redirect(found["to"], 303)
+    if not 0 <= clock.now() - found["at"] < LONGEST_S:
+        raise ProviderUnreachable(f"{path}: the errand has no result")
+    return waiting_page(found["name"], path)
+
+
+def waiting_page(name: str, path: str) -> Response:
+    """Return the page that says whom the browser waits for. It looks again by itself, which needs no script."""
+    response = page("waiting", provider=name, path=path)
+    response.headers["Refresh"] = f"{REFRESH_S};url={path}"
+    return response
+
+
+def _push(
+    held: BrowserSession, provider: Provider, text: ShownText, visitor: Visitor, fsp: str | None, begun: Errand
+) -> str:
+    ended: Errand = {**begun, "fault": ServerFault.code}
+    try:
+        ended["to"], pending = connecting.begin(provider, text, visitor, fsp)
+        of_portal().change(held, lambda values: _remember(values, pending))
+        ended["fault"] = ""
+    except Refusal as refusal:
+        ended["fault"] = refusal.code
+        raise
+    finally:
+        of_portal().change(held, lambda values: _keep(values, "leaving", ended))
+    return ended["to"]
+
+
+def _redeem(held: BrowserSession, pending: Pending | None, query: str) -> str:
+    if pending is None:
+        return RETURNING  # another request of this browser has just taken it
+    ended = _returned(pending, to="/connect", fault=ServerFault.code)
+    try:
+        connecting.finish(pending, query)
+        ended["to"], ended["fault"] = "/connected", ""
+    except connecting.Declined:
+        ended["to"], ended["fault"] = "/connect/declined", ""
+    except Refusal as refusal:
+        ended["fault"] = refusal.code
+        raise
+    finally:
+        of_portal().change(held, lambda values: _keep(values, "returned", ended))
+    return ended["to"]
+
+
+def _returned(pending: Pending, *, to: str = "", fault: str = "") -> Errand:
+    return Errand(id=pending["state"], name=pending["provider"]["name"], at=clock.now(), to=to, fault=fault)
+
+
+def _keep(values: SessionData, name: Literal["leaving", "returned"], newest: Errand) -> None:
+    """Keep an errand as it is now, unless another has begun since."""
+    before = values.get(name)
+    if before is None or before["at"] <= newest["at"]:
+        values[name] = newest
+
+
+def _remember(values: SessionData, pending: Pending) -> None:
+    """Keep a connection under way, and of those before it the newest alone."""
+    others = list(values.get("pending", {}).items())[-(MOST_PENDING - 1) :]
+    values["pending"] = {**dict(others), pending["state"]: pending}
+
+
+def _take(held: BrowserSession, state: str) -> Pending | None:
+    """Take the connection under way with this state out of the session; None when it is not there (any more)."""
+    taken: list[Pending] = []
+
+    def take(values: SessionData) -> None:
+        found = values.get("pending", {}).pop(state, None)
+        if found is not None:
+            taken.append(found)
+            values["returned"] = _returned(found)
+
+    of_portal().change(held, take)
+    return taken[0] if taken else None

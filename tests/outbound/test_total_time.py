@@ -1,0 +1,158 @@
+"""Every call has one limit for all of it, whatever the other side does slowly: name, handshake, head, body, queue."""
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from consent_server.outbound import session as sessions
+from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.session import Limits
+
+SHORT = Limits(connect_s=20, read_s=20, total_s=0.3)
+
+
+class Stalled:
+    """A look-up that does not end before the test does."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.asked = 0
+
+    def __call__(self, host: str, port: int) -> list[str]:
+        self.asked += 1
+        self.over.wait(30)
+        return ["127.0.0.1"]
+
+
+def drip(head: bytes, over: threading.Event) -> Any:
+    def send(wire: Any) -> None:
+        wire.write(head)
+        while not over.wait(0.02):
+            wire.write(b"x")
+
+    return send
+
+
+@pytest.fixture
+def over():
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n"],
+    ids=["line", "head", "body"],
+)
+def test_H08_a_server_that_drips_is_cut_off(serve, settings, session_of, wire, over, head: bytes) -> None:
+    server, began = serve(), time.process_time()
+    server.routes["*"] = wire.answer(raw=drip(head, over))
+    session = session_of(settings, allowed=[wire.member], limits=SHORT)
+    with pytest.raises(Unreachable):
+        session.get(server.url("/"))
+    assert not over.is_set()
+    assert time.process_time() - began < 5
+
+
+def test_H08_a_name_server_that_does_not_answer_is_cut_off_and_holds_one_thread(settings, session_of, wire) -> None:
+    look_up = Stalled()
+    session = session_of(settings, allowed=[wire.member], limits=SHORT, look_up=look_up)
+    faults: list[str] = []
+
+    def ask() -> None:
+        try:
+            session.get(f"https://{wire.member}/")
+        except Unreachable as error:
+            faults.append(error.kind)
+
+    threads = [threading.Thread(target=ask) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert faults == ["time"] * 10
+    assert look_up.asked == 1
+    look_up.over.set()
+
+
+def test_a_name_is_asked_for_again_once_its_look_up_has_ended(serve, settings, session_of, wire) -> None:
+    server, asked = serve(), []
+    server.routes["*"] = wire.answer(200, headers={"Connection": "close"})
+
+    def look_up(host: str, port: int) -> list[str]:
+        asked.append(host)
+        if len(asked) == 1:
+            raise OSError("no such name")
+        return ["127.0.0.1"]
+
+    session = session_of(settings, allowed=[wire.member], look_up=look_up)
+    with pytest.raises(Unreachable) as fault:
+        session.get(server.url("/"))
+    assert fault.value.kind == "dns"
+    for _ in range(2):
+        session.get(server.url("/"))
+    assert len(asked) >= 2
+
+
+def test_waiting_for_a_connection_counts_too(serve, settings, session_of, wire, over) -> None:
+    """More calls at once than a host may have connections: the last ones wait for theirs no longer than a call may take."""
+    server = serve()
+    server.routes["*"] = wire.answer(raw=drip(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n", over))
+    session = session_of(settings, allowed=[wire.member], limits=SHORT)
+    ended = threading.Semaphore(0)
+
+    def ask() -> None:
+        with pytest.raises(Unreachable):
+            session.get(server.url("/"))
+        ended.release()
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    assert all(ended.acquire(timeout=10) for _ in threads)
+    assert not over.is_set()
+
+
+class TestAPage:
+    @pytest.fixture(autouse=True)
+    def page(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(sessions, "PAGE_S", 0.3)
+        monkeypatch.setattr(sessions, "PAGE_CONFIGURED_S", 0.3)
+        sessions.wait_as_a_page()
+        yield
+        sessions.wait_as_a_job()
+
+    @pytest.fixture
+    def asks(self, serve, settings, session_of, wire, over):
+        """(ask a dripping member's server, ask a well one): each returns how it ended."""
+        dripping, well = serve(), serve()
+        dripping.routes["*"] = wire.answer(raw=drip(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n", over))
+        well.routes["*"] = wire.answer(200)
+        session = session_of(settings, allowed=[wire.member], limits=Limits(connect_s=20, read_s=20, total_s=20))
+
+        def outcome(server: Any, **how: Any) -> str:
+            try:
+                return str(session.get(server.url("/"), **how).status)
+            except Unreachable as error:
+                return error.kind
+
+        return dripping, well, outcome
+
+    @pytest.mark.parametrize("configured", [False, True])
+    def test_H08_it_waits_for_one_server_once_and_not_at_each_call(self, asks, configured: bool) -> None:
+        dripping, well, outcome = asks
+        assert outcome(dripping, configured=configured) == "time"
+        calls = len(dripping.asked)
+        assert outcome(dripping, configured=configured) == "time"
+        assert len(dripping.asked) == calls, "nothing is left for a second call"
+        assert outcome(well, configured=configured) == "200"
+
+    def test_the_next_page_asks_anew(self, asks) -> None:
+        dripping, _, outcome = asks
+        outcome(dripping)
+        sessions.wait_as_a_page()
+        outcome(dripping)
+        assert len(dripping.asked) == 2

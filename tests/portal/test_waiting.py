@@ -1,0 +1,298 @@
+"""A slow provider: its visitors soon read whom they wait for, nothing is lost or done twice, and nobody else waits."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from consent_server.outbound import session as sessions
+from consent_server.outbound.cache import MemoryCache
+from consent_server.outbound.errors import OAuthRefused, Unreachable
+from consent_server.outbound.lanes import Lanes
+from consent_server.outbound.session import Session
+from consent_server.outbound.upstream import Metadata, Pushed, Tokens, Upstream
+from consent_server.portal import errands, providers
+from consent_server.portal.views import errand
+from tests.deployments import layout
+from tests.outbound.conftest import Answer, WireServer, json_answer, server_context
+
+LEAVING, RETURNING = "/connect/leaving", "/connect/returning"
+NORTHMOOR = "https://directory.example/catalogue/northmoor"
+
+
+class Gate:
+    """Holds what passes until it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+        self.reached = 0
+
+    def wait(self) -> None:
+        self.reached += 1
+        self.opened.wait(30)
+
+
+class SlowUpstream:
+    """Another upstream, at whose issuers pushes and redemptions wait; those of northmoor do not."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.push_gate, self.redeem_gate = Gate(), Gate()
+        self.callback = inner.callback
+        self.metadata = inner.metadata
+        self.late: Exception | None = None
+
+    def push(self, metadata: Metadata, *rest: Any) -> Pushed:
+        self._pass(metadata, self.push_gate)
+        return self.inner.push(metadata, *rest)
+
+    def redeem(self, metadata: Metadata, *rest: Any) -> Tokens:
+        self._pass(metadata, self.redeem_gate)
+        return self.inner.redeem(metadata, *rest)
+
+    def _pass(self, metadata: Metadata, gate: Gate) -> None:
+        if "northmoor" not in metadata.issuer:
+            gate.wait()
+            if self.late:
+                raise self.late
+
+
+@pytest.fixture
+def slow(portal: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowUpstream]:
+    monkeypatch.setattr(errands, "WAIT_S", 0.05)
+    portal.deployment.upstream = found = SlowUpstream(portal.upstream)
+    yield found
+    for gate in (found.push_gate, found.redeem_gate):
+        gate.opened.set()
+    idle()
+
+
+def idle() -> None:
+    """Wait until no errand is under way."""
+    for thread in threading.enumerate():
+        if thread.name == "errand":
+            thread.join(30)
+
+
+def is_waiting(browser: Any, path: str) -> None:
+    assert (browser.status, browser.path) == (200, path)
+    assert "Hartlebury Meters" in browser.html
+    seconds, _, url = browser.response.headers["Refresh"].partition(";url=")
+    assert (int(seconds) >= 30, url) == (True, path)
+    assert "refresh" in browser.page.ids(), "a link, for whoever does not wait for that"
+
+
+def test_H08_S7_a_slow_push(portal: Any, slow: SlowUpstream) -> None:
+    browser = portal.sent_off()
+    is_waiting(browser, LEAVING)
+    is_waiting(browser.open(LEAVING), LEAVING)
+    slow.push_gate.opened.set()
+    idle()
+    assert browser.open(LEAVING).location.startswith("https://login.hartlebury.example/authorize?")
+    slow.redeem_gate.opened.set()
+    portal.back(browser)
+    assert browser.path in {"/connected", RETURNING}
+    idle()
+    assert browser.open(RETURNING).path == "/connected"
+    assert len(portal.connections()) == slow.push_gate.reached == 1
+
+
+def test_H08_S7_a_slow_redemption_is_kept_going_once_however_often_the_browser_comes_back(
+    portal: Any, slow: SlowUpstream
+) -> None:
+    slow.push_gate.opened.set()
+    browser = portal.sent_off()
+    if browser.path == LEAVING:
+        idle()
+        browser.open(LEAVING)
+    for _ in range(3):
+        is_waiting(portal.back(browser), RETURNING)
+    assert portal.connections() == []
+    slow.redeem_gate.opened.set()
+    idle()
+    assert browser.open(RETURNING).path == "/connected"
+    assert portal.back(browser).path == "/connected"
+    assert (len(portal.connections()), slow.redeem_gate.reached) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("late", "status"),
+    [
+        pytest.param(OAuthRefused("invalid_grant", "hartlebury.example", 400), 502, id="refused"),
+        pytest.param(Unreachable("time", "hartlebury.example"), 503, id="never"),
+        pytest.param(KeyError("key-canary"), 500, id="our own fault"),
+    ],
+)
+def test_what_ends_badly_behind_the_waiting_page_is_said_there(
+    portal: Any, slow: SlowUpstream, late: Exception, status: int
+) -> None:
+    browser = portal.sent_off()
+    slow.late = late
+    slow.push_gate.opened.set()
+    idle()
+    assert browser.open(LEAVING).status == status
+    slow.late = None
+    browser.open("/connect/permission").click("continue", agree="yes")
+    idle()
+    browser.open(LEAVING)
+    slow.late = late
+    is_waiting(portal.back(browser), RETURNING)
+    slow.redeem_gate.opened.set()
+    idle()
+    assert browser.open(RETURNING).status == status
+    assert portal.back(browser).path == "/connect", "it is not tried again"
+    assert (portal.connections(), slow.redeem_gate.reached) == ([], 1)
+
+
+def test_H08_the_visitors_of_one_provider_are_bounded_and_nobody_elses_wait(
+    portal: Any, slow: SlowUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(errands.MOST):
+        is_waiting(portal.sent_off(), LEAVING)
+    late = portal.at_permission()
+    assert late.click("continue", agree="yes").status == 503
+    assert int(late.response.headers["Retry-After"]) >= 30
+    assert slow.push_gate.reached == errands.MOST
+    monkeypatch.setattr(errands, "WAIT_S", 20)
+    assert portal.connected("northmoor").path == "/connected"
+    slow.push_gate.opened.set()
+    idle()
+    late.open("/connect/permission").click("continue", agree="yes")
+    idle()
+    assert late.open(LEAVING).location.startswith("https://login.hartlebury.example/")
+    assert not errands._under_way.total()
+
+
+def test_H08_a_return_that_finds_no_place_loses_nothing(
+    portal: Any, slow: SlowUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow.push_gate.opened.set()
+    browser = portal.sent_off()
+    idle()
+    monkeypatch.setattr(errands, "MOST", 0)
+    assert portal.back(browser).status == 503
+    monkeypatch.setattr(errands, "MOST", 1)
+    slow.redeem_gate.opened.set()
+    portal.back(browser)
+    idle()
+    assert len(portal.connections()) == 1
+
+
+def test_an_errand_whose_process_has_ended_is_not_waited_for_for_ever(
+    portal: Any, slow: SlowUpstream, held_clock: Any
+) -> None:
+    browser = portal.sent_off()
+    held_clock.step(errand.LONGEST_S)
+    assert browser.open(LEAVING).status == 503
+
+
+@pytest.mark.parametrize("path", [LEAVING, RETURNING])
+def test_nobody_waits_for_nothing(portal: Any, path: str) -> None:
+    assert portal.signed_in().open(path).path == "/connect"
+    assert portal.browser().open(path).path == "/sign-in"
+
+
+class DrippingProvider:
+    """A real server whose issuer drips at one of its endpoints, until the test ends."""
+
+    def __init__(self) -> None:
+        files = layout()
+        self.server = WireServer(server_context(files.server_certificate("chain"), files.server_certificate("key")))
+        self.issuer = self.server.url("", "localhost")
+        self.over = threading.Event()
+        names = ("authorization", "token", "pushed_authorization_request", "revocation")
+        metadata = {f"{name}_endpoint": f"{self.issuer}/{name}" for name in names}
+        self.server.routes = {
+            "/.well-known/oauth-authorization-server": json_answer(
+                {
+                    **metadata,
+                    "issuer": self.issuer,
+                    "ib1_permission_endpoint": f"{self.issuer}/record",
+                    "code_challenge_methods_supported": ["S256"],
+                }
+            ),
+            "/pushed_authorization_request": json_answer({"request_uri": "urn:x", "expires_in": 90}, 201),
+            "/token": json_answer({"access_token": "access", "refresh_token": "refresh", "token_type": "Bearer"}),
+        }
+
+    def drip_at(self, path: str) -> None:
+        self.server.routes[path] = Answer(raw=self._drip)
+
+    def _drip(self, wire: Any) -> None:
+        wire.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 90000\r\n\r\n")
+        while not self.over.wait(0.05):
+            wire.write(b" ")
+
+
+@pytest.fixture
+def dripping(portal: Any) -> Iterator[DrippingProvider]:
+    found = DrippingProvider()
+    session = Session(portal.deployment.settings)
+    session.allow_hosts(lambda: {"localhost"})
+    real = Upstream(portal.deployment.settings, session, MemoryCache())
+    listed = portal.directory._honest
+
+    def honest() -> list[Any]:
+        return [replace(each, issuer=found.issuer) if "hartlebury" in each.id else each for each in listed()]
+
+    class Both:
+        """The real client at the dripping provider, the played one elsewhere."""
+
+        def __getattr__(self, name: str) -> Any:
+            def call(first: Any, *rest: Any) -> Any:
+                issuer = first if isinstance(first, str) else first.issuer
+                return getattr(real if issuer == found.issuer else portal.upstream, name)(first, *rest)
+
+            return call
+
+    portal.directory._honest, portal.deployment.upstream = honest, Both()
+    yield found
+    found.over.set()
+    idle()
+    found.server.stop()
+    session.close()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_H08_the_worker_fetches_what_takes_too_long_for_a_page(portal: Any, dripping: DrippingProvider) -> None:
+    """Once it has, visitors find the copy; a provider that drips delays no other's."""
+    kept = dripping.server.routes["/.well-known/oauth-authorization-server"]
+    looked: list[str] = []
+    dripping.server.routes["/.well-known/oauth-authorization-server"] = lambda _: looked.append("once") or kept
+    found = providers.look_at_all(Lanes(most=4, most_troubled=1, slow_s=5))
+    assert (found.done, found.failed, len(looked)) == (2, 0, 1)
+    dripping.drip_at("/.well-known/oauth-authorization-server")
+    assert "continue" in portal.at_permission().page.ids()
+    portal.directory.down = True
+    assert providers.look_at_all(Lanes(most=4, most_troubled=1, slow_s=5)).failed == 1
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("endpoint", "path"),
+    [
+        ("/.well-known/oauth-authorization-server", "/connect/permission"),
+        ("/pushed_authorization_request", LEAVING),
+        ("/token", RETURNING),
+    ],
+    ids=["metadata", "push", "token"],
+)
+def test_H08_a_provider_that_drips(
+    portal: Any, dripping: DrippingProvider, monkeypatch: pytest.MonkeyPatch, endpoint: str, path: str
+) -> None:
+    monkeypatch.setattr(errands, "WAIT_S", 0.3)
+    monkeypatch.setattr(sessions, "PAGE_S", 0.3 if path == "/connect/permission" else 20)
+    dripping.drip_at(endpoint)
+    browser = portal.at_permission()
+    if browser.path != path or "continue" in browser.page.ids():
+        browser.click("continue", agree="yes")
+    if path == RETURNING:
+        idle()
+        state = next(asked.form()["state"] for asked in dripping.server.asked if asked.path.endswith("request"))
+        browser.open(f"/callback?code=c&state={state}&iss={dripping.issuer}")
+    is_waiting(browser, path)
+    monkeypatch.setattr(errands, "WAIT_S", 20)
+    assert portal.connected("northmoor").path == "/connected", "others are not held up"
+    assert not dripping.over.is_set()
