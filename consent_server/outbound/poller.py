@@ -20,6 +20,7 @@ log = logging.getLogger("consent_server.outbound")
 T = TypeVar("T")
 
 _RETRY_S = 5.0
+_FIRST_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,24 @@ class Poller(Generic[T]):
         self._starting = threading.Lock()
         self._asking = threading.Lock()
         self._stopped = threading.Event()
+        self._tried = threading.Event()
         self._asked: int | None = None
         self._latest: Loaded[T] | None = None
         self._failing = False
 
     def latest(self) -> Loaded[T] | None:
-        """Return the last good value with its age, or None if there never was one. The first call loads, and may wait."""
+        """Return the last good value with its age, or None if there never was one.
+
+        The first call starts the thread. Until that has tried once, callers wait for it, a little: its server may be slow.
+        """
         if self._process != os.getpid():
             with self._starting:
                 if self._process != os.getpid():
-                    self._stopped = threading.Event()
-                    self._once()
-                    threading.Thread(target=self._run, args=(self._stopped,), name=self._name, daemon=True).start()
+                    self._stopped, self._tried = threading.Event(), threading.Event()
+                    work = (self._stopped, self._tried)
+                    threading.Thread(target=self._run, args=work, name=self._name, daemon=True).start()
                     self._process = os.getpid()
+        self._tried.wait(_FIRST_S)
         return self._latest
 
     def again(self, at_most_every_s: int) -> bool:
@@ -73,7 +79,9 @@ class Poller(Generic[T]):
         self._stopped.set()
         self._process = None
 
-    def _run(self, stopped: threading.Event) -> None:
+    def _run(self, stopped: threading.Event, tried: threading.Event) -> None:
+        self._once()
+        tried.set()
         while not stopped.wait(min(self._interval_s, _RETRY_S) if self._failing else self._interval_s):
             self._once()
 

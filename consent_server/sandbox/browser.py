@@ -5,6 +5,7 @@ send a form with its hidden fields, and nothing that is not on the page.
 """
 
 import ssl
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -16,6 +17,8 @@ import httpx
 
 _VOID = {"input", "br", "img", "meta", "link", "hr"}
 _MOST_REDIRECTS = 12
+_MOST_LOOKS = 60
+_LOOK_S = 0.5
 
 
 class NotOnPage(AssertionError):
@@ -169,7 +172,19 @@ class Browser:
 def follow(browser: Browser, page: Page, steps: list[dict[str, Any]]) -> Page:
     """Do the manifest's steps from `page` on; return the page that the last one leads to. Raise NotOnPage."""
     for step in steps:
+        page = _when_ready(browser, page, step["click"])
         if page.path != step["path"]:
             raise NotOnPage(f"expected {step['path']}, but {page.url} ({page.status}) shows “{page.heading}”")
         page = browser.click(page, step["click"], fill=step["fill"], check=step["check"])
+    return _when_ready(browser, page, "")
+
+
+def _when_ready(browser: Browser, page: Page, control: str) -> Page:
+    """Look again, as its link says, while a page waits for a provider and does not have the control of the next step yet."""
+    for _ in range(_MOST_LOOKS):
+        waits = page.path.startswith("/connect/") and "refresh" in page.controls and control not in page.controls
+        if not waits:
+            break
+        time.sleep(_LOOK_S)
+        page = browser.click(page, "refresh")
     return page

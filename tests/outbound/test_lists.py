@@ -7,6 +7,7 @@ import time
 import pytest
 
 from consent_server import clock
+from consent_server.outbound import poller as pollers
 from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.jwks import RemoteKeys
@@ -165,6 +166,27 @@ class TestPoller:
             thread.join()
         poller.stop()
         assert (found, len(loads)) == ([7] * 8, 1)
+
+    def test_a_first_load_that_does_not_end_is_waited_for_a_little_by_all_alike(self, monkeypatch):
+        monkeypatch.setattr(pollers, "_FIRST_S", 0.05)
+        over, loads = threading.Event(), []
+
+        def load() -> int:
+            loads.append(1)
+            over.wait(30)
+            return 7
+
+        poller = Poller("numbers", load, 60.0)
+        found: list[object] = []
+        threads = [threading.Thread(target=lambda: found.append(poller.latest())) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert (found, len(loads), over.is_set()) == ([None] * 8, 1, False)
+        over.set()
+        assert eventually(lambda: poller.latest() is not None)
+        poller.stop()
 
     def test_a_forked_process_polls_for_itself(self):
         poller = Poller("process", os.getpid, 0.02)
