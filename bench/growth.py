@@ -191,8 +191,8 @@ def acts(issuer: Any, at: int) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "is this permission over?", lambda: _inside(issuer, lambda: permissions.is_ended(12))
     yield "identify", lambda: _inside(issuer, lambda: register.identify("SW8 1AA", "0000000000012", None))
     yield "all grants of an SME", lambda: _reading(issuer, lambda c: permissions.of_sme(c, "sme-12"))
-    yield "job: messages", lambda: _writing(issuer, lambda c: outbox.lease(c, at, 60, 20))
-    yield "job: collection", lambda: _writing(issuer, lambda c: connections.lease_due(c, at + 90000, 60))
+    yield "job: messages", lambda: _writing(issuer, lambda c: _leased_calls(c, at))
+    yield "job: collection", lambda: _writing(issuer, lambda c: _leased_collections(c, at + 90000))
     yield "job: retention", lambda: _inside(issuer, retention.apply)
 
 
@@ -215,6 +215,14 @@ def _reading(issuer: Any, act: Callable[[Any], Any]) -> Any:
 def _writing(issuer: Any, act: Callable[[Any], Any]) -> Any:
     with issuer.public.app_context(), store.writing() as c:
         return act(c)
+
+
+def _leased_calls(c: Any, at: int) -> list[Any]:
+    return [outbox.lease(c, recipient, at, 60, 20) for recipient in outbox.recipients(c, at)]
+
+
+def _leased_collections(c: Any, at: int) -> list[Any]:
+    return [connections.lease_due(c, issuer, at, 60) for issuer in connections.issuers_due(c, at)]
 
 
 def measured(

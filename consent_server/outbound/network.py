@@ -5,8 +5,10 @@ the one that is then connected to, so a name server that changes its response in
 """
 
 import ipaddress
+import os
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -91,28 +93,71 @@ def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+class _Call:
+    """A call in progress: when its time is up, and the connections that it has used."""
+
+    def __init__(self, seconds: float) -> None:
+        self.ends = monotonic() + seconds
+        self.sockets: list[socket.socket] = []
+        self._ended = False
+        self._lock = threading.Lock()
+
+    def end(self) -> None:
+        with self._lock:
+            self._ended = True
+
+    def break_off(self) -> None:
+        """Shut the connections, so that whatever waits for them returns."""
+        with self._lock:
+            for used in () if self._ended else self.sockets:
+                try:
+                    # By another descriptor of the same connection: TLS sockets are not shut while another thread reads.
+                    with socket.socket(fileno=os.dup(used.fileno())) as twin:
+                        twin.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue  # closed already
+
+
 class Budget:
     """The time left for the current call, which limits every wait on the network.
 
-    Each thread and each greenlet has its own.
+    Each thread and each greenlet has its own. Time-outs of single waits do not suffice: gevent begins one anew at each piece
+    of a TLS record that arrives, and so a server that drips would be waited for without end.
     """
 
     def __init__(self) -> None:
-        self._ends: ContextVar[float | None] = ContextVar("ends", default=None)
+        self._call: ContextVar[_Call | None] = ContextVar("call", default=None)
 
     @contextmanager
     def of(self, seconds: float) -> Iterator[None]:
-        before = self._ends.set(monotonic() + seconds)
+        call = _Call(seconds)
+        before = self._call.set(call)
+        timer = threading.Timer(seconds, call.break_off)
+        timer.daemon = True
+        timer.start()
         try:
             yield
         finally:
-            self._ends.reset(before)
+            timer.cancel()
+            call.end()
+            self._call.reset(before)
+
+    def using(self, connection: socket.socket) -> None:
+        """Take note of a connection that must end with the time of the call."""
+        call = self._call.get()
+        if call is not None and connection not in call.sockets:
+            call.sockets.append(connection)
+
+    def kind(self, otherwise: str) -> str:
+        """Return the kind of a fault: "time" once the call has had its time, whatever its connection then says."""
+        call = self._call.get()
+        return "time" if call is not None and monotonic() >= call.ends else otherwise
 
     def cut(self, timeout: float | None, host: str) -> float | None:
-        ends = self._ends.get()
-        if ends is None:
+        call = self._call.get()
+        if call is None:
             return timeout
-        left = ends - monotonic()
+        left = call.ends - monotonic()
         if left <= 0:
             raise Unreachable("time", host)
         return left if timeout is None else min(left, timeout)
@@ -126,9 +171,11 @@ class _Stream(httpcore.NetworkStream):
         self._judge = judge
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self._budget.using(self._inner.get_extra_info("socket"))
         return self._inner.read(max_bytes, self._budget.cut(timeout, self._host))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._budget.using(self._inner.get_extra_info("socket"))
         self._inner.write(buffer, self._budget.cut(timeout, self._host))
 
     def close(self) -> None:
@@ -137,10 +184,13 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        try:
-            secure = self._inner.start_tls(ssl_context, server_hostname, self._budget.cut(timeout, self._host))
-        except httpcore.ConnectError:
-            raise Unreachable("tls", self._host) from None
+        # The handshake takes the descriptor away from the socket that we have, so it is shut by another one.
+        with socket.socket(fileno=os.dup(self._inner.get_extra_info("socket").fileno())) as twin:
+            self._budget.using(twin)
+            try:
+                secure = self._inner.start_tls(ssl_context, server_hostname, self._budget.cut(timeout, self._host))
+            except httpcore.ConnectError:
+                raise Unreachable(self._budget.kind("tls"), self._host) from None
         if self._judge is not None:
             try:
                 sock = secure.get_extra_info("socket")

@@ -288,9 +288,9 @@ class Session:
         except httpcore.NetworkError as error:
             # TLS 1.3: a server refuses our certificate after its handshake, so the alert arrives at the first read.
             kind = "tls" if isinstance(error.__context__, ssl.SSLError) else "connection"
-            raise Unreachable(kind, host) from None
+            raise Unreachable(self._budget.kind(kind), host) from None
         except (httpcore.ProtocolError, httpx.HTTPError, httpx.StreamError):
-            raise Unreachable("connection", host) from None
+            raise Unreachable(self._budget.kind("connection"), host) from None
 
 
 def _host(url: httpx.URL) -> str:

@@ -117,7 +117,7 @@ def delivery(issuer: Issuer, clock_: Any, folder: Path) -> Scene:
     def dispatch() -> int:
         with issuer.mutual_tls.app_context(), pytest.MonkeyPatch.context() as patch:
             patch.setattr(dispatching, "deliver", deliver)
-            return dispatching.dispatch()
+            return dispatching.dispatch().done
 
     acknowledged = yield dispatch
     (call,) = edp.consistent(issuer, sme)[0].owed

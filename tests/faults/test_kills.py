@@ -125,7 +125,7 @@ class Worker:
 def dispatched(issuer: Issuer, receive: Callable[[str], None]) -> int:
     with issuer.mutual_tls.app_context(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(dispatching, "deliver", lambda _d, _s, _to, message: receive(message["body"]["token"]))
-        return dispatching.dispatch()
+        return dispatching.dispatch().done
 
 
 def killed(issuer: Issuer, rng: random.Random, smes: list[str]) -> list[Any]:

@@ -293,7 +293,7 @@ class Life(RuleBasedStateMachine):
         sent: list[Any] = []
         with self.issuer.mutual_tls.app_context(), pytest.MonkeyPatch.context() as patch:
             patch.setattr(dispatching, "deliver", lambda _d, _s, to, message: sent.append((to, message)))
-            while dispatching.dispatch():
+            while dispatching.dispatch().done:
                 pass
         sender: Any = SimpleNamespace(member=PUBLIC, application=PUBLIC)
         subject = self.portal.cap.deployment.settings.scheme.withdrawal_subjects[0]
@@ -318,7 +318,7 @@ class Life(RuleBasedStateMachine):
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self.portal.cap.deployment, "upstream", upstream)
-            while dispatching.dispatch():
+            while dispatching.dispatch().done:
                 pass
         due = [connection for due, connection in self.revocations if due <= self.now]
         self.revocations = [(due, connection) for due, connection in self.revocations if due > self.now]

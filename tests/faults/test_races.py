@@ -136,7 +136,7 @@ def race_G11_dispatchers(nodes: list[Issuer], rng: random.Random) -> None:
 
     def dispatch(node: Issuer) -> int:
         with node.mutual_tls.app_context():
-            return dispatching.dispatch()
+            return dispatching.dispatch().done
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dispatching, "deliver", lambda _d, _s, _to, message: sent.append(message["body"]["token"]))

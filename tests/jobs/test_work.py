@@ -100,4 +100,3 @@ def test_S20_a_job_whose_thread_ends_ends_the_process(monkeypatch: pytest.Monkey
     with pytest.raises(work.JobEnded, match=r"^collect$"):
         work.work(jobs, stop)
     stop.set()
-

@@ -1,5 +1,8 @@
 """Every call has one limit for all of it, whatever the other side does slowly: name, handshake, head, body, queue."""
 
+import socket
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -55,6 +58,44 @@ def test_H08_a_server_that_drips_is_cut_off(serve, settings, session_of, wire, o
         session.get(server.url("/"))
     assert not over.is_set()
     assert time.process_time() - began < 5
+
+
+UNDER_GEVENT = """
+from gevent import monkey
+monkey.patch_all()
+import sys
+from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.session import Limits, Session
+from tests.deployments import layout, settings_of
+
+session = Session(settings_of("cap", "sqlite://"), limits=Limits(connect_s=20, read_s=20, total_s=1.0))
+session.allow_hosts(lambda: {"localhost"})
+try:
+    session.get(f"https://localhost:{sys.argv[1]}/")
+except Unreachable as error:
+    print(error.kind)
+"""
+
+
+def test_H08_under_gevent_a_server_that_drips_within_one_tls_record_is_cut_off(over) -> None:
+    """gevent begins a time-out anew at each byte; a door's worker would wait as long as the server likes."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    # The head of a handshake record that announces 16 KiB, and then a byte of it now and again.
+    threading.Thread(target=drip_bytes, args=(listening, b"\x16\x03\x03\x40\x00\x02", over), daemon=True).start()
+    command = [sys.executable, "-c", UNDER_GEVENT, str(listening.getsockname()[1])]
+    asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (asked.stdout, over.is_set()) == ("time\n", False), asked.stderr
+    listening.close()
+
+
+def drip_bytes(listening: socket.socket, head: bytes, over: threading.Event) -> None:
+    connection, _ = listening.accept()
+    try:
+        connection.sendall(head)
+        while not over.wait(0.2):
+            connection.sendall(b"\0")
+    except OSError:
+        connection.close()
 
 
 def test_H08_a_name_server_that_does_not_answer_is_cut_off_and_holds_one_thread(settings, session_of, wire) -> None:
