@@ -24,6 +24,7 @@ from consent_server.store import readings as stored
 from consent_server.store.schema import migrate
 from consent_server.tokens import access_token, keys, refresh_token
 from consent_server.tokens.access_token import AccessToken, PermissionClaim
+from consent_server.tokens.data_sources import DataSources
 
 ROUNDS = 15
 ISSUER, AUDIENCE = "https://issuer.example", "https://data.example"
@@ -59,7 +60,7 @@ def token(at: int) -> AccessToken:
         status_idx=7,
         status_uri=f"{ISSUER}/status-list",
         permission=PermissionClaim(granted=at, expires=at + 365 * DAY, text_sha256="0" * 64),
-        datasources=("one", "two"),
+        datasources=DataSources.of(("d.0", "d.1")),
         fuels=("electricity", "gas"),
         cnf=None,
     )

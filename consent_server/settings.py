@@ -316,11 +316,31 @@ class LimitsSettings(Section):
 
 
 class MeteringSettings(Section):
-    """What an EDP holds: its meter register and its readings."""
+    """What an EDP holds: its meter register and its readings. docs/metering.md says how to write a plug-in."""
 
-    register_source: str = Field("table", description="The meter register: table, or a plug-in as module:function.")
-    readings_source: str = Field("day-blocks", description="The readings: day-blocks, or a plug-in as module:function.")
+    register_source: str = Field("table", description="The meter register: table, or a plug-in as module:name.")
+    readings_source: str = Field("day-blocks", description="The readings: day-blocks, or a plug-in as module:name.")
+    vouches_for_sites: bool = Field(
+        False,
+        description="Meters under one business id in our own table are surely one business's: whoever proves one of "
+        "them is shown the others (site, outcode, last four digits) and may tick them.",
+    )
     gas: bool = Field(True, description="Release gas (MTQ) under licenses that cover it.")
+    source_type: Literal["Meter", "SubMeter", "VirtualMeter"] = Field(
+        "Meter", description="The kind of meter, where the source of the readings does not say."
+    )
+    origin: str = Field(
+        "",
+        description="URL of the service that read the meters, where the source does not say; member.url when empty. "
+        "Name the DCC (https://www.smartdcc.co.uk/) only for readings that came through it.",
+    )
+    origin_license: str = Field(
+        "",
+        description="URL of the license under which that service gave them; the permission's own license when empty.",
+    )
+    origin_method: Literal["", "SmartDCCOtherUser", "Exact", "Derived"] = Field(
+        "", description="How the readings came to be, where the source does not say; left out when empty."
+    )
 
 
 class CollectionSettings(Section):

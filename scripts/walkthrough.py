@@ -149,8 +149,6 @@ def _masked(value: Any, name: str = "") -> Any:
     if isinstance(value, dict):
         return {key: _masked(inner, key) for key, inner in value.items()}
     if isinstance(value, list):
-        if name == "datasources":
-            return [MASK for _ in value]
         cut = [_masked(inner) for inner in value[:MOST_ITEMS]]
         kept = [_masked(inner) for inner in value] if all(isinstance(inner, str) for inner in value) else cut
         return kept if len(kept) == len(value) else [*kept, f"{len(value) - len(kept)} more"]

@@ -15,6 +15,7 @@ from consent_server.scheme.provenance.steps import (
     window_parameters,
 )
 from tests.deployments import layout
+from tests.scheme.signing import SMART_METERS
 
 
 @cache
@@ -30,6 +31,7 @@ def received(start: int, end: int, at: int, fuel: str = "electricity", outcode: 
     release = MeterRelease(
         registry=here.registry,
         grant=GrantedPermission(account="a", license=license_, granted=at - 60, expires=at + 86400, fuels=(fuel,)),
+        origin=SMART_METERS,
         to=cap.member,
         service=here.data_service("edp"),
         measure="import",

@@ -5,7 +5,20 @@ Each command imports what it needs when it runs, so that `consent-server --help`
 
 import click
 
-from consent_server.cli import audit, catalogue, db, doctor, guard, keys, outbox, permissions, process, sandbox
+from consent_server.cli import (
+    audit,
+    catalogue,
+    datasources,
+    db,
+    doctor,
+    guard,
+    keys,
+    metering,
+    outbox,
+    permissions,
+    process,
+    sandbox,
+)
 
 
 @click.group()
@@ -21,6 +34,8 @@ for _command in (
     keys.keys,
     audit.audit,
     permissions.permissions,
+    datasources.datasources,
+    metering.metering,
     outbox.outbox,
     doctor.doctor,
     catalogue.catalogue,

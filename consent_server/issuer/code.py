@@ -159,6 +159,8 @@ def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
         row = codes.find(c, form.get("code", ""))
         permission = permissions.hold(c, row.permission) if row is not None else None
         refusal = verdict(CHECKS, Redemption(form, caller.application, row, permission, at))
+        # Minted before the code is spent: a fault of ours then leaves the code, and the permission before, as they were.
+        tokens = _tokens(permission, caller, at) if refusal is None and permission is not None else None
         if refusal is None and not codes.redeem(c, form["code"], at):
             # Another worker redeemed it between our reading and our writing: it was used twice.
             refusal = CodeReplayed("lost a race")
@@ -174,7 +176,7 @@ def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
             _end_what_it_issued(c, row, at)
     if refusal is not None:
         raise refusal
-    assert permission is not None
+    assert permission is not None and tokens is not None  # noqa: PT018 - no refusal
     audit.event("code_redeemed", client_id=permission.client_id, permission=permission.id, license=permission.license)
     return tokens
 

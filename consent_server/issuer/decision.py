@@ -15,7 +15,7 @@ from consent_server.refusal import Refusal, require, with_query
 from consent_server.scheme import licenses
 from consent_server.scheme.licenses import License
 from consent_server.scheme.meters import MaskedMeter
-from consent_server.scheme.permission import Who
+from consent_server.scheme.permission import GrantedSource, Who
 from consent_server.store import (
     audit_events,
     codes,
@@ -29,7 +29,7 @@ from consent_server.store import (
 )
 from consent_server.store.digests import digest, new_id, new_secret
 from consent_server.store.tables import AuthorizationCode, Evidence, Journey, Permission
-from consent_server.tokens import refresh_token
+from consent_server.tokens import data_sources, refresh_token
 from consent_server.tokens.keys import base64url
 
 
@@ -58,6 +58,15 @@ class FuelNotInLicense(Refusal):
     public = "The permission would cover a fuel that its text does not name; nothing was granted."
     help = "Ask under a license whose text names each fuel that is to be shared."
     clause = "Perseus policy data-license"
+
+
+class TooManyMeters(Refusal):
+    code = "too_many_meters"
+    error = "server_error"
+    status = 409
+    public = "This is more meters than one permission can cover; nothing was granted. Choose fewer sites and try again."
+    help = "Start again from the service that sent you, and choose fewer sites."
+    clause = "RFC 6749 4.1.2; RFC 9068 2.2"
 
 
 @dataclass(frozen=True)
@@ -222,22 +231,21 @@ def _add_permission(
         text_sha256=license_.text_sha256,
         sme=decision.sme,
         meters=decision.meters,
-        datasources=[
-            {
-                "id": datasources.id_for(c, journey.client_id, decision.sme, meter["id"]),
-                "meter": meter["id"],
-                "fuel": meter["fuel"],
-                "measures": meter["measures"],
-                "outcode": meter["outcode"],
-            }
-            for meter in decision.meters
-        ],
+        datasources=_data_sources(c, journey, decision),
         granted=granted,
         expires=licenses.expiry(license_.duration, granted),
         refresh_id=refresh_id,
         refresh_version=refresh_version,
     )
     permissions.add(c, new)
+
+
+def _data_sources(c: store.Connection, journey: Journey, decision: Decision) -> list[GrantedSource]:
+    ids = datasources.ids_for(c, journey.client_id, decision.sme, [meter["id"] for meter in decision.meters])
+    # Before there is a code: what a token cannot name is refused to the SME, and not to the client after the redemption.
+    if any(datasources.number_of(each) >= data_sources.MOST for each in ids.values()):
+        raise TooManyMeters(f"{len(ids)} meters")
+    return [{"id": each, "meter": meter} for meter, each in ids.items()]
 
 
 def _add_evidence(c: store.Connection, journey: Journey, decision: Decision, permission: str, granted: int) -> None:

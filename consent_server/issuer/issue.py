@@ -9,6 +9,7 @@ from consent_server.store.digests import new_id
 from consent_server.store.tables import Permission
 from consent_server.tokens import access_token, binding
 from consent_server.tokens.access_token import AccessToken, PermissionClaim
+from consent_server.tokens.data_sources import DataSources
 
 
 class TokenResponse(TypedDict):
@@ -40,7 +41,7 @@ def token_response(permission: Permission, caller: MemberCertificate, at: int) -
         status_idx=permission.status_index,
         status_uri=metadata.status_list_uri(settings),
         permission=PermissionClaim(permission.granted, permission.expires, permission.text_sha256),
-        datasources=tuple(source["id"] for source in permission.datasources),
+        datasources=DataSources.of(source["id"] for source in permission.datasources),
         fuels=tuple(permission.fuels),
         cnf=binding.thumbprint(caller.der) if settings.tokens.bind_to_certificate else None,
     )

@@ -45,7 +45,7 @@ def _decision(visit: Visit, asked: read.Question) -> Decision:
         who=identified["who"],
         # All of them: a client gets 403, not 404, for a meter of this SME that the license leaves out. `fuels` says
         # which of them may be read.
-        meters=identified["meters"],
+        meters=read.meters_of(visit.progress),
         fuels=asked.fuels,
         text_shown=text.text,
         shown_sha256=text.shown_sha256,

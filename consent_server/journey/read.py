@@ -11,6 +11,7 @@ from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import Who
 from consent_server.scheme.permission_text import ShownText, question_digest
 from consent_server.store import connections
+from consent_server.store.tables import Progress
 
 #: Where an SME connects an energy data provider: a page of the CAP's portal.
 CONNECT = "/connect"
@@ -37,14 +38,20 @@ def question(visit: Visit) -> Question | Page:
         return Page({"connect_url": CONNECT}, template="journey/connect_first.html")
     text = here.party.text(journey.license, journey.client_id, identified["sme"])
     asker = here.member_of(journey.client_id)
-    meters = tuple(meter for meter in identified["meters"] if meter["fuel"] in text.fuels)
-    if identified["meters"] and not meters:
+    every = meters_of(visit.progress)
+    meters = tuple(meter for meter in every if meter["fuel"] in text.fuels)
+    if every and not meters:
         return Page({}, template="journey/not_covered.html")
     fuels = {meter["fuel"] for meter in meters} if meters else text.fuels
     host = urlsplit(journey.redirect_uri).netloc
     facts = (journey.license, journey.client_id, asker.legal_name, host, identified["sme"])
     digest = question_digest(text, *facts, *(meter["id"] for meter in meters))
     return Question(text, asker, host, meters, tuple(sorted(fuels)), identified["who"], digest)
+
+
+def meters_of(progress: Progress) -> list[MaskedMeter]:
+    """Return the meters that the SME named, then those that it ticked."""
+    return [*progress["identified"]["meters"], *progress.get("chosen", ())]
 
 
 def _connected(sme: str, at: int) -> bool:

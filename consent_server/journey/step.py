@@ -76,6 +76,10 @@ class Step(ABC):
     template: str
     fields: tuple[str, ...]
 
+    def needed(self, progress: Progress) -> bool:
+        """Return whether a journey that has come so far has this step; the others go past it."""
+        return True
+
     @abstractmethod
     def show(self, visit: Visit) -> Page:
         """Return the step's page."""

@@ -1,37 +1,30 @@
-"""The readings that an EDP holds: the meter behind a data source, and its half-hours.
+"""The readings: half-hours of a meter, with what is known of each.
 
-Sources: our own table of day blocks, or a plug-in (consent_server/sandbox/readings.py is one).
+`Readings` is the interface. Our own table of day blocks is one (`own.OwnReadings`); the setting `metering.readings_source`
+names another. docs/metering.md says how to write one, and `consent-server metering check` tries it.
 """
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
-from consent_server import store
-from consent_server.metering.register import plug_in
 from consent_server.scheme import instant
-from consent_server.scheme.instant import DAY, HALF_HOUR
-from consent_server.scheme.readings import slice_block
-from consent_server.store import datasources, meters, readings
+from consent_server.scheme.instant import HALF_HOUR
+from consent_server.scheme.provenance.steps import COMPLETE, MISSING, SUBSTITUTED, MeterOrigin
+from consent_server.scheme.readings import HalfHour, ReadingError, block_of, slice_block
 
 # Occurs once in every reading of a day block.
 _ONE_EACH: Final = b'"energy":{'
 
 
 @dataclass(frozen=True)
-class Source:
-    """The meter behind a data source id. `meter` is internal; the rest may be disclosed."""
-
-    id: str
-    meter: str = field(repr=False)
-    fuel: str
-    measures: tuple[str, ...]
-    outcode: str
-
-
-@dataclass(frozen=True)
 class ReadingsRequest:
-    """The half-hours of one meter with start <= from < end, under the permission of `account`, which ends at `expires`."""
+    """The half-hours of one meter that begin at or after `start` and before `end`, both on the half-hour.
+
+    `meter` is the register's id, `measure` import or export. They are wanted under the permission of `account`, which ends
+    at `expires`. A window reaches over 400 days at most, and lies within the business's time at the meter.
+    """
 
     meter: str = field(repr=False)
     fuel: str
@@ -44,68 +37,87 @@ class ReadingsRequest:
 
 @dataclass(frozen=True)
 class Held:
-    """What a source has for a request: day blocks by day, in order; or nothing yet, with `retry_after` seconds to wait.
+    """What a source has for a request: make it with `of`, or with `of_days` where the JSON is kept ready.
 
-    `count` is the number of half-hours in them. `metered` is the part (start, end) of the window for which the meter has
-    been read, or None where there is no such part.
+    `days` are day blocks (scheme.readings) by their midnight, in order; `count` is the number of half-hours in them.
+    `metered` is the part (start, end) of the window for which the meter has been read, or None where there is no such
+    part: a half-hour of it that is not in `days` is missing, and the provenance says so. `substituted` says that some
+    values are estimates. `origin` says what kind of meter and service they come from; None: as the settings say.
+    `retry_after` are the seconds to wait while the readings are still being collected; there is then nothing else.
     """
 
     days: Mapping[int, bytes] = field(default_factory=dict, repr=False)
     count: int = 0
     metered: tuple[int, int] | None = None
+    substituted: bool = False
+    origin: MeterOrigin | None = None
     retry_after: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        request: ReadingsRequest,
+        half_hours: Iterable[HalfHour],
+        metered: tuple[int, int] | None,
+        origin: MeterOrigin | None = None,
+    ) -> "Held":
+        """Return these half-hours, in any order. One that has no `cumulative` counts on from the one before, from 0.
+
+        Raise ReadingError for one outside the window or the metered part, off the half-hour, given twice, or impossible.
+        """
+        first, last = metered or (request.start, request.start)
+        if not request.start <= first <= last <= request.end:
+            raise ReadingError("what was metered is not within the window that was asked for")
+        by_day: dict[int, list[HalfHour]] = defaultdict(list)
+        ordered = sorted(half_hours, key=lambda each: each.start)
+        for each in ordered:
+            if not first <= each.start < last:
+                raise ReadingError("a half-hour outside the window that was asked for, or outside what was metered")
+            by_day[instant.day_start(each.start)].append(each)
+        days, total = {}, 0.0
+        for day, those in by_day.items():
+            days[day], total = block_of(request.fuel, those, total)
+        if len({each.start for each in ordered}) < len(ordered):
+            raise ReadingError("a half-hour is given twice")
+        return cls(days, len(ordered), metered, any(each.substituted for each in ordered), origin)
+
+    @classmethod
+    def of_days(
+        cls,
+        days: Mapping[int, bytes],
+        metered: tuple[int, int],
+        substituted: bool = False,
+        origin: MeterOrigin | None = None,
+    ) -> "Held":
+        """Return whole day blocks, in order, cut to the part of the window for which the meter has been read."""
+        start, end = metered
+        cut = dict(days)
+        for edge in {instant.day_start(start), instant.day_start(end)} & cut.keys():
+            cut[edge] = slice_block(cut[edge], start, end)
+        count = sum(block.count(_ONE_EACH) for block in cut.values())
+        return cls(cut, count, metered, substituted, origin)
 
     @property
     def blocks(self) -> list[bytes]:
         return list(self.days.values())
 
     @property
-    def complete(self) -> bool:
-        """Return whether no half-hour is missing in what was metered."""
-        return self.metered is not None and self.count * HALF_HOUR == self.metered[1] - self.metered[0]
+    def missing_data(self) -> str:
+        """Return what provenance says: a half-hour is missing of what was metered, or some are estimates, or neither."""
+        if self.metered is None or self.count * HALF_HOUR < self.metered[1] - self.metered[0]:
+            return MISSING
+        return SUBSTITUTED if self.substituted else COMPLETE
 
 
-#: A plug-in has this form too; `counted` helps it to make what it returns.
-ReadingsSource = Callable[[ReadingsRequest], Held]
+class Readings(Protocol):
+    """What the meters counted. Each method may raise SourceUnavailable: the client then gets 503, and tries again."""
 
+    def half_hours(self, request: ReadingsRequest) -> Held:
+        """Return the half-hours of a request; `Held()` where there are none, for a meter that is not known as well.
 
-def readings_source(name: str) -> ReadingsSource:
-    """Return the source that `metering.readings_source` names: `day-blocks`, or a plug-in `module:function`.
+        Electricity is energy in watt-hours, gas is volume in cubic metres, as the meter counted it: no value is made up for
+        a half-hour that is missing. Instants are UTC; a day has 48 half-hours whatever the local clock does.
+        """
 
-    Raise BadSettings when the plug-in cannot be loaded.
-    """
-    if name == "day-blocks":
-        return day_blocks
-    found: ReadingsSource = plug_in("metering.readings_source", name)
-    return found
-
-
-def find(datasource: str) -> Source | None:
-    """Return the meter with this data source id, or None. Raise StoreUnavailable."""
-    with store.reading() as c:
-        known = datasources.find(c, datasource)
-        row = meters.find(c, known.meter) if known is not None else None
-    if row is None:
-        return None
-    return Source(datasource, row.id, row.fuel, tuple(row.measures), row.outcode)
-
-
-def day_blocks(request: ReadingsRequest) -> Held:
-    """Return the readings in our own table. Raise StoreUnavailable."""
-    meter, measure = request.meter, request.measure
-    with store.reading() as c:
-        extent = readings.extent(c, readings.EDP, meter, measure)
-        if extent is None:
-            return Held()
-        first, last = max(request.start, extent[0]), min(request.end, extent[1] + DAY)
-        if first >= last:
-            return Held()
-        rows = readings.days(c, readings.EDP, meter, measure, instant.day_start(first), last)
-    return counted({day: bytes(body) for day, body in rows}, first, last)
-
-
-def counted(days: dict[int, bytes], start: int, end: int) -> Held:
-    """Return whole day blocks, in order, cut to a window for which the meter has been read."""
-    for edge in {instant.day_start(start), instant.day_start(end)} & days.keys():
-        days[edge] = slice_block(days[edge], start, end)
-    return Held(days, sum(block.count(_ONE_EACH) for block in days.values()), (start, end))
+    def begin(self, meters: Collection[str]) -> Mapping[str, int]:
+        """Return meter -> the first instant from which there are readings of it, for those of which there are any."""

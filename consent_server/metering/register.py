@@ -1,93 +1,110 @@
-"""The meter register: the business to which a postcode and meter numbers belong, and how strong that proof is.
+"""The meter register: which business a meter belongs to, since when and until when, and how strong the proof of that is.
 
-It proves knowledge: whoever has a bill knows these numbers, with or without the authority to act for the business.
-`method` and `strength` say so in the evidence. An EDP with a customer log-in replaces the journey's step, not this room.
+`Register` is the interface. Our own table is one (`own.OwnRegister`); the setting `metering.register_source` names another.
+docs/metering.md says how to write one, and `consent-server metering check` tries it.
+
+What is typed from a bill proves knowledge: whoever has the bill knows the numbers, with or without the authority to act
+for the business. `method` and `strength` say so in the evidence.
 """
 
-import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
-from consent_server import store
-from consent_server.scheme.meters import MaskedMeter, masked
-from consent_server.settings import BadSettings
-from consent_server.store import meters
+from consent_server.scheme.instant import HALF_HOUR
+from consent_server.scheme.meters import MaskedMeter
 from consent_server.web.language import N_
 
 METHOD: Final = N_("postcode and meter number")
 STRENGTH: Final = N_("knowledge, not authority")
 
+#: How a meter came into a permission.
+TYPED: Final = N_("its number was typed")
+LINKED: Final = N_("the business ticked it, and our records link it to the business")
+
+
+@dataclass(frozen=True)
+class Tenancy:
+    """One business's time at one meter: from `since` to before `until`, in seconds since 1970-01-01T00:00Z.
+
+    `since` is 0 where no beginning is known, and then every reading before `until` is the business's; `until` is None where
+    no end is known. `meter` is the register's own id for the meter, at most 48 characters; it stays inside, and the
+    readings are asked for by it. `masked` is its number with all but the last four digits hidden
+    (scheme.meters.masked). `outcode` is the first half of its postcode, the only part of an address that leaves with
+    data. `site` are words by which the business knows the place, such as a street; pages show them to whoever proved
+    any of the business's meters, so leave it empty where that would say too much. `place` is the register's own key of the
+    premises, which stays inside: meters of one place are chosen together. `measures` are of import and export.
+    """
+
+    meter: str = field(repr=False)
+    fuel: str
+    measures: tuple[str, ...]
+    outcode: str
+    masked: str
+    site: str = ""
+    place: str = field(default="", repr=False)
+    since: int = 0
+    until: int | None = None
+
+    def holds(self, at: int) -> bool:
+        """Return whether the meter is the business's at an instant."""
+        return self.since <= at and (self.until is None or at < self.until)
+
+    def clamp(self, start: int, end: int) -> tuple[int, int]:
+        """Return the part of a window whose half-hours are wholly the business's: none where its end is not after its start."""
+        first = -(-self.since // HALF_HOUR) * HALF_HOUR
+        return max(start, first), end if self.until is None else min(end, self.until // HALF_HOUR * HALF_HOUR)
+
+    def as_kept(self, proof: str) -> MaskedMeter:
+        """Return the meter as journeys, permissions and evidence keep it."""
+        return {
+            "id": self.meter,
+            "fuel": self.fuel,
+            "measures": list(self.measures),
+            "outcode": self.outcode,
+            "masked": self.masked,
+            "site": self.site,
+            "proof": proof,
+        }
+
 
 @dataclass(frozen=True)
 class Identified:
-    """A business and its meters, as a permission keeps them: {"id", "fuel", "measures", "outcode", "masked"}."""
+    """A business, the meters by which it was found, and how that was proven.
+
+    `sme` is the register's own id of the business and stays inside; `business` is its name. `method` says in a few words how
+    the business was found and `strength` what that shows; both are in the evidence.
+    """
 
     sme: str
     business: str
-    meters: list[MaskedMeter]
+    meters: Sequence[Tenancy]
     method: str = METHOD
     strength: str = STRENGTH
 
 
-#: (postcode "SW8 1AA", MPAN core of 13 digits or None, MPRN digits or None) -> the business, or None, which does not say
-#: what was wrong. `scheme.meters` makes these forms.
-Register = Callable[[str, str | None, str | None], Identified | None]
+class Register(Protocol):
+    """Whose meters these are. Each method may raise SourceUnavailable: the page then says to try again later."""
 
+    def find(self, postcode: str, mpan: str | None, mprn: str | None, at: int) -> Identified | None:
+        """Return the business at whose meters these numbers are at the instant `at`, and those meters alone.
 
-def register(register_source: str) -> Register:
-    """Return the register that `metering.register_source` names: `table`, or a plug-in `module:function` of the same form.
+        `postcode` is in the form "SW8 1AA", `mpan` an MPAN core of 13 digits, `mprn` an MPRN of 6 to 10 digits; at least
+        one of the two is there. Every number given must be at that postcode, in that business's hands at `at`, and the
+        two must be of one business. Otherwise return None, which does not say what was wrong, and take as long.
+        """
 
-    Raise BadSettings when the plug-in cannot be loaded.
-    """
-    if register_source == "table":
-        return identify
-    found: Register = plug_in("metering.register_source", register_source)
-    return found
+    def sites(self, sme: str, at: int) -> Sequence[Tenancy]:
+        """Return every meter of a business at the instant `at`, where the register vouches that they are one business's.
 
+        Whoever proved one of them reads of the others by `site`, outcode and last four digits, and may tick them.
+        Return nothing where the register cannot vouch for the link; a permission then covers what was typed and no more.
+        """
 
-def identify(postcode: str, mpan: str | None, mprn: str | None) -> Identified | None:
-    """Look in our own table. Raise StoreUnavailable.
+    def tenancies(self, sme: str, meters: Collection[str]) -> Mapping[str, Tenancy]:
+        """Return meter -> the business's newest time at it, for those of `meters` where it has or had one.
 
-    Each number given must be a meter at the postcode, and two numbers must belong to one business; otherwise return None,
-    after the same look-ups, whatever was wrong. The result has all meters of that business for the fuels whose number was
-    given: a business with several sites gives one of them, and one that does not share its gas omits the MPRN.
-    """
-    given = [(fuel, number) for fuel, number in (("electricity", mpan), ("gas", mprn)) if number]
-    with store.reading() as c:
-        found = [meters.by_number(c, fuel, number) for fuel, number in given]
-        known = [row for row in found if row is not None and row.postcode == postcode]
-        smes = {row.sme for row in known}
-        everything = meters.of_sme(c, known[0].sme if known else "")
-    if not given or len(known) != len(given) or len(smes) != 1:
-        return None
-    fuels = {fuel for fuel, _ in given}
-    return Identified(
-        sme=known[0].sme,
-        business=known[0].business,
-        meters=[
-            {
-                "id": row.id,
-                "fuel": row.fuel,
-                "measures": list(row.measures),
-                "outcode": row.outcode,
-                "masked": masked(row.number),
-            }
-            for row in everything
-            if row.fuel in fuels
-        ],
-    )
-
-
-def plug_in(setting: str, name: str) -> Any:
-    """Return the function that `module:function` names. Raise BadSettings, naming the setting."""
-    module, colon, function = name.partition(":")
-    if not (module and colon and function):
-        raise BadSettings(f"{setting}: must be a known name or module:function")
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise BadSettings(f"{setting}: {name} cannot be loaded: {error}") from None
-    if not callable(found):
-        raise BadSettings(f"{setting}: {name} is not a function")
-    return found
+        This is asked at each release of data, for one meter or for thousands. Only half-hours of the tenancy leave. A meter
+        whose tenancy has ended keeps its entry, with `until`: its past half-hours are still the business's. A
+        register that leaves it out stops those as well.
+        """

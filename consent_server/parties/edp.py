@@ -7,12 +7,10 @@ from consent_server.deployment import Door, Party, Routes, current
 from consent_server.issuer import views as issuer
 from consent_server.journey import text as permission_texts
 from consent_server.journey.views import evidence, journey, manage
-from consent_server.metering.readings import readings_source
-from consent_server.metering.register import register
+from consent_server.metering import sources
 from consent_server.resource import views as resource
 from consent_server.scheme.permission_text import ShownText
 from consent_server.settings import Settings
-from consent_server.store import readings
 from consent_server.store.tables import Permission
 
 
@@ -24,8 +22,8 @@ class Edp(Party):
 
     def __init__(self, settings: Settings) -> None:
         """Raise BadSettings for a plug-in that cannot be loaded."""
-        register(settings.metering.register_source)
-        readings_source(settings.metering.readings_source)
+        sources.register_of(settings.metering)
+        sources.readings_of(settings.metering)
 
     def asking_roles(self, settings: Settings) -> tuple[str, ...]:
         return settings.scheme.cap_roles
@@ -44,11 +42,10 @@ class Edp(Party):
         return ()
 
     def data_available_from(self, permission: Permission) -> int:
-        """Return the first half-hour that we hold of the permission's meters; its own grant where we hold none yet."""
-        with store.reading() as c:
-            held = [
-                readings.extent(c, readings.EDP, meter["id"], measure)
-                for meter in permission.meters
-                for measure in meter["measures"]
-            ]
-        return min((extent[0] for extent in held if extent is not None), default=permission.granted)
+        """Return the first half-hour of the permission's meters that we hold and that is the business's; else its grant."""
+        meters = [meter["id"] for meter in permission.meters if meter["fuel"] in permission.fuels]
+        tenancies = sources.register().tenancies(permission.sme, meters)
+        begin = sources.readings().begin(tenancies.keys())
+        # Readings from after the business had left the meter are not its own.
+        starts = (tenancies[meter].clamp(start, permission.expires) for meter, start in begin.items())
+        return min((start for start, end in starts if start < end), default=permission.granted)

@@ -4,13 +4,17 @@ import orjson
 
 from consent_server import audit
 from consent_server.deployment import current
-from consent_server.metering.readings import Held, ReadingsRequest, Source, find, readings_source
+from consent_server.metering import data_sources, sources
+from consent_server.metering.data_sources import Source
+from consent_server.metering.readings import Held, ReadingsRequest
 from consent_server.refusal import Refusal
 from consent_server.resource.answer import Answer, not_yet
 from consent_server.resource.guard import NoSuchDataSource, Release
 from consent_server.resource.window import Window
+from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import SignedRecord
-from consent_server.scheme.provenance.steps import COMPLETE, MISSING, GrantedPermission, MeterRelease, edp_record
+from consent_server.scheme.provenance.steps import GrantedPermission, MeterOrigin, MeterRelease, edp_record
+from consent_server.scheme.readings import ReadingError
 
 
 class NoSuchMeasure(Refusal):
@@ -24,19 +28,19 @@ class NoSuchMeasure(Refusal):
 
 def datasources(release: Release) -> Answer:
     """Return the meters whose data the caller may read now. Available also while readings are still being collected."""
-    found = (find(datasource) for datasource in release.token.datasources)
-    listed = [_described(source) for source in found if source is not None and source.fuel in release.fuels]
+    found = data_sources.behind(release.token.datasources, sources.register())
+    listed = [_described(source) for source in found if source.tenancy.fuel in release.fuels]
     return Answer([orjson.dumps({"data": listed})])
 
 
 def source_for(release: Release, datasource: str, measure: str) -> Source:
     """Return the meter behind an id in the URL. Raise NoSuchDataSource, FuelNotCovered or NoSuchMeasure, in that order."""
     release.require_datasource(datasource)
-    source = find(datasource)
+    source = data_sources.find(datasource, sources.register())
     if source is None:
-        raise NoSuchDataSource("the token's data source has no meter any more")
-    release.require_fuel(source.fuel)
-    if measure not in source.measures:
+        raise NoSuchDataSource("the business has and had no such meter")
+    release.require_fuel(source.tenancy.fuel)
+    if measure not in source.tenancy.measures:
         raise NoSuchMeasure("the meter has no such measure")
     return source
 
@@ -44,17 +48,7 @@ def source_for(release: Release, datasource: str, measure: str) -> Source:
 def readings(release: Release, source: Source, measure: str, window: Window, at: int) -> Answer:
     """Return half-hours with their provenance; the stored day blocks leave as they are, not decoded and encoded again."""
     token = release.token
-    held = readings_source(current().settings.metering.readings_source)(
-        ReadingsRequest(
-            meter=source.meter,
-            fuel=source.fuel,
-            measure=measure,
-            start=window.start,
-            end=window.end,
-            account=release.account,
-            expires=token.permission.expires,
-        )
-    )
+    held = _held(release, source, measure, window)
     if held.retry_after is not None:
         return not_yet(held.retry_after)
     record = _record(release, source, measure, window, held, at)
@@ -67,8 +61,31 @@ def readings(release: Release, source: Source, measure: str, window: Window, at:
     )
     # The array is joined once and never copied again: a year of it is 3.6 MB, and each copy costs milliseconds.
     array = b",".join(filter(None, held.blocks))
-    rest = orjson.dumps({"location": {"ukPostcodeOutcode": source.outcode}, "provenance": record})
+    rest = orjson.dumps({"location": {"ukPostcodeOutcode": source.tenancy.outcode}, "provenance": record})
     return Answer([b'{"data":[', array, b"],", rest[1:]])
+
+
+def _held(release: Release, source: Source, measure: str, window: Window) -> Held:
+    """Return what the source has of a window, cut to the business's time at the meter. Raise SourceUnavailable."""
+    start, end = source.tenancy.clamp(window.start, window.end)
+    if start >= end:
+        return Held()
+    request = ReadingsRequest(
+        meter=source.tenancy.meter,
+        fuel=source.tenancy.fuel,
+        measure=measure,
+        start=start,
+        end=end,
+        account=release.account,
+        expires=release.token.permission.expires,
+    )
+    try:
+        held = sources.readings().half_hours(request)
+    except ReadingError as error:  # a source of readings that gives what no meter can have read
+        raise sources.SourceUnavailable(f"readings: {error}") from None
+    if held.metered is not None and not start <= held.metered[0] <= held.metered[1] <= end:
+        raise sources.SourceUnavailable("readings: more than was asked for")
+    return held
 
 
 def _record(release: Release, source: Source, measure: str, window: Window, held: Held, at: int) -> SignedRecord:
@@ -83,23 +100,39 @@ def _record(release: Release, source: Source, measure: str, window: Window, held
     transfer = MeterRelease(
         registry=here.settings.scheme.registry,
         grant=grant,
+        origin=held.origin or _usual_origin(grant.license),
         to=release.caller.member,
         service=here.settings.member.data_service,
         measure=measure,
         start=window.start,
         end=window.end,
-        outcode=source.outcode,
-        missing_data=COMPLETE if held.complete else MISSING,
+        outcode=source.tenancy.outcode,
+        missing_data=held.missing_data,
         at=at,
         metered=held.metered,
     )
     return edp_record(transfer, here.signer)
 
 
+def _usual_origin(license_url: str) -> MeterOrigin:
+    """Return what the settings say of readings whose source says nothing."""
+    settings = current().settings
+    metering = settings.metering
+    service, license_ = metering.origin or settings.member.url, metering.origin_license or license_url
+    return MeterOrigin(metering.source_type, service, license_, metering.origin_method or None)
+
+
 def _described(source: Source) -> dict[str, object]:
-    return {
+    tenancy = source.tenancy
+    described: dict[str, object] = {
         "id": source.id,
-        "type": source.fuel,
-        "location": {"ukPostcodeOutcode": source.outcode},
-        "availableMeasures": list(source.measures),
+        "type": tenancy.fuel,
+        "location": {"ukPostcodeOutcode": tenancy.outcode},
+        "availableMeasures": list(tenancy.measures),
     }
+    # Beyond the standard, and so only where a client would otherwise wait for readings that never come.
+    if tenancy.until is not None:
+        described["dataAvailableTo"] = instant.text(tenancy.clamp(0, tenancy.until)[1])
+        if tenancy.since:
+            described["dataAvailableFrom"] = instant.text(tenancy.clamp(0, tenancy.until)[0])
+    return described

@@ -73,9 +73,14 @@ def _sme(sme: Sme) -> dict[str, Any]:
 def _journey_at_edp(sme: Sme) -> list[Step]:
     steps = [
         _step("/journey/identify", "continue", fill=sme.identification()),
+        *([_step("/journey/sites", "continue", check=_other_sites(sme))] if len(sme.sites) > 1 else []),
         _step("/journey/permission", "allow", check=["agree"]),
     ]
     return steps if sme.known else steps[:1]
+
+
+def _other_sites(sme: Sme) -> list[str]:
+    return [f"site-{number}" for number in range(1, len(sme.sites))]
 
 
 def _journey_at_cap(sme: Sme) -> list[Step]:

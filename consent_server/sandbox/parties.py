@@ -29,6 +29,14 @@ _LICENSES: Final = {
 _PORTAL_LICENSE: Final = "electricity_and_gas"
 _WITHDRAWAL_PROCESS: Final = "signing in to Tallyleaf, opening “My permissions” and pressing “Withdraw”"
 _SEALING_KEY_BYTES: Final = 32
+#: The sandbox's EDP plays one that reads smart meters through the DCC, as the scheme describes it.
+_METERING: Final = {
+    "readings_source": "consent_server.sandbox.readings:troubled",
+    "vouches_for_sites": True,
+    "origin": "https://www.smartdcc.co.uk/",
+    "origin_license": "https://smartenergycodecompany.co.uk/documents/sec/consolidated-sec/",
+    "origin_method": "SmartDCCOtherUser",
+}
 
 # The contract: no limit is met below 200 journeys and 3,000 requests in ten minutes from one address.
 _LIMITS: Final = {
@@ -133,7 +141,7 @@ def settings_for(layout: Layout, party: str, database_url: str | None = None) ->
         "tokens": {},
         "metadata": {},
         "limits": dict(_LIMITS),
-        "metering": {"readings_source": "consent_server.sandbox.readings:troubled"} if party == "edp" else {},
+        "metering": dict(_METERING) if party == "edp" else {},
         "collection": (
             {"license": _license(layout, _PORTAL_LICENSE), "intensity": layout.intensity, "retry_s": 5}
             if party == "cap"

@@ -5,11 +5,13 @@ from our own table, and so do the readings of meters that are not the sandbox's.
 """
 
 import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
 from consent_server import store
-from consent_server.metering.readings import Held, ReadingsRequest, counted, day_blocks
+from consent_server.metering.own import OwnReadings
+from consent_server.metering.readings import Held, ReadingsRequest
 from consent_server.sandbox import scenarios, synthetic
 from consent_server.sandbox.layout import scenarios_in
 from consent_server.scheme.instant import DAY
@@ -20,13 +22,26 @@ NOT_READY_CALLS: Final = 2
 RETRY_AFTER_S: Final = 5
 
 
-def troubled(request: ReadingsRequest) -> Held:
-    """Return what the scenario of the meter's business leaves of our own readings. Raise StoreUnavailable."""
-    scenario = scenarios.of_meter(scenarios_in(Path(os.environ.get("SANDBOX_DIRECTORY", ""))), request.meter)
-    if scenario == "not_ready" and _still_collecting(request):
-        return Held(retry_after=RETRY_AFTER_S)
-    held = day_blocks(request)
-    return _with_gaps(request.meter, held) if scenario == "gaps" else held
+class Troubled:
+    """Our own readings, as the scenario of the meter's business leaves them."""
+
+    def __init__(self) -> None:
+        self.own = OwnReadings()
+
+    def half_hours(self, request: ReadingsRequest) -> Held:
+        """Raise StoreUnavailable."""
+        scenario = scenarios.of_meter(scenarios_in(Path(os.environ.get("SANDBOX_DIRECTORY", ""))), request.meter)
+        if scenario == "not_ready" and _still_collecting(request):
+            return Held(retry_after=RETRY_AFTER_S)
+        held = self.own.half_hours(request)
+        return _with_gaps(request.meter, held) if scenario == "gaps" else held
+
+    def begin(self, meters: Collection[str]) -> Mapping[str, int]:
+        """Raise StoreUnavailable."""
+        return self.own.begin(meters)
+
+
+troubled: Final = Troubled()
 
 
 def _still_collecting(request: ReadingsRequest) -> bool:
@@ -48,4 +63,4 @@ def _with_gaps(meter: str, held: Held) -> Held:
         if stretch := synthetic.lost(meter, day):
             kept = (slice_block(block, day, stretch[0]), slice_block(block, stretch[1], day + DAY))
             days[day] = b",".join(filter(None, kept))
-    return counted(days, *held.metered)
+    return Held.of_days(days, held.metered)

@@ -23,7 +23,7 @@ SCENARIOS: Final[Mapping[str, str]] = MappingProxyType(
         "not_ready": "The first two calls of a grant get 202 with Retry-After 5; then the readings are there.",
         "gaps": "Readings are missing: in every other month some hours of the 9th and all of the 17th.",
         "export": "The electricity meter also has export readings, from solar panels.",
-        "several_sites": "One business, two addresses in two grid regions, several meters.",
+        "several_sites": "One business, two addresses in two grid regions, several meters: it ticks the second site.",
         "unknown": "The register does not know the meters: identification is refused.",
     }
 )
@@ -42,10 +42,11 @@ class Meter:
 
 @dataclass(frozen=True)
 class Site:
-    """A postcode, with its space, and the meters there."""
+    """A postcode, with its space, the meters there, and the business's own name for the place where it has several."""
 
     postcode: str
     meters: tuple[Meter, ...]
+    name: str = ""
 
     @property
     def outcode(self) -> str:
@@ -56,7 +57,7 @@ class Site:
 class Sme:
     """A small business. `email` and the fixed `code` open its account at the CAP.
 
-    It identifies itself with the numbers at its first site. An unknown one is in no register.
+    It identifies itself with the numbers at its first site, and ticks the others. An unknown one is in no register.
     """
 
     name: str
@@ -159,8 +160,8 @@ SMES: Final = (
         "accounts@irwell-cycles.example",
         "862074",
         (
-            Site("M4 6ZR", (_electricity("1600395718462"), _gas("2957381601"))),
-            Site("L3 9ZD", (_electricity("1300746281057"),)),
+            Site("M4 6ZR", (_electricity("1600395718462"), _gas("2957381601")), "Workshop, Jersey Street"),
+            Site("L3 9ZD", (_electricity("1300746281057"),), "Shop, Tithebarn Street"),
         ),
     ),
     Sme(
@@ -190,6 +191,7 @@ def register_rows() -> list[tables.Meter]:
             postcode=site.postcode,
             outcode=site.outcode,
             measures=list(meter.measures),
+            site=site.name,
         )
         for sme in SMES
         if sme.known

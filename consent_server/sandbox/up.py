@@ -129,7 +129,7 @@ def _fill_register(settings: Settings) -> None:
     """Add every SME that is in the register, with fourteen months of synthetic readings for each meter."""
     with store.writing() as c:
         meters.add(c, *register_rows())
-        synthetic.fill(c, [meter for sme in SMES for meter in meters.of_sme(c, sme.name)], clock.now())
+        synthetic.fill(c, [meter for sme in SMES for meter in meters.of_sme(c, sme.name, clock.now())], clock.now())
 
 
 def _fill_accounts(settings: Settings) -> None:

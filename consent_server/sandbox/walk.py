@@ -23,6 +23,7 @@ from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import verify
 from consent_server.store.rows import table_of
 from consent_server.store.tables import CollectedWindow, DayBlock, EmissionsMonth, ProviderConnection
+from consent_server.tokens.data_sources import DataSources
 
 FIRST = "normal"
 WALKER = "export"
@@ -230,9 +231,8 @@ class _Walk:
         assert types == ["electricity"], f"listed: {types}"
         self.proved("its token lists electricity alone")
         start, end = self.window()
-        answers = [
-            other.readings(resource, token, source, "import", start, end) for source in claims(token)["datasources"]
-        ]
+        every = DataSources.from_claim(claims(token)["datasources"])
+        answers = [other.readings(resource, token, source, "import", start, end) for source in every]
         assert sorted(answer.status_code for answer in answers) == [200, 403], [answer.text[:200] for answer in answers]
         refused = next(answer.json() for answer in answers if answer.status_code == 403)
         self.proved(

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 # Regions of the Carbon Intensity API, by its id, under the short names that it uses.
 REGIONS: Mapping[int, str] = MappingProxyType(
@@ -53,13 +53,18 @@ class MeterNumberError(ValueError):
 
 
 class MaskedMeter(TypedDict):
-    """A meter of an identified business as it leaves the register: its number has all but the last digits hidden."""
+    """A meter of an identified business as it leaves the register: its number has all but the last digits hidden.
+
+    `site` are words by which the business knows the place; `proof` says how the meter came into a permission.
+    """
 
     id: str
     fuel: str
     measures: Sequence[str]
     outcode: str
     masked: str
+    site: NotRequired[str]
+    proof: NotRequired[str]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The states of a permission: it is granted once, ends once, and never becomes valid again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NotRequired, TypedDict
@@ -11,9 +11,6 @@ class GrantedSource(TypedDict):
 
     id: str
     meter: str
-    fuel: str
-    measures: Sequence[str]
-    outcode: str
 
 
 class Who(TypedDict):

@@ -13,6 +13,7 @@ UTF-8. A year is sent by joining 365 of them, without parsing or formatting.
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
@@ -44,6 +45,45 @@ class Reading:
     end: int
     taken_at: int
     value: float
+
+
+class HalfHour(NamedTuple):
+    """What a source knows of one half-hour: `value` and `cumulative` in WHR for electricity and in MTQ for gas.
+
+    `taken_at` is when the meter passed the reading on, later than the half-hour's end; half an hour later where it is not
+    known. `cumulative` is the meter's register at the half-hour's end. `substituted` says that the value is an estimate.
+    """
+
+    start: int
+    value: float
+    taken_at: int | None = None
+    cumulative: float | None = None
+    substituted: bool = False
+
+
+def block_of(fuel: str, half_hours: Iterable[HalfHour], cumulative_before: float) -> tuple[bytes, float]:
+    """Return half-hours of one day, in order, as a day block, and the register at its end.
+
+    A half-hour without `cumulative` counts on from the one before. Raise ReadingError as `day_block` does, and for a reading
+    taken before its half-hour had ended, or off the half-hour.
+    """
+    if fuel not in UNIT:
+        raise ReadingError(f"the fuel must be one of {', '.join(UNIT)}")
+    unit, objects, total = UNIT[fuel], [], cumulative_before
+    for start, value, taken_at, cumulative, _ in half_hours:
+        end = start + HALF_HOUR
+        if start % HALF_HOUR:
+            raise ReadingError("a half-hour begins on the hour or the half-hour")
+        if taken_at is not None and taken_at <= end:
+            raise ReadingError("a reading is taken after its half-hour has ended")
+        total = round(total + _checked(value, "value"), 6) if cumulative is None else _checked(cumulative, "cumulative")
+        taken = instant.text(end + TAKEN_AFTER if taken_at is None else taken_at)
+        objects.append(
+            f'{{"type":"{fuel}","from":"{instant.text(start)}","to":"{instant.text(end)}","takenAt":"{taken}",'
+            f'"energy":{{"value":{value!r},"unitCode":"{unit}"}},'
+            f'"cumulative":{{"value":{total!r},"unitCode":"{unit}"}}}}'
+        )
+    return ",".join(objects).encode(), total
 
 
 def day_block(fuel: str, day: int, values: Sequence[float | None], cumulative_before: float) -> bytes:

@@ -1,6 +1,10 @@
-"""Opaque ids of meters: one for each client, SME and meter, made once and then stable."""
+"""Ids of meters as clients see them: one for each client, SME and meter, made once and then stable.
+
+The ids of one client and one SME are numbered within a random series, `<series>.<number>`: tokens.data_sources says why.
+"""
 
 import secrets
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -12,13 +16,30 @@ from consent_server.store.tables import MeterAlias
 _alias = table_of(MeterAlias)
 
 
-def id_for(c: Connection, client_id: str, sme: str, meter: str) -> str:
-    """Return the data source id that this client knows the meter by."""
-    rows.add_unless_there(c, MeterAlias(secrets.token_urlsafe(18), client_id, sme, meter))
-    query = sa.select(_alias.c.id).where(_alias.c.client_id == client_id, _alias.c.sme == sme, _alias.c.meter == meter)
-    return str(c.execute(query).scalar_one())
+def ids_for(c: Connection, client_id: str, sme: str, meters: Sequence[str]) -> dict[str, str]:
+    """Return meter -> the data source id that this client knows it by, in the order of `meters`."""
+    if c.dialect.name == "postgresql":
+        # Two grants must not give one number twice. SQLite has a single writer; PostgreSQL needs this lock.
+        c.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('datasource.id'))"))
+    query = sa.select(_alias).where(_alias.c.client_id == client_id, _alias.c.sme == sme)
+    known = {row.meter: row.id for row in rows.every(c, MeterAlias, query)}
+    series = next((each.partition(".")[0] for each in known.values()), secrets.token_urlsafe(12))
+    following = max((number_of(each) for each in known.values()), default=-1) + 1
+    new = [meter for meter in dict.fromkeys(meters) if meter not in known]
+    made = {meter: f"{series}.{number}" for number, meter in enumerate(new, following)}
+    if made:
+        rows.add(c, *(MeterAlias(each, client_id, sme, meter) for meter, each in made.items()))
+    return {meter: (known | made)[meter] for meter in meters}
 
 
-def find(c: Connection, datasource: str) -> MeterAlias | None:
-    """Return the meter, client and SME of a data source id, or None."""
-    return rows.one(c, MeterAlias, sa.select(_alias).where(_alias.c.id == datasource))
+def number_of(datasource: str) -> int:
+    """Return the number of an id within its series."""
+    return int(datasource.rpartition(".")[2])
+
+
+def find(c: Connection, ids: Iterable[str]) -> list[MeterAlias]:
+    """Return meter, client and SME of each of these ids that there is."""
+    query = sa.select(_alias)
+    return [
+        row for batch in rows.batches(ids) for row in rows.every(c, MeterAlias, query.where(_alias.c.id.in_(batch)))
+    ]

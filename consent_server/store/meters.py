@@ -1,4 +1,6 @@
-"""The EDP's meter register, when it is kept in this database."""
+"""The EDP's meter register, when it is kept in this database: one row for each business's time at a meter."""
+
+from collections.abc import Collection
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -14,14 +16,24 @@ def add(c: Connection, *meters: Meter) -> None:
     rows.add(c, *meters)
 
 
-def find(c: Connection, meter: str) -> Meter | None:
-    return rows.one(c, Meter, sa.select(_meter).where(_meter.c.id == meter))
+def by_number(c: Connection, fuel: str, number: str, at: int) -> Meter | None:
+    """Return the meter with a number, in the hands in which it is at an instant. None also where the register has two."""
+    query = sa.select(_meter).where(_meter.c.fuel == fuel, _meter.c.number == number, *_held_at(at))
+    found = rows.every(c, Meter, query.limit(2))
+    return found[0] if len(found) == 1 else None
 
 
-def by_number(c: Connection, fuel: str, number: str) -> Meter | None:
-    query = sa.select(_meter).where(_meter.c.fuel == fuel, _meter.c.number == number)
-    return rows.one(c, Meter, query.limit(1))
+def of_sme(c: Connection, sme: str, at: int) -> list[Meter]:
+    """Return the meters that are a business's at an instant."""
+    query = sa.select(_meter).where(_meter.c.sme == sme, *_held_at(at))
+    return rows.every(c, Meter, query.order_by(_meter.c.postcode, _meter.c.id))
 
 
-def of_sme(c: Connection, sme: str) -> list[Meter]:
-    return rows.every(c, Meter, sa.select(_meter).where(_meter.c.sme == sme).order_by(_meter.c.id))
+def tenancies(c: Connection, sme: str, meters: Collection[str]) -> list[Meter]:
+    """Return a business's times at some meters, past and future ones too, in the order in which they begin."""
+    query = sa.select(_meter).where(_meter.c.sme == sme).order_by(_meter.c.since)
+    return [row for batch in rows.batches(meters) for row in rows.every(c, Meter, query.where(_meter.c.id.in_(batch)))]
+
+
+def _held_at(at: int) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+    return _meter.c.since <= at, sa.or_(_meter.c.until.is_(None), _meter.c.until > at)

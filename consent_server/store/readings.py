@@ -1,6 +1,6 @@
 """Readings as day blocks: a day's half-hours of one meter, already in the API's JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import sqlalchemy as sa
@@ -46,6 +46,16 @@ def extent(c: Connection, holder: str, meter: str, measure: str) -> tuple[int, i
         )
     ).one()
     return None if first is None else (first, last)
+
+
+def first_days(c: Connection, holder: str, meters: Collection[str]) -> dict[str, int]:
+    """Return meter -> the first day held of it, for those of which there is one."""
+    query = sa.select(_block.c.meter, sa.func.min(_block.c.day)).where(_block.c.holder == holder)
+    return {
+        meter: day
+        for batch in rows.batches(meters)
+        for meter, day in c.execute(query.where(_block.c.meter.in_(batch)).group_by(_block.c.meter))
+    }
 
 
 def forget(c: Connection, holder: str) -> int:

@@ -4,7 +4,8 @@ A column's type follows from the field's: str, int, bytes, bool, float, and JSON
 makes it nullable, and Annotated adds the rest: another SQL type, KEY, INDEXED, UNIQUE, a foreign key, a server default.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from types import NoneType
 from typing import Annotated, Final, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
@@ -16,6 +17,9 @@ from sqlalchemy.sql.schema import SchemaItem
 from consent_server.store.database import db
 
 R = TypeVar("R", bound=NamedTuple)
+
+#: Values in one statement: SQLite takes 32,766 parameters, PostgreSQL 65,535.
+_BATCH: Final = 10_000
 
 
 class References(NamedTuple):
@@ -63,6 +67,13 @@ def one(c: Connection, kind: type[R], query: sa.Executable, values: Mapping[str,
 def every(c: Connection, kind: type[R], query: sa.Executable) -> list[R]:
     """Return all rows that a query finds."""
     return [kind._make(row) for row in c.execute(query)]
+
+
+def batches(values: Iterable[str]) -> Iterator[list[str]]:
+    """Yield values, however many, as lists that one statement can take."""
+    waiting = iter(values)
+    while batch := list(islice(waiting, _BATCH)):
+        yield batch
 
 
 def add(c: Connection, *rows: NamedTuple) -> None:

@@ -49,13 +49,18 @@ class Identity(TypedDict):
 
 
 class Progress(TypedDict, total=False):
-    """The progress of a journey. `no_mail` says that no sign-in code was sent for `email`, since an older one works.
+    """The progress of a journey. `shown` is the digest of the question that was shown, `done` names the steps that are
+    done, `nonce` and `proved` belong to the change of its secret.
 
-    `shown` is the digest of the question that was shown, `done` names the steps that are done, `nonce` and `proved` belong to
-    the change of its secret.
+    `no_mail` says that no sign-in code was sent for `email`, since an older one works. `offers` says whether the register
+    vouches for other meters of the business, `offered` is the digest of those that were shown, and `chosen` are those that
+    it ticked.
     """
 
     identified: Identity
+    offers: bool
+    offered: str
+    chosen: Sequence[MaskedMeter]
     email: str
     no_mail: bool
     shown: str
@@ -256,7 +261,7 @@ class AuthorizationCode(NamedTuple):
 
 @table("datasource", sa.UniqueConstraint("client_id", "sme", "meter"))
 class MeterAlias(NamedTuple):
-    """The opaque id of one meter for one client and one SME: stable, and different for every client."""
+    """The opaque id of one meter for one client and one SME (`<series>.<number>`): stable, and different for every client."""
 
     id: Annotated[PublicId, KEY]
     client_id: str
@@ -304,9 +309,10 @@ class OwedCall(NamedTuple):
 
 @table("meter")
 class Meter(NamedTuple):
-    """One meter of the EDP's own register.
+    """One business's time at one meter of the EDP's own register: from `since` (0: from the first reading on) to before
+    `until` (None: to this day). A meter that has passed from hand to hand has a row for each.
 
-    Numbers and addresses are here and in no other table.
+    Numbers and addresses are here and in no other table. `site` are words by which the business knows the place.
     """
 
     id: Annotated[PublicId, KEY]
@@ -317,6 +323,9 @@ class Meter(NamedTuple):
     postcode: Annotated[str, sa.String(8)]
     outcode: Outcode
     measures: Sequence[str]
+    since: Annotated[Instant, KEY, {"server_default": "0"}] = 0
+    until: Instant | None = None
+    site: Annotated[str, {"server_default": ""}] = ""
 
 
 @table("day_block")

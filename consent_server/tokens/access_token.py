@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Final
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from consent_server.refusal import Refusal
-from consent_server.tokens import compact
+from consent_server.tokens import compact, data_sources
 from consent_server.tokens.compact import Unacceptable
+from consent_server.tokens.data_sources import DataSources
 from consent_server.tokens.keys import PublicKeySource, SigningKeys
 
 TYP: Final = "at+jwt"
@@ -72,7 +73,7 @@ class PermissionClaim:
 
 @dataclass(frozen=True)
 class AccessToken:
-    """A token's claims. `datasources` are opaque ids; `cnf` is an x5t#S256 thumbprint where certificates bind."""
+    """A token's claims. `cnf` is an x5t#S256 thumbprint where certificates bind."""
 
     iss: str
     aud: str
@@ -85,7 +86,7 @@ class AccessToken:
     status_idx: int
     status_uri: str
     permission: PermissionClaim
-    datasources: tuple[str, ...]
+    datasources: DataSources
     fuels: tuple[str, ...]
     cnf: str | None = None
 
@@ -147,7 +148,7 @@ CLAIMS: Final[Mapping[str, Claim]] = {
         "the decision: when granted, when it ends, digest of the raw text that was agreed to",
         _members(granted=_whole, expires=_whole, text_sha256=_text(r"[0-9a-f]{64}")),
     ),
-    "datasources": Claim("the decision: opaque ids of all meters of this permission", _distinct(_opaque)),
+    "datasources": Claim("the decision: all meters of this permission (data_sources.py)", data_sources.has_form),
     "fuels": Claim("the license: what may be read of them", _distinct(lambda value: value in ("electricity", "gas"))),
     "cnf": Claim(
         "the token endpoint, where certificates bind: thumbprint of the caller's (RFC 8705 section 3.1)",
@@ -174,7 +175,7 @@ def mint(keys: SigningKeys, token: AccessToken) -> str:
             "expires": token.permission.expires,
             "text_sha256": token.permission.text_sha256,
         },
-        "datasources": list(token.datasources),
+        "datasources": token.datasources.claim(),
         "fuels": list(token.fuels),
     }
     if token.cnf is not None:
@@ -182,7 +183,7 @@ def mint(keys: SigningKeys, token: AccessToken) -> str:
     _checked(claims)
     text = compact.sign(keys, TYP, claims)
     if len(text) > MAX_LENGTH:
-        raise ValueError("the token does not fit into a header field: too many data sources")
+        raise ValueError("the token does not fit into a header field")
     return text
 
 
@@ -262,7 +263,7 @@ def _checked(claims: dict[str, Any]) -> AccessToken:
         status_idx=claims["status"]["status_list"]["idx"],
         status_uri=claims["status"]["status_list"]["uri"],
         permission=permission,
-        datasources=tuple(claims["datasources"]),
+        datasources=DataSources.from_claim(claims["datasources"]),
         fuels=tuple(claims["fuels"]),
         cnf=claims["cnf"]["x5t#S256"] if "cnf" in claims else None,
     )

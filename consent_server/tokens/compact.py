@@ -47,8 +47,8 @@ def verify(
     parts = _FORM.fullmatch(text)
     if parts is None:
         raise Unacceptable("not a compact JWS with an ES256 signature")
-    header = _members(_decoded(parts[1]))
-    signature = _decoded(parts[3])
+    header = _members(octets(parts[1]))
+    signature = octets(parts[3])
     # RFC 8725 section 3.10 and 3.11: nothing that the sender chooses (jwk, jku, x5u, crit, b64, zip) is used.
     if header.keys() != {"alg", "typ", "kid"}:
         raise Unacceptable("the header has other members than alg, typ and kid")
@@ -63,7 +63,7 @@ def verify(
     key = keys.public(kid)
     if key is None:
         raise Unacceptable("no key of that kid")
-    claims = _members(_decoded(parts[2]))
+    claims = _members(octets(parts[2]))
     if not _es256.verify(text.rpartition(".")[0].encode("ascii"), key, signature):
         raise Unacceptable("the signature does not verify")
     return kid, key, claims
@@ -84,7 +84,8 @@ def _members(text: bytes) -> dict[str, Any]:
     return value
 
 
-def _decoded(segment: str) -> bytes:
+def octets(segment: str) -> bytes:
+    """Return what canonical base64url without padding encodes. Raise Unacceptable."""
     try:
         data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
     except binascii.Error:

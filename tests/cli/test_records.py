@@ -52,7 +52,7 @@ def granted(c: Any, name: str, **changed: Any) -> None:
         "text_sha256": "0" * 64,
         "sme": "sme-1",
         "meters": [{"id": "meter-1", "masked": "… 1234"}],
-        "datasources": ["source-1"],
+        "datasources": [{"id": "source.1", "meter": "m-1"}],
         "granted": GRANTED,
         "expires": GRANTED + 10 * YEAR,
         "redeemed": GRANTED,

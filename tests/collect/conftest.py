@@ -28,7 +28,7 @@ from consent_server.scheme.readings import UNIT
 from consent_server.store import accounts, connections, readings
 from consent_server.store.tables import ProviderConnection, SmeAccount
 from tests.deployments import deploy, in_new_database, opened, settings_of
-from tests.scheme.signing import CAP_ROLE, DIRECTORY, EDP_ROLE, REGISTRY, member_signer, signing_authority
+from tests.scheme.signing import CAP_ROLE, DIRECTORY, EDP_ROLE, REGISTRY, SMART_METERS, member_signer, signing_authority
 
 LICENSE = f"{REGISTRY}/scheme/perseus/license/energy-consumption-edp-cap/2026-03-12"
 FEBRUARY, MARCH = instant.parse("2026-02-01T00:00:00Z"), instant.parse("2026-03-01T00:00:00Z")
@@ -143,6 +143,7 @@ class Provider:
             "fuels": ("electricity", "gas"),
         }
         values = {
+            "origin": SMART_METERS,
             "to": f"{DIRECTORY}/m/cap",
             "service": self.service.id,
             "measure": measure,

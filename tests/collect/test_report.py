@@ -13,7 +13,6 @@ from consent_server.scheme.permission import Act
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.steps import (
     INTENSITY_ORIGIN,
-    SMART_METER_ORIGIN,
     GrantedPermission,
     process_url,
     scheme_url,
@@ -22,7 +21,16 @@ from consent_server.scheme.provenance.steps import (
 from consent_server.store import connections
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 from tests.collect.conftest import FEBRUARY, MARCH, RETRY_S, SERVICE, Cap, Meter
-from tests.scheme.signing import CAP_ROLE, DIRECTORY, EDP_ROLE, NOW, REGISTRY, SigningAuthority, signing_authority
+from tests.scheme.signing import (
+    CAP_ROLE,
+    DIRECTORY,
+    EDP_ROLE,
+    NOW,
+    REGISTRY,
+    SMART_METERS,
+    SigningAuthority,
+    signing_authority,
+)
 
 # Sums and records do not depend on the database; test_gather.py collects and reports on both.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -226,7 +234,7 @@ def test_the_record_verifies_and_names_every_origin(cap: Cap) -> None:
         key=str,
     )
     assert {step["origin"] for step in steps if step["type"] == "origin"} == {
-        SMART_METER_ORIGIN,
+        SMART_METERS.service,
         INTENSITY_ORIGIN,
         "https://www.gov.uk/government/publications/greenhouse-gas-reporting-conversion-factors-2025",
     }
@@ -297,6 +305,6 @@ def test_gas_takes_the_factor_of_its_day(cap: Cap) -> None:
     factors = [
         (step["origin"].rpartition("-")[2], step["perseus:scheme"]["meteringPeriod"]["from"])
         for step in steps
-        if step["type"] == "origin" and step["origin"] != SMART_METER_ORIGIN
+        if step["type"] == "origin" and step["origin"] != SMART_METERS.service
     ]
     assert factors == [("2024", "2025-06-01T00:00:00Z"), ("2025", "2025-06-10T09:00:00Z")]

@@ -31,7 +31,7 @@ from consent_server.scheme.provenance.steps import (
     window_parameters,
 )
 from tests.conftest import missing
-from tests.scheme.signing import CAP_ROLE, DIRECTORY, EDP_ROLE, REGISTRY, SigningAuthority
+from tests.scheme.signing import CAP_ROLE, DIRECTORY, EDP_ROLE, REGISTRY, SMART_METERS, SigningAuthority
 
 pytestmark = pytest.mark.xdist_group("ib1-provenance")  # one virtual environment, not one for each worker
 
@@ -85,6 +85,7 @@ def ours():
             expires=instant.months_later(NOW, 12),
             fuels={"electricity", "gas"},
         ),
+        origin=SMART_METERS,
         to=f"{DIRECTORY}/m/cap",
         service=f"{DIRECTORY}/catalog/edp",
         measure="import",

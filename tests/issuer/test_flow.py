@@ -87,7 +87,7 @@ def test_the_whole_path_ends_in_tokens_that_say_what_was_agreed(issuer: Any, sha
     assert token.permission.text_sha256 == shared.BOTH.text_sha256
     assert (token.permission.granted, token.iat) == (shared.START, shared.START)
     assert token.fuels == ("electricity", "gas")
-    assert token.datasources == tuple(source["id"] for source in permission.datasources)
+    assert list(token.datasources) == [source["id"] for source in permission.datasources]
     assert token.cnf is None
     assert permission.redeemed == shared.START
 

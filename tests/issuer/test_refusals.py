@@ -752,8 +752,8 @@ def test_every_refusal_of_this_room_is_met_by_a_test() -> None:
     tables = {row[3] for table in (PUSHED, CODES, REFRESHES) for row in table.values()}
     by_name = {
         *("request_not_pushed", "request_unknown", "request_used", "request_expired"),
-        *("not_agreed", "text_is_not_the_license", "fuel_not_in_license", "code_replayed", "grant_type_unsupported"),
-        *("no_permission_record", "not_an_introspector", "too_many_pushed_requests"),
+        *("not_agreed", "text_is_not_the_license", "fuel_not_in_license", "code_replayed", "too_many_meters"),
+        *("no_permission_record", "not_an_introspector", "too_many_pushed_requests", "grant_type_unsupported"),
     }
     ours = {code for code, kind in Refusal.family.items() if kind.__module__.startswith("consent_server.issuer")}
     assert ours == (tables | by_name) & ours

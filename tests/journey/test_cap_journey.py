@@ -7,7 +7,7 @@ import pytest
 from consent_server.journey.decide import Decide
 from consent_server.journey.steps import STEPS
 from consent_server.journey.steps.customer_login_example import CustomerLogin
-from consent_server.metering.register import Identified
+from consent_server.metering.register import Identified, Tenancy
 from tests.journey.conftest import EMAIL, LIMITS
 
 
@@ -110,7 +110,7 @@ class PlayedLogin(CustomerLogin):
     def check_password(self, customer: str, password: str) -> Identified | None:
         if (customer, password) != ("C-1", "right"):
             return None
-        meter = {"id": "m-1", "fuel": "electricity", "measures": ["import"], "outcode": "SW8", "masked": "••• 1234"}
+        meter = Tenancy("m-1", "electricity", ("import",), "SW8", "••• 1234")
         return Identified("sme-7", "Acme Widgets Ltd", [meter], "Customer log-in", "Knows the customer's password")
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from bench import guessing
 from consent_server.journey.steps import bill
+from consent_server.metering import sources
 from consent_server.metering.register import Identified
 from consent_server.settings import LimitsSettings
 from consent_server.web import budgets
@@ -30,11 +31,12 @@ def test_an_identification_is_counted_before_the_register_is_asked(
 ) -> None:
     counted: dict[str, int] = {}
 
-    def register(*_typed: Any) -> Identified | None:
-        counted.update(edp.failures())
-        return Identified("s", "Acme Widgets Ltd", []) if known else None
+    class Register:
+        def find(self, *_typed: Any) -> Identified | None:
+            counted.update(edp.failures())
+            return Identified("s", "Acme Widgets Ltd", []) if known else None
 
-    monkeypatch.setattr(bill, "register", lambda _source: register)
+    monkeypatch.setattr(sources, "register", Register)
     with edp.app.app_context():
         budgets.identification(ADDRESS, TYPED.postcode, TYPED.subjects(), None).take()
         bill.match(TYPED, ADDRESS, "")

@@ -1,4 +1,4 @@
-"""An EDP's database with a few businesses in its register."""
+"""An EDP's database with a few businesses in its register; one meter has passed from hand to hand."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,10 +7,16 @@ import pytest
 from flask import Flask
 
 from consent_server import store
+from consent_server.scheme import instant
+from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.store import meters
 from consent_server.store.database import db
 from consent_server.store.schema import migrate
 from consent_server.store.tables import Meter
+
+NOW = instant.parse("2026-03-12T09:30:00Z")
+#: When the café moved out and the florist moved in, a day later; the new hands begin at no whole half-hour.
+MOVED_OUT, MOVED_IN = NOW - 30 * DAY, NOW - 29 * DAY + 60
 
 METERS: list[dict[str, Any]] = [
     {"id": "acme-e", "sme": "acme", "fuel": "electricity", "number": "1200000000001", "postcode": "SW8 1AA"},
@@ -19,6 +25,10 @@ METERS: list[dict[str, Any]] = [
     {"id": "chain-e1", "sme": "chain", "fuel": "electricity", "number": "1200000000003", "postcode": "N1 9GU"},
     {"id": "chain-e2", "sme": "chain", "fuel": "electricity", "number": "1600000000004", "postcode": "M1 1AE"},
     {"id": "chain-g2", "sme": "chain", "fuel": "gas", "number": "1234567810", "postcode": "M1 1AE"},
+    {"id": "moved", "sme": "cafe", "fuel": "electricity", "number": "1200000000005", "postcode": "SW8 1AA"}
+    | {"since": MOVED_OUT - 300 * DAY, "until": MOVED_OUT},
+    {"id": "moved", "sme": "florist", "fuel": "electricity", "number": "1200000000005", "postcode": "SW8 1AA"}
+    | {"since": MOVED_IN},
 ]
 
 
@@ -31,9 +41,11 @@ def edp(database_url: str) -> Iterator[Flask]:
         with store.writing() as c:
             for meter in METERS:
                 outcode = meter["postcode"].split()[0]
-                meters.add(
-                    c,
-                    Meter(business=meter["sme"].title(), outcode=outcode, measures=["import"], **meter),
-                )
+                row = Meter(business=meter["sme"].title(), outcode=outcode, measures=["import"], **meter)
+                meters.add(c, row)
         yield app
         db.engine.dispose()
+
+
+def next_half_hour(at: int) -> int:
+    return -(-at // HALF_HOUR) * HALF_HOUR

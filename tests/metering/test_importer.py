@@ -8,8 +8,10 @@ import pytest
 
 from consent_server import store
 from consent_server.metering.importer import take_in
-from consent_server.metering.readings import ReadingsRequest, day_blocks
+from consent_server.metering.own import OwnReadings
+from consent_server.metering.readings import ReadingsRequest
 from consent_server.scheme import instant
+from consent_server.scheme.provenance.steps import MISSING
 from consent_server.scheme.readings import ReadingError, join, parse
 
 
@@ -31,14 +33,14 @@ def test_the_old_demos_readings_are_taken_in_and_mended(edp: Any, london: list[d
     assert "100 readings" in taken.mended[0]
     assert "takenAt" in taken.mended[1]
     start, end = (instant.parse(f"2012-02-{day}T00:00:00Z") for day in ("20", "24"))
-    held = day_blocks(half_hours(start, end))
+    held = OwnReadings().half_hours(half_hours(start, end))
     data = json.loads(join(held.blocks))
     readings = parse(data)
     assert [reading.value for reading in readings] == [row["energy"]["value"] for row in london]
     assert {row["type"] for row in data} == {"electricity"}
     assert all(reading.taken_at > reading.end for reading in readings)
     assert data[-1]["cumulative"]["value"] == london[-1]["cumulative"]["value"]
-    assert not held.complete  # it begins and ends within a day
+    assert held.missing_data == MISSING  # it begins and ends within a day
 
 
 def test_what_cannot_be_mended_is_refused_and_nothing_is_kept(edp: Any, london: list[dict[str, Any]]) -> None:
@@ -47,4 +49,4 @@ def test_what_cannot_be_mended_is_refused_and_nothing_is_kept(edp: Any, london: 
     for bad in ([{**london[0], "energy": {"value": -1, "unitCode": "WHR"}}], [london[0], london[0]], both, {}):
         with pytest.raises(ReadingError), store.writing() as c:
             take_in(c, "acme-e", "import", bad)
-    assert day_blocks(half_hours(0, 2**31)).count == 0
+    assert OwnReadings().half_hours(half_hours(0, 2**31)).count == 0

@@ -15,6 +15,7 @@ import pytest
 
 from consent_server.sandbox.browser import Browser, follow
 from consent_server.sandbox.client import Client, claims
+from consent_server.tokens.data_sources import DataSources
 from tests.conftest import RunningSandbox
 
 pytestmark = pytest.mark.xdist_group("sandbox")
@@ -62,7 +63,7 @@ class Granted:
         return str(self.client.refresh(self.refresh_token).json()["access_token"])
 
     def parameters(self) -> dict[str, str]:
-        sources = claims(self.access_token())["datasources"]
+        sources = list(DataSources.from_claim(claims(self.access_token())["datasources"]))
         return {
             "client_id": self.client.client_id,
             "scope": self.scope,

@@ -20,6 +20,7 @@ from consent_server.store import meters, permissions, readings, rows
 from consent_server.store.tables import Meter, MeterAlias, Permission
 from consent_server.tokens import access_token
 from consent_server.tokens.access_token import AccessToken, PermissionClaim
+from consent_server.tokens.data_sources import DataSources
 from tests.deployments import START, deploy, in_new_database, layout, opened, settings_of
 from tests.resource import source
 
@@ -28,9 +29,9 @@ TODAY = START - START % DAY
 FIRST = TODAY - 400 * DAY
 #: Data source id -> its meter.
 METERS = {
-    "elec:1": ("m-1", "electricity", ("import", "export")),
-    "gas-1": ("m-2", "gas", ("import",)),
-    "of-another": ("m-3", "electricity", ("import",)),
+    "acme.0": ("m-1", "electricity", ("import", "export")),
+    "acme.1": ("m-2", "gas", ("import",)),
+    "another.0": ("m-3", "electricity", ("import",)),
 }
 
 
@@ -38,7 +39,7 @@ class ResourceServer:
     """What tests call, and what they change. One permission is in its store."""
 
     def __init__(self, party: str, license_: str, caller: str, folder: Path) -> None:
-        changes = {"metering.readings_source": "tests.resource.source:readings"} if party == "edp" else {}
+        changes = {"metering.readings_source": "tests.resource.source:source"} if party == "edp" else {}
         self.layout = layout()
         self.settings = settings_of(party, f"sqlite:///{folder / 'store.db'}", changes)
         self.deployment = deploy(self.settings)
@@ -92,7 +93,7 @@ class ResourceServer:
             status_idx=0,
             status_uri=metadata.status_list_uri(self.settings),
             permission=PermissionClaim(now - 60, now + 365 * DAY, self.license.text_sha256),
-            datasources=("elec:1", "gas-1"),
+            datasources=DataSources.of(("acme.0", "acme.1")),
             fuels=("electricity", "gas"),
         )
         return access_token.mint(self.deployment.signing_keys, dataclasses.replace(token, **changes))
@@ -121,7 +122,7 @@ def edp(tmp_path: Path, held_clock: Any) -> Iterator[ResourceServer]:
         granted = server.granted()
         with store.writing() as c:
             for alias, (meter, fuel, measures) in METERS.items():
-                sme = "another" if alias == "of-another" else "acme"
+                sme = "another" if alias == "another.0" else "acme"
                 meters.add(c, Meter(meter, sme, "Acme", fuel, "1", "SW8 1AA", "SW8", measures))
                 rows.add(c, MeterAlias(alias, granted.client_id, sme, meter))
                 if sme == "acme":

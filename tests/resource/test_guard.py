@@ -39,6 +39,7 @@ from consent_server.tokens.access_token import (
     TokenForAnotherServer,
 )
 from consent_server.tokens.binding import TokenNotYours, TokenOfAnotherCertificate, thumbprint
+from consent_server.tokens.data_sources import DataSources
 
 NOW = 1_780_000_000
 CAP_ROLE = "https://registry.example/scheme/perseus/role/carbon-accounting-provider"
@@ -77,7 +78,7 @@ TOKEN = AccessToken(
     status_idx=7,
     status_uri=POLICY.status_uri,
     permission=PermissionClaim(NOW - 3600, NOW + 86400, BOTH_TEXT),
-    datasources=("ds-electricity", "ds-gas"),
+    datasources=DataSources.of(("ds.0", "ds.1")),
     fuels=("electricity", "gas"),
 )
 
@@ -308,7 +309,7 @@ def test_gas_leaves_only_when_token_and_text_both_cover_it(token: AccessToken, f
 
 def test_a_data_source_outside_the_token_does_not_exist(signing: Any) -> None:
     release = Call(signing).make()
-    release.require_datasource("ds-gas")
+    release.require_datasource("ds.1")
     with pytest.raises(NoSuchDataSource) as raised:
         release.require_datasource("ds-of-another")
     assert raised.value.status == 404

@@ -141,8 +141,8 @@ def test_what_the_guard_says_is_answered(
 def test_no_token_and_a_token_in_the_url_are_401(running: Running) -> None:
     token = running.token()
     assert running.get().status_code == 401
-    assert running.get(f"/my/data/meter-1?access_token={token}").status_code == 401
-    assert running.get(f"/my/data/meter-1?access_token={token}", token=token).status_code == 401
+    assert running.get(f"/my/data/meter.1?access_token={token}").status_code == 401
+    assert running.get(f"/my/data/meter.1?access_token={token}", token=token).status_code == 401
 
 
 def test_without_a_certificate_there_is_no_connection(running: Running) -> None:
@@ -239,7 +239,7 @@ class Looking:
     def get(self) -> tuple[int, str | None]:
         """The status, and the code at the end of `error_uri`."""
         headers = {"X-SSL-Client-Cert": self.certificate, "Authorization": f"Bearer {self.token()}"}
-        answer = self.client.get("/data/meter-1", headers=headers)
+        answer = self.client.get("/data/meter.1", headers=headers)
         assert answer.json is not None
         return answer.status_code, answer.json.get("error_uri", "").rpartition("/")[2] or None
 

@@ -7,12 +7,14 @@ import pytest
 from flask import Flask
 
 from consent_server import store
-from consent_server.metering.readings import Held, ReadingsRequest, readings_source
+from consent_server.metering.readings import Held, ReadingsRequest
 from consent_server.sandbox import scenarios, synthetic
 from consent_server.sandbox.layout import Layout
+from consent_server.sandbox.readings import troubled
 from consent_server.sandbox.smes import register_rows
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
+from consent_server.scheme.provenance.steps import COMPLETE, MISSING
 from consent_server.scheme.readings import join
 from consent_server.store import limits, meters
 from consent_server.store.database import db
@@ -32,10 +34,11 @@ def meets(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SANDBOX_DIRECTORY", str(tmp_path))
     layout = Layout(tmp_path, 18400)
     layout.party("edp").mkdir()
-    troubled = readings_source("consent_server.sandbox.readings:troubled")
 
     def ask(start: int = END - 3 * DAY, end: int = END, account: str = "account-1") -> Held:
-        return troubled(ReadingsRequest(METER.id, METER.fuel, "import", start, end, account, NOW + 365 * DAY))
+        return troubled.half_hours(
+            ReadingsRequest(METER.id, METER.fuel, "import", start, end, account, NOW + 365 * DAY)
+        )
 
     def choose(scenario: str) -> Callable[..., Held]:
         scenarios.change(layout, METER.sme, scenario)
@@ -66,13 +69,13 @@ def test_not_ready_is_two_calls_of_a_grant_and_outlives_the_clean_up(meets: Met)
 def test_gaps_are_missing_half_hours_that_are_said_to_be_missing(meets: Met) -> None:
     ask = meets("gaps")
     whole = ask(instant.next_month(MARCH), instant.next_month(MARCH) + 30 * DAY)
-    assert whole.complete
+    assert whole.missing_data == COMPLETE
     held = ask(MARCH, MARCH + 31 * DAY)
-    assert not held.complete
+    assert held.missing_data == MISSING
     assert held.count == join(held.blocks).count(b'"from"') == 31 * 48 - 48 - 7
     assert held.metered == (MARCH, MARCH + 31 * DAY)
     assert ask(END, NOW) == Held()
-    assert meets("normal")(MARCH, MARCH + 31 * DAY).complete
+    assert meets("normal")(MARCH, MARCH + 31 * DAY).missing_data == COMPLETE
 
 
 def test_a_window_within_a_day_that_has_a_gap_is_cut_all_the_same(meets: Met) -> None:

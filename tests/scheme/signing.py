@@ -11,8 +11,16 @@ from cryptography.x509.oid import NameOID
 from consent_server.pki.member_certificate import OID_MEMBER, OID_ROLES, encode_member, encode_roles
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import Signer
+from consent_server.scheme.provenance.steps import MeterOrigin
 
 REGISTRY = "https://registry.core.sandbox.trust.ib1.org"
+#: Where the readings of an EDP come from that reads smart meters through the DCC.
+SMART_METERS = MeterOrigin(
+    "Meter",
+    "https://www.smartdcc.co.uk/",
+    "https://smartenergycodecompany.co.uk/documents/sec/consolidated-sec/",
+    "SmartDCCOtherUser",
+)
 DIRECTORY = "https://directory.core.sandbox.trust.ib1.org"
 NOW = instant.parse("2026-03-12T09:30:00Z")
 EDP_ROLE = f"{REGISTRY}/scheme/perseus/role/energy-data-provider"

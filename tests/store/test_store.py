@@ -72,9 +72,24 @@ def test_a_migration_keeps_what_is_there(database_url: str) -> None:
                     " VALUES ('m', 'acme', 'Acme', 'gas', '1234567890', 'SW8 1AA', 'SW8', '[\"import\"]', 'gaps')"
                 )
             )
+            for name in ("b", "a"):
+                c.execute(
+                    sa.text("INSERT INTO datasource (id, client_id, sme, meter) VALUES (:id, 'cap', 'acme', :meter)"),
+                    {"id": f"old-{name}", "meter": f"m-{name}"},
+                )
+            granted(c, "p", datasources=[{"id": "old-b", "meter": "m-b", "fuel": "gas"}])
+            granted(c, "q")
         migrate()
         with store.reading() as c:
-            assert meters.find(c, "m") == Meter("m", "acme", "Acme", "gas", "1234567890", "SW8 1AA", "SW8", ["import"])
+            row = Meter("m", "acme", "Acme", "gas", "1234567890", "SW8 1AA", "SW8", ["import"], 0, None, "")
+            assert meters.by_number(c, "gas", "1234567890", at=1) == row
+            kept = permissions.find(c, "p")
+            assert kept is not None
+            (source,) = kept.datasources
+            assert source["id"].endswith(".1")
+            assert source["meter"] == "m-b"
+            assert [row.meter for row in datasources.find(c, [source["id"]])] == ["m-b"]
+            assert permissions.find(c, "q").datasources == []  # type: ignore[union-attr]
         db.engine.dispose()
 
 
@@ -194,9 +209,35 @@ def test_an_exception_leaves_nothing_behind(app: Flask) -> None:
 
 def test_a_data_source_id_is_stable_and_differs_between_clients(app: Flask) -> None:
     with store.writing() as c:
-        first = datasources.id_for(c, "client-a", "acme", "meter")
-        assert datasources.id_for(c, "client-a", "acme", "meter") == first
-        assert datasources.id_for(c, "client-b", "acme", "meter") != first
+        first = datasources.ids_for(c, "client-a", "acme", ["m-2", "m-1", "m-2"])
+        series = first["m-1"].partition(".")[0]
+        assert first == {"m-2": f"{series}.0", "m-1": f"{series}.1"}
+        assert datasources.ids_for(c, "client-a", "acme", ["m-1", "m-3"]) == {
+            "m-1": f"{series}.1",
+            "m-3": f"{series}.2",
+        }
+        for other in (("client-b", "acme"), ("client-a", "bakery")):
+            assert not set(datasources.ids_for(c, *other, ["m-1"]).values()) & {f"{series}.{n}" for n in range(3)}
+    with store.reading() as c:
+        (row,) = datasources.find(c, [first["m-2"], "unknown", "unknown.7"])
+    assert (row.client_id, row.sme, row.meter) == ("client-a", "acme", "m-2")
+
+
+def test_two_grants_at_once_give_no_number_twice(app: Flask) -> None:
+    made: list[dict[str, str]] = []
+
+    def grant(name: str) -> None:
+        with app.app_context(), store.writing() as c:
+            made.append(datasources.ids_for(c, "client-a", "acme", [f"{name}-{n}" for n in range(3)]))
+
+    threads = [threading.Thread(target=grant, args=(f"m{n}",)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ids = [each for those in made for each in those.values()]
+    assert len({each.partition(".")[0] for each in ids}) == 1
+    assert sorted(datasources.number_of(each) for each in ids) == list(range(24))
 
 
 def test_links_are_kept_once(app: Flask) -> None:

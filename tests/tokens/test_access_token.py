@@ -25,6 +25,7 @@ from consent_server.tokens.access_token import (
     mint,
     read,
 )
+from consent_server.tokens.data_sources import DataSources
 from consent_server.tokens.keys import PublicKeys, SigningKeys
 
 NOON = 1_773_316_800
@@ -42,7 +43,7 @@ GOOD = AccessToken(
     status_idx=42,
     status_uri="https://issuer.example/status",
     permission=PermissionClaim(granted=NOON - 60, expires=NOON + 31_536_000, text_sha256="ab" * 32),
-    datasources=("ds-1", "ds-2"),
+    datasources=DataSources.of(("ds.0", "ds.1")),
     fuels=("electricity", "gas"),
 )
 
@@ -81,7 +82,8 @@ def changed(**changes):
 
 
 def test_what_was_minted_is_what_is_read(signing_keys):
-    for token in (GOOD, dataclasses.replace(GOOD, cnf="A" * 43), dataclasses.replace(GOOD, datasources=(), fuels=())):
+    bound, none = {"cnf": "A" * 43}, {"datasources": DataSources(), "fuels": ()}
+    for token in (GOOD, dataclasses.replace(GOOD, **bound), dataclasses.replace(GOOD, **none)):
         text = mint(signing_keys, token)
         assert reading(text, signing_keys) == token
         assert reading(text, PublicKeys(signing_keys.jwks())) == token
@@ -174,9 +176,18 @@ CLAIM_FAULTS = {
     "status-flat": changed(status={"idx": 1, "uri": "https://issuer.example/status"}),
     "status-negative": changed(status={"status_list": {"idx": -1, "uri": "https://issuer.example/status"}}),
     "status-text": changed(status={"status_list": {"idx": "1", "uri": "https://issuer.example/status"}}),
-    "datasources-text": changed(datasources="ds-1"),
-    "datasources-doubled": changed(datasources=["ds-1", "ds-1"]),
-    "datasources-number": changed(datasources=[1]),
+    "datasources-text": changed(datasources="ds.0"),
+    "datasources-list": changed(datasources=["ds.0"]),
+    "datasources-no-members": changed(datasources={"series": "ds"}),
+    "datasources-extra": changed(datasources={"series": "ds", "members": "Aw", "all": True}),
+    "datasources-dot": changed(datasources={"series": "d.s", "members": "Aw"}),
+    "datasources-number": changed(datasources={"series": "ds", "members": 3}),
+    "datasources-padded": changed(datasources={"series": "ds", "members": "Aw=="}),
+    "datasources-second-spelling": changed(datasources={"series": "ds", "members": "AwA"}),
+    "datasources-loose-bits": changed(datasources={"series": "ds", "members": "Ax"}),
+    "datasources-no-series": changed(datasources={"series": "", "members": "Aw"}),
+    "datasources-empty": changed(datasources={"series": "ds", "members": ""}),
+    "datasources-endless": changed(datasources={"series": "ds", "members": "_" * 1671}),
     "fuels-oil": changed(fuels=["oil"]),
     "fuels-doubled": changed(fuels=["gas", "gas"]),
     "cnf-jkt": changed(cnf={"jkt": "A" * 43}),
@@ -214,7 +225,7 @@ PAYLOAD_FAULTS = {
     "deep": lambda _: "[" * 4000,
     "utf-16": lambda payload: payload.encode("utf-16"),
     "byte-order-mark": lambda payload: b"\xef\xbb\xbf" + payload.encode(),
-    "latin-1": lambda payload: payload.replace("ds-1", "d\u00e9").encode("latin-1"),
+    "latin-1": lambda payload: payload.replace("ds", "d\u00e9").encode("latin-1"),
     "trailing": lambda payload: payload + "x",
     "zip-bomb-like": lambda payload: b"\x78\x9c" + bytes(1000),
 }
@@ -429,9 +440,9 @@ def test_what_is_remembered_is_bounded_and_the_oldest_gives_way(signing_keys, mo
         {"client_id": "not-a-url"},
         {"fuels": ("oil",)},
         {"permission": PermissionClaim(NOON, NOON + 10, "ab" * 32)},
-        {"datasources": tuple(f"datasource-{number:032}" for number in range(200))},
+        {"datasources": DataSources("d s", b"\x01")},
     ],
-    ids=["too-long-a-life", "no-life", "client", "fuel", "outlives-permission", "too-big-for-a-header"],
+    ids=["too-long-a-life", "no-life", "client", "fuel", "outlives-permission", "data-sources"],
 )
 def test_nothing_unreadable_is_ever_issued(signing_keys, change):
     with pytest.raises(ValueError, match=r"\w"):

@@ -6,6 +6,7 @@ import pytest
 
 from consent_server.tokens import compact, keys
 from consent_server.tokens.access_token import AccessToken, PermissionClaim, mint
+from consent_server.tokens.data_sources import DataSources
 from consent_server.tokens.keys import PublicKeys, SigningKeys
 from consent_server.tokens.status import MAX_PERMISSIONS, StatusListInvalid, decode, encode, with_ended
 
@@ -120,7 +121,7 @@ def test_an_access_token_or_a_strangers_list_is_no_list(signing_keys, tmp_path):
         status_idx=1,
         status_uri=URI,
         permission=PermissionClaim(NOON, NOON + 31_536_000, "ab" * 32),
-        datasources=("d",),
+        datasources=DataSources.of(["d.0"]),
         fuels=("gas",),
     )
     for text in (mint(signing_keys, token), a_list(SigningKeys(tmp_path / "stranger")), "", "x"):

@@ -8,17 +8,23 @@ from consent_server.journey.decide import Decide
 from consent_server.journey.step import Step
 from consent_server.journey.steps.account import EnterCode, SignIn
 from consent_server.journey.steps.bill import Bill
+from consent_server.journey.steps.sites import Sites
 from consent_server.store.tables import Progress
 
 STEPS: Final[Mapping[str, tuple[Step, ...]]] = {
-    "edp": (Bill(), Decide()),
+    "edp": (Bill(), Sites(), Decide()),
     "cap": (SignIn(), EnterCode(), Decide()),
 }
 
 
-def steps() -> tuple[Step, ...]:
-    """Return the steps of this party's journey, in order."""
-    return STEPS[current().settings.party]
+def step_named(name: str) -> Step | None:
+    """Return a step of this party's journey."""
+    return next((step for step in STEPS[current().settings.party] if step.name == name), None)
+
+
+def steps(progress: Progress) -> tuple[Step, ...]:
+    """Return the steps that a journey of this party has, in order, as far as its progress tells."""
+    return tuple(step for step in STEPS[current().settings.party] if step.needed(progress))
 
 
 def path_of(step: Step, journey_id: str) -> str:
@@ -26,12 +32,12 @@ def path_of(step: Step, journey_id: str) -> str:
     return f"/journey/{step.name}?journey={journey_id}"
 
 
-def open_step(steps: Sequence[Step], progress: Progress) -> int:
-    """Return the index of the first step that is not done."""
+def open_step(steps: Sequence[Step], progress: Progress) -> Step:
+    """Return the first step that is not done."""
     done = progress.get("done", ())
-    return next((index for index, step in enumerate(steps) if step.name not in done), len(steps) - 1)
+    return next((step for step in steps if step.name not in done), steps[-1])
 
 
-def done_after(steps: Sequence[Step], index: int) -> list[str]:
-    """Return what is done once the step at `index` is: those behind it must be done again, since they rested on it."""
-    return [step.name for step in steps[: index + 1]]
+def done_after(steps: Sequence[Step], step: Step) -> list[str]:
+    """Return what is done once `step` is: those behind it must be done again, since they rested on it."""
+    return [each.name for each in steps[: steps.index(step) + 1]]

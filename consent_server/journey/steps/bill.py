@@ -5,16 +5,16 @@ the register does not have and numbers that do not match get the same sentence, 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from consent_server import audit
-from consent_server.deployment import current
+from consent_server import audit, clock
 from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
-from consent_server.metering.register import Identified, register
+from consent_server.journey.steps.sites import identified_by
+from consent_server.metering import sources
+from consent_server.metering.register import TYPED, Identified
 from consent_server.scheme.meters import MeterNumberError, SupplyNumber, parse_mpan, parse_mprn, parse_postcode
 from consent_server.scheme.permission import Who
-from consent_server.store.tables import Progress
 from consent_server.web import budgets, known
 from consent_server.web.language import N_, gettext
 
@@ -103,8 +103,7 @@ def match(typed: Typed, address: str, known_by: str) -> Identified | None:
     meters = typed.subjects()
     attempt = budgets.identification(address, typed.postcode, meters, known.by(known_by, meters))
     attempt.take()
-    identify = register(current().settings.metering.register_source)
-    identified = identify(typed.postcode, typed.mpan, typed.mprn)
+    identified = sources.register().find(typed.postcode, typed.mpan, typed.mprn, clock.now())
     if identified is not None:
         attempt.succeeded(*((budgets.meter(), each) for each in meters))
     return identified
@@ -144,5 +143,5 @@ class Bill(Step):
         }
         client_id = visit.journey.client_id
         audit.event("sme_identified", client_id=client_id, method=who["method"], strength=who["strength"])
-        progress: Progress = {"identified": {"sme": identified.sme, "meters": identified.meters, "who": who}}
-        return Onward(progress, proven=True, owns=typed.subjects())
+        following = identified_by(identified, who, TYPED, visit.journey.license, visit.at)
+        return replace(following, owns=typed.subjects())

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 
 from consent_server import audit
 from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
+from consent_server.journey.steps.sites import identified_by
 from consent_server.metering.register import Identified
 from consent_server.scheme.permission import Who
 from consent_server.web import budgets
 from consent_server.web.language import N_
 
+LOGGED_IN = N_("the customer logged in")
 WRONG = N_("The customer number or the password is not right.")
 
 
@@ -46,4 +48,4 @@ class CustomerLogin(Step):
         method, strength = identified.method, identified.strength
         audit.event("sme_identified", client_id=visit.journey.client_id, method=method, strength=strength)
         who: Who = {"business": identified.business, "method": method, "strength": strength}
-        return Onward({"identified": {"sme": identified.sme, "meters": identified.meters, "who": who}}, proven=True)
+        return identified_by(identified, who, LOGGED_IN, visit.journey.license, visit.at)

@@ -16,7 +16,7 @@ from consent_server.issuer.decision import code_for
 from consent_server.journey import browser
 from consent_server.journey.browser import Holds, NotThisBrowser
 from consent_server.journey.step import Ended, Onward, Page, Step, Visit
-from consent_server.journey.steps import done_after, open_step, path_of, steps
+from consent_server.journey.steps import done_after, open_step, path_of, step_named, steps
 from consent_server.store import journeys
 from consent_server.store.digests import digest
 from consent_server.store.tables import Journey, Progress
@@ -42,7 +42,7 @@ def authorization_endpoint() -> Response:
     except authorize.RequestUnknown:  # only then is anything counted: a good link works whatever was opened before it
         budgets.unknown_requests().failed(network_of(request.remote_addr or ""))
         raise
-    response = Response(status=303, headers={"Location": path_of(steps()[0], journey_id)})
+    response = Response(status=303, headers={"Location": path_of(steps({})[0], journey_id)})
     cookies.clear_oldest(request, response, browser.cookie(""), MOST_JOURNEYS - 1)
     cookies.set_cookie(response, browser.cookie(journey_id), secret, COOKIE_MAX_AGE_S)
     return response
@@ -50,19 +50,19 @@ def authorization_endpoint() -> Response:
 
 @routes.route("/journey/<name>", methods=["GET", "POST"])
 def step(name: str) -> AnyResponse:
-    index = next((i for i, known in enumerate(steps()) if known.name == name), None)
-    if index is None:
+    this = step_named(name)
+    if this is None:
         raise NotFound("no such step")
     here, holds = _visit()
-    this = steps()[index]
     if holds is Holds.PREVIOUS:
         return _repeated(here, this)
     if here.journey.concluded is not None:
         return _finished(here)
-    open_index = open_step(steps(), here.progress)
     sent = _form(here, *this.fields) if request.method == "POST" else None
-    if index > open_index:  # a step was skipped: nothing is taken from its form (ASVS 5.0 2.3.1)
-        return redirect(path_of(steps()[open_index], here.journey.id), 303)
+    mine = steps(here.progress)
+    open_ = open_step(mine, here.progress)
+    if this not in mine[: mine.index(open_) + 1]:  # a step was skipped: nothing is taken from its form (ASVS 5.0 2.3.1)
+        return redirect(path_of(open_, here.journey.id), 303)
     if sent is None:
         return _shown(here, this, this.show(here))
     _keep(here, claimed=here.at)
@@ -71,7 +71,7 @@ def step(name: str) -> AnyResponse:
         return _shown(here, this, outcome)
     if isinstance(outcome, Ended):
         return _ended(here, outcome.redirect)
-    return _onward(here, index, outcome, sent)
+    return _onward(here, this, outcome, sent)
 
 
 @routes.post("/journey/cancel")
@@ -147,7 +147,7 @@ def _common(here: Visit, step: Step | None) -> dict[str, Any]:
         "origin": settings.public.origin,
         "asker": current().member_of(here.journey.client_id),
         "csrf": csrf.token(here.secret),
-        "steps": steps(),
+        "steps": steps(here.progress),
         "current": step,
         "errors": (),
     }
@@ -165,9 +165,12 @@ def _ended(here: Visit, location: str | None) -> AnyResponse:
     return redirect(location, 303) if location else _finished(here)
 
 
-def _onward(here: Visit, index: int, done: Onward, sent: Mapping[str, str]) -> AnyResponse:
-    progress: Progress = {**here.progress, **done.progress, "done": done_after(steps(), index)}
-    journey_id, following_path = here.journey.id, path_of(steps()[index + 1], here.journey.id)
+def _onward(here: Visit, step: Step, done: Onward, sent: Mapping[str, str]) -> AnyResponse:
+    progress: Progress = {**here.progress, **done.progress}
+    mine = steps(progress)
+    progress["done"] = done_after(mine, step)
+    journey_id = here.journey.id
+    following_path = path_of(open_step(mine, progress), journey_id)
     if not done.proven:
         _keep(here, progress)
         return redirect(following_path, 303)
@@ -191,7 +194,7 @@ def _repeated(here: Visit, step: Step) -> AnyResponse:
     following = browser.next_secret(here.secret, here.progress.get("nonce", ""), sent)
     if not hmac.compare_digest(digest(following), here.journey.secret):
         raise NotThisBrowser("a secret that was replaced")
-    following_step = steps()[open_step(steps(), here.progress)]
+    following_step = open_step(steps(here.progress), here.progress)
     return _with_secret(here, path_of(following_step, here.journey.id), following)
 
 

@@ -25,7 +25,6 @@ from consent_server.scheme.provenance.container import (
 
 SCHEME_VERSION = "2026-03-12"
 
-METER = "Meter"
 GRID_CARBON_INTENSITY = "GridCarbonIntensity"
 GAS_GREENHOUSE_GAS_FACTOR = "GasGreenhouseGasFactor"
 
@@ -33,10 +32,6 @@ COMPLETE = "Complete"
 SUBSTITUTED = "Substituted"
 MISSING = "Missing"
 
-SMART_DCC_OTHER_USER = "SmartDCCOtherUser"
-
-SMART_METER_ORIGIN = "https://www.smartdcc.co.uk/"
-SMART_METER_LICENSE = "https://smartenergycodecompany.co.uk/documents/sec/consolidated-sec/"
 INTENSITY_ORIGIN = "https://api.carbonintensity.org.uk/"
 INTENSITY_LICENSE = "https://creativecommons.org/licenses/by/4.0/"
 FACTOR_LICENSE = "https://www.nationalarchives.gov.uk/doc/open-government-licence/version/3/"
@@ -186,6 +181,18 @@ class GrantedPermission:
     fuels: Collection[str]
 
 
+@dataclass(frozen=True)
+class MeterOrigin:
+    """Where readings come from: the kind of meter (Meter, SubMeter, VirtualMeter), the service that read it, the license
+    under which that service gave them, and the method (SmartDCCOtherUser, Exact, Derived; none where nothing is known).
+    """
+
+    source_type: str
+    service: str
+    license: str
+    method: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class MeterRelease:
     """One response of the consumption API: one meter, one fuel, one measure, one window.
@@ -196,6 +203,7 @@ class MeterRelease:
 
     registry: str
     grant: GrantedPermission
+    origin: MeterOrigin
     to: str
     service: str
     measure: str
@@ -205,20 +213,18 @@ class MeterRelease:
     missing_data: str
     at: int
     metered: tuple[int, int] | None = None
-    source_type: str = METER
-    origin_method: str = SMART_DCC_OTHER_USER
 
 
 def edp_record(release: MeterRelease, signer: Signer) -> SignedRecord:
     """Return an energy data provider's record: permission, origin, transfer, signed."""
-    scheme, grant = scheme_url(release.registry), release.grant
+    scheme, grant, source = scheme_url(release.registry), release.grant, release.origin
     record = Record(trust_framework_url(release.registry))
     permission = record.add_step(
         permission_step(
             scheme=scheme,
             at=grant.granted,
             account=grant.account,
-            licenses=[SMART_METER_LICENSE, grant.license],
+            licenses=list(dict.fromkeys((source.license, grant.license))),
             processes=_processes(release.registry, grant.fuels),
             expires=grant.expires,
         )
@@ -228,15 +234,15 @@ def edp_record(release: MeterRelease, signer: Signer) -> SignedRecord:
         origin_step(
             scheme=scheme,
             at=release.at,
-            source_type=release.source_type,
-            origin=SMART_METER_ORIGIN,
-            license=SMART_METER_LICENSE,
+            source_type=source.source_type,
+            origin=source.service,
+            license=source.license,
             permissions=[permission],
             start=first,
             end=last,
             outcode=release.outcode,
             missing_data=release.missing_data,
-            origin_method=release.origin_method,
+            origin_method=source.method,
         )
     )
     record.add_step(

@@ -14,13 +14,13 @@ from consent_server.scheme.provenance.steps import (
     CONSUMPTION_PATH,
     EMISSIONS_PATH,
     MISSING,
-    SMART_METER_LICENSE,
     SUBSTITUTED,
     EmissionsRelease,
     FuelEmissions,
     GasFactorUse,
     GrantedPermission,
     IntensityUse,
+    MeterOrigin,
     MeterRelease,
     cap_record,
     consumption_standard,
@@ -41,6 +41,7 @@ from tests.scheme.signing import (
     FSP_ROLE,
     NOW,
     REGISTRY,
+    SMART_METERS,
     member_signer,
     signing_authority,
 )
@@ -65,6 +66,7 @@ GRANT = GrantedPermission(
 RELEASE = MeterRelease(
     registry=REGISTRY,
     grant=GRANT,
+    origin=SMART_METERS,
     to=f"{DIRECTORY}/m/cap",
     service=EDP_SERVICE,
     measure="import",
@@ -109,6 +111,18 @@ def without_signature(step):
     return {name: value for name, value in step.items() if name not in ("id", "_signature")}
 
 
+def test_D7_an_origin_is_what_the_source_says_and_claims_nothing_else():
+    own = MeterOrigin("SubMeter", f"{DIRECTORY}/m/edp", EDP_CAP)
+    record = read(edp_record(replace(RELEASE, origin=own, missing_data=SUBSTITUTED), edp()))
+    assert record[0]["allows"]["licenses"] == [EDP_CAP]
+    origin = record[1]
+    assert (origin["origin"], origin["originLicense"]) == (f"{DIRECTORY}/m/edp", EDP_CAP)
+    assert origin["sourceType"].endswith("/SubMeter")
+    assert origin["perseus:assurance"] == {"missingData": f"{SCHEME}/assurance/missing-data/Substituted"}
+    assert "smartdcc" not in str(record)
+    assert "smartenergycode" not in str(record)
+
+
 def test_an_energy_data_providers_record():
     permission, origin, transfer = read(edp_record(RELEASE, edp()))
     assert without_signature(permission) == {
@@ -117,7 +131,7 @@ def test_an_energy_data_providers_record():
         "scheme": SCHEME,
         "account": "Zm9vYmFy",
         "allows": {
-            "licenses": [SMART_METER_LICENSE, EDP_CAP],
+            "licenses": [SMART_METERS.license, EDP_CAP],
             "processes": [
                 f"{SCHEME}/process/electricity-emissions-calculation/2026-03-12",
                 f"{SCHEME}/process/gas-emissions-calculation/2026-03-12",
@@ -131,7 +145,7 @@ def test_an_energy_data_providers_record():
         "scheme": SCHEME,
         "sourceType": f"{SCHEME}/source-type/Meter",
         "origin": "https://www.smartdcc.co.uk/",
-        "originLicense": SMART_METER_LICENSE,
+        "originLicense": SMART_METERS.license,
         "external": True,
         "permissions": [permission["id"]],
         "perseus:scheme": {

@@ -30,6 +30,7 @@ def examine(settings: Settings, at: int) -> Iterator[Finding]:
             "keys": house.keys(settings, at),
             "database": house.database(settings, at),
             "withdrawal journal": house.journal(settings),
+            "metering": house.metering(settings, at),
         }
     )
     try:

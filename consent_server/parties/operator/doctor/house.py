@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from consent_server import store
+from consent_server.metering import contract, sources
 from consent_server.outbound.errors import Unreachable
 from consent_server.parties.operator import keyring
 from consent_server.parties.operator.doctor.finding import Finding, doubtful, either, failing, fine
@@ -11,7 +12,7 @@ from consent_server.parties.operator.doctor.outside import Outside
 from consent_server.readiness import APART_S, LIVE_S, WORK_LIVE_S, known_by
 from consent_server.refusal import Refusal
 from consent_server.scheme.instant import text
-from consent_server.settings import Settings
+from consent_server.settings import BadSettings, Settings
 from consent_server.store import job_runs, nodes, withdrawal_journal
 from consent_server.store.database import opened, require_writable
 from consent_server.store.schema import standing
@@ -131,6 +132,23 @@ def journal(settings: Settings) -> Iterator[Finding]:
     yield either(
         writable, "withdrawal journal: can be written", f"make {path.parent}, for the server's user to write to"
     )
+
+
+def metering(settings: Settings, at: int) -> Iterator[Finding]:
+    """Call the meter register and the readings of an EDP, as far as that needs nobody's meter."""
+    if settings.party != "edp":
+        return
+    try:
+        register, readings = sources.register_of(settings.metering), sources.readings_of(settings.metering)
+    except BadSettings as error:
+        yield failing(str(error), "docs/metering.md says what a plug-in must have")
+        return
+    with opened(settings.database.url):
+        faults = [verdict for verdict in contract.verdicts(contract.Sample(register, readings, at=at)) if verdict.fault]
+    for verdict in faults:
+        yield failing(f"metering: {verdict.fault}", f"it should be so: {verdict.right}")
+    if not faults:
+        yield fine(f"metering: {settings.metering.register_source} and {settings.metering.readings_source} respond")
 
 
 def mail(settings: Settings, outside: Outside) -> Iterator[Finding]:

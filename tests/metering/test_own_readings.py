@@ -5,13 +5,16 @@ from typing import Any
 import pytest
 
 from consent_server import store
-from consent_server.metering import readings as room
-from consent_server.metering.readings import Held, ReadingsRequest, Source, day_blocks, find, readings_source
+from consent_server.metering import data_sources
+from consent_server.metering.data_sources import Source
+from consent_server.metering.own import OwnReadings, OwnRegister
+from consent_server.metering.readings import Held, ReadingsRequest
+from consent_server.metering.register import Tenancy
 from consent_server.sandbox import synthetic
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
+from consent_server.scheme.provenance.steps import COMPLETE, MISSING
 from consent_server.scheme.readings import join
-from consent_server.settings import BadSettings
 from consent_server.store import datasources, meters, readings
 
 NOW = instant.parse("2026-03-12T09:30:00Z")
@@ -25,14 +28,14 @@ def half_hours(start: int, end: int, meter: str = "acme-e") -> ReadingsRequest:
 @pytest.fixture
 def filled(edp: Any) -> Any:
     with store.writing() as c:
-        row = meters.find(c, "acme-e")
+        (row,) = meters.of_sme(c, "acme", NOW)[:1]
         assert synthetic.fill(c, [row], NOW) == (END - START) // DAY
     return edp
 
 
 def test_fill_goes_on_where_it_was(filled: Any) -> None:
     with store.writing() as c:
-        row = meters.find(c, "acme-e")
+        (row,) = meters.of_sme(c, "acme", NOW)[:1]
         assert synthetic.fill(c, [row], NOW) == 0
         assert synthetic.fill(c, [row], NOW + 2 * DAY) == 2
         assert readings.extent(c, "edp", "acme-e", "import") == (START, END + DAY)
@@ -64,33 +67,30 @@ def test_fill_goes_on_where_it_was(filled: Any) -> None:
     ],
 )
 def test_windows(filled: Any, start: int, end: int, metered: tuple[int, int] | None) -> None:
-    held = day_blocks(half_hours(start, end))
+    held = OwnReadings().half_hours(half_hours(start, end))
     assert held.metered == metered
     expected = (metered[1] - metered[0]) // HALF_HOUR if metered else 0
     assert held.count == join(held.blocks).count(b'"from"') == expected
-    assert held.complete == (metered is not None)
+    assert held.missing_data == (COMPLETE if metered else MISSING)
 
 
 def test_a_meter_without_readings_has_none(edp: Any) -> None:
-    assert day_blocks(half_hours(START, END, "acme-g")) == Held()
+    assert OwnReadings().half_hours(half_hours(START, END, "acme-g")) == Held()
+
+
+def test_readings_begin_on_their_first_day(filled: Any) -> None:
+    assert OwnReadings().begin(["acme-e", "acme-g", *(str(number) for number in range(20_000))]) == {"acme-e": START}
+    assert OwnReadings().begin([]) == {}
 
 
 def test_a_data_source_leads_to_its_meter(edp: Any) -> None:
+    register = OwnRegister(vouches=False)
     with store.writing() as c:
-        known = datasources.id_for(c, "https://directory.example/a/cap", "acme", "acme-g")
-    assert find(known) == Source(known, "acme-g", "gas", ("import",), "SW8")
-    assert find("unknown") is None
-    assert "acme-g" not in repr(find(known))
-
-
-def archive(request: ReadingsRequest) -> Held:
-    """A plug-in as an EDP would write it."""
-    return Held()
-
-
-def test_a_plug_in_takes_the_tables_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "archive", archive, raising=False)
-    assert readings_source("consent_server.metering.readings:archive") is archive
-    assert readings_source("day-blocks") is day_blocks
-    with pytest.raises(BadSettings, match=r"metering\.readings_source"):
-        readings_source("day_blocks")
+        known = datasources.ids_for(c, "https://directory.example/a/cap", "acme", ["acme-g"])["acme-g"]
+        gone = datasources.ids_for(c, "https://directory.example/a/cap", "acme", ["bakery-e"])["bakery-e"]
+    tenancy = Tenancy("acme-g", "gas", ("import",), "SW8", "•••••• 4403", place="SW8 1AA ")
+    assert data_sources.find(known, register) == Source(known, "acme", tenancy)
+    assert data_sources.find("unknown", register) is None
+    assert data_sources.find(gone, register) is None, "a meter that is not this business's"
+    assert [source.id for source in data_sources.behind(["x.1", gone, known], register)] == [known]
+    assert "acme-g" not in repr(data_sources.find(known, register))

@@ -1,0 +1,50 @@
+"""`consent-server metering`: try the register and the readings that the settings name."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from consent_server import clock
+from consent_server.cli.shared import database_of, with_settings
+
+if TYPE_CHECKING:
+    from consent_server.settings import Settings
+
+
+@click.group()
+def metering() -> None:
+    """Try the meter register and the readings of an energy data provider."""
+
+
+@metering.command("check")
+@with_settings
+@click.option("--postcode", default="", help="A postcode from one bill.")
+@click.option("--mpan", default="", help="Its MPAN.")
+@click.option("--mprn", default="", help="Its MPRN.")
+def check(settings: "Settings", postcode: str, mpan: str, mprn: str) -> None:
+    """Run the contract of plug-ins on the configured sources; the exit status is 1 when one check fails.
+
+    Give what stands on one bill: without it only what needs no meter is checked. Nothing is kept or changed.
+    """
+    from consent_server.metering import contract, sources
+    from consent_server.scheme.meters import MeterNumberError, parse_mpan, parse_mprn, parse_postcode
+    from consent_server.settings import BadSettings
+
+    try:
+        place = parse_postcode(postcode).full if postcode else ""
+        numbers = (parse_mpan(mpan).number if mpan else None, parse_mprn(mprn).number if mprn else None)
+    except MeterNumberError as error:
+        raise click.ClickException(str(error)) from None
+    try:
+        register, readings = sources.register_of(settings.metering), sources.readings_of(settings.metering)
+    except BadSettings as error:
+        raise click.ClickException(str(error)) from None
+    failed = 0
+    with database_of(settings):
+        for verdict in contract.verdicts(contract.Sample(register, readings, place, *numbers, clock.now())):
+            click.echo(verdict)
+            failed += verdict.fault is not None
+    if failed:
+        click.echo(f"{failed} to mend in the sources of metering.")
+        sys.exit(1)

@@ -1,0 +1,113 @@
+"""Which other sites: where the register vouches for a business's other meters, the business ticks those that it will share.
+
+Nothing is ticked for it. A bill opens the meters whose numbers were typed, and no more (UK GDPR 5(1)(c)).
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from consent_server.deployment import current
+from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
+from consent_server.metering import sources
+from consent_server.metering.register import LINKED, Identified, Tenancy
+from consent_server.scheme.meters import MaskedMeter
+from consent_server.scheme.permission import Who
+from consent_server.store.tables import Progress
+from consent_server.web.language import N_
+
+#: Sites that have a box of their own; a business with more ticks all of them, or none.
+MOST_BOXES: Final = 2000
+
+CHANGED: Final = N_("Our records of your sites have changed since this page was opened. Look at them again.")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A site as the page shows it: words for it (or none), the first half of its postcode, and its meters."""
+
+    id: str
+    site: str
+    outcode: str
+    meters: tuple[MaskedMeter, ...]
+
+
+def identified_by(identified: Identified, who: Who, proof: str, license_url: str, at: int) -> Onward:
+    """Return what follows once a business is identified; `proof` says how its meters were named."""
+    meters = [meter.as_kept(proof) for meter in identified.meters]
+    offers = bool(_others(identified.sme, meters, license_url, at))
+    found: Progress = {"identified": {"sme": identified.sme, "meters": meters, "who": who}}
+    return Onward({**found, "offers": offers, "chosen": []}, proven=True)
+
+
+class Sites(Step):
+    """Offer the business's other sites by name."""
+
+    name = "sites"
+    label = N_("Your sites")
+    template = "journey/sites.html"
+    fields = ("offered", "all", *(f"site-{number}" for number in range(1, MOST_BOXES + 1)))
+
+    def needed(self, progress: Progress) -> bool:
+        return progress.get("offers", False)
+
+    def show(self, visit: Visit) -> Page:
+        return _page(visit, _offered(visit), {meter["id"] for meter in visit.progress["chosen"]})
+
+    def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward:
+        places = _offered(visit)
+        # A box is a number on the page that was shown: it must be the same page.
+        if not form.get("offered") == visit.progress.get("offered") == _digest(places):
+            return _page(visit, places, set(), (FieldError("sites", CHANGED),), 409)
+        everything = form.get("all") == "yes"
+        ticked = [place for place in places if everything or form.get(place.id) == "yes"]
+        return Onward({"chosen": [meter for place in ticked for meter in place.meters]})
+
+
+def _offered(visit: Visit) -> list[Place]:
+    identified = visit.progress["identified"]
+    others = _others(identified["sme"], identified["meters"], visit.journey.license, visit.at)
+    grouped = enumerate(groupby(sorted(others, key=_place), key=_place), start=1)
+    return [
+        Place(f"site-{number}", site, outcode, tuple(each.as_kept(LINKED) for each in meters))
+        for number, ((site, outcode, _), meters) in grouped
+    ]
+
+
+def _others(sme: str, named: Iterable[MaskedMeter], license_url: str, at: int) -> list[Tenancy]:
+    """Return the business's meters at other places, where the register vouches for the link: those the license covers.
+
+    Where a meter was named the others were left out on purpose: who does not share its gas does not type the number.
+    """
+    known, license_ = {meter["id"] for meter in named}, current().licenses.get(license_url)
+    fuels = license_.fuels if license_ is not None else frozenset()
+    every = [each for each in sources.register().sites(sme, at) if each.holds(at)]
+    here = {_place(each) for each in every if each.meter in known}
+    return [each for each in every if each.fuel in fuels and _place(each) not in here]
+
+
+def _place(meter: Tenancy) -> tuple[str, str, str]:
+    return meter.site, meter.outcode, meter.place
+
+
+def _digest(places: list[Place]) -> str:
+    shown = "\n".join(" ".join(meter["id"] for meter in place.meters) for place in places)
+    return hashlib.sha256(shown.encode()).hexdigest()
+
+
+def _page(
+    visit: Visit, places: list[Place], chosen: set[str], errors: tuple[FieldError, ...] = (), status: int = 200
+) -> Page:
+    digest = _digest(places)
+    values = {
+        "asker": current().member_of(visit.journey.client_id),
+        "business": visit.progress["identified"]["who"]["business"],
+        "named": visit.progress["identified"]["meters"],
+        "places": places,
+        "boxes": len(places) <= MOST_BOXES,
+        "ticked": {place.id for place in places if chosen >= {meter["id"] for meter in place.meters}},
+        "offered": digest,
+    }
+    return Page(values, {"offered": digest}, errors, status)

@@ -1,0 +1,79 @@
+"""Register and readings in our own tables, as two sources like any other."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from consent_server import store
+from consent_server.metering.readings import Held, ReadingsRequest
+from consent_server.metering.register import Identified, Tenancy
+from consent_server.scheme import instant
+from consent_server.scheme.instant import DAY
+from consent_server.scheme.meters import masked
+from consent_server.store import meters as meter_table
+from consent_server.store import readings as day_blocks
+from consent_server.store.tables import Meter
+
+
+class OwnRegister:
+    """The table of meters. With `vouches` the business ids in it count as proof that sites belong together."""
+
+    def __init__(self, vouches: bool) -> None:
+        self.vouches = vouches
+
+    def find(self, postcode: str, mpan: str | None, mprn: str | None, at: int) -> Identified | None:
+        """Return the business, after the same look-ups whatever was wrong. Raise StoreUnavailable."""
+        given = [(fuel, number) for fuel, number in (("electricity", mpan), ("gas", mprn)) if number]
+        with store.reading() as c:
+            found = [meter_table.by_number(c, fuel, number, at) for fuel, number in given]
+        known = [row for row in found if row is not None and row.postcode == postcode]
+        if not given or len(known) != len(given) or len({row.sme for row in known}) != 1:
+            return None
+        return Identified(known[0].sme, known[0].business, [_tenancy(row) for row in known])
+
+    def sites(self, sme: str, at: int) -> Sequence[Tenancy]:
+        """Return the business's meters, if the table vouches for them. Raise StoreUnavailable."""
+        if not self.vouches:
+            return ()
+        with store.reading() as c:
+            return [_tenancy(row) for row in meter_table.of_sme(c, sme, at)]
+
+    def tenancies(self, sme: str, meters: Collection[str]) -> Mapping[str, Tenancy]:
+        """Return the business's newest time at each. Raise StoreUnavailable."""
+        with store.reading() as c:
+            rows = meter_table.tenancies(c, sme, meters)
+        return {row.id: _tenancy(row) for row in rows}  # in the order in which they begin: the newest stays
+
+
+class OwnReadings:
+    """The table of day blocks."""
+
+    def half_hours(self, request: ReadingsRequest) -> Held:
+        """Return the readings in our own table. Raise StoreUnavailable."""
+        meter, measure = request.meter, request.measure
+        with store.reading() as c:
+            extent = day_blocks.extent(c, day_blocks.EDP, meter, measure)
+            if extent is None:
+                return Held()
+            first, last = max(request.start, extent[0]), min(request.end, extent[1] + DAY)
+            if first >= last:
+                return Held()
+            rows = day_blocks.days(c, day_blocks.EDP, meter, measure, instant.day_start(first), last)
+        return Held.of_days({day: bytes(body) for day, body in rows}, (first, last))
+
+    def begin(self, meters: Collection[str]) -> Mapping[str, int]:
+        """Return the first day that is held of each. Raise StoreUnavailable."""
+        with store.reading() as c:
+            return day_blocks.first_days(c, day_blocks.EDP, meters)
+
+
+def _tenancy(row: Meter) -> Tenancy:
+    return Tenancy(
+        meter=row.id,
+        fuel=row.fuel,
+        measures=tuple(row.measures),
+        outcode=row.outcode,
+        masked=masked(row.number),
+        site=row.site,
+        place=f"{row.postcode} {row.site}",
+        since=row.since,
+        until=row.until,
+    )

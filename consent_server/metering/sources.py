@@ -1,0 +1,94 @@
+"""The sources that the settings name: our own tables, or plug-ins.
+
+A plug-in is an object, or a module, that has the methods of the interface; `module:name` names it. It is looked at when a door
+or a command starts, and `consent-server doctor` and `consent-server metering check` call it.
+"""
+
+import importlib
+import inspect
+from functools import lru_cache
+from typing import Any, ClassVar, cast
+
+from consent_server.deployment import current
+from consent_server.metering.own import OwnReadings, OwnRegister
+from consent_server.metering.readings import Readings
+from consent_server.metering.register import Register
+from consent_server.refusal import Refusal
+from consent_server.settings import BadSettings, MeteringSettings
+
+
+class SourceUnavailable(Refusal):
+    """The register or the readings cannot be asked, or returned what they may not. A plug-in raises it too."""
+
+    code = "metering_unavailable"
+    error = "temporarily_unavailable"
+    status = 503
+    public = "The meters cannot be looked up just now; nothing was changed. Try again after the time in Retry-After."
+    help = "The energy provider's own meter register or readings do not respond at present. Try again later."
+    clause = "RFC 9110 15.6.4"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "60"}
+
+
+def register() -> Register:
+    """Return the deployment's meter register."""
+    return register_of(current().settings.metering)
+
+
+def readings() -> Readings:
+    """Return the deployment's source of readings."""
+    return readings_of(current().settings.metering)
+
+
+@lru_cache(maxsize=8)
+def register_of(metering: MeteringSettings) -> Register:
+    """Return the register that `metering.register_source` names. Raise BadSettings."""
+    if metering.register_source == "table":
+        return OwnRegister(metering.vouches_for_sites)
+    return cast(Register, _plug_in("metering.register_source", metering.register_source, Register))
+
+
+@lru_cache(maxsize=8)
+def readings_of(metering: MeteringSettings) -> Readings:
+    """Return the readings that `metering.readings_source` names. Raise BadSettings."""
+    if metering.readings_source == "day-blocks":
+        return OwnReadings()
+    return cast(Readings, _plug_in("metering.readings_source", metering.readings_source, Readings))
+
+
+def _plug_in(setting: str, name: str, interface: type) -> Any:
+    """Return the object that `module:name` names. Raise BadSettings, which says what it lacks."""
+    module, colon, attribute = name.partition(":")
+    if not (module and colon and attribute):
+        raise BadSettings(f"{setting}: must be a known name or module:name, such as ours.plug_in:register")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a module may fail in any way while it is imported
+        raise BadSettings(f"{setting}: {name} cannot be loaded: {type(error).__name__}: {error}") from error
+    if isinstance(found, type):
+        raise BadSettings(f"{setting}: {name} is a class; name an object of it")
+    lacking = [_form(method) for method in _methods(interface) if not _takes(found, method)]
+    if lacking:
+        raise BadSettings(f"{setting}: {name} has no {' and no '.join(lacking)}")
+    return found
+
+
+def _methods(interface: type) -> list[Any]:
+    return [member for name, member in vars(interface).items() if inspect.isfunction(member) and name[0] != "_"]
+
+
+def _parameters(method: Any) -> list[str]:
+    return list(inspect.signature(method).parameters)[1:]  # without self
+
+
+def _form(method: Any) -> str:
+    return f"{method.__name__}({', '.join(_parameters(method))})"
+
+
+def _takes(found: object, method: Any) -> bool:
+    """Return whether an object has this method, and it can be called as the interface says."""
+    own = getattr(found, method.__name__, None)
+    try:
+        inspect.signature(own).bind(*_parameters(method))  # type: ignore[arg-type]  # TypeError is expected
+    except (TypeError, ValueError):
+        return False
+    return True
