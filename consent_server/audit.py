@@ -26,6 +26,7 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "token_refreshed": "client_id permission license",
         "permission_read": "client_id permission",
         "token_introspected": "client_id active",
+        "meters_looked_up": "client_id permission meters",
         "token_revoked": "client_id permission",
         # what an SME did
         "journey_opened": "client_id license",

@@ -67,7 +67,9 @@ class MemberSettings(Section):
     data_service: str = Field(
         "", description="The id of our API's entry in the Directory's catalogue; goes into provenance."
     )
-    introspectors: tuple[HttpsUrl, ...] = Field((), description="Our own applications that may use introspection.")
+    introspectors: tuple[HttpsUrl, ...] = Field(
+        (), description="Our own applications that may introspect tokens, and ask which meters are behind one."
+    )
     withdrawal_process: str = Field(
         "", description="How an SME withdraws, in one plain sentence; fills [CAP process] when we are the CAP."
     )

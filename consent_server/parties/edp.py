@@ -17,7 +17,7 @@ from consent_server.store.tables import Permission
 class Edp(Party):
     openapi = {  # noqa: RUF012 - the base class declares it
         "public": ("issuer-public", "service"),
-        "mutual_tls": ("issuer", "consumption-data", "service"),
+        "mutual_tls": ("issuer", "consumption-data", "meters", "service"),
     }
 
     def __init__(self, settings: Settings) -> None:

@@ -4,6 +4,7 @@ import orjson
 
 from consent_server import audit
 from consent_server.deployment import current
+from consent_server.issuer.revocation import access_token_of
 from consent_server.metering import data_sources, sources
 from consent_server.metering.data_sources import Source
 from consent_server.metering.readings import Held, ReadingsRequest
@@ -31,6 +32,19 @@ def datasources(release: Release) -> Answer:
     found = data_sources.behind(release.token.datasources, sources.register())
     listed = [_described(source) for source in found if source.tenancy.fuel in release.fuels]
     return Answer([orjson.dumps({"data": listed})])
+
+
+def meters_behind(token: str, at: int) -> Answer:
+    """Return the meters that an access token releases, or that it is not active; for systems of our own."""
+    claims, permission = access_token_of(token, at)
+    if claims is None or permission is None or permission.ended is not None:
+        return Answer([orjson.dumps({"active": False})])
+    license_ = current().released_licenses.get(claims.scope)
+    fuels = frozenset(claims.fuels) & (license_.fuels if license_ is not None else frozenset())
+    found = data_sources.behind(claims.datasources, sources.register())
+    meters = [source.as_json() for source in found if source.tenancy.fuel in fuels]
+    audit.event("meters_looked_up", client_id=claims.client_id, permission=claims.sub, meters=len(meters))
+    return Answer([orjson.dumps({"active": True, "account": claims.sub, "meters": meters})])
 
 
 def source_for(release: Release, datasource: str, measure: str) -> Source:

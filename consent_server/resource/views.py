@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 
 from consent_server import clock
 from consent_server.deployment import Deployment, current
-from consent_server.issuer import metadata
+from consent_server.issuer import introspection, metadata
 from consent_server.resource import emissions as emissions_data
 from consent_server.resource import energy as energy_data
 from consent_server.resource import window
@@ -16,6 +16,7 @@ from consent_server.resource.encoding import encode
 from consent_server.resource.guard import AcceptedLicense, Guard, Policy, Release
 from consent_server.scheme import instant
 from consent_server.store import permissions
+from consent_server.web import parameters
 
 energy = Blueprint("energy", __name__)
 emissions = Blueprint("emissions", __name__)
@@ -34,6 +35,16 @@ def readings(datasource: str, measure: str) -> Response:
     release = _release(at)
     source = energy_data.source_for(release, datasource, measure)
     return _response(energy_data.readings(release, source, measure, window.half_hours(_query(), at), at))
+
+
+@energy.post("/meters")
+def meters() -> Response:
+    """Return the meters behind a token's data sources, to this member's own applications alone."""
+    here = current()
+    caller = here.callers.member(request.environ, clock.now())
+    introspection.require_introspector(caller)
+    form = parameters.form(request, required=("token",))
+    return _response(energy_data.meters_behind(form["token"], clock.now()))
 
 
 @emissions.get("/emissions")

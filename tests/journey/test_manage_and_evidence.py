@@ -3,9 +3,14 @@
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from consent_server import store
 from consent_server.metering.register import STRENGTH
+from consent_server.store.rows import table_of
+from consent_server.store.tables import Meter
 from tests.journey import conftest
+from tests.journey.conftest import ELECTRICITY, meter
 
 GOOD = {**conftest.GOOD, "mprn": ""}
 
@@ -60,6 +65,19 @@ def test_withdraw_confirm_done(managed: Any) -> None:
     assert managed.withdrawn() == ["p-1"]
     browser.open("/manage/permissions").click("withdraw")
     assert browser.response.request.args["permission"] == "p-2"
+
+
+def test_H23_the_new_occupier_does_not_see_the_permission_of_the_old(managed: Any, held_clock: Any) -> None:
+    table = table_of(Meter)
+    with managed.app.app_context(), store.writing() as c:
+        c.execute(sa.update(table).where(table.c.id == "m-el").values(until=held_clock.instant))
+    managed.keep(meter(ELECTRICITY, "1212345678902", "sme-9", "Florist Ltd")._replace(since=held_clock.instant))
+    browser = signed_in(managed)
+    assert browser.path == "/manage/permissions"
+    assert "Florist Ltd" in browser.html
+    assert "withdraw" not in browser.page.ids()
+    for other in ("p-1", "p-2"):
+        assert browser.open(f"/manage/receipt?permission={other}").status == 404
 
 
 def test_withdrawing_takes_our_form(managed: Any) -> None:

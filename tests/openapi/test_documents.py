@@ -22,7 +22,7 @@ from consent_server.web.openapi import FOLDER, document
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json") if path.stem != "shared")
 DOORS = {
     ("edp", "public"): {"issuer-public", "service"},
-    ("edp", "mutual_tls"): {"issuer", "consumption-data", "service"},
+    ("edp", "mutual_tls"): {"issuer", "consumption-data", "meters", "service"},
     ("cap", "public"): {"issuer-public", "service"},
     ("cap", "mutual_tls"): {"issuer", "emissions-data", "messages", "service"},
 }
@@ -147,6 +147,7 @@ def test_limits_are_those_of_the_code() -> None:
     schemas = document("issuer")["components"]["schemas"]
     forms = ("PushedRequest", "CodeGrant", "RefreshGrant", "TokenForm")
     assert {schemas[form]["maxProperties"] for form in forms} == {parameters.MOST_FIELDS}
+    assert document("meters")["components"]["schemas"]["AccessTokenForm"]["maxProperties"] == parameters.MOST_FIELDS
     assert schemas["Text"]["maxLength"] == schemas["Token"]["maxLength"] == parameters.FIELD_LIMIT
     assert schemas["PushedRequest"]["properties"]["state"]["maxLength"] == par.MOST_STATE
     assert f"{parameters.BODY_LIMIT:,} bytes" in read("shared")["components"]["responses"]["TooLarge"]["description"]

@@ -35,6 +35,7 @@ RUNS = {
     "service": ("doors", "cap", "service", "cap2", False, None),
 }
 LONG_ONLY = {
+    "meters": ("doors", "edp", "meters", "edp", False, None),
     "introspection": ("doors", "edp", "issuer", "edp", False, "/introspect"),
     "issuer of the CAP": ("doors", "cap", "issuer", "fsp2", False, None),
     "messages at the bank": ("doors", "fsp", "messages", "cap2", False, None),

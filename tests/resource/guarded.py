@@ -14,6 +14,7 @@ from consent_server import clock
 from consent_server.sandbox.authority import Authority, IssuedCertificate
 from consent_server.tokens import access_token, keys, status
 from consent_server.tokens.access_token import AccessToken, PermissionClaim
+from consent_server.tokens.data_sources import DataSources
 
 DIRECTORY = "https://localhost:1/directory"
 ROLE = "https://localhost:1/registry/scheme/perseus/role/carbon-accounting-provider"
@@ -89,13 +90,13 @@ class Running:
             status_idx=3,
             status_uri=f"{self.issuer.url}/status-list",
             permission=PermissionClaim(now - 60, now + 86400, DIGEST),
-            datasources=("meter-1", "a:b"),
+            datasources=DataSources.of(["meter.1", "meter.2"]),
             fuels=("electricity", "gas"),
         )
         return access_token.mint(self.issuer.signing, dataclasses.replace(token, **changes))
 
     def get(
-        self, path: str = "/my/data/meter-1", *, who: str | None = "cap", token: str | None = None, **headers: str
+        self, path: str = "/my/data/meter.1", *, who: str | None = "cap", token: str | None = None, **headers: str
     ) -> httpx.Response:
         context = ssl.create_default_context(cafile=str(self.server_root))
         if who:
@@ -127,25 +128,25 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], int, str | None]] = {
     "another audience": ({"aud": "https://elsewhere.example"}, {}, 401, "invalid_token"),
     "permission younger than the list": ({"status_idx": 400}, {}, 200, None),
     "another license": ({"scope": LICENSE + "x"}, {}, 403, "insufficient_scope"),
-    "gas without gas": ({"fuels": ("electricity",)}, {"path": "/my/gas/meter-1"}, 403, "insufficient_scope"),
+    "gas without gas": ({"fuels": ("electricity",)}, {"path": "/my/gas/meter.1"}, 403, "insufficient_scope"),
     "electricity without gas": ({"fuels": ("electricity",)}, {}, 200, None),
-    "gas": ({}, {"path": "/my/gas/meter-1"}, 200, None),
+    "gas": ({}, {"path": "/my/gas/meter.1"}, 200, None),
     "another data source": ({}, {"path": "/my/data/meter-2"}, 404, "not_found"),
-    "a token in the URL as well": ({}, {"path": "/my/data/meter-1?access_token=x"}, 401, "invalid_token"),
+    "a token in the URL as well": ({}, {"path": "/my/data/meter.1?access_token=x"}, 401, "invalid_token"),
 }
 #: What is asked of whatever tells paths by itself. A Flask view has been chosen by its path.
 PATHS = {
-    "an id that is encoded": ("/my/data/a%3Ab", 200),
-    "the same id": ("/my/data/a:b", 200),
+    "an id that is encoded": ("/my/data/meter%2E2", 200),
+    "the same id": ("/my/data/meter.2", 200),
     "an encoded slash": ("/my/data/a%2Fb", 404),
-    "a query": ("/my/data/meter-1?from=2026-03-01T00%3A00%3A00Z", 200),
-    "no route": ("/my/else/meter-1", 404),
-    "more than the route": ("/my/data/meter-1/more", 404),
+    "a query": ("/my/data/meter.1?from=2026-03-01T00%3A00%3A00Z", 200),
+    "no route": ("/my/else/meter.1", 404),
+    "more than the route": ("/my/data/meter.1/more", 404),
     "less than the route": ("/my/data/", 404),
-    "dots": ("/my/gas/../data/meter-1", 404),
-    "dots, encoded": ("/my/gas/%2e%2e/data/meter-1", 404),
-    "a slash twice": ("//my/data/meter-1", 404),
-    "NUL": ("/my/data/meter-1%00", 404),
+    "dots": ("/my/gas/../data/meter.1", 404),
+    "dots, encoded": ("/my/gas/%2e%2e/data/meter.1", 404),
+    "a slash twice": ("//my/data/meter.1", 404),
+    "NUL": ("/my/data/meter.1%00", 404),
     "not UTF-8": ("/my/data/%FF", 404),
 }
 

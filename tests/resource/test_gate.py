@@ -58,7 +58,7 @@ FACTS = {
     "member": f"{DIRECTORY}/m/cap",
     "license": LICENSE,
     "fuels": "electricity,gas",
-    "datasource": "meter-1",
+    "datasource": "meter.1",
 }
 
 
@@ -251,7 +251,7 @@ def test_A02_the_guard_believes_the_proxys_address_alone(running: Behind) -> Non
     }
     for address, status in (("127.0.0.1", 200), ("127.0.0.2", 401)):
         with httpx.Client(transport=httpx.HTTPTransport(local_address=address)) as client:
-            answer = client.get(f"http://127.0.0.1:{running.guard_port}/check/my/data/meter-1", headers=headers)
+            answer = client.get(f"http://127.0.0.1:{running.guard_port}/check/my/data/meter.1", headers=headers)
         assert answer.status_code == status, answer.text
 
 
@@ -351,7 +351,7 @@ def asgi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AsgiApi]:
 def test_asgi_answers_what_the_guard_says(
     asgi: AsgiApi, changes: dict[str, Any], call: dict[str, Any], code: int, error: str | None
 ) -> None:
-    answer = asgi.call(**({"path": "/my/data/meter-1"} | call), token=asgi.running.token(**changes))
+    answer = asgi.call(**({"path": "/my/data/meter.1"} | call), token=asgi.running.token(**changes))
     assert answer.status_code == code, answer.text
     assert answer.headers["Cache-Control"] == "no-store"
     if error:
@@ -366,9 +366,9 @@ def test_asgi_judges_the_path_as_it_is_sent(asgi: AsgiApi, path: str, code: int)
 
 
 def test_A03_a_header_that_could_pass_for_another_is_dropped(asgi: AsgiApi) -> None:
-    answer = asgi.call("/my/data/meter-1", token=asgi.running.token(), X_SSL_Client_Cert="x", AUTHORIZATIO_N="x")
+    answer = asgi.call("/my/data/meter.1", token=asgi.running.token(), X_SSL_Client_Cert="x", AUTHORIZATIO_N="x")
     assert answer.status_code == 200
 
 
 def test_a_websocket_is_closed(asgi: AsgiApi) -> None:
-    asgi.call("/my/data/meter-1", token=asgi.running.token(), kind="websocket")
+    asgi.call("/my/data/meter.1", token=asgi.running.token(), kind="websocket")

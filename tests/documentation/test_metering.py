@@ -1,0 +1,36 @@
+"""docs/metering.md, done as it says: the plug-in on it is found by its settings and keeps the contract."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consent_server.metering import contract, sources
+from consent_server.scheme.instant import DAY
+from consent_server.settings import MeteringSettings
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs/metering.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MeteringSettings]:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "edp_meters.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    named = dict(re.findall(r'^(register_source|readings_source) = "(.*)"$', PAGE, re.MULTILINE))
+    yield MeteringSettings(**named)
+    del sys.modules["edp_meters"]
+
+
+def test_the_pages_plug_in_keeps_the_contract(plug_in: MeteringSettings) -> None:
+    register, readings = sources.register_of(plug_in), sources.readings_of(plug_in)
+    sample = contract.Sample(register, readings, "SW8 1AA", "1212345678902", None, 1735689600 + 400 * DAY)
+    assert sample.found is not None
+    assert [verdict for verdict in contract.verdicts(sample) if verdict.fault] == []
+
+
+def test_the_page_names_every_setting_of_the_origin() -> None:
+    named = set(re.findall(r"`metering\.(\w+)`", PAGE))
+    assert named == MeteringSettings.model_fields.keys() - {"gas"}

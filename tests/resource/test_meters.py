@@ -1,0 +1,78 @@
+"""D5: an API of the provider's own learns which of its meters a token's data sources are; nobody else does."""
+
+import dataclasses
+import json
+import logging
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from consent_server.scheme import instant
+from consent_server.tokens.data_sources import DataSources
+from tests.resource.conftest import ResourceServer
+from tests.resource.test_tenancy import MOVED, register_says
+
+
+def ask(
+    edp: ResourceServer, caller: str = "edp_service", form: dict[str, str] | None = None, **token: Any
+) -> TestResponse:
+    asking = dataclasses.replace(edp.caller, application=edp.layout.application(caller))
+    data = {"token": edp.token(**token)} if form is None else form
+    return edp.client.post("/meters", data=data, environ_overrides={"test.client": asking})
+
+
+def test_D5_our_own_applications_learn_the_meters_and_their_dates(edp: ResourceServer) -> None:
+    register_says(since=60, until=MOVED)
+    answer = ask(edp)
+    assert answer.status_code == 200
+    assert answer.json == {
+        "active": True,
+        "account": "account-1",
+        "meters": [
+            {
+                "datasource": "acme.0",
+                "meter": "m-1",
+                "fuel": "electricity",
+                "measures": ["import", "export"],
+                "since": "1970-01-01T00:01:00Z",
+                "until": instant.text(MOVED),
+            },
+            {
+                "datasource": "acme.1",
+                "meter": "m-2",
+                "fuel": "gas",
+                "measures": ["import"],
+                "since": None,
+                "until": None,
+            },
+        ],
+    }
+    assert answer.headers["Cache-Control"] == "no-store"
+    (only,) = ask(edp, fuels=("gas",), datasources=DataSources.of(["acme.0", "acme.1", "acme.7"])).json["meters"]
+    assert only["meter"] == "m-2"
+
+
+@pytest.mark.parametrize("caller", ["cap", "cap2", "fsp", "edp2", "cap_fsp"])
+def test_D5_nobody_else_is_told_anything(edp: ResourceServer, caller: str) -> None:
+    answer = ask(edp, caller)
+    assert (answer.status_code, answer.json["error"]) == (403, "unauthorized_client")
+    assert "m-1" not in answer.get_data(as_text=True)
+
+
+def test_D5_a_token_that_is_not_active_has_no_meters(edp: ResourceServer, held_clock: Any) -> None:
+    token = edp.token()
+    assert ask(edp, form={"token": "x"}).json == {"active": False}
+    assert ask(edp, form={"x": "y"}).status_code == 400
+    edp.withdraw()
+    assert ask(edp, form={"token": token}).json == {"active": False}
+    held_clock.step(600)
+    assert ask(edp, form={"token": token}).json == {"active": False}
+
+
+def test_D5_each_answer_is_audited_without_a_meter(edp: ResourceServer, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "consent_server.audit"):
+        ask(edp)
+    (line,) = [json.loads(record.message) for record in caplog.records if "meters_looked_up" in record.message]
+    assert (line["meters"], line["permission"], line["client_id"]) == (2, "account-1", edp.caller.application)
+    assert "m-1" not in caplog.text
