@@ -209,7 +209,7 @@ def readings_begin_where_they_say(sample: Sample) -> str | None:
     """begin names the first instant of a meter's readings: nothing is held before it."""
     begin = sample.readings.begin([meter.meter for meter in sample.meters])
     for meter, measure in sample.streams:
-        start = begin.get(meter.meter, sample.at)
+        start = begin.get(meter.meter, instant.day_start(sample.at))
         if start % HALF_HOUR:
             return "an instant is not on the half-hour"
         if sample.held(meter, measure, start - 30 * DAY, start).count:

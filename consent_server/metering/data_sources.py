@@ -45,8 +45,3 @@ def behind(ids: Iterable[str], register: Register) -> list[Source]:
     held = {sme: register.tenancies(sme, meters) for sme, meters in meters_of.items()}
     rows = (known[each] for each in wanted if each in known)
     return [Source(row.id, row.sme, held[row.sme][row.meter]) for row in rows if row.meter in held[row.sme]]
-
-
-def find(datasource: str, register: Register) -> Source | None:
-    """Return one data source, or None."""
-    return next(iter(behind([datasource], register)), None)

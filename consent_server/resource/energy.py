@@ -9,8 +9,9 @@ from consent_server.metering import data_sources, sources
 from consent_server.metering.data_sources import Source
 from consent_server.metering.readings import Held, ReadingsRequest
 from consent_server.refusal import Refusal
+from consent_server.resource import meters
 from consent_server.resource.answer import Answer, not_yet
-from consent_server.resource.guard import NoSuchDataSource, Release
+from consent_server.resource.guard import Release
 from consent_server.resource.window import Window
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import SignedRecord
@@ -29,8 +30,7 @@ class NoSuchMeasure(Refusal):
 
 def datasources(release: Release) -> Answer:
     """Return the meters whose data the caller may read now. Available also while readings are still being collected."""
-    found = data_sources.behind(release.token.datasources, sources.register())
-    listed = [_described(source) for source in found if source.tenancy.fuel in release.fuels]
+    listed = [_described(source) for source in meters.behind(release, sources.register())]
     return Answer([orjson.dumps({"data": listed})])
 
 
@@ -42,18 +42,14 @@ def meters_behind(token: str, at: int) -> Answer:
     license_ = current().released_licenses.get(claims.scope)
     fuels = frozenset(claims.fuels) & (license_.fuels if license_ is not None else frozenset())
     found = data_sources.behind(claims.datasources, sources.register())
-    meters = [source.as_json() for source in found if source.tenancy.fuel in fuels]
-    audit.event("meters_looked_up", client_id=claims.client_id, permission=claims.sub, meters=len(meters))
-    return Answer([orjson.dumps({"active": True, "account": claims.sub, "meters": meters})])
+    told = [source.as_json() for source in found if source.tenancy.fuel in fuels]
+    audit.event("meters_looked_up", client_id=claims.client_id, permission=claims.sub, meters=len(told))
+    return Answer([orjson.dumps({"active": True, "account": claims.sub, "meters": told})])
 
 
 def source_for(release: Release, datasource: str, measure: str) -> Source:
     """Return the meter behind an id in the URL. Raise NoSuchDataSource, FuelNotCovered or NoSuchMeasure, in that order."""
-    release.require_datasource(datasource)
-    source = data_sources.find(datasource, sources.register())
-    if source is None:
-        raise NoSuchDataSource("the business has and had no such meter")
-    release.require_fuel(source.tenancy.fuel)
+    source = meters.covered(release, datasource, sources.register())
     if measure not in source.tenancy.measures:
         raise NoSuchMeasure("the meter has no such measure")
     return source

@@ -8,6 +8,11 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
+from consent_server import clock
+from consent_server.metering import sources
+from consent_server.resource import meters
+from consent_server.resource.guard import FuelNotCovered, NoSuchDataSource
+from consent_server.resource.views import guard_of
 from consent_server.scheme import instant
 from consent_server.tokens.data_sources import DataSources
 from tests.resource.conftest import ResourceServer
@@ -51,6 +56,17 @@ def test_D5_our_own_applications_learn_the_meters_and_their_dates(edp: ResourceS
     assert answer.headers["Cache-Control"] == "no-store"
     (only,) = ask(edp, fuels=("gas",), datasources=DataSources.of(["acme.0", "acme.1", "acme.7"])).json["meters"]
     assert only["meter"] == "m-2"
+
+
+def test_D5_an_api_that_shares_the_store_asks_for_the_meter_of_a_release(edp: ResourceServer) -> None:
+    register = sources.register_of(edp.settings.metering)
+    header = f"Bearer {edp.token(fuels=('gas',))}"
+    release = guard_of(edp.deployment).release(edp.caller, header, (), clock.now())
+    assert [(each.id, each.tenancy.meter) for each in meters.behind(release, register)] == [("acme.1", "m-2")]
+    assert meters.covered(release, "acme.1", register).tenancy.meter == "m-2"
+    for datasource, refusal in (("acme.0", FuelNotCovered), ("another.0", NoSuchDataSource)):
+        with pytest.raises(refusal):
+            meters.covered(release, datasource, register)
 
 
 @pytest.mark.parametrize("caller", ["cap", "cap2", "fsp", "edp2", "cap_fsp"])
