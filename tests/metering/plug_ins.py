@@ -57,4 +57,10 @@ class Archive:
 
 register = Customers()
 archive = Archive()
+#: One that does not look at what it is asked.
+anybody = SimpleNamespace(
+    find=lambda postcode, mpan, mprn, at: Identified("customer-1", "Acme Widgets Ltd", [SHOP]),
+    sites=register.sites,
+    tenancies=register.tenancies,
+)
 half_a_register = SimpleNamespace(find=register.find, sites=lambda sme: ())

@@ -261,6 +261,18 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     "text-without-the-fuel": (lambda w: w.license(fuels=("electricity", "gas")), "license "),
     "license-unknown": (lambda w: w.license(url=f"{w.layout.registry}/scheme/perseus/license/none/1"), "license "),
     "duration-of-another": (lambda w: w.license(duration="2 years"), "license "),
+    "register-that-is-not-there": (
+        lambda w: w.settings("edp", metering__register_source="no.such:register"),
+        "metering.register_source: no.such:register cannot be loaded",
+    ),
+    "readings-that-lack-a-method": (
+        lambda w: w.settings("edp", metering__readings_source="tests.metering.plug_ins:register"),
+        "metering.readings_source: tests.metering.plug_ins:register has no half_hours(request)",
+    ),
+    "register-that-finds-everybody": (
+        lambda w: w.settings("edp", metering__register_source="tests.metering.plug_ins:anybody"),
+        "metering: find returned a business for numbers that nobody has",
+    ),
     "mail-down": (lambda w: w.settings("cap", mail__source="smtp://127.0.0.1:1"), "mail: 127.0.0.1: connection"),
     "mail-forgotten": (lambda w: w.settings("cap", mail__source=""), "mail: mail.source"),
 }
