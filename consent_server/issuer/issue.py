@@ -41,7 +41,8 @@ def token_response(permission: Permission, caller: MemberCertificate, at: int) -
         status_idx=permission.status_index,
         status_uri=metadata.status_list_uri(settings),
         permission=PermissionClaim(permission.granted, permission.expires, permission.text_sha256),
-        datasources=DataSources.of(source["id"] for source in permission.datasources),
+        # An id without a number is of a grant that a node of the version before made while nodes were replaced.
+        datasources=DataSources.of(source["id"] for source in permission.datasources if "." in source["id"]),
         fuels=tuple(permission.fuels),
         cnf=binding.thumbprint(caller.der) if settings.tokens.bind_to_certificate else None,
     )

@@ -1,15 +1,17 @@
 """The meters that a release covers, for a data API that shares the issuer's store: ours, or one of the provider's own.
 
-settings = load(Path("edp.toml"))
-store.init(app, settings.database.url)
-register = sources.register_of(settings.metering)
+    settings = load(Path("edp.toml"))
+    store.init(app, settings.database.url)
+    register = sources.register_of(settings.metering)
 
-@app.get("/my/data/<meter>")
-@guard.protect(datasource="meter")
-def data(meter):
-    source = meters.covered(guard.permission, meter, register)
-    start, end = source.tenancy.clamp(start, end)  # the half-hours that are the business's
-    ...  # source.tenancy.meter is the register's own id
+    @app.get("/my/data/<meter>")
+    @guard.protect(datasource="meter")
+    def data(meter):
+        source = meters.covered(guard.permission, meter, register)
+        start, end = source.tenancy.clamp(start, end)
+        ...
+
+`source.tenancy.meter` is the register's own id, and `clamp` leaves the half-hours that are the business's.
 """
 
 from consent_server.metering import data_sources

@@ -22,11 +22,15 @@ def ids_for(c: Connection, client_id: str, sme: str, meters: Sequence[str]) -> d
         # Two grants must not give one number twice. SQLite has a single writer; PostgreSQL needs this lock.
         c.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('datasource.id'))"))
     query = sa.select(_alias).where(_alias.c.client_id == client_id, _alias.c.sme == sme)
-    known = {row.meter: row.id for row in rows.every(c, MeterAlias, query)}
+    every = {row.meter: row.id for row in rows.every(c, MeterAlias, query)}
+    # A node of the version before, while nodes are replaced, makes ids without a number.
+    known = {meter: each for meter, each in every.items() if "." in each}
     series = next((each.partition(".")[0] for each in known.values()), secrets.token_urlsafe(12))
     following = max((number_of(each) for each in known.values()), default=-1) + 1
     new = [meter for meter in dict.fromkeys(meters) if meter not in known]
     made = {meter: f"{series}.{number}" for number, meter in enumerate(new, following)}
+    for meter in made.keys() & every.keys():
+        c.execute(sa.delete(_alias).where(_alias.c.id == every[meter]))
     if made:
         rows.add(c, *(MeterAlias(each, client_id, sme, meter) for meter, each in made.items()))
     return {meter: (known | made)[meter] for meter in meters}

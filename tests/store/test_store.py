@@ -28,7 +28,7 @@ from consent_server.store import (
 from consent_server.store.database import MIGRATIONS, db
 from consent_server.store.digests import digest
 from consent_server.store.schema import migrate
-from consent_server.store.tables import AuthorizationCode, Journey, Meter, Permission
+from consent_server.store.tables import AuthorizationCode, Journey, Meter, MeterAlias, Permission
 
 EXPIRES = 1000
 
@@ -221,6 +221,15 @@ def test_a_data_source_id_is_stable_and_differs_between_clients(app: Flask) -> N
     with store.reading() as c:
         (row,) = datasources.find(c, [first["m-2"], "unknown", "unknown.7"])
     assert (row.client_id, row.sme, row.meter) == ("client-a", "acme", "m-2")
+
+
+def test_an_id_that_the_version_before_made_is_numbered_when_it_is_next_granted(app: Flask) -> None:
+    with store.writing() as c:
+        rows.add(c, MeterAlias("old", "client-a", "acme", "m-1"))
+        first = datasources.ids_for(c, "client-a", "acme", ["m-1", "m-2"])
+        assert sorted(datasources.number_of(each) for each in first.values()) == [0, 1]
+        assert datasources.ids_for(c, "client-a", "acme", ["m-1"]) == {"m-1": first["m-1"]}
+        assert datasources.find(c, ["old"]) == []
 
 
 def test_two_grants_at_once_give_no_number_twice(app: Flask) -> None:
