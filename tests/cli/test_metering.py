@@ -21,7 +21,7 @@ ROW = Meter("m-1", "acme", "Acme", "electricity", "1212345678902", "SW8 1AA", "S
 
 @pytest.fixture
 def filled(deployment: Path) -> Path:
-    with opened(load(deployment).database.url), store.writing() as c:
+    with opened(load(deployment).database), store.writing() as c:
         meters.add(c, ROW)
     return deployment
 
@@ -57,7 +57,7 @@ def test_D4_what_is_wrong_is_said_and_ends_with_1(command: Command, filled: Path
 
 
 def test_D5_a_data_source_is_shown_with_its_meter(command: Command, filled: Path) -> None:
-    with opened(load(filled).database.url), store.writing() as c:
+    with opened(load(filled).database), store.writing() as c:
         known = datasources.ids_for(c, "https://directory.example/a/cap", "acme", ["m-1"])["m-1"]
     result = command("datasources", "show", "--config", filled, known)
     assert result.exit_code == 0
