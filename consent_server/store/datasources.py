@@ -25,7 +25,7 @@ def ids_for(c: Connection, client_id: str, sme: str, meters: Sequence[str]) -> d
     every = {row.meter: row.id for row in rows.every(c, MeterAlias, query)}
     # A node of the version before, while nodes are replaced, makes ids without a number.
     known = {meter: each for meter, each in every.items() if "." in each}
-    series = next((each.partition(".")[0] for each in known.values()), secrets.token_urlsafe(12))
+    series = next((each.partition(".")[0] for each in known.values()), secrets.token_urlsafe(18))
     following = max((number_of(each) for each in known.values()), default=-1) + 1
     new = [meter for meter in dict.fromkeys(meters) if meter not in known]
     made = {meter: f"{series}.{number}" for number, meter in enumerate(new, following)}

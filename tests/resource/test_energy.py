@@ -56,7 +56,7 @@ def test_an_electricity_only_token_lists_no_gas_and_is_refused_it(edp: ResourceS
 
 def test_unknown_and_other_peoples_data_sources_get_the_same_404(edp: ResourceServer) -> None:
     bodies = []
-    for datasource in ("another.0", "unknown", "acme.2", "acme.00", "acme.0.0", "a%2Fb%2B", "a/b", "%00"):
+    for datasource in ("another.0", "unknown", "acme.2", "acme.00", "acme.0.0", "a%2Fb%2B", "a/b"):
         answer = edp.get(f"/datasources/{datasource}/import?{FEBRUARY}")
         assert answer.status_code == 404
         body = dict(answer.json)

@@ -12,7 +12,7 @@ from consent_server.store.database import db
 from tests.deployments import START
 from tests.resource.conftest import ResourceServer
 
-IMPORT = "/datasources/elec:1/import?from=2026-02-01&to=2026-03-01"
+IMPORT = "/datasources/acme.0/import?from=2026-02-01&to=2026-03-01"
 READ = {"zstd": zstd.decompress, "gzip": lambda body: zlib.decompress(body, wbits=31), None: bytes}
 
 

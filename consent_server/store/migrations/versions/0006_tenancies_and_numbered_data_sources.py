@@ -40,7 +40,7 @@ def _number_data_sources(c: sa.Connection) -> None:
     renamed = {
         old: f"{series}.{number}"
         for ids in groups.values()
-        for series in (secrets.token_urlsafe(12),)
+        for series in (secrets.token_urlsafe(18),)
         for number, old in enumerate(ids)
     }
     for old, new in renamed.items():
