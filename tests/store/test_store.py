@@ -72,7 +72,7 @@ def test_a_migration_keeps_what_is_there(database_url: str) -> None:
                     " VALUES ('m', 'acme', 'Acme', 'gas', '1234567890', 'SW8 1AA', 'SW8', '[\"import\"]', 'gaps')"
                 )
             )
-        upgrade(directory=str(MIGRATIONS), revision="0005")
+        upgrade(directory=str(MIGRATIONS), revision="0007")
         with store.writing() as c:
             for name in ("b", "a"):
                 c.execute(
