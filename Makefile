@@ -3,14 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+# What tests/several_machines run, and deploy/ha.
+MACHINES := haproxy pgbouncer etcd-server:etcd postgresql:/usr/lib/postgresql python3-venv:/usr/share/doc/python3-venv
 
-.PHONY: demo test test-browser test-long lint types bench bench-attacks bench-guessing screenshots lock clean
+.PHONY: demo test test-browser test-long lint types bench bench-attacks bench-guessing bench-growth screenshots lock clean
 
 demo: $(READY)
 	$(BIN)/consent-server sandbox up --walk $(if $(ONCE),--once) $(if $(PORT),--base-port $(PORT)) $(if $(DATABASE_URL),--database-url $(DATABASE_URL))
 
 test: $(READY)
-	@scripts/debian-packages chromium nginx haproxy strace
+	@scripts/debian-packages chromium nginx strace $(MACHINES)
 	$(BIN)/pytest -n auto --dist loadgroup -m "not long" $(PYTEST_ARGS)
 
 test-browser: $(READY)
@@ -18,7 +20,7 @@ test-browser: $(READY)
 	$(BIN)/pytest -m browser $(PYTEST_ARGS)
 
 test-long: $(READY)
-	@scripts/debian-packages chromium nginx haproxy strace
+	@scripts/debian-packages chromium nginx strace $(MACHINES)
 	$(BIN)/pytest -m long $(PYTEST_ARGS)
 
 lint: $(READY)
@@ -39,6 +41,10 @@ bench-attacks: $(READY)
 bench-guessing: $(READY)
 	$(BIN)/python -m bench.guessing
 
+# What a million permissions cost each request and job; fills two databases, which takes some minutes and 6 GB.
+bench-growth: $(READY)
+	$(BIN)/python -m bench.growth
+
 screenshots: $(READY)
 	@scripts/debian-packages chromium
 	$(BIN)/python -m scripts.screenshots
@@ -50,6 +56,7 @@ lock: $(READY)
 	$(COMPILE) --extra server -o requirements/production.lock pyproject.toml
 	$(COMPILE) -c requirements/production.lock -o requirements/guard.lock pyproject.toml
 	$(COMPILE) --extra server --extra dev -c requirements/production.lock -o requirements/dev.lock pyproject.toml
+	$(COMPILE) -o deploy/ha/patroni.lock deploy/ha/patroni.in
 	$(COMPILE) -o tests/interop/ib1-provenance.lock tests/interop/ib1-provenance.in
 
 $(READY): pyproject.toml requirements/dev.lock

@@ -24,10 +24,12 @@ from consent_server.issuer import decision
 from consent_server.jobs import retention
 from consent_server.metering import register
 from consent_server.pki import member_certificate
+from consent_server.sandbox import synthetic
 from consent_server.sandbox.authority import Authority
 from consent_server.store import connections, outbox, permissions
 from consent_server.store.database import db
 from consent_server.store.schema import migrate
+from consent_server.store.tables import Meter
 from tests.issuer import conftest as issuing
 
 #: Rows of each table for one permission, and what fills them. Audit events and owed messages as the largest bank would see them.
@@ -103,6 +105,18 @@ def fill(engine: Engine, count: int, at: int) -> None:
         text = "CROSS JOIN (SELECT repeat('Your energy supplier will share what you used. ', 40) AS shown) AS text"
         with engine.begin() as connection:
             connection.execute(sa.text(f"INSERT INTO {name} ({given}) {values} FROM {numbers} {text}"))
+    _analyse(engine)
+
+
+def fill_readings(engine: Engine, at: int) -> None:
+    """Give one meter its readings, to see what a day takes."""
+    with engine.begin() as connection:
+        row = connection.exec_driver_sql("SELECT * FROM meter LIMIT 1").one()
+        synthetic.fill(connection, [Meter._make(row)], at)
+    _analyse(engine)
+
+
+def _analyse(engine: Engine) -> None:
     with engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM ANALYZE")
 
@@ -289,10 +303,10 @@ def main() -> None:
             before = small[name]
             counts = f"{before.statements} -> {cost.statements}"
             pages = f"{before.pages} -> {cost.pages}"
-            print(
-                f"{name:28}{counts:>12}{pages:>16}{cost.pages / max(1, before.pages):8.2f}  {', '.join(cost.scanned)}"
-            )
-        for name, size in sorted(bytes_per_row(sa.create_engine(url)).items()):
+            print(f"{name:28}{counts:>12}{pages:>16}{cost.pages / max(1, before.pages):8.2f}  {', '.join(cost.scanned)}")
+        engine = sa.create_engine(url)
+        fill_readings(engine, at)
+        for name, size in sorted(bytes_per_row(engine).items()):
             print(f"{name:20}{size:8.0f} bytes a row, with indexes")
         server.cleanup()
 

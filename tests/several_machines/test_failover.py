@@ -130,17 +130,36 @@ def test_H24_a_primary_that_dies_costs_nothing_that_was_acknowledged(
 
 
 class Cabled(Database):
-    """The same, with a cable between each member and etcd that a test may cut."""
+    """The same, with cables between each member and etcd, and between the members, that a test may cut.
+
+    A member whose cables are cut is still there for haproxy and our nodes: the worst case.
+    """
 
     def start(self) -> None:
-        first = free_ports(len(self.members))
-        self.ports = {member: first + number for number, member in enumerate(self.members)}
-        self.cables = {member: Relay(port, self.etcd) for member, port in self.ports.items()}
+        first = free_ports(3 * len(self.members))
+        self.cables: dict[Member, list[Relay]] = {}
+        for number, member in enumerate(self.members):
+            ends = (self.etcd, member.rest, member.port)
+            self.cables[member] = [Relay(first + 3 * number + each, end) for each, end in enumerate(ends)]
         super().start()
 
     def environment(self, member: Member) -> dict[str, str]:
-        # Without "proxies" Patroni would go to the addresses that etcd itself names.
-        return {"PATRONI_ETCD3_HOSTS": f"127.0.0.1:{self.ports[member]}", "PATRONI_ETCD3_USE_PROXIES": "true"}
+        etcd, rest, port = (f"127.0.0.1:{cable.port}" for cable in self.cables[member])
+        return {
+            "PATRONI_ETCD3_HOSTS": etcd,
+            # otherwise Patroni goes to the addresses that etcd itself names
+            "PATRONI_ETCD3_USE_PROXIES": "true",
+            "PATRONI_RESTAPI_CONNECT_ADDRESS": rest,
+            "PATRONI_POSTGRESQL_CONNECT_ADDRESS": port,
+        }
+
+    def cut_off(self, member: Member) -> None:
+        for cable in self.cables[member]:
+            cable.cut()
+
+    def reach(self, member: Member) -> None:
+        for cable in self.cables[member]:
+            cable.mend()
 
 
 class Failing:
@@ -155,7 +174,7 @@ class Failing:
 
     def take(self, how: str, member: Member) -> None:
         if how == "cut off":
-            self.database.cables[member].cut()
+            self.database.cut_off(member)
             return
         self.database.signal(member, signal.SIGKILL if how == "killed" else signal.SIGSTOP)
         if how == "killed":
@@ -167,7 +186,7 @@ class Failing:
         elif how == "paused":
             self.database.signal(member, signal.SIGCONT)
         else:
-            self.database.cables[member].mend()
+            self.database.reach(member)
 
     def moved_from(self, old: Member) -> bool:
         return self.database.primary() not in (None, old)
@@ -183,7 +202,7 @@ class Failing:
             if member.name in self.trial.processes.running:
                 self.database.signal(member, signal.SIGKILL)
         kill(self.trial.processes)
-        for cable in self.database.cables.values():
+        for cable in itertools.chain.from_iterable(self.database.cables.values()):
             cable.close()
 
 
@@ -213,7 +232,7 @@ def assert_it_takes_nothing(database: Database, member: Member, number: int) -> 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", range(FAILOVERS))
 def test_H24_a_primary_is_taken_away_under_load(failing: Failing, number: int) -> None:
-    """Two nodes behind haproxy, with their own doors; each way in turn: killed, paused, cut off from etcd."""
+    """Two nodes behind haproxy, with their own doors; each way in turn: killed, paused, cut off from etcd and from its replicas."""
     how = ("killed", "paused", "cut off")[number % 3]
     trial, database = failing.trial, failing.database
     with Load(trial.layout) as load:

@@ -189,7 +189,8 @@ class Relay:
     """A cable: what passes here stops in both directions while it is cut, and goes on afterwards."""
 
     def __init__(self, port: int, to: int) -> None:
-        self._whole, self._to = threading.Event(), to
+        self.port, self._to = port, to
+        self._whole = threading.Event()
         self._whole.set()
         self._listener = socket.create_server(("127.0.0.1", port), backlog=64)
         threading.Thread(target=self._accept, daemon=True).start()
