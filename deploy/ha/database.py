@@ -1,4 +1,4 @@
-"""A database on three machines, all of them this one: etcd, three members under Patroni, and haproxy with pgbouncer per node."""
+"""A database on three machines, all of them this one: etcd, three members under Patroni, haproxy and pgbouncer."""
 
 import contextlib
 import hashlib
@@ -146,7 +146,7 @@ class Database:
         password = self.passwords["superuser_password"]
         target = f"host=127.0.0.1 port={member.port} user=postgres dbname=postgres connect_timeout=2"
         try:
-            done = subprocess.run(  # noqa: S603
+            done = subprocess.run(
                 [f"{binaries()}/psql", "-XAtqd", target, "-c", statement],
                 env={"PGPASSWORD": password},
                 capture_output=True,
@@ -190,9 +190,9 @@ def binaries() -> Path:
 
 
 def patroni() -> Path:
-    """Return a Python that has Patroni, as patroni.lock names it: made once for a machine, where the database's user may run it.
+    """Return a Python that has the Patroni of patroni.lock, and that the database's user may run.
 
-    Raise CannotStart.
+    It is made once for a machine, below the folder for temporary files. Raise CannotStart.
     """
     lock = HERE / "patroni.lock"
     place = Path(tempfile.gettempdir()) / f"consent-server-patroni-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
@@ -204,8 +204,8 @@ def patroni() -> Path:
             wheels = ["--only-binary", ":all:", "--no-binary", "python-etcd,ydiff"]
             install = [made / "bin/python", "-m", "pip", "install", "-q", "--require-hashes", *wheels, "-r", lock]
             try:
-                subprocess.run(["/usr/bin/python3", "-m", "venv", made], check=True, capture_output=True)  # noqa: S603
-                subprocess.run(install, check=True, capture_output=True)  # noqa: S603
+                subprocess.run(["/usr/bin/python3", "-m", "venv", made], check=True, capture_output=True)
+                subprocess.run(install, check=True, capture_output=True)
             except (OSError, subprocess.CalledProcessError) as error:
                 raise CannotStart(f"Patroni could not be installed for /usr/bin/python3: {error}") from None
             with contextlib.suppress(OSError):  # another made it meanwhile

@@ -1,4 +1,4 @@
-"""Programs of one trial on loopback: started with a log each, stopped in the opposite order, and ended as a machine would be."""
+"""Programs of one trial on loopback: each is started with a log of its own, and stopped before those that it needs."""
 
 import contextlib
 import os

@@ -35,11 +35,12 @@ class Trial:
     """The whole, under one folder. It takes 28 consecutive ports; the first seven are the sandbox's."""
 
     PORTS = 28
+    BEFORE_DATABASE = 8
 
     def __init__(self, folder: Path, first_port: int, database: type[Database] = Database) -> None:
         self.processes = Processes(folder)
         self.layout = Layout(folder / "sandbox", first_port)
-        self.database = database(self.processes, first_port + 8, ("edp",))
+        self.database = database(self.processes, first_port + self.BEFORE_DATABASE, ("edp",))
         self._doors = {
             (node, door): first_port + 22 + 2 * node + number
             for node in NODES

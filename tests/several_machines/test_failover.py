@@ -135,8 +135,11 @@ class Cabled(Database):
     A member whose cables are cut is still there for haproxy and our nodes: the worst case.
     """
 
+    #: How many ports come after those of a trial.
+    CABLES = 9
+
     def start(self) -> None:
-        first = free_ports(3 * len(self.members))
+        first = self.etcd - Trial.BEFORE_DATABASE + Trial.PORTS
         self.cables: dict[Member, list[Relay]] = {}
         for number, member in enumerate(self.members):
             ends = (self.etcd, member.rest, member.port)
@@ -166,7 +169,7 @@ class Failing:
     """A trial of two nodes, whose primary is taken away in one of three ways and given back."""
 
     def __init__(self, folder: Path) -> None:
-        self.trial = Trial(folder, free_ports(Trial.PORTS), Cabled)
+        self.trial = Trial(folder, free_ports(Trial.PORTS + Cabled.CABLES), Cabled)
         self.database: Any = self.trial.database
         self.trial.start()
         self.trial.processes.wait("the whole cluster", self.database.healthy)
@@ -232,7 +235,7 @@ def assert_it_takes_nothing(database: Database, member: Member, number: int) -> 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", range(FAILOVERS))
 def test_H24_a_primary_is_taken_away_under_load(failing: Failing, number: int) -> None:
-    """Two nodes behind haproxy, with their own doors; each way in turn: killed, paused, cut off from etcd and from its replicas."""
+    """Two nodes behind haproxy, with their own doors; in turn killed, paused, cut off from etcd and replicas."""
     how = ("killed", "paused", "cut off")[number % 3]
     trial, database = failing.trial, failing.database
     with Load(trial.layout) as load:

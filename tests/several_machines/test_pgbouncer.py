@@ -56,10 +56,10 @@ def test_H20_a_bouncer_that_is_restarted_costs_503_at_worst(nodes: list[Any], bo
     attempts, stop = Attempts(), threading.Event()
 
     def keep_asking(number: int) -> None:
+        node = nodes[number % 2]
         while not stop.is_set():
-            assert attempts.until_taken(lambda: nodes[number % 2].refresh(tokens[number])).status_code == 200
-            form = nodes[number % 2].good_push()
-            assert attempts.until_taken(lambda: nodes[number % 2].post("/par", form)).status_code == 201
+            assert attempts.until_taken(lambda: node.refresh(tokens[number])).status_code == 200
+            assert attempts.until_taken(lambda: node.post("/par", node.good_push())).status_code == 201
 
     with ThreadPoolExecutor(THREADS) as pool:
         asking = [pool.submit(keep_asking, number) for number in range(THREADS)]

@@ -1,4 +1,4 @@
-"""Honest clients of a deployment whose database fails, and what they were told: each act that was acknowledged must be there."""
+"""Honest clients of a deployment whose database fails, and what it said yes to."""
 
 import json
 import secrets
