@@ -160,9 +160,13 @@ class Database:
         return done.stdout.strip()
 
     def postmaster(self, member: Member) -> list[int]:
-        """Return the process id of a member's PostgreSQL, if it runs."""
-        file = self.processes.folder / member.name / "data" / "postmaster.pid"
-        return [int(file.read_text(encoding="utf-8").split()[0])] if file.exists() else []
+        """Return the process id of a member's PostgreSQL, if it runs: the file of one that was killed names anybody's."""
+        data = self.processes.folder / member.name / "data"
+        try:
+            pid = int((data / "postmaster.pid").read_text(encoding="utf-8").split()[0])
+            return [pid] if str(data) in Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8") else []
+        except (OSError, IndexError):
+            return []
 
     def signal(self, member: Member, number: signal.Signals) -> None:
         """Send a signal to the whole of a machine: Patroni and every process of its PostgreSQL."""

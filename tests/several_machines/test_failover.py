@@ -46,28 +46,26 @@ def folder() -> Iterator[Path]:
     need_everything()
     made = Path(tempfile.mkdtemp(prefix="consent-server-machines-"))
     yield made
-    shutil.rmtree(made)
+    shutil.rmtree(made, ignore_errors=True)
 
 
-def kill(processes: Processes) -> None:
-    """End every program at once: nobody needs its files any more."""
-    for name in [*processes.running]:
-        processes.signal(name, signal.SIGKILL)
-        processes.running.pop(name).wait()
+def kill(database: Database) -> None:
+    """End every program at once, what Patroni has started too: nobody needs its files any more."""
+    processes = database.processes
+    postmasters = [pid for member in database.members for pid in database.postmaster(member)]
+    send(signal.SIGKILL, *(process.pid for process in processes.running.values()), *postmasters)
+    for process in processes.running.values():
+        process.wait()
 
 
 @pytest.fixture
 def cluster(folder: Path) -> Iterator[Database]:
-    processes = Processes(folder)
-    running = Database(processes, free_ports(Database.PORTS), ("edp",), members=2)
+    running = Database(Processes(folder), free_ports(Database.PORTS), ("edp",), members=2)
     try:
         running.start()
         yield running
     finally:
-        for member in running.members:
-            if member.name in processes.running:
-                running.signal(member, signal.SIGKILL)
-        kill(processes)
+        kill(running)
 
 
 def test_H24_a_primary_that_dies_costs_nothing_that_was_acknowledged(
@@ -172,9 +170,11 @@ class Failing:
     def __init__(self, folder: Path) -> None:
         self.trial = Trial(folder, free_ports(Trial.PORTS + Cabled.CABLES), Cabled)
         self.database: Any = self.trial.database
+        self.silences: dict[str, list[float]] = {"killed": [], "paused": [], "cut off": []}
+
+    def start(self) -> None:
         self.trial.start()
         self.trial.processes.wait("the whole cluster", self.database.healthy)
-        self.silences: dict[str, list[float]] = {"killed": [], "paused": [], "cut off": []}
 
     def take(self, how: str, member: Member) -> None:
         if how == "cut off":
@@ -210,10 +210,7 @@ class Failing:
         return "\n".join(line for line in lines if '"level":"error"' in line)
 
     def close(self) -> None:
-        for member in self.database.members:
-            if member.name in self.trial.processes.running:
-                self.database.signal(member, signal.SIGKILL)
-        kill(self.trial.processes)
+        kill(self.database)
         for cable in itertools.chain.from_iterable(self.database.cables.values()):
             cable.close()
 
@@ -223,9 +220,12 @@ def failing() -> Iterator[Failing]:
     need_everything()
     made = Path(tempfile.mkdtemp(prefix="consent-server-machines-"))
     running = Failing(made)
-    yield running
-    running.close()
-    shutil.rmtree(made)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.close()
+        shutil.rmtree(made, ignore_errors=True)
     for how, silences in running.silences.items():
         print(
             f"primary {how}: {len(silences)} times, nothing taken for {sorted(round(each, 1) for each in silences)} s"
