@@ -209,9 +209,13 @@ class Relay:
         while True:
             try:
                 near, _ = self._listener.accept()
+            except OSError:
+                return  # the listener was closed
+            try:
                 far = socket.create_connection(("127.0.0.1", self._to))
             except OSError:
-                return
+                near.close()
+                continue
             for ends in ((near, far), (far, near)):
                 threading.Thread(target=self._copy, args=ends, daemon=True).start()
 
