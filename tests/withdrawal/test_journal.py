@@ -1,5 +1,6 @@
 """The drill: a back-up is restored, and what was withdrawn after it is withdrawn again from the journal."""
 
+import errno
 import json
 import subprocess
 import threading
@@ -173,6 +174,19 @@ def test_G15_a_withdrawal_that_the_journal_cannot_take_is_not_done(cap: Deployme
     assert not owed()
     journal.rmdir()
     assert withdraw("one", BY_SME) == ["one"]
+
+
+def test_G15_G06_a_line_that_may_not_be_on_the_disk_is_no_line(
+    cap: Deployment, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: int) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    permission("one")
+    monkeypatch.setattr(withdrawal_journal.os, "fsync", failing)  # type: ignore[attr-defined]
+    with pytest.raises(StoreUnavailable):
+        withdraw("one", BY_SME)
+    assert alive() == {"one"}
 
 
 def test_G15_a_withdrawal_is_in_the_journal_before_it_is_committed(
