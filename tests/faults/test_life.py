@@ -28,7 +28,7 @@ from consent_server.portal import connecting
 from consent_server.scheme import licenses
 from consent_server.scheme.licenses import License
 from consent_server.store import meters, outbox
-from consent_server.store.digests import digest, new_id
+from consent_server.store.digests import new_id
 from consent_server.store.tables import Meter
 from consent_server.withdrawal import inbox
 from consent_server.withdrawal import outbox as dispatching
@@ -164,8 +164,7 @@ class Life(RuleBasedStateMachine):
         code = edp.granted_by(location, ask.verifier)
         expires = licenses.expiry("1 year", self.now)
         self.grants.append(Grant(expires, client=client, license=license_, code=code, granted=self.now))
-        (kept,) = (each for each in edp.kept(self.issuer, self.sme) if each.is_of(digest(code.code)))
-        self.grants[-1].id = kept.permission.id
+        self.grants[-1].id = self.issuer.code(code).permission
 
     @precondition(lambda self: self.grants)
     @rule(data=st.data())
