@@ -36,9 +36,7 @@ def primary(certificates: dict[str, MemberCertificate]) -> Iterator[tuple[Any, A
         start().cleanup()
 
 
-def test_G08_nothing_is_decided_from_a_standby(
-    primary: tuple[Any, Any, Any], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_G08_nothing_is_decided_from_a_standby(primary: tuple[Any, Any, Any], caplog: pytest.LogCaptureFixture) -> None:
     issuer, demote, promote = primary
     token = issuer.tokens()["refresh_token"]
     granted = issuer.grant()
