@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection, Engine
 from consent_server import clock, store
 from consent_server.issuer import decision
 from consent_server.jobs import retention
-from consent_server.metering import register
+from consent_server.metering.own import OwnRegister
 from consent_server.pki import member_certificate
 from consent_server.sandbox import synthetic
 from consent_server.sandbox.authority import Authority
@@ -201,7 +201,10 @@ def acts(issuer: Any, at: int) -> Iterator[tuple[str, Callable[[], object]]]:
     second = _journey_of(issuer, issuer.visit(issuer.push()).headers["Location"].partition("=")[2])
     yield "decline", lambda: _inside(issuer, lambda: decision.decline(second))
     yield "is this permission over?", lambda: _inside(issuer, lambda: permissions.is_ended(12))
-    yield "identify", lambda: _inside(issuer, lambda: register.identify("SW8 1AA", "0000000000012", None))
+    yield (
+        "identify",
+        lambda: _inside(issuer, lambda: OwnRegister(vouches=False).find("SW8 1AA", "0000000000012", None, at)),
+    )
     yield "all grants of an SME", lambda: _reading(issuer, lambda c: permissions.of_sme(c, "sme-12"))
     yield "job: messages", lambda: _writing(issuer, lambda c: _leased_calls(c, at))
     yield "job: collection", lambda: _writing(issuer, lambda c: _leased_collections(c, at + 90000))
