@@ -229,7 +229,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "tokens are logged": Mistake(
         "F06",
-        "tests/issuer/test_refusals.py::test_no_secret_reaches_the_log",
+        "tests/issuer/test_refusals.py::test_F06_no_secret_reaches_the_log_whatever_is_switched_on",
         "consent_server.issuer.issue",
         instead("token_response", _logged),
     ),

@@ -192,8 +192,8 @@ def endpoints(
     bank = Bank(settings_for("fsp", authority, folder), cap, Book(folder / "book"))
     with_played_directory(bank)
     return {
-        "issuer": Endpoint(doors["edp"], "POST", "/par", "not_a_form"),
-        "issuer of a CAP": Endpoint(doors["cap"], "POST", "/token", "not_a_form"),
+        "issuer": Endpoint(doors["edp"], "POST", "/par", "missing_parameter"),
+        "issuer of a CAP": Endpoint(doors["cap"], "POST", "/token", "missing_parameter"),
         "resource": Endpoint(doors["edp"], "GET", "/datasources", "token_missing"),
         "resource of a CAP": Endpoint(doors["cap"], "GET", "/emissions", "token_missing"),
         "inbox": Endpoint(doors["cap"], "POST", "/messages", "message_not_json"),

@@ -26,7 +26,7 @@ from consent_server import clock
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.session import Session
 from consent_server.pki.member_certificate import load_certificates
-from consent_server.resource import protect
+from consent_server.resource import protect, remote
 from consent_server.sandbox.browser import follow
 from consent_server.sandbox.client import Client, claims
 from consent_server.scheme.messages import WITHDRAWAL_SUBJECT
@@ -66,12 +66,13 @@ def readings(source: str, query: str = MARCH, measure: str = "import") -> str:
     return f"/datasources/{quote(source, safe='')}/{measure}?{query}"
 
 
-def withdrawn_by_sme(world: World, sme: str) -> None:
-    """The SME withdraws its newest grant on the EDP's own pages."""
+def withdrawn_by_sme(world: World, sme: str, *, unfinished: bool = False) -> None:
+    """The SME withdraws its newest live grant on the EDP's own pages; with `unfinished`, one behind it that nobody redeemed."""
     browser = world.browser()
-    steps = world.sme(sme)["withdraw"]["edp"]
-    page = follow(browser, browser.open(world.manifest["pages"]["edp"] + steps[0]["path"]), steps)
-    assert page.status == 200
+    identify, choose, confirm = world.sme(sme)["withdraw"]["edp"]
+    page = follow(browser, browser.open(world.manifest["pages"]["edp"] + identify["path"]), [identify])
+    button = "withdraw-2" if unfinished and "withdraw-2" in page.controls else choose["click"]
+    assert follow(browser, page, [choose | {"click": button}, confirm]).status == 200
 
 
 # D01 - D02: data that a token does not reach
@@ -227,7 +228,7 @@ def _bytes(certificate: Any) -> str:
 @pytest.fixture(scope="module")
 def elsewhere(world: World, live: Tokens) -> Iterator[Elsewhere]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protect, "Session", CutOff)
+        patch.setattr(remote, "Session", CutOff)
         yield Elsewhere(world, live)
 
 
@@ -276,7 +277,7 @@ def test_D04_a_resource_server_that_is_cut_off_releases_nothing(
         until(lambda: '"list_refresh_failed"' in caplog.text, "no alarm")
         # Still believed for as long as we said, and then no more.
         assert elsewhere.get(source, client, token).status_code == 200
-        clock.step_by(lambda: protect.STATUS_MAX_AGE_S + 5)
+        clock.step_by(lambda: remote.STATUS_MAX_AGE_S + 5)
         answer = elsewhere.get(source, client, token)
         assert (answer.status_code, answer.get_json()["error"]) == (503, "temporarily_unavailable")
         assert int(answer.headers["Retry-After"]) > 0
@@ -636,7 +637,7 @@ def test_D15_a_withdrawal_wins_over_a_redemption(world: World) -> None:
         older = world.tokens(sme="several_sites")
         renewal = world.grant(sme="several_sites")
         with ThreadPoolExecutor(2) as pool:
-            withdrawing = pool.submit(withdrawn_by_sme, world, "several_sites")
+            withdrawing = pool.submit(withdrawn_by_sme, world, "several_sites", unfinished=True)
             time.sleep(0.02 * race)
             answer = client.redeem(renewal.request, renewal.code)
             withdrawing.result()

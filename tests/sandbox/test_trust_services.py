@@ -253,13 +253,15 @@ def test_a_scenario_reaches_the_meters(program, layout):
     assert ask(program, "/sandbox/scenario", {"sme": "normal", "scenario": "gaps"}).json["meters"] == 2
     assert scenarios.current(layout)["normal"] == "gaps"
     with databases.connected(layout, "edp") as c:
-        assert {scenarios.of_meter(layout.scenarios, row.id) for row in meters.of_sme(c, "normal")} == {"gaps"}
+        assert {scenarios.of_meter(layout.scenarios, row.id) for row in meters.of_sme(c, "normal", clock.now())} == {
+            "gaps"
+        }
 
 
 def test_under_unknown_the_register_finds_no_meter_until_it_is_taken_back(program, layout):
     def postcodes():
         with databases.connected(layout, "edp") as c:
-            return {row.postcode for row in meters.of_sme(c, "several_sites")}
+            return {row.postcode for row in meters.of_sme(c, "several_sites", clock.now())}
 
     own = {site.postcode for site in smes.BY_NAME["several_sites"].sites}
     ask(program, "/sandbox/scenario", {"sme": "several_sites", "scenario": "unknown"})

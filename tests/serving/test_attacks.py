@@ -24,7 +24,9 @@ def door_of(sandbox: RunningSandbox, door: str) -> attacks.Target:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_H01_H02_H03_H04_all_of_them_at_once_do_not_hold_up_an_honest_client(sandbox: RunningSandbox, door: str) -> None:
+def test_H01_H02_H03_H04_all_of_them_at_once_do_not_hold_up_an_honest_client(
+    sandbox: RunningSandbox, door: str
+) -> None:
     target = door_of(sandbox, door)
     quiet = attacks.measured(target, 1.5)
     with attacks.under(target, attacks.of(target), 40, ramp_s=1):
@@ -37,7 +39,9 @@ def test_H01_H02_H03_H04_all_of_them_at_once_do_not_hold_up_an_honest_client(san
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("door", "name"), EVERY)
-def test_H01_H02_H03_H04_500_of_each_cost_an_honest_client_little(sandbox: RunningSandbox, door: str, name: str) -> None:
+def test_H01_H02_H03_H04_500_of_each_cost_an_honest_client_little(
+    sandbox: RunningSandbox, door: str, name: str
+) -> None:
     target = door_of(sandbox, door)
     after = []
     for _ in range(2):

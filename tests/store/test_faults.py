@@ -17,7 +17,7 @@ from consent_server.store.database import db
 from tests.deployments import deploy, opened, settings_of
 from tests.journey.conftest import World
 
-PAGES = ("/authorize?client_id=x&request_uri=urn:ietf:params:oauth:request_uri:x", "/sign-in", "/evidence/" + "x" * 32)
+PAGES = ("/authorize?client_id=x&request_uri=urn:ietf:params:oauth:request_uri:x", "/evidence/" + "x" * 32)
 CHANGE = sa.text("UPDATE attempt SET count = count + 1 WHERE key = :key")
 
 
