@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from consent_server.store.database import db
 from consent_server.store.schema import migrate
 from consent_server.store.withdrawal_journal import JournalEntry
 from tests.conftest import missing
+from tests.store.test_restart import OwnServer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -110,15 +111,22 @@ def test_G05_a_write_without_space_is_refused_and_later_ones_succeed(tmp_path: P
     assert kept(lines) == found(file)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB."""
-    folder = tmp_path / "small"
+@contextmanager
+def mounted(where: Path, size: str) -> Iterator[Path]:
+    """A file system of this size."""
+    folder = where / "small"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True).returncode:
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True).returncode:
         missing("the right to mount a file system")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted(tmp_path, "2m") as folder:
+        yield folder
 
 
 def filled(folder: Path) -> Path:
@@ -170,6 +178,47 @@ def test_G05_a_full_disk_acknowledges_nothing_and_is_recovered_from(small_disk: 
     assert kept(states) == found(small_disk / "store.db")
     entries = [entry for entry in withdrawal_journal.read(journal) if isinstance(entry, JournalEntry)]
     assert kept(states) <= {entry.fell[0] for entry in entries}
+
+
+def test_G05_a_full_disk_under_postgresql_acknowledges_nothing_and_is_recovered_from(tmp_path: Path) -> None:
+    """Its tables are on a small file system; the log of its transactions stays within the space that it has taken before."""
+    with mounted(tmp_path, "192m") as folder:
+        folder.chmod(0o777)
+        server = OwnServer(str(folder / "data"))
+        states: list[str] = []
+
+        def keep(number: int) -> None:
+            try:
+                with store.writing() as c:
+                    values = {"k": f"{number:040}", "pad": "x" * 20_000}
+                    c.execute(sa.text("INSERT INTO padded (key, pad) VALUES (:k, :pad)"), values)
+                states.append(f"kept {number}")
+            except store.StoreUnavailable:
+                states.append(f"refused {number}")
+
+        app = Flask("small")
+        store.init(app, server.url)
+        with app.app_context():
+            with store.writing() as c:
+                c.execute(sa.text("CREATE TABLE padded (key text PRIMARY KEY, pad text)"))
+                c.execute(
+                    sa.text("ALTER TABLE padded ALTER pad SET STORAGE EXTERNAL")
+                )  # or it would be compressed away
+            keep(0)
+            filler = filled(folder)
+            for number in range(1, 40):
+                keep(number)
+            with store.reading() as c:
+                assert c.execute(sa.text("SELECT count(*) FROM padded")).scalar() == len(kept(states))
+            filler.unlink()
+            for number in range(40, 50):
+                keep(number)
+            with store.reading() as c:
+                assert set(c.execute(sa.text("SELECT key FROM padded")).scalars()) == kept(states)
+            db.engine.dispose()
+        server.close()
+    assert any(state.startswith("refused") for state in states)
+    assert states[-10:] == [f"kept {number}" for number in range(40, 50)]
 
 
 def test_G05_a_log_that_cannot_be_written_stops_no_answer(small_disk: Path) -> None:
