@@ -21,7 +21,8 @@ test-browser: $(READY)
 
 test-long: $(READY)
 	@scripts/debian-packages chromium nginx strace $(MACHINES)
-	$(BIN)/pytest -m long $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto --dist loadgroup -m "long and not alone" $(PYTEST_ARGS) || [ $$? -eq 5 ]
+	$(BIN)/pytest -m "long and alone" $(PYTEST_ARGS) || [ $$? -eq 5 ]  # 5: no test of this kind where PYTEST_ARGS says
 
 lint: $(READY)
 	$(BIN)/ruff check .

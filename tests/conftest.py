@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -27,7 +28,20 @@ _numbers = itertools.count()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what each folder of tests has cost: set-up, calls and tear-down, summed over all workers."""
+    """Print what each folder of tests has cost, and what was noticed of a broken twin."""
+    _costs(terminalreporter)
+    passed = [report.nodeid for report in terminalreporter.stats.get("passed", ()) if report.when == "call"]
+    noticed = sorted(found[1] for node in passed if (found := re.search(r"test_the_mistake_is_noticed\[(.*)\]", node)))
+    if noticed:
+        terminalreporter.section(
+            f"the broken twin: {len(noticed)} mistakes, {len({each[:3] for each in noticed})} rows"
+        )
+        for line in noticed:
+            terminalreporter.write_line(line)
+
+
+def _costs(terminalreporter: pytest.TerminalReporter) -> None:
+    """Set-up, calls and tear-down of each folder, summed over all workers."""
     cost: Counter[str] = Counter()
     for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
         if isinstance(report, pytest.TestReport):

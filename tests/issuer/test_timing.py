@@ -21,6 +21,7 @@ def told_apart(one: list[int], other: list[int]) -> float:
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.timeout(1200)
 def test_C25_ten_thousand_samples_of_each(issuer: Any) -> None:
     """CPU time of refused refreshes, in an order that nobody chose.

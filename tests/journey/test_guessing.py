@@ -127,6 +127,7 @@ def test_a_known_browser_has_a_budget_of_its_own_and_is_known_for_its_own_meters
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_E11_a_known_and_an_unknown_number_take_the_same_time(build_party: Any) -> None:
     """The processor time of the whole request tells as much of a number as a coin would."""
     many = dict.fromkeys(

@@ -37,6 +37,7 @@ def test_H01_H02_H03_H04_all_of_them_at_once_do_not_hold_up_an_honest_client(
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("door", "name"), EVERY)
 def test_H01_H02_H03_H04_500_of_each_cost_an_honest_client_little(

@@ -240,6 +240,7 @@ def assert_it_takes_nothing(database: Database, member: Member, number: int) -> 
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.xdist_group("machines")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", range(FAILOVERS))
