@@ -183,6 +183,63 @@ def _from_anyone(original: Any, module: ModuleType) -> Any:
     return receive
 
 
+def _callers_id(_original: Any, module: ModuleType) -> Any:
+    def install(app: Any) -> None:
+        from flask import request
+
+        app.before_request(
+            lambda: module.audit.correlation_id.set(request.headers.get(module.HEADER, "made-up")) and None
+        )
+
+        def name_it(response: Any) -> Any:
+            response.headers[module.HEADER] = module.audit.correlation_id.get()
+            return response
+
+        app.after_request(name_it)
+
+    return install
+
+
+def _every_list_for_every_issuer(original: Any, _module: ModuleType) -> Any:
+    return lambda self, _link: True
+
+
+def _all_rivals_out(_original: Any, module: ModuleType) -> Any:
+    return lambda claim, live: not any(each.member != claim.member and each.issuer == claim.issuer for each in live)
+
+
+def _shut_until_midnight(_original: Any, module: ModuleType) -> Any:
+    def wait(self: Any, _c: Any, _subject: str, left: int) -> None:
+        raise module.TooMany("the budget is used up", self.counted, left)
+
+    return wait
+
+
+def _direct_dependents_alone(_original: Any, module: ModuleType) -> Any:
+    return lambda c, subject, _at: {each: subject for each in module.links.dependents(c, subject) if each != subject}
+
+
+def _as_the_standard_library_has_it(_original: Any, _module: ModuleType) -> Any:
+    return lambda address: bool(address.is_global)
+
+
+def _whole_window(_original: Any, _module: ModuleType) -> Any:
+    return lambda self, start, end: (start, end)
+
+
+def _null_refused(original: Any, module: ModuleType) -> Any:
+    def check(request: Any, sent: Any, secret: str, origin: str) -> None:
+        if request.headers.get("Origin") == "null" and "Sec-Fetch-Site" not in request.headers:
+            raise module.CsrfRefused("Origin")
+        original(request, sent, secret, origin)
+
+    return check
+
+
+def _whatever_is_open(_original: Any, _module: ModuleType) -> Any:
+    return property(lambda self: self.open)
+
+
 MISTAKES: dict[str, Mistake] = {
     # what the scheme's public demo does
     "the certificate header is believed from anyone": Mistake(
@@ -404,5 +461,60 @@ MISTAKES: dict[str, Mistake] = {
         "tests/issuer/test_decision.py::test_a_decision_that_is_refused_grants_nothing_and_leaves_the_request_open",
         "consent_server.issuer.decision",
         without("text_is_the_licenses"),
+    ),
+    # what our own did once
+    "a false claim removes the provider that it imitates": Mistake(
+        "H05",
+        "tests/portal/test_connecting.py::test_H05_S3_a_false_claim_costs_the_entry_that_makes_it_and_no_other",
+        "consent_server.portal.providers",
+        instead("_is_its_own", _all_rivals_out),
+    ),
+    "wrong guesses of others shut the owner out": Mistake(
+        "H06",
+        "tests/accounts/test_sign_in.py::test_H06_wrong_codes_from_the_owners_network_slow_it_by_a_minute_at_most",
+        "consent_server.web.limits",
+        instead("Limit._wait", _shut_until_midnight),
+    ),
+    "the status list is signed for every reader": Mistake(
+        "H11",
+        "tests/issuer/test_status_list.py::test_H11_a_list_is_signed_once_for_each_change_and_interval",
+        "consent_server.issuer.status_list",
+        instead("_served", always(None)),
+    ),
+    "paths and headers are not looked at": Mistake(
+        "H14",
+        "tests/web/test_door.py::test_H14_a_path_that_is_no_text_is_nowhere",
+        "consent_server.web.door",
+        instead("_require_text", always(None)),
+    ),
+    "a caller chooses the correlation id": Mistake(
+        "H16",
+        "tests/web/test_shared.py::test_H16_the_id_of_a_request_is_ours",
+        "consent_server.web.correlation",
+        instead("install", _callers_id),
+    ),
+    "an address is public where the standard library says so": Mistake(
+        "H17",
+        "tests/outbound/test_network.py::test_H17_no_address_of_a_special_block_is_public",
+        "consent_server.outbound.network",
+        instead("is_public", _as_the_standard_library_has_it),
+    ),
+    "a revocation list speaks for every issuer": Mistake(
+        "H18",
+        "tests/caller/test_revocation.py::test_H18_a_list_speaks_for_its_issuer_alone",
+        "consent_server.pki.crl",
+        instead("RevokedSerials.speaks_of", _every_list_for_every_issuer),
+    ),
+    "only what rests on a permission directly falls with it": Mistake(
+        "H22",
+        "tests/withdrawal/test_falling.py::test_H22_the_page_before_a_withdrawal_and_the_withdrawal_agree",
+        "consent_server.withdrawal.falling",
+        instead("falling", _direct_dependents_alone),
+    ),
+    "half-hours from before the tenancy leave": Mistake(
+        "H23",
+        "tests/resource/test_tenancy.py::test_H23_nothing_from_before_the_tenancy_leaves",
+        "consent_server.metering.register",
+        instead("Tenancy.clamp", _whole_window),
     ),
 }
