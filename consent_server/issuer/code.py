@@ -168,7 +168,6 @@ def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
             assert permission is not None  # permission_is_live
             permissions.redeem(c, permission.id, at)
             _supersede(c, permission, at)
-            tokens = _tokens(permission, caller, at)
         elif isinstance(refusal, VerifierRefused) and "code_verifier" in form:
             codes.wrong_verifier(c, form["code"])
         elif isinstance(refusal, CodeReplayed):

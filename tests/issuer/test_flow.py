@@ -92,6 +92,13 @@ def test_the_whole_path_ends_in_tokens_that_say_what_was_agreed(issuer: Any, sha
     assert permission.redeemed == shared.START
 
 
+def test_a_redemption_signs_one_access_token(issuer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    granted, minted, mint = issuer.grant(), [], access_token.mint
+    monkeypatch.setattr(access_token, "mint", lambda keys, token: minted.append(token) or mint(keys, token))
+    assert issuer.redeem(granted).status_code == 200
+    assert len(minted) == 1
+
+
 def test_a_decision_leaves_permission_evidence_code_and_event_together(issuer: Any, shared: Any) -> None:
     issuer.grant()
     permission = issuer.row(tables.Permission)
