@@ -23,9 +23,9 @@ from consent_server.store import (
     evidence,
     journeys,
     links,
+    locks,
     permissions,
     requests,
-    turns,
 )
 from consent_server.store.digests import digest, new_id, new_secret
 from consent_server.store.tables import AuthorizationCode, Evidence, Journey, Permission
@@ -185,7 +185,7 @@ def _grant(journey: Journey, decision: Decision) -> str:
     permission = new_id()
     with store.writing() as c:
         _conclude_once(c, journey, granted)
-        turns.take(c, decision.sme)
+        locks.lock_business(c, decision.sme)
         _add_permission(c, journey, decision, license_, permission, granted)
         _add_evidence(c, journey, decision, permission, granted)
         for support in here.party.supports(c, decision.sme):

@@ -18,7 +18,7 @@ from consent_server.scheme import licenses
 from consent_server.scheme.permission import Act
 from consent_server.scheme.permission_text import ShownText, question_digest
 from consent_server.settings import LicenseSettings
-from consent_server.store import audit_events, connections, evidence, links, outbox, turns
+from consent_server.store import audit_events, connections, evidence, links, locks, outbox
 from consent_server.store.digests import new_id, new_secret
 from consent_server.store.tables import Evidence, Pending, ProviderConnection, SmeAccount
 
@@ -182,7 +182,7 @@ def _keep(pending: Pending, provider: Provider, refresh_token: str) -> None:
         collect_due=at,
     )
     with store.writing() as c:
-        turns.take(c, pending["account"])
+        locks.lock_business(c, pending["account"])
         live = connections.live(c, pending["account"], at)
         older = [row for row in live if (row.issuer, row.member) == (provider.issuer, provider.member)]
         connections.add(c, new)

@@ -8,7 +8,7 @@ from consent_server.deployment import current
 from consent_server.outbound.errors import Unreachable
 from consent_server.scheme import permission_text
 from consent_server.scheme.permission import State, state_at
-from consent_server.store import connections, evidence, permissions, turns
+from consent_server.store import connections, evidence, locks, permissions
 from consent_server.store.tables import Evidence, Permission, ProviderConnection
 from consent_server.withdrawal.falling import falling as falls_with
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
@@ -118,7 +118,7 @@ def withdraw_own(account: str, subject: str) -> list[Falling]:
     """
     at, withdrawable = clock.now(), _withdrawable(account)
     with store.writing() as c:
-        turns.take(c, account)
+        locks.lock_business(c, account)
         # Listed first: what we hold is deleted with its connection.
         falls = _all_falling(c, withdrawable, subject, at)
         withdrawn = bool(falls) and withdraw_in(

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from consent_server.scheme.permission import Act
-from consent_server.store import ending, lanes, readings, rows, turns
+from consent_server.store import ending, lanes, locks, readings, rows
 from consent_server.store.rows import table_of
 from consent_server.store.tables import CollectedWindow, EmissionsMonth, ProviderConnection
 
@@ -22,11 +22,11 @@ def find(c: Connection, connection: str) -> ProviderConnection | None:
 
 
 def hold(c: Connection, connection: str) -> ProviderConnection | None:
-    """Return the connection as `find` does, with the turn of its SME taken."""
+    """Return the connection as `find` does, with its business locked."""
     row = find(c, connection)
     if row is None:
         return None
-    turns.take(c, row.account)
+    locks.lock_business(c, row.account)
     return find(c, connection)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from consent_server.store import rows
+from consent_server.store import locks, rows
 from consent_server.store.rows import table_of
 from consent_server.store.tables import MeterAlias
 
@@ -18,9 +18,7 @@ _alias = table_of(MeterAlias)
 
 def ids_for(c: Connection, client_id: str, sme: str, meters: Sequence[str]) -> dict[str, str]:
     """Return meter -> the data source id that this client knows it by, in the order of `meters`."""
-    if c.dialect.name == "postgresql":
-        # Two grants must not give one number twice. SQLite has a single writer; PostgreSQL needs this lock.
-        c.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('datasource.id'))"))
+    locks.lock_name(c, "datasource.id")  # two grants must not give one number twice
     query = sa.select(_alias).where(_alias.c.client_id == client_id, _alias.c.sme == sme)
     every = {row.meter: row.id for row in rows.every(c, MeterAlias, query)}
     # A node of the version before, while nodes are replaced, makes ids without a number.

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from consent_server.scheme.permission import Act
-from consent_server.store import ending, rows, turns
+from consent_server.store import ending, locks, rows
 from consent_server.store.database import db, reading
 from consent_server.store.faults import StoreUnavailable
 from consent_server.store.rows import table_of
@@ -27,9 +27,7 @@ _REDEEM = sa.update(_permission).where(_permission.c.id == sa.bindparam("id_")).
 
 def add(c: Connection, permission: Permission) -> Permission:
     """Keep a new grant; return it with its status index (one per permission, from 0)."""
-    if c.dialect.name == "postgresql":
-        # Two grants must not read the same maximum. SQLite has a single writer; PostgreSQL needs this lock.
-        c.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('permission.status_index'))"))
+    locks.lock_name(c, "permission.status_index")  # two grants must not read the same maximum
     values = permission._asdict()
     del values["status_index"]
     return permission._replace(status_index=c.execute(_ADD, values).scalar_one())
@@ -40,11 +38,11 @@ def find(c: Connection, permission: str) -> Permission | None:
 
 
 def hold(c: Connection, permission: str) -> Permission | None:
-    """Return the permission as `find` does, with the turn of its SME taken."""
+    """Return the permission as `find` does, with its business locked."""
     row = find(c, permission)
     if row is None:
         return None
-    turns.take(c, row.sme)
+    locks.lock_business(c, row.sme)
     return find(c, permission)
 
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from consent_server.store import rows
+from consent_server.store import locks, rows
 from consent_server.store.rows import table_of
 from consent_server.store.tables import KeptStatusList, Permission
 
@@ -47,9 +47,7 @@ def served(c: Connection) -> ServedStatusList | None:
 
 def kept(c: Connection) -> KeptStatusList | None:
     """Return the same with its bits, for the one transaction that may now replace it."""
-    if c.dialect.name == "postgresql":
-        # One at a time, or the bits of one would be lost in the other's. SQLite has a single writer.
-        c.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('status_list'))"))
+    locks.lock_name(c, "status_list")  # one at a time, or the bits of one would be lost in the other's
     return rows.one(c, KeptStatusList, sa.select(_kept))
 
 

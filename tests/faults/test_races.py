@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from consent_server import clock, store
 from consent_server.issuer import code, issue, refresh
 from consent_server.scheme.permission import State
-from consent_server.store import codes, ending, journeys, outbox, permissions, requests, turns
+from consent_server.store import codes, ending, journeys, locks, outbox, permissions, requests
 from consent_server.store.digests import new_id
 from consent_server.store.rows import every, table_of
 from consent_server.store.tables import AuthorizationCode, OwedCall, Permission, PushedRequest
@@ -207,8 +207,8 @@ def ended_whatever_it_was(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ending, "state_at", lambda *_: State.GRANTED)
 
 
-def no_turns(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(turns, "take", lambda c, sme: None)
+def no_locks(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(locks, "lock_business", lambda c, sme: None)
 
 
 def concluded_whatever_it_was(patch: pytest.MonkeyPatch) -> None:
@@ -247,5 +247,5 @@ def test_without_turns_a_client_is_not_told_of_a_withdrawal(
     nodes: list[Issuer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redemption and withdrawal each decide by what the other is about to change. SQLite has a single writer."""
-    no_turns(monkeypatch)
+    no_locks(monkeypatch)
     assert loses(race_D15_renewal_and_withdrawal, nodes, within=300)

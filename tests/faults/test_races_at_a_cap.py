@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from consent_server.store import turns
+from consent_server.store import locks
 from consent_server.withdrawal.withdraw import withdraw
 from tests.collect.conftest import Cap, cap
 from tests.faults.portal import ASKED, Portal
@@ -66,6 +66,6 @@ def test_D15_races_at_a_cap(portal: Portal, race: Callable[..., None], count: in
 def test_without_turns_each_race_is_lost(
     portal: Portal, monkeypatch: pytest.MonkeyPatch, race: Callable[..., None]
 ) -> None:
-    """SQLite has a single writer and needs no turns."""
-    monkeypatch.setattr(turns, "take", lambda c, sme: None)
+    """SQLite has a single writer and needs no locks."""
+    monkeypatch.setattr(locks, "lock_business", lambda c, sme: None)
     assert loses(race, portal, within=300)
