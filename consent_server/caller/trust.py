@@ -13,13 +13,12 @@ from typing import Final
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from consent_server.caller.arrival import Arrival
-from consent_server.outbound.revocation_list import RevocationLists
+from consent_server.outbound.revocation_list import RevocationLists, client_authority
 from consent_server.pki.chain import UntrustedChain, build_chain, validity
 from consent_server.pki.crl import IssuedSerial, issued_serials
 from consent_server.pki.member_certificate import (
     MalformedCertificate,
     MemberCertificate,
-    load_certificates,
     parse,
 )
 from consent_server.refusal import Refusal, Unavailable
@@ -120,11 +119,7 @@ class Trust:
     """Judges callers. Raise ValueError when the client root is not exactly one readable certificate."""
 
     def __init__(self, settings: Settings, revocation_list: RevocationLists) -> None:
-        found = load_certificates(settings.clients.root.read_bytes())
-        if len(found) != 1:
-            raise ValueError("clients.root must hold the client root and nothing else")
-        self._root = found[0]
-        issuers = load_certificates(settings.clients.issuers.read_bytes()) if settings.clients.issuers else []
+        self._root, issuers = client_authority(settings.clients)
         self._issuers = tuple(issuer.public_bytes(Encoding.DER) for issuer in issuers)
         self._directory = settings.scheme.directory + "/"
         self._max_age = settings.revocation_list.max_age_s

@@ -8,6 +8,8 @@ import logging
 from pathlib import Path
 from typing import Final
 
+from cryptography import x509
+
 from consent_server import audit, clock
 from consent_server.outbound.cache import Cache, Copy
 from consent_server.outbound.errors import Unreachable
@@ -16,12 +18,23 @@ from consent_server.outbound.session import MIB, Session
 from consent_server.pki.crl import NotTrusted, RevokedSerials, authority_of, read_revocation_list
 from consent_server.pki.member_certificate import load_certificates
 from consent_server.refusal import Unavailable
-from consent_server.settings import Settings
+from consent_server.settings import ClientsSettings, Settings
 
 log = logging.getLogger(__name__)
 
 NAME: Final = "revocation-list"
 _LARGEST: Final = 16 * MIB  # about 400,000 revoked certificates; more is not a list of this scheme
+
+
+def client_authority(clients: ClientsSettings) -> tuple[x509.Certificate, list[x509.Certificate]]:
+    """Return the Directory's client root, and the issuers below it that the settings name.
+
+    Raise ValueError when the root's file is not exactly one readable certificate, or the issuers' file holds none.
+    """
+    found = load_certificates(clients.root.read_bytes())
+    if len(found) != 1:
+        raise ValueError("clients.root must hold the client root and nothing else")
+    return found[0], load_certificates(clients.issuers.read_bytes()) if clients.issuers else []
 
 
 def fetch(source: str, session: Session) -> bytes:
@@ -50,8 +63,7 @@ class RevocationLists:
         self._refresh_s = settings.revocation_list.refresh_s
         self._session = session
         self._cache = cache
-        self._root = load_certificates(settings.clients.root.read_bytes())[0]
-        self._issuers = load_certificates(settings.clients.issuers.read_bytes()) if settings.clients.issuers else []
+        self._root, self._issuers = client_authority(settings.clients)
         self._names = [_name(authority_of(ca)) for ca in (self._root, *self._issuers)]
         self._poller: Poller[int] | None = None
         if polls and self._sources:

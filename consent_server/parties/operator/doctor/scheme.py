@@ -55,11 +55,13 @@ def revocation_list(settings: Settings, outside: Outside, at: int) -> Iterator[F
         yield doubtful(f"{name}: none is configured", "set revocation_list.source; production asks for it")
         return
     try:
-        issuers = load_certificates(settings.clients.issuers.read_bytes()) if settings.clients.issuers else []
-        root = load_certificates(settings.clients.root.read_bytes())[0]
+        root, issuers = lists.client_authority(settings.clients)
         ours = load_certificates(settings.keys.client_certificate.read_bytes())[0]
     except (OSError, MalformedCertificate):
         return  # `certificates` has reported these files
+    except ValueError as error:
+        yield failing(str(error), "take everything else out of the file")
+        return
     speaking = set()
     for source in settings.revocation_list.sources:
         try:
