@@ -95,6 +95,11 @@ class ListenerSettings(Section):
     answer_s: int = Field(60, ge=1, description="Seconds that a client may take to read one answer.")
 
 
+#: In which form a proxy passes a client's certificate on, and with "tls" that there is no proxy.
+CertificateHeader = Literal["client-cert", "escaped-pem", "xfcc"]
+CertificateArrival = Literal["tls", CertificateHeader]
+
+
 class ClientsSettings(Section):
     """How client certificates arrive, and which are trusted."""
 
@@ -106,7 +111,7 @@ class ClientsSettings(Section):
             "that pass the leaf alone."
         ),
     )
-    arrival: Literal["tls", "client-cert", "escaped-pem", "xfcc"] = Field(
+    arrival: CertificateArrival = Field(
         "tls",
         description=(
             "tls: the socket. client-cert: RFC 9440 header. escaped-pem: nginx $ssl_client_escaped_cert. "
@@ -436,11 +441,6 @@ class Settings(BaseSettings):
     def brand(self) -> str:
         """Return what pages and mails call us."""
         return self.member.name or urlsplit(self.public.origin).netloc
-
-    @property
-    def issuer_path(self) -> str:
-        """Return the issuer's path, which RFC 8414 section 3.1 moves behind the well-known segment; often empty."""
-        return urlsplit(self.issuer).path
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

@@ -150,7 +150,7 @@ def test_a_list_of_proxies_that_would_believe_too_many_or_nobody(proxies: list[s
 
 def test_a_path_behind_the_origin_is_a_good_issuer() -> None:
     settings = load(ROOT / "config" / "edp.toml", {"issuer": "https://auth.edp.example.org/tenant"})
-    assert settings.issuer_path == "/tenant"
+    assert settings.issuer == "https://auth.edp.example.org/tenant"
 
 
 @pytest.mark.parametrize("field", ["environment", "party", "issuer"])

@@ -13,14 +13,14 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from consent_server.pki.chain import MAX_INTERMEDIATES
 from consent_server.pki.member_certificate import MAX_CERTIFICATE_BYTES, MalformedCertificate, one_pem
 from consent_server.pki.reading import verified_chain
 from consent_server.refusal import Refusal
-from consent_server.settings import ClientsSettings
+from consent_server.settings import CertificateHeader, ClientsSettings
 
 # RFC 8941 section 3.3.5: a byte sequence is base64 between colons; we take padded base64 only, so that one certificate
 # has one spelling.
@@ -79,7 +79,7 @@ def from_socket(sock: object) -> Arrival | None:
     return Arrival(leaf, verified_chain(sock)[1:-1])
 
 
-def from_header(value: str, kind: Literal["client-cert", "escaped-pem", "xfcc"], chain: str | None) -> Arrival:
+def from_header(value: str, kind: CertificateHeader, chain: str | None) -> Arrival:
     """Return what a proxy passed on: `value` is Client-Cert, the escaped PEM or X-Forwarded-Client-Cert, `chain`
     Client-Cert-Chain where there is one.
 

@@ -10,7 +10,6 @@ from authlib.oauth2.rfc8414 import get_well_known_url
 
 from consent_server.settings import Settings
 
-WELL_KNOWN: Final = "/.well-known/oauth-authorization-server"
 AUTHORIZE: Final = "/authorize"
 JWKS: Final = "/jwks"
 STATUS_LIST: Final = "/status-list"

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from consent_server.resource.remote import Arrival, License, RemoteGuard
+from consent_server.resource.remote import License, RemoteGuard
 from consent_server.resource.routes import GuardedRoute
-from consent_server.settings import BadSettings, HttpsUrl, Network, Section
+from consent_server.settings import BadSettings, CertificateHeader, HttpsUrl, Network, Section
 
 
 class PinnedLicense(Section):
@@ -37,7 +37,7 @@ class GateSettings(Section):
     roles: tuple[HttpsUrl, ...] = Field(min_length=1)
     licenses: tuple[PinnedLicense, ...] = Field(min_length=1)
     routes: tuple[RouteSettings, ...] = Field(min_length=1)
-    arrival: Literal["client-cert", "escaped-pem", "xfcc"] = "escaped-pem"
+    arrival: CertificateHeader = "escaped-pem"
     proxies: tuple[Network, ...] = ("127.0.0.1",)
     header: str = "X-SSL-Client-Cert"
     bind_to_certificate: bool = False
@@ -46,7 +46,6 @@ class GateSettings(Section):
 
     def guard(self) -> RemoteGuard:
         """Return the guard. Raise ValueError for what cannot be used."""
-        arrival: Arrival = self.arrival
         return RemoteGuard(
             issuer=self.issuer,
             audience=self.audience,
@@ -57,7 +56,7 @@ class GateSettings(Section):
             revocation_list=self.revocation_list,
             roles=self.roles,
             licenses={each.url: License(each.text_sha256, each.fuels) for each in self.licenses},
-            arrival=arrival,
+            arrival=self.arrival,
             proxies=self.proxies,
             header=self.header,
             bind_to_certificate=self.bind_to_certificate,

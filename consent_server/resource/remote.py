@@ -21,14 +21,19 @@ from consent_server.outbound.session import Session
 from consent_server.outbound.status_list import StatusListPoller
 from consent_server.refusal import Refusal
 from consent_server.resource.guard import AcceptedLicense, Guard, Policy, Release
-from consent_server.settings import CallsSettings, ClientsSettings, RevocationListSettings, Settings
+from consent_server.settings import (
+    CallsSettings,
+    CertificateArrival,
+    ClientsSettings,
+    RevocationListSettings,
+    Settings,
+)
 from consent_server.tokens import status
 from consent_server.tokens.keys import PublicKeySource
 
 __all__ = ["License", "RemoteGuard"]
 
 License = AcceptedLicense
-Arrival = Literal["tls", "client-cert", "escaped-pem", "xfcc"]
 
 #: Past this many seconds without a good status list nothing is released (FAPI 2.0 5.3.4-3).
 STATUS_MAX_AGE_S: Final = 30
@@ -59,7 +64,7 @@ class RemoteGuard:
         server_roots: str | Path | None = None,
         jwks: str | None = None,
         status_list: str | None = None,
-        arrival: Arrival = "tls",
+        arrival: CertificateArrival = "tls",
         proxies: tuple[str, ...] = (),
         header: str = "X-SSL-Client-Cert",
         bind_to_certificate: bool = False,

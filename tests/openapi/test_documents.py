@@ -11,7 +11,7 @@ from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from consent_server import create_app, settings
-from consent_server.issuer import metadata, par
+from consent_server.issuer import par
 from consent_server.refusal import Refusal
 from consent_server.sandbox import parties
 from consent_server.sandbox.layout import Layout
@@ -130,7 +130,9 @@ def test_every_route_is_described_and_every_description_is_routed(
     }
     # The one document of an issuer whose identifier has a path lies at that path: its description says so (RFC 8414 3.1).
     # And what clients of the scheme send besides the registered API (`/datasources/`) is accepted, not offered.
-    assert routes - pages - {("GET", f"{metadata.WELL_KNOWN}/{{}}"), ("GET", "/datasources/")} == described
+    assert (
+        routes - pages - {("GET", "/.well-known/oauth-authorization-server/{}"), ("GET", "/datasources/")} == described
+    )
     assert not pages & described
 
 
