@@ -9,14 +9,11 @@ import logging
 import re
 import ssl
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from time import monotonic  # durations only: see network
-from typing import Any, Final
+from typing import Any
 
 import httpcore
 import httpx
@@ -33,6 +30,7 @@ from consent_server.outbound.network import (
     is_public_or_loopback,
     resolve,
 )
+from consent_server.outbound.page_time import call_time
 from consent_server.outbound.server_certificates import ServerCertificates
 from consent_server.settings import Settings
 
@@ -46,9 +44,6 @@ MIB = 1 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 2
 _LONGEST_RETRY_S = 86400
-#: Seconds for which a page waits for a member's server, and for a host that our own settings name, over all calls to it.
-PAGE_S: Final = 2.0
-PAGE_CONFIGURED_S: Final = 5.0
 # Visible ASCII without what URL parsers disagree about (backslash, quotes, brackets outside IPv6 literals, caret).
 _URL = re.compile(r"(https?)://[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+", re.IGNORECASE)
 # RFC 1123 section 2.1, and the form of an IPv6 literal, which httpx has judged. International names are in their ASCII form.
@@ -106,38 +101,6 @@ class Response:
             except (ValueError, TypeError, OverflowError):
                 return unstated_s
         return max(1, min(seconds, _LONGEST_RETRY_S))
-
-
-class _Patience:
-    """What is left of the seconds for which one page waits for each server."""
-
-    def __init__(self) -> None:
-        self._spent: dict[str, float] = {}
-
-    @contextmanager
-    def with_server(self, server: str, configured: bool, longest_s: float) -> Iterator[float]:
-        """Yield the seconds that a call may take, and count those that it took. Raise Unreachable when none is left."""
-        left = (PAGE_CONFIGURED_S if configured else PAGE_S) - self._spent.get(server, 0.0)
-        if left <= 0:
-            raise Unreachable("time", server)
-        began = monotonic()
-        try:
-            yield min(left, longest_s)
-        finally:
-            self._spent[server] = self._spent.get(server, 0.0) + monotonic() - began
-
-
-_patience: ContextVar[_Patience | None] = ContextVar("patience", default=None)
-
-
-def wait_as_a_page() -> None:
-    """Bound the waits of all calls from here on, in this context: a page must not wait for somebody's server."""
-    _patience.set(_Patience())
-
-
-def wait_as_a_job() -> None:
-    """Let each call from here on, in this context, take as long as its session allows."""
-    _patience.set(None)
 
 
 class Session:
@@ -245,7 +208,8 @@ class Session:
         if not configured:
             self._require_allowed(url)
         client = self._configured if configured else self._members
-        with self._time(url, configured) as longest_s, self._budget.of(longest_s):
+        server = url.netloc.decode("ascii")
+        with call_time(server, configured, self._limits.total_s) as longest_s, self._budget.of(longest_s):
             for _ in range(_MOST_REDIRECTS + 1):
                 response = self._exchange(client, method, url, headers, content, limit or self._limits.body)
                 location = response.headers.get("location")
@@ -253,16 +217,6 @@ class Session:
                     return response
                 url = _redirected(url, location)
         raise Unreachable("redirect", _host(url))
-
-    @contextmanager
-    def _time(self, url: httpx.URL, configured: bool) -> Iterator[float]:
-        """Yield the seconds that a call may take, redirects included."""
-        patience = _patience.get()
-        if patience is None:
-            yield self._limits.total_s
-            return
-        with patience.with_server(url.netloc.decode("ascii"), configured, self._limits.total_s) as longest_s:
-            yield longest_s
 
     def _timeouts(self, host: str) -> httpx.Timeout:
         """Return the limits of single waits. The one for a connection of the pool is httpx's own, so it is cut here."""

@@ -13,7 +13,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import ClassVar, Final, TypeVar
 
-from consent_server.outbound import session
+from consent_server.outbound import page_time
 from consent_server.refusal import Refusal
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ T = TypeVar("T")
 log = logging.getLogger("consent_server.portal")
 
 #: Seconds that a page waits for a provider.
-WAIT_S: Final = session.PAGE_S
+WAIT_S: Final = page_time.PAGE_S
 #: Errands to one provider that may be under way at once in this process: visitors who wait for it use up nothing of others.
 MOST: Final = 8
 
@@ -71,7 +71,7 @@ def run(provider: str, begin: Callable[[], T], act: Callable[[T], str]) -> str:
 
 
 def _run(provider: str, act: Callable[[], str], result: Future[str]) -> None:
-    session.wait_as_a_job()
+    page_time.end_page()
     try:
         found = act()
     except BaseException as fault:

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Flask, Response, jsonify, request
 
 from consent_server.deployment import Door, current
-from consent_server.outbound.session import wait_as_a_job, wait_as_a_page
+from consent_server.outbound import page_time
 from consent_server.settings import Settings
 from consent_server.web import correlation, headers, openapi, pages, parameters, refusals
 from consent_server.web.refusals import BadHttpRequest, NotFound
@@ -35,8 +35,8 @@ def install(app: Flask, settings: Settings, door: Door, documents: tuple[str, ..
     headers.install(app, sandbox=settings.is_sandbox)
     if door == "public":
         pages.install(app)
-        app.before_request(wait_as_a_page)
-        app.teardown_request(lambda _: wait_as_a_job())
+        app.before_request(page_time.begin_page)
+        app.teardown_request(lambda _: page_time.end_page())
     refusals.install(app, door=door, origin=settings.public.origin)
     app.register_blueprint(health)
     openapi.install(app, documents)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from consent_server.outbound import session as sessions
+from consent_server.outbound import page_time
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.session import Limits
 
@@ -160,11 +160,11 @@ def test_waiting_for_a_connection_counts_too(serve, settings, session_of, wire, 
 class TestAPage:
     @pytest.fixture(autouse=True)
     def page(self, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(sessions, "PAGE_S", 0.3)
-        monkeypatch.setattr(sessions, "PAGE_CONFIGURED_S", 0.3)
-        sessions.wait_as_a_page()
+        monkeypatch.setattr(page_time, "PAGE_S", 0.3)
+        monkeypatch.setattr(page_time, "PAGE_CONFIGURED_S", 0.3)
+        page_time.begin_page()
         yield
-        sessions.wait_as_a_job()
+        page_time.end_page()
 
     @pytest.fixture
     def asks(self, serve, settings, session_of, wire, over):
@@ -194,6 +194,6 @@ class TestAPage:
     def test_the_next_page_asks_anew(self, asks) -> None:
         dripping, _, outcome = asks
         outcome(dripping)
-        sessions.wait_as_a_page()
+        page_time.begin_page()
         outcome(dripping)
         assert len(dripping.asked) == 2

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consent_server.outbound import session as sessions
+from consent_server.outbound import page_time
 from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.outbound.lanes import Lanes
@@ -283,7 +283,7 @@ def test_H08_a_provider_that_drips(
     portal: Any, dripping: DrippingProvider, monkeypatch: pytest.MonkeyPatch, endpoint: str, path: str
 ) -> None:
     monkeypatch.setattr(errands, "WAIT_S", 0.3)
-    monkeypatch.setattr(sessions, "PAGE_S", 0.3 if path == "/connect/permission" else 20)
+    monkeypatch.setattr(page_time, "PAGE_S", 0.3 if path == "/connect/permission" else 20)
     dripping.drip_at(endpoint)
     browser = portal.at_permission()
     if browser.path != path or "continue" in browser.page.ids():
