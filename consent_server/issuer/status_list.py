@@ -7,7 +7,7 @@ from consent_server.deployment import current
 from consent_server.issuer import metadata
 from consent_server.store import status_list
 from consent_server.store.tables import KeptStatusList
-from consent_server.store.waiting import LOCK_WAIT_S, STUCK_S, Patience
+from consent_server.store.waiting import LOCK_WAIT_S, STUCK_S, LockWait
 from consent_server.tokens import status
 
 # Of each process one at a time signs; the others then read what it kept.
@@ -49,7 +49,7 @@ def _signed_anew() -> str:
             return kept.text
     except store.StoreUnavailable:
         # Nothing can be written now. Resource servers elsewhere go on while we can read.
-        with store.reading(Patience(STUCK_S, STUCK_S)) as c:
+        with store.reading(LockWait(STUCK_S, STUCK_S)) as c:
             at = clock.now()
             return _sign(status.with_ended(b"", status_list.size(c), status_list.ended(c)), at)
 

@@ -16,7 +16,7 @@ from sqlalchemy.pool import QueuePool
 
 from consent_server.settings import DatabaseSettings
 from consent_server.store.faults import NOT_DURABLE, StoreUnavailable, TransactionLost, is_locked, refusal_for
-from consent_server.store.waiting import PAUSES_S, Patience, Writers, patience_of_this_request
+from consent_server.store.waiting import PAUSES_S, LockWait, Writers, lock_wait_of_this_request
 
 #: Seconds for which one migration of SQLite waits for another.
 MIGRATION_WAIT_S = 300.0
@@ -133,7 +133,7 @@ def _prepare_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
-def _connected(patience: Patience) -> Connection:
+def _connected(wait: LockWait) -> Connection:
     """Return a connection. A new one to SQLite waits while another process reads the log of one that was killed."""
     pause, longest = PAUSES_S
     waited = 0.0
@@ -143,13 +143,13 @@ def _connected(patience: Patience) -> Connection:
         except sa.exc.OperationalError as error:
             if not is_locked(error):
                 raise
-        patience.spend(pause, waited)
+        wait.spend(pause, waited)
         time.sleep(pause)
         waited, pause = waited + pause, min(2 * pause, longest)
 
 
 @contextmanager
-def _begun(writing: bool, patience: Patience) -> Iterator[Connection]:
+def _begun(writing: bool, wait: LockWait) -> Iterator[Connection]:
     """Yield a connection in a transaction. A transaction that writes to SQLite waits for its turn here, and not in C.
 
     The other greenlets of a worker run meanwhile; those that wait hold no connection, but for the one that polls. Between
@@ -158,15 +158,15 @@ def _begun(writing: bool, patience: Patience) -> Iterator[Connection]:
     """
     writers = db.engine.get_execution_options().get(WRITERS)
     if not writing or writers is None:
-        with _connected(patience) as connection, connection.begin():
+        with _connected(wait) as connection, connection.begin():
             yield connection
         return
     if writers.broken:
         raise StoreUnavailable(f"{writers.broken}: nothing is written any more; look at the disk, then restart")
-    with writers.turn(patience), _connected(patience) as connection:
+    with writers.turn(wait), _connected(wait) as connection:
         connection = connection.execution_options(writing=True)
         try:
-            with writers.begin(connection, patience):
+            with writers.begin(connection, wait):
                 yield connection
         except sa.exc.OperationalError as error:
             if getattr(error.orig, "sqlite_errorcode", 0) in NOT_DURABLE:
@@ -175,19 +175,19 @@ def _begun(writing: bool, patience: Patience) -> Iterator[Connection]:
 
 
 @contextmanager
-def _transaction(*, writing: bool, patience: Patience | None = None) -> Iterator[Connection]:
-    patience = patience or patience_of_this_request()
-    if patience.left_s <= 0:
+def _transaction(*, writing: bool, wait: LockWait | None = None) -> Iterator[Connection]:
+    wait = wait or lock_wait_of_this_request()
+    if wait.left_s <= 0:
         raise StoreUnavailable("it was unavailable to this request before")
     try:
-        with _begun(writing, patience) as connection:
+        with _begun(writing, wait) as connection:
             yield connection
     except sa.exc.SQLAlchemyError as error:
         refusal = refusal_for(error)
         if refusal is None:
             raise
         if not isinstance(refusal, TransactionLost):
-            patience.left_s = 0
+            wait.left_s = 0
         raise refusal from error
 
 
@@ -214,16 +214,16 @@ def writing() -> AbstractContextManager[Connection]:
     return _transaction(writing=True)
 
 
-def reading(patience: Patience | None = None) -> AbstractContextManager[Connection]:
+def reading(wait: LockWait | None = None) -> AbstractContextManager[Connection]:
     """Open a transaction that only reads. Raise StoreUnavailable, also where a transaction of this request failed before
-    and no `patience` of its own is given.
+    and no `wait` of its own is given.
     """
-    return _transaction(writing=False, patience=patience)
+    return _transaction(writing=False, wait=wait)
 
 
 def migrating() -> AbstractContextManager[Connection]:
     """Open a transaction that changes the schema. On SQLite it waits for another one, minutes if need be."""
-    return _transaction(writing=True, patience=Patience(MIGRATION_WAIT_S, MIGRATION_WAIT_S))
+    return _transaction(writing=True, wait=LockWait(MIGRATION_WAIT_S, MIGRATION_WAIT_S))
 
 
 def ping() -> None:

@@ -21,14 +21,14 @@ STUCK_S = 1.0
 PAUSES_S = (0.002, 0.05)
 #: A lock at which nobody has looked for so many seconds may have been released and taken again.
 _LOOKS_S = 0.5
-_KEY = "consent_server.store_patience"
+_KEY = "consent_server.lock_wait"
 
 
-class Patience:
-    """How long the database may still keep one request waiting; outside of requests, one transaction.
+class LockWait:
+    """The seconds for which one request may still wait for the database; outside of requests, one transaction.
 
-    It is spent by all transactions of a request together, and a request that has found the database unavailable does not
-    ask again: the page that says so must not wait a second time.
+    All transactions of a request share them. Where one of them was refused none are left: the page that says so must not wait
+    a second time.
     """
 
     def __init__(self, left_s: float, stuck_s: float) -> None:
@@ -36,21 +36,21 @@ class Patience:
         self.stuck_s = stuck_s
 
     def spend(self, seconds: float, stuck_s: float) -> None:
-        """Count a wait for a lock that has been stuck for `stuck_s`. Raise StoreUnavailable when that is enough."""
+        """Count a wait for a lock that has been stuck for `stuck_s` seconds. Raise StoreUnavailable when no time is left."""
         self.left_s -= seconds
         if self.left_s <= 0 or stuck_s >= self.stuck_s:
             self.left_s = 0
             raise StoreUnavailable("locked: another process does not finish its transaction")
 
 
-def patience_of_this_request() -> Patience:
-    """Return what this request has left; outside of requests, what a transaction has."""
+def lock_wait_of_this_request() -> LockWait:
+    """Return what this request has left; outside of requests, what each transaction has."""
     if not has_request_context():
-        return Patience(LOCK_WAIT_S, LOCK_WAIT_S)
+        return LockWait(LOCK_WAIT_S, LOCK_WAIT_S)
     environ = request.environ
     if _KEY not in environ:
-        environ[_KEY] = Patience(LOCK_WAIT_S, STUCK_S if request.method in ("GET", "HEAD") else LOCK_WAIT_S)
-    found: Patience = environ[_KEY]
+        environ[_KEY] = LockWait(LOCK_WAIT_S, STUCK_S if request.method in ("GET", "HEAD") else LOCK_WAIT_S)
+    found: LockWait = environ[_KEY]
     return found
 
 
@@ -66,19 +66,19 @@ class Writers:
         self._stuck_since = self._looked = 0.0
 
     @contextmanager
-    def turn(self, patience: Patience) -> Iterator[None]:
+    def turn(self, wait: LockWait) -> Iterator[None]:
         """Hold the right to write. Raise StoreUnavailable."""
         while True:
             began = time.monotonic()
             if self._lock.acquire(timeout=PAUSES_S[1]):
                 break
-            patience.spend(time.monotonic() - began, self._stuck_s())
+            wait.spend(time.monotonic() - began, self._stuck_s())
         try:
             yield
         finally:
             self._lock.release()
 
-    def begin(self, connection: Connection, patience: Patience) -> RootTransaction:
+    def begin(self, connection: Connection, wait: LockWait) -> RootTransaction:
         """Return a transaction once no other process has one open. Raise StoreUnavailable."""
         seen = None
         pause, longest = PAUSES_S
@@ -94,7 +94,7 @@ class Writers:
             version = _data_version(connection)
             self._look(committed=seen is not None and version != seen)
             seen = version
-            patience.spend(pause, self._stuck_s())
+            wait.spend(pause, self._stuck_s())
             time.sleep(pause)  # gevent's in a worker of a door
             pause = min(2 * pause, longest)
 

@@ -89,16 +89,16 @@ def keep_counts(*keys: str) -> None:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("how", ["IMMEDIATE", "EXCLUSIVE"])
-@pytest.mark.parametrize(("method", "patience"), [("GET", 1.0), ("POST", 5.0)])
+@pytest.mark.parametrize(("method", "most_s"), [("GET", 1.0), ("POST", 5.0)])
 def test_H19_G04_a_request_waits_once_for_a_locked_store(
-    app: Flask, database_url: str, how: str, method: str, patience: float, played_time: PlayedTime
+    app: Flask, database_url: str, how: str, method: str, most_s: float, played_time: PlayedTime
 ) -> None:
     served = serving(app)
     db.engine.dispose()
     with locked(database_url, how):
         answer = served.test_client().open("/", method=method)
     assert answer.status_code == 503
-    assert patience - 0.1 <= played_time.slept <= patience + 0.1
+    assert most_s - 0.1 <= played_time.slept <= most_s + 0.1
     assert served.test_client().open("/", method=method).status_code == 200
 
 
