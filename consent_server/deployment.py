@@ -23,7 +23,7 @@ from consent_server.outbound.revocation_list import RevocationLists
 from consent_server.outbound.session import Session
 from consent_server.outbound.upstream import Upstream
 from consent_server.pki.member_certificate import load_certificates
-from consent_server.readiness import Beat, Readiness, Watch, journal, worker
+from consent_server.readiness import NodeReport, Readiness, Watch, journal, worker
 from consent_server.refusal import Unavailable
 from consent_server.scheme import roles
 from consent_server.scheme.licenses import GAS, License
@@ -115,7 +115,7 @@ class Deployment(MemberProcess):
         self.refresh_keys = RefreshKeys(settings.keys.refresh)
         self._require_keys()
         self.sealer = Sealer.from_file(settings.keys.sealing)
-        self.beat = Beat(settings, self.signing_keys, self.refresh_keys, self.sealer)
+        self.node_report = NodeReport(settings, self.signing_keys, self.refresh_keys, self.sealer)
         self.signer = Signer(settings.keys.signing_certificate.read_bytes(), settings.keys.signing_key.read_bytes())
         self.registry = Registry(settings, self.session, cache)
         self.intensity = Intensity(settings, self.session, cache, pause_s=0 if settings.is_sandbox else 0.2)
@@ -149,11 +149,11 @@ class Deployment(MemberProcess):
         return {url: replace(each, fuels=each.fuels - {GAS}) for url, each in self.licenses.items()}
 
     def checks(self) -> dict[str, Callable[[], object]]:
-        # First the database, which the others are kept in.
+        # The database first: most of the others read it.
         return {
-            "database": self.beat.database,
+            "database": self.node_report.database,
             "keys": self._agreed_keys,
-            "clock": self.beat.clock,
+            "clock": self.node_report.clock,
             "journal": journal,
             "worker": worker,
             **super().checks(),
@@ -161,7 +161,7 @@ class Deployment(MemberProcess):
 
     def _agreed_keys(self) -> None:
         self._require_keys()
-        self.beat.agree()
+        self.node_report.agree()
 
     def _require_keys(self) -> None:
         self.signing_keys.current()

@@ -15,13 +15,13 @@ from consent_server.store import job_runs, nodes, schema, withdrawal_journal
 from consent_server.store.sealing import Sealer
 from consent_server.store.tables import Node
 from consent_server.tokens.keys import KeysUnusable, SigningKeys
-from consent_server.tokens.keyset import KeySet, standings
+from consent_server.tokens.keyset import KeySet, differences
 from consent_server.tokens.refresh_token import RefreshKeys
 
 log = logging.getLogger("consent_server.ready")
 
-#: Seconds between two writes with which a process shows that it can write, and what keys it has.
-BEAT_S: Final = 5
+#: Seconds between two reports of a process, which show that it can write, and with which keys it works.
+REPORT_S: Final = 5
 #: Seconds for which a node counts as running after it was last heard of, and jobs as running after the last of them ran.
 LIVE_S: Final = 60
 WORK_LIVE_S: Final = 120
@@ -39,16 +39,16 @@ class PartFailing(Exception):
         self.sentence = sentence
 
 
-class PartTroubled(PartFailing):
-    """A part does not work that the process can serve without."""
+class PartDegraded(PartFailing):
+    """A part does not work, and the process can serve without it."""
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """The state of each part, by name: the names of those that fail, and of those that need their operator but no rest."""
+    """The state of each part, by name, with the names of those that fail and of those that the process can serve without."""
 
     failing: tuple[str, ...]
-    troubled: tuple[str, ...]
+    degraded: tuple[str, ...]
     found: Mapping[str, object]
 
 
@@ -75,7 +75,7 @@ class Watch:
 
     def _look(self, checks: Checks) -> Readiness:
         failing: list[str] = []
-        troubled: list[str] = []
+        degraded: list[str] = []
         found: dict[str, object] = {}
         wrong: dict[str, str] = {}
         for name, check in checks.items():
@@ -85,18 +85,18 @@ class Watch:
                 if isinstance(error, store.StoreUnavailable) and failing:
                     found[name] = _UNSEEN
                     continue
-                (troubled if isinstance(error, PartTroubled) else failing).append(name)
+                (degraded if isinstance(error, PartDegraded) else failing).append(name)
                 found[name] = _UNUSABLE if isinstance(error, KeysUnusable) else error.sentence
                 wrong[name] = str(error)
         for name in wrong.keys() | self._said.keys():
             if wrong.get(name) != self._said.get(name):
                 log.warning("%s: %s", name, wrong.get(name, "well again"))
         self._said = wrong
-        return Readiness(tuple(failing), tuple(troubled), found)
+        return Readiness(tuple(failing), tuple(degraded), found)
 
 
-class Beat:
-    """A node's proof that it can write, and its keys for the others to compare."""
+class NodeReport:
+    """What a process writes of its node: that it runs and can write, and its keys for the other nodes to compare."""
 
     def __init__(self, settings: Settings, signing: SigningKeys, refresh: RefreshKeys, sealer: Sealer) -> None:
         self._signing, self._refresh, self._sealer = signing, refresh, sealer
@@ -104,27 +104,27 @@ class Beat:
         self._latest: Node | None = None
 
     def keys(self) -> KeySet:
-        """Return what our keys are known by. Raise KeysUnusable."""
-        return known_by(self._signing, self._refresh, self._sealer)
+        """Return the fingerprints of our keys. Raise KeysUnusable."""
+        return fingerprints(self._signing, self._refresh, self._sealer)
 
     def database(self) -> None:
         """Raise StoreUnavailable unless the schema is current and something can be written."""
         schema.require_current()
-        self.show()
+        self.write()
 
-    def show(self) -> None:
-        """Write that this node runs, and with which keys, unless that is a moment ago. Raise StoreUnavailable."""
+    def write(self) -> None:
+        """Write that this node runs, and with which keys, unless it did so a moment ago. Raise StoreUnavailable."""
         at, latest = clock.now(), self._latest
-        if latest is None or latest.keys != self.keys() or not 0 <= at - latest.seen < BEAT_S:
+        if latest is None or latest.keys != self.keys() or not 0 <= at - latest.seen < REPORT_S:
             with store.writing() as c:
-                self._latest = self._shown(c, Node(self._name, self.keys(), since=at, seen=at))
+                self._latest = self._keep(c, Node(self._name, self.keys(), since=at, seen=at))
 
-    def _shown(self, c: store.Connection, node: Node) -> Node:
+    def _keep(self, c: store.Connection, node: Node) -> Node:
         """Keep this node's row; return it with the instant from which its keys have been these."""
         before = nodes.find(c, node.name)
         if before is not None and before.seen - node.seen > APART_S:
             audit.event("clock_stepped_back", seconds=before.seen - node.seen)
-        if before is not None and "apart" in standings(node.keys, before.keys, node.seen).values():
+        if before is not None and "apart" in differences(node.keys, before.keys, node.seen).values():
             audit.event("keys_changed", key="all of a kind", change="replaced by others since this node last ran")
         if before is not None and before.keys == node.keys:
             node = node._replace(since=before.since)
@@ -132,22 +132,22 @@ class Beat:
         return node
 
     def clock(self) -> None:
-        """Raise PartTroubled where the clock of another node is ahead of ours."""
+        """Raise PartDegraded where the clock of another node is ahead of ours."""
         at = clock.now()
         ahead = {other.name: other.seen - at for other in self._others(at) if other.seen - at > APART_S}
         if ahead:
             private = ", ".join(f"{seconds} s behind node {name}" for name, seconds in ahead.items())
-            raise PartTroubled("The clocks of the nodes differ: synchronise them (NTP).", private)
+            raise PartDegraded("The clocks of the nodes differ: synchronise them (NTP).", private)
 
     def _others(self, at: int) -> list[Node]:
         with store.reading() as c:
             return [node for node in nodes.seen_since(c, at - LIVE_S) if node.name != self._name]
 
     def agree(self) -> None:
-        """Raise PartFailing where this node lacks keys that the other nodes use, PartTroubled where another lacks ours."""
+        """Raise PartFailing where this node lacks keys that the other nodes use, PartDegraded where another lacks ours."""
         at, keys = clock.now(), self.keys()
         others = self._others(at)
-        differing = {other.name: standings(keys, other.keys, at) for other in others}
+        differing = {other.name: differences(keys, other.keys, at) for other in others}
         if not any(differing.values()):
             return
         private = "; ".join(
@@ -161,15 +161,15 @@ class Beat:
         )
         if ours_are_wrong:
             raise PartFailing("This node lacks keys that the other nodes use: copy their key directories.", private)
-        raise PartTroubled("The keys of the nodes differ: copy the key directories.", private)
+        raise PartDegraded("The keys of the nodes differ: copy the key directories.", private)
 
 
-def known_by(signing: SigningKeys, refresh: RefreshKeys, sealer: Sealer) -> KeySet:
-    """Return what keys are known by. Raise KeysUnusable."""
+def fingerprints(signing: SigningKeys, refresh: RefreshKeys, sealer: Sealer) -> KeySet:
+    """Return the fingerprints of keys. Raise KeysUnusable."""
     return KeySet(
         signing=[list(key) for key in signing.in_order()],
-        refresh=[list(key) for key in refresh.known_by()],
-        sealing=sealer.known_by(),
+        refresh=[list(key) for key in refresh.fingerprints()],
+        sealing=sealer.fingerprint(),
     )
 
 
@@ -188,11 +188,11 @@ def journal() -> None:
 
 
 def worker() -> None:
-    """Raise PartTroubled unless the jobs have run lately, and well."""
+    """Raise PartDegraded unless the jobs have run lately, and well."""
     with store.reading() as c:
         runs = job_runs.last(c)
     at = clock.now()
     if not any(at - run.at <= WORK_LIVE_S for run in runs.values()):
-        raise PartTroubled(f"No job has run for {WORK_LIVE_S} seconds: consent-server work must be started.")
+        raise PartDegraded(f"No job has run for {WORK_LIVE_S} seconds: consent-server work must be started.")
     if failed := [run.job for run in runs.values() if not run.ok]:
-        raise PartTroubled(f"Jobs that failed when they last ran: {', '.join(failed)}.")
+        raise PartDegraded(f"Jobs that failed when they last ran: {', '.join(failed)}.")

@@ -21,11 +21,11 @@ def db() -> None:
 @with_settings
 def upgrade(settings: "Settings") -> None:
     """Bring the schema up to date. Safe to repeat, and to run on several machines at once."""
-    from consent_server.store.schema import migrate, standing
+    from consent_server.store.schema import migrate, state
 
     with database_of(settings):
         migrate()
-        newer = standing() == "newer"
+        newer = state() == "newer"
     click.echo("The schema is of a newer version, which suits this one." if newer else "The schema is up to date.")
 
 

@@ -8,9 +8,9 @@ from consent_server.deployment import current
 from consent_server.jobs import retention
 from consent_server.outbound.lanes import Lanes
 from consent_server.portal import providers
-from consent_server.store.job_runs import EVERY_S
 from consent_server.withdrawal import outbox
 
+NODE_REPORT_S: Final = 15
 PROVIDERS_S: Final = 30
 
 
@@ -27,13 +27,13 @@ class Job(ABC):
         """Do what is due; return how many of its acts failed at another party, each of which is tried again."""
 
 
-class ShowLife(Job):
-    """Shows that the jobs run here, and with which keys."""
+class ReportNode(Job):
+    """Writes that the jobs run here, and with which keys."""
 
-    name = "beat"
+    name = "node-report"
 
     def run(self) -> int:
-        current().beat.show()
+        current().node_report.write()
         return 0
 
 
@@ -92,7 +92,7 @@ def jobs() -> tuple[Job, ...]:
     settings = current().settings
     every = settings.jobs
     common = (
-        ShowLife(EVERY_S),
+        ReportNode(NODE_REPORT_S),
         FetchRevocationList(settings.revocation_list.refresh_s),
         DispatchOutbox(every.outbox_s),
         ApplyRetention(every.retention_s),

@@ -17,7 +17,7 @@ def migrate(revision: str = "head") -> None:
 
     Another process that does the same is waited for. One that is killed leaves the schema as it was.
     """
-    if standing() == "newer":
+    if state() == "newer":
         return
     try:
         upgrade(directory=str(MIGRATIONS), revision=revision)
@@ -25,8 +25,8 @@ def migrate(revision: str = "head") -> None:
         raise (refusal_for(error) or error) from error
 
 
-def standing() -> Literal["current", "behind", "newer"]:
-    """Return how the schema of the current application's database stands to this program. Raise StoreUnavailable.
+def state() -> Literal["current", "behind", "newer"]:
+    """Return whether the current application's database has the schema of this program. Raise StoreUnavailable.
 
     A revision that this program does not know belongs to a newer one, whose schema suits this one too (CONTRIBUTING.md).
     """
@@ -40,7 +40,7 @@ def standing() -> Literal["current", "behind", "newer"]:
 
 def require_current() -> None:
     """Raise SchemaNotCurrent if the current application's database lacks a migration of this program."""
-    if standing() == "behind":
+    if state() == "behind":
         raise SchemaNotCurrent("the schema is older than this program: run `consent-server db upgrade`")
 
 

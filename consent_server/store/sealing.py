@@ -54,7 +54,7 @@ class Sealer:
                 "this sealing key did not seal what the database holds: restore the right key"
             ) from None
 
-    def known_by(self) -> str:
+    def fingerprint(self) -> str:
         """Return a digest of the key, which shows whether two keys are the same."""
         return self.mac("known by")[:12]
 

@@ -1,28 +1,28 @@
-"""What the keys of a node are known by, without the keys, and how two nodes' keys stand to each other."""
+"""The fingerprints of a node's keys, and how the keys of two nodes differ."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
-Standing = Literal["behind", "ahead", "apart"]
-#: One key: the instant from which it is used, and its name.
+Difference = Literal["behind", "ahead", "apart"]
+#: One key: the instant from which it is used, and its fingerprint.
 NamedKey = tuple[int, str]
 
 
 class KeySet(TypedDict):
-    """The keys of one node, by kind. `signing` and `refresh` are in the order of use, as [instant of first use, name]."""
+    """The keys of one node. `signing` and `refresh` are in the order of use, as [instant of first use, fingerprint]."""
 
     signing: Sequence[Sequence[int | str]]
     refresh: Sequence[Sequence[int | str]]
     sealing: str
 
 
-def standings(ours: KeySet, theirs: KeySet, at: int) -> Mapping[str, Standing]:
-    """Return how our keys stand to those of another node, for each kind that differs in what is used at an instant.
+def differences(ours: KeySet, theirs: KeySet, at: int) -> Mapping[str, Difference]:
+    """Return how our keys differ from those of another node, for each kind that differs in what is used at an instant.
 
     A node that is behind refuses what the other issues. One that is ahead has what the other will need. Where each lacks
     what the other uses, they are apart.
     """
-    found: dict[str, Standing] = {}
+    found: dict[str, Difference] = {}
     for kind, our_keys, their_keys in (
         ("signing", _named(ours["signing"]), _named(theirs["signing"])),
         ("refresh", _named(ours["refresh"]), _named(theirs["refresh"])),

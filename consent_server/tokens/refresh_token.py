@@ -51,7 +51,7 @@ class RefreshKeys:
         """Return (instant of first use, version) of every key, in the order of use."""
         return sorted(self._files.in_order(), key=lambda entry: int(entry[1]))
 
-    def known_by(self) -> list[tuple[int, str]]:
+    def fingerprints(self) -> list[tuple[int, str]]:
         """Return (instant of first use, version and a digest of the key) of every key, in the order of use."""
         keys = self._files.all()
         digests = {name: base64url(hmac.digest(keys[name][1], b"known by", hashlib.sha256))[:12] for name in keys}

@@ -53,7 +53,7 @@ def is_ready() -> Response:
     """Return whether the process can serve, and what is wrong: in words for anybody, since anybody may ask."""
     readiness = current().readiness()
     status = "unavailable" if readiness.failing else "ready"
-    response = jsonify(status=status, failing=readiness.failing, troubled=readiness.troubled, **readiness.found)
+    response = jsonify(status=status, failing=readiness.failing, degraded=readiness.degraded, **readiness.found)
     response.status_code = 503 if readiness.failing else 200
     return response
 

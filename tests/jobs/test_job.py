@@ -9,7 +9,7 @@ from consent_server.jobs.work import run_once
 from tests.deployments import deploy, in_new_database, layout, opened, settings_of
 
 PACES = {"jobs.outbox_s": 3, "jobs.collect_s": 4, "jobs.retention_s": 500, "revocation_list.refresh_s": 6}
-COMMON = [("beat", 15), ("revocation-list", 6), ("outbox", 3), ("retention", 500)]
+COMMON = [("node-report", 15), ("revocation-list", 6), ("outbox", 3), ("retention", 500)]
 
 
 @pytest.mark.parametrize(

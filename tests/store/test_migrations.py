@@ -51,7 +51,7 @@ def empty(database_url: str) -> Iterator[Flask]:
 
 
 def standing() -> str:
-    return schema.standing()
+    return schema.state()
 
 
 def test_O9_several_upgrades_at_once_all_succeed(empty: Flask, database_url: str) -> None:

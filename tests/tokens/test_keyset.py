@@ -2,7 +2,7 @@
 
 import pytest
 
-from consent_server.tokens.keyset import KeySet, standings
+from consent_server.tokens.keyset import KeySet, differences
 
 AT = 1000
 OLD, NOW, NEXT = [10, "old"], [500, "now"], [1600, "next"]
@@ -27,5 +27,5 @@ def held(*signing: list[int | str], refresh: str = "1 a", sealing: str = "s") ->
         pytest.param(held(NOW), held(NOW, sealing="t"), {"sealing": "apart"}, id="sealing keys"),
     ],
 )
-def test_standings(ours: KeySet, theirs: KeySet, expected: dict[str, str]) -> None:
-    assert standings(ours, theirs, AT) == expected
+def test_differences(ours: KeySet, theirs: KeySet, expected: dict[str, str]) -> None:
+    assert differences(ours, theirs, AT) == expected

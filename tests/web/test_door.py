@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from consent_server import deployment
 from consent_server.deployment import Deployment, Door
 from consent_server.parties import party_of
-from consent_server.readiness import PartTroubled
+from consent_server.readiness import PartDegraded
 from consent_server.refusal import Unavailable
 from consent_server.web import door
 from tests.deployments import settings_of
@@ -63,20 +63,20 @@ def test_ready_names_what_fails() -> None:
     def failing() -> None:
         raise Unavailable("a detail", public="no list yet")
 
-    def troubled() -> None:
-        raise PartTroubled("no job", "a detail")
+    def degraded() -> None:
+        raise PartDegraded("no job", "a detail")
 
-    answer = opened(database=lambda: "ok", worker=troubled, revocation_list=failing).get("/ready")
+    answer = opened(database=lambda: "ok", worker=degraded, revocation_list=failing).get("/ready")
     assert answer.status_code == 503
     assert answer.json == {
         "status": "unavailable",
         "failing": ["revocation_list"],
-        "troubled": ["worker"],
+        "degraded": ["worker"],
         "database": "ok",
         "worker": "no job",
         "revocation_list": "no list yet",
     }
-    assert opened(database=lambda: "ok", worker=troubled).get("/ready").status_code == 200
+    assert opened(database=lambda: "ok", worker=degraded).get("/ready").status_code == 200
     assert opened().get("/health").status_code == 200
 
 

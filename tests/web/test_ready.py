@@ -13,7 +13,7 @@ from flask import Flask
 
 from consent_server import store
 from consent_server.deployment import Deployment
-from consent_server.jobs.job import ShowLife
+from consent_server.jobs.job import ReportNode
 from consent_server.jobs.work import run_once
 from consent_server.parties.operator.doctor import house
 from consent_server.readiness import LIVE_S, WORK_LIVE_S
@@ -69,13 +69,13 @@ def node(build_node: Callable[[str], NodeUnderTest]) -> NodeUnderTest:
     made = build_node("one")
     with made.app.app_context():
         schema.migrate()
-        assert run_once(ShowLife(1))
+        assert run_once(ReportNode(1))
     return made
 
 
 def test_H21_a_sound_door_is_ready(node: NodeUnderTest, held_clock: Any) -> None:
     found = node.ready()
-    assert (found["status"], found["failing"], found["troubled"]) == ("ready", [], [])
+    assert (found["status"], found["failing"], found["degraded"]) == ("ready", [], [])
     assert not [line for line in node.examined(held_clock.instant) if not line.startswith("ok")]
 
 
@@ -130,13 +130,13 @@ def test_G15_a_journal_that_cannot_be_written_is_said(node: NodeUnderTest, tmp_p
 def test_H21_a_dead_worker_is_said_and_stops_no_door(node: NodeUnderTest, held_clock: Any) -> None:
     held_clock.step(WORK_LIVE_S + 1)
     found = node.ready()
-    assert (found["failing"], found["troubled"]) == ([], ["worker"])
+    assert (found["failing"], found["degraded"]) == ([], ["worker"])
     assert "consent-server work" in found["worker"]
     assert any(line.startswith("FAIL  jobs: none since") for line in node.examined(held_clock.instant))
     with node.app.app_context():
-        run_once(ShowLife(1))
+        run_once(ReportNode(1))
     held_clock.step(1)
-    assert node.ready()["troubled"] == []
+    assert node.ready()["degraded"] == []
 
 
 def rotated(node: NodeUnderTest) -> None:
@@ -185,7 +185,7 @@ def test_O8_H21_a_node_with_other_keys_says_so(
         found = {"two": two.ready(), "one": node.ready()}
     other = "one" if failing == "two" else "two"
     assert "keys" in found[failing]["failing"]
-    assert (found[other]["failing"], "keys" in found[other]["troubled"]) == ([], True)
+    assert (found[other]["failing"], "keys" in found[other]["degraded"]) == ([], True)
     assert any(line.startswith("FAIL  node") for line in node.examined(held_clock.instant))
     assert "one:" not in str(found), "names of machines are the log's"
     held_clock.step(LIVE_S + 1)
@@ -237,9 +237,9 @@ def test_G12_clocks_that_differ_are_said(
     caplog.set_level(logging.INFO)
     two = build_node("two")
     held_clock.step(90)
-    assert not two.ready()["troubled"]
+    assert not two.ready()["degraded"]
     held_clock.step(-90)
-    assert node.ready()["troubled"] == ["clock"]
+    assert node.ready()["degraded"] == ["clock"]
     assert not node.ready()["failing"]
     assert any("90 s ahead" in line for line in node.examined(held_clock.instant))
     assert "clock_stepped_back" not in caplog.text

@@ -9,16 +9,16 @@ from consent_server.outbound.errors import Unreachable
 from consent_server.parties.operator import keyring
 from consent_server.parties.operator.doctor.finding import Finding, doubtful, either, failing, fine
 from consent_server.parties.operator.doctor.outside import Outside
-from consent_server.readiness import APART_S, LIVE_S, WORK_LIVE_S, known_by
+from consent_server.readiness import APART_S, LIVE_S, WORK_LIVE_S, fingerprints
 from consent_server.refusal import Refusal
 from consent_server.scheme.instant import text
 from consent_server.settings import BadSettings, Settings
 from consent_server.store import job_runs, nodes, withdrawal_journal
 from consent_server.store.database import opened, require_writable
-from consent_server.store.schema import standing
+from consent_server.store.schema import state
 from consent_server.store.sealing import BadSealingKey, Sealer
 from consent_server.tokens.keys import KeysUnusable, SigningKeys
-from consent_server.tokens.keyset import standings
+from consent_server.tokens.keyset import differences
 from consent_server.tokens.refresh_token import RefreshKeys
 
 _DIFFER = {
@@ -67,7 +67,7 @@ def database(settings: Settings, at: int) -> Iterator[Finding]:
             yield failing(f"database: {refusal.private}", "start it, and look at database.url")
             return
         yield fine("database: answers")
-        current = standing() != "behind"
+        current = state() != "behind"
         yield either(current, "database: newest schema", "run `consent-server db upgrade`")
         try:
             require_writable()
@@ -102,13 +102,13 @@ def _nodes(settings: Settings, at: int) -> Iterator[Finding]:
     """Compare our keys with those that the running nodes have said they use."""
     keys = settings.keys
     try:
-        ours = known_by(SigningKeys(keys.tokens), RefreshKeys(keys.refresh), Sealer.from_file(keys.sealing))
+        ours = fingerprints(SigningKeys(keys.tokens), RefreshKeys(keys.refresh), Sealer.from_file(keys.sealing))
     except (KeysUnusable, BadSealingKey):
         return  # `keys` has said so
     with store.reading() as c:
         others = nodes.seen_since(c, at - LIVE_S)
     for other in others:
-        differing = standings(ours, other.keys, at)
+        differing = differences(ours, other.keys, at)
         for kind, how in differing.items():
             yield failing(
                 f"node {other.name}: {_DIFFER[how].format(kind=kind)}", "copy the key directories to every node"
