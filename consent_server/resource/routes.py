@@ -9,7 +9,10 @@ from urllib.parse import unquote_to_bytes
 from consent_server.refusal import Refusal
 
 # RFC 3986 3.3: the characters of a segment. A dot segment, an empty one or any other character may be read in two ways.
+# So may these, sent as they are or encoded: the API routes by a decoded path, as WSGI and ASGI do, takes what follows a
+# semicolon for parameters (3.3), or decodes twice. Then it serves another route than the one that was judged.
 _SEGMENT: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})+")
+_READ_IN_TWO_WAYS: Final = frozenset("/\\;%?#")
 _NAME: Final = re.compile(r"\{([a-z_]+)\}")
 DATASOURCE: Final = "datasource"
 
@@ -21,7 +24,10 @@ class RouteNotGuarded(Refusal):
     error = "not_found"
     status = 404
     public = "There is no such resource here."
-    help = "Ask for a path of the API, without empty or dot segments. Operators: each path of the API has a route of the guard."
+    help = (
+        "Ask for a path of the API, without empty or dot segments, and without an encoded slash, a semicolon, or an encoded "
+        "percent sign. Operators: each path of the API has a route of the guard."
+    )
     clause = "RFC 3986 3.3; ASVS 5.0 8.1.1"
 
 
@@ -74,4 +80,6 @@ def _decoded(segment: str) -> str | None:
         text = unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError:
         return None
-    return None if text in (".", "..") or not text.isprintable() else text
+    if text in (".", "..") or not text.isprintable() or not _READ_IN_TWO_WAYS.isdisjoint(text):
+        return None
+    return text

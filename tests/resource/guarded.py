@@ -139,6 +139,8 @@ PATHS = {
     "an id that is encoded": ("/my/data/meter%2E2", 200),
     "the same id": ("/my/data/meter.2", 200),
     "an encoded slash": ("/my/data/a%2Fb", 404),
+    "an encoded slash behind an id": ("/my/data/meter.1%2F..%2Fmeter.3", 404),
+    "parameters of a segment": ("/my/data/meter.1;v=1", 404),
     "a query": ("/my/data/meter.1?from=2026-03-01T00%3A00%3A00Z", 200),
     "no route": ("/my/else/meter.1", 404),
     "more than the route": ("/my/data/meter.1/more", 404),
