@@ -24,8 +24,10 @@ log = logging.getLogger("consent_server.portal")
 WAIT_S: Final = page_time.PAGE_S
 #: Errands to one provider that may be under way at once in this process: visitors who wait for it use up nothing of others.
 MOST: Final = 8
+#: Of these, errands of one account: it must not take the places of all others, however many browsers it has.
+MOST_OF_ONE: Final = 2
 
-_under_way: Counter[str] = Counter()
+_under_way: Counter[tuple[str, ...]] = Counter()
 _lock = threading.Lock()
 
 
@@ -46,23 +48,24 @@ class ProviderBusy(Refusal):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "30"}
 
 
-def run(provider: str, begin: Callable[[], T], act: Callable[[T], str]) -> str:
-    """Keep that an errand has begun (`begin`), then do it; return what it returns, or raise what it raises.
+def run(provider: str, account: str, begin: Callable[[], T], act: Callable[[T], str]) -> str:
+    """Keep that an errand of an account has begun (`begin`), then do it; return what it returns, or raise what it raises.
 
     Raise StillUnderWay; and ProviderBusy, before anything was begun.
     """
+    counted = ((provider,), (provider, account))
     with _lock:
-        if _under_way[provider] >= MOST:
+        if any(_under_way[each] >= most for each, most in zip(counted, (MOST, MOST_OF_ONE), strict=True)):
             raise ProviderBusy(provider)
-        _under_way[provider] += 1
+        _under_way.update(counted)
     result: Future[str] = Future()
     try:
         begun = begin()
         context = copy_context()  # the application, and the id under which all of this is logged
-        work = (_run, provider, partial(act, begun), result)
+        work = (_run, counted, partial(act, begun), result)
         threading.Thread(target=context.run, args=work, name="errand", daemon=True).start()
     except BaseException:
-        _ended(provider)
+        _ended(counted)
         raise
     wait((result,), WAIT_S)
     if not result.done():
@@ -70,19 +73,22 @@ def run(provider: str, begin: Callable[[], T], act: Callable[[T], str]) -> str:
     return result.result()
 
 
-def _run(provider: str, act: Callable[[], str], result: Future[str]) -> None:
+def _run(counted: tuple[tuple[str, ...], ...], act: Callable[[], str], result: Future[str]) -> None:
     page_time.end_page()
     try:
         found = act()
     except BaseException as fault:
-        log.warning("an errand to %s: %s", provider, fault if isinstance(fault, Refusal) else type(fault).__name__)
+        log.warning("an errand to %s: %s", counted[0][0], fault if isinstance(fault, Refusal) else type(fault).__name__)
         result.set_exception(fault)
     else:
         result.set_result(found)
     finally:
-        _ended(provider)
+        _ended(counted)
 
 
-def _ended(provider: str) -> None:
+def _ended(counted: tuple[tuple[str, ...], ...]) -> None:
     with _lock:
-        _under_way[provider] -= 1
+        _under_way.subtract(counted)
+        for each in counted:
+            if not _under_way[each]:
+                del _under_way[each]

@@ -152,9 +152,10 @@ class Portal:
         browser = (browser or self.browser()).open("/sign-in").click("continue", email=email)
         return browser.click("continue", code=self.mail.code)
 
-    def at_permission(self, name: str = "hartlebury", **signed_in: Any) -> Browser:
+    def at_permission(self, name: str = "hartlebury", *, business: str = "", **signed_in: Any) -> Browser:
         browser = self.signed_in(**signed_in).open("/connect")
-        return browser.click("continue", provider=f"{DIRECTORY}/catalogue/{name}")
+        named = {"business": business} if business else {}  # asked of an account that has no name yet
+        return browser.click("continue", provider=f"{DIRECTORY}/catalogue/{name}", **named)
 
     def sent_off(self, name: str = "hartlebury", **signed_in: Any) -> Browser:
         """A browser that has agreed here and stands at the provider."""

@@ -149,8 +149,8 @@ def test_what_ends_badly_behind_the_waiting_page_is_said_there(
 def test_H08_the_visitors_of_one_provider_are_bounded_and_nobody_elses_wait(
     portal: Any, slow: SlowUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(errands.MOST):
-        is_waiting(portal.sent_off(), LEAVING)
+    for number in range(errands.MOST):
+        is_waiting(portal.sent_off(email=f"office-{number}@else.example", business="Else Ltd"), LEAVING)
     late = portal.at_permission()
     assert late.click("continue", agree="yes").status == 503
     assert int(late.response.headers["Retry-After"]) >= 30
@@ -163,6 +163,19 @@ def test_H08_the_visitors_of_one_provider_are_bounded_and_nobody_elses_wait(
     idle()
     assert late.open(LEAVING).location.startswith("https://login.hartlebury.example/")
     assert not errands._under_way.total()
+
+
+def test_H08_one_account_leaves_places_for_others_however_many_browsers_it_has(portal: Any, slow: SlowUpstream) -> None:
+    for _ in range(errands.MOST_OF_ONE):
+        is_waiting(portal.sent_off(), LEAVING)
+    assert [portal.sent_off().status for _ in range(3)] == [503] * 3
+    is_waiting(portal.sent_off(email="office@else.example", business="Else Ltd"), LEAVING)
+    assert slow.push_gate.reached == errands.MOST_OF_ONE + 1
+    slow.push_gate.opened.set()
+    idle()
+    assert portal.sent_off().status != 503
+    idle()
+    assert not errands._under_way
 
 
 def test_H08_a_return_that_finds_no_place_loses_nothing(

@@ -37,19 +37,24 @@ def leave(provider: Provider, text: ShownText, visitor: Visitor) -> AnyResponse:
         of_portal().change(held, lambda values: _keep(values, "leaving", begun))
         return begun
 
-    return _run(provider, LEAVING, begin, lambda begun: _push(held, provider, text, visitor, fsp, begun))
+    account = visitor.account.id
+    return _run(provider, account, LEAVING, begin, lambda begun: _push(held, provider, text, visitor, fsp, begun))
 
 
 def come_back(pending: Pending, query: str) -> AnyResponse:
     """Redeem what came back with this browser; return a redirect to what that leads to, or to the page that waits for it."""
     held = browser()
-    provider = Provider(**pending["provider"])
-    return _run(provider, RETURNING, lambda: _take(held, pending["state"]), lambda taken: _redeem(held, taken, query))
+    provider, account = Provider(**pending["provider"]), pending["account"]
+
+    def begin() -> Pending | None:
+        return _take(held, pending["state"])
+
+    return _run(provider, account, RETURNING, begin, lambda taken: _redeem(held, taken, query))
 
 
-def _run(provider: Provider, waiting: str, begin: Callable[[], T], act: Callable[[T], str]) -> AnyResponse:
+def _run(provider: Provider, account: str, waiting: str, begin: Callable[[], T], act: Callable[[T], str]) -> AnyResponse:
     try:
-        return redirect(errands.run(provider.issuer, begin, act), 303)
+        return redirect(errands.run(provider.issuer, account, begin, act), 303)
     except StillUnderWay:
         return see_other(waiting)
 
