@@ -53,6 +53,12 @@ class Held:
     origin: MeterOrigin | None = None
     retry_after: int | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ReadingError for a day outside the metered part, which may be another business's."""
+        first, last = self.metered or (0, 0)
+        if any(not instant.day_start(first) <= day < last for day in self.days):
+            raise ReadingError("a day outside what was metered")
+
     @classmethod
     def of(
         cls,
@@ -89,7 +95,10 @@ class Held:
         substituted: bool = False,
         origin: MeterOrigin | None = None,
     ) -> "Held":
-        """Return whole day blocks, in order, cut to the part of the window for which the meter has been read."""
+        """Return whole day blocks, in order, cut to the part of the window for which the meter has been read.
+
+        Raise ReadingError for a day outside that part.
+        """
         start, end = metered
         cut = dict(days)
         for edge in {instant.day_start(start), instant.day_start(end)} & cut.keys():

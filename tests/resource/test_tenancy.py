@@ -14,7 +14,7 @@ from consent_server.scheme.readings import HalfHour, parse
 from consent_server.store import permissions
 from consent_server.store.rows import table_of
 from consent_server.store.tables import Meter
-from tests.resource.conftest import FIRST, TODAY, ResourceServer
+from tests.resource.conftest import FIRST, TODAY, ResourceServer, day_blocks
 
 IMPORT = "/datasources/acme.0/import"
 WINDOW = (TODAY - 10 * DAY, TODAY)
@@ -108,6 +108,20 @@ def test_D4_a_source_that_gives_more_than_was_asked_for_is_not_believed(edp: Res
     answer = edp.get(query(*WINDOW))
     assert (answer.status_code, answer.json["error"]) == (503, "temporarily_unavailable")
     assert answer.headers["Retry-After"]
+
+
+@pytest.mark.parametrize("day", [WINDOW[0] - DAY, WINDOW[1]], ids=["before", "after"])
+@pytest.mark.parametrize("metered", [WINDOW, None], ids=["metered", "never metered"])
+def test_H23_days_of_a_source_outside_the_tenancy_do_not_leave(
+    edp: ResourceServer, monkeypatch: Any, day: int, metered: tuple[int, int] | None
+) -> None:
+    """Another business's days, from a source that gives back more than the window."""
+    days = {day: day_blocks("electricity")[TODAY]}
+    monkeypatch.setattr(type(edp.source), "half_hours", lambda *_: Held(days, 48, metered))
+    assert edp.get(query(*WINDOW)).status_code == 503
+    if metered:
+        monkeypatch.setattr(type(edp.source), "half_hours", lambda *_: Held.of_days(days, metered))
+        assert edp.get(query(*WINDOW)).status_code == 503
 
 
 def test_D4_impossible_readings_of_a_source_are_not_passed_on(edp: ResourceServer, monkeypatch: Any) -> None:
