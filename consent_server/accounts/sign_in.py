@@ -54,7 +54,8 @@ def send_code(typed: str, address: str, known_by: str, *, opens_account: bool) -
     email = email_address(typed)
     if email is None:
         return None
-    budgets.mail(address, known.by(known_by, (email,))).take()  # every mail counts, until a code is used
+    attempt = budgets.mail(address, known.by(known_by, (email,)))
+    attempt.take()  # every mail counts, until a code is used
     # Each door has a budget of its own: only the portal mails a code to every address, and what the issuer mails without one
     # must not use up the portal's mails, whose newest code is to work. Neither budget tells whether there is an account.
     mailbox = _mailbox(email, opens_account)
@@ -70,6 +71,7 @@ def send_code(typed: str, address: str, known_by: str, *, opens_account: bool) -
             _send_no_account(email)
     except Unavailable:
         _untake_mail(mailbox)
+        attempt.succeeded()  # no mail was sent
         raise
     return CodeAsked(email, no_mail=False)
 

@@ -326,6 +326,14 @@ def test_a_mail_that_could_not_be_sent_does_not_count_for_its_mailbox(mail: Play
     assert len(mail.sent) == PER_MAILBOX + 1
 
 
+def test_H06_nor_for_the_network_that_asked_for_it(mail: PlayedMail) -> None:
+    mail.down = True
+    for _ in range(PER_NETWORK + 5):
+        with pytest.raises(Unavailable):
+            send()
+    assert not any(failures().values())
+
+
 def test_H15_mails_from_one_network(mail: PlayedMail, held_clock: Any) -> None:
     waits = [wait_of(lambda n=n: send(f"n{n}@kelham.example")) for n in range(PER_NETWORK + 5)]
     assert (waits.count(0), len(mail.sent)) == (PER_NETWORK + 1, PER_NETWORK + 1)

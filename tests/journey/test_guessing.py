@@ -12,6 +12,7 @@ from bench import guessing
 from consent_server.journey.steps import bill
 from consent_server.metering import sources
 from consent_server.metering.register import Identified
+from consent_server.metering.sources import SourceUnavailable
 from consent_server.settings import LimitsSettings
 from consent_server.web import budgets
 from tests.journey import conftest
@@ -43,6 +44,22 @@ def test_an_identification_is_counted_before_the_register_is_asked(
     assert counted == dict.fromkeys((*OTHERS, "meter"), 2)
     # Network and postcode keep the failures that they had: one known meter must not allow more guesses at others.
     assert edp.failures() == (dict.fromkeys(OTHERS, 1) if known else counted)
+
+
+@pytest.mark.parametrize("fault", [SourceUnavailable("down"), KeyError("a plug-in's own fault")], ids=["down", "fault"])
+def test_H06_a_register_that_is_down_costs_the_owner_no_try(
+    edp: Any, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    class Register:
+        def find(self, *_typed: Any) -> Identified | None:
+            raise fault
+
+    monkeypatch.setattr(sources, "register", Register)
+    with edp.app.app_context():
+        for _ in range(20):
+            with pytest.raises(type(fault)):
+                bill.match(TYPED, ADDRESS, "")
+    assert not any(edp.failures().values())
 
 
 def holding(held_clock: Any) -> Any:

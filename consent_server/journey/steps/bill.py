@@ -103,7 +103,11 @@ def match(typed: Typed, address: str, known_by: str) -> Identified | None:
     meters = typed.subjects()
     attempt = budgets.identification(address, typed.postcode, meters, known.by(known_by, meters))
     attempt.take()
-    identified = sources.register().find(typed.postcode, typed.mpan, typed.mprn, clock.now())
+    try:
+        identified = sources.register().find(typed.postcode, typed.mpan, typed.mprn, clock.now())
+    except Exception:
+        attempt.succeeded()  # nothing was judged: an owner must not wait because the register was down
+        raise
     if identified is not None:
         attempt.succeeded(*((budgets.meter(), each) for each in meters))
     return identified
