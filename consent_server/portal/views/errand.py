@@ -52,7 +52,9 @@ def come_back(pending: Pending, query: str) -> AnyResponse:
     return _run(provider, account, RETURNING, begin, lambda taken: _redeem(held, taken, query))
 
 
-def _run(provider: Provider, account: str, waiting: str, begin: Callable[[], T], act: Callable[[T], str]) -> AnyResponse:
+def _run(
+    provider: Provider, account: str, waiting: str, begin: Callable[[], T], act: Callable[[T], str]
+) -> AnyResponse:
     try:
         return redirect(errands.run(provider.issuer, account, begin, act), 303)
     except StillUnderWay:
