@@ -40,9 +40,13 @@ class LookUps:
         try:
             addresses = self._look_up(host, port)
         except BaseException as error:  # whatever it is, those who wait must be told
+            self._ended(host, port)
             found.set_exception(error)
         else:
+            self._ended(host, port)
             found.set_result(addresses)
-        finally:
-            with self._lock:
-                del self._under_way[host, port]
+
+    def _ended(self, host: str, port: int) -> None:
+        # Before the result is known: whoever has it and asks again gets a look-up of its own.
+        with self._lock:
+            del self._under_way[host, port]
