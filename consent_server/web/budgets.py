@@ -13,7 +13,7 @@ ALL: Final = "all"
 
 
 def identification(address: str, postcode: str, meters: Iterable[str], known: str | None) -> Guess:
-    """Return an attempt to be recognised by a postcode and meter numbers; `known` is web.known's id of the browser."""
+    """Return an attempt to be recognised by a postcode and meter numbers; `known` is what web.known tells its browser by."""
     of_postcode = _daily("postcode", Counted.METERS, _settings().tries_per_postcode_per_day)
     return _guess(Counted.METERS, address, known, *((meter(), each) for each in meters), (of_postcode, postcode))
 
@@ -77,12 +77,13 @@ def pushed_requests() -> Limit:
 
 def _guess(kind: Counted, address: str, known: str | None, *shared: tuple[Limit, str]) -> Guess:
     most = _settings()
+    own = (Limit(f"{kind}-own", kind, (Period(most.own_tries_per_day, DAY),)), place_of(address))
     if known is not None:
-        return Guess(((_daily(f"{kind}-known", kind, most.tries_per_known_browser_per_day), known),))
+        return Guess(((_daily(f"{kind}-known", kind, most.tries_per_known_browser_per_day), known),), own)
     by_network = (_window(most.tries_per_network), Period(most.tries_per_network_per_day, DAY))
     in_all = (_window(most.tries_in_all), Period(most.tries_in_all_per_day, DAY))
     return Guess(
-        own=(Limit(f"{kind}-own", kind, (Period(most.own_tries_per_day, DAY),)), place_of(address)),
+        own=own,
         limits=(
             (Limit(f"{kind}-network", kind, by_network, most.pause_s), network_of(address)),
             *shared,

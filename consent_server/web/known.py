@@ -1,7 +1,7 @@
 """Browsers in which an owner has proved itself before. They wait for nobody else's failures: docs/guessing.md.
 
 The browser keeps an id of its own for each subject (a meter, a mailbox), sealed by us; the store keeps nothing of it. It
-proves nothing but that: whoever uses it has to know the rest, and has a budget of its own.
+proves nothing but that: whoever uses it has to know the rest, and has one of sixteen budgets for that subject.
 """
 
 import hmac
@@ -29,9 +29,14 @@ def kept(request: Request) -> str:
 
 
 def by(kept: str, subjects: Iterable[str]) -> str | None:
-    """Return the id under which a browser is known for all these subjects; None when it is not known for one of them."""
-    ids = [_id(kept, subject) for subject in subjects]
-    return ids[0] if ids and None not in ids else None
+    """Return what the budget of a browser known for all these subjects is told by; None when it is not known for one of them.
+
+    It is the first digit of its id, for the first of them: whoever had a mailbox once and was recognised a thousand times
+    in it has no more budgets than sixteen browsers.
+    """
+    known = {subject: _id(kept, subject) for subject in subjects}
+    told = [f"{browser[0]} {subject}" for subject, browser in known.items() if browser is not None]
+    return told[0] if told and len(told) == len(known) else None
 
 
 def remember(response: Response, kept: str, subjects: Iterable[str]) -> None:

@@ -39,6 +39,7 @@ def mail(database_url: str, held_clock: Any, tmp_path: Path) -> Iterator[PlayedM
     fixed.write_text(json.dumps({"fixed@kelham.example": "135790"}), encoding="utf-8")
     changes = {
         "limits.tries_per_account_per_day": str(PER_ACCOUNT),
+        "limits.tries_per_known_browser_per_day": str(PER_ACCOUNT),
         "limits.mails_per_mailbox": str(PER_MAILBOX),
         "limits.mails_per_mailbox_per_day": str(2 * PER_MAILBOX),
         "limits.tries_per_network": str(PER_NETWORK),
@@ -313,6 +314,18 @@ def test_H06_a_known_browser_signs_in_while_its_network_is_used_for_guessing(mai
     assert sign_in.send_code(EMAIL, SENDER, kept, opens_account=True) is not None
     assert wait_of(lambda: check(mail.code)) > 0
     assert check(mail.code, known_by=kept) is not None
+
+
+def test_H06_whoever_had_a_mailbox_once_gains_no_tries_by_many_known_browsers(mail: PlayedMail) -> None:
+    browsers = []
+    for _ in range(40):
+        response = Response()
+        known.remember(response, "", (EMAIL,))
+        browsers.append(response.headers["Set-Cookie"].partition("=")[2].partition(";")[0])
+    tries = [wait_of(lambda k=kept: check("0000000x", known_by=k)) for kept in browsers for _ in range(PER_ACCOUNT + 3)]
+    assert 0 < tries.count(0) <= 16 * (PER_ACCOUNT + 1) + 3
+    send(sender=stranger(1))
+    assert check(mail.code, sender=stranger(1), known_by=browsers[0]) is not None, "the owner's own network waits for nobody"
 
 
 def test_a_mail_that_could_not_be_sent_does_not_count_for_its_mailbox(mail: PlayedMail) -> None:
