@@ -15,6 +15,7 @@ from flask import Flask
 from consent_server import store
 from consent_server.store import schema
 from consent_server.store.database import db
+from consent_server.tokens import data_sources
 from tests.deployments import layout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,3 +146,45 @@ def test_G14_every_migration_only_adds(empty: Flask) -> None:
             assert old["columns"].items() <= new["columns"].items(), f"{revision}: {table} lost or changed a column"
             assert new["needed"] <= old["needed"], f"{revision}: {table} needs what the version before does not write"
             assert new["rules"] <= old["rules"], f"{revision}: {table} forbids what the version before writes"
+
+
+def filled(table: sa.Table) -> dict[str, Any]:
+    """A value for every column of a table."""
+    kinds: list[tuple[type[Any], Any]] = [
+        (sa.Boolean, True),
+        (sa.Integer, 7),
+        (sa.Float, 0.5),
+        (sa.LargeBinary, b"bytes"),
+        (sa.JSON, [{"id": "an-old-id", "meter": "m-1"}]),
+    ]
+    return {
+        each.name: next((value for kind, value in kinds if isinstance(each.type, kind)), each.name[:4])
+        for each in table.columns
+    }
+
+
+def test_G14_an_upgrade_keeps_every_row_of_every_table(empty: Flask) -> None:
+    schema.migrate(schema._revisions()[schema._revisions().index(FIRST_ADDITIVE) - 1])
+    old = sa.MetaData()
+    with db.engine.begin() as c:
+        old.reflect(c)
+        kept = {table.name: filled(table) for table in old.sorted_tables if table.name != "alembic_version"}
+        kept["datasource"]["id"] = "an-old-id"
+        for name, foreign in [(name, key) for name in kept for key in old.tables[name].foreign_keys]:
+            kept[name][foreign.parent.name] = kept[foreign.column.table.name][foreign.column.name]
+        for table in old.sorted_tables:
+            if table.name in kept:
+                c.execute(sa.insert(table).values(kept[table.name]))
+    schema.migrate()
+    with store.reading() as c:
+        for name, values in kept.items():
+            (row,) = c.execute(sa.select(old.tables[name])).mappings()
+            found = dict(row)
+            if name == "datasource":
+                renamed = found.pop("id")
+                assert values.pop("id") == "an-old-id"
+                data_sources.parted(renamed)
+            if name == "permission":
+                assert found.pop("datasources") == [{"id": renamed, "meter": "m-1"}]
+                del values["datasources"]
+            assert found == values, name
