@@ -108,8 +108,9 @@ class Pending(TypedDict):
 class SessionData(TypedDict, total=False):
     """The data of a session: `sme` and `business` where permissions are managed at an EDP, the rest at the portal.
 
-    `pending` are connections under way by their state, `leaving` is the way to a provider that was begun last, `returned` the
-    last return from one, whose id is its state; `withdrawn` what ended with the last withdrawal.
+    `pending` are connections under way by their state, `leaving` is the way to a provider that was begun last, `returning`
+    the last return from one, whose id is its state; `withdrawn` what ended with the last withdrawal. A name that had another
+    form in the version before (`returned`) is not used again: nodes of both serve the same sessions.
     """
 
     sme: str
@@ -123,7 +124,7 @@ class SessionData(TypedDict, total=False):
     shown: str
     pending: dict[str, Pending]
     leaving: Errand
-    returned: Errand
+    returning: Errand
     withdrawn: Sequence[dict[str, object]]
 
 

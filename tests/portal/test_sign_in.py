@@ -195,7 +195,7 @@ def test_H15_the_directory_is_not_asked_without_end(portal: Any) -> None:
     assert "Wharfside Bank" not in forged.open("/").html
 
 
-@pytest.mark.parametrize("odd", [[], "x", 5, None, {"account": 5}, {"pending": []}, {"returned": {}}, {"email": None}])
+@pytest.mark.parametrize("odd", [[], "x", 5, None, {"account": 5}, {"pending": []}, {"returning": {}}, {"email": None}])
 @pytest.mark.parametrize("path", ["/", "/account", "/sign-in", "/sign-in/code", "/connected", "/callback?state=x"])
 def test_a_session_with_odd_data_is_none(portal: Any, odd: Any, path: str) -> None:
     browser = portal.signed_in()

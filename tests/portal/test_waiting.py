@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from consent_server import store
 from consent_server.outbound import page_time
 from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.errors import OAuthRefused, Unreachable
@@ -15,6 +17,8 @@ from consent_server.outbound.session import Session
 from consent_server.outbound.upstream import Metadata, Pushed, Tokens, Upstream
 from consent_server.portal import errands, providers
 from consent_server.portal.views import errand
+from consent_server.store import rows
+from consent_server.store.tables import SessionRow
 from tests.deployments import layout
 from tests.outbound.conftest import Answer, WireServer, json_answer, server_context
 
@@ -199,6 +203,29 @@ def test_an_errand_whose_process_has_ended_is_not_waited_for_for_ever(
     browser = portal.sent_off()
     held_clock.step(errand.LONGEST_S)
     assert browser.open(LEAVING).status == 503
+
+
+def test_G14_a_session_of_the_version_before_goes_on(portal: Any) -> None:
+    browser = portal.sent_off()
+    session = rows.table_of(SessionRow)
+    with store.writing() as c:
+        for digest, data in c.execute(sa.select(session.c.digest, session.c.data)).all():
+            returned = {"state": "an-earlier-one", "at": 1, "to": "/connected"}
+            older = {name: value for name, value in data.items() if name != "leaving"} | {"returned": returned}
+            c.execute(sa.update(session).where(session.c.digest == digest).values(data=older))
+    assert portal.back(browser).path == "/connected"
+
+
+def test_G7_an_errand_leads_to_what_it_began_after_the_clock_was_set_back(
+    portal: Any, slow: SlowUpstream, held_clock: Any
+) -> None:
+    first = portal.sent_off()
+    slow.push_gate.opened.set()
+    idle()
+    held_clock.step(-7200)
+    slow.push_gate.opened.clear()
+    is_waiting(first.open("/connect/permission").click("continue", agree="yes"), LEAVING)
+    is_waiting(first.open(LEAVING), LEAVING)
 
 
 @pytest.mark.parametrize("path", [LEAVING, RETURNING])

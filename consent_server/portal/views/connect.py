@@ -119,7 +119,7 @@ def callback() -> AnyResponse:
         raise ReturnNotOurs("nobody is signed in")
     pending = data().get("pending", {}).get(state)
     if pending is None:
-        returned = data().get("returned")
+        returned = data().get("returning")
         if state and returned is not None and returned["id"] == state:
             # a second click on Allow brings the same response again
             return see_other(returned["to"] or RETURNING)
@@ -133,7 +133,7 @@ def callback() -> AnyResponse:
 @signed_in
 def returning() -> AnyResponse:
     """Lead to what a return from a provider has come to."""
-    return outcome(data().get("returned"), RETURNING)
+    return outcome(data().get("returning"), RETURNING)
 
 
 @routes.get("/connect/declined")

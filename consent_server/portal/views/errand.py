@@ -34,7 +34,7 @@ def leave(provider: Provider, text: ShownText, visitor: Visitor) -> AnyResponse:
 
     def begin() -> Errand:
         begun = Errand(id=new_id(), name=provider.name, at=clock.now(), to="", fault="")
-        of_portal().change(held, lambda values: _keep(values, "leaving", begun))
+        of_portal().change(held, lambda values: values.update(leaving=begun))
         return begun
 
     account = visitor.account.id
@@ -110,7 +110,7 @@ def _redeem(held: BrowserSession, pending: Pending | None, query: str) -> str:
         ended["fault"] = refusal.code
         raise
     finally:
-        of_portal().change(held, lambda values: _keep(values, "returned", ended))
+        of_portal().change(held, lambda values: _keep(values, "returning", ended))
     return ended["to"]
 
 
@@ -118,11 +118,11 @@ def _returned(pending: Pending, *, to: str = "", fault: str = "") -> Errand:
     return Errand(id=pending["state"], name=pending["provider"]["name"], at=clock.now(), to=to, fault=fault)
 
 
-def _keep(values: SessionData, name: Literal["leaving", "returned"], newest: Errand) -> None:
-    """Keep an errand as it is now, unless another has begun since."""
-    before = values.get(name)
-    if before is None or before["at"] <= newest["at"]:
-        values[name] = newest
+def _keep(values: SessionData, name: Literal["leaving", "returning"], ended: Errand) -> None:
+    """Keep how an errand has ended, unless another has begun since."""
+    newest = values.get(name)
+    if newest is not None and newest["id"] == ended["id"]:
+        values[name] = ended
 
 
 def _remember(values: SessionData, pending: Pending) -> None:
@@ -139,7 +139,7 @@ def _take(held: BrowserSession, state: str) -> Pending | None:
         found = values.get("pending", {}).pop(state, None)
         if found is not None:
             taken.append(found)
-            values["returned"] = _returned(found)
+            values["returning"] = _returned(found)
 
     of_portal().change(held, take)
     return taken[0] if taken else None
