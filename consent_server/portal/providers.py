@@ -1,6 +1,7 @@
 """Energy data providers that an SME can connect, and the bank that sent it, as the Directory lists them."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -19,6 +20,8 @@ from consent_server.store.tables import ChosenProvider
 log = logging.getLogger("consent_server.portal")
 
 RUN_S: Final = 30
+#: Entries of one member that are looked at: the work for a page must not grow with what a member writes.
+MOST_OF_MEMBER: Final = 20
 
 
 class ProviderUnreachable(Refusal):
@@ -104,9 +107,13 @@ def _providers() -> list[Provider]:
     """Return the entries of live members that hold the role, without those that claim what is another's."""
     here = current()
     live: list[Provider] = []
+    entries: Counter[str] = Counter()
     unknown: Unreachable | None = None
     for service in here.directory.data_services(here.settings.scheme.consumption_standard):
         if service.issuer is None or service.application is None:
+            continue
+        entries[service.member] += 1
+        if entries[service.member] > MOST_OF_MEMBER:
             continue
         try:
             member = here.directory.member(service.member)
@@ -128,23 +135,27 @@ def _providers() -> list[Provider]:
             )
     if unknown is not None and not live:
         raise unknown
-    return [each for each in live if _is_its_own(each, live)]
+    return _without_false_claims(live)
 
 
-def _is_its_own(claim: Provider, live: Sequence[Provider]) -> bool:
-    """Return whether no other member has as good a claim to the issuer or the id that an entry names.
+def _without_false_claims(live: Sequence[Provider]) -> list[Provider]:
+    """Return the entries to whose issuer and id no other member has as good a claim.
 
     A member writes its entry itself, so a false claim costs that entry, and not the one that it imitates.
     """
-    rivals = [
-        each
-        for each in live
-        if each.member != claim.member and (each.issuer == claim.issuer or each.service == claim.service)
-    ]
-    if not rivals or _strength(claim) > max(map(_strength, rivals)):
-        return True
-    _alarm(claim.service, claim.issuer, claim.member, clock.now() // instant.DAY)
-    return False
+    rivals = {claim: [each for each in live if _is_rival(each, claim)] for claim in live}
+    strength = {claim: _strength(claim) for claim, others in rivals.items() if others}
+    left = []
+    for claim, others in rivals.items():
+        if all(strength[claim] > strength[each] for each in others):
+            left.append(claim)
+        else:
+            _alarm(claim.service, claim.issuer, claim.member, clock.now() // instant.DAY)
+    return left
+
+
+def _is_rival(one: Provider, other: Provider) -> bool:
+    return one.member != other.member and (one.issuer == other.issuer or one.service == other.service)
 
 
 def _strength(claim: Provider) -> tuple[bool, bool]:

@@ -298,6 +298,28 @@ def test_H05_S3_a_false_claim_costs_the_entry_that_makes_it_and_no_other(
     assert caplog.text.count("catalogue_claim_refused") == (who == "provider"), "an alarm, once"
 
 
+def test_H05_a_page_asks_no_more_of_the_directory_however_many_entries_a_member_writes(portal: Any) -> None:
+    directory = portal.directory
+    rival = "https://directory.example/m/rival"
+    directory.members[rival] = replace(directory.members["https://directory.example/m/northmoor"], brand_name="Aardvark")
+    honest = next(each for each in directory.data_services("") if VICTIM in each.id)
+    directory.claims = [
+        replace(honest, id=f"{honest.id}-{number}", application=f"https://directory.example/a/{number}", member=rival)
+        for number in range(500)
+    ]
+    asked: list[str] = []
+
+    def application(url: str) -> Any:
+        asked.append(url)
+        raise Unreachable("status 404", "directory.example")
+
+    directory.application = application
+    browser = portal.signed_in()
+    asked.clear()
+    assert browser.open("/connect").status == 200
+    assert 0 < len(asked) <= providers.MOST_OF_MEMBER + 1
+
+
 def test_H05_of_two_claims_that_the_directory_confirms_alike_the_one_that_we_deal_with_stays(portal: Any) -> None:
     """A provider may write another's addresses into its own application as well."""
     directory = portal.directory
