@@ -325,7 +325,9 @@ def test_H06_whoever_had_a_mailbox_once_gains_no_tries_by_many_known_browsers(ma
     tries = [wait_of(lambda k=kept: check("0000000x", known_by=k)) for kept in browsers for _ in range(PER_ACCOUNT + 3)]
     assert 0 < tries.count(0) <= 16 * (PER_ACCOUNT + 1) + 3
     send(sender=stranger(1))
-    assert check(mail.code, sender=stranger(1), known_by=browsers[0]) is not None, "the owner's own network waits for nobody"
+    assert check(mail.code, sender=stranger(1), known_by=browsers[0]) is not None, (
+        "the owner's own network waits for nobody"
+    )
 
 
 def test_a_mail_that_could_not_be_sent_does_not_count_for_its_mailbox(mail: PlayedMail) -> None:

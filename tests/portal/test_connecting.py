@@ -301,7 +301,9 @@ def test_H05_S3_a_false_claim_costs_the_entry_that_makes_it_and_no_other(
 def test_H05_a_page_asks_no_more_of_the_directory_however_many_entries_a_member_writes(portal: Any) -> None:
     directory = portal.directory
     rival = "https://directory.example/m/rival"
-    directory.members[rival] = replace(directory.members["https://directory.example/m/northmoor"], brand_name="Aardvark")
+    directory.members[rival] = replace(
+        directory.members["https://directory.example/m/northmoor"], brand_name="Aardvark"
+    )
     honest = next(each for each in directory.data_services("") if VICTIM in each.id)
     directory.claims = [
         replace(honest, id=f"{honest.id}-{number}", application=f"https://directory.example/a/{number}", member=rival)

@@ -170,7 +170,7 @@ def test_G14_an_upgrade_keeps_every_row_of_every_table(empty: Flask) -> None:
         old.reflect(c)
         kept = {table.name: filled(table) for table in old.sorted_tables if table.name != "alembic_version"}
         kept["datasource"]["id"] = "an-old-id"
-        for name, foreign in [(name, key) for name in kept for key in old.tables[name].foreign_keys]:
+        for name, foreign in [(each, key) for each in kept for key in old.tables[each].foreign_keys]:
             kept[name][foreign.parent.name] = kept[foreign.column.table.name][foreign.column.name]
         for table in old.sorted_tables:
             if table.name in kept:
