@@ -17,7 +17,7 @@ from consent_server.scheme.email import email_address
 from consent_server.store import accounts
 from consent_server.store.digests import digest, new_id, new_secret
 from consent_server.store.tables import SignInCode, SmeAccount
-from consent_server.web import budgets, known
+from consent_server.web import budgets, device_cookie
 from consent_server.web.language import N_, gettext
 from consent_server.web.limits import TooMany
 
@@ -43,10 +43,10 @@ class CodeAsked:
     no_mail: bool
 
 
-def send_code(typed: str, address: str, known_by: str, *, opens_account: bool) -> CodeAsked | None:
+def send_code(typed: str, address: str, cookie: str, *, opens_account: bool) -> CodeAsked | None:
     """Send a code to the e-mail address that was typed; return None for what is no address.
 
-    `address` is the network address that asks, `known_by` what its browser keeps of its own (web.known). When the mailbox
+    `address` is the network address that asks, `cookie` its browser's device cookie. When the mailbox
     has had its mails, none is sent: the newest code that it has still works. Without `opens_account` an address without an
     account gets a mail that says so; the page does not show it: it is the same, takes as long, and fails at the same times.
     Raise TooMany, and Unavailable when mail is down.
@@ -54,7 +54,7 @@ def send_code(typed: str, address: str, known_by: str, *, opens_account: bool) -
     email = email_address(typed)
     if email is None:
         return None
-    attempt = budgets.mail(address, known.by(known_by, (email,)))
+    attempt = budgets.mail(address, device_cookie.budget_key(cookie, (email,)))
     attempt.take()  # every mail counts, until a code is used
     # Each door has a budget of its own: only the portal mails a code to every address, and what the issuer mails without one
     # must not use up the portal's mails, whose newest code is to work. Neither budget tells whether there is an account.
@@ -76,15 +76,15 @@ def send_code(typed: str, address: str, known_by: str, *, opens_account: bool) -
     return CodeAsked(email, no_mail=False)
 
 
-def check_code(email: str, typed: str, address: str, known_by: str, browser: str) -> SmeAccount | None:
+def check_code(email: str, typed: str, address: str, cookie: str, browser: str) -> SmeAccount | None:
     """Return the account of an address whose newest code was typed, once for each code; None for a wrong code.
 
     `browser` is the handle of its session or journey: for REPEAT_S seconds it gets the same answer again; the rest as in
     `send_code`. An account is made for an address that had none. Raise TooMany when the attempt must wait.
     """
     # Counted before it is checked, so that guesses sent at the same instant cannot pass together.
-    browser_id = known.by(known_by, (email,))
-    attempt = budgets.code(address, email, browser_id)
+    device = device_cookie.budget_key(cookie, (email,))
+    attempt = budgets.code(address, email, device)
     attempt.take()
     kept, holder, at = _digest(email, re.sub(r"\D", "", typed, flags=re.ASCII)), digest(browser), clock.now()
     with store.writing() as c:
@@ -96,7 +96,7 @@ def check_code(email: str, typed: str, address: str, known_by: str, browser: str
     if taken:
         # Only what this sign-in took: the owner of one account must not get further mails to others.
         mailboxes = (_mailbox(email, opens_account) for opens_account in (True, False))
-        budgets.mail(address, browser_id).succeeded(*((budgets.mails(), each) for each in mailboxes))
+        budgets.mail(address, device).succeeded(*((budgets.mails(), each) for each in mailboxes))
     return account
 
 

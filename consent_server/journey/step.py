@@ -11,7 +11,7 @@ from consent_server.store.tables import Journey, Progress
 class Visit:
     """One request of one journey: its cookie's value, the instant, and where the request came from.
 
-    `known` is what the browser keeps of its own (web.known).
+    `device_cookie` is the value of the browser's cookie of that name (web.device_cookie).
     """
 
     journey: Journey
@@ -19,7 +19,7 @@ class Visit:
     at: int
     address: str
     user_agent: str
-    known: str = field(default="", repr=False)
+    device_cookie: str = field(default="", repr=False)
 
     @property
     def progress(self) -> Progress:
@@ -49,7 +49,7 @@ class Page:
 class Onward:
     """This step is done. `proven` says that the SME has just shown who it is: the journey gets a new secret.
 
-    `owns` are the subjects for which its browser is known from now on (web.known).
+    `owns` are the subjects that its browser's device cookie has from now on.
     """
 
     progress: Progress

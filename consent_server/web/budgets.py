@@ -12,10 +12,10 @@ from consent_server.web.limits import Counted, Guess, Limit, Period, network_of,
 ALL: Final = "all"
 
 
-def identification(address: str, postcode: str, meters: Iterable[str], known: str | None) -> Guess:
-    """Return an attempt to be recognised by a postcode and meter numbers; `known` is what web.known tells its browser by."""
+def identification(address: str, postcode: str, meters: Iterable[str], device: str | None) -> Guess:
+    """Return an attempt to be recognised by a postcode and meter numbers; `device` is `device_cookie.budget_key`."""
     of_postcode = _daily("postcode", Counted.METERS, _settings().tries_per_postcode_per_day)
-    return _guess(Counted.METERS, address, known, *((meter(), each) for each in meters), (of_postcode, postcode))
+    return _guess(Counted.METERS, address, device, *((meter(), each) for each in meters), (of_postcode, postcode))
 
 
 def meter() -> Limit:
@@ -23,9 +23,9 @@ def meter() -> Limit:
     return _daily("meter", Counted.METERS, _settings().tries_per_meter_per_day)
 
 
-def code(address: str, mailbox: str, known: str | None) -> Guess:
-    """Return an attempt to sign in with a code that was sent to a mailbox; `known` as in `identification`."""
-    return _guess(Counted.CODES, address, known, (codes(), mailbox))
+def code(address: str, mailbox: str, device: str | None) -> Guess:
+    """Return an attempt to sign in with a code that was sent to a mailbox; `device` as in `identification`."""
+    return _guess(Counted.CODES, address, device, (codes(), mailbox))
 
 
 def codes() -> Limit:
@@ -43,9 +43,9 @@ def passwords() -> Limit:
     return _daily("password", Counted.PASSWORDS, _settings().tries_per_account_per_day)
 
 
-def mail(address: str, known: str | None) -> Guess:
-    """Return an attempt to have a sign-in code sent, which counts until a code is used; `known` as in `identification`."""
-    return _guess(Counted.MAILS, address, known)
+def mail(address: str, device: str | None) -> Guess:
+    """Return an attempt to have a sign-in code sent, which counts until a code is used; `device` as in `identification`."""
+    return _guess(Counted.MAILS, address, device)
 
 
 def mails() -> Limit:
@@ -75,11 +75,11 @@ def pushed_requests() -> Limit:
     return Limit("push", Counted.REQUESTS, (_window(_settings().pushed_requests_per_client),))
 
 
-def _guess(kind: Counted, address: str, known: str | None, *shared: tuple[Limit, str]) -> Guess:
+def _guess(kind: Counted, address: str, device: str | None, *shared: tuple[Limit, str]) -> Guess:
     most = _settings()
     own = (Limit(f"{kind}-own", kind, (Period(most.own_tries_per_day, DAY),)), place_of(address))
-    if known is not None:
-        return Guess(((_daily(f"{kind}-known", kind, most.tries_per_known_browser_per_day), known),), own)
+    if device is not None:
+        return Guess(((_daily(f"{kind}-known", kind, most.tries_per_known_browser_per_day), device),), own)
     by_network = (_window(most.tries_per_network), Period(most.tries_per_network_per_day, DAY))
     in_all = (_window(most.tries_in_all), Period(most.tries_in_all_per_day, DAY))
     return Guess(

@@ -15,7 +15,7 @@ from consent_server.accounts.business import LONGEST_BUSINESS, name_business
 from consent_server.refusal import Unavailable
 from consent_server.store import accounts, rows
 from consent_server.store.tables import FailureCount, SignInCode, SmeAccount
-from consent_server.web import known
+from consent_server.web import device_cookie
 from consent_server.web.limits import TooMany
 from tests.deployments import PlayedMail, deploy, in_new_database, opened, settings_of
 
@@ -62,9 +62,9 @@ def send(typed: str = EMAIL, sender: str = SENDER, *, opens_account: bool = True
 
 
 def check(
-    code: str, email: str = EMAIL, sender: str = SENDER, browser: str = BROWSER, known_by: str = ""
+    code: str, email: str = EMAIL, sender: str = SENDER, browser: str = BROWSER, cookie: str = ""
 ) -> SmeAccount | None:
-    return sign_in.check_code(email, code, sender, known_by, browser)
+    return sign_in.check_code(email, code, sender, cookie, browser)
 
 
 def wait_of(attempt: Any) -> int:
@@ -305,7 +305,7 @@ def test_mails_without_a_code_do_not_use_up_those_with_one(mail: PlayedMail) -> 
 
 def test_H06_a_known_browser_signs_in_while_its_network_is_used_for_guessing(mail: PlayedMail) -> None:
     response = Response()
-    known.remember(response, "", (EMAIL,))
+    device_cookie.remember(response, "", (EMAIL,))
     kept = response.headers["Set-Cookie"].partition("=")[2].partition(";")[0]
     for number in range(PER_NETWORK + 5):
         wait_of(lambda n=number: send(f"n{n}@kelham.example"))
@@ -313,19 +313,19 @@ def test_H06_a_known_browser_signs_in_while_its_network_is_used_for_guessing(mai
     assert wait_of(lambda: send()) > 0
     assert sign_in.send_code(EMAIL, SENDER, kept, opens_account=True) is not None
     assert wait_of(lambda: check(mail.code)) > 0
-    assert check(mail.code, known_by=kept) is not None
+    assert check(mail.code, cookie=kept) is not None
 
 
 def test_H06_whoever_had_a_mailbox_once_gains_no_tries_by_many_known_browsers(mail: PlayedMail) -> None:
     browsers = []
     for _ in range(40):
         response = Response()
-        known.remember(response, "", (EMAIL,))
+        device_cookie.remember(response, "", (EMAIL,))
         browsers.append(response.headers["Set-Cookie"].partition("=")[2].partition(";")[0])
-    tries = [wait_of(lambda k=kept: check("0000000x", known_by=k)) for kept in browsers for _ in range(PER_ACCOUNT + 3)]
+    tries = [wait_of(lambda k=kept: check("0000000x", cookie=k)) for kept in browsers for _ in range(PER_ACCOUNT + 3)]
     assert 0 < tries.count(0) <= 16 * (PER_ACCOUNT + 1) + 3
     send(sender=stranger(1))
-    assert check(mail.code, sender=stranger(1), known_by=browsers[0]) is not None, (
+    assert check(mail.code, sender=stranger(1), cookie=browsers[0]) is not None, (
         "the owner's own network waits for nobody"
     )
 

@@ -24,7 +24,7 @@ class SignIn(Step):
 
     def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward:
         typed = form.get("email", "")
-        asked = sign_in.send_code(typed, visit.address, visit.known, opens_account=False)
+        asked = sign_in.send_code(typed, visit.address, visit.device_cookie, opens_account=False)
         if asked is None:
             error = FieldError("email", sign_in.NOT_AN_ADDRESS)
             return Page({"typed": {"email": typed}}, errors=(error,), status=422)
@@ -42,7 +42,7 @@ class EnterCode(Step):
 
     def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward:
         email = visit.progress["email"]
-        account = sign_in.check_code(email, form.get("code", ""), visit.address, visit.known, visit.journey.id)
+        account = sign_in.check_code(email, form.get("code", ""), visit.address, visit.device_cookie, visit.journey.id)
         if account is None:
             error = FieldError("code", sign_in.WRONG_CODE)
             return Page({"typed": {}, "email": email}, errors=(error,), status=422)

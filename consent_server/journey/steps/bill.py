@@ -15,7 +15,7 @@ from consent_server.metering import sources
 from consent_server.metering.register import TYPED, Identified
 from consent_server.scheme.meters import MeterNumberError, SupplyNumber, parse_mpan, parse_mprn, parse_postcode
 from consent_server.scheme.permission import Who
-from consent_server.web import budgets, known
+from consent_server.web import budgets, device_cookie
 from consent_server.web.language import N_, gettext
 
 FIELDS = ("postcode", "mpan", "mprn", "checked")
@@ -94,14 +94,14 @@ def again(form: Mapping[str, str], *errors: FieldError, checked: str = "") -> Pa
     return Page({"typed": typed}, errors=errors, status=422)
 
 
-def match(typed: Typed, address: str, known_by: str) -> Identified | None:
-    """Ask the register, for the browser at a network address, which `known_by` (web.known). Raise TooMany when it must wait.
+def match(typed: Typed, address: str, cookie: str) -> Identified | None:
+    """Ask the register, for the browser at a network address with this device cookie. Raise TooMany when it must wait.
 
     Each attempt counts until it has succeeded, so that guesses sent at the same instant cannot pass together. A success
     forgets the failures of its own meters, and of no more: knowing one meter must not allow more guesses at others.
     """
     meters = typed.subjects()
-    attempt = budgets.identification(address, typed.postcode, meters, known.by(known_by, meters))
+    attempt = budgets.identification(address, typed.postcode, meters, device_cookie.budget_key(cookie, meters))
     attempt.take()
     try:
         identified = sources.register().find(typed.postcode, typed.mpan, typed.mprn, clock.now())
@@ -135,7 +135,7 @@ class Bill(Step):
                 FieldError(name, gettext("Use at most %(most)d characters.", most=LONGEST_NAME)) for name in too_long
             )
             return again(form, *errors, checked=checked)
-        identified = match(typed, visit.address, visit.known)
+        identified = match(typed, visit.address, visit.device_cookie)
         if identified is None:
             return again(form, FieldError("postcode", NO_MATCH), checked=checked)
         who: Who = {

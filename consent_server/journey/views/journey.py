@@ -20,7 +20,7 @@ from consent_server.journey.steps import done_after, open_step, path_of, step_na
 from consent_server.store import journeys
 from consent_server.store.digests import digest
 from consent_server.store.tables import Journey, Progress
-from consent_server.web import budgets, cookies, csrf, headers, known, pages, parameters
+from consent_server.web import budgets, cookies, csrf, device_cookie, headers, pages, parameters
 from consent_server.web.limits import network_of
 from consent_server.web.refusals import NotFound
 
@@ -105,7 +105,7 @@ def _visit() -> tuple[Visit, Holds]:
     lifetimes = current().settings.lifetimes
     journey, holds = browser.judge(found, cookie, at, idle_s=lifetimes.journey_idle, life_s=lifetimes.journey)
     agent = pages.plain(request.user_agent.string, 300)
-    return Visit(journey, cookie or "", at, request.remote_addr or "", agent, known.kept(request)), holds
+    return Visit(journey, cookie or "", at, request.remote_addr or "", agent, device_cookie.sent(request)), holds
 
 
 def _current_visit() -> Visit:
@@ -182,7 +182,7 @@ def _onward(here: Visit, step: Step, done: Onward, sent: Mapping[str, str]) -> A
         with store.writing() as c:
             journeys.rotate(c, journey_id, following)
     response = _with_secret(here, following_path, following)
-    known.remember(response, here.known, done.owns)
+    device_cookie.remember(response, here.device_cookie, done.owns)
     return response
 
 

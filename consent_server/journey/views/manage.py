@@ -10,7 +10,7 @@ from consent_server import clock
 from consent_server.journey.evidence import grants_of, own
 from consent_server.journey.step import FieldError, Page
 from consent_server.journey.steps import bill
-from consent_server.web import csrf, known, pages, parameters, sessions
+from consent_server.web import csrf, device_cookie, pages, parameters, sessions
 from consent_server.web.refusals import NotFound
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
@@ -30,14 +30,14 @@ def identify() -> AnyResponse:
     typed = bill.read(sent)
     if isinstance(typed, Page):
         return _sign_in_page(typed)
-    identified = bill.match(typed, request.remote_addr or "", known.kept(request))
+    identified = bill.match(typed, request.remote_addr or "", device_cookie.sent(request))
     if identified is None:
         error = FieldError("postcode", bill.NO_MATCH)
         return _sign_in_page(bill.again(sent, error, checked=sent.get("checked", "")))
     response = redirect("/manage/permissions", 303)
     _sessions().end(request, response)
     _sessions().begin(response, {"sme": identified.sme, "business": identified.business})
-    known.remember(response, known.kept(request), typed.subjects())
+    device_cookie.remember(response, device_cookie.sent(request), typed.subjects())
     return response
 
 

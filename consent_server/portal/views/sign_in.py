@@ -26,7 +26,7 @@ from consent_server.portal.views.visit import (
     session,
 )
 from consent_server.store.tables import SessionData
-from consent_server.web import known, parameters
+from consent_server.web import device_cookie, parameters
 
 #: One slash and no second one behind it, which would begin the name of a host.
 _OUR_PATH: Final = re.compile(r"/[a-z][a-z/-]{0,60}")
@@ -71,7 +71,7 @@ def send_code() -> AnyResponse:
     """Return the same page for every address: only its mailbox shows whether it has an account."""
     form = sent("email", "next")
     typed, following = form.get("email", ""), _following(form.get("next", ""))
-    asked = codes.send_code(typed, request.remote_addr or "", known.kept(request), opens_account=True)
+    asked = codes.send_code(typed, request.remote_addr or "", device_cookie.sent(request), opens_account=True)
     if asked is None:
         error = FieldError("email", codes.NOT_AN_ADDRESS)
         return page("sign_in", 422, typed={"email": typed}, following=following, errors=(error,))
@@ -98,7 +98,7 @@ def check_code() -> AnyResponse:
     email = data().get("email")
     if email is None:
         return see_other("/sign-in")
-    found = codes.check_code(email, typed, request.remote_addr or "", known.kept(request), form_secret())
+    found = codes.check_code(email, typed, request.remote_addr or "", device_cookie.sent(request), form_secret())
     if found is None:
         return page("code", 422, email=email, errors=(FieldError("code", codes.WRONG_CODE),))
     kept: SessionData = {"account": found.id}
@@ -110,7 +110,7 @@ def check_code() -> AnyResponse:
     # second half of a double click.
     change(_leave_what_signs_in)
     of_portal().begin(response, kept)
-    known.remember(response, known.kept(request), (email,))
+    device_cookie.remember(response, device_cookie.sent(request), (email,))
     audit.event("signed_in", account=found.id)
     return response
 
