@@ -19,8 +19,8 @@ from consent_server.deployment import current
 from consent_server.outbound.data import DataSource, FetchedWindow
 from consent_server.outbound.directory import DataService
 from consent_server.outbound.errors import NotReady, OAuthRefused, Unreachable
+from consent_server.outbound.fair_pool import FairPool, Tally
 from consent_server.outbound.intensity import RegionUnknown
-from consent_server.outbound.lanes import Lanes, Tally
 from consent_server.scheme import emissions, instant, readings
 from consent_server.scheme.emissions import EmissionsError, MonthEmissions
 from consent_server.scheme.instant import DAY, day_start, month_start, months_later
@@ -65,15 +65,15 @@ class _Harvest:
     count: int = 0
 
 
-def lanes() -> Lanes:
-    """Return the lanes of a collector. A collection may be 32 MiB for each window, so there are few of them at once."""
-    return Lanes(most=12, most_troubled=4, each=2, slow_s=60)
+def pool() -> FairPool:
+    """Return the pool of a collector. A collection may be 32 MiB for each window, so there are few of them at once."""
+    return FairPool(most=12, most_unreliable=4, each=2, slow_s=60)
 
 
-def collect_due(through: Lanes | None = None) -> Tally:
+def collect_due(shared: FairPool | None = None) -> Tally:
     """Collect through connections that are due, for RUN_S seconds at most; return for how many it succeeded and failed."""
     tally = Tally()
-    (through or lanes()).serve(_issuers, partial(_turn, tally), RUN_S)
+    (shared or pool()).serve(_issuers, partial(_turn, tally), RUN_S)
     return tally
 
 
@@ -83,7 +83,7 @@ def _issuers() -> list[str]:
 
 
 def _turn(tally: Tally, issuer: str, _failures: int) -> int:
-    """Collect through one connection to an issuer. Each connection has its own next attempt, so the lane pauses for none."""
+    """Collect through one connection to an issuer. Return 0 always: each connection has its own next attempt."""
     with store.writing() as c:
         row = connections.lease_due(c, issuer, clock.now(), LEASE_S)
     if row is None:

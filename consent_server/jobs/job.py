@@ -6,7 +6,7 @@ from typing import Final
 from consent_server.collect import gather
 from consent_server.deployment import current
 from consent_server.jobs import retention
-from consent_server.outbound.lanes import Lanes
+from consent_server.outbound.fair_pool import FairPool
 from consent_server.portal import providers
 from consent_server.withdrawal import outbox
 
@@ -50,10 +50,10 @@ class DispatchOutbox(Job):
 
     def __init__(self, every_s: int) -> None:
         super().__init__(every_s)
-        self._lanes = outbox.lanes()
+        self._pool = outbox.pool()
 
     def run(self) -> int:
-        return outbox.dispatch(self._lanes).failed
+        return outbox.dispatch(self._pool).failed
 
 
 class ApplyRetention(Job):
@@ -69,21 +69,21 @@ class Collect(Job):
 
     def __init__(self, every_s: int) -> None:
         super().__init__(every_s)
-        self._lanes = gather.lanes()
+        self._pool = gather.pool()
 
     def run(self) -> int:
-        return gather.collect_due(self._lanes).failed
+        return gather.collect_due(self._pool).failed
 
 
-class LookAtProviders(Job):
+class FetchProviderMetadata(Job):
     name = "providers"
 
     def __init__(self, every_s: int) -> None:
         super().__init__(every_s)
-        self._lanes = Lanes(most=8, most_troubled=4, slow_s=2)
+        self._pool = FairPool(most=8, most_unreliable=4, slow_s=2)
 
     def run(self) -> int:
-        providers.look_at_all(self._lanes)
+        providers.fetch_metadata(self._pool)
         return 0  # nothing is owed: a page asks a provider itself where the copy is missing
 
 
@@ -97,4 +97,6 @@ def jobs() -> tuple[Job, ...]:
         DispatchOutbox(every.outbox_s),
         ApplyRetention(every.retention_s),
     )
-    return common if settings.party == "edp" else (*common, Collect(every.collect_s), LookAtProviders(PROVIDERS_S))
+    return (
+        common if settings.party == "edp" else (*common, Collect(every.collect_s), FetchProviderMetadata(PROVIDERS_S))
+    )

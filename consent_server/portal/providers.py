@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from consent_server import audit, clock, store
 from consent_server.deployment import current
 from consent_server.outbound.errors import Unreachable
-from consent_server.outbound.lanes import Lanes, Tally
+from consent_server.outbound.fair_pool import FairPool, Tally
 from consent_server.refusal import Refusal
 from consent_server.scheme import instant, roles
 from consent_server.store import connections
@@ -35,7 +35,7 @@ class ProviderUnreachable(Refusal):
 
 
 class ProviderSlow(ProviderUnreachable):
-    """Not reached in the time that a page waits: the worker goes on trying (`jobs.job.LookAtProviders`)."""
+    """Not reached in the time that a page waits: the worker goes on trying (`jobs.job.FetchProviderMetadata`)."""
 
     code = "provider_slow"
 
@@ -64,10 +64,10 @@ def providers() -> list[Provider]:
         raise ProviderUnreachable(str(error)) from None
 
 
-def look_at_all(through: Lanes) -> Tally:
-    """Fetch what the copies of every issuer's metadata lack, so that a page finds them; return how many are there.
+def fetch_metadata(shared: FairPool) -> Tally:
+    """Fetch every issuer's metadata that the kept copies lack or have too old; return how many succeeded and failed.
 
-    A page waits for a provider for two seconds, the worker as long as a call may take.
+    A page, which waits for a provider for two seconds only, then finds a copy.
     """
     tally = Tally()
     try:
@@ -87,7 +87,7 @@ def look_at_all(through: Lanes) -> Tally:
             tally.add(True)
         return 0
 
-    through.serve(lambda: tuple(left), turn, RUN_S)
+    shared.serve(lambda: tuple(left), turn, RUN_S)
     return tally
 
 

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from consent_server.scheme.permission import Act
-from consent_server.store import ending, lanes, locks, readings, rows
+from consent_server.store import due, ending, locks, readings, rows
 from consent_server.store.rows import table_of
 from consent_server.store.tables import CollectedWindow, EmissionsMonth, ProviderConnection
 
@@ -67,25 +67,24 @@ def end(c: Connection, connection: ProviderConnection, act: Act, *, at: int, by:
 
 def issuers_due(c: Connection, at: int) -> list[str]:
     """Return the issuers of live connections whose collection is due, each once."""
-    return lanes.with_work(c, _connection.c.issuer, _connection.c.ended.is_(None), _is_due(at))
+    return due.parties(c, _connection.c.issuer, _connection.c.ended.is_(None), _is_due(at))
 
 
 def lease_due(c: Connection, issuer: str, at: int, lease_s: int) -> ProviderConnection | None:
     """Take and return one live connection to an issuer whose collection is due, for `lease_s` seconds."""
-    due = (
+    first = (
         sa.select(_connection.c.id)
         .where(_connection.c.issuer == issuer, _connection.c.ended.is_(None), _is_due(at))
         .order_by(_connection.c.collect_due)
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    taken = sa.update(_connection).where(_connection.c.id.in_(due)).values(leased=at + lease_s)
+    taken = sa.update(_connection).where(_connection.c.id.in_(first)).values(leased=at + lease_s)
     return rows.one(c, ProviderConnection, taken.returning(*_connection.c))
 
 
 def _is_due(at: int) -> sa.ColumnElement[bool]:
-    free = sa.or_(_connection.c.leased.is_(None), _connection.c.leased <= at)
-    return sa.and_(_connection.c.collect_due <= at, _connection.c.expires > at, free)
+    return sa.and_(due.is_due(_connection.c.collect_due, _connection.c.leased, at), _connection.c.expires > at)
 
 
 def settle(c: Connection, connection: str, *, due: int | None, collected: int | None, trouble: str | None) -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from consent_server.store import lanes, rows
+from consent_server.store import due, rows
 from consent_server.store.rows import table_of
 from consent_server.store.tables import OwedCall
 
@@ -23,7 +23,7 @@ def add(c: Connection, *, kind: Literal["message", "revocation"], subject: str, 
 
 def recipients(c: Connection, at: int) -> list[str]:
     """Return the recipients to whom calls are due, each once."""
-    return lanes.with_work(c, _outbox.c.recipient, _OPEN, _is_due(at))
+    return due.parties(c, _outbox.c.recipient, _OPEN, _is_due(at))
 
 
 def lease(c: Connection, recipient: str, at: int, lease_s: int, limit: int) -> list[OwedCall]:
@@ -31,14 +31,14 @@ def lease(c: Connection, recipient: str, at: int, lease_s: int, limit: int) -> l
 
     For `lease_s` seconds no other dispatcher takes them.
     """
-    due = (
+    first = (
         sa.select(_outbox.c.id)
         .where(_outbox.c.recipient == recipient, _OPEN, _is_due(at))
         .order_by(_outbox.c.due, _outbox.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    taken = sa.update(_outbox).where(_outbox.c.id.in_(due)).values(leased=at + lease_s).returning(*_outbox.c)
+    taken = sa.update(_outbox).where(_outbox.c.id.in_(first)).values(leased=at + lease_s).returning(*_outbox.c)
     return sorted(rows.every(c, OwedCall, taken), key=lambda call: (call.due, call.id))
 
 
@@ -49,7 +49,7 @@ def release(c: Connection, calls: list[OwedCall]) -> None:
 
 
 def _is_due(at: int) -> sa.ColumnElement[bool]:
-    return sa.and_(_outbox.c.due <= at, sa.or_(_outbox.c.leased.is_(None), _outbox.c.leased <= at))
+    return due.is_due(_outbox.c.due, _outbox.c.leased, at)
 
 
 def _settle(c: Connection, owed: int, **values: int | str | None) -> None:
@@ -77,7 +77,7 @@ def give_up_older(c: Connection, recipient: str, before: int, at: int, error: st
 
     A call that another dispatcher has leased stays with it.
     """
-    free = sa.or_(_outbox.c.leased.is_(None), _outbox.c.leased <= at)
+    free = due.is_free(_outbox.c.leased, at)
     old = sa.and_(_OPEN, _outbox.c.recipient == recipient, _outbox.c.created <= before, free)
     given_up = sa.update(_outbox).where(old).values(given_up=at, leased=None, last_error=error)
     return rows.every(c, OwedCall, given_up.returning(*_outbox.c))

@@ -281,13 +281,15 @@ class Link(NamedTuple):
     dependent: Annotated[Id, KEY, INDEXED]
 
 
-#: Calls that are still to be made, by their lane (store.lanes).
+#: Calls that are still to be made, by recipient (store.due).
 _OPEN_CALLS: Final = sa.text("delivered IS NULL AND given_up IS NULL")
 
 
 @table(
     "outbox",
-    sa.Index("ix_outbox_lane", "recipient", "due", "id", sqlite_where=_OPEN_CALLS, postgresql_where=_OPEN_CALLS),
+    sa.Index(
+        "ix_outbox_by_recipient", "recipient", "due", "id", sqlite_where=_OPEN_CALLS, postgresql_where=_OPEN_CALLS
+    ),
 )
 class OwedCall(NamedTuple):
     """A call that we must make. Its secret is recomputed or unsealed at delivery from `subject`.
@@ -369,13 +371,13 @@ class SignInCode(NamedTuple):
     used_by: Digest | None = None
 
 
-#: Live connections, by the lane of their collections.
+#: Live connections, by issuer (store.due).
 _LIVE: Final = sa.text("ended IS NULL")
 
 
 @table(
     "connection",
-    sa.Index("ix_connection_lane", "issuer", "collect_due", sqlite_where=_LIVE, postgresql_where=_LIVE),
+    sa.Index("ix_connection_by_issuer", "issuer", "collect_due", sqlite_where=_LIVE, postgresql_where=_LIVE),
 )
 class ProviderConnection(NamedTuple):
     """A permission that we hold as a client: a CAP's connection to one EDP for one SME."""

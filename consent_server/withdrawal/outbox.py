@@ -1,8 +1,8 @@
 """Make the calls that follow withdrawals: messages to clients, revocations to issuers.
 
-Each recipient has a lane (outbound.lanes): its calls are made one after the other on a thread, and left alone for a while when
-it fails. A call is leased, made outside any transaction, and settled. A dispatcher that dies leaves a lease that expires;
-the receiver is called twice at worst, and both calls are idempotent (Message Delivery; RFC 7009).
+The calls to one recipient are made one after the other (outbound.fair_pool), and it is left alone for a while when one fails.
+A call is leased, made outside any transaction, and settled. A dispatcher that dies leaves a lease that expires; the receiver
+is called twice at worst, and both calls are idempotent (Message Delivery; RFC 7009).
 """
 
 import logging
@@ -14,7 +14,7 @@ from consent_server import audit, clock, store
 from consent_server.deployment import current
 from consent_server.outbound.deliver import deliver
 from consent_server.outbound.errors import BadAnswer, Unreachable
-from consent_server.outbound.lanes import Lanes, Tally
+from consent_server.outbound.fair_pool import FairPool, Tally
 from consent_server.scheme import messages
 from consent_server.store import connections, outbox, permissions
 from consent_server.store.tables import OwedCall
@@ -36,9 +36,9 @@ class NotInStore(Exception):
     """The permission or connection that a call is about is not kept any more."""
 
 
-def lanes() -> Lanes:
-    """Return the lanes of a dispatcher. A call takes a minute at most: one look-up of the address, and one message."""
-    return Lanes(most=32, most_troubled=8, slow_s=5)
+def pool() -> FairPool:
+    """Return the pool of a dispatcher. A call takes a minute at most: one look-up of the address, and one message."""
+    return FairPool(most=32, most_unreliable=8, slow_s=5)
 
 
 def delay(attempts: int) -> int:
@@ -47,10 +47,10 @@ def delay(attempts: int) -> int:
     return longest // 2 + secrets.randbelow(longest // 2 + 1)
 
 
-def dispatch(through: Lanes | None = None) -> Tally:
+def dispatch(shared: FairPool | None = None) -> Tally:
     """Make calls that are due until none is left, for RUN_S seconds at most; return how many succeeded and failed."""
     tally = Tally()
-    (through or lanes()).serve(_recipients, partial(_turn, tally), RUN_S)
+    (shared or pool()).serve(_recipients, partial(_turn, tally), RUN_S)
     return tally
 
 
@@ -60,7 +60,7 @@ def _recipients() -> list[str]:
 
 
 def _turn(tally: Tally, recipient: str, failures: int) -> int:
-    """Make calls to one recipient until it fails; return the seconds for which it is left alone (see `Lanes`)."""
+    """Make calls to one recipient until it fails; return the seconds for which it is left alone (see `FairPool`)."""
     at = clock.now()
     with store.writing() as c:
         owed = outbox.lease(c, recipient, at, LEASE_S, BATCH)

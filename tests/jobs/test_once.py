@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from consent_server import store
 from consent_server.cli import process
 from consent_server.jobs import job as jobs_of
-from consent_server.outbound.lanes import Tally
+from consent_server.outbound.fair_pool import Tally
 from consent_server.store import job_runs
 from tests.deployments import deploy, in_new_database, layout, opened, settings_of
 
@@ -30,7 +30,7 @@ def test_S20_work_once_says_by_its_exit_status_what_failed(
     source = layout().revocation_list if list_there else tmp_path / "no list"
     with in_new_database(opened(deploy(settings_of("cap", database)), "mutual_tls")):
         pass
-    outbox = SimpleNamespace(lanes=lambda: None, dispatch=lambda _: dispatched)
+    outbox = SimpleNamespace(pool=lambda: None, dispatch=lambda _: dispatched)
     monkeypatch.setattr(jobs_of, "outbox", outbox)
     monkeypatch.setattr("consent_server.serving.lines.install", lambda _: None)
     monkeypatch.setattr(process.signal, "signal", lambda *_: None)

@@ -12,7 +12,7 @@ from consent_server import store
 from consent_server.outbound import page_time
 from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.errors import OAuthRefused, Unreachable
-from consent_server.outbound.lanes import Lanes
+from consent_server.outbound.fair_pool import FairPool
 from consent_server.outbound.session import Session
 from consent_server.outbound.upstream import Metadata, Pushed, Tokens, Upstream
 from consent_server.portal import errands, providers
@@ -301,12 +301,12 @@ def test_H08_the_worker_fetches_what_takes_too_long_for_a_page(portal: Any, drip
     kept = dripping.server.routes["/.well-known/oauth-authorization-server"]
     looked: list[str] = []
     dripping.server.routes["/.well-known/oauth-authorization-server"] = lambda _: looked.append("once") or kept
-    found = providers.look_at_all(Lanes(most=4, most_troubled=1, slow_s=5))
+    found = providers.fetch_metadata(FairPool(most=4, most_unreliable=1, slow_s=5))
     assert (found.done, found.failed, len(looked)) == (2, 0, 1)
     dripping.drip_at("/.well-known/oauth-authorization-server")
     assert "continue" in portal.at_permission().page.ids()
     portal.directory.down = True
-    assert providers.look_at_all(Lanes(most=4, most_troubled=1, slow_s=5)).failed == 1
+    assert providers.fetch_metadata(FairPool(most=4, most_unreliable=1, slow_s=5)).failed == 1
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -1,4 +1,4 @@
-"""Lanes: how much of a worker one party may hold, by its own history, and who is next."""
+"""FairPool: how much of a worker one party may hold, by its own history, and who is next."""
 
 import threading
 from collections import Counter
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consent_server.outbound.lanes import LONGEST_PAUSE_S, Lanes, Tally
+from consent_server.outbound.fair_pool import LONGEST_PAUSE_S, FairPool, Tally
 
 
 class Parties:
@@ -42,14 +42,14 @@ class Parties:
         return self.pause(party)
 
 
-def lanes(**changes: Any) -> Lanes:
-    return Lanes(**{"most": 6, "most_troubled": 2, "each": 1, "slow_s": 30} | changes)
+def pool(**changes: Any) -> FairPool:
+    return FairPool(**{"most": 6, "most_unreliable": 2, "each": 1, "slow_s": 30} | changes)
 
 
 @pytest.mark.parametrize("each", [1, 3])
 def test_no_party_has_more_than_its_share_and_all_together_no_more_than_there_is(each: int) -> None:
     parties = Parties(**{f"p{number}": 20 for number in range(10)})
-    lanes(each=each).serve(parties.waiting, parties.turn, 30)
+    pool(each=each).serve(parties.waiting, parties.turn, 30)
     assert not parties.waiting()
     assert parties.most.pop("all") <= 6
     assert max(parties.most.values()) <= each
@@ -58,7 +58,7 @@ def test_no_party_has_more_than_its_share_and_all_together_no_more_than_there_is
 def test_H07_a_party_that_does_not_answer_leaves_the_others_their_turns() -> None:
     parties = Parties(slow=5, a=20, b=20)
     parties.held["slow"] = threading.Event()
-    through = lanes()
+    through = pool()
     through.serve(parties.waiting, parties.turn, 0.5)
     assert parties.waiting() == ["slow"]
     assert parties.running == Counter(slow=1, a=0, b=0)
@@ -75,7 +75,7 @@ def test_H07_parties_with_a_history_share_a_part_and_the_rest_is_for_the_others(
     """A dozen that failed or were slow before, and then do not answer at all."""
     bad = [f"bad{number}" for number in range(12)]
     parties = Parties(**dict.fromkeys(bad, 1))
-    through = lanes(slow_s=0)  # whoever has had one turn is slow
+    through = pool(slow_s=0)  # whoever has had one turn is slow
     through.serve(parties.waiting, parties.turn, 30)
     parties.work.update({**dict.fromkeys(bad, 3), **{f"well{number}": 1 for number in range(4)}})
     release = threading.Event()
@@ -90,22 +90,22 @@ def test_H07_parties_with_a_history_share_a_part_and_the_rest_is_for_the_others(
 
 def test_the_party_that_waits_longest_is_next() -> None:
     parties = Parties(a=3, b=3, c=3)
-    lanes(most=1).serve(parties.waiting, parties.turn, 30)
+    pool(most=1).serve(parties.waiting, parties.turn, 30)
     assert parties.order == ["a", "b", "c"] * 3
 
 
 def test_a_party_is_left_alone_as_long_as_its_turn_said(held_clock: Any) -> None:
     parties = Parties(a=3)
     parties.pause = lambda party: 100
-    through = lanes()
+    through = pool()
     for step, left in ((0, 2), (99, 2), (1, 1), (-50, 1), (LONGEST_PAUSE_S, 0)):
         held_clock.step(step)
         through.serve(parties.waiting, parties.turn, 30)
         assert parties.work["a"] == left
 
 
-def test_a_clock_that_was_stepped_back_closes_no_lane(held_clock: Any) -> None:
-    parties, through = Parties(a=2), lanes()
+def test_a_clock_that_was_stepped_back_shuts_nobody_out(held_clock: Any) -> None:
+    parties, through = Parties(a=2), pool()
     parties.pause = lambda party: 100
     through.serve(parties.waiting, parties.turn, 30)
     held_clock.step(-400 * 86400)
@@ -122,7 +122,7 @@ def test_a_fault_of_ours_in_a_turn_ends_that_turn_alone(held_clock: Any, caplog:
         return 0
 
     parties.pause = pause
-    lanes().serve(parties.waiting, parties.turn, 30)
+    pool().serve(parties.waiting, parties.turn, 30)
     assert parties.waiting() == []
     assert "a turn of a" in caplog.text
 
@@ -135,7 +135,7 @@ def test_how_often_a_party_failed_in_a_row_is_known_to_its_turn(held_clock: Any)
         seen.append(failures)
         return outcomes[len(seen) - 1]
 
-    through = lanes()
+    through = pool()
     for _ in outcomes:
         through.serve(lambda: ["a"] if len(seen) < len(outcomes) else [], turn, 0)
         held_clock.step(1)

@@ -1,4 +1,4 @@
-"""A lane for each party that we call, so that a slow one delays what is owed to itself, and to nobody else."""
+"""A pool of threads that the parties which we call share fairly: a slow one delays what is owed to itself, and nothing else."""
 
 import logging
 import threading
@@ -12,10 +12,10 @@ from consent_server import clock
 
 log = logging.getLogger("consent_server.outbound")
 
-#: The longest that a lane is left alone, so that a clock that was stepped back closes none.
+#: The longest that a party is left alone, so that a clock that was stepped back shuts none out.
 LONGEST_PAUSE_S: Final = 3600
 FAULT_PAUSE_S: Final = 5
-LOOK_S: Final = 0.5  # what became due meanwhile is looked for this often while turns are under way
+LOOK_S: Final = 0.5  # between two looks for what has become due, while turns are under way
 
 #: Given a party and how many of its turns failed in a row: make some of the calls that are due to it. Return the seconds for
 #: which it must be left alone; 0 when it went well.
@@ -37,7 +37,7 @@ class Tally:
 
 
 @dataclass
-class _Lane:
+class _PartyState:
     running: int = 0
     failures: int = 0
     slow: bool = False
@@ -45,23 +45,23 @@ class _Lane:
     started: int = 0  # its place in the order of all starts
 
     @property
-    def troubled(self) -> bool:
+    def unreliable(self) -> bool:
         return self.failures > 0 or self.slow
 
 
-class Lanes:
-    """Turns on threads: at most `most` at once, and `each` for one party.
+class FairPool:
+    """Turns of parties on threads: at most `most` at once, and `each` for one party.
 
     A party whose last turn failed, or took longer than `slow_s`, has one at a time, and all such parties together have
-    `most_troubled`: however many there are, the others find a thread.
+    `most_unreliable`: however many there are, the others find a thread.
     """
 
-    def __init__(self, *, most: int, most_troubled: int, each: int = 1, slow_s: float) -> None:
+    def __init__(self, *, most: int, most_unreliable: int, each: int = 1, slow_s: float) -> None:
         self._most = most
-        self._most_troubled = most_troubled
+        self._most_unreliable = most_unreliable
         self._each = each
         self._slow_s = slow_s
-        self._lanes: dict[str, _Lane] = {}
+        self._parties: dict[str, _PartyState] = {}
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._starts = 0
@@ -74,52 +74,52 @@ class Lanes:
         ends = monotonic() + for_s
         while True:
             self._ended.clear()
-            for party in sorted(waiting(), key=lambda party: self._lane(party).started):
+            for party in sorted(waiting(), key=lambda party: self._state_of(party).started):
                 self._start(party, turn)
             left = ends - monotonic()
             if left <= 0 or self._is_idle():
                 return
             self._ended.wait(min(left, LOOK_S))
 
-    def _lane(self, party: str) -> _Lane:
-        return self._lanes.setdefault(party, _Lane())
+    def _state_of(self, party: str) -> _PartyState:
+        return self._parties.setdefault(party, _PartyState())
 
     def _is_idle(self) -> bool:
         """Return whether no turn is under way, and none has ended since `waiting` was asked."""
         with self._lock:
-            return not self._ended.is_set() and not any(lane.running for lane in self._lanes.values())
+            return not self._ended.is_set() and not any(state.running for state in self._parties.values())
 
     def _start(self, party: str, turn: Turn) -> None:
         with self._lock:
-            lane = self._lane(party)
-            if not self._is_free(lane):
+            state = self._state_of(party)
+            if not self._is_free(state):
                 return
             self._starts += 1
-            lane.started = self._starts
-            lane.running += 1
+            state.started = self._starts
+            state.running += 1
         run = copy_context().run
-        threading.Thread(target=run, args=(self._run, party, lane, turn), name=f"lane {party}", daemon=True).start()
+        threading.Thread(target=run, args=(self._run, party, state, turn), name=f"call {party}", daemon=True).start()
 
-    def _is_free(self, lane: _Lane) -> bool:
-        if 0 < lane.resumes - clock.now() <= LONGEST_PAUSE_S:
+    def _is_free(self, state: _PartyState) -> bool:
+        if 0 < state.resumes - clock.now() <= LONGEST_PAUSE_S:
             return False
-        if sum(each.running for each in self._lanes.values()) >= self._most:
+        if sum(each.running for each in self._parties.values()) >= self._most:
             return False
-        if not lane.troubled:
-            return lane.running < self._each
-        troubled = sum(each.running for each in self._lanes.values() if each.troubled)
-        return lane.running == 0 and troubled < self._most_troubled
+        if not state.unreliable:
+            return state.running < self._each
+        unreliable = sum(each.running for each in self._parties.values() if each.unreliable)
+        return state.running == 0 and unreliable < self._most_unreliable
 
-    def _run(self, party: str, lane: _Lane, turn: Turn) -> None:
+    def _run(self, party: str, state: _PartyState, turn: Turn) -> None:
         began, pause_s = monotonic(), FAULT_PAUSE_S
         try:
-            pause_s = min(turn(party, lane.failures), LONGEST_PAUSE_S)
+            pause_s = min(turn(party, state.failures), LONGEST_PAUSE_S)
         except Exception:
             log.exception("a turn of %s", party)
         finally:
             with self._lock:
-                lane.running -= 1
-                lane.failures = lane.failures + 1 if pause_s else 0
-                lane.slow = monotonic() - began > self._slow_s
-                lane.resumes = clock.now() + pause_s if pause_s else 0
+                state.running -= 1
+                state.failures = state.failures + 1 if pause_s else 0
+                state.slow = monotonic() - began > self._slow_s
+                state.resumes = clock.now() + pause_s if pause_s else 0
                 self._ended.set()

@@ -1,4 +1,4 @@
-"""Each recipient has its own lane: what one does slowly or wrongly, no other waits for, and nothing is lost on the way."""
+"""What one does slowly or wrongly, no other waits for, and nothing is lost on the way."""
 
 import threading
 from collections import Counter
@@ -12,10 +12,10 @@ import pytest
 from consent_server import store
 from consent_server.deployment import Deployment
 from consent_server.outbound.errors import BadAnswer, Unreachable
-from consent_server.outbound.lanes import Lanes
+from consent_server.outbound.fair_pool import FairPool
 from consent_server.outbound.session import Response, Session
 from consent_server.store import outbox, permissions
-from consent_server.withdrawal.outbox import LEASE_S, LONGEST_DELAY_S, dispatch, lanes
+from consent_server.withdrawal.outbox import LEASE_S, LONGEST_DELAY_S, dispatch, pool
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 from tests.deployments import layout
 from tests.outbound.conftest import Answer, Asked, WireServer, server_context
@@ -107,7 +107,7 @@ def test_H07_S6_a_hundred_have_their_messages_while_one_drips_and_one_fails(
     working = in_background(dispatch)
     assert all_there.wait(60)
     assert not drip.over.is_set()
-    assert (drip.calls, len(failing.asked)) == (1, 1), "one call each, and their lanes wait"
+    assert (drip.calls, len(failing.asked)) == (1, 1), "one call each, and then both are left alone"
     drip.over.set()
     working.join(60)
     assert sorted(received.values()) == [1] * len(well)
@@ -144,7 +144,7 @@ def names(count: int) -> list[str]:
 def test_G09_after_a_day_away_all_is_delivered_within_ten_minutes(deployment: Any, held_clock: Any) -> None:
     jobs = deployment.settings.jobs.model_copy(update={"give_up_after_s": 7 * DAY})
     deployment.settings = deployment.settings.model_copy(update={"jobs": jobs})
-    receiver, through, asked = PlayedReceiver(deployment), lanes(), Counter[int]()
+    receiver, through, asked = PlayedReceiver(deployment), pool(), Counter[int]()
     owe(*names(50), to="fsp")
 
     def away(_subject: str) -> Exception:
@@ -188,7 +188,7 @@ def test_G10_what_was_not_confirmed_is_repeated_when_it_is_time(
     answer: Any,
     within_s: int,
 ) -> None:
-    server, through = receive(answer, "fsp"), lanes()
+    server, through = receive(answer, "fsp"), pool()
     owe("fsp")
     assert dispatch(through).failed == 1
     server.routes["*"] = Answer(204)
@@ -205,7 +205,7 @@ def test_G10_what_cannot_be_delivered_is_given_up_with_an_alarm_and_may_be_tried
     deployment: Deployment, held_clock: Any, receive: Callable[..., WireServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "consent_server.audit")
-    server, through = receive(Answer(500), "fsp", "well"), lanes()
+    server, through = receive(Answer(500), "fsp", "well"), pool()
     owe(*names(3), to="fsp")
     for _ in range(3 * LONGEST_DELAY_S // 60 + 1):
         dispatch(through)
@@ -227,7 +227,7 @@ def test_G10_what_cannot_be_delivered_is_given_up_with_an_alarm_and_may_be_tried
 
 
 def test_one_message_that_a_receiver_cannot_take_holds_up_no_other_to_it(deployment: Any, held_clock: Any) -> None:
-    receiver, through, first = PlayedReceiver(deployment), lanes(), set[str]()
+    receiver, through, first = PlayedReceiver(deployment), pool(), set[str]()
 
     def fault(token: str) -> Exception | None:
         first.add(token) if not first else None
@@ -266,7 +266,7 @@ def test_G11_of_two_dispatchers_one_dies_with_what_it_has_leased(
         return None
 
     receiver.fault = dies_at_its_third
-    dying = Lanes(most=1, most_troubled=1, slow_s=60)
+    dying = FairPool(most=1, most_unreliable=1, slow_s=60)
     dispatch(dying)
     receiver.fault = lambda token: None
     assert dispatch().done == 30, "what it had leased is left to it"

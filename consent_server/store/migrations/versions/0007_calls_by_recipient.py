@@ -14,17 +14,17 @@ _LIVE = sa.text("ended IS NULL")
 
 def upgrade() -> None:
     op.create_index(
-        "ix_outbox_lane",
+        "ix_outbox_by_recipient",
         "outbox",
         ["recipient", "due", "id"],
         sqlite_where=_OPEN_CALLS,
         postgresql_where=_OPEN_CALLS,
     )
     op.create_index(
-        "ix_connection_lane", "connection", ["issuer", "collect_due"], sqlite_where=_LIVE, postgresql_where=_LIVE
+        "ix_connection_by_issuer", "connection", ["issuer", "collect_due"], sqlite_where=_LIVE, postgresql_where=_LIVE
     )
 
 
 def downgrade() -> None:
-    op.drop_index("ix_connection_lane", table_name="connection")
-    op.drop_index("ix_outbox_lane", table_name="outbox")
+    op.drop_index("ix_connection_by_issuer", table_name="connection")
+    op.drop_index("ix_outbox_by_recipient", table_name="outbox")

@@ -1,0 +1,27 @@
+"""Work that is due: who has any, found by one look into an index for each party, however many rows there are."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+
+def parties(
+    c: Connection, party: sa.Column[str], among: sa.ColumnElement[bool], due: sa.ColumnElement[bool]
+) -> list[str]:
+    """Return each value of `party` in the rows `among` which one is `due`, once. An index must begin with `party`."""
+    first = sa.select(sa.func.min(party).label("party")).where(among).cte("party", recursive=True)
+    following = sa.select(sa.func.min(party)).where(among, party > first.c.party).scalar_subquery()
+    every = first.union_all(sa.select(following).where(first.c.party.is_not(None)))
+    has_work = sa.exists().where(party == every.c.party, among, due)
+    return list(c.execute(sa.select(every.c.party).where(every.c.party.is_not(None), has_work)).scalars())
+
+
+def is_due(due: sa.Column[Any], leased: sa.Column[Any], at: int) -> sa.ColumnElement[bool]:
+    """Return the condition that a row is due, and that no other process has it on a lease."""
+    return sa.and_(due <= at, is_free(leased, at))
+
+
+def is_free(leased: sa.Column[Any], at: int) -> sa.ColumnElement[bool]:
+    """Return the condition that no process has a row on a lease."""
+    return sa.or_(leased.is_(None), leased <= at)
