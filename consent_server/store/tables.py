@@ -69,8 +69,8 @@ class Progress(TypedDict, total=False):
     proved: int
 
 
-class Errand(TypedDict):
-    """What a browser waits for at a provider: since when, and for whom.
+class BackgroundTask(TypedDict):
+    """A task at a provider that a browser waits for: its id, the provider's name, and since when.
 
     `to` is where the result leads, empty while it is under way; `fault` the code of the refusal in which it ended.
     """
@@ -123,8 +123,8 @@ class SessionData(TypedDict, total=False):
     provider: str
     shown: str
     pending: dict[str, Pending]
-    leaving: Errand
-    returning: Errand
+    leaving: BackgroundTask
+    returning: BackgroundTask
     withdrawn: Sequence[dict[str, object]]
 
 

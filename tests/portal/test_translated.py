@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from consent_server.portal import errands
+from consent_server.portal import background
 from tests.web.sentences import mark_messages, read
 
 
@@ -54,8 +54,8 @@ def test_while_a_provider_is_slow(portal: Any, monkeypatch: pytest.MonkeyPatch) 
         return before(*asked)
 
     portal.upstream.push = push
-    monkeypatch.setattr(errands, "WAIT_S", 0)
+    monkeypatch.setattr(background, "WAIT_S", 0)
     read(portal.sent_off(), "/connect/leaving")
-    monkeypatch.setattr(errands, "MOST", 0)
+    monkeypatch.setattr(background, "MOST", 0)
     read(portal.at_permission().click("continue", agree="yes"), "/connect/permission", 503)
     opened.set()

@@ -15,8 +15,8 @@ from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.outbound.fair_pool import FairPool
 from consent_server.outbound.session import Session
 from consent_server.outbound.upstream import Metadata, Pushed, Tokens, Upstream
-from consent_server.portal import errands, providers
-from consent_server.portal.views import errand
+from consent_server.portal import background, providers
+from consent_server.portal.views import waiting
 from consent_server.store import rows
 from consent_server.store.tables import SessionRow
 from tests.deployments import layout
@@ -65,7 +65,7 @@ class SlowUpstream:
 
 @pytest.fixture
 def slow(portal: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowUpstream]:
-    monkeypatch.setattr(errands, "WAIT_S", 0.05)
+    monkeypatch.setattr(background, "WAIT_S", 0.05)
     portal.deployment.upstream = found = SlowUpstream(portal.upstream)
     yield found
     for gate in (found.push_gate, found.redeem_gate):
@@ -74,9 +74,9 @@ def slow(portal: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowUpstream]
 
 
 def idle() -> None:
-    """Wait until no errand is under way."""
+    """Wait until no task is under way."""
     for thread in threading.enumerate():
-        if thread.name == "errand":
+        if thread.name == "background task":
             thread.join(30)
 
 
@@ -153,33 +153,33 @@ def test_what_ends_badly_behind_the_waiting_page_is_said_there(
 def test_H08_the_visitors_of_one_provider_are_bounded_and_nobody_elses_wait(
     portal: Any, slow: SlowUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(errands.MOST):
+    for number in range(background.MOST):
         is_waiting(portal.sent_off(email=f"office-{number}@else.example", business="Else Ltd"), LEAVING)
     late = portal.at_permission()
     assert late.click("continue", agree="yes").status == 503
     assert int(late.response.headers["Retry-After"]) >= 30
-    assert slow.push_gate.reached == errands.MOST
-    monkeypatch.setattr(errands, "WAIT_S", 20)
+    assert slow.push_gate.reached == background.MOST
+    monkeypatch.setattr(background, "WAIT_S", 20)
     assert portal.connected("northmoor").path == "/connected"
     slow.push_gate.opened.set()
     idle()
     late.open("/connect/permission").click("continue", agree="yes")
     idle()
     assert late.open(LEAVING).location.startswith("https://login.hartlebury.example/")
-    assert not errands._under_way.total()
+    assert not background._under_way.total()
 
 
 def test_H08_one_account_leaves_places_for_others_however_many_browsers_it_has(portal: Any, slow: SlowUpstream) -> None:
-    for _ in range(errands.MOST_OF_ONE):
+    for _ in range(background.MOST_OF_ONE):
         is_waiting(portal.sent_off(), LEAVING)
     assert [portal.sent_off().status for _ in range(3)] == [503] * 3
     is_waiting(portal.sent_off(email="office@else.example", business="Else Ltd"), LEAVING)
-    assert slow.push_gate.reached == errands.MOST_OF_ONE + 1
+    assert slow.push_gate.reached == background.MOST_OF_ONE + 1
     slow.push_gate.opened.set()
     idle()
     assert portal.sent_off().status != 503
     idle()
-    assert not errands._under_way
+    assert not background._under_way
 
 
 def test_H08_a_return_that_finds_no_place_loses_nothing(
@@ -188,20 +188,20 @@ def test_H08_a_return_that_finds_no_place_loses_nothing(
     slow.push_gate.opened.set()
     browser = portal.sent_off()
     idle()
-    monkeypatch.setattr(errands, "MOST", 0)
+    monkeypatch.setattr(background, "MOST", 0)
     assert portal.back(browser).status == 503
-    monkeypatch.setattr(errands, "MOST", 1)
+    monkeypatch.setattr(background, "MOST", 1)
     slow.redeem_gate.opened.set()
     portal.back(browser)
     idle()
     assert len(portal.connections()) == 1
 
 
-def test_an_errand_whose_process_has_ended_is_not_waited_for_for_ever(
+def test_a_task_whose_process_has_ended_is_not_waited_for_for_ever(
     portal: Any, slow: SlowUpstream, held_clock: Any
 ) -> None:
     browser = portal.sent_off()
-    held_clock.step(errand.LONGEST_S)
+    held_clock.step(waiting.LONGEST_S)
     assert browser.open(LEAVING).status == 503
 
 
@@ -322,7 +322,7 @@ def test_H08_the_worker_fetches_what_takes_too_long_for_a_page(portal: Any, drip
 def test_H08_a_provider_that_drips(
     portal: Any, dripping: DrippingProvider, monkeypatch: pytest.MonkeyPatch, endpoint: str, path: str
 ) -> None:
-    monkeypatch.setattr(errands, "WAIT_S", 0.3)
+    monkeypatch.setattr(background, "WAIT_S", 0.3)
     monkeypatch.setattr(page_time, "PAGE_S", 0.3 if path == "/connect/permission" else 20)
     dripping.drip_at(endpoint)
     browser = portal.at_permission()
@@ -333,6 +333,6 @@ def test_H08_a_provider_that_drips(
         state = next(asked.form()["state"] for asked in dripping.server.asked if asked.path.endswith("request"))
         browser.open(f"/callback?code=c&state={state}&iss={dripping.issuer}")
     is_waiting(browser, path)
-    monkeypatch.setattr(errands, "WAIT_S", 20)
+    monkeypatch.setattr(background, "WAIT_S", 20)
     assert portal.connected("northmoor").path == "/connected", "others are not held up"
     assert not dripping.over.is_set()

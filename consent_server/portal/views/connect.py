@@ -14,7 +14,6 @@ from consent_server.portal import connecting
 from consent_server.portal.connecting import ReturnNotOurs, Visitor
 from consent_server.portal.providers import Provider, ProviderSlow, providers
 from consent_server.portal.standing import CONNECTION, standing
-from consent_server.portal.views.errand import LEAVING, RETURNING, come_back, leave, outcome, waiting_page
 from consent_server.portal.views.visit import (
     account,
     account_changed,
@@ -28,6 +27,7 @@ from consent_server.portal.views.visit import (
     signed_in,
     signed_in_account,
 )
+from consent_server.portal.views.waiting import LEAVING, RETURNING, come_back, leave, outcome, waiting_page
 from consent_server.scheme.permission_text import ShownText
 from consent_server.store import connections
 from consent_server.web import headers, pages, parameters

@@ -1,6 +1,6 @@
-"""Errands to providers: acts that may take longer than a page may wait, and that must not be broken off half done.
+"""Background tasks at providers: they may take longer than a page may wait, and must not be broken off half done.
 
-A page starts an errand and waits a little. When that is not enough, the errand goes on by itself and keeps its result in the
+A page starts a task and waits a little. When that is not enough, the task goes on in its thread and keeps its result in the
 browser's session, in the store, where any node finds it.
 """
 
@@ -22,9 +22,9 @@ log = logging.getLogger("consent_server.portal")
 
 #: Seconds that a page waits for a provider.
 WAIT_S: Final = page_time.PAGE_S
-#: Errands to one provider that may be under way at once in this process: visitors who wait for it use up nothing of others.
+#: Tasks at one provider that may be under way at once in this process: a slow one takes no threads from the others.
 MOST: Final = 8
-#: Of these, errands of one account: it must not take the places of all others, however many browsers it has.
+#: Of these, tasks of one account: it must not take the places of all others, however many browsers it has.
 MOST_OF_ONE: Final = 2
 
 _under_way: Counter[tuple[str, ...]] = Counter()
@@ -32,7 +32,7 @@ _lock = threading.Lock()
 
 
 class StillUnderWay(Exception):
-    """The page has waited long enough, and the errand goes on."""
+    """The page has waited long enough, and the task goes on."""
 
 
 class ProviderBusy(Refusal):
@@ -49,7 +49,7 @@ class ProviderBusy(Refusal):
 
 
 def run(provider: str, account: str, begin: Callable[[], T], act: Callable[[T], str]) -> str:
-    """Keep that an errand of an account has begun (`begin`), then do it; return what it returns, or raise what it raises.
+    """Keep that a task of an account has begun (`begin`), then do it (`act`); return what it returns, or raise what it raises.
 
     Raise StillUnderWay; and ProviderBusy, before anything was begun.
     """
@@ -63,7 +63,7 @@ def run(provider: str, account: str, begin: Callable[[], T], act: Callable[[T], 
         begun = begin()
         context = copy_context()  # the application, and the id under which all of this is logged
         work = (_run, counted, partial(act, begun), result)
-        threading.Thread(target=context.run, args=work, name="errand", daemon=True).start()
+        threading.Thread(target=context.run, args=work, name="background task", daemon=True).start()
     except BaseException:
         _ended(counted)
         raise
@@ -78,7 +78,7 @@ def _run(counted: tuple[tuple[str, ...], ...], act: Callable[[], str], result: F
     try:
         found = act()
     except BaseException as fault:
-        log.warning("an errand to %s: %s", counted[0][0], fault if isinstance(fault, Refusal) else type(fault).__name__)
+        log.warning("a task at %s: %s", counted[0][0], fault if isinstance(fault, Refusal) else type(fault).__name__)
         result.set_exception(fault)
     else:
         result.set_result(found)

@@ -1,4 +1,4 @@
-"""A browser's errands to a provider: what they leave in its session, and the page that waits for them."""
+"""A browser's background tasks at a provider: what they leave in its session, and the page that waits for them."""
 
 from collections.abc import Callable
 from typing import Final, Literal, TypeVar
@@ -7,15 +7,15 @@ from flask import Response, redirect
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock
-from consent_server.portal import connecting, errands
+from consent_server.portal import background, connecting
+from consent_server.portal.background import StillUnderWay
 from consent_server.portal.connecting import Visitor
-from consent_server.portal.errands import StillUnderWay
 from consent_server.portal.providers import Provider, ProviderUnreachable
 from consent_server.portal.views.visit import browser, data, of_portal, page, see_other
 from consent_server.refusal import Refusal, ServerFault
 from consent_server.scheme.permission_text import ShownText
 from consent_server.store.digests import new_id
-from consent_server.store.tables import Errand, Pending, SessionData
+from consent_server.store.tables import BackgroundTask, Pending, SessionData
 from consent_server.web.sessions import BrowserSession
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ T = TypeVar("T")
 LEAVING: Final = "/connect/leaving"
 RETURNING: Final = "/connect/returning"
 REFRESH_S: Final = 30
-#: Seconds after which an errand that has no result will have none: its process has ended.
+#: Seconds after which a task that has no result will have none: its process has ended.
 LONGEST_S: Final = 120
 MOST_PENDING: Final = 4
 
@@ -32,9 +32,9 @@ def leave(provider: Provider, text: ShownText, visitor: Visitor) -> AnyResponse:
     """Push the request of this browser; return a redirect to the provider, or to the page that waits for it."""
     held, fsp = browser(), data().get("fsp")
 
-    def begin() -> Errand:
-        begun = Errand(id=new_id(), name=provider.name, at=clock.now(), to="", fault="")
-        of_portal().change(held, lambda values: values.update(leaving=begun))
+    def begin() -> BackgroundTask:
+        begun = BackgroundTask(id=new_id(), name=provider.name, at=clock.now(), to="", fault="")
+        of_portal().change(held, lambda values: values.update({"leaving": begun}))
         return begun
 
     account = visitor.account.id
@@ -56,21 +56,21 @@ def _run(
     provider: Provider, account: str, waiting: str, begin: Callable[[], T], act: Callable[[T], str]
 ) -> AnyResponse:
     try:
-        return redirect(errands.run(provider.issuer, account, begin, act), 303)
+        return redirect(background.run(provider.issuer, account, begin, act), 303)
     except StillUnderWay:
         return see_other(waiting)
 
 
-def outcome(found: Errand | None, path: str) -> AnyResponse:
-    """Return where an errand leads. While it is under way, return the page that says for whom the browser waits."""
+def outcome(found: BackgroundTask | None, path: str) -> AnyResponse:
+    """Return where a task leads. While it is under way, return the page that says for whom the browser waits."""
     if found is None:
         return see_other("/connect")
     if found["fault"]:
-        raise Refusal.family[found["fault"]](f"{path}: the errand ended so")
+        raise Refusal.family[found["fault"]](f"{path}: the task ended so")
     if found["to"]:
         return redirect(found["to"], 303)
     if not 0 <= clock.now() - found["at"] < LONGEST_S:
-        raise ProviderUnreachable(f"{path}: the errand has no result")
+        raise ProviderUnreachable(f"{path}: the task has no result")
     return waiting_page(found["name"], path)
 
 
@@ -82,9 +82,9 @@ def waiting_page(name: str, path: str) -> Response:
 
 
 def _push(
-    held: BrowserSession, provider: Provider, text: ShownText, visitor: Visitor, fsp: str | None, begun: Errand
+    held: BrowserSession, provider: Provider, text: ShownText, visitor: Visitor, fsp: str | None, begun: BackgroundTask
 ) -> str:
-    ended: Errand = {**begun, "fault": ServerFault.code}
+    ended: BackgroundTask = {**begun, "fault": ServerFault.code}
     try:
         ended["to"], pending = connecting.begin(provider, text, visitor, fsp)
         of_portal().change(held, lambda values: _remember(values, pending))
@@ -114,12 +114,12 @@ def _redeem(held: BrowserSession, pending: Pending | None, query: str) -> str:
     return ended["to"]
 
 
-def _returned(pending: Pending, *, to: str = "", fault: str = "") -> Errand:
-    return Errand(id=pending["state"], name=pending["provider"]["name"], at=clock.now(), to=to, fault=fault)
+def _returned(pending: Pending, *, to: str = "", fault: str = "") -> BackgroundTask:
+    return BackgroundTask(id=pending["state"], name=pending["provider"]["name"], at=clock.now(), to=to, fault=fault)
 
 
-def _keep(values: SessionData, name: Literal["leaving", "returning"], ended: Errand) -> None:
-    """Keep how an errand has ended, unless another has begun since."""
+def _keep(values: SessionData, name: Literal["leaving", "returning"], ended: BackgroundTask) -> None:
+    """Keep how a task has ended, unless another has begun since."""
     newest = values.get(name)
     if newest is not None and newest["id"] == ended["id"]:
         values[name] = ended
