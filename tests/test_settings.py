@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from consent_server.issuer import redirect_uri
-from consent_server.outbound.network import is_public, is_public_or_loopback
+from consent_server.outbound.addresses import is_public, is_public_or_loopback
 from consent_server.settings import BadSettings, Settings, load
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from time import monotonic  # durations only: see network
+from time import monotonic  # durations only: see deadline
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 

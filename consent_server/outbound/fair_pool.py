@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from time import monotonic  # durations only: see network
+from time import monotonic  # durations only: see deadline
 from typing import Final
 
 from consent_server import clock

@@ -4,8 +4,9 @@ import threading
 from concurrent.futures import Future, wait
 from contextvars import copy_context
 
+from consent_server.outbound.addresses import Resolve
+from consent_server.outbound.deadline import Deadline
 from consent_server.outbound.errors import Unreachable
-from consent_server.outbound.network import Budget, Resolve
 
 
 class LookUps:
@@ -15,16 +16,16 @@ class LookUps:
     for each of its names, whatever the number of calls.
     """
 
-    def __init__(self, look_up: Resolve, budget: Budget, longest_s: float) -> None:
+    def __init__(self, look_up: Resolve, deadline: Deadline, longest_s: float) -> None:
         self._look_up = look_up
-        self._budget = budget
+        self._deadline = deadline
         self._longest_s = longest_s
         self._under_way: dict[tuple[str, int], Future[list[str]]] = {}
         self._lock = threading.Lock()
 
     def __call__(self, host: str, port: int) -> list[str]:
         """Return the addresses. Raise OSError, and Unreachable (time)."""
-        longest_s = self._budget.cut(self._longest_s, host)
+        longest_s = self._deadline.cut(self._longest_s, host)
         with self._lock:
             found = self._under_way.get((host, port))
             if found is None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from time import monotonic  # durations only: see network
+from time import monotonic  # durations only: see deadline
 from typing import Final
 
 from consent_server.outbound.errors import Unreachable

@@ -20,16 +20,11 @@ import httpx
 import orjson
 
 from consent_server import clock
+from consent_server.outbound.addresses import Resolve, is_public, is_public_or_loopback, resolve
+from consent_server.outbound.deadline import Deadline
 from consent_server.outbound.errors import BadAnswer, NotAllowed, Unreachable
 from consent_server.outbound.look_up import LookUps
-from consent_server.outbound.network import (
-    Budget,
-    Resolve,
-    Transport,
-    is_public,
-    is_public_or_loopback,
-    resolve,
-)
+from consent_server.outbound.network import Transport
 from consent_server.outbound.page_time import call_time
 from consent_server.outbound.server_certificates import ServerCertificates
 from consent_server.settings import Settings
@@ -112,8 +107,8 @@ class Session:
 
     def __init__(self, settings: Settings, *, limits: Limits | None = None, look_up: Resolve = resolve) -> None:
         self._limits = limits or Limits()
-        self._budget = Budget()
-        look_up = LookUps(look_up, self._budget, self._limits.connect_s)
+        self._deadline = Deadline()
+        look_up = LookUps(look_up, self._deadline, self._limits.connect_s)
         self._allowed_hosts: Callable[[], Collection[str]] = frozenset
         allowed = is_public_or_loopback if settings.is_sandbox else is_public
         roots = settings.keys.server_roots
@@ -122,9 +117,11 @@ class Session:
             presenting.load_cert_chain(settings.keys.client_certificate, settings.keys.client_key)
         judge = ServerCertificates(settings.calls.server_revocation, self._published)
         self._members = self._client(
-            Transport(presenting, allowed=allowed, look_up=look_up, budget=self._budget, judge=judge)
+            Transport(presenting, allowed=allowed, look_up=look_up, deadline=self._deadline, judge=judge)
         )
-        self._configured = self._client(Transport(_tls(roots), allowed=allowed, look_up=look_up, budget=self._budget))
+        self._configured = self._client(
+            Transport(_tls(roots), allowed=allowed, look_up=look_up, deadline=self._deadline)
+        )
 
     def allow_hosts(self, source: Callable[[], Collection[str]]) -> None:
         """Take the Directory's server allowlist (lower-case host names) from `source` from now on."""
@@ -209,7 +206,7 @@ class Session:
             self._require_allowed(url)
         client = self._configured if configured else self._members
         server = url.netloc.decode("ascii")
-        with call_time(server, configured, self._limits.total_s) as longest_s, self._budget.of(longest_s):
+        with call_time(server, configured, self._limits.total_s) as longest_s, self._deadline.of(longest_s):
             for _ in range(_MOST_REDIRECTS + 1):
                 response = self._exchange(client, method, url, headers, content, limit or self._limits.body)
                 location = response.headers.get("location")
@@ -220,7 +217,7 @@ class Session:
 
     def _timeouts(self, host: str) -> httpx.Timeout:
         """Return the limits of single waits. The one for a connection of the pool is httpx's own, so it is cut here."""
-        pool_s = self._budget.cut(self._limits.read_s, host)
+        pool_s = self._deadline.cut(self._limits.read_s, host)
         return httpx.Timeout(self._limits.read_s, connect=self._limits.connect_s, pool=pool_s)
 
     def _exchange(
@@ -242,9 +239,9 @@ class Session:
         except httpcore.NetworkError as error:
             # TLS 1.3: a server refuses our certificate after its handshake, so the alert arrives at the first read.
             kind = "tls" if isinstance(error.__context__, ssl.SSLError) else "connection"
-            raise Unreachable(self._budget.kind(kind), host) from None
+            raise Unreachable(self._deadline.kind(kind), host) from None
         except (httpcore.ProtocolError, httpx.HTTPError, httpx.StreamError):
-            raise Unreachable(self._budget.kind("connection"), host) from None
+            raise Unreachable(self._deadline.kind("connection"), host) from None
 
 
 def _host(url: httpx.URL) -> str:

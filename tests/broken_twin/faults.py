@@ -496,7 +496,7 @@ MISTAKES: dict[str, Mistake] = {
     "an address is public where the standard library says so": Mistake(
         "H17",
         "tests/outbound/test_network.py::test_H17_no_address_of_a_special_block_is_public",
-        "consent_server.outbound.network",
+        "consent_server.outbound.addresses",
         instead("is_public", _as_the_standard_library_has_it),
     ),
     "a revocation list speaks for every issuer": Mistake(

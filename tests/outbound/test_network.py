@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consent_server.outbound import fields, session
+from consent_server.outbound.addresses import is_public, is_public_or_loopback
 from consent_server.outbound.errors import NotAllowed, Unreachable
-from consent_server.outbound.network import is_public, is_public_or_loopback
 
 PUBLIC = ["8.8.8.8", "192.0.1.0", "198.17.255.255", "2a00:1450:4009::1", "2001:4860::1", "2001:200::1", "3ffd::1"]
 # An IPv4 address in IPv6 form is judged as itself.

@@ -169,7 +169,7 @@ def test_the_address_that_was_checked_is_the_one_connected_to(settings, session_
 
 
 def test_decimal_addresses_meet_the_same_rule(settings_of, session_of, serve):
-    from consent_server.outbound.network import resolve
+    from consent_server.outbound.addresses import resolve
 
     server = serve()
     session = session_of(settings_of(server.port, "production"), allowed=["2130706433"], look_up=resolve)
