@@ -10,7 +10,7 @@ from gevent import GreenletExit
 from gunicorn.glogging import Logger
 
 from consent_server import audit, clock
-from consent_server.serving.lines import JsonLines, says_no_secret
+from consent_server.serving.lines import JsonLines, may_be_written
 
 if TYPE_CHECKING:
     import datetime
@@ -32,7 +32,7 @@ class DoorLog(Logger):  # type: ignore[misc]
         super().setup(cfg)
         for handler in self.error_log.handlers:
             handler.setFormatter(JsonLines(self.door))
-            handler.addFilter(says_no_secret)
+            handler.addFilter(may_be_written)
 
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
         malformed = sys.exc_info()[0]

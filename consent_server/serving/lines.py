@@ -43,7 +43,7 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=True, separators=(",", ":"))
 
 
-def says_no_secret(record: logging.LogRecord) -> bool:
+def may_be_written(record: logging.LogRecord) -> bool:
     """Return whether a line may be written, as a filter of handlers."""
     return record.levelno >= _LEAST.get(record.name.partition(".")[0], logging.WARNING)
 
@@ -52,7 +52,7 @@ def handler(process: str, stream: TextIO) -> logging.Handler:
     """Return a handler that writes such lines."""
     made = logging.StreamHandler(stream)
     made.setFormatter(JsonLines(process))
-    made.addFilter(says_no_secret)
+    made.addFilter(may_be_written)
     return made
 
 

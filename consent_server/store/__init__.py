@@ -13,7 +13,7 @@ and a second way to read the same tables would gain nothing.
 
 from sqlalchemy.engine import Connection
 
-from consent_server.store.database import init, journal, ping, reading, writing, written
+from consent_server.store.database import init, journal, ping, reading, write_with_retry, writing
 from consent_server.store.faults import StoreUnavailable
 
-__all__ = ["Connection", "StoreUnavailable", "init", "journal", "ping", "reading", "writing", "written"]
+__all__ = ["Connection", "StoreUnavailable", "init", "journal", "ping", "reading", "write_with_retry", "writing"]

@@ -25,7 +25,7 @@ POOL_WAIT_S = 2
 #: What PostgreSQL ends by itself, in milliseconds: a wait for a lock (longer than its search for deadlocks waits, which is
 #: one second), a statement, and a transaction whose process has stopped. Migrations are exempt.
 POSTGRESQL_LIMITS_MS = {"lock_timeout": 3000, "statement_timeout": 30000, "idle_in_transaction_session_timeout": 30000}
-#: How often a block that may be run again is run again.
+#: How often a block of `write_with_retry` is run again.
 RERUNS = 3
 #: The engine's option that holds those who write to SQLite in this process.
 WRITERS = "writers"
@@ -194,7 +194,7 @@ def _transaction(*, writing: bool, wait: LockWait | None = None) -> Iterator[Con
 T = TypeVar("T")
 
 
-def written(block: Callable[[Connection], T]) -> T:
+def write_with_retry(block: Callable[[Connection], T]) -> T:
     """Run a block in a transaction that writes and return what it returns; run it again when a deadlock ended it.
 
     Nothing but the database may remember that the block ran. Raise StoreUnavailable.

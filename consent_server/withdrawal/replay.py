@@ -20,7 +20,7 @@ def replay(entries: Iterable[JournalEntry]) -> Counter[Effect]:
     """
     effects: Counter[Effect] = Counter()
     for entry in entries:
-        effects += store.written(partial(_again, entry=entry))
+        effects += store.write_with_retry(partial(_again, entry=entry))
     return effects
 
 

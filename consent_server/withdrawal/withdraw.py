@@ -32,7 +32,7 @@ def withdraw(subject: str, withdrawal: Withdrawal) -> list[str]:
     An empty list means that the subject is unknown or had ended before. The clock is read before the rows are.
     """
     at = clock.now()
-    return store.written(lambda c: withdraw_in(c, subject, withdrawal, at))
+    return store.write_with_retry(lambda c: withdraw_in(c, subject, withdrawal, at))
 
 
 def withdraw_in(c: Connection, subject: str, withdrawal: Withdrawal, at: int) -> list[str]:

@@ -199,7 +199,7 @@ def test_G04_a_deadlock_is_run_again_or_refused(app: Flask) -> None:
         except faults.TransactionLost as refusal:
             ran.append(f"{refusal.status} {refusal.answer_headers['Retry-After']}")
 
-    for act, runs in ((store.written, 3), (once, 3)):
+    for act, runs in ((store.write_with_retry, 3), (once, 3)):
         ran.clear()
         threads = [threading.Thread(target=cross, args=(*pair, act)) for pair in (("a", "b"), ("b", "a"))]
         for thread in threads:
