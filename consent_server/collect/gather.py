@@ -21,7 +21,7 @@ from consent_server.outbound.directory import DataService
 from consent_server.outbound.errors import NotReady, OAuthRefused, Unreachable
 from consent_server.outbound.fair_pool import FairPool, Tally
 from consent_server.outbound.intensity import RegionUnknown
-from consent_server.scheme import emissions, instant, readings
+from consent_server.scheme import emissions, instant, plausible, readings
 from consent_server.scheme.emissions import EmissionsError, MonthEmissions
 from consent_server.scheme.instant import DAY, day_start, month_start, months_later
 from consent_server.scheme.licenses import ELECTRICITY, GAS
@@ -164,7 +164,9 @@ def _gather_meter(
     for window in windows:
         at = clock.now()
         record, missing = _received(row, service, source, window, at)
-        found += _readings(source, window)
+        sent = _readings(source, window)
+        counted = _plausible(row, source, sent)
+        found += counted
         harvest.windows.append(
             CollectedWindow(
                 connection=row.id,
@@ -175,7 +177,7 @@ def _gather_meter(
                 fuel=source.type,
                 outcode=source.outcode or "",
                 at=at,
-                complete=missing == COMPLETE,
+                complete=missing == COMPLETE and len(counted) == len(sent),
                 record=orjson.dumps(record),
             )
         )
@@ -224,6 +226,15 @@ def _readings(source: DataSource, window: FetchedWindow) -> list[Reading]:
         if reading.fuel != source.type or not window.start <= reading.start < window.end:
             raise NotUsable("readings: another fuel, or outside the window that was asked for")
     return found
+
+
+def _plausible(row: ProviderConnection, source: DataSource, sent: list[Reading]) -> list[Reading]:
+    """Return the readings that a meter can have counted. The others are missing: their month is then not complete."""
+    most = plausible.most_in_half_an_hour(source.type)
+    counted = [each for each in sent if plausible.implausible(source.type, each.value, most) is None]
+    if len(counted) < len(sent):
+        log.warning("connection %s: %d half-hours that no meter can have counted", row.id, len(sent) - len(counted))
+    return counted
 
 
 def _by_day(fuel: str, found: list[Reading]) -> dict[int, bytes]:

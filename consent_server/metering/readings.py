@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from consent_server.scheme import instant
+from consent_server.scheme import instant, plausible
 from consent_server.scheme.instant import HALF_HOUR
 from consent_server.scheme.provenance.steps import COMPLETE, MISSING, SUBSTITUTED, MeterOrigin
 from consent_server.scheme.readings import HalfHour, ReadingError, block_of, slice_block
@@ -67,7 +67,8 @@ class Held:
         metered: tuple[int, int] | None,
         origin: MeterOrigin | None = None,
     ) -> "Held":
-        """Return these half-hours, in any order. One that has no `cumulative` counts on from the one before, from 0.
+        """Return these half-hours, in any order. One that has no `cumulative` counts on from the one before, from 0. One
+        that no meter can have counted (scheme.plausible) is left out, and is then missing.
 
         Raise ReadingError for one outside the window or the metered part, off the half-hour, given twice, or impossible.
         """
@@ -75,7 +76,7 @@ class Held:
         if not request.start <= first <= last <= request.end:
             raise ReadingError("what was metered is not within the window that was asked for")
         by_day: dict[int, list[HalfHour]] = defaultdict(list)
-        ordered = sorted(half_hours, key=lambda each: each.start)
+        ordered = sorted(_counted(request.fuel, half_hours), key=lambda each: each.start)
         for each in ordered:
             if not first <= each.start < last:
                 raise ReadingError("a half-hour outside the window that was asked for, or outside what was metered")
@@ -116,6 +117,15 @@ class Held:
         if self.metered is None or self.count * HALF_HOUR < self.metered[1] - self.metered[0]:
             return MISSING
         return SUBSTITUTED if self.substituted else COMPLETE
+
+
+def _counted(fuel: str, half_hours: Iterable[HalfHour]) -> list[HalfHour]:
+    """Return the half-hours that a meter can have counted. Raise ReadingError for what has no number, or no known fuel."""
+    try:
+        most = plausible.most_in_half_an_hour(fuel)
+        return [each for each in half_hours if plausible.implausible(fuel, each.value, most) is None]
+    except (KeyError, TypeError):
+        raise ReadingError("a half-hour of a fuel that is not known, or whose value is no number") from None
 
 
 class Readings(Protocol):

@@ -110,6 +110,22 @@ def test_a_record_that_admits_gaps_is_kept_as_incomplete(cap: Cap) -> None:
     assert [row.complete for row in cap.kept().windows] == [False]
 
 
+@pytest.mark.parametrize(
+    ("fuel", "code"), [("gas", 16_777.215), ("electricity", 4_294_967_295.0)], ids=["gas", "electricity"]
+)
+def test_D1_a_meters_error_code_is_a_missing_half_hour(cap: Cap, fuel: str, code: float) -> None:
+    at = FEBRUARY + 5 * DAY
+    cap.collected(cap.provider("edp", Meter("m", fuel, amount=lambda start: code if start == at else 2.0)))
+    kept = cap.kept()
+    assert [(row.start, row.complete) for row in kept.months] == [(FEBRUARY, False), (MARCH, False)]
+    assert kept.months[0].kilograms < 6000, "the code counts for nothing"
+    assert [row.complete for row in kept.windows] == [False], "what we release in turn says that data are missing"
+    with store.reading() as c:
+        (_, block), *_ = day_blocks.days(c, "c", "m", "import", at, at + DAY)
+    assert len(orjson.loads(readings.join([block]))) == 47
+    assert report.report("acme", FEBRUARY, TODAY).months == []
+
+
 def test_long_stretches_come_in_several_windows(cap: Cap) -> None:
     provider = cap.provider()
     provider.cut = MARCH - 5 * DAY

@@ -172,6 +172,14 @@ def request(start: int, end: int, fuel: str = "electricity") -> ReadingsRequest:
     return ReadingsRequest("shop", fuel, "import", start, end, "account-1", NOW + DAY)
 
 
+@pytest.mark.parametrize(("fuel", "code"), [("gas", 16_777.215), ("electricity", 4_294_967_295)])
+def test_D1_a_sources_error_code_is_a_missing_half_hour(fuel: str, code: float) -> None:
+    window = request(FIRST, FIRST + DAY, fuel)
+    values = [HalfHour(start, code if start == FIRST else 1) for start in range(FIRST, FIRST + DAY, HALF_HOUR)]
+    held = Held.of(window, values, (FIRST, FIRST + DAY))
+    assert (held.count, held.missing_data) == (47, MISSING)
+
+
 def test_what_the_source_said_is_what_leaves() -> None:
     held = plug_ins.archive.half_hours(request(FIRST, FIRST + DAY))
     data = orjson.loads(join(held.blocks))
