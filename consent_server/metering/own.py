@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from consent_server import store
+from consent_server.metering.importing import day
 from consent_server.metering.readings import Held, ReadingsRequest
 from consent_server.metering.register import Identified, Tenancy
 from consent_server.scheme import instant
@@ -56,8 +57,9 @@ class OwnReadings:
             first, last = max(request.start, extent[0]), min(request.end, extent[1] + DAY)
             if first >= last:
                 return Held()
-            rows = day_blocks.days(c, day_blocks.EDP, meter, measure, instant.day_start(first), last)
-        return Held.of_days({day: bytes(body) for day, body in rows}, (first, last))
+            rows = day_blocks.kept(c, [meter], measure, instant.day_start(first), last)
+        estimates = any(day.has_estimates(row, first, last) for row in rows if row.marks)
+        return Held.of_days({row.day: bytes(row.body) for row in rows}, (first, last), estimates)
 
     def begin(self, meters: Collection[str]) -> Mapping[str, int]:
         """Return the first day that is held of each. Raise StoreUnavailable."""

@@ -35,5 +35,24 @@ def tenancies(c: Connection, sme: str, meters: Collection[str]) -> list[Meter]:
     return [row for batch in rows.batches(meters) for row in rows.every(c, Meter, query.where(_meter.c.id.in_(batch)))]
 
 
+def described(c: Connection, meters: Collection[str]) -> list[Meter]:
+    """Return every tenancy of some meters, whosever, in the order in which they begin."""
+    query = sa.select(_meter).order_by(_meter.c.since)
+    return [row for batch in rows.batches(meters) for row in rows.every(c, Meter, query.where(_meter.c.id.in_(batch)))]
+
+
+def with_number(c: Connection, fuel: str, numbers: Collection[str]) -> list[Meter]:
+    """Return every tenancy of the meters with some numbers, whosever."""
+    query = sa.select(_meter).where(_meter.c.fuel == fuel)
+    return [
+        row for batch in rows.batches(numbers) for row in rows.every(c, Meter, query.where(_meter.c.number.in_(batch)))
+    ]
+
+
+def put(c: Connection, *meters: Meter) -> None:
+    """Keep tenancies, each replacing the one of its meter that begins at the same time."""
+    rows.put(c, *meters)
+
+
 def _held_at(at: int) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
     return _meter.c.since <= at, sa.or_(_meter.c.until.is_(None), _meter.c.until > at)

@@ -1,25 +1,118 @@
-"""Readings as day blocks: a day's half-hours of one meter, already in the API's JSON."""
+"""Readings as day blocks: a day's half-hours of one meter, already in the API's JSON, and what was set aside."""
 
-from collections.abc import Collection, Mapping
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import DayBlock
+from consent_server.store.tables import DayBlock, SetAside
 
 #: The holder of the readings that an EDP has of its own meters.
 EDP: Final = "edp"
 
 _block = table_of(DayBlock)
+_aside = table_of(SetAside)
+#: Day blocks that are read at once where a meter's days are followed to their end.
+_DAYS: Final = 31
 
 
 def put_days(c: Connection, holder: str, meter: str, measure: str, days: Mapping[int, bytes]) -> None:
     """Keep day blocks by their day (midnight UTC), replacing what was there."""
     if days:
         rows.put(c, *(DayBlock(holder, meter, measure, day, body) for day, body in days.items()))
+
+
+def merging(c: Connection) -> None:
+    """Make other transactions that merge readings wait until this one ends, so that neither overlooks the other's."""
+    if c.dialect.name == "postgresql":
+        c.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('day_block'))"))
+
+
+def kept(c: Connection, meters: Collection[str], measure: str, start: int, end: int) -> list[DayBlock]:
+    """Return the day blocks that an EDP has of some meters from the day `start` to before `end`, in order."""
+    query = sa.select(_block).where(
+        _block.c.holder == EDP,
+        _block.c.measure == measure,
+        _block.c.day >= start,
+        _block.c.day < end,
+    )
+    return _of_meters(c, DayBlock, query.order_by(_block.c.day), _block.c.meter, meters)
+
+
+def around(c: Connection, meters: Collection[str], measure: str, start: int, end: int) -> dict[str, tuple[bool, bool]]:
+    """Return meter -> whether an EDP has day blocks of it before `start`, and from `end` on; for those that have any."""
+    first, last = sa.func.min(_block.c.day), sa.func.max(_block.c.day)
+    query = sa.select(_block.c.meter, first, last).where(_block.c.holder == EDP, _block.c.measure == measure)
+    return {
+        meter: (least < start, most >= end)
+        for batch in rows.batches(meters)
+        for meter, least, most in c.execute(query.where(_block.c.meter.in_(batch)).group_by(_block.c.meter))
+    }
+
+
+def before(c: Connection, meter: str, measure: str, day: int) -> DayBlock | None:
+    """Return the last day block that an EDP has of a meter before a day and that has half-hours."""
+    query = sa.select(_block).where(
+        _block.c.holder == EDP,
+        _block.c.meter == meter,
+        _block.c.measure == measure,
+        _block.c.day < day,
+        sa.func.length(_block.c.body) > 0,
+    )
+    return rows.one(c, DayBlock, query.order_by(_block.c.day.desc()).limit(1))
+
+
+def following(c: Connection, meter: str, measure: str, day: int) -> Iterator[DayBlock]:
+    """Yield the day blocks that an EDP has of a meter from a day on, in order, a month at a time."""
+    while True:
+        query = sa.select(_block).where(
+            _block.c.holder == EDP, _block.c.meter == meter, _block.c.measure == measure, _block.c.day >= day
+        )
+        batch = rows.every(c, DayBlock, query.order_by(_block.c.day).limit(_DAYS))
+        yield from batch
+        if len(batch) < _DAYS:
+            return
+        day = batch[-1].day + 1
+
+
+def put_blocks(c: Connection, blocks: Sequence[DayBlock]) -> None:
+    """Keep day blocks, each replacing the one of its day."""
+    if blocks:
+        rows.put(c, *blocks)
+
+
+def set_aside(c: Connection, meters: Collection[str], measure: str, start: int, end: int) -> list[SetAside]:
+    """Return what is set aside of some meters for half-hours from `start` to before `end`."""
+    query = sa.select(_aside).where(_aside.c.measure == measure, _aside.c.start >= start, _aside.c.start < end)
+    return _of_meters(c, SetAside, query, _aside.c.meter, meters)
+
+
+def put_aside(c: Connection, values: Sequence[SetAside]) -> None:
+    """Keep values that are set aside, each replacing the one with its half-hour and reason."""
+    if values:
+        rows.put(c, *values)
+
+
+def settle(c: Connection, values: Iterable[SetAside]) -> None:
+    """Delete values that are no longer set aside."""
+    for each in values:
+        c.execute(
+            sa.delete(_aside).where(
+                _aside.c.meter == each.meter,
+                _aside.c.measure == each.measure,
+                _aside.c.start == each.start,
+                _aside.c.reason == each.reason,
+            )
+        )
+
+
+def _of_meters(
+    c: Connection, kind: type[rows.R], query: sa.Select[Any], column: sa.Column[Any], meters: Collection[str]
+) -> list[rows.R]:
+    return [row for batch in rows.batches(meters) for row in rows.every(c, kind, query.where(column.in_(batch)))]
 
 
 def days(c: Connection, holder: str, meter: str, measure: str, start: int, end: int) -> list[tuple[int, bytes]]:

@@ -316,6 +316,7 @@ class Meter(NamedTuple):
     `until` (None: to this day). A meter that has passed from hand to hand has a row for each.
 
     Numbers and addresses are here and in no other table. `site` are words by which the business knows the place.
+    `capacity` is what the supply can carry, where that is known: kVA, or m3 of gas an hour.
     """
 
     id: Annotated[PublicId, KEY]
@@ -329,13 +330,15 @@ class Meter(NamedTuple):
     since: Annotated[Instant, KEY, {"server_default": "0"}] = 0
     until: Instant | None = None
     site: Annotated[str, {"server_default": ""}] = ""
+    capacity: float | None = None
 
 
 @table("day_block")
 class DayBlock(NamedTuple):
     """A day's half-hours of one meter, already in the API's JSON.
 
-    `holder` is "edp", or the connection that fetched it.
+    `holder` is "edp", or the connection that fetched it. `marks` has a letter for each half-hour in `body`: what its JSON does
+    not say (metering.importing.day). None: the source told each register, and nothing is an estimate.
     """
 
     holder: Annotated[Id, KEY]
@@ -343,6 +346,20 @@ class DayBlock(NamedTuple):
     measure: Annotated[Measure, KEY]
     day: Annotated[Instant, KEY]
     body: bytes
+    marks: Annotated[str | None, sa.String(48)] = None
+
+
+@table("set_aside")
+class SetAside(NamedTuple):
+    """A value of an EDP's own meter that was given for a half-hour and is not released, with the reason."""
+
+    meter: Annotated[PublicId, KEY]
+    measure: Annotated[Measure, KEY]
+    start: Annotated[Instant, KEY]
+    reason: Annotated[str, sa.String(64), KEY]
+    value: float
+    taken_at: Instant
+    estimate: bool
 
 
 @table("account")

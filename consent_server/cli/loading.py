@@ -1,0 +1,124 @@
+"""`consent-server meters load` and `readings load`: an EDP's own meters and readings from files."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from consent_server.cli.shared import database_of, with_settings
+
+if TYPE_CHECKING:
+    from consent_server.metering.importing.load import How
+    from consent_server.metering.importing.report import Report
+    from consent_server.settings import Settings
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_dry_run = click.option("--dry-run", is_flag=True, help="Read and judge every line, and keep nothing.")
+
+
+@click.group()
+def meters() -> None:
+    """The meter register, where it is our own table."""
+
+
+@click.group()
+def readings() -> None:
+    """The readings, where they are in our own table."""
+
+
+@meters.command("load")
+@with_settings
+@click.argument("path", type=_FILE, metavar="FILE")
+@_dry_run
+def load_meters(settings: "Settings", path: Path, dry_run: bool) -> None:
+    """Load meters from a CSV or JSON FILE: meter_id, sme_id, business, postcode, and mpan or mprn.
+
+    It may have measures, site, since, until and capacity as well. The exit status is 0 when every line was taken, 3 when some
+    were refused, and 1 when none was taken or the file cannot be read.
+    """
+    from consent_server.metering.importing import register
+    from consent_server.metering.importing.report import FileFault, Report
+
+    report = Report()
+    with database_of(settings):
+        try:
+            register.load(path, dry_run, report)
+        except FileFault as fault:
+            _say(report)
+            raise click.ClickException(f"{path}: {fault}") from None
+    _say(report)
+    sys.exit(report.status)
+
+
+@readings.command("load")
+@with_settings
+@click.argument("paths", type=_FILE, nargs=-1, required=True, metavar="FILE…")
+@click.option("--layout", default="ours", show_default=True, help="What the columns are; `--layout help` lists them.")
+@click.option("--zone", default="", help="The zone of times that name none, such as Europe/London.")
+@click.option("--ends", is_flag=True, help="A row is named by the end of its half-hour, and not by its beginning.")
+@click.option("--meter", default="", help="The meter's id in the register, where the rows do not name one.")
+@click.option("--taken-at", default="", help="When the readings were taken, where the rows do not say.")
+@_dry_run
+def load_readings(
+    settings: "Settings",
+    paths: tuple[Path, ...],
+    layout: str,
+    zone: str,
+    ends: bool,
+    meter: str,
+    taken_at: str,
+    dry_run: bool,
+) -> None:
+    """Load half-hours from CSV, JSON or Parquet files, in any pieces and order; what is loaded twice is kept once.
+
+    The exit status is 0 when every line was taken, 3 when some were refused, and 1 when none was taken or a file cannot be
+    read any further. Values that are set aside are taken, and not released.
+    """
+    from consent_server import clock
+    from consent_server.metering.importing import files, load
+    from consent_server.metering.importing.report import FileFault, Report
+
+    how = _how(layout, zone, ends, meter, taken_at, dry_run, settings.metering.register_source == "table")
+    report, fault = Report(), ""
+    with database_of(settings):
+        for path in paths:
+            with click.progressbar(length=files.size(path), label=path.name, file=sys.stderr) as bar:
+                before = report.refused_lines
+                try:
+                    load.load(path, how, clock.now(), report, bar.update)
+                except FileFault as error:
+                    fault = f"{path}: {error}"
+                    break
+            if len(paths) > 1 and report.refused_lines > before:
+                click.echo(f"{path}: {report.refused_lines - before} refused", err=True)
+    _say(report)
+    if fault:
+        raise click.ClickException(fault)
+    sys.exit(report.status)
+
+
+def _how(layout: str, zone: str, ends: bool, meter: str, taken_at: str, dry_run: bool, by_register: bool) -> "How":
+    from zoneinfo import ZoneInfo
+
+    from consent_server.metering.importing.layouts import LAYOUTS
+    from consent_server.metering.importing.load import How
+    from consent_server.metering.importing.rows import Told
+    from consent_server.scheme import instant
+
+    if layout not in LAYOUTS:
+        listed = "\n".join(f"  {name}: {each.about}" for name, each in LAYOUTS.items())
+        raise click.BadParameter(f"must be one of\n{listed}", param_hint="--layout")
+    try:
+        ZoneInfo(zone or "UTC")
+        taken = instant.parse(taken_at) if taken_at else None
+    except (ValueError, OSError, KeyError):
+        raise click.BadParameter(
+            "is no zone such as Europe/London, or no instant", param_hint="--zone, --taken-at"
+        ) from None
+    return How(layout, zone, ends, Told(meter, taken), dry_run, by_register)
+
+
+def _say(report: "Report") -> None:
+    for line in report.lines():
+        click.echo(line)

@@ -1,0 +1,88 @@
+"""`readings load`: files into our own tables, in pieces that each are kept whole or not at all.
+
+What a load does depends on what is in its lines alone, and not on what was loaded before or how often: one that was interrupted
+is begun again, and ends in the same readings.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from consent_server import store
+from consent_server.metering.importing import files
+from consent_server.metering.importing.keep import keep
+from consent_server.metering.importing.layouts import LAYOUTS
+from consent_server.metering.importing.report import Report
+from consent_server.metering.importing.rows import KnownMeter, Rows, Told
+from consent_server.metering.importing.times import Times
+from consent_server.scheme import plausible
+from consent_server.store import meters
+
+#: Half-hours that are gathered before they are kept: what one load holds in memory, about 60 MB.
+_GATHERED: Final = 200_000
+_MOST_METERS: Final = 100_000
+
+
+@dataclass(frozen=True)
+class How:
+    """How files are read: the layout's name, the zone of times that name none, and what is told of rows that do not say."""
+
+    layout: str = "ours"
+    zone: str = ""
+    ends: bool = False
+    told: Told = field(default_factory=Told)
+    dry_run: bool = False
+    by_register: bool = True
+
+
+class OwnMeters:
+    """What our own table of meters knows, read for many at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, KnownMeter | None] = {}
+
+    def __call__(self, meter: str) -> KnownMeter | None:
+        return self._known.get(meter)
+
+    def look_up(self, wanted: Iterable[str]) -> None:
+        if len(self._known) > _MOST_METERS:
+            self._known.clear()
+        new = {meter for meter in wanted if meter not in self._known}
+        if not new:
+            return
+        self._known |= dict.fromkeys(new)
+        with store.reading() as c:
+            rows = meters.described(c, new)
+        for row in rows:  # the newest tenancy is the last
+            most = plausible.most_in_half_an_hour(row.fuel, row.capacity)
+            self._known[row.id] = KnownMeter(row.fuel, tuple(row.measures), most)
+
+
+def load(path: Path, how: How, now: int, report: Report, progress: Callable[[int], None]) -> None:
+    """Load one file; what became of its lines goes into the report, and how many bytes have been read to `progress`.
+
+    Raise FileFault and StoreUnavailable; what was kept before stays, and the file may be loaded again.
+    """
+    layout = LAYOUTS[how.layout]
+    times = Times(how.zone or layout.zone, how.ends)
+    own = OwnMeters()
+    rows = Rows(layout, times, how.told, now, report, own if how.by_register else None)
+    read = 0
+    for batch, position in files.rows(path, layout, bool(how.told.meter), report):
+        if how.by_register:
+            own.look_up({row[1] or how.told.meter for row in batch if isinstance(row[1] or how.told.meter, str)})
+        for row in batch:
+            rows.take(row)
+        if rows.count >= _GATHERED:
+            _keep(rows, how, report)
+        progress(position - read)
+        read = position
+    rows.end()
+    _keep(rows, how, report)
+
+
+def _keep(rows: Rows, how: How, report: Report) -> None:
+    pieces = rows.emptied()
+    if not how.dry_run:
+        report.disputed += keep(pieces)

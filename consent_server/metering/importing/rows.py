@@ -1,0 +1,266 @@
+"""One row after another: what it says is judged against the register, the clock and what a meter can count."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from consent_server.metering.importing import day
+from consent_server.metering.importing.keep import Piece
+from consent_server.metering.importing.layouts import Layout
+from consent_server.metering.importing.report import LineRefused, Report
+from consent_server.metering.importing.times import Doubled, Times
+from consent_server.scheme import plausible
+from consent_server.scheme.instant import HALF_HOUR
+from consent_server.scheme.licenses import ELECTRICITY, GAS
+from consent_server.scheme.readings import HalfHour
+from consent_server.store.tables import SetAside
+
+#: Unit of a value -> its fuel, and how many of ours (WHR, MTQ) it is.
+_UNITS: Final = {"WHR": (ELECTRICITY, 1), "KWH": (ELECTRICITY, 1000), "MTQ": (GAS, 1)}
+_UNIT_WORDS: Final = {"WH": "WHR", "M3": "MTQ"}
+_ESTIMATE: Final = {"": False, "measured": False, "actual": False, "estimated": True, "substituted": True}
+_NO_VALUE: Final = frozenset(("", "null", "none", "nan", "n/a"))
+_LARGEST: Final = 1e15
+#: No half-hourly reading is older: this instant is 1 January 2000, and seconds since 1970 mistaken for another unit are not.
+_EARLIEST: Final = 946_684_800
+#: Rows of doubled hours that wait for the other half: beyond this many meters in one file, they are refused.
+_MOST_WAITING: Final = 400_000
+#: In what order the four half-hours of a doubled hour may come for it to be known which are which: in that of time, or sorted.
+_ORDERS: Final = ((0, 1, 0, 1), (0, 0, 1, 1))
+_NOT_IN_ORDER: Final = "of an hour that the local clock had twice, without its four half-hours in the order of time"
+
+
+class KnownMeter(NamedTuple):
+    """What the register knows that judges a meter's readings. `most` is the bound of a half-hour."""
+
+    fuel: str
+    measures: Sequence[str]
+    most: float
+
+
+@dataclass(frozen=True)
+class Told:
+    """What whoever loads a file says of it: the meter and when it was taken, where its rows do not say so."""
+
+    meter: str = ""
+    taken_at: int | None = None
+
+
+class _Waiting(NamedTuple):
+    """A row of an hour that the local clock had twice."""
+
+    line: int
+    doubled: Doubled
+    half_hour: HalfHour
+    known: KnownMeter
+
+
+class Rows:
+    """Judges rows and gathers what they say in `pieces`; whatever is refused, corrected or set aside goes into the report."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        times: Times,
+        told: Told,
+        now: int,
+        report: Report,
+        known: Callable[[str], KnownMeter | None] | None,
+    ) -> None:
+        self.layout, self.times, self.told, self.now, self.report, self.known = layout, times, told, now, report, known
+        self.pieces: dict[tuple[str, str], Piece] = {}
+        self.count = 0
+        self._waiting: dict[tuple[str, str, int], list[_Waiting]] = defaultdict(list)
+        self._waiting_count = 0
+
+    def take(self, row: Sequence[Any]) -> None:
+        """Judge one row: its line, and then the facts in the order of layouts.FACTS."""
+        try:
+            self._take(*row)
+        except LineRefused as refused:
+            self.report.refused[str(refused)].add(row[0])
+
+    def emptied(self) -> list[Piece]:
+        """Return the pieces gathered so far, and begin new ones."""
+        pieces, self.pieces, self.count = list(self.pieces.values()), {}, 0
+        return pieces
+
+    def end(self) -> None:
+        """Take the doubled hours of a file that has been read, where it is known which half-hour is which."""
+        for (meter, measure, _), rows in self._waiting.items():
+            first = min(row.doubled.first for row in rows)
+            if tuple((row.doubled.first - first) // HALF_HOUR for row in rows) not in _ORDERS:
+                for row in rows:
+                    self.report.refused[_NOT_IN_ORDER].add(row.line)
+                continue
+            seen: set[int] = set()
+            for row in rows:
+                _, once, again = row.doubled
+                half_hour = row.half_hour._replace(start=again if once in seen else once)
+                seen.add(once)
+                self._kept(row.line, meter, measure, half_hour, row.known)
+        self._waiting.clear()
+
+    def _take(
+        self,
+        line: int,
+        meter: str,
+        measure: str | None,
+        at: object,
+        to: object,
+        value: object,
+        unit: str | None,
+        taken_at: object,
+        register: object,
+        register_unit: str | None,
+        quality: str | None,
+        fuel: str | None,
+        period: object,
+    ) -> None:
+        amount = number(value)
+        meter, measure = meter or self.told.meter, measure or "import"
+        if not meter:
+            raise LineRefused("the row names no meter")
+        of_fuel, factor = self._unit(unit)
+        known = self._meter(meter, measure, of_fuel, fuel)
+        start = self.times.start(at) if period is None else self.times.of_period(at, period)
+        if to not in (None, ""):
+            self._is_half_an_hour(start, to)
+        if amount is None:
+            self.report.empty += 1
+            return
+        estimate = _ESTIMATE.get((quality or "").strip().lower())
+        if estimate is None:
+            raise LineRefused("the quality is neither measured nor estimated")
+        first = start.first if isinstance(start, Doubled) else start
+        half_hour = HalfHour(
+            first,
+            _scaled(amount, factor),
+            self._taken_at(line, first, taken_at),
+            self._register(of_fuel, register, register_unit, factor),
+            estimate,
+        )
+        if isinstance(start, Doubled):
+            self._wait(meter, measure, _Waiting(line, start, half_hour, known))
+        else:
+            self._kept(line, meter, measure, half_hour, known)
+
+    def _unit(self, unit: str | None) -> tuple[str, int]:
+        name = (unit or self.layout.fixed_unit).strip().upper()
+        found = _UNITS.get(_UNIT_WORDS.get(name, name))
+        if found is None:
+            raise LineRefused("the unit is not WHR, KWH or MTQ")
+        return found
+
+    def _meter(self, meter: str, measure: str, of_unit: str, fuel: str | None) -> KnownMeter:
+        known = self._known(meter, of_unit)
+        if known is None:
+            raise LineRefused("the register has no such meter")
+        if measure not in known.measures:
+            raise LineRefused("the register has no such measure of the meter")
+        if of_unit != known.fuel:
+            raise LineRefused("the unit is not of the meter's fuel")
+        if fuel:
+            named = fuel.strip().lower()
+            if named != known.fuel:
+                raise LineRefused("the fuel is not the meter's")
+            if named != fuel and not self.layout.mends:
+                raise LineRefused("the fuel is not in small letters")
+        return known
+
+    def _known(self, meter: str, of_unit: str) -> KnownMeter | None:
+        if self.known is not None:
+            return self.known(meter)
+        if not 0 < len(meter) <= 48:  # the register is another source: what it knows is not asked here
+            return None
+        return KnownMeter(of_unit, ("import", "export"), plausible.most_in_half_an_hour(of_unit))
+
+    def _is_half_an_hour(self, start: int | Doubled, to: object) -> None:
+        end = self.times.at(to)
+        if isinstance(start, int) and isinstance(end, int) and end != start + HALF_HOUR:
+            raise LineRefused("the row is not of half an hour")
+
+    def _taken_at(self, line: int, start: int, written: object) -> int:
+        end = start + HALF_HOUR
+        if start < _EARLIEST:
+            raise LineRefused("the half-hour is before the year 2000")
+        if end > self.now:
+            raise LineRefused("the half-hour has not ended yet")
+        if written in (None, ""):
+            told = self.told.taken_at
+            return day.taken_at(start, told if told is not None and told > end else None)
+        at = self.times.at(written)
+        if isinstance(at, Doubled):
+            raise LineRefused("takenAt is a local time that came twice")
+        if at > self.now:
+            raise LineRefused("takenAt is in the future")
+        if at > end:
+            return at
+        if not self.layout.mends:
+            raise LineRefused("takenAt is not after the half-hour's end")
+        self.report.noted["takenAt was before the half-hour's end; it is now half an hour after it"].add(line)
+        return day.taken_at(start, None)
+
+    def _register(self, fuel: str, written: object, unit: str | None, factor: int) -> float | None:
+        amount = number(written) if written is not None else None
+        if unit:
+            named, factor = self._unit(unit)
+            if named != fuel:
+                raise LineRefused("the register's unit is not of the meter's fuel")
+        if amount is None:
+            return None
+        scaled = _scaled(amount, factor)
+        return None if plausible.is_code(fuel, scaled) else scaled
+
+    def _wait(self, meter: str, measure: str, row: _Waiting) -> None:
+        if self._waiting_count >= _MOST_WAITING:
+            raise LineRefused("too many hours that the local clock had twice in one file: load it in parts")
+        self._waiting_count += 1
+        self._waiting[meter, measure, row.doubled.hour].append(row)
+
+    def _kept(self, line: int, meter: str, measure: str, half_hour: HalfHour, known: KnownMeter) -> None:
+        piece = self.pieces.get((meter, measure))
+        if piece is None:
+            piece = self.pieces[meter, measure] = Piece(meter, measure, known.fuel)
+        elif piece.fuel != known.fuel:
+            raise LineRefused("the unit is not of the meter's fuel")
+        self.count += 1
+        reason = plausible.implausible(known.fuel, half_hour.value, known.most)
+        if reason is None:
+            self.report.taken += 1
+            piece.add(half_hour)
+            return
+        self.report.aside[reason].add(line)
+        start, value, taken_at, _, estimate = half_hour
+        piece.set_aside(SetAside(meter, measure, start, reason, value, taken_at or 0, estimate))
+
+
+def number(written: object) -> float | None:
+    """Return a number of at least zero, or None for no value. Raise LineRefused."""
+    if isinstance(written, str):
+        text = written.strip()
+        if text.lower() in _NO_VALUE:
+            return None
+        try:
+            if "_" in text or not text.isascii():  # Python reads more as a number than files write
+                raise ValueError
+            found = float(text)
+        except ValueError:
+            raise LineRefused("the value is no number") from None
+    elif written is None or written != written:
+        return None
+    elif isinstance(written, bool) or not isinstance(written, int | float | Decimal):
+        raise LineRefused("the value is no number")
+    else:
+        found = float(written)
+    if not 0 <= found <= _LARGEST:
+        raise LineRefused("the value is below zero, or beyond any meter")
+    return found
+
+
+def _scaled(amount: float, factor: int) -> float:
+    scaled = amount if factor == 1 else round(amount * factor, 6)
+    whole = int(scaled)
+    return whole if whole == scaled else scaled

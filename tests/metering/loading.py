@@ -1,0 +1,36 @@
+"""What the tests of loading share: a feed as CSV, a load of it, and everything that is then held."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from consent_server import store
+from consent_server.metering.importing.load import How, load
+from consent_server.metering.importing.report import Report
+from consent_server.store.database import db
+from tests.metering.conftest import NOW
+
+HEADER = "meter_id,from,value,unit,taken_at,cumulative,quality"
+
+
+def loaded(path: Path, text: str | bytes, how: How | None = None) -> Report:
+    """Load a file with these bytes; return the report."""
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    report = Report()
+    load(path, how or How(), NOW, report, lambda _: None)
+    return report
+
+
+def csv(lines: Iterable[str], header: str = HEADER) -> str:
+    return "\n".join((header, *lines, ""))
+
+
+def held() -> dict[str, list[Any]]:
+    """Return the day blocks and what is set aside, whole."""
+    with store.reading() as c:
+        return {
+            name: sorted(tuple(row) for row in c.execute(sa.select(db.metadata.tables[name])))
+            for name in ("day_block", "set_aside")
+        }
