@@ -10,7 +10,7 @@ from consent_server.cli.shared import database_of, with_settings
 
 if TYPE_CHECKING:
     from consent_server.metering.importing.load import How
-    from consent_server.metering.importing.report import Report
+    from consent_server.metering.importing.report import LoadReport
     from consent_server.settings import Settings
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -38,9 +38,9 @@ def load_meters(settings: "Settings", path: Path, dry_run: bool) -> None:
     were refused, and 1 when none was taken or the file cannot be read.
     """
     from consent_server.metering.importing import register
-    from consent_server.metering.importing.report import FileFault, Report
+    from consent_server.metering.importing.report import FileFault, LoadReport
 
-    report = Report()
+    report = LoadReport()
     with database_of(settings):
         try:
             register.load(path, dry_run, report)
@@ -77,10 +77,10 @@ def load_readings(
     """
     from consent_server import clock
     from consent_server.metering.importing import files, load
-    from consent_server.metering.importing.report import FileFault, Report
+    from consent_server.metering.importing.report import FileFault, LoadReport
 
     how = _how(layout, zone, ends, meter, taken_at, dry_run, settings.metering.register_source == "table")
-    report, fault = Report(), ""
+    report, fault = LoadReport(), ""
     with database_of(settings):
         for path in paths:
             with click.progressbar(length=files.size(path), label=path.name, file=sys.stderr) as bar:
@@ -119,6 +119,6 @@ def _how(layout: str, zone: str, ends: bool, meter: str, taken_at: str, dry_run:
     return How(layout, zone, ends, Told(meter, taken), dry_run, by_register)
 
 
-def _say(report: "Report") -> None:
+def _say(report: "LoadReport") -> None:
     for line in report.lines():
         click.echo(line)

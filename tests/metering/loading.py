@@ -8,17 +8,17 @@ import sqlalchemy as sa
 
 from consent_server import store
 from consent_server.metering.importing.load import How, load
-from consent_server.metering.importing.report import Report
+from consent_server.metering.importing.report import LoadReport
 from consent_server.store.database import db
 from tests.metering.conftest import NOW
 
 HEADER = "meter_id,from,value,unit,taken_at,cumulative,quality"
 
 
-def loaded(path: Path, text: str | bytes, how: How | None = None) -> Report:
+def loaded(path: Path, text: str | bytes, how: How | None = None) -> LoadReport:
     """Load a file with these bytes; return the report."""
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    report = Report()
+    report = LoadReport()
     load(path, how or How(), NOW, report, lambda _: None)
     return report
 

@@ -13,7 +13,7 @@ from typing import IO, Any, Final
 import orjson
 
 from consent_server.metering.importing.layouts import FACTS, TEXTS, Layout, columns
-from consent_server.metering.importing.report import FileFault, LineRefused, Report
+from consent_server.metering.importing.report import FileFault, LineRefused, LoadReport
 
 Row = tuple[Any, ...]
 
@@ -24,7 +24,7 @@ _AT_ONCE: Final = 4096
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-def rows(path: Path, layout: Layout, meter_is_told: bool, report: Report) -> Iterator[tuple[list[Row], int]]:
+def rows(path: Path, layout: Layout, meter_is_told: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
     """Yield some rows at a time, and how many bytes of the file have been read. Raise FileFault."""
     try:
         with path.open("rb") as file:
@@ -42,7 +42,7 @@ def rows(path: Path, layout: Layout, meter_is_told: bool, report: Report) -> Ite
         raise FileFault(f"the file cannot be read: {error.strerror}") from None
 
 
-def table(path: Path, report: Report) -> Iterator[tuple[int, dict[str, str]]]:
+def table(path: Path, report: LoadReport) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the lines of a small CSV or JSON file as their columns by name, in small letters. Raise FileFault."""
     try:
         with path.open("rb") as file:
@@ -66,7 +66,7 @@ def table(path: Path, report: Report) -> Iterator[tuple[int, dict[str, str]]]:
 # CSV
 
 
-def _csv(file: IO[bytes], layout: Layout, meter_is_told: bool, report: Report) -> Iterator[tuple[list[Row], int]]:
+def _csv(file: IO[bytes], layout: Layout, meter_is_told: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
     lines = _lines(file, report)
     header, delimiter = _header(lines)
     where = _columns(layout, header, meter_is_told)
@@ -92,7 +92,7 @@ def _header(lines: Iterator[tuple[int, str]]) -> tuple[list[str], str]:
 
 
 def _fields(
-    lines: Iterator[tuple[int, str]], delimiter: str, count: int, report: Report
+    lines: Iterator[tuple[int, str]], delimiter: str, count: int, report: LoadReport
 ) -> Iterator[tuple[int, list[str]]]:
     for number, line in lines:
         try:
@@ -115,7 +115,7 @@ def _split(line: str, delimiter: str) -> list[str]:
     return fields
 
 
-def _lines(file: IO[bytes], report: Report) -> Iterator[tuple[int, str]]:
+def _lines(file: IO[bytes], report: LoadReport) -> Iterator[tuple[int, str]]:
     """Yield the lines that are text, and not empty, with their numbers."""
     number = 0
     while raw := file.readline(_LONGEST):
@@ -143,7 +143,7 @@ def _lines(file: IO[bytes], report: Report) -> Iterator[tuple[int, str]]:
 # JSON
 
 
-def _json(file: IO[bytes], layout: Layout, meter_is_told: bool, report: Report) -> Iterator[tuple[list[Row], int]]:
+def _json(file: IO[bytes], layout: Layout, meter_is_told: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
     names = [(getattr(layout, fact), fact in TEXTS) for fact in FACTS]
     checked = False
     batch: list[Row] = []
@@ -159,7 +159,7 @@ def _json(file: IO[bytes], layout: Layout, meter_is_told: bool, report: Report) 
     yield batch, file.tell()
 
 
-def _objects(file: IO[bytes], report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
+def _objects(file: IO[bytes], report: LoadReport) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield objects with their numbers: one on each line, or those of a list, or of the list that a member `data` is."""
     items = _on_lines(_lines(file, report)) if _begins_with_an_object(file) else enumerate(_listed(file), 1)
     for number, item in items:
@@ -202,7 +202,7 @@ def _begins_with_an_object(file: IO[bytes]) -> bool:
         found = orjson.loads(line)
     except orjson.JSONDecodeError:
         return False
-    return isinstance(found, dict) and not isinstance(found.get("data"), list)
+    return isinstance(found, dict) and "data" not in found
 
 
 def _flat(item: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from consent_server import store
 from consent_server.metering.importing import files
 from consent_server.metering.importing.keep import keep
 from consent_server.metering.importing.layouts import LAYOUTS
-from consent_server.metering.importing.report import Report
+from consent_server.metering.importing.report import LoadReport
 from consent_server.metering.importing.rows import KnownMeter, Rows, Told
 from consent_server.metering.importing.times import Times
 from consent_server.scheme import plausible
@@ -59,7 +59,7 @@ class OwnMeters:
             self._known[row.id] = KnownMeter(row.fuel, tuple(row.measures), most)
 
 
-def load(path: Path, how: How, now: int, report: Report, progress: Callable[[int], None]) -> None:
+def load(path: Path, how: How, now: int, report: LoadReport, progress: Callable[[int], None]) -> None:
     """Load one file; what became of its lines goes into the report, and how many bytes have been read to `progress`.
 
     Raise FileFault and StoreUnavailable; what was kept before stays, and the file may be loaded again.
@@ -82,7 +82,7 @@ def load(path: Path, how: How, now: int, report: Report, progress: Callable[[int
     _keep(rows, how, report)
 
 
-def _keep(rows: Rows, how: How, report: Report) -> None:
+def _keep(rows: Rows, how: How, report: LoadReport) -> None:
     pieces = rows.emptied()
     if not how.dry_run:
         report.disputed += keep(pieces)

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from consent_server import store
 from consent_server.metering.importing.files import table
-from consent_server.metering.importing.report import FileFault, LineRefused, Report
+from consent_server.metering.importing.report import FileFault, LineRefused, LoadReport
 from consent_server.scheme import instant, plausible
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.meters import MeterNumberError, parse_mpan, parse_mprn, parse_postcode
@@ -30,7 +30,7 @@ _AT_ONCE: Final = 2000
 _HERE: Final = ZoneInfo("Europe/London")  # dates of a tenancy are those of people
 
 
-def load(path: Path, dry_run: bool, report: Report) -> None:
+def load(path: Path, dry_run: bool, report: LoadReport) -> None:
     """Load a file; what became of its lines goes into the report. Raise FileFault and StoreUnavailable."""
     seen: dict[tuple[str, int | None], int] = {}
     batch: list[tuple[int, Meter, bool]] = []
@@ -50,7 +50,7 @@ def load(path: Path, dry_run: bool, report: Report) -> None:
     _keep(batch, dry_run, report)
 
 
-def _meter(columns: Mapping[str, str], report: Report, line: int) -> tuple[Meter, bool]:
+def _meter(columns: Mapping[str, str], report: LoadReport, line: int) -> tuple[Meter, bool]:
     """Return the tenancy in a line, and whether it says when it begins. Raise LineRefused."""
     if missing := [name for name in _NEEDED if name not in columns]:
         raise FileFault(f"there is no column {' and no '.join(missing)}")
@@ -114,7 +114,7 @@ def _instant(text: str) -> int | None:
     return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=_HERE).timestamp())
 
 
-def _keep(batch: Sequence[tuple[int, Meter, bool]], dry_run: bool, report: Report) -> None:
+def _keep(batch: Sequence[tuple[int, Meter, bool]], dry_run: bool, report: LoadReport) -> None:
     if not batch:
         return
 

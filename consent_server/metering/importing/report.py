@@ -35,7 +35,7 @@ class Noted:
 
 
 @dataclass
-class Report:
+class LoadReport:
     """What became of the lines of some files."""
 
     taken: int = 0

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from consent_server.metering.importing import day
 from consent_server.metering.importing.keep import Piece
 from consent_server.metering.importing.layouts import Layout
-from consent_server.metering.importing.report import LineRefused, Report
+from consent_server.metering.importing.report import LineRefused, LoadReport
 from consent_server.metering.importing.times import Doubled, Times
 from consent_server.scheme import plausible
 from consent_server.scheme.instant import HALF_HOUR
@@ -66,7 +66,7 @@ class Rows:
         times: Times,
         told: Told,
         now: int,
-        report: Report,
+        report: LoadReport,
         known: Callable[[str], KnownMeter | None] | None,
     ) -> None:
         self.layout, self.times, self.told, self.now, self.report, self.known = layout, times, told, now, report, known
@@ -100,7 +100,10 @@ class Rows:
                 _, once, again = row.doubled
                 half_hour = row.half_hour._replace(start=again if once in seen else once)
                 seen.add(once)
-                self._kept(row.line, meter, measure, half_hour, row.known)
+                try:
+                    self._kept(row.line, meter, measure, half_hour, row.known)
+                except LineRefused as refused:
+                    self.report.refused[str(refused)].add(row.line)
         self._waiting.clear()
 
     def _take(
@@ -138,7 +141,7 @@ class Rows:
         half_hour = HalfHour(
             first,
             _scaled(amount, factor),
-            self._taken_at(line, first, taken_at),
+            self._told(taken_at),
             self._register(of_fuel, register, register_unit, factor),
             estimate,
         )
@@ -182,22 +185,29 @@ class Rows:
         if isinstance(start, int) and isinstance(end, int) and end != start + HALF_HOUR:
             raise LineRefused("the row is not of half an hour")
 
-    def _taken_at(self, line: int, start: int, written: object) -> int:
+    def _told(self, written: object) -> int | None:
+        """Return when the row says that the reading was taken."""
+        if written in (None, ""):
+            return None
+        at = self.times.at(written)
+        if isinstance(at, Doubled):
+            raise LineRefused("takenAt is a local time that came twice")
+        return at
+
+    def _taken_at(self, line: int, start: int, told: int | None) -> int:
+        """Return when a half-hour's reading was taken: after its end, and not in the future."""
         end = start + HALF_HOUR
         if start < _EARLIEST:
             raise LineRefused("the half-hour is before the year 2000")
         if end > self.now:
             raise LineRefused("the half-hour has not ended yet")
-        if written in (None, ""):
-            told = self.told.taken_at
-            return day.taken_at(start, told if told is not None and told > end else None)
-        at = self.times.at(written)
-        if isinstance(at, Doubled):
-            raise LineRefused("takenAt is a local time that came twice")
-        if at > self.now:
+        if told is None:
+            of_file = self.told.taken_at
+            return day.taken_at(start, of_file if of_file is not None and of_file > end else None)
+        if told > self.now:
             raise LineRefused("takenAt is in the future")
-        if at > end:
-            return at
+        if told > end:
+            return told
         if not self.layout.mends:
             raise LineRefused("takenAt is not after the half-hour's end")
         self.report.noted["takenAt was before the half-hour's end; it is now half an hour after it"].add(line)
@@ -221,20 +231,21 @@ class Rows:
         self._waiting[meter, measure, row.doubled.hour].append(row)
 
     def _kept(self, line: int, meter: str, measure: str, half_hour: HalfHour, known: KnownMeter) -> None:
+        start, value, told, register, estimate = half_hour
+        taken_at = self._taken_at(line, start, told)
         piece = self.pieces.get((meter, measure))
         if piece is None:
             piece = self.pieces[meter, measure] = Piece(meter, measure, known.fuel)
         elif piece.fuel != known.fuel:
             raise LineRefused("the unit is not of the meter's fuel")
         self.count += 1
-        reason = plausible.implausible(known.fuel, half_hour.value, known.most)
+        reason = plausible.implausible(known.fuel, value, known.most)
         if reason is None:
             self.report.taken += 1
-            piece.add(half_hour)
-            return
-        self.report.aside[reason].add(line)
-        start, value, taken_at, _, estimate = half_hour
-        piece.set_aside(SetAside(meter, measure, start, reason, value, taken_at or 0, estimate))
+            piece.add(HalfHour(start, value, taken_at, register, estimate))
+        else:
+            self.report.aside[reason].add(line)
+            piece.set_aside(SetAside(meter, measure, start, reason, value, taken_at, estimate))
 
 
 def number(written: object) -> float | None:
