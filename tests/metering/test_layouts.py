@@ -9,7 +9,6 @@ import pytest
 from flask import Flask
 
 from consent_server import store
-from consent_server.metering.importing import layouts
 from consent_server.metering.importing.load import How
 from consent_server.metering.importing.report import FileFault
 from consent_server.metering.importing.rows import Told
@@ -23,6 +22,9 @@ from tests.metering.test_pieces import objects, window
 
 DAY_1 = "2026-03-01T00:00:00Z"
 AT = instant.parse(DAY_1)
+#: What files say is the same for every database; test_pieces has both.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 SHORT, LONG = "2025-03-30", "2025-10-26"
 
 
@@ -326,7 +328,3 @@ def test_without_pyarrow_parquet_says_what_is_missing(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(FileFault, match=r"consent-server\[parquet\]"):
         loaded(tmp_path / "a.parquet", b"PAR1")
-
-
-def test_every_fact_is_a_field_of_a_layout() -> None:
-    assert set(layouts.FACTS) <= set(layouts.Layout._fields)

@@ -1,0 +1,159 @@
+"""`meters load` and `readings load` at a command line: what they say, keep, and end with."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from click.testing import Result
+
+from consent_server import store
+from consent_server.scheme import instant
+from consent_server.settings import load
+from consent_server.store.database import db, opened
+
+Command = Callable[..., Result]
+COLUMNS = "meter_id,sme_id,business,mpan,mprn,postcode,measures,site,since,until,capacity"
+GOOD = {
+    "meter_id": "m-1",
+    "sme_id": "acme",
+    "business": "Acme Ltd",
+    "mpan": "1212345678902",
+    "mprn": "",
+    "postcode": "sw8 1aa",
+    "measures": "",
+    "site": "",
+    "since": "",
+    "until": "",
+    "capacity": "",
+}
+
+
+def meter(**changed: str) -> str:
+    return ",".join((GOOD | changed).values())
+
+
+def run(command: Command, deployment: Path, what: str, text: str, *more: object) -> Result:
+    path = deployment.parent / "file.csv"
+    path.write_text(text, encoding="utf-8")
+    return command(what, "load", "--config", deployment, path, *more)
+
+
+def kept(deployment: Path) -> list[Any]:
+    with opened(load(deployment).database), store.reading() as c:
+        meters = db.metadata.tables["meter"]
+        return list(c.execute(sa.select(meters).order_by(meters.c.id, meters.c.since)))
+
+
+def test_meters_are_loaded_and_loaded_again(command: Command, deployment: Path) -> None:
+    before = len(kept(deployment))
+    gas = meter(
+        meter_id="m-2", mpan="", mprn="3938424403", since="2025-07-01", capacity="U16", site="South Lambeth Road"
+    )
+    for _ in range(2):
+        result = run(
+            command, deployment, "meters", "\n".join((COLUMNS, meter(measures="export import", capacity="69"), gas))
+        )
+        assert (result.exit_code, result.output) == (0, "2 taken, 0 without a value, 0 set aside, 0 refused\n")
+    first, second = [row for row in kept(deployment) if row.sme == "acme" and row.id in ("m-1", "m-2")]
+    assert len(kept(deployment)) == before + 2
+    assert (first.postcode, first.outcode, first.measures, first.capacity) == (
+        "SW8 1AA",
+        "SW8",
+        ["import", "export"],
+        69,
+    )
+    assert (second.fuel, second.capacity, second.site) == ("gas", 16, "South Lambeth Road")
+    assert second.since == instant.parse("2025-07-01T00:00:00+01:00")
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_D6_the_later_tenancy_ends_the_earlier(command: Command, deployment: Path, backwards: bool) -> None:
+    lines = [meter(since="2024-01-01"), meter(sme_id="florist", business="Florist", since="2026-01-01")]
+    for line in lines[::-1] if backwards else lines:
+        assert run(command, deployment, "meters", f"{COLUMNS}\n{line}\n").exit_code == 0
+    moved = instant.parse("2026-01-01T00:00:00Z")
+    assert [(row.sme, row.until) for row in kept(deployment) if row.id == "m-1"] == [("acme", moved), ("florist", None)]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (meter(meter_id=""), "meter_id or sme_id is empty, or longer than 48 characters"),
+        (meter(meter_id="m" * 49), "meter_id or sme_id is empty, or longer than 48 characters"),
+        (meter(business=""), "the business has no name, or the name or the site is longer than 200 characters"),
+        (meter(mpan="12"), "the MPAN is none"),
+        (meter(mpan=""), "a line has one number, in the column mpan or mprn"),
+        (meter(mprn="3938424403"), "a line has one number, in the column mpan or mprn"),
+        (meter(postcode="BT1 1AA"), "This service covers England, Scotland and Wales only."),
+        (meter(measures="both"), "measures are import, export or both"),
+        (meter(since="1 May"), "not an RFC 3339 date-time"),
+        (meter(since="2025-01-01", until="2025-01-01"), "until is not after since"),
+        (meter(capacity="big"), "a capacity is a number of kVA"),
+        (meter(sme_id="florist"), "the meter is there twice with the same beginning, and says two things"),
+        (meter(meter_id="m-2"), "the number is another meter's"),
+        (meter(mpan="1200000000001", since="2026-01-01"), "the meter has another number in the register"),
+    ],
+)
+def test_a_meter_is_refused_by_its_line(command: Command, deployment: Path, line: str, reason: str) -> None:
+    result = run(command, deployment, "meters", f"{COLUMNS}\n{meter()}\n{line}\n")
+    assert result.exit_code == 3
+    assert f"refused: {reason}" in result.output
+    assert result.output.endswith(": line 3\n")
+    assert [row.sme for row in kept(deployment) if row.id == "m-1"] == ["acme"]
+    assert "1212345678902" not in result.output
+
+
+def test_D6_nobody_takes_a_meter_over_without_a_date(command: Command, deployment: Path) -> None:
+    assert run(command, deployment, "meters", f"{COLUMNS}\n{meter(since='2024-01-01')}\n").exit_code == 0
+    result = run(command, deployment, "meters", f"{COLUMNS}\n{meter(sme_id='florist')}\n")
+    assert (result.exit_code, "since must say when it changes hands" in result.output) == (1, True)
+    assert run(command, deployment, "meters", f"{COLUMNS}\n{meter(business='Acme plc')}\n").exit_code == 0
+    assert [(row.business, row.since) for row in kept(deployment) if row.id == "m-1"] == [
+        ("Acme plc", instant.parse("2024-01-01T00:00:00Z"))
+    ]
+
+
+def test_a_wrong_check_digit_is_said_and_taken(command: Command, deployment: Path) -> None:
+    result = run(command, deployment, "meters", f"{COLUMNS}\n{meter(mpan='1212345678903')}\n")
+    assert (result.exit_code, "noted: the number's check digit is not right" in result.output) == (0, True)
+
+
+def test_a_dry_run_of_meters_keeps_nothing(command: Command, deployment: Path) -> None:
+    before = kept(deployment)
+    assert run(command, deployment, "meters", f"{COLUMNS}\n{meter()}\n", "--dry-run").exit_code == 0
+    assert kept(deployment) == before
+
+
+READING = "meter_id,from,value,unit\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "more", "status", "says"),
+    [
+        (["m-1,2026-03-01T00:00:00Z,1,kWh"], [], 0, "1 taken, 0 without a value, 0 set aside, 0 refused"),
+        (["m-1,2026-03-01T00:00:00Z,1,kWh", "m-1,2026-03-01T00:30:00Z,-1,kWh"], [], 3, "beyond any meter: line 3"),
+        (["m-9,2026-03-01T00:00:00Z,1,kWh"], [], 1, "refused: the register has no such meter: line 2"),
+        (["m-1,2026-03-01T00:00:00Z,35,kWh"], [], 1, "set aside: more than the supply can carry: line 2"),
+        ([], ["--layout", "help"], 2, "low-carbon-london: LCLid"),
+        ([], ["--zone", "Mars/Base"], 2, "is no zone"),
+        ([], ["--taken-at", "today"], 2, "no instant"),
+    ],
+)
+def test_the_exit_status_of_readings_is_to_script_by(
+    command: Command, deployment: Path, lines: list[str], more: list[str], status: int, says: str
+) -> None:
+    assert run(command, deployment, "meters", f"{COLUMNS}\n{meter(capacity='34')}\n").exit_code == 0
+    result = run(command, deployment, "readings", READING + "\n".join(lines), *more)
+    assert (result.exit_code, says in result.output) == (status, True), result.output
+
+
+def test_a_file_that_cannot_be_read_ends_the_load_with_what_was_done(command: Command, deployment: Path) -> None:
+    assert run(command, deployment, "meters", f"{COLUMNS}\n{meter()}\n").exit_code == 0
+    bad = deployment.parent / "bad.parquet"
+    bad.write_bytes(b"PAR1 and no more")
+    result = run(command, deployment, "readings", READING + "m-1,2026-03-01T00:00:00Z,1,kWh\n", bad)
+    assert (result.exit_code, "1 taken" in result.output) == (1, True)
+    assert "Error: " in result.output
+    assert "damaged after row 0" in result.output
