@@ -18,9 +18,14 @@ from consent_server.scheme.readings import HalfHour
 from consent_server.store.tables import SetAside
 
 #: Unit of a value -> its fuel, and how many of ours (WHR, MTQ) it is.
-_UNITS: Final = {"WHR": (ELECTRICITY, 1), "KWH": (ELECTRICITY, 1000), "MTQ": (GAS, 1)}
-_UNIT_WORDS: Final = {"WH": "WHR", "M3": "MTQ"}
-_ESTIMATE: Final = {"": False, "measured": False, "actual": False, "estimated": True, "substituted": True}
+_UNITS: Final = {
+    "WHR": (ELECTRICITY, 1),
+    "WH": (ELECTRICITY, 1),
+    "KWH": (ELECTRICITY, 1000),
+    "MTQ": (GAS, 1),
+    "M3": (GAS, 1),
+}
+_ESTIMATE: Final = {"measured": False, "actual": False, "estimated": True, "substituted": True}
 _NO_VALUE: Final = frozenset(("", "null", "none", "nan", "n/a"))
 _LARGEST: Final = 1e15
 #: No half-hourly reading is older: this instant is 1 January 2000, and seconds since 1970 mistaken for another unit are not.
@@ -134,15 +139,15 @@ class Rows:
         if amount is None:
             self.report.empty += 1
             return
-        estimate = _ESTIMATE.get((quality or "").strip().lower())
+        estimate = _ESTIMATE.get(quality.strip().lower()) if quality else False
         if estimate is None:
             raise LineRefused("the quality is neither measured nor estimated")
         first = start.first if isinstance(start, Doubled) else start
         half_hour = HalfHour(
             first,
             _scaled(amount, factor),
-            self._told(taken_at),
-            self._register(of_fuel, register, register_unit, factor),
+            None if taken_at is None else self._told(taken_at),
+            None if register is None else self._register(of_fuel, register, register_unit, factor),
             estimate,
         )
         if isinstance(start, Doubled):
@@ -151,8 +156,8 @@ class Rows:
             self._kept(line, meter, measure, half_hour, known)
 
     def _unit(self, unit: str | None) -> tuple[str, int]:
-        name = (unit or self.layout.fixed_unit).strip().upper()
-        found = _UNITS.get(_UNIT_WORDS.get(name, name))
+        unit = unit or self.layout.fixed_unit
+        found = _UNITS.get(unit) or _UNITS.get(unit.strip().upper())
         if found is None:
             raise LineRefused("the unit is not WHR, KWH or MTQ")
         return found
@@ -187,7 +192,7 @@ class Rows:
 
     def _told(self, written: object) -> int | None:
         """Return when the row says that the reading was taken."""
-        if written in (None, ""):
+        if written == "":
             return None
         at = self.times.at(written)
         if isinstance(at, Doubled):
@@ -214,7 +219,7 @@ class Rows:
         return day.taken_at(start, None)
 
     def _register(self, fuel: str, written: object, unit: str | None, factor: int) -> float | None:
-        amount = number(written) if written is not None else None
+        amount = number(written)
         if unit:
             named, factor = self._unit(unit)
             if named != fuel:
