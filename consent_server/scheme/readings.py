@@ -162,46 +162,6 @@ def parse(data: object) -> list[Reading]:
     return readings
 
 
-def mend_demo(data: object) -> tuple[list[Reading], list[str]]:
-    """Return readings that the scheme's old demo wrote, and a sentence for each kind of correction made to them.
-
-    The old demo wrote the fuel with a capital letter and dated takenAt before the half-hour had ended. Everything else
-    is checked by parse(). Raise ReadingError.
-    """
-    if not isinstance(data, list):
-        raise ReadingError("data: must be a list of readings")
-    renamed = redated = 0
-    mended = []
-    for item in data:
-        if not isinstance(item, dict):
-            mended.append(item)
-            continue
-        fixed = dict(item)
-        fuel = item.get("type")
-        if isinstance(fuel, str) and fuel not in UNIT and fuel.lower() in UNIT:
-            fixed["type"] = fuel.lower()
-            renamed += 1
-        try:
-            end, taken_at = instant.parse(item.get("to")), instant.parse(item.get("takenAt"))
-            later = instant.text(end + TAKEN_AFTER)  # which may lie after the last year that there is
-        except ValueError:
-            pass  # parse() below says which field it was
-        else:
-            if taken_at < end:
-                fixed["takenAt"] = later
-                redated += 1
-        mended.append(fixed)
-    said = []
-    if renamed:
-        said.append(f"{renamed} readings wrote the fuel with a capital letter; it is now in small letters.")
-    if redated:
-        said.append(
-            f"{redated} readings were dated as taken before their half-hour had ended; "
-            f"takenAt is now {TAKEN_AFTER // 60} minutes after the end."
-        )
-    return parse(mended), said
-
-
 def _reading(index: int, item: object, instants: dict[str, int]) -> Reading:
     if not isinstance(item, dict):
         raise _fault(index, "reading", "must be an object")

@@ -254,8 +254,6 @@ def read_readings(data: bytes) -> None:
     document = _json(data)
     with contextlib.suppress(ReadingError):
         readings.parse(document)
-    with contextlib.suppress(ReadingError):
-        readings.mend_demo(document)
 
 
 def readings_seeds() -> list[bytes]:

@@ -16,6 +16,7 @@ from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.permission import Act
 from consent_server.scheme.readings import day_block
+from consent_server.settings import Settings
 from consent_server.store import meters, permissions, readings, rows
 from consent_server.store.tables import Meter, MeterAlias, Permission
 from consent_server.tokens import access_token
@@ -38,10 +39,9 @@ METERS = {
 class ResourceServer:
     """What tests call, and what they change. One permission is in its store."""
 
-    def __init__(self, party: str, license_: str, caller: str, folder: Path) -> None:
-        changes = {"metering.readings_source": "tests.resource.source:source"} if party == "edp" else {}
+    def __init__(self, settings: Settings, license_: str, caller: str) -> None:
         self.layout = layout()
-        self.settings = settings_of(party, f"sqlite:///{folder / 'store.db'}", changes)
+        self.settings = settings
         self.deployment = deploy(self.settings)
         self.license = self.deployment.licenses[self.layout.license(license_)]
         self.caller: MemberCertificate = member_certificate.parse(
@@ -51,7 +51,7 @@ class ResourceServer:
         self.client = self.app.test_client()
         self.source = source.source
 
-    def granted(self) -> Permission:
+    def granted(self, sme: str = "acme") -> Permission:
         """Keep the permission that tokens of a test rest on."""
         now = clock.now()
         granted = Permission(
@@ -62,7 +62,7 @@ class ResourceServer:
             license=self.license.url,
             fuels=sorted(self.license.fuels),
             text_sha256=self.license.text_sha256,
-            sme="acme",
+            sme=sme,
             meters=[],
             datasources=[],
             granted=now - 60,
@@ -115,7 +115,9 @@ def day_blocks(fuel: str) -> dict[int, bytes]:
 @pytest.fixture
 def edp(tmp_path: Path, held_clock: Any) -> Iterator[ResourceServer]:
     """An EDP with three meters; two of them are of the SME that gave permission."""
-    server = ResourceServer("edp", "electricity_and_gas", "cap", tmp_path)
+    changes = {"metering.readings_source": "tests.resource.source:source"}
+    settings = settings_of("edp", f"sqlite:///{tmp_path / 'store.db'}", changes)
+    server = ResourceServer(settings, "electricity_and_gas", "cap")
     server.source.asked.clear()
     server.source.held = None
     with in_new_database(server.app):
@@ -133,7 +135,7 @@ def edp(tmp_path: Path, held_clock: Any) -> Iterator[ResourceServer]:
 @pytest.fixture
 def cap(tmp_path: Path, held_clock: Any) -> Iterator[ResourceServer]:
     """A CAP that its SME allowed to give emissions to a bank."""
-    server = ResourceServer("cap", "emissions", "fsp", tmp_path)
+    server = ResourceServer(settings_of("cap", f"sqlite:///{tmp_path / 'store.db'}"), "emissions", "fsp")
     with in_new_database(server.app):
         server.granted()
         yield server

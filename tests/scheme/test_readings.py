@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
-from consent_server.scheme.readings import Reading, ReadingError, day_block, join, mend_demo, parse, slice_block
+from consent_server.scheme.readings import Reading, ReadingError, day_block, join, parse, slice_block
 
 MIDNIGHT = instant.parse("2026-03-12T00:00:00Z")
 FULL_DAY = [float(100 + slot) for slot in range(48)]
@@ -212,51 +212,12 @@ json_values = st.recursive(
 @settings(deadline=None)
 @given(json_values)
 def test_whatever_comes_only_reading_errors_go(data):
-    for read in (parse, mend_demo):
-        with contextlib.suppress(ReadingError):
-            read(data)
+    with contextlib.suppress(ReadingError):
+        parse(data)
 
 
 @settings(deadline=None)
 @given(st.sampled_from(sorted(half_hour())), json_values)
 def test_whatever_a_member_holds_only_reading_errors_go(member, value):
-    for read in (parse, mend_demo):
-        with contextlib.suppress(ReadingError):
-            read([half_hour() | {member: value}])
-
-
-def test_the_old_demos_readings_are_mended_and_it_says_so(shared_documents):
-    demo = json.loads((shared_documents / "data" / "half-hourly-electricity-london-2012.json").read_text())
-    with pytest.raises(ReadingError, match=r"^reading 0: type: "):
-        parse(demo)
-    readings, said = mend_demo(demo)
-    assert len(readings) == 100
-    assert said == [
-        "100 readings wrote the fuel with a capital letter; it is now in small letters.",
-        "100 readings were dated as taken before their half-hour had ended; takenAt is now 30 minutes after the end.",
-    ]
-    first = readings[0]
-    assert first == Reading(
-        "electricity", *(instant.parse(f"2012-02-20T{time}:00Z") for time in ("13:00", "13:30", "14:00")), 976.0
-    )
-    assert sum(reading.value for reading in readings) == pytest.approx(56621.9997)
-
-
-def test_good_readings_need_no_mending():
-    assert mend_demo([half_hour()]) == (parse([half_hour()]), [])
-
-
-def test_what_cannot_be_mended_is_refused():
-    with pytest.raises(ReadingError, match=r"^reading 0: energy\.value: "):
-        mend_demo([half_hour(type="Electricity", energy={"value": -5, "unitCode": "WHR"})])
-
-
-def test_a_demo_reading_of_the_last_year_is_refused() -> None:
-    item = {
-        "type": "Gas",
-        "from": "9999-12-31T23:30:00Z",
-        "to": "9999-12-31T23:59:59Z",
-        "takenAt": "2026-01-01T00:00:00Z",
-    }
-    with pytest.raises(ReadingError):
-        mend_demo([item])
+    with contextlib.suppress(ReadingError):
+        parse([half_hour() | {member: value}])
