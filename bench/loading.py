@@ -91,7 +91,7 @@ def main(url: str, folder: Path) -> None:
             ]
             meters.put(c, *rows)
         emptied()
-        year = feed(END - DAYS * DAY, DAYS, METERS)
+        year = feed(END - (DAYS + 1) * DAY, DAYS, METERS)
         csv, parquet = as_csv(folder / "year.csv", year), as_parquet(folder / "year.parquet", year)
         timed(csv, len(year), "CSV, read and judged alone", dry_run=True)
         timed(parquet, len(year), "Parquet, read and judged alone", dry_run=True)
@@ -101,8 +101,9 @@ def main(url: str, folder: Path) -> None:
         timed(parquet, len(year), "Parquet, into an empty table")
         print(f"{'bytes of a meter-year':44} {(size() - before) * 365 / DAYS / METERS:10,.0f}")
         timed(parquet, len(year), "Parquet, the same again")
-        daily = feed(END, 1, 1000)
-        timed(as_parquet(folder / "day.parquet", daily), len(daily), "Parquet, a day of 1000 meters")
+        for day, what in ((END - DAY, "a first day of 1000 meters"), (END, "the next day of 1000 meters")):
+            daily = feed(day, 1, 1000)
+            timed(as_parquet(folder / "day.parquet", daily), len(daily), f"Parquet, {what}")
         emptied()
         db.engine.dispose()
 

@@ -101,6 +101,7 @@ def load_readings(
 def _how(layout: str, zone: str, ends: bool, meter: str, taken_at: str, dry_run: bool, by_register: bool) -> "How":
     from zoneinfo import ZoneInfo
 
+    from consent_server import clock
     from consent_server.metering.importing.layouts import LAYOUTS
     from consent_server.metering.importing.load import How
     from consent_server.metering.importing.rows import Told
@@ -112,9 +113,11 @@ def _how(layout: str, zone: str, ends: bool, meter: str, taken_at: str, dry_run:
     try:
         ZoneInfo(zone or "UTC")
         taken = instant.parse(taken_at) if taken_at else None
+        if taken is not None and taken > clock.now():
+            raise ValueError
     except (ValueError, OSError, KeyError):
         raise click.BadParameter(
-            "is no zone such as Europe/London, or no instant", param_hint="--zone, --taken-at"
+            "is no zone such as Europe/London, or no instant before now", param_hint="--zone, --taken-at"
         ) from None
     return How(layout, zone, ends, Told(meter, taken), dry_run, by_register)
 

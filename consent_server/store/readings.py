@@ -42,14 +42,13 @@ def kept(c: Connection, meters: Collection[str], measure: str, start: int, end: 
     return _of_meters(c, DayBlock, query.order_by(_block.c.day), _block.c.meter, meters)
 
 
-def around(c: Connection, meters: Collection[str], measure: str, start: int, end: int) -> dict[str, tuple[bool, bool]]:
-    """Return meter -> whether an EDP has day blocks of it before `start`, and from `end` on; for those that have any."""
-    first, last = sa.func.min(_block.c.day), sa.func.max(_block.c.day)
-    query = sa.select(_block.c.meter, first, last).where(_block.c.holder == EDP, _block.c.measure == measure)
+def having(c: Connection, meters: Collection[str], measure: str, start: int) -> set[str]:
+    """Return which of some meters an EDP has day blocks of from the day `start` on."""
+    query = sa.select(_block.c.meter).where(_block.c.holder == EDP, _block.c.measure == measure, _block.c.day >= start)
     return {
-        meter: (least < start, most >= end)
+        row.meter
         for batch in rows.batches(meters)
-        for meter, least, most in c.execute(query.where(_block.c.meter.in_(batch)).group_by(_block.c.meter))
+        for row in c.execute(query.where(_block.c.meter.in_(batch)).distinct())
     }
 
 

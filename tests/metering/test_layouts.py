@@ -122,7 +122,7 @@ def test_the_old_demos_readings_are_mended(edp: Flask, tmp_path: Path, shared_do
     text = (shared_documents / "data" / "half-hourly-electricity-london-2012.json").read_text(encoding="utf-8")
     report = loaded(tmp_path / "demo.json", text, How("demo", told=Told("acme-e")))
     assert (report.taken, report.refused) == (100, {})
-    assert [noted.count for noted in report.noted.values()] == [100]
+    assert [noted.count for noted in report.noted.values()] == [100, 100]
     start = instant.parse("2012-02-20T00:00:00Z")
     got = objects(window(start, start + 4 * DAY))
     assert [each["energy"] for each in got] == [each["energy"] for each in json.loads(text)]

@@ -11,7 +11,7 @@ from consent_server import store
 from consent_server.metering.importing import day as days
 from consent_server.metering.importing.day import TWO_VALUES, Disputed, Known
 from consent_server.metering.importing.report import FileFault
-from consent_server.scheme.instant import DAY, day_start
+from consent_server.scheme.instant import DAY, HALF_HOUR, day_start
 from consent_server.store import Connection, readings
 from consent_server.store.tables import DayBlock, SetAside
 
@@ -40,14 +40,16 @@ class Piece:
         self.aside[row.start, row.reason] = row if there is None else _later(there, row)
 
     @property
-    def size(self) -> int:
-        return len(self.half_hours) + len(self.aside)
-
-    @property
     def window(self) -> tuple[int, int]:
         """Return the first of its days, and the day after the last."""
         starts = [*self.half_hours, *(start for start, _ in self.aside)]
         return day_start(min(starts)), day_start(max(starts)) + DAY
+
+    @property
+    def size(self) -> int:
+        """Return how many half-hours its days have, which are all read and written."""
+        start, end = self.window
+        return (end - start) // HALF_HOUR
 
 
 def keep(pieces: Iterable[Piece]) -> int:
@@ -61,11 +63,13 @@ def keep(pieces: Iterable[Piece]) -> int:
 def _few(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
     """Yield pieces in lists for one transaction each, in the order of their meters, which no two loads can take crosswise."""
     some: list[Piece] = []
+    size = 0
     for piece in sorted(pieces, key=lambda each: (each.measure, each.meter)):
         some.append(piece)
-        if sum(each.size for each in some) >= _AT_ONCE:
+        size += piece.size
+        if size >= _AT_ONCE:
             yield some
-            some = []
+            some, size = [], 0
     if some:
         yield some
 
@@ -82,14 +86,15 @@ def _merge(pieces: Sequence[Piece], c: Connection) -> int:
         meters = [piece.meter for piece in some]
         held = _by_meter(readings.kept(c, meters, measure, start, end))
         aside = _by_meter(readings.set_aside(c, meters, measure, start, end))
-        around = readings.around(c, meters, measure, start, end)
+        later = readings.having(c, meters, measure, end)
+        yesterday = {row.meter: row for row in readings.kept(c, meters, measure, start - DAY, start) if row.body}
         for piece in some:
-            earlier, later = around.get(piece.meter, (False, False))
             disputes += _set_aside(c, piece, held.get(piece.meter, []), aside.get(piece.meter, []))
-            before = _register_before(c, piece, start) if earlier else 0
+            row = yesterday.get(piece.meter) or readings.before(c, piece.meter, measure, start)
+            before: float = 0 if row is None else _end(row, 0)
             mended, before = _days(piece, held.get(piece.meter, []), before)
             blocks += mended
-            if later:
+            if piece.meter in later:
                 blocks += _days_after(c, piece, end, before)
     readings.put_blocks(c, blocks)
     return disputes
@@ -147,11 +152,6 @@ def _days_after(c: Connection, piece: Piece, end: int, before: float) -> Iterato
         if held.body:
             row, before = days.written(held, piece.fuel, days.read(held), before)
             yield row
-
-
-def _register_before(c: Connection, piece: Piece, start: int) -> float:
-    row = readings.before(c, piece.meter, piece.measure, start)
-    return 0 if row is None else _end(row, 0)
 
 
 def _end(row: DayBlock, before: float) -> float:

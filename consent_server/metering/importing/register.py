@@ -4,6 +4,7 @@ A line is one business's time at one meter. Loading the later of two ends the ea
 they come.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -27,6 +28,7 @@ _NUMBERS: Final = {"mpan": ELECTRICITY, "mprn": GAS}
 _LONGEST_ID: Final = 48
 _LONGEST_WORDS: Final = 200
 _AT_ONCE: Final = 2000
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _HERE: Final = ZoneInfo("Europe/London")  # dates of a tenancy are those of people
 
 
@@ -109,9 +111,9 @@ def _instant(text: str) -> int | None:
     """Read an instant, or a date: the midnight at which it begins in the United Kingdom. Raise ValueError."""
     if not text:
         return None
-    if len(text) != 10:
-        return instant.parse(text)
-    return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=_HERE).timestamp())
+    if not _DATE.fullmatch(text):
+        return max(0, instant.parse(text))
+    return max(0, int(datetime.fromisoformat(text).replace(tzinfo=_HERE).timestamp()))
 
 
 def _keep(batch: Sequence[tuple[int, Meter, bool]], dry_run: bool, report: LoadReport) -> None:

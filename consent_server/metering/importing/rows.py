@@ -132,7 +132,7 @@ class Rows:
         if not meter:
             raise LineRefused("the row names no meter")
         of_fuel, factor = self._unit(unit)
-        known = self._meter(meter, measure, of_fuel, fuel)
+        known = self._meter(line, meter, measure, of_fuel, fuel)
         start = self.times.start(at) if period is None else self.times.of_period(at, period)
         if to not in (None, ""):
             self._is_half_an_hour(start, to)
@@ -162,7 +162,7 @@ class Rows:
             raise LineRefused("the unit is not WHR, KWH or MTQ")
         return found
 
-    def _meter(self, meter: str, measure: str, of_unit: str, fuel: str | None) -> KnownMeter:
+    def _meter(self, line: int, meter: str, measure: str, of_unit: str, fuel: str | None) -> KnownMeter:
         known = self._known(meter, of_unit)
         if known is None:
             raise LineRefused("the register has no such meter")
@@ -176,6 +176,8 @@ class Rows:
                 raise LineRefused("the fuel is not the meter's")
             if named != fuel and not self.layout.mends:
                 raise LineRefused("the fuel is not in small letters")
+            if named != fuel:
+                self.report.noted["the fuel was written with a capital letter"].add(line)
         return known
 
     def _known(self, meter: str, of_unit: str) -> KnownMeter | None:

@@ -34,10 +34,7 @@ class Times:
         """Return when the half-hour begins that a row names. Raise LineRefused."""
         found = self._read.get(written)
         if found is None:
-            if len(self._read) >= _MOST_CACHED:
-                self._read.clear()
-            found = self._on_the_half_hour(self.at(written))
-            self._read[written] = found
+            found = self._kept(written, self._on_the_half_hour(self.at(written)))
         return found
 
     def at(self, written: object) -> int | Doubled:
@@ -48,11 +45,9 @@ class Times:
             raise LineRefused("the time is not written as 2026-03-12T09:30:00Z")
         try:
             found = datetime.fromisoformat(written)
-        except ValueError:
+            return self._local(found) if found.tzinfo is None else _seconds(found)
+        except (ValueError, OverflowError):
             raise LineRefused("the time is not written as 2026-03-12T09:30:00Z, or does not exist") from None
-        if found.tzinfo is not None:
-            return _seconds(found)
-        return self._local(found)
 
     def of_period(self, date: object, period: object) -> int:
         """Return when a settlement period begins: the n-th half-hour of a local day, which has 46, 48 or 50 of them."""
@@ -61,17 +56,29 @@ class Times:
         if isinstance(found, int):
             return found
         number = str(period)
-        if not isinstance(date, str) or len(date) != 10 or not (number.isascii() and number.isdigit()):
+        if (
+            not isinstance(date, str)
+            or len(date) != 10
+            or not (number.isascii() and number.isdigit() and len(number) < 3)
+        ):
             raise LineRefused("the settlement date or period is not written as 2026-03-12 and 19")
         midnight = self.at(date + _MIDNIGHT)
-        tomorrow = self.at(f"{datetime.fromisoformat(date) + timedelta(days=1):%Y-%m-%d}{_MIDNIGHT}")
-        if isinstance(midnight, Doubled) or isinstance(tomorrow, Doubled):
+        if isinstance(midnight, Doubled):
             raise LineRefused("the local day begins twice")
         start = midnight + (int(number) - 1) * HALF_HOUR
-        if not midnight <= start < tomorrow:
+        if not midnight <= start or self._day_of(start) != date:
             raise LineRefused("the local day has no such settlement period")
-        self._read[key] = start
+        self._kept(key, start)
         return start
+
+    def _kept(self, written: object, found: int | Doubled) -> int | Doubled:
+        if len(self._read) >= _MOST_CACHED:
+            self._read.clear()
+        self._read[written] = found
+        return found
+
+    def _day_of(self, at: int) -> str:
+        return f"{datetime.fromtimestamp(at, self.zone or UTC):%Y-%m-%d}"
 
     def _local(self, found: datetime) -> int | Doubled:
         if self.zone is None:
