@@ -44,8 +44,8 @@ def line(start: int, value: object = 100, taken: int | None = None, register: ob
 # Few values, times and registers, so that corrections, disputes and equal rows are common.
 ROWS = st.builds(
     line,
-    start=st.integers(0, 4 * 48).map(lambda slot: BEGIN + slot * HALF_HOUR),
-    value=st.sampled_from([0, 1.5, 200, 5_000_000, 4294967295]),
+    start=st.sampled_from([0, 1, 47, 48, 96, 190]).map(lambda slot: BEGIN + slot * HALF_HOUR),
+    value=st.sampled_from([0, 1.5, 5_000_000, 4294967295]),
     taken=st.sampled_from([None, NOW - DAY, NOW - DAY + 1]),
     register=st.sampled_from(["", "", 70, 80.25]),
     quality=st.sampled_from(["", "estimated"]),
@@ -58,8 +58,8 @@ def empty() -> None:
             c.execute(sa.delete(db.metadata.tables[name]))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(rows=st.lists(ROWS, min_size=1, max_size=30), data=st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows=st.lists(ROWS, min_size=1, max_size=20), data=st.data())
 def test_D2_any_pieces_end_as_the_whole(edp: Flask, tmp_path: Path, rows: list[str], data: st.DataObject) -> None:
     empty()
     loaded(tmp_path / "whole.csv", csv(rows))
