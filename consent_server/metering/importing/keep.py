@@ -57,7 +57,7 @@ def keep(pieces: Iterable[Piece]) -> int:
 
     Raise StoreUnavailable; the pieces before are then kept, and all may be given again.
     """
-    return sum(store.written(partial(_merge, some)) for some in _few(pieces))
+    return sum(store.write_with_retry(partial(_merge, some)) for some in _few(pieces))
 
 
 def _few(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:

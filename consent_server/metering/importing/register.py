@@ -126,7 +126,7 @@ def _keep(batch: Sequence[tuple[int, Meter, bool]], dry_run: bool, report: LoadR
             meter_table.put(c, *changed)
         return taken, refused
 
-    taken, refused = store.written(merge)
+    taken, refused = store.write_with_retry(merge)
     report.taken += taken
     for reason, line in refused:
         report.refused[reason].add(line)
