@@ -98,83 +98,13 @@ class Response:
         return max(1, min(seconds, _LONGEST_RETRY_S))
 
 
-class Session:
-    """Outgoing calls of one process. Threads may share it; it connects at the first call.
+class Calls:
+    """What every session does: each call has a total time, a body that is bounded, and redirects on its own origin alone."""
 
-    Until `allow_hosts` is given a source (a Directory does so when it is made), no member's server is called: "reject all
-    if never fetched" is the state at the start.
-    """
-
-    def __init__(self, settings: Settings, *, limits: Limits | None = None, look_up: Resolve = resolve) -> None:
+    def __init__(self, limits: Limits | None, look_up: Resolve) -> None:
         self._limits = limits or Limits()
         self._deadline = Deadline()
-        look_up = LookUps(look_up, self._deadline, self._limits.connect_s)
-        self._allowed_hosts: Callable[[], Collection[str]] = frozenset
-        allowed = is_public_or_loopback if settings.is_sandbox else is_public
-        roots = settings.keys.server_roots
-        presenting = _tls(roots)
-        if settings.keys.client_certificate is not None:  # a resource server elsewhere (resource.protect) has none
-            presenting.load_cert_chain(settings.keys.client_certificate, settings.keys.client_key)
-        judge = ServerCertificates(settings.calls.server_revocation, self._published)
-        self._members = self._client(
-            Transport(presenting, allowed=allowed, look_up=look_up, deadline=self._deadline, judge=judge)
-        )
-        self._configured = self._client(
-            Transport(_tls(roots), allowed=allowed, look_up=look_up, deadline=self._deadline)
-        )
-
-    def allow_hosts(self, source: Callable[[], Collection[str]]) -> None:
-        """Take the Directory's server allowlist (lower-case host names) from `source` from now on."""
-        self._allowed_hosts = source
-
-    def require_allowed(self, url: str) -> None:
-        """Refuse a URL that is not plain https on an allowlisted host, without calling it. Raise NotAllowed."""
-        self._require_allowed(_checked(url))
-
-    def get(
-        self,
-        url: str,
-        *,
-        accept: str = "application/json",
-        limit: int | None = None,
-        bearer: str | None = None,
-        etag: str | None = None,
-        configured: bool = False,
-    ) -> Response:
-        """Return the response to a GET, after at most two redirects on the same origin. `limit` is in bytes, after decoding.
-
-        Raise Unreachable, and NotAllowed for a host that we may not call.
-        """
-        headers = {"Accept": accept}
-        if bearer is not None:
-            headers["Authorization"] = f"Bearer {bearer}"
-        if etag is not None:
-            headers["If-None-Match"] = etag
-        return self._call("GET", url, headers, None, limit, configured)
-
-    def post_form(self, url: str, data: Mapping[str, str], *, configured: bool = False) -> Response:
-        """POST a form. A redirect is returned and not followed: nothing is sent again elsewhere."""
-        content = str(httpx.QueryParams(dict(data))).encode("ascii")
-        headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
-        return self._call("POST", url, headers, content, None, configured)
-
-    def post_json(self, url: str, document: object, *, configured: bool = False) -> Response:
-        """POST a JSON document. See `post_form` on redirects."""
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        return self._call("POST", url, headers, orjson.dumps(document), None, configured)
-
-    def _published(self, text: str, question: bytes | None, limit: int) -> bytes:
-        """Return a revocation list or an OCSP response: the only calls over http, within the time of the call in progress."""
-        headers = {"Accept": "application/pkix-crl"}
-        if question is not None:
-            headers = {"Accept": "application/ocsp-response", "Content-Type": "application/ocsp-request"}
-        url = _checked(text, "http")
-        method = "GET" if question is None else "POST"
-        return self._exchange(self._configured, method, url, headers, question, limit).must_be(200).body
-
-    def close(self) -> None:
-        self._members.close()
-        self._configured.close()
+        self._look_up = LookUps(look_up, self._deadline, self._limits.connect_s)
 
     def _client(self, transport: Transport) -> httpx.Client:
         # trust_env off: no proxy, no netrc password from the environment. The policy keeps no cookie of any host.
@@ -185,26 +115,16 @@ class Session:
             headers={"User-Agent": "consent-server", "Accept-Encoding": "gzip"},
         )
 
-    def _require_allowed(self, url: httpx.URL) -> None:
-        host = _host(url)
-        if host not in self._allowed_hosts():
-            # Public CA server certificates, "Validation by clients": each such refusal is logged.
-            log.warning("%s is not on the Directory's server allowlist", host)
-            raise NotAllowed("allowlist", host)
-
-    def _call(
+    def _follow(
         self,
+        client: httpx.Client,
         method: str,
-        text: str,
+        url: httpx.URL,
         headers: dict[str, str],
         content: bytes | None,
         limit: int | None,
         configured: bool,
     ) -> Response:
-        url = _checked(text)
-        if not configured:
-            self._require_allowed(url)
-        client = self._configured if configured else self._members
         server = url.netloc.decode("ascii")
         with call_time(server, configured, self._limits.total_s) as longest_s, self._deadline.of(longest_s):
             for _ in range(_MOST_REDIRECTS + 1):
@@ -244,19 +164,118 @@ class Session:
             raise Unreachable(self._deadline.kind("connection"), host) from None
 
 
+class Session(Calls):
+    """Outgoing calls of one process. Threads may share it; it connects at the first call.
+
+    Until `allow_hosts` is given a source (a Directory does so when it is made), no member's server is called: "reject all
+    if never fetched" is the state at the start.
+    """
+
+    def __init__(self, settings: Settings, *, limits: Limits | None = None, look_up: Resolve = resolve) -> None:
+        super().__init__(limits, look_up)
+        self._allowed_hosts: Callable[[], Collection[str]] = frozenset
+        allowed = is_public_or_loopback if settings.is_sandbox else is_public
+        roots = settings.keys.server_roots
+        presenting = tls_with(roots)
+        if settings.keys.client_certificate is not None:  # a resource server elsewhere (resource.protect) has none
+            presenting.load_cert_chain(settings.keys.client_certificate, settings.keys.client_key)
+        judge = ServerCertificates(settings.calls.server_revocation, self._published)
+        self._members = self._client(
+            Transport(presenting, allowed=allowed, look_up=self._look_up, deadline=self._deadline, judge=judge)
+        )
+        self._configured = self._client(
+            Transport(tls_with(roots), allowed=allowed, look_up=self._look_up, deadline=self._deadline)
+        )
+
+    def allow_hosts(self, source: Callable[[], Collection[str]]) -> None:
+        """Take the Directory's server allowlist (lower-case host names) from `source` from now on."""
+        self._allowed_hosts = source
+
+    def require_allowed(self, url: str) -> None:
+        """Refuse a URL that is not plain https on an allowlisted host, without calling it. Raise NotAllowed."""
+        self._require_allowed(checked_url(url))
+
+    def get(
+        self,
+        url: str,
+        *,
+        accept: str = "application/json",
+        limit: int | None = None,
+        bearer: str | None = None,
+        etag: str | None = None,
+        configured: bool = False,
+    ) -> Response:
+        """Return the response to a GET, after at most two redirects on the same origin. `limit` is in bytes, after decoding.
+
+        Raise Unreachable, and NotAllowed for a host that we may not call.
+        """
+        headers = {"Accept": accept}
+        if bearer is not None:
+            headers["Authorization"] = f"Bearer {bearer}"
+        if etag is not None:
+            headers["If-None-Match"] = etag
+        return self._call("GET", url, headers, None, limit, configured)
+
+    def post_form(self, url: str, data: Mapping[str, str], *, configured: bool = False) -> Response:
+        """POST a form. A redirect is returned and not followed: nothing is sent again elsewhere."""
+        content = str(httpx.QueryParams(dict(data))).encode("ascii")
+        headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+        return self._call("POST", url, headers, content, None, configured)
+
+    def post_json(self, url: str, document: object, *, configured: bool = False) -> Response:
+        """POST a JSON document. See `post_form` on redirects."""
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        return self._call("POST", url, headers, orjson.dumps(document), None, configured)
+
+    def _published(self, text: str, question: bytes | None, limit: int) -> bytes:
+        """Return a revocation list or an OCSP response: the only calls over http, within the time of the call in progress."""
+        headers = {"Accept": "application/pkix-crl"}
+        if question is not None:
+            headers = {"Accept": "application/ocsp-response", "Content-Type": "application/ocsp-request"}
+        url = checked_url(text, "http")
+        method = "GET" if question is None else "POST"
+        return self._exchange(self._configured, method, url, headers, question, limit).must_be(200).body
+
+    def close(self) -> None:
+        self._members.close()
+        self._configured.close()
+
+    def _require_allowed(self, url: httpx.URL) -> None:
+        host = _host(url)
+        if host not in self._allowed_hosts():
+            # Public CA server certificates, "Validation by clients": each such refusal is logged.
+            log.warning("%s is not on the Directory's server allowlist", host)
+            raise NotAllowed("allowlist", host)
+
+    def _call(
+        self,
+        method: str,
+        text: str,
+        headers: dict[str, str],
+        content: bytes | None,
+        limit: int | None,
+        configured: bool,
+    ) -> Response:
+        url = checked_url(text)
+        if not configured:
+            self._require_allowed(url)
+        client = self._configured if configured else self._members
+        return self._follow(client, method, url, headers, content, limit, configured)
+
+
 def _host(url: httpx.URL) -> str:
     # Not url.host: that decodes international names, or raises; the allowlist, the certificate and DNS hold the ASCII form.
     return url.raw_host.decode("ascii").lower()
 
 
-def _tls(roots: object) -> ssl.SSLContext:
+def tls_with(roots: object) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(roots) if roots else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_3  # Baseline TLS: 1.3 or higher between members
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
-def _checked(text: str, scheme: str = "https") -> httpx.URL:
+def checked_url(text: str, scheme: str = "https") -> httpx.URL:
     """Return the URL, if it has this scheme, a host and no user name or fragment. Raise NotAllowed."""
     matched = _URL.fullmatch(text)
     try:
@@ -270,7 +289,7 @@ def _checked(text: str, scheme: str = "https") -> httpx.URL:
 
 def _redirected(url: httpx.URL, location: str) -> httpx.URL:
     try:
-        target = _checked(str(url.join(location)))
+        target = checked_url(str(url.join(location)))
     except (httpx.InvalidURL, ValueError, NotAllowed):
         raise Unreachable("redirect", _host(url)) from None
     # Public CA server certificates: redirects only to the same host name and scheme, and we require the same port.
