@@ -322,15 +322,77 @@ class LimitsSettings(Section):
     pushed_requests_per_client: int = Field(3000, ge=1, description="Pushed requests of one client, good ones as well.")
 
 
+_LONGEST_S = "Seconds after which a question to it is given up."
+
+
+class SqlRegisterSettings(Section):
+    """Source `sql` of the register: any database that SQLAlchemy speaks. docs/metering.md has the columns."""
+
+    url: str = Field(default="", repr=False, description="SQLAlchemy URL, with an account that can only read.")
+    by_number: str = Field(default="", description="Query: every tenancy of the meter with a :number and :fuel.")
+    of_business: str = Field(default="", description="Query: every tenancy of the business :sme.")
+    longest_s: int = Field(default=2, ge=1, le=30, description=_LONGEST_S)
+
+
+class SqlReadingsSettings(Section):
+    """Source `sql` of the readings: any database that SQLAlchemy speaks. docs/metering.md has the columns."""
+
+    url: str = Field(default="", repr=False, description="SQLAlchemy URL, with an account that can only read.")
+    half_hours: str = Field(
+        default="",
+        description="Query: half-hours of a :meter and :measure from :start to before :end (seconds since 1970).",
+    )
+    extents: str = Field(
+        default="", description="Query: for each of :meters its first half-hour, and the end of its last."
+    )
+    longest_s: int = Field(default=10, ge=1, le=30, description=_LONGEST_S)
+
+
+class ParquetSettings(Section):
+    """Source `parquet`: files in folders, here or in an object store. docs/metering.md has folders and columns."""
+
+    register_folder: str = Field(default="", description="Folder of the register, or the URL of one (s3://…, gs://…).")
+    readings_folder: str = Field(default="", description="Folder of the readings, or the URL of one.")
+    prefix: int = Field(
+        default=2, ge=1, le=8, description="Characters of a meter's id by which the readings are in folders."
+    )
+    longest_s: int = Field(default=10, ge=1, le=30, description=_LONGEST_S)
+
+
+class MeteringServiceSettings(Section):
+    """Source `http`: a service of the EDP's own that keeps to docs/metering-service.json, at whatever address."""
+
+    url: str = Field(default="", description="https URL of the service, without a final slash.")
+    roots: Path | None = Field(
+        default=None, description="PEM of the roots of its certificate; the system's when absent."
+    )
+    certificate: Path | None = Field(default=None, description="PEM chain of our client certificate there, leaf first.")
+    key: Path | None = Field(default=None, description="PEM key of that certificate.")
+    token: Path | None = Field(default=None, description="File with the bearer token that is sent; read at each call.")
+    longest_s: int = Field(default=10, ge=1, le=30, description=_LONGEST_S)
+
+    @model_validator(mode="after")
+    def _whole(self) -> "MeteringServiceSettings":
+        if self.url:
+            _plain_https(self.url)
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+        return self
+
+
 class MeteringSettings(Section):
     """What an EDP holds: its meter register and its readings. docs/metering.md says how to write a plug-in."""
 
-    register_source: str = Field("table", description="The meter register: table, or a plug-in as module:name.")
-    readings_source: str = Field("day-blocks", description="The readings: day-blocks, or a plug-in as module:name.")
+    register_source: str = Field(
+        "table", description="The meter register: table, sql, parquet, http, or a plug-in as module:name."
+    )
+    readings_source: str = Field(
+        "day-blocks", description="The readings: day-blocks, sql, parquet, http, or a plug-in as module:name."
+    )
     vouches_for_sites: bool = Field(
         False,
-        description="Meters under one business id in our own table are surely one business's: whoever proves one of "
-        "them is shown the others (site, outcode, last four digits) and may tick them.",
+        description="Meters under one business id in the register (not a plug-in's) are surely one business's: whoever "
+        "proves one of them is shown the others (site, outcode, last four digits) and may tick them.",
     )
     gas: bool = Field(True, description="Release gas (MTQ) under licenses that cover it.")
     source_type: Literal["Meter", "SubMeter", "VirtualMeter"] = Field(
@@ -348,6 +410,10 @@ class MeteringSettings(Section):
     origin_method: Literal["", "SmartDCCOtherUser", "Exact", "Derived"] = Field(
         "", description="How the readings came to be, where the source does not say; left out when empty."
     )
+    sql_register: SqlRegisterSettings = SqlRegisterSettings()
+    sql_readings: SqlReadingsSettings = SqlReadingsSettings()
+    parquet: ParquetSettings = ParquetSettings()
+    http: MeteringServiceSettings = MeteringServiceSettings()
 
 
 class CollectionSettings(Section):
@@ -517,22 +583,24 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Settings:
         raise BadSettings(f"environment: {error}") from None
 
 
-def path_keys() -> set[tuple[str, str]]:
-    """Return (section, key) of every setting that is a file path."""
-    return {
-        (section, key)
-        for section, field in Settings.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-        for key, inner in field.annotation.model_fields.items()
-        if inner.annotation in (Path, Path | None)
-    }
+def path_keys(section: type[BaseModel] | None = None) -> set[tuple[str, ...]]:
+    """Return the key of every setting that is a file path, such as ("metering", "http", "roots")."""
+    found: set[tuple[str, ...]] = set()
+    for key, field in (section or Settings).model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            found |= {(key, *deeper) for deeper in path_keys(field.annotation)}
+        elif section is not None and field.annotation in (Path, Path | None):
+            found.add((key,))
+    return found
 
 
 def _with_absolute_paths(values: dict[str, Any], base: Path) -> dict[str, Any]:
-    for section, key in path_keys():
-        text = values.get(section, {}).get(key)
-        if text:
-            values[section][key] = str(base / text)
+    for *sections, key in path_keys():
+        table = values
+        for section in sections:
+            table = table.get(section, {})
+        if text := table.get(key):
+            table[key] = str(base / text)
         elif text == "":
-            values[section][key] = None
+            table[key] = None
     return values

@@ -194,6 +194,8 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if field.default is None or field.default in ("", ()):
         return "empty"
+    if isinstance(field.default, BaseModel):
+        return "below"
     if isinstance(field.default, bool):
         return f"`{str(field.default).lower()}`"
     if isinstance(field.default, tuple):

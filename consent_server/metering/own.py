@@ -6,12 +6,11 @@ from consent_server import store
 from consent_server.metering.importing import day
 from consent_server.metering.readings import Held, ReadingsRequest
 from consent_server.metering.register import Identified, Tenancy
+from consent_server.metering.rows import identified, tenancy_of
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
-from consent_server.scheme.meters import masked
 from consent_server.store import meters as meter_table
 from consent_server.store import readings as day_blocks
-from consent_server.store.tables import Meter
 
 
 class OwnRegister:
@@ -25,23 +24,20 @@ class OwnRegister:
         given = [(fuel, number) for fuel, number in (("electricity", mpan), ("gas", mprn)) if number]
         with store.reading() as c:
             found = [meter_table.by_number(c, fuel, number, at) for fuel, number in given]
-        known = [row for row in found if row is not None and row.postcode == postcode]
-        if not given or len(known) != len(given) or len({row.sme for row in known}) != 1:
-            return None
-        return Identified(known[0].sme, known[0].business, [_tenancy(row) for row in known])
+        return identified(found, postcode)
 
     def sites(self, sme: str, at: int) -> Sequence[Tenancy]:
         """Return the business's meters, if the table vouches for them. Raise StoreUnavailable."""
         if not self.vouches:
             return ()
         with store.reading() as c:
-            return [_tenancy(row) for row in meter_table.of_sme(c, sme, at)]
+            return [tenancy_of(row) for row in meter_table.of_sme(c, sme, at)]
 
     def tenancies(self, sme: str, meters: Collection[str]) -> Mapping[str, Tenancy]:
         """Return the business's newest time at each. Raise StoreUnavailable."""
         with store.reading() as c:
             rows = meter_table.tenancies(c, sme, meters)
-        return {row.id: _tenancy(row) for row in rows}  # in the order in which they begin: the newest stays
+        return {row.id: tenancy_of(row) for row in rows}  # in the order in which they begin: the newest stays
 
 
 class OwnReadings:
@@ -65,17 +61,3 @@ class OwnReadings:
         """Return the first day that is held of each. Raise StoreUnavailable."""
         with store.reading() as c:
             return day_blocks.first_days(c, day_blocks.EDP, meters)
-
-
-def _tenancy(row: Meter) -> Tenancy:
-    return Tenancy(
-        meter=row.id,
-        fuel=row.fuel,
-        measures=tuple(row.measures),
-        outcode=row.outcode,
-        masked=masked(row.number),
-        site=row.site,
-        place=f"{row.postcode} {row.site}",
-        since=row.since,
-        until=row.until,
-    )

@@ -1,4 +1,4 @@
-"""The sources that the settings name: our own tables, or plug-ins.
+"""The sources that the settings name: our own tables, a database, files or a service of the EDP's own, or plug-ins.
 
 A plug-in is an object, or a module, that has the methods of the interface; `module:name` names it. It is looked at when a door
 or a command starts, and `consent-server doctor` and `consent-server metering check` call it.
@@ -7,26 +7,14 @@ or a command starts, and `consent-server doctor` and `consent-server metering ch
 import importlib
 import inspect
 from functools import lru_cache
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from consent_server.deployment import current
 from consent_server.metering.own import OwnReadings, OwnRegister
 from consent_server.metering.readings import Readings
 from consent_server.metering.register import Register
-from consent_server.refusal import Refusal
+from consent_server.metering.unavailable import SourceUnavailable as SourceUnavailable
 from consent_server.settings import BadSettings, MeteringSettings
-
-
-class SourceUnavailable(Refusal):
-    """The register or the readings cannot be asked, or returned what they may not. A plug-in raises it too."""
-
-    code = "metering_unavailable"
-    error = "temporarily_unavailable"
-    status = 503
-    public = "The meters cannot be looked up just now; nothing was changed. Try again after the time in Retry-After."
-    help = "The energy provider's own meter register or readings do not respond at present. Try again later."
-    clause = "RFC 9110 15.6.4"
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "60"}
 
 
 def register() -> Register:
@@ -42,17 +30,42 @@ def readings() -> Readings:
 @lru_cache(maxsize=8)
 def register_of(metering: MeteringSettings) -> Register:
     """Return the register that `metering.register_source` names. Raise BadSettings."""
-    if metering.register_source == "table":
-        return OwnRegister(metering.vouches_for_sites)
-    return cast(Register, _plug_in("metering.register_source", metering.register_source, Register))
+    vouches = metering.vouches_for_sites
+    match metering.register_source:
+        case "table":
+            return OwnRegister(vouches)
+        case "sql":
+            return _of("sql").SqlRegister(metering.sql_register, vouches)  # type: ignore[no-any-return]
+        case "parquet":
+            return _of("parquet").ParquetRegister(metering.parquet, vouches)  # type: ignore[no-any-return]
+        case "http":
+            return _of("service").ServiceRegister(metering.http, vouches)  # type: ignore[no-any-return]
+        case name:
+            return cast(Register, _plug_in("metering.register_source", name, Register))
 
 
 @lru_cache(maxsize=8)
 def readings_of(metering: MeteringSettings) -> Readings:
     """Return the readings that `metering.readings_source` names. Raise BadSettings."""
-    if metering.readings_source == "day-blocks":
-        return OwnReadings()
-    return cast(Readings, _plug_in("metering.readings_source", metering.readings_source, Readings))
+    match metering.readings_source:
+        case "day-blocks":
+            return OwnReadings()
+        case "sql":
+            return _of("sql").SqlReadings(metering.sql_readings)  # type: ignore[no-any-return]
+        case "parquet":
+            return _of("parquet").ParquetReadings(metering.parquet)  # type: ignore[no-any-return]
+        case "http":
+            return _of("service").ServiceReadings(metering.http)  # type: ignore[no-any-return]
+        case name:
+            return cast(Readings, _plug_in("metering.readings_source", name, Readings))
+
+
+def _of(module: str) -> Any:
+    """Return a module of sources, which is imported only once it is chosen: it may need what is not installed."""
+    try:
+        return importlib.import_module(f"consent_server.metering.{module}")
+    except ImportError as error:
+        raise BadSettings(f"metering: pip install 'consent-server[{module}]' for this source ({error.name})") from None
 
 
 def _plug_in(setting: str, name: str, interface: type) -> Any:

@@ -209,6 +209,15 @@ def _quantity(index: int, item: dict[str, object], field: str, fuel: str) -> flo
     return float(value) if accepted[unit] == 1 else round(value * accepted[unit], 6)
 
 
+def ours_in(fuel: str, units: Sequence[object]) -> int:
+    """Return how many of our units one of these is, which are all the same. Raise ReadingError."""
+    known = _ACCEPTED_UNITS[fuel]
+    for unit, factor in known.items():
+        if all(each == unit for each in units):
+            return factor
+    raise ReadingError(f"unit: {fuel} is in {' or '.join(known)}, and all of it in one")
+
+
 def _checked(value: object, name: str) -> float:
     """Return the number, an int as an int."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -30,7 +30,7 @@ RERUNS = 3
 #: The engine's option that holds those who write to SQLite in this process.
 WRITERS = "writers"
 #: How a connection to PostgreSQL is opened and watched (the names are libpq's).
-_POSTGRESQL = {
+POSTGRESQL_LINK = {
     "connect_timeout": 2,
     # A server that was cut off says nothing; the kernel would believe in it for a quarter of an hour.
     "keepalives_idle": 5,
@@ -64,7 +64,7 @@ def init(app: Flask, url: str, journal: Path | None = None) -> None:
     if is_sqlite:
         options |= {"poolclass": QueuePool, "connect_args": {"timeout": 0, "check_same_thread": False}}
     else:
-        options |= {"pool_pre_ping": True, "connect_args": _POSTGRESQL}
+        options |= {"pool_pre_ping": True, "connect_args": POSTGRESQL_LINK}
     app.config["WITHDRAWAL_JOURNAL"] = journal
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options

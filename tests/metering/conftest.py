@@ -1,18 +1,28 @@
 """An EDP's database with a few businesses in its register; one meter has passed from hand to hand."""
 
+import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from consent_server import store
+from consent_server.sandbox.authority import Authority
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
+from consent_server.settings import MeteringSettings
 from consent_server.store import meters
 from consent_server.store.database import db
 from consent_server.store.schema import migrate
 from consent_server.store.tables import Meter
+from tests.metering import foreign
+from tests.outbound.conftest import WireServer, authority, serve, wire
+
+__all__ = ["authority", "serve", "wire"]  # fixtures of a real TLS server
 
 NOW = instant.parse("2026-03-12T09:30:00Z")
 #: When the café moved out and the florist moved in, a day later; the new hands begin at no whole half-hour.
@@ -49,3 +59,41 @@ def edp(database_url: str) -> Iterator[Flask]:
 
 def next_half_hour(at: int) -> int:
     return -(-at // HALF_HOUR) * HALF_HOUR
+
+
+@pytest.fixture
+def warehouse(postgresql_server: str) -> str:
+    """The URL of an empty schema on PostgreSQL, as `database_url` has it."""
+    schema = f"warehouse_{secrets.token_hex(4)}"
+    engine = sa.create_engine(postgresql_server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE SCHEMA {schema}"))
+    engine.dispose()
+    return f"{postgresql_server}{'&' if '?' in postgresql_server else '?'}options=-csearch_path%3D{schema}"
+
+
+@dataclass
+class OwnService:
+    """An EDP's service on a real TLS server, and the settings that lead to it."""
+
+    server: WireServer
+    settings: MeteringSettings
+
+
+@pytest.fixture
+def own_service(serve: Any, authority: Authority, wire: Any, tmp_path: Path) -> OwnService:
+    """It requires our certificate and our token."""
+    server = serve(ask_client=True)
+    (tmp_path / "token").write_text("a-secret\n", encoding="ascii")
+    ours = authority.directory / "client" / "ours"
+    values = foreign.documented("[metering.http]")
+    values["http"] = {
+        "url": f"https://localhost:{server.port}/v1",
+        "roots": authority.server_root,
+        "certificate": next(ours.glob("chain*.pem")),
+        "key": next(ours.glob("*key*.pem")),
+        "token": tmp_path / "token",
+        "longest_s": 1,
+    }
+    server.routes["*"] = foreign.served(wire)
+    return OwnService(server, MeteringSettings(**values, vouches_for_sites=True))

@@ -1,5 +1,6 @@
 """What the sandbox writes down before it starts: layout, businesses, manifest, certificates, settings."""
 
+import functools
 import json
 import time
 from pathlib import Path
@@ -124,10 +125,10 @@ def test_the_parties_settings_are_accepted(prepared, party):
     assert (asked.url if asked else None) == (prepared.license("electricity_and_gas") if party == "cap" else None)
     assert by_role[roles.CAP] == {prepared.license(name) for name in names[party]}
     assert by_role[roles.FSP] == ({prepared.license("emissions")} if party != "edp" else set())
-    for section, key in settings.path_keys():
-        path = getattr(getattr(read, section), key)
-        made_later = key == "withdrawal_journal" and path.parent.is_dir()
-        assert path is None or path.exists() or made_later, f"{section}.{key}"
+    for keys in settings.path_keys():
+        path = functools.reduce(getattr, keys, read)
+        made_later = keys[-1] == "withdrawal_journal" and path.parent.is_dir()
+        assert path is None or path.exists() or made_later, ".".join(keys)
     pem = prepared.certificate(
         {"edp": "edp_service", "cap": "cap_portal", "fsp": "fsp_service"}[party], "certificate"
     ).read_bytes()

@@ -1,0 +1,305 @@
+"""Register and readings that arrive as rows: of a database, of files, of a service. What they say is checked here.
+
+A source that hands over rows has two questions to answer for each interface. It is believed in nothing: a row of another meter,
+business or measure, an instant without its zone, a unit of another fuel or a half-hour too many refuse the whole answer, and
+the client is told to try again. Columns are those of docs/metering.md.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from consent_server import clock
+from consent_server.metering.readings import Held, ReadingsRequest
+from consent_server.metering.register import Identified, Tenancy
+from consent_server.metering.unavailable import SourceUnavailable
+from consent_server.scheme import instant
+from consent_server.scheme.instant import DAY, HALF_HOUR
+from consent_server.scheme.meters import MeterNumberError, masked, parse_postcode
+from consent_server.scheme.readings import UNIT, HalfHour, ReadingError, ours_in
+from consent_server.store.tables import Meter
+
+#: Columns by name, each with one value for each row.
+Columns = Mapping[str, Sequence[Any]]
+#: A window reaches over 400 days at most.
+MOST_HALF_HOURS: Final = 400 * DAY // HALF_HOUR
+#: Rows of one meter's number, and of one business: it may have 10,000 meters, some of them more than once.
+MOST_HOLDERS: Final = 1000
+MOST_TENANCIES: Final = 20_000
+#: Meters whose extents are asked for at once.
+MOST_EXTENTS: Final = 1000
+_MEASURES: Final = (["import"], ["export"], ["export", "import"])
+_NUMBER: Final = re.compile(r"[0-9]{6,13}", re.ASCII)
+_LATEST: Final = 253402300800  # after the year 9999, which no instant of the standard is
+
+
+class BadRow(ValueError):
+    """A row is not what docs/metering.md says; the sentence names the column and never what was in it."""
+
+
+class RowRegister(ABC):
+    """A register whose rows are read from elsewhere. With `vouches` its business ids prove that sites belong together."""
+
+    def __init__(self, vouches: bool) -> None:
+        self.vouches = vouches
+
+    @abstractmethod
+    def by_number(self, fuel: str, number: str) -> Columns:
+        """Return every tenancy of the meter with a number. Raise SourceUnavailable."""
+
+    @abstractmethod
+    def of_business(self, sme: str) -> Columns:
+        """Return every tenancy of a business. Raise SourceUnavailable."""
+
+    def find(self, postcode: str, mpan: str | None, mprn: str | None, at: int) -> Identified | None:
+        """Return the business, after the same look-ups whatever was wrong. Raise SourceUnavailable."""
+        given = [(fuel, number) for fuel, number in (("electricity", mpan), ("gas", mprn)) if number]
+        return identified([self._holder(fuel, number, at) for fuel, number in given], postcode)
+
+    def sites(self, sme: str, at: int) -> Sequence[Tenancy]:
+        """Return the business's meters, if its ids vouch for them. Raise SourceUnavailable."""
+        if not self.vouches:
+            return ()
+        held = [row for row in self._of(sme) if tenancy_of(row).holds(at)]
+        return [tenancy_of(row) for row in sorted(held, key=lambda row: (row.postcode, row.id))]
+
+    def tenancies(self, sme: str, meters: Collection[str]) -> Mapping[str, Tenancy]:
+        """Return the business's newest time at each. Raise SourceUnavailable."""
+        wanted = frozenset(meters)
+        rows = sorted(self._of(sme) if wanted else (), key=lambda row: row.since)
+        return {row.id: tenancy_of(row) for row in rows if row.id in wanted}
+
+    def _holder(self, fuel: str, number: str, at: int) -> Meter | None:
+        """Return the meter in the hands in which it is at an instant, None also where the register has two."""
+        rows = _meters(self.by_number(fuel, number), MOST_HOLDERS)
+        if any((row.fuel, row.number) != (fuel, number) for row in rows):
+            raise SourceUnavailable("register: a row of another number")
+        held = [row for row in rows if tenancy_of(row).holds(at)]
+        return held[0] if len(held) == 1 else None
+
+    def _of(self, sme: str) -> list[Meter]:
+        rows = _meters(self.of_business(sme), MOST_TENANCIES)
+        if any(row.sme != sme for row in rows):
+            raise SourceUnavailable("register: a row of another business")
+        return rows
+
+
+class RowReadings(ABC):
+    """Readings whose rows are read from elsewhere."""
+
+    @abstractmethod
+    def rows_of(self, request: ReadingsRequest) -> Columns:
+        """Return the half-hours of a request. Raise SourceUnavailable."""
+
+    @abstractmethod
+    def extents(self, meters: Sequence[str]) -> Columns:
+        """Return for each of some meters of which there are readings the first half-hour and the last one's end.
+
+        The columns are meter, first and until. Raise SourceUnavailable.
+        """
+
+    def half_hours(self, request: ReadingsRequest) -> Held:
+        """Return the half-hours that have ended. Raise SourceUnavailable, and ReadingError for what cannot be so."""
+        now = clock.now()
+        request = replace(request, end=min(request.end, now - now % HALF_HOUR))
+        if request.start >= request.end:
+            return Held()
+        rows = self.rows_of(request)
+        # After the rows, so that a half-hour that arrives between the two is none too many.
+        extent = self._extents([request.meter]).get(request.meter)
+        return held_of(request, rows, extent)
+
+    def begin(self, meters: Collection[str]) -> Mapping[str, int]:
+        """Return the first half-hour that is held of each. Raise SourceUnavailable."""
+        wanted = sorted(meters)
+        first: dict[str, int] = {}
+        for offset in range(0, len(wanted), MOST_EXTENTS):
+            found = self._extents(wanted[offset : offset + MOST_EXTENTS])
+            first |= {meter: extent[0] for meter, extent in found.items()}
+        return first
+
+    def _extents(self, meters: Sequence[str]) -> dict[str, tuple[int, int]]:
+        return extents_of(self.extents(meters), meters)
+
+
+def identified(found: Sequence[Meter | None], postcode: str) -> Identified | None:
+    """Return the business that holds what was found by each number given, if all is at the postcode and of one business."""
+    known = [row for row in found if row is not None and row.postcode == postcode]
+    if not found or len(known) != len(found) or len({row.sme for row in known}) != 1:
+        return None
+    return Identified(known[0].sme, known[0].business, [tenancy_of(row) for row in known])
+
+
+def tenancy_of(row: Meter) -> Tenancy:
+    """Return a business's time at a meter."""
+    return Tenancy(
+        meter=row.id,
+        fuel=row.fuel,
+        measures=tuple(row.measures),
+        outcode=row.outcode,
+        masked=masked(row.number),
+        site=row.site,
+        place=f"{row.postcode} {row.site}",
+        since=row.since,
+        until=row.until,
+    )
+
+
+def held_of(request: ReadingsRequest, rows: Columns, extent: tuple[int, int] | None) -> Held:
+    """Return the rows of a request, read from the first to the last of `extent`. Raise ReadingError.
+
+    A row without a value is a half-hour that is missing.
+    """
+    start, value, unit = _required(rows, "start", "value", "unit")
+    _all_are(rows, request)
+    if len(start) > MOST_HALF_HOURS:
+        raise ReadingError("more half-hours than were asked for")
+    factor = ours_in(request.fuel, unit)
+    taken_at, register, estimated = (rows.get(name) or [None] * len(start) for name in _KNOWN)
+    half_hours = [
+        HalfHour(_at(begin, "start"), _number(energy, factor), _maybe_at(taken), _maybe(counted, factor), _flag(guess))
+        for begin, energy, taken, counted, guess in zip(start, value, taken_at, register, estimated, strict=True)
+        if energy is not None
+    ]
+    first, until = (max(extent[0], request.start), min(extent[1], request.end)) if extent else (0, 0)
+    return Held.of(request, half_hours, (first, until) if first < until else None)
+
+
+_KNOWN: Final = ("taken_at", "cumulative", "estimated")
+
+
+def extents_of(rows: Columns, meters: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Return meter -> its first half-hour and the end of its last. Raise ReadingError."""
+    meter, first, until = _required(rows, "meter", "first", "until")
+    found = {each: (_at(a, "first"), _at(b, "until")) for each, a, b in zip(meter, first, until, strict=True)}
+    if len(found) < len(meter) or not found.keys() <= set(meters):
+        raise ReadingError("extents of another meter, or of one twice")
+    if any(a % HALF_HOUR or b % HALF_HOUR or a >= b for a, b in found.values()):
+        raise ReadingError("an extent does not begin and end on the half-hour")
+    return found
+
+
+def columns_of(objects: Iterable[Mapping[str, Any]], names: Collection[str]) -> Columns:
+    """Return objects as columns; what one of them lacks is None."""
+    listed = list(objects)
+    return {name: [each.get(name) for each in listed] for name in names}
+
+
+def _required(rows: Columns, *names: str) -> list[Sequence[Any]]:
+    lacking = [name for name in names if name not in rows]
+    if lacking:
+        raise ReadingError(f"the rows have no column {lacking[0]}")
+    return [rows[name] for name in names]
+
+
+def _all_are(rows: Columns, request: ReadingsRequest) -> None:
+    """Raise ReadingError unless every row says that it is of the meter, and where it says so of the fuel and measure."""
+    (meter,) = _required(rows, "meter")
+    for column, asked in (
+        (meter, request.meter),
+        (rows.get("measure"), request.measure),
+        (rows.get("fuel"), request.fuel),
+    ):
+        if not all(each == asked for each in column or ()):
+            raise ReadingError("a row of another meter, measure or fuel")
+
+
+def _at(value: object, name: str) -> int:
+    """Return an instant: whole seconds, RFC 3339 text, or a date and time with its zone."""
+    if type(value) is int and 0 <= value < _LATEST:
+        return value
+    if isinstance(value, datetime) and value.tzinfo is not None and not value.microsecond:
+        return int(value.timestamp())
+    if isinstance(value, str):
+        try:
+            return instant.parse(value)
+        except ValueError:
+            pass
+    raise ReadingError(f"{name}: neither seconds since 1970, nor a time with its zone")
+
+
+def _maybe_at(value: object) -> int | None:
+    return None if value is None else _at(value, "taken_at")
+
+
+def _number(value: Any, factor: int) -> float:
+    """Return a number in our unit; what is none is left for the check that every half-hour passes."""
+    if isinstance(value, Decimal):
+        value = float(value)
+    if factor == 1 or isinstance(value, bool) or not isinstance(value, int | float):
+        return value  # type: ignore[no-any-return]  # Held.of refuses it
+    return round(value * factor, 6)
+
+
+def _maybe(value: object, factor: int) -> float | None:
+    return None if value is None else _number(value, factor)
+
+
+def _flag(value: object) -> bool:
+    """Return a truth, which some databases keep as 1 and 0. An estimate may not pass as a reading because it was misspelt."""
+    if value not in (None, False, True):
+        raise ReadingError("estimated: true or false")
+    return bool(value)
+
+
+def _meters(rows: Columns, most: int) -> list[Meter]:
+    """Return the rows of a register. Raise SourceUnavailable."""
+    try:
+        columns = _required(rows, "meter", "sme", "business", "fuel", "number", "postcode")
+        if len(columns[0]) > most:
+            raise BadRow("more rows than one business or meter can have")
+        rest = [rows.get(name) or [None] * len(columns[0]) for name in ("measures", "site", "since", "until")]
+        return [_meter(*row) for row in zip(*columns, *rest, strict=True)]
+    except (BadRow, ReadingError) as error:
+        raise SourceUnavailable(f"register: {error}") from None
+
+
+def _meter(
+    meter: object,
+    sme: object,
+    business: object,
+    fuel: object,
+    number: object,
+    postcode: object,
+    measures: Any,
+    site: object,
+    since: object,
+    until: object,
+) -> Meter:
+    if not isinstance(fuel, str) or fuel not in UNIT:
+        raise BadRow("fuel: electricity or gas")
+    if not isinstance(number, str) or not _NUMBER.fullmatch(number):
+        raise BadRow("number: an MPAN core or an MPRN, as text")
+    try:
+        place = parse_postcode(_text(postcode, "postcode", 16))
+    except MeterNumberError:
+        raise BadRow("postcode: none of Great Britain") from None
+    listed = measures.split(",") if isinstance(measures, str) else measures or ["import"]
+    if not isinstance(listed, list | tuple) or sorted(map(str, listed)) not in _MEASURES:
+        raise BadRow("measures: import, export or both")
+    row = Meter(
+        id=_text(meter, "meter", 48),
+        sme=_text(sme, "sme", 300),
+        business=_text(business, "business", 300),
+        fuel=fuel,
+        number=number,
+        postcode=place.full,
+        outcode=place.outcode,
+        measures=sorted(listed, reverse=True),
+        since=0 if since is None else _at(since, "since"),
+        until=None if until is None else _at(until, "until"),
+        site="" if site is None else _text(site or " ", "site", 300).strip(),
+    )
+    if row.until is not None and row.since >= row.until:
+        raise BadRow("until: not after since")
+    return row
+
+
+def _text(value: object, name: str, longest: int) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= longest or not value.isprintable():
+        raise BadRow(f"{name}: no text of at most {longest} characters")
+    return value

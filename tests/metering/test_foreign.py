@@ -1,0 +1,88 @@
+"""Register and readings where an EDP has them: every place holds the same rows, and keeps the same contract."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from consent_server.metering import contract, sources
+from consent_server.metering.readings import Held, ReadingsRequest
+from consent_server.metering.unavailable import SourceUnavailable
+from consent_server.scheme.instant import DAY, HALF_HOUR
+from consent_server.scheme.provenance.steps import MISSING, SUBSTITUTED
+from consent_server.scheme.readings import join
+from consent_server.settings import MeteringSettings
+from tests.conftest import HeldClock
+from tests.metering import foreign
+from tests.metering.conftest import NOW
+from tests.metering.foreign import BILL, FARM, FIRST, LAST, OVEN, SHOP
+
+PLACES = ("PostgreSQL", "DuckDB", "SQLite", "Parquet", "HTTP service")
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest, tmp_path: Path, held_clock: HeldClock) -> MeteringSettings:
+    """The settings of one place, filled."""
+    made: dict[str, Callable[[], MeteringSettings]] = {
+        "PostgreSQL": lambda: foreign.postgresql(request.getfixturevalue("warehouse")),
+        "DuckDB": lambda: foreign.a_duckdb_file(tmp_path),
+        "SQLite": lambda: foreign.a_sqlite_file(tmp_path),
+        "Parquet": lambda: foreign.parquet_files(tmp_path),
+        "HTTP service": lambda: request.getfixturevalue("own_service").settings,
+    }
+    return made[request.param]()
+
+
+def window(start: int, end: int, meter: str = SHOP, fuel: str = "electricity") -> ReadingsRequest:
+    return ReadingsRequest(meter, fuel, "import", start, end, "account-1", NOW + DAY)
+
+
+def told(held: Held) -> list[Any]:
+    return list(orjson.loads(join(held.blocks)))
+
+
+def test_D4_every_place_keeps_the_contract(place: MeteringSettings) -> None:
+    register, readings = sources.register_of(place), sources.readings_of(place)
+    sample = contract.Sample(register, readings, **BILL)
+    assert sample.found is not None
+    assert [verdict for verdict in contract.verdicts(sample) if verdict.fault] == []
+    assert [meter.meter for meter in register.sites("customer-1", NOW)] == [SHOP, OVEN, FARM]
+    # Who had the meter before has its time alone, and nothing by the bill.
+    before = register.tenancies("customer-0", [SHOP, OVEN])
+    assert {meter: (row.since, row.until) for meter, row in before.items()} == {
+        SHOP: (FIRST - 99 * DAY, FIRST - 2 * DAY)
+    }
+    assert (sample.found.sme, sample.found.meters[0].since) == ("customer-1", FIRST - DAY)
+
+
+def test_D4_every_place_says_the_same_of_a_half_hour(place: MeteringSettings) -> None:
+    readings = sources.readings_of(place)
+    held = readings.half_hours(window(FIRST - 9 * DAY, FIRST + 3 * DAY))
+    assert (held.metered, held.count, held.missing_data) == ((FIRST, FIRST + 3 * DAY), 143, MISSING)
+    first = told(held)[0]
+    assert (first["energy"], first["cumulative"]) == (
+        {"value": 10.0, "unitCode": "WHR"},
+        {"value": 100000.0, "unitCode": "WHR"},
+    )
+    assert first["takenAt"] == first["from"][:11] + "01:23:20Z"
+    assert readings.half_hours(window(FIRST + 3 * HALF_HOUR, FIRST + DAY)).missing_data == SUBSTITUTED
+    gas = readings.half_hours(window(LAST - DAY, LAST + 90 * DAY, OVEN, "gas"))
+    assert (gas.metered, gas.count) == ((LAST - DAY, LAST), 48)
+    assert told(gas)[-1]["energy"] == {"value": 1.929, "unitCode": "MTQ"}
+    assert readings.begin([SHOP, FARM, "12-none", "99-none"]) == {SHOP: FIRST, FARM: FIRST}
+
+
+def test_D4_no_place_takes_what_is_not_asked_for(place: MeteringSettings) -> None:
+    readings, days = sources.readings_of(place), (FIRST, FIRST + DAY)
+    with pytest.raises(Exception, match="unit: gas is in MTQ"):
+        readings.half_hours(window(*days, fuel="gas"))
+    for odd in ("12", "12-shop' OR '1'='1", "../12-shop", "12-Shop", "\N{SNOWMAN}", "12-shop\x00"[:48]):
+        try:
+            assert readings.half_hours(window(*days, odd)) == Held()
+            assert sources.register_of(place).tenancies(odd, [SHOP]) == {}
+        except SourceUnavailable:
+            assert "\x00" in odd, "PostgreSQL has no such text"
+    assert readings.half_hours(ReadingsRequest(SHOP, "electricity", "export", *days, "a", 1)).count == 0
+    assert readings.half_hours(window(NOW, NOW + DAY)) == Held()
