@@ -79,11 +79,12 @@ def block_of(fuel: str, half_hours: Iterable[HalfHour], cumulative_before: float
             raise ReadingError("a half-hour begins on the hour or the half-hour")
         if taken_at is not None and taken_at <= end:
             raise ReadingError("a reading is taken after its half-hour has ended")
-        total = round(total + _checked(value, "value"), 6) if cumulative is None else _checked(cumulative, "cumulative")
+        energy = _checked(value, "value")
+        total = round(total + energy, 6) if cumulative is None else _checked(cumulative, "cumulative")
         taken = _text(end + TAKEN_AFTER if taken_at is None else taken_at)
         objects.append(
             f'{{"type":"{fuel}","from":"{_text(start)}","to":"{_text(end)}","takenAt":"{taken}",'
-            f'"energy":{{"value":{value!r},"unitCode":"{unit}"}},'
+            f'"energy":{{"value":{energy!r},"unitCode":"{unit}"}},'
             f'"cumulative":{{"value":{total!r},"unitCode":"{unit}"}}}}'
         )
     return ",".join(objects).encode(), total

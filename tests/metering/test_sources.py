@@ -216,11 +216,27 @@ def test_a_source_that_knows_values_alone() -> None:
         [HalfHour(FIRST, "1")],  # type: ignore[arg-type]
         [HalfHour(FIRST, 1, taken_at=FIRST + HALF_HOUR)],
         [HalfHour(FIRST, 1, cumulative=-1)],
+        [HalfHour(FIRST, -1, cumulative=1)],
+        [HalfHour(FIRST, float("nan"), cumulative=1)],
+        [HalfHour(FIRST, "1", cumulative=1)],  # type: ignore[arg-type]
         [HalfHour(FIRST - HALF_HOUR, 1)],
         [HalfHour(FIRST + DAY, 1)],
         [HalfHour(FIRST, 1), HalfHour(FIRST, 2)],
     ],
-    ids=["off the half-hour", "negative", "no number", "text", "early", "register", "before", "after", "twice"],
+    ids=[
+        "off the half-hour",
+        "negative",
+        "no number",
+        "text",
+        "early",
+        "register",
+        "negative beside a register",
+        "no number beside a register",
+        "text beside a register",
+        "before",
+        "after",
+        "twice",
+    ],
 )
 def test_D4_what_no_meter_can_have_read_is_refused(wrong: list[HalfHour]) -> None:
     with pytest.raises(ReadingError):
