@@ -76,7 +76,7 @@ class _Folder:
         known = (info.path, info.size, info.mtime_ns)
         with (
             self._files.open_input_file(info.path) as source,
-            pq.ParquetFile(source, metadata=self._footers.get(known)) as file,
+            pq.ParquetFile(source, metadata=self._footers.get(known), page_checksum_verification=True) as file,
         ):
             self._remember(known, file.metadata)
             names = file.schema_arrow.names

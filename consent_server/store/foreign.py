@@ -49,11 +49,10 @@ class ForeignDatabase:
         try:
             self._url = sa.make_url(url)
             self._engine = _engine(self._url)
-        except sa.exc.NoSuchModuleError:
+        except (sa.exc.NoSuchModuleError, ImportError) as error:
             dialect = self._url.get_backend_name()
-            raise BadSettings(f"{setting}: install {_EXTRAS.get(dialect, f'the dialect {dialect}')}") from None
-        except ImportError as error:
-            raise BadSettings(f"{setting}: install the driver {error.name}") from None
+            lacking = getattr(error, "name", None) or f"the dialect {dialect}"
+            raise BadSettings(f"{setting}: install {_EXTRAS.get(dialect, lacking)}") from None
         except (sa.exc.ArgumentError, TypeError):
             raise BadSettings(f"{setting}: a SQLAlchemy URL, as postgresql+psycopg://reader@host/meters") from None
 

@@ -189,7 +189,7 @@ def write_readings(folder: Path, rows: list[Row], name: str = "part.parquet", **
         places.setdefault(where, []).append(row)
     for where, those in places.items():
         where.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(those), where / name, row_group_size=500, **how)
+        pq.write_table(pa.Table.from_pylist(those), where / name, row_group_size=500, write_page_checksum=True, **how)
 
 
 def parquet_files(folder: Path) -> MeteringSettings:

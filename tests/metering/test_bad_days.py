@@ -1,0 +1,459 @@
+"""What a source of the EDP's own may do on a bad day: never a wrong half-hour, and nobody waits for long."""
+
+import gzip
+import json
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+
+from consent_server.metering import sources
+from consent_server.metering.readings import Held, ReadingsRequest
+from consent_server.metering.unavailable import SourceUnavailable
+from consent_server.scheme import instant
+from consent_server.scheme.instant import DAY, HALF_HOUR
+from consent_server.scheme.readings import ReadingError
+from consent_server.settings import BadSettings, MeteringSettings
+from tests.metering import foreign
+from tests.metering.conftest import OwnService
+from tests.metering.foreign import FARM, FIRST, NOW, SHOP, Row
+from tests.outbound.conftest import Answer, json_answer
+
+pytestmark = pytest.mark.usefixtures("held_clock")
+REFUSED = (SourceUnavailable, ReadingError)
+DAYS = ReadingsRequest(SHOP, "electricity", "import", FIRST, FIRST + 2 * DAY, "account-1", NOW + DAY)
+HALF_HOURS = "/v1/half-hours"
+
+Spoilt = Callable[[list[Row]], Any]
+
+
+def one(**changes: Any) -> Spoilt:
+    """Change the fifth row."""
+    return lambda rows: rows[4].update(changes)
+
+
+def every(**changes: Any) -> Spoilt:
+    return lambda rows: [row.update(changes) for row in rows]
+
+
+#: Readings that are wrong in one way, whatever place they come from.
+WRONG: dict[str, Spoilt] = {
+    "another meter's row": one(meter=FARM),
+    "no meter": one(meter=None),
+    "two units": one(unit="WHR"),
+    "gas": every(unit="MTQ"),
+    "no unit": every(unit=None),
+    "negative": one(value=-0.5),
+    "not a number": one(value=float("nan")),
+    "endless": one(value=float("inf")),
+    "more than any meter counts": one(value=1e14),
+    "twice": lambda rows: rows.append({**rows[4]}),
+    "twice with another value": lambda rows: rows.append({**rows[4], "value": 7.0}),
+    "off the half-hour": one(start=FIRST + 4 * HALF_HOUR + 60),
+    "taken before its end": one(taken_at=FIRST),
+    "a register below zero": one(cumulative=-1),
+}
+
+
+def rows_of_two_days() -> list[Row]:
+    return [dict(row) for row in foreign.half_hours() if row["meter"] == SHOP and row["start"] < FIRST + 2 * DAY]
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("place", ["sql", "parquet"])
+def test_D4_rows_that_cannot_be_so_refuse_the_whole_answer(place: str, name: str, tmp_path: Path) -> None:
+    rows = rows_of_two_days()
+    WRONG[name](rows)
+    if place == "sql":
+        settings = foreign.a_sqlite_file(tmp_path)
+        with sqlite3.connect(tmp_path / "meters.sqlite") as connection:
+            connection.execute("DELETE FROM half_hour")
+            marks = ", ".join("?" * len(rows[0]))
+            connection.executemany(f"INSERT INTO half_hour VALUES ({marks})", [tuple(row.values()) for row in rows])
+        connection.close()
+        # What a query has that does not look at the meter.
+        half_hours = settings.sql_readings.half_hours.replace("meter = :meter", "coalesce(meter, '') != :meter || '-'")
+        changed = {"half_hours": half_hours}
+        settings = settings.model_copy(update={"sql_readings": settings.sql_readings.model_copy(update=changed)})
+    else:
+        settings = foreign.parquet_files(tmp_path)
+        for old in (tmp_path / "readings").rglob("*.parquet"):
+            old.unlink()
+        foreign.write_readings(tmp_path / "readings", [{**row, "meter": row["meter"] or SHOP} for row in rows])
+    readings = sources.readings_of(settings)
+    if place == "parquet" and name in {"another meter's row", "no meter"}:
+        assert readings.half_hours(DAYS).count == 95 - (name == "another meter's row"), "a gap, and never another's"
+        return
+    if place == "sql" and name == "not a number":  # SQLite keeps it as no value, which is a gap
+        assert readings.half_hours(DAYS).count == 94
+        return
+    with pytest.raises(REFUSED):
+        readings.half_hours(DAYS)
+
+
+# a service
+
+
+@pytest.fixture
+def over() -> Iterator[threading.Event]:
+    """Set at the end of a test, so that servers that hang end with it."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def changed(wire: Any, change: Callable[[Row], Any]) -> Any:
+    """The good answer with a change."""
+
+    def route(asked: Any) -> Any:
+        told = json.loads(json.dumps(foreign.service(json.loads(asked.body), asked.path)))
+        change(told)
+        return wire.json(told)
+
+    return route
+
+
+def row(**changes: Any) -> Callable[[Row], Any]:
+    return lambda told: told["halfHours"][4].update(changes)
+
+
+#: What the service says instead of half-hours.
+LIES: dict[str, Callable[[Row], Any]] = {
+    "another meter": lambda told: told.update(meter=FARM),
+    "another measure": lambda told: told.update(measure="export"),
+    "another fuel": lambda told: told.update(fuel="gas"),
+    "no meter": lambda told: told.pop("meter"),
+    "no unit": lambda told: told.pop("unit"),
+    "gas": lambda told: told.update(unit="MTQ"),
+    "a list of units": lambda told: told.update(unit=["KWH"]),
+    "no list": lambda told: told.pop("halfHours"),
+    "a list of numbers": lambda told: told.update(halfHours=[1, 2]),
+    "negative": row(value=-1),
+    "text": row(value="0.5"),
+    "truth": row(value=True),
+    "an object": row(value={}),
+    "endless": row(value=1e300),
+    "twice": lambda told: told["halfHours"].append(told["halfHours"][4]),
+    "no time": row(**{"from": None}),
+    "local time": row(**{"from": "2026-02-01T00:00:00"}),
+    "misaligned": row(**{"from": instant.text(FIRST + 4 * HALF_HOUR + 1)}),
+    "before the window": row(**{"from": instant.text(FIRST - HALF_HOUR)}),
+    "of the future": row(**{"from": instant.text(NOW + DAY - NOW % HALF_HOUR)}),
+    "a maybe": row(estimated="yes"),
+    "too many": lambda told: told.update(halfHours=told["halfHours"] * 300),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_D4_a_service_that_lies_is_not_believed(own_service: OwnService, wire: Any, name: str) -> None:
+    own_service.server.routes[HALF_HOURS] = changed(wire, LIES[name])
+    with pytest.raises(REFUSED):
+        sources.readings_of(own_service.settings).half_hours(DAYS)
+
+
+def bad_days(over: threading.Event) -> dict[str, Any]:
+    good = json.dumps(
+        foreign.service({"meter": SHOP, "fuel": "electricity", "measure": "import"} | window(), HALF_HOURS)
+    )
+
+    def drip(socket: Any) -> None:
+        socket.write(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n")
+        while not over.wait(0.05):
+            socket.write(b" ")
+
+    return {
+        "500": json_answer({}, 500),
+        "404": json_answer({}, 404),
+        "401": json_answer({}, 401),
+        "a redirect": Answer(307, headers={"Location": "https://localhost:1/elsewhere"}),
+        "truncated JSON": Answer(200, good[: len(good) // 2].encode()),
+        "cut off": Answer(200, good[:900].encode(), {"Content-Length": str(len(good))}),
+        "not a number": Answer(200, good.replace('"value": 0.01,', '"value": NaN,').encode()),
+        "a list": Answer(200, b"[]"),
+        "nothing": Answer(200),
+        "no HTTP": Answer(raw=lambda socket: socket.write(b"hello\r\n\r\n")),
+        "100 MB": Answer(200, b" " * 100_000_000),
+        "100 MB in 100 kB": Answer(200, gzip.compress(b" " * 100_000_000), {"Content-Encoding": "gzip"}),
+        "a drip": Answer(raw=drip),
+        "silence": Answer(raw=lambda socket: over.wait(20)),
+    }
+
+
+def window() -> Row:
+    return {"from": instant.text(DAYS.start), "to": instant.text(DAYS.end)}
+
+
+@pytest.mark.parametrize("name", bad_days(threading.Event()))
+def test_D4_a_service_that_fails_is_unavailable(own_service: OwnService, over: threading.Event, name: str) -> None:
+    own_service.server.routes[HALF_HOURS] = bad_days(over)[name]
+    with pytest.raises(SourceUnavailable):
+        sources.readings_of(own_service.settings).half_hours(DAYS)
+    assert not over.is_set()
+    assert [asked.path for asked in own_service.server.asked] == [HALF_HOURS], "asked once, and nowhere else"
+
+
+@pytest.mark.parametrize("name", ["500", "truncated JSON", "a list"])
+def test_D4_so_are_its_register_and_its_extents(own_service: OwnService, over: threading.Event, name: str) -> None:
+    own_service.server.routes["*"] = bad_days(over)[name]
+    with pytest.raises(SourceUnavailable) as refused:
+        sources.register_of(own_service.settings).find("SW8 1AA", "1212345678902", None, NOW)
+    assert "1212345678902" not in str(refused.value)
+    with pytest.raises(SourceUnavailable):
+        sources.readings_of(own_service.settings).begin([SHOP])
+
+
+@pytest.mark.parametrize(("told", "seconds"), [({"Retry-After": "17"}, 17), ({}, 60), ({"Retry-After": "soon"}, 60)])
+def test_a_service_that_still_collects_says_when_to_come_back(
+    own_service: OwnService, wire: Any, told: Any, seconds: int
+) -> None:
+    own_service.server.routes[HALF_HOURS] = wire.answer(202, b"", told)
+    assert sources.readings_of(own_service.settings).half_hours(DAYS) == Held(retry_after=seconds)
+    own_service.server.routes["*"] = wire.answer(202, b"", told)
+    with pytest.raises(SourceUnavailable):
+        sources.readings_of(own_service.settings).begin([SHOP])
+    with pytest.raises(SourceUnavailable):
+        sources.register_of(own_service.settings).tenancies("customer-1", [SHOP])
+
+
+def test_our_certificate_and_token_are_sent_and_no_number_is_in_a_url(own_service: OwnService, tmp_path: Path) -> None:
+    assert sources.register_of(own_service.settings).find("SW8 1AA", "1212345678902", None, NOW)
+    sources.readings_of(own_service.settings).half_hours(DAYS)
+    assert all(
+        asked.certificate and asked.headers["authorization"] == "Bearer a-secret" for asked in own_service.server.asked
+    )
+    assert {asked.path for asked in own_service.server.asked} == {"/v1/tenancies", HALF_HOURS, "/v1/extents"}
+    assert not any(asked.query for asked in own_service.server.asked)
+    (tmp_path / "token").write_text("another")
+    sources.readings_of(own_service.settings).begin([SHOP])
+    assert own_service.server.asked[-1].headers["authorization"] == "Bearer another"
+    (tmp_path / "token").unlink()
+    with pytest.raises(SourceUnavailable):
+        sources.readings_of(own_service.settings).begin([SHOP])
+
+
+# a register
+
+
+def spoilt_register(told: Row, **changes: Any) -> None:
+    for each in told["tenancies"]:
+        each.update(changes)
+
+
+REGISTER_LIES: dict[str, Callable[[Row], Any]] = {
+    "another number": lambda told: spoilt_register(told, number="1212345678911"),
+    "another fuel": lambda told: spoilt_register(told, fuel="gas"),
+    "no fuel of ours": lambda told: spoilt_register(told, fuel=["gas"]),
+    "a number that is none": lambda told: spoilt_register(told, number=1212345678902),
+    "no postcode": lambda told: spoilt_register(told, postcode="SW8"),
+    "a long id": lambda told: spoilt_register(told, meter="x" * 49),
+    "no business": lambda told: spoilt_register(told, sme=""),
+    "strange measures": lambda told: spoilt_register(told, measures=["import", "import"]),
+    "measures within measures": lambda told: spoilt_register(told, measures=[["import"]]),
+    "local time": lambda told: spoilt_register(told, since="2026-01-01T00:00:00"),
+    "an end before its beginning": lambda told: spoilt_register(told, since=200, until=100),
+    "no list": lambda told: told.pop("tenancies"),
+    "a million": lambda told: told.update(tenancies=told["tenancies"] * 1000),
+}
+
+
+@pytest.mark.parametrize("name", REGISTER_LIES)
+def test_D4_a_register_that_lies_finds_nobody(own_service: OwnService, wire: Any, name: str) -> None:
+    own_service.server.routes["/v1/tenancies"] = changed(wire, REGISTER_LIES[name])
+    with pytest.raises(SourceUnavailable):
+        sources.register_of(own_service.settings).find("SW8 1AA", "1212345678902", None, NOW)
+
+
+def test_D4_meters_of_another_business_are_not_taken(own_service: OwnService, wire: Any) -> None:
+    own_service.server.routes["/v1/tenancies"] = changed(wire, lambda told: spoilt_register(told, sme="customer-9"))
+    with pytest.raises(SourceUnavailable):
+        sources.register_of(own_service.settings).tenancies("customer-1", [SHOP])
+
+
+def test_H23_a_meter_in_two_hands_at_once_is_nobodys(own_service: OwnService, wire: Any) -> None:
+    own_service.server.routes["/v1/tenancies"] = changed(
+        wire, lambda told: spoilt_register(told, since=None, until=None)
+    )
+    assert sources.register_of(own_service.settings).find("SW8 1AA", "1212345678902", None, NOW) is None
+
+
+# databases
+
+
+def sql(settings: MeteringSettings, **changes: Any) -> MeteringSettings:
+    return settings.model_copy(update={"sql_readings": settings.sql_readings.model_copy(update=changes)})
+
+
+def test_nothing_can_be_written_to_a_database_of_the_edps(warehouse: str, tmp_path: Path) -> None:
+    # What a careless account would let a query do.
+    settings = foreign.postgresql(warehouse)
+    engine = sa.create_engine(warehouse)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE SEQUENCE counter")
+    for writes, refused in (
+        ("SELECT nextval('counter'), :meter, :measure, :start, :end", "ReadOnlySqlTransaction"),
+        ("WITH gone AS (DELETE FROM half_hour RETURNING 1) SELECT :meter, :measure, :start, :end FROM gone", ""),
+    ):
+        with pytest.raises(SourceUnavailable, match=refused):
+            sources.readings_of(sql(settings, half_hours=writes)).half_hours(DAYS)
+    drops = "DELETE FROM half_hour WHERE :meter != '' OR :measure = '' OR :start = :end RETURNING *"
+    for made in (foreign.a_sqlite_file, foreign.a_duckdb_file):
+        settings = made(tmp_path)
+        with pytest.raises(SourceUnavailable):
+            sources.readings_of(sql(settings, half_hours=drops)).half_hours(DAYS)
+        assert sources.readings_of(settings).half_hours(DAYS).count == 95
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM half_hour")) == len(foreign.half_hours())
+    engine.dispose()
+
+
+def test_a_query_that_does_not_end_is_given_up(warehouse: str, tmp_path: Path) -> None:
+    slow = "SELECT pg_sleep(20), :meter, :measure, :start, :end"
+    with pytest.raises(SourceUnavailable, match="QueryCanceled"):
+        sources.readings_of(sql(foreign.postgresql(warehouse), half_hours=slow, longest_s=1)).half_hours(DAYS)
+    slow = """WITH RECURSIVE count(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM count WHERE n < 8000000)
+        SELECT max(n), :meter, :measure, :start, :end FROM count"""
+    with pytest.raises(SourceUnavailable, match="no response in time"):
+        sources.readings_of(sql(foreign.a_sqlite_file(tmp_path), half_hours=slow, longest_s=1)).half_hours(DAYS)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql+psycopg://reader:hidden@127.0.0.1:1/none", "sqlite:////no/such.db", "duckdb:////no/such"]
+)
+def test_a_database_that_is_not_there_is_unavailable(url: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceUnavailable) as refused:
+        sources.readings_of(sql(foreign.a_sqlite_file(tmp_path), url=url)).half_hours(DAYS)
+    assert "hidden" not in repr(refused.value)
+    assert not Path("/no").exists()
+
+
+def test_whoever_loads_a_duckdb_file_can_have_it_alone(tmp_path: Path) -> None:
+    settings = foreign.a_duckdb_file(tmp_path)
+    assert sources.readings_of(settings).half_hours(DAYS).count == 95
+    with duckdb.connect(str(tmp_path / "meters.duckdb")) as connection:
+        connection.execute("UPDATE half_hour SET value = 1")
+    assert sources.readings_of(settings).half_hours(DAYS).count == 95
+
+
+# files
+
+
+def test_a_file_that_is_not_whole_refuses_its_month_and_no_other(tmp_path: Path) -> None:
+    readings = sources.readings_of(foreign.parquet_files(tmp_path))
+    (march,) = (tmp_path / "readings").glob("prefix=12/month=2026-03/*")
+    whole = march.read_bytes()
+    for spoilt in (whole[:-1], whole[: len(whole) // 2], b"", b"PAR1"):
+        march.write_bytes(spoilt)
+        with pytest.raises(REFUSED):
+            readings.half_hours(ReadingsRequest(SHOP, "electricity", "import", NOW - 20 * DAY, NOW, "a", NOW))
+    # Still being written.
+    march.rename(march.with_name("_part.parquet"))
+    assert readings.half_hours(DAYS).count == 95
+    march.write_bytes(whole)
+    assert readings.half_hours(DAYS).count == 95
+
+
+def test_a_bit_that_flipped_on_the_disk_changes_no_half_hour(tmp_path: Path) -> None:
+    readings = sources.readings_of(foreign.parquet_files(tmp_path))
+    asked = ReadingsRequest(SHOP, "electricity", "import", NOW - 10 * DAY, NOW, "a", NOW)
+    good = readings.half_hours(asked)
+    (march,) = (tmp_path / "readings").glob("prefix=12/month=2026-03/*")
+    whole = march.read_bytes()
+    footer, refused = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little"), 0
+    for offset in range(4, footer, 97):
+        march.write_bytes(whole[:offset] + bytes([whole[offset] ^ 16]) + whole[offset + 1 :])
+        try:
+            assert readings.half_hours(asked) == good
+        except REFUSED:
+            refused += 1
+    assert refused > 10
+
+
+@pytest.mark.parametrize("column", ["meter", "measure", "start", "value", "unit"])
+def test_a_file_without_a_column_is_refused(tmp_path: Path, column: str) -> None:
+    settings = foreign.parquet_files(tmp_path)
+    for path in (tmp_path / "readings").rglob("*.parquet"):
+        pq.write_table(pq.read_table(path, partitioning=None).drop_columns([column]), path)
+    with pytest.raises(ReadingError, match=column):
+        sources.readings_of(settings).half_hours(DAYS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good"),
+    [
+        (pa.timestamp("us", "UTC"), True),
+        (pa.timestamp("ms", "Europe/London"), True),
+        (pa.timestamp("us"), False),
+        (pa.string(), False),
+    ],
+)
+def test_a_time_has_its_zone(tmp_path: Path, kind: pa.DataType, good: bool) -> None:
+    settings = foreign.parquet_files(tmp_path)
+    for path in (tmp_path / "readings").rglob("*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        start = table["start"].cast(pa.timestamp("s")).cast(kind) if pa.types.is_string(kind) else table["start"]
+        if pa.types.is_timestamp(kind):
+            start = pa.chunked_array(
+                [
+                    pa.array(start.to_pylist(), pa.int64())
+                    .cast(pa.timestamp("s"))
+                    .cast(pa.timestamp(kind.unit))
+                    .cast(kind)
+                ]
+            )
+        pq.write_table(table.set_column(table.column_names.index("start"), "start", start), path)
+    if good:
+        assert sources.readings_of(settings).half_hours(DAYS).count == 95
+    else:
+        with pytest.raises(ReadingError):
+            sources.readings_of(settings).half_hours(DAYS)
+
+
+# settings
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "says"),
+    [
+        ("sql_readings", {"url": "nonsense"}, r"metering\.sql_readings\.url: a SQLAlchemy URL"),
+        ("sql_readings", {"url": "nosuch://host/x"}, r"install the dialect nosuch"),
+        ("sql_readings", {"url": "oracle+cx_oracle://h/x"}, "install cx_Oracle"),
+        ("sql_readings", {"half_hours": ""}, r"half_hours: a query with the parameters :meter, :measure, :start, :end"),
+        ("sql_readings", {"half_hours": "SELECT * FROM t WHERE meter = :meter"}, "and no others"),
+        ("sql_readings", {"extents": "SELECT :meters, :more"}, "and no others"),
+        ("parquet", {"readings_folder": ""}, r"metering\.parquet\.readings_folder: a folder"),
+        ("parquet", {"readings_folder": "nosuch://x"}, r"metering\.parquet\.readings_folder"),
+        ("http", {"url": ""}, r"metering\.http\.url"),
+        ("http", {"url": "https://x", "token": "/no/such"}, r"metering\.http: a file cannot be used"),
+        ("http", {"url": "https://x", "roots": __file__}, r"metering\.http: a file cannot be used"),
+    ],
+)
+def test_settings_that_cannot_be_used_stop_the_start(tmp_path: Path, section: str, changes: Row, says: str) -> None:
+    settings = foreign.a_sqlite_file(tmp_path)
+    source = {"sql_readings": "sql"}.get(section, section)
+    changed_section = getattr(settings, section).model_copy(update=changes)
+    with pytest.raises(BadSettings, match=says):
+        sources.readings_of(settings.model_copy(update={section: changed_section, "readings_source": source}))
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "extra"), [("parquet", "pyarrow", "parquet"), ("sql", "duckdb_engine", "duckdb")]
+)
+def test_what_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, module: str, extra: str
+) -> None:
+    settings = {"parquet": foreign.parquet_files, "sql": foreign.a_duckdb_file}[source](tmp_path)
+    for name in [each for each in sys.modules if each.split(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "consent_server.metering.parquet", raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    sources.readings_of.cache_clear()
+    with pytest.raises(BadSettings, match=rf"consent-server\[{extra}\]"):
+        sources.readings_of(settings)
