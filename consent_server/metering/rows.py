@@ -7,7 +7,7 @@ the client is told to try again. Columns are those of docs/metering.md.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -160,11 +160,14 @@ def held_of(request: ReadingsRequest, rows: Columns, extent: tuple[int, int] | N
         raise ReadingError("more half-hours than were asked for")
     factor = ours_in(request.fuel, unit)
     taken_at, register, estimated = (rows.get(name) or [None] * len(start) for name in _KNOWN)
-    half_hours = [
-        HalfHour(_at(begin, "start"), _number(energy, factor), _maybe_at(taken), _maybe(counted, factor), _flag(guess))
-        for begin, energy, taken, counted, guess in zip(start, value, taken_at, register, estimated, strict=True)
-        if energy is not None
-    ]
+    columns = (
+        _each(start, (int,), lambda each: _at(each, "start")),
+        _each(value, (float, int, type(None)) if factor == 1 else (), lambda each: _number(each, factor)),
+        _each(taken_at, (int, type(None)), lambda each: None if each is None else _at(each, "taken_at")),
+        _each(register, (float, int, type(None)) if factor == 1 else (), lambda each: _number(each, factor)),
+        _each(estimated, (bool,), _flag),
+    )
+    half_hours = [each for each in map(HalfHour, *columns) if each.value is not None]
     first, until = (max(extent[0], request.start), min(extent[1], request.end)) if extent else (0, 0)
     return Held.of(request, half_hours, (first, until) if first < until else None)
 
@@ -222,21 +225,18 @@ def _at(value: object, name: str) -> int:
     raise ReadingError(f"{name}: neither seconds since 1970, nor a time with its zone")
 
 
-def _maybe_at(value: object) -> int | None:
-    return None if value is None else _at(value, "taken_at")
-
-
-def _number(value: Any, factor: int) -> float:
+def _number(value: Any, factor: int) -> Any:
     """Return a number in our unit; what is none is left for the check that every half-hour passes."""
     if isinstance(value, Decimal):
         value = float(value)
     if factor == 1 or isinstance(value, bool) or not isinstance(value, int | float):
-        return value  # type: ignore[no-any-return]  # Held.of refuses it
+        return value
     return round(value * factor, 6)
 
 
-def _maybe(value: object, factor: int) -> float | None:
-    return None if value is None else _number(value, factor)
+def _each(column: Sequence[Any], as_they_are: tuple[type, ...], read: Callable[[Any], Any]) -> Sequence[Any]:
+    """Return what `read` makes of each value, without looking at them one by one if all are of types that stay as they are."""
+    return column if set(map(type, column)) <= set(as_they_are) else list(map(read, column))
 
 
 def _flag(value: object) -> bool:

@@ -6,6 +6,7 @@ Nothing here reads the clock. Every error is a ValueError.
 import re
 from calendar import monthrange
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 
 HALF_HOUR = 1800
 DAY = 86400
@@ -21,7 +22,8 @@ _DATE_TIME = re.compile(
 
 def text(instant: int) -> str:
     """Return the wire form, such as 2026-03-12T09:30:00Z."""
-    return f"{_calendar(instant).isoformat()[:19]}Z"
+    day, second = divmod(instant, DAY)
+    return f"{_date(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
 
 
 def parse(value: object) -> int:
@@ -68,6 +70,11 @@ def month_start(instant: int) -> int:
 def next_month(instant: int) -> int:
     """Return the first instant of the month after the one that holds the instant."""
     return months_later(month_start(instant), 1)
+
+
+@lru_cache(maxsize=1024)
+def _date(day: int) -> str:
+    return _calendar(day * DAY).isoformat()[:10]
 
 
 def _calendar(instant: int) -> datetime:

@@ -216,6 +216,8 @@ def test_a_source_that_knows_values_alone() -> None:
         [HalfHour(FIRST, "1")],  # type: ignore[arg-type]
         [HalfHour(FIRST, 1, taken_at=FIRST + HALF_HOUR)],
         [HalfHour(FIRST, 1, cumulative=-1)],
+        [HalfHour(FIRST, 1, taken_at=10**12)],
+        [HalfHour(FIRST, 1, taken_at=FIRST + 5000.5)],  # type: ignore[arg-type]
         [HalfHour(FIRST, -1, cumulative=1)],
         [HalfHour(FIRST, float("nan"), cumulative=1)],
         [HalfHour(FIRST, "1", cumulative=1)],  # type: ignore[arg-type]
@@ -230,6 +232,8 @@ def test_a_source_that_knows_values_alone() -> None:
         "text",
         "early",
         "register",
+        "after the last year",
+        "half a second",
         "negative beside a register",
         "no number beside a register",
         "text beside a register",
