@@ -1,6 +1,6 @@
 """Measure one meter's year from Parquet: python -m bench.readings
 
-100 meters of two fuels over 13 months, in the folders of docs/metering.md. A national provider's files have the same row groups and
+100 meters of two fuels over 13 months, in the folders of docs/metering.md. A national provider has the same row groups and
 more of them, so that one meter costs the same but for longer footers. Figures are processor time, which other programs on the
 machine disturb least, medians over 20 meters; bytes are those that the process read. Nothing is asserted.
 """

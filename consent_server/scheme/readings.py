@@ -74,7 +74,9 @@ def block_of(fuel: str, half_hours: Iterable[HalfHour], cumulative_before: float
     if fuel not in UNIT:
         raise ReadingError(f"the fuel must be one of {', '.join(UNIT)}")
     forms, total = _forms(fuel), cumulative_before
-    midnight, written, said = -1, [], []
+    midnight = -1
+    written: list[str] = []
+    said: list[object] = []
     for start, value, taken_at, cumulative, _ in half_hours:
         if midnight < 0:
             midnight = instant.day_start(start)

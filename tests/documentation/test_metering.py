@@ -10,6 +10,7 @@ import pytest
 from consent_server.metering import contract, sources
 from consent_server.scheme.instant import DAY
 from consent_server.settings import MeteringSettings
+from tests.metering.test_foreign import PLACES
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/metering.md").read_text(encoding="utf-8")
 
@@ -36,3 +37,12 @@ def test_the_page_names_every_setting_of_the_origin() -> None:
     sections = {"sql_register", "sql_readings", "parquet", "http"}  # tried by tests/metering/test_foreign.py
     assert named == MeteringSettings.model_fields.keys() - {"gas"} - sections
     assert all(f"[metering.{section}]" in PAGE for section in sections)
+
+
+def test_the_pages_table_of_the_contract_has_every_check_and_every_source() -> None:
+    """That each cell is so, tests/metering/test_sources.py and test_foreign.py say, and the plug-in's test above."""
+    table = PAGE.partition("## The contract, source by source")[2].strip().splitlines()
+    header, *rows = [line.strip("| ").split(" | ") for line in table if line.startswith("| ")]
+    assert header == ["What must be so", "table, day-blocks", *PLACES, "plug-in below"]
+    sentences = [" ".join((check.__doc__ or "").split()) for check in contract.CHECKS]
+    assert rows == [[sentence, *["yes"] * (len(header) - 1)] for sentence in sentences]

@@ -10,11 +10,13 @@ import pytest
 from consent_server.metering import contract, sources
 from consent_server.metering.readings import Held, ReadingsRequest
 from consent_server.metering.unavailable import SourceUnavailable
+from consent_server.parties.operator.doctor import house
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.provenance.steps import MISSING, SUBSTITUTED
 from consent_server.scheme.readings import join
 from consent_server.settings import MeteringSettings
 from tests.conftest import HeldClock
+from tests.deployments import settings_of
 from tests.metering import foreign
 from tests.metering.conftest import NOW
 from tests.metering.foreign import BILL, FARM, FIRST, LAST, OVEN, SHOP
@@ -86,3 +88,19 @@ def test_D4_no_place_takes_what_is_not_asked_for(place: MeteringSettings) -> Non
             assert "\x00" in odd, "PostgreSQL has no such text"
     assert readings.half_hours(ReadingsRequest(SHOP, "electricity", "export", *days, "a", 1)).count == 0
     assert readings.half_hours(window(NOW, NOW + DAY)) == Held()
+
+
+def test_the_doctor_calls_them(place: MeteringSettings, tmp_path: Path) -> None:
+    settings = settings_of("edp", f"sqlite:///{tmp_path / 'ours.db'}").model_copy(update={"metering": place})
+    (found,) = house.metering(settings, NOW)
+    assert f"{place.register_source} and {place.readings_source} respond" in str(found)
+    section = {"sql": "sql_readings", "http": "http"}.get(place.readings_source)
+    if section is None:
+        return
+    nowhere = {"sql": "postgresql+psycopg://reader@127.0.0.1:1/none", "http": "https://localhost:1"}[
+        place.readings_source
+    ]
+    gone = place.model_copy(update={section: getattr(place, section).model_copy(update={"url": nowhere})})
+    faults = [str(each) for each in house.metering(settings.model_copy(update={"metering": gone}), NOW)]
+    assert faults
+    assert all("SourceUnavailable" in fault for fault in faults)
