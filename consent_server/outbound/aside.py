@@ -1,30 +1,68 @@
-"""Work that waits in C, where it would hold up every other request of a gevent worker: it runs in a thread of its own."""
+"""A total time for what an EDP's own databases and files do, and a thread for what waits in C.
+
+A driver that waits in C would hold up every other request of a gevent worker, so it runs in a real thread. Neither way does
+anybody wait for longer than was said; a thread that hangs is left behind.
+"""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import cache
-from typing import Any, Final, TypeVar
+from threading import Thread
+from typing import Final, TypeVar
 
-from gevent import monkey, threadpool
+from gevent import Timeout, monkey
+from gevent.threadpool import ThreadPoolExecutor
 
-#: Threads for it in each process. What hangs holds one until it ends; when all hang, more of it fails in time.
+#: Threads for it in each worker. What hangs holds one until it ends; when all hang, more of it fails in time.
 _THREADS: Final = 8
 
 T = TypeVar("T")
 
 
 def aside(work: Callable[[], T], longest_s: float) -> T:
-    """Return what `work` returns. Raise TimeoutError when that takes longer, the wait for a thread included."""
-    waiting = _threads().submit(work)
+    """Return what `work` returns, which may wait in C. Raise TimeoutError, the wait for a thread included."""
+    waiting: Future[T] = _pool().submit(work) if _is_under_gevent() else _alone(work)
     try:
-        found: T = waiting.result(longest_s)
+        return waiting.result(longest_s)
     except TimeoutError:
         waiting.cancel()
         raise
-    return found
+
+
+def in_time(work: Callable[[], T], longest_s: float) -> T:
+    """Return what `work` returns, which yields to others by itself. Raise TimeoutError."""
+    if not _is_under_gevent():
+        return aside(work, longest_s)
+    limit = Timeout(
+        longest_s
+    )  # no Exception: what it breaks off does not go on with a connection in the middle of a message
+    with limit:
+        try:
+            return work()
+        except Timeout as over:
+            if over is not limit:
+                raise
+            raise TimeoutError from None
+
+
+def _is_under_gevent() -> bool:
+    return bool(monkey.is_module_patched("threading"))
 
 
 @cache
-def _threads() -> Any:
-    patched = monkey.is_module_patched("threading")
-    return (threadpool.ThreadPoolExecutor if patched else ThreadPoolExecutor)(_THREADS)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS)
+
+
+def _alone(work: Callable[[], T]) -> Future[T]:
+    """Run it in a thread that the process does not wait for at its end."""
+    found: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(work())
+        except BaseException as error:  # whatever it is, it belongs to whoever waits
+            found.set_exception(error)
+
+    Thread(target=run, name="aside", daemon=True).start()
+    return found

@@ -3,6 +3,7 @@
 import gzip
 import json
 import sqlite3
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -322,6 +323,60 @@ def test_a_query_that_does_not_end_is_given_up(warehouse: str, tmp_path: Path) -
         SELECT max(n), :meter, :measure, :start, :end FROM count"""
     with pytest.raises(SourceUnavailable, match="no response in time"):
         sources.readings_of(sql(foreign.a_sqlite_file(tmp_path), half_hours=slow, longest_s=1)).half_hours(DAYS)
+
+
+def test_a_database_that_hangs_holds_nobody(warehouse: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not keep the time that it was given, as when its machine stands still."""
+    monkeypatch.setattr("consent_server.store.foreign.ForeignDatabase._only_reads", lambda *_: None)
+    slow = "SELECT pg_sleep(5), :meter, :measure, :start, :end"
+    with pytest.raises(SourceUnavailable, match="no response in time"):
+        sources.readings_of(sql(foreign.postgresql(warehouse), half_hours=slow, longest_s=1)).half_hours(DAYS)
+
+
+UNDER_GEVENT = """
+from gevent import monkey
+monkey.patch_all()
+import sys
+import time
+import gevent
+from consent_server.metering import sources
+from consent_server.outbound.aside import aside, in_time
+from consent_server.settings import MeteringSettings
+from tests.metering.test_bad_days import DAYS
+
+ticks = 0
+def tick():
+    global ticks
+    while True:
+        gevent.sleep(0.01)
+        ticks += 1
+gevent.spawn(tick)
+in_c = monkey.get_original("time", "sleep")
+aside(lambda: in_c(0.5), 5)
+print(ticks > 5)
+for way, wait in ((aside, in_c), (in_time, time.sleep)):
+    try:
+        way(lambda: wait(3), 0.2)
+    except TimeoutError:
+        print("given up")
+for line in sys.stdin:
+    readings = sources.readings_of(MeteringSettings.model_validate_json(line))
+    try:
+        print(readings.half_hours(DAYS).count)
+    except Exception as error:
+        print(error)
+"""
+
+
+def test_under_gevent_nobody_waits_for_them(warehouse: str, tmp_path: Path) -> None:
+    hangs = "SELECT pg_sleep(20), :meter, :measure, :start, :end"
+    places = [foreign.postgresql(warehouse), foreign.a_duckdb_file(tmp_path), foreign.a_sqlite_file(tmp_path)]
+    places += [foreign.parquet_files(tmp_path), sql(places[0], half_hours=hangs, longest_s=1), places[0]]
+    told = "\n".join(place.model_dump_json() for place in places)
+    command = [sys.executable, "-c", UNDER_GEVENT]
+    said = subprocess.run(command, input=told, capture_output=True, text=True, timeout=100, check=False)
+    good = ["True", "given up", "given up", *["95"] * 4, "sql: QueryCanceled", "95"]
+    assert said.stdout.splitlines() == good, said.stderr
 
 
 @pytest.mark.parametrize(
