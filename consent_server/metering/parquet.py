@@ -47,10 +47,11 @@ class _Folder:
         self._footers: OrderedDict[tuple[str, int, Any], pq.FileMetaData] = OrderedDict()
         if not where:
             raise BadSettings(f"{setting}: a folder, or the URL of one")
+        if "://" not in where:
+            self._files, self._root = fs.LocalFileSystem(), str(Path(where).absolute())
+            return
         try:
-            self._files, self._root = fs.FileSystem.from_uri(
-                where if "://" in where else Path(where).absolute().as_uri()
-            )
+            self._files, self._root = fs.FileSystem.from_uri(where)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise BadSettings(f"{setting}: {error}") from None
 
@@ -101,17 +102,19 @@ class ParquetRegister(RowRegister):
         self._folder = _Folder("metering.parquet.register_folder", settings.register_folder, settings.longest_s)
 
     def by_number(self, fuel: str, number: str) -> Columns:
-        found = self._where("number", number)
-        # MPANs and MPRNs differ in length, mostly: a number may be one of each.
-        return _columns(found.filter(pc.equal(found["fuel"], fuel)) if "fuel" in found.column_names else found)
+        return self._where("number", number, fuel)
 
     def of_business(self, sme: str) -> Columns:
-        return _columns(self._where("sme", sme))
+        return self._where("sme", sme)
 
-    def _where(self, key: str, value: str) -> pa.Table:
-        return self._folder.read(
-            lambda: _joined(self._folder.rows(each, _TENANCY, key, [value]) for each in self._folder.files())
-        )
+    def _where(self, key: str, value: str, fuel: str | None = None) -> Columns:
+        def read() -> Columns:
+            found = _joined(self._folder.rows(each, _TENANCY, key, [value]) for each in self._folder.files())
+            if fuel is not None and "fuel" in found.column_names:  # one number may be an MPAN and an MPRN
+                found = found.filter(pc.equal(found["fuel"].cast(pa.string()), fuel))
+            return _columns(found) if found.column_names else dict.fromkeys(_TENANCY, ())
+
+        return self._folder.read(read)
 
 
 class ParquetReadings(RowReadings):
@@ -126,13 +129,12 @@ class ParquetReadings(RowReadings):
         months = {instant.text(request.start)[:7], instant.text(request.end - 1)[:7]}
         first, last = min(months), max(months)
 
-        def read() -> pa.Table:
+        def read() -> Columns:
             files = [each for month, each in self._months(request.meter) if first <= month <= last]
             table = _joined(self._folder.rows(each, (*_WANTED, *_KNOWN), "meter", [request.meter]) for each in files)
-            return _between(table, request) if table.num_rows else table
+            return _columns(_between(table, request)) if table.num_rows else dict.fromkeys(_WANTED, ())
 
-        table = self._folder.read(read)
-        return _columns(table) if table.column_names else dict.fromkeys(_WANTED, ())
+        return self._folder.read(read)
 
     def extents(self, meters: Sequence[str]) -> Columns:
         def read() -> list[tuple[str, int, int]]:
@@ -181,7 +183,7 @@ def _may_hold(footer: pq.FileMetaData, group: int, key: str, values: Sequence[st
     if statistics is None or not statistics.has_min_max:
         return True
     least, most = statistics.min, statistics.max
-    return any(least <= value <= most for value in values)
+    return not isinstance(least, str) or any(least <= value <= most for value in values)
 
 
 def _joined(tables: Iterable[pa.Table]) -> pa.Table:

@@ -7,7 +7,8 @@ the client is told to try again. Columns are those of docs/metering.md.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -75,14 +76,16 @@ class RowRegister(ABC):
 
     def _holder(self, fuel: str, number: str, at: int) -> Meter | None:
         """Return the meter in the hands in which it is at an instant, None also where the register has two."""
-        rows = _meters(self.by_number(fuel, number), MOST_HOLDERS)
+        with _unavailable("register"):
+            rows = _meters(self.by_number(fuel, number), MOST_HOLDERS)
         if any((row.fuel, row.number) != (fuel, number) for row in rows):
             raise SourceUnavailable("register: a row of another number")
         held = [row for row in rows if tenancy_of(row).holds(at)]
         return held[0] if len(held) == 1 else None
 
     def _of(self, sme: str) -> list[Meter]:
-        rows = _meters(self.of_business(sme), MOST_TENANCIES)
+        with _unavailable("register"):
+            rows = _meters(self.of_business(sme), MOST_TENANCIES)
         if any(row.sme != sme for row in rows):
             raise SourceUnavailable("register: a row of another business")
         return rows
@@ -118,7 +121,8 @@ class RowReadings(ABC):
         wanted = sorted(meters)
         first: dict[str, int] = {}
         for offset in range(0, len(wanted), MOST_EXTENTS):
-            found = self._extents(wanted[offset : offset + MOST_EXTENTS])
+            with _unavailable("readings"):
+                found = self._extents(wanted[offset : offset + MOST_EXTENTS])
             first |= {meter: extent[0] for meter, extent in found.items()}
         return first
 
@@ -246,16 +250,22 @@ def _flag(value: object) -> bool:
     return bool(value)
 
 
-def _meters(rows: Columns, most: int) -> list[Meter]:
-    """Return the rows of a register. Raise SourceUnavailable."""
+@contextmanager
+def _unavailable(what: str) -> Iterator[None]:
+    """Turn what is wrong with a row into what a page and a client are told."""
     try:
-        columns = _required(rows, "meter", "sme", "business", "fuel", "number", "postcode")
-        if len(columns[0]) > most:
-            raise BadRow("more rows than one business or meter can have")
-        rest = [rows.get(name) or [None] * len(columns[0]) for name in ("measures", "site", "since", "until")]
-        return [_meter(*row) for row in zip(*columns, *rest, strict=True)]
+        yield
     except (BadRow, ReadingError) as error:
-        raise SourceUnavailable(f"register: {error}") from None
+        raise SourceUnavailable(f"{what}: {error}") from None
+
+
+def _meters(rows: Columns, most: int) -> list[Meter]:
+    """Return the rows of a register. Raise BadRow and ReadingError."""
+    columns = _required(rows, "meter", "sme", "business", "fuel", "number", "postcode")
+    if len(columns[0]) > most:
+        raise BadRow("more rows than one business or meter can have")
+    rest = [rows.get(name) or [None] * len(columns[0]) for name in ("measures", "site", "since", "until")]
+    return [_meter(*row) for row in zip(*columns, *rest, strict=True)]
 
 
 def _meter(

@@ -57,6 +57,7 @@ def _pool() -> ThreadPoolExecutor:
 def _alone(work: Callable[[], T]) -> Future[T]:
     """Run it in a thread that the process does not wait for at its end."""
     found: Future[T] = Future()
+    found.set_running_or_notify_cancel()
 
     def run() -> None:
         try:

@@ -1,5 +1,6 @@
 """What a source of the EDP's own may do on a bad day: never a wrong half-hour, and nobody waits for long."""
 
+import datetime
 import gzip
 import json
 import sqlite3
@@ -438,6 +439,28 @@ def test_a_file_without_a_column_is_refused(tmp_path: Path, column: str) -> None
         pq.write_table(pq.read_table(path, partitioning=None).drop_columns([column]), path)
     with pytest.raises(ReadingError, match=column):
         sources.readings_of(settings).half_hours(DAYS)
+
+
+def test_files_whose_columns_are_of_other_kinds_are_unavailable(tmp_path: Path) -> None:
+    settings = foreign.parquet_files(tmp_path)
+    register = tmp_path / "register/part.parquet"
+    rows = foreign.tenancies()
+    halves = [{**row, "since": datetime.datetime(2025, 1, 1, 0, 0, 0, 500)} for row in rows]
+    for spoilt in (
+        [{**row, "number": int(row["number"])} for row in rows],
+        halves,
+        [{**row, "since": each["since"].replace(tzinfo=datetime.UTC)} for row, each in zip(rows, halves, strict=True)],
+        [{name: value for name, value in row.items() if name != "number"} for row in rows],
+        [{name: value for name, value in row.items() if name != "fuel"} for row in rows],
+    ):
+        pq.write_table(pa.Table.from_pylist(spoilt), register)
+        with pytest.raises(SourceUnavailable):
+            sources.register_of(settings).find("SW8 1AA", "1212345678902", None, NOW)
+    for path in (tmp_path / "readings").rglob("*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        pq.write_table(table.set_column(2, "start", table["start"].cast(pa.string())), path)
+    with pytest.raises(SourceUnavailable):
+        sources.readings_of(settings).begin([SHOP])
 
 
 @pytest.mark.parametrize(
