@@ -9,8 +9,8 @@ import pytest
 from flask import Flask
 
 from consent_server import store
-from consent_server.metering.importing.load import How
-from consent_server.metering.importing.report import FileFault
+from consent_server.metering.importing.load import How, load
+from consent_server.metering.importing.report import FileFault, LoadReport
 from consent_server.metering.importing.rows import Told
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
@@ -57,7 +57,7 @@ FILES: dict[str, tuple[str, str, How, list[tuple[str, float]]]] = {
     "gas": ("acme-g", f"meter_id,from,value,unit\nacme-g,{DAY_1},0.5,m3\n", How(), [("00:00", 0.5)]),
     "the London trial": (
         "MAC000002",
-        LCL + "MAC000002,Std,2012-10-12 00:30:00.0000000, 0.5 \nMAC000002,Std,2012-10-12 01:00:00.0000000,Null\n",
+        LCL + "MAC000002,Std,2012-10-12 00:30:00.0000000, 0.5 \nMAC000002,Std,2012-12-18 15:13:41.0000000,Null\n",
         How("low-carbon-london"),
         [("00:30", 500)],
     ),
@@ -320,6 +320,27 @@ def test_parquet(edp: Flask, tmp_path: Path, kind: str) -> None:
     assert window(AT, AT + 8 * DAY).count == len(starts) - 2
     with pytest.raises(FileFault, match="damaged"):
         loaded(tmp_path / "cut.parquet", content[:-500], How("faraday", zone="UTC"))
+
+
+def test_what_is_before_the_damage_in_a_file_is_kept_as_the_report_says(edp: Flask, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    starts = list(range(AT - 200 * DAY, AT, HALF_HOUR))
+    names = ["acme-e"] * len(starts)
+    content = bytearray(
+        parquet(
+            tmp_path / "made",
+            meter_id=names,
+            timestamp=[instant.text(each) for each in starts],
+            kwh=[0.5] * len(starts),
+        )
+    )
+    middle = len(content) * 2 // 3
+    content[middle : middle + 2000] = b"\xff" * 2000
+    report = LoadReport()
+    (tmp_path / "damaged.parquet").write_bytes(content)
+    with pytest.raises(FileFault, match=r"damaged after row [1-9]"):
+        load(tmp_path / "damaged.parquet", How("faraday"), NOW, report, lambda _: None)
+    assert 0 < report.taken == window(AT - 200 * DAY, AT).count
 
 
 def test_without_pyarrow_parquet_says_what_is_missing(

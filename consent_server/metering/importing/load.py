@@ -15,7 +15,7 @@ from consent_server import store
 from consent_server.metering.importing import files
 from consent_server.metering.importing.keep import keep
 from consent_server.metering.importing.layouts import LAYOUTS
-from consent_server.metering.importing.report import LoadReport
+from consent_server.metering.importing.report import FileFault, LoadReport
 from consent_server.metering.importing.rows import KnownMeter, Rows, Told
 from consent_server.metering.importing.times import Times
 from consent_server.scheme import plausible
@@ -76,15 +76,19 @@ def _load(path: Path, how: How, now: int, report: LoadReport, progress: Callable
     own = OwnMeters()
     rows = Rows(layout, times, how.told, now, report, own if how.by_register else None)
     read = 0
-    for batch, position in files.rows(path, layout, bool(how.told.meter), report):
-        if how.by_register:
-            own.look_up({row[1] or how.told.meter for row in batch if isinstance(row[1] or how.told.meter, str)})
-        for row in batch:
-            rows.take(row)
-        if rows.count >= _GATHERED:
-            _keep(rows, how, report)
-        progress(position - read)
-        read = position
+    try:
+        for batch, position in files.rows(path, layout, bool(how.told.meter), report):
+            if how.by_register:
+                own.look_up({row[1] or how.told.meter for row in batch})
+            for row in batch:
+                rows.take(row)
+            if rows.count >= _GATHERED:
+                _keep(rows, how, report)
+            progress(position - read)
+            read = position
+    except FileFault:
+        _keep(rows, how, report)  # what the report says was taken
+        raise
     rows.end()
     _keep(rows, how, report)
 

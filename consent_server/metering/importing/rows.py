@@ -133,12 +133,12 @@ class Rows:
             raise LineRefused("the row names no meter")
         of_fuel, factor = self._unit(unit)
         known = self._meter(line, meter, measure, of_fuel, fuel)
-        start = self.times.start(at) if period is None else self.times.of_period(at, period)
-        if to not in (None, ""):
-            self._is_half_an_hour(start, to)
         if amount is None:
             self.report.empty += 1
             return
+        start = self.times.start(at) if period is None else self.times.of_period(at, period)
+        if to not in (None, ""):
+            self._is_half_an_hour(start, to)
         estimate = _ESTIMATE.get(quality.strip().lower()) if quality else False
         if estimate is None:
             raise LineRefused("the quality is neither measured nor estimated")
