@@ -30,7 +30,9 @@ def serve(config: Path, bind: str, workers: int) -> None:
     except BadSettings as error:
         raise click.ClickException(str(error)) from None
     environment = {**os.environ, "CONSENT_GUARD": str(config.resolve())}
-    options = ["--bind", bind, "--workers", str(workers), "--worker-class", "gevent", "--no-control-socket"]
+    # As long as a request line may be at most: what a proxy accepts is answered by the guard, not by gunicorn's own page.
+    options = ["--bind", bind, "--workers", str(workers), "--worker-class", "gevent", "--limit-request-line", "8190"]
+    options.append("--no-control-socket")
     gunicorn = [sys.executable, "-m", "gunicorn", *options, "consent_server.cli.guard:gate()"]
     os.execve(sys.executable, gunicorn, environment)  # noqa: S606 - our own interpreter, no shell
 

@@ -231,6 +231,41 @@ def raw(running: Running, path: str) -> httpx.Response:
         connection.close()
 
 
+@pytest.mark.parametrize(
+    ("first_line", "more"),
+    [
+        pytest.param("GET /my/data/" + "a" * 8000, "", id="a path of 8,000 characters"),
+        pytest.param("GET /my/data/meter.1?x=" + "a" * 8000, "", id="such a query"),
+        pytest.param("GET /my/data/meter.1", "".join(f"X-{n}: y\r\n" for n in range(150)), id="150 headers"),
+        pytest.param("GET /my/data/meter.1", "X-Odd: a\x01b\r\n", id="a control character"),
+        pytest.param("GET http://localhost/my/data/meter.3", "", id="the absolute form"),
+        pytest.param("POST /my/data/meter.3", "Content-Length: 4\r\n\r\nbody", id="a body"),
+        pytest.param(
+            "POST /my/data/meter.3", "Expect: 100-continue\r\nContent-Length: 4\r\n\r\nbody", id="one announced"
+        ),
+    ],
+)
+def test_whatever_is_sent_is_no_fault_of_the_guard_and_does_not_reach_the_next_request(
+    running: Running, first_line: str, more: str
+) -> None:
+    head = (
+        f"{first_line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {running.token()}\r\n"
+    )
+    assert exchanged(running, (head + more + "\r\n" * (2 - more.count("\r\n\r\n"))).encode("latin-1")) < 500
+    assert running.get(token=running.token()).status_code == 200
+
+
+def exchanged(running: Running, sent: bytes) -> int:
+    """Send bytes over a connection of their own; return the final status."""
+    context = ssl.create_default_context(cafile=str(running.server_root))
+    context.load_cert_chain(running.certificates["cap"].chain, running.certificates["cap"].key)
+    plain = socket.create_connection(("localhost", int(running.url.rpartition(":")[2])), 20)
+    with context.wrap_socket(plain, server_hostname="localhost") as secure:
+        secure.sendall(sent)
+        answer = b"".join(iter(lambda: secure.recv(65536), b""))
+    return int(answer.rpartition(b"HTTP/1.1 ")[2][:3])
+
+
 def test_what_was_granted_reaches_the_api_and_nothing_that_a_client_made_up(running: Running) -> None:
     made_up = {"X-Consent-Permission": "mine", "X-Consent-Fuels": "gas", "X-Consent-Datasource": "meter-2"}
     made_up |= {"X-Consent-Expires": "2099-01-01T00:00:00Z", "X-Consent-Member": "me", "X-Consent-License": "any"}
