@@ -15,6 +15,7 @@ from typing import ClassVar, Final, TypeVar
 
 from consent_server.outbound import page_time
 from consent_server.refusal import Refusal
+from consent_server.store import waiting
 
 T = TypeVar("T")
 
@@ -75,6 +76,7 @@ def run(provider: str, account: str, begin: Callable[[], T], act: Callable[[T], 
 
 def _run(counted: tuple[tuple[str, ...], ...], act: Callable[[], str], result: Future[str]) -> None:
     page_time.end_page()
+    waiting.end_page()  # a page gives up sooner on a stuck store, and what was redeemed must be kept
     try:
         found = act()
     except BaseException as fault:

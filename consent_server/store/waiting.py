@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ PAUSES_S = (0.002, 0.05)
 #: A lock at which nobody has looked for so many seconds may have been released and taken again.
 _LOOKS_S = 0.5
 _KEY = "consent_server.lock_wait"
+_page_ended: ContextVar[bool] = ContextVar("page_ended", default=False)
 
 
 class LockWait:
@@ -43,9 +45,14 @@ class LockWait:
             raise StoreUnavailable("locked: another process does not finish its transaction")
 
 
+def end_page() -> None:
+    """Let each transaction of this context wait by itself, in what goes on after the request that it began in."""
+    _page_ended.set(True)
+
+
 def lock_wait_of_this_request() -> LockWait:
     """Return what this request has left; outside of requests, what each transaction has."""
-    if not has_request_context():
+    if _page_ended.get() or not has_request_context():
         return LockWait(LOCK_WAIT_S, LOCK_WAIT_S)
     environ = request.environ
     if _KEY not in environ:

@@ -18,6 +18,7 @@ from consent_server.outbound.upstream import Metadata, Pushed, Tokens, Upstream
 from consent_server.portal import background, providers
 from consent_server.portal.views import waiting
 from consent_server.store import rows
+from consent_server.store import waiting as store_waiting
 from consent_server.store.tables import SessionRow
 from tests.deployments import layout
 from tests.outbound.conftest import Answer, WireServer, json_answer, server_context
@@ -232,6 +233,22 @@ def test_G7_an_errand_leads_to_what_it_began_after_the_clock_was_set_back(
 def test_nobody_waits_for_nothing(portal: Any, path: str) -> None:
     assert portal.signed_in().open(path).path == "/connect"
     assert portal.browser().open(path).path == "/sign-in"
+
+
+def test_a_task_waits_for_a_busy_store_by_itself(portal: Any) -> None:
+    """What was redeemed at the provider must be kept, also when the page behind it would have given up."""
+    found: list[store_waiting.LockWait] = []
+
+    def act(_begun: None) -> str:
+        found.append(store_waiting.lock_wait_of_this_request())
+        return "/connected"
+
+    with portal.app.test_request_context("/callback"):
+        pages = store_waiting.lock_wait_of_this_request()
+        pages.left_s = 0
+        assert background.run("https://hartlebury.example", "kelham", lambda: None, act) == "/connected"
+        assert store_waiting.lock_wait_of_this_request() is pages
+    assert [(each.left_s, each.stuck_s) for each in found] == [(store_waiting.LOCK_WAIT_S, store_waiting.LOCK_WAIT_S)]
 
 
 class DrippingProvider:
