@@ -5,8 +5,9 @@ from typing import Any, Final
 
 import orjson
 
+from consent_server.outbound.addresses import Resolve, resolve
 from consent_server.outbound.errors import NotReady, Unreachable
-from consent_server.outbound.network import Resolve, Transport, resolve
+from consent_server.outbound.network import Transport
 from consent_server.outbound.session import MIB, Calls, Limits, checked_url, tls_with
 from consent_server.settings import BadSettings, MeteringServiceSettings
 

@@ -134,7 +134,7 @@ HOSTS = [
 @pytest.mark.parametrize("host", HOSTS)
 def test_H17_a_name_that_is_none_is_refused_by_the_guard(host: str) -> None:
     with pytest.raises(NotAllowed) as refused:
-        session._checked(f"https://{host}/")
+        session.checked_url(f"https://{host}/")
     assert str(refused.value) == "-: url"
     with pytest.raises(Unreachable) as refused:
         session._redirected(httpx.URL("https://member.example/"), f"https://{host}/")
@@ -145,7 +145,7 @@ def test_H17_a_name_that_is_none_is_refused_by_the_guard(host: str) -> None:
     "name", ["xn--mmber-bsa.example", "xn--a", "a.b-c.d9", "localhost", "127.0.0.1", "[2a00::1]", "[::ffff:1.2.3.4]"]
 )
 def test_names_and_literals_that_encode_are_taken(name: str) -> None:
-    assert session._host(session._checked(f"https://{name}:8443/path?query")) == name.strip("[]")
+    assert session._host(session.checked_url(f"https://{name}:8443/path?query")) == name.strip("[]")
 
 
 ANY = st.text(st.characters(codec=None), max_size=40)
@@ -156,7 +156,7 @@ HOSTILE = st.one_of(ANY, st.text("xn-.a:[]%0@/\\?#*~é\u2100\uff0e\udc80\0", max
 @example("xn--")
 def test_H17_whatever_the_host_the_guard_returns_or_refuses(host: str) -> None:
     try:
-        url = session._checked(f"https://{host}/")
+        url = session.checked_url(f"https://{host}/")
     except NotAllowed:
         return
     assert session._HOST.fullmatch(session._host(url))
