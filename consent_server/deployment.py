@@ -17,6 +17,7 @@ from consent_server.outbound.cache import Cache
 from consent_server.outbound.directory import Directory, Member
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.intensity import Intensity
+from consent_server.outbound.log_in import LogInProvider
 from consent_server.outbound.mail import Mail
 from consent_server.outbound.registry import Registry
 from consent_server.outbound.revocation_list import RevocationLists
@@ -120,6 +121,7 @@ class Deployment(MemberProcess):
         self.registry = Registry(settings, self.session, cache)
         self.intensity = Intensity(settings, self.session, cache, pause_s=0 if settings.is_sandbox else 0.2)
         self.mail = Mail(settings, self.session)
+        self.log_in = LogInProvider(settings.login, self.session, cache) if settings.has_log_in else None
 
     @property
     def asking_roles(self) -> tuple[str, ...]:

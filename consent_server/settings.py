@@ -322,6 +322,64 @@ class LimitsSettings(Section):
     pushed_requests_per_client: int = Field(3000, ge=1, description="Pushed requests of one client, good ones as well.")
 
 
+class JourneySettings(Section):
+    """How a business shows at an EDP which meters are its own."""
+
+    steps: tuple[str, ...] = Field(
+        default=("bill",),
+        min_length=1,
+        description=(
+            "Ways to do so; the first is shown, the others are offered beside it. bill: postcode and numbers. login: section "
+            "login. Or a step of your own, as module:name."
+        ),
+    )
+
+
+def _issuer(value: str) -> str:
+    return value and _plain_https(value.removesuffix("/")) and value
+
+
+class LoginSettings(Section):
+    """Customer log-in at an EDP's own OpenID provider (code flow with PKCE); docs/operator.md says how."""
+
+    issuer: Annotated[str, AfterValidator(_issuer)] = Field(
+        default="", description="The provider's issuer identifier, byte for byte; off when empty."
+    )
+    name: str = Field(default="", description="What pages and evidence call the provider; its host when empty.")
+    client_id: str = Field(default="", description="Our client id at the provider.")
+    key: Path | None = Field(
+        default=None,
+        description="PEM key (P-256 or RSA) with which we authenticate there: private_key_jwt. This or `secret`.",
+    )
+    secret: Path | None = Field(default=None, description="File with our client secret there.")
+    scopes: tuple[str, ...] = Field(default=("openid",), description="Scopes that are asked for; openid among them.")
+    customer_claim: str = Field(
+        default="sub", description="The ID token's claim that names the customer to the meter register."
+    )
+    acr_values: tuple[str, ...] = Field(
+        default=(),
+        description="Authentication contexts that are asked for; any other is refused. Empty: whatever the provider does.",
+    )
+    strengths: dict[str, str] = Field(
+        default={},
+        description='What the evidence says of an authentication context, such as {"urn:example:2fa" = "two factors"}.',
+    )
+    max_age_s: int = Field(
+        default=3600,
+        ge=0,
+        description="Seconds since the customer last typed its password there, at most. 0: any time.",
+    )
+    button: str = Field(default="Log in", min_length=1, max_length=60, description="The words on the button.")
+    through: tuple[HttpsUrl, ...] = Field(
+        default=(), description="Further origins through which the provider redirects a browser before it shows a page."
+    )
+
+    @property
+    def provider(self) -> str:
+        """Return what pages and evidence call the provider."""
+        return self.name or urlsplit(self.issuer).netloc
+
+
 _LONGEST_S = "Seconds after which a question to it is given up."
 
 
@@ -482,6 +540,8 @@ class Settings(BaseSettings):
     tokens: TokensSettings
     metadata: MetadataSettings
     limits: LimitsSettings
+    journey: JourneySettings = JourneySettings()
+    login: LoginSettings = LoginSettings()
     metering: MeteringSettings
     collection: CollectionSettings
     mail: MailSettings
@@ -504,6 +564,11 @@ class Settings(BaseSettings):
         return self.environment == "sandbox"
 
     @property
+    def has_log_in(self) -> bool:
+        """Return whether businesses may log in at an OpenID provider."""
+        return self.party == "edp" and "login" in self.journey.steps
+
+    @property
     def brand(self) -> str:
         """Return what pages and mails call us."""
         return self.member.name or urlsplit(self.public.origin).netloc
@@ -524,9 +589,19 @@ class Settings(BaseSettings):
                 raise ValueError(f"{license_.url} is not in the Registry of this deployment ({self.scheme.registry})")
         if self.clients.arrival != "tls" and not self.clients.proxies:
             raise ValueError("clients.proxies must name the proxies whose certificate header is trusted")
+        if self.has_log_in:
+            self._can_log_in()
         if self.environment == "production":
             self._production()
         return self
+
+    def _can_log_in(self) -> None:
+        if not self.login.issuer or not self.login.client_id:
+            raise ValueError("login.issuer and login.client_id are required where journey.steps has login")
+        if (self.login.key is None) == (self.login.secret is None):
+            raise ValueError("login.key or login.secret must be there where journey.steps has login, and not both")
+        if "openid" not in self.login.scopes:
+            raise ValueError("login.scopes must have openid (OpenID Connect Core 3.1.2.1)")
 
     def _production(self) -> None:
         if self.sandbox.clock or self.sandbox.fixed_codes:
@@ -544,7 +619,8 @@ class Settings(BaseSettings):
             )
         if not self.revocation_list.sources:
             raise ValueError("revocation_list.source is required in production (Member Identity Digital Certificates)")
-        for origin in (self.public.origin, self.mutual_tls.origin, self.scheme.registry, self.scheme.directory):
+        own = (self.public.origin, self.mutual_tls.origin, self.scheme.registry, self.scheme.directory)
+        for origin in (*own, *filter(None, (self.login.issuer,))):
             if _is_loopback(origin):
                 raise ValueError(f"{origin} is a loopback address, which only the sandbox may use")
 

@@ -172,6 +172,8 @@ def _kind(annotation: Any, field: FieldInfo | None = None) -> str:
         return "https URL"
     if get_origin(annotation) is Literal:
         return " or ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) is dict:
+        return "table of text"
     if get_origin(annotation) is tuple:
         return f"list of {_kind(get_args(annotation)[0])}"
     if _section(annotation) is not None:
@@ -192,7 +194,7 @@ def _limits(field: FieldInfo) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "required"
-    if field.default is None or field.default in ("", ()):
+    if field.default is None or field.default in ("", (), {}):
         return "empty"
     if isinstance(field.default, BaseModel):
         return "below"

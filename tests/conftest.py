@@ -23,6 +23,8 @@ import sqlalchemy as sa
 
 from consent_server import clock
 
+INTEROP = Path(__file__).parent / "interop"
+OLDEST_NODE = (20, 18, 1)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 _numbers = itertools.count()
 
@@ -188,6 +190,31 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox
         yield running.wait_until_ready()
     finally:
         running.stop(within_s=60)
+
+
+@pytest.fixture(scope="session")
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the scripts and exactly the locked packages beside them."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        missing("node and npm")
+    version = subprocess.run([str(node), "--version"], capture_output=True, text=True, check=True).stdout
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:3]) < OLDEST_NODE:
+        missing(f"Node.js 20.18.1 or newer (it has {version.strip()})")
+    folder = tmp_path_factory.mktemp("node")
+    for name in ("package.json", "package-lock.json", *(script.name for script in INTEROP.glob("*.mjs"))):
+        shutil.copy(INTEROP / name, folder)
+    try:
+        subprocess.run(
+            [str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+            cwd=folder,
+            capture_output=True,
+            check=True,
+            timeout=120,
+        )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        missing("the locked npm packages (npm ci failed: is there a network?)")
+    return folder
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ RELAXED = {
     "settings.py": "the property itself, and the rows of REFUSED_IN_PRODUCTION",
 }
 
-REFUSED_IN_PRODUCTION: dict[str, tuple[dict[str, str], str]] = {
+REFUSED_IN_PRODUCTION: dict[str, tuple[dict[str, Any], str]] = {
     "a clock that can be stepped": ({"sandbox.clock": "clock"}, "sandbox.* must be absent"),
     "the sandbox's readings": (
         {"metering.readings_source": "consent_server.sandbox.readings:troubled"},
@@ -43,6 +43,10 @@ REFUSED_IN_PRODUCTION: dict[str, tuple[dict[str, str], str]] = {
     "calls to servers whose certificates may be revoked": (
         {"calls.server_revocation": "off"},
         "server_revocation",
+    ),
+    "a log-in on localhost": (
+        {"journey.steps": ["login"], "login.issuer": "https://localhost:9", "login.client_id": "x", "login.key": "k"},
+        "loopback",
     ),
     "public door on localhost": (
         {"public.origin": "https://localhost:8443", "issuer": "https://localhost:8443"},
@@ -67,7 +71,13 @@ LOOPBACK = (
     "[::ffff:127.0.0.1]",
 )
 
-REFUSED_ANYWHERE: dict[str, tuple[dict[str, str], str]] = {
+LOG_IN: dict[str, Any] = {
+    "journey.steps": ["bill", "login"],
+    "login.issuer": "https://login.example",
+    "login.client_id": "us",
+}
+
+REFUSED_ANYWHERE: dict[str, tuple[dict[str, Any], str]] = {
     "another environment": ({"environment": "test"}, "environment"),
     "another party": ({"party": "fsp"}, "party"),
     "an unknown key": ({"tokens.rotate": "true"}, "tokens.rotate"),
@@ -94,6 +104,13 @@ REFUSED_ANYWHERE: dict[str, tuple[dict[str, str], str]] = {
     "access token of 601 seconds": ({"lifetimes.access_token": "601"}, "lifetimes.access_token"),
     "no limit": ({"limits.tries_per_meter_per_day": "0"}, "limits.tries_per_meter_per_day"),
     "a boolean that is none": ({"tokens.bind_to_certificate": "perhaps"}, "tokens.bind_to_certificate"),
+    "a log-in over http": ({"login.issuer": "http://login.example"}, "login.issuer"),
+    "a log-in without a provider": ({"journey.steps": ["login"]}, "login.issuer and login.client_id are required"),
+    "a log-in without a secret": (LOG_IN, "login.key or login.secret must be there"),
+    "a log-in with two secrets": (LOG_IN | {"login.key": "k", "login.secret": "s"}, "login.key or login.secret"),
+    "a log-in that is not OpenID": (LOG_IN | {"login.key": "k", "login.scopes": ["email"]}, "login.scopes"),
+    "a browser sent over http": ({"login.through": ["http://login.example"]}, "login.through"),
+    "no way to show who one is": ({"journey.steps": []}, "journey.steps"),
     "a number that is none": ({"revocation_list.max_age_s": "a day"}, "revocation_list.max_age_s"),
 }
 

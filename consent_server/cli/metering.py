@@ -22,7 +22,8 @@ def metering() -> None:
 @click.option("--postcode", default="", help="A postcode from one bill.")
 @click.option("--mpan", default="", help="Its MPAN.")
 @click.option("--mprn", default="", help="Its MPRN.")
-def check(settings: "Settings", postcode: str, mpan: str, mprn: str) -> None:
+@click.option("--customer", default="", help="What the customer log-in calls that business.")
+def check(settings: "Settings", postcode: str, mpan: str, mprn: str, customer: str) -> None:
     """Run the contract of plug-ins on the configured sources; the exit status is 1 when one check fails.
 
     Give what stands on one bill: without it only what needs no meter is checked. Nothing is kept or changed.
@@ -40,9 +41,10 @@ def check(settings: "Settings", postcode: str, mpan: str, mprn: str) -> None:
         register, readings = sources.register_of(settings.metering), sources.readings_of(settings.metering)
     except BadSettings as error:
         raise click.ClickException(str(error)) from None
+    sample = contract.Sample(register, readings, place, *numbers, clock.now(), customer or None)
     failed = 0
     with database_of(settings):
-        for verdict in contract.verdicts(contract.Sample(register, readings, place, *numbers, clock.now())):
+        for verdict in contract.verdicts(sample):
             click.echo(verdict)
             failed += verdict.fault is not None
     if failed:

@@ -40,7 +40,7 @@ def question(visit: Visit) -> Question | Page:
     asker = here.member_of(journey.client_id)
     every = meters_of(visit.progress)
     meters = tuple(meter for meter in every if meter["fuel"] in text.fuels)
-    if every and not meters:
+    if not meters and (every or here.settings.party == "edp"):  # an EDP has nothing to share but meters
         return Page({}, template="journey/not_covered.html")
     fuels = {meter["fuel"] for meter in meters} if meters else text.fuels
     host = urlsplit(journey.redirect_uri).netloc

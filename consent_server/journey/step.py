@@ -1,5 +1,6 @@
 """What a step of the journey is: a page that is shown, and what follows from the form that it sends."""
 
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,13 +37,30 @@ class FieldError:
 
 @dataclass(frozen=True)
 class Page:
-    """Show a page: the step's own, unless `template` names another. `progress` is kept before it is shown."""
+    """Show a page: the step's own, unless `template` names another. `progress` is kept before it is shown.
+
+    `form_targets` are origins to which its form may end up redirecting (web.headers). With `refresh_s` the browser looks again
+    by itself.
+    """
 
     values: Mapping[str, object]
     progress: Progress = field(default_factory=Progress)
     errors: tuple[FieldError, ...] = ()
     status: int = 200
     template: str | None = None
+    form_targets: tuple[str, ...] = ()
+    refresh_s: int = 0
+
+
+@dataclass(frozen=True)
+class Away:
+    """Send the browser to another address. `progress` is kept before it leaves.
+
+    It comes back to /journey/<step>/return with the state that it took along (`state_of`): by that the journey is found.
+    """
+
+    redirect: str = field(repr=False)
+    progress: Progress
 
 
 @dataclass(frozen=True)
@@ -68,22 +86,43 @@ class Step(ABC):
     """A step of a party's journey, at /journey/<name>.
 
     `fields` are the form fields that it reads; whatever else is sent is ignored. A plug-in step is another subclass: see
-    steps/customer_login_example.
+    steps/customer_login_example. A step that sends the browser Away names in `returns` what comes back in the query, `state`
+    among it. `offer` are the words of the link to it where there are several ways to show who one is.
     """
 
     name: str
     label: str
     template: str
     fields: tuple[str, ...]
+    returns: tuple[str, ...] = ()
+    offer: str = ""
 
     def needed(self, progress: Progress) -> bool:
         """Return whether a journey that has come so far has this step; the others go past it."""
         return True
 
     @abstractmethod
-    def show(self, visit: Visit) -> Page:
-        """Return the step's page."""
+    def show(self, visit: Visit) -> Page | Onward:
+        """Return the step's page, or what follows from something that was waited for."""
 
     @abstractmethod
-    def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward | Ended:
-        """Return what follows from the form: the page again with what to mend, the next step, or the end."""
+    def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward | Ended | Away:
+        """Return what follows from the form: the page again with what to mend, the next step, the end, or the way out."""
+
+    def resume(self, visit: Visit, returned: Mapping[str, str]) -> Onward | None:
+        """Return what follows when the browser is back: the next step, or None for this step's page once more.
+
+        The view has found the journey by `state`, and the browser holds its secret. That this very state was sent out, and
+        that it is used once, is for the step to check.
+        """
+        return None
+
+
+def state_of(journey_id: str) -> str:
+    """Return a new state for a browser that is sent away: it names the journey, and cannot be guessed."""
+    return f"{journey_id}.{secrets.token_urlsafe(32)}"
+
+
+def journey_of(state: str) -> str:
+    """Return the id of the journey that a state names."""
+    return state.partition(".")[0]

@@ -28,6 +28,7 @@ from consent_server.scheme.readings import Reading, ReadingError, join, parse
 #: What no register has.
 NO_BUSINESS: Final = "no-such-business"
 NO_METER: Final = "no-such-meter"
+NO_CUSTOMER: Final = "no-such-customer"
 #: Numbers that belong to nobody: no distributor is 99, and no MPRN is this long and all zeros.
 _NO_MPAN: Final = "9900000000000"
 _NO_MPRN: Final = "0000000000"
@@ -39,7 +40,7 @@ _LONGEST_ID: Final = 48
 class Sample:
     """The sources to check, and what stands on one bill: a postcode ("SW8 1AA") and the numbers of an MPAN, an MPRN or both.
 
-    Without numbers only what needs none is checked.
+    Without numbers only what needs none is checked. `customer` is what the EDP's own log-in calls the business, if it has one.
     """
 
     register: Register
@@ -48,6 +49,7 @@ class Sample:
     mpan: str | None = field(default=None, repr=False)
     mprn: str | None = field(default=None, repr=False)
     at: int = 0
+    customer: str | None = field(default=None, repr=False)
 
     @cached_property
     def found(self) -> Identified | None:
@@ -104,6 +106,26 @@ def an_unknown_business_has_nothing(sample: Sample) -> str | None:
     if sample.register.tenancies(NO_BUSINESS, asked):
         return "tenancies returned a meter for a business that does not exist"
     return None
+
+
+def a_log_in_leads_to_its_business(sample: Sample) -> str | None:
+    """A customer that nobody is has no business; the sample's has all its meters, which are its own now, word for word."""
+    for unknown in (NO_CUSTOMER, "", "%", NO_CUSTOMER.upper()):
+        if sample.register.of_customer(unknown, sample.at) is not None:
+            return "of_customer returned a business for a customer that does not exist"
+    if sample.customer is None:
+        return None
+    found = sample.register.of_customer(sample.customer, sample.at)
+    if found is None or not found.sme or not found.meters:
+        return "of_customer returned nothing for the sample's customer"
+    if sample.found is not None and (
+        found.sme != sample.found.sme or any(each not in found.meters for each in sample.meters)
+    ):
+        return "the log-in leads to other meters than the bill"
+    held = sample.register.tenancies(found.sme, [meter.meter for meter in found.meters])
+    return (
+        None if all(held.get(each.meter) == each and each.holds(sample.at) for each in found.meters) else "not its own"
+    )
 
 
 def a_bill_leads_to_its_business(sample: Sample) -> str | None:
@@ -264,6 +286,7 @@ Check = Callable[[Sample], str | None]
 CHECKS: Final[tuple[Check, ...]] = (
     nobodys_numbers_are_found_by_nobody,
     an_unknown_business_has_nothing,
+    a_log_in_leads_to_its_business,
     a_bill_leads_to_its_business,
     what_was_typed_is_found_and_no_more,
     a_meter_is_described_in_full,

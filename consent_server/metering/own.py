@@ -26,6 +26,14 @@ class OwnRegister:
             found = [meter_table.by_number(c, fuel, number, at) for fuel, number in given]
         return identified(found, postcode)
 
+    def of_customer(self, customer: str, at: int) -> Identified | None:
+        """Return the business whose rows name the customer. Raise StoreUnavailable."""
+        with store.reading() as c:
+            found = meter_table.of_customer(c, customer, at) if customer else []
+        if len({row.sme for row in found}) != 1:
+            return None
+        return Identified(found[0].sme, found[0].business, [tenancy_of(row) for row in found])
+
     def sites(self, sme: str, at: int) -> Sequence[Tenancy]:
         """Return the business's meters, if the table vouches for them. Raise StoreUnavailable."""
         if not self.vouches:

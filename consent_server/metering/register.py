@@ -21,6 +21,7 @@ STRENGTH: Final = N_("knowledge, not authority")
 #: How a meter came into a permission.
 TYPED: Final = N_("its number was typed")
 LINKED: Final = N_("the business ticked it, and our records link it to the business")
+LOGGED_IN: Final = N_("the business ticked it, and our records link it to its log-in")
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,14 @@ class Register(Protocol):
         `postcode` is in the form "SW8 1AA", `mpan` an MPAN core of 13 digits, `mprn` an MPRN of 6 to 10 digits; at least
         one of the two is there. Every number given must be at that postcode, in that business's hands at `at`, and the
         two must be of one business. Otherwise return None, which does not say what was wrong, and take as long.
+        """
+
+    def of_customer(self, customer: str, at: int) -> Identified | None:
+        """Return the business that the EDP's own log-in calls `customer`, and all its meters at the instant `at`.
+
+        `customer` is the claim `login.customer_claim` of the provider's ID token, which may be anything; compare it exactly.
+        Return None where no meter belongs to it, or where its meters are not one business's. An EDP without a log-in
+        returns None.
         """
 
     def sites(self, sme: str, at: int) -> Sequence[Tenancy]:

@@ -61,6 +61,10 @@ class RowRegister(ABC):
         given = [(fuel, number) for fuel, number in (("electricity", mpan), ("gas", mprn)) if number]
         return identified([self._holder(fuel, number, at) for fuel, number in given], postcode)
 
+    def of_customer(self, customer: str, at: int) -> Identified | None:
+        """Return None: these rows do not say which customer of a log-in a business is."""
+        return None
+
     def sites(self, sme: str, at: int) -> Sequence[Tenancy]:
         """Return the business's meters, if its ids vouch for them. Raise SourceUnavailable."""
         if not self.vouches:

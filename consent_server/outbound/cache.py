@@ -75,7 +75,7 @@ class Fetcher:
         """
         now = clock.now()
         kept = self._cache.get(url)
-        if kept is not None and not fresh and kept.fetched <= now < kept.fresh_until:
+        if kept is not None and not fresh and _is_fresh(kept, now):
             return _read_kept(url, read, kept)
         etag = kept.headers.get("etag") if kept else None
         try:
@@ -91,6 +91,11 @@ class Fetcher:
             self._cache.put(url, replace(kept, fresh_until=now + _RETRY_S))
             return _read_kept(url, read, kept)
 
+    def has_fresh(self, url: str) -> bool:
+        """Return whether `get` would return without a call."""
+        kept = self._cache.get(url)
+        return kept is not None and _is_fresh(kept, clock.now())
+
     def _replace(self, url: str, read: Callable[[bytes], T], response: Response, now: int) -> T:
         try:
             value = read(response.body)
@@ -98,6 +103,10 @@ class Fetcher:
             raise BadAnswer("unreadable", response.host, response.status) from None
         self._cache.put(url, _keep(response.body, response.headers, now))
         return value
+
+
+def _is_fresh(kept: Copy, now: int) -> bool:
+    return kept.fetched <= now < kept.fresh_until
 
 
 def _read_kept(url: str, read: Callable[[bytes], T], kept: Copy) -> T:

@@ -34,7 +34,9 @@ class MeteringService(Calls):
         except OSError as error:  # ssl.SSLError is one
             raise BadSettings(f"metering.http: a file cannot be used: {error.strerror or 'no PEM'}") from None
         # The address is the operator's own choice, and most often a private one.
-        self._calls = self._client(Transport(tls, allowed=lambda _: True, look_up=self._look_up, deadline=self._deadline))
+        self._calls = self._client(
+            Transport(tls, allowed=lambda _: True, look_up=self._look_up, deadline=self._deadline)
+        )
 
     def ask(self, path: str, question: dict[str, Any]) -> dict[str, Any]:
         """Return the answer, a JSON object. Raise NotReady for 202, and Unreachable for whatever else is wrong."""

@@ -216,10 +216,14 @@ class Session(Calls):
             headers["If-None-Match"] = etag
         return self._call("GET", url, headers, None, limit, configured)
 
-    def post_form(self, url: str, data: Mapping[str, str], *, configured: bool = False) -> Response:
+    def post_form(
+        self, url: str, data: Mapping[str, str], *, authorization: str | None = None, configured: bool = False
+    ) -> Response:
         """POST a form. A redirect is returned and not followed: nothing is sent again elsewhere."""
         content = str(httpx.QueryParams(dict(data))).encode("ascii")
         headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+        if authorization is not None:
+            headers["Authorization"] = authorization
         return self._call("POST", url, headers, content, None, configured)
 
     def post_json(self, url: str, document: object, *, configured: bool = False) -> Response:

@@ -149,7 +149,7 @@ class Upstream:
         if values.get("iss") != metadata.issuer:
             raise CallbackRefused("iss", host)
         if "error" in values:
-            raise OAuthRefused(_error_code(values["error"]), host)
+            raise OAuthRefused(error_code(values["error"]), host)
         code = values.get("code", "")
         if not _TOKEN.fullmatch(code):
             raise CallbackRefused("code", host)
@@ -212,16 +212,20 @@ class Upstream:
         return Tokens(access, refresh, expires_in if _is_seconds(expires_in) else None)
 
     def _post(self, url: str, form: Mapping[str, str], *statuses: int) -> Response:
-        answer = self._session.post_form(url, form)
-        if answer.status in statuses:
-            return answer
-        try:
-            error = answer.object().get("error")
-        except BadAnswer:
-            error = None
-        if isinstance(error, str) and 400 <= answer.status < 500:
-            raise OAuthRefused(_error_code(error), answer.host, answer.status, answer.retry_after())
-        return answer.must_be(*statuses)
+        return require(self._session.post_form(url, form), *statuses)
+
+
+def require(answer: Response, *statuses: int) -> Response:
+    """Return an OAuth endpoint's response if its status is one of these. Raise OAuthRefused, BadAnswer."""
+    if answer.status in statuses:
+        return answer
+    try:
+        error = answer.object().get("error")
+    except BadAnswer:
+        error = None
+    if isinstance(error, str) and 400 <= answer.status < 500:
+        raise OAuthRefused(error_code(error), answer.host, answer.status, answer.retry_after())
+    return answer.must_be(*statuses)
 
 
 def _metadata_url(issuer: str) -> str:
@@ -267,7 +271,8 @@ def _record(source: dict[str, Any]) -> PermissionRecord:
     )
 
 
-def _error_code(value: str) -> str:
+def error_code(value: str) -> str:
+    """Return an OAuth error code, limited to its grammar: others' text goes into our log."""
     return value if _ERROR_CODE.fullmatch(value) else "unknown_error"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from consent_server import store
 from consent_server.deployment import Door, Party, Routes, current
 from consent_server.issuer import views as issuer
+from consent_server.journey import steps
 from consent_server.journey import text as permission_texts
 from consent_server.journey.views import evidence, journey, manage
 from consent_server.metering import sources
@@ -24,6 +25,7 @@ class Edp(Party):
         """Raise BadSettings for a plug-in that cannot be loaded."""
         sources.register_of(settings.metering)
         sources.readings_of(settings.metering)
+        steps.ways_of(settings.journey)
 
     def asking_roles(self, settings: Settings) -> tuple[str, ...]:
         return settings.scheme.cap_roles

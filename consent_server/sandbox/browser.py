@@ -19,6 +19,8 @@ _VOID = {"input", "br", "img", "meta", "link", "hr"}
 _MOST_REDIRECTS = 12
 _MOST_LOOKS = 60
 _LOOK_S = 0.5
+#: Where pages wait for somebody's server.
+_WAITING = ("/connect/", "/journey/", "/manage/")
 
 
 class NotOnPage(AssertionError):
@@ -182,7 +184,7 @@ def follow(browser: Browser, page: Page, steps: list[dict[str, Any]]) -> Page:
 def _when_ready(browser: Browser, page: Page, control: str) -> Page:
     """Look again, as its link says, while a page waits for a provider and does not have the control of the next step yet."""
     for _ in range(_MOST_LOOKS):
-        waits = page.path.startswith("/connect/") and "refresh" in page.controls and control not in page.controls
+        waits = page.path.startswith(_WAITING) and "refresh" in page.controls and control not in page.controls
         if not waits:
             break
         time.sleep(_LOOK_S)

@@ -159,6 +159,11 @@ class Layout:
     def mail(self) -> str:
         return f"{self.control}/mail"
 
+    @property
+    def customers(self) -> str:
+        """Return the issuer of the log-in of the EDP's customers."""
+        return f"{self.origin('trust')}/customers"
+
     # identifiers
 
     @property
@@ -269,6 +274,11 @@ class Layout:
     def sign_in_codes(self) -> Path:
         """Return the file that maps e-mail addresses to fixed sign-in codes."""
         return self.directory / "cap" / "sign_in_codes.json"
+
+    @property
+    def customers_secret(self) -> Path:
+        """Return the file of the EDP's client secret at its customers' log-in."""
+        return self.directory / "edp" / "keys" / "customers_secret"
 
     @property
     def bank(self) -> Path:

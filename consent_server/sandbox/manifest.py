@@ -71,9 +71,13 @@ def _sme(sme: Sme) -> dict[str, Any]:
 
 
 def _journey_at_edp(sme: Sme) -> list[Step]:
+    known = [_step("/journey/identify", "continue", fill=sme.identification())]
+    if sme.logs_in:
+        known = [_step("/journey/identify", "way-log-in"), _step("/journey/log-in", "continue"), _logged_in(sme)]
+    ticked = _other_sites(sme) if not sme.logs_in else ["site-1", "site-2"]
     steps = [
-        _step("/journey/identify", "continue", fill=sme.identification()),
-        *([_step("/journey/sites", "continue", check=_other_sites(sme))] if len(sme.sites) > 1 else []),
+        *known,
+        *([_step("/journey/sites", "continue", check=ticked)] if ticked else []),
         _step("/journey/permission", "allow", check=["agree"]),
     ]
     return steps if sme.known else steps[:1]
@@ -103,8 +107,11 @@ def _connect(sme: Sme) -> list[Step]:
 
 
 def _withdraw_at_edp(sme: Sme) -> list[Step]:
+    known = [_step("/manage", "continue", fill=sme.identification())]
+    if sme.logs_in:
+        known = [_step("/manage", "way-log-in"), _step("/manage/log-in", "continue"), _logged_in(sme)]
     return [
-        _step("/manage", "continue", fill=sme.identification()),
+        *known,
         _step("/manage/permissions", "withdraw"),
         _step("/manage/withdraw", "confirm"),
     ]
@@ -117,6 +124,10 @@ def _withdraw_at_cap(sme: Sme) -> list[Step]:
         _step("/permissions", "withdraw"),
         _step("/permissions/withdraw", "confirm"),
     ]
+
+
+def _logged_in(sme: Sme) -> Step:
+    return _step("/customers/authorize", "continue", fill={"customer": sme.email, "password": sme.code})
 
 
 def _signed_in(sme: Sme, address_page: str, code_page: str) -> list[Step]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from consent_server import clock
-from consent_server.sandbox import manifest, membership, registry, revocation
+from consent_server.sandbox import customers, manifest, membership, registry, revocation
 from consent_server.sandbox.authority import Authority
 from consent_server.sandbox.layout import APPLICATIONS, LICENSES, MEMBERS, Layout
 from consent_server.sandbox.smes import SMES
@@ -141,6 +141,8 @@ def settings_for(layout: Layout, party: str, database_url: str | None = None) ->
         "tokens": {},
         "metadata": {},
         "limits": dict(_LIMITS),
+        "journey": {"steps": ["bill", "login"]} if party == "edp" else {},
+        "login": _login(layout) if party == "edp" else {},
         "metering": dict(_METERING) if party == "edp" else {},
         "collection": (
             {"license": _license(layout, _PORTAL_LICENSE), "intensity": layout.intensity, "retry_s": 5}
@@ -198,6 +200,16 @@ def _keys(layout: Layout, party: str) -> dict[str, str]:
     }
 
 
+def _login(layout: Layout) -> dict[str, Any]:
+    return {
+        "issuer": layout.customers,
+        "name": "Hartlebury customers",
+        "client_id": customers.CLIENT_ID,
+        "secret": str(layout.customers_secret),
+        "strengths": {customers.ACR: "a password"},
+    }
+
+
 def _bank(layout: Layout) -> dict[str, str]:
     """Return what the FSP needs about its CAP besides the settings."""
     return {
@@ -221,7 +233,7 @@ def to_toml(settings: Mapping[str, Any]) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_value(each)}" for key, each in value.items()) + " }"
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_value(each)}" for key, each in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_value(each) for each in value) + "]"
     # JSON's strings, numbers and booleans are TOML's.
@@ -253,6 +265,8 @@ def _make_keys(layout: Layout, party: str, at: int) -> None:
     keys.make(folder / "tokens", at)
     refresh_token.rotate(folder / "refresh", at)
     keys.write_key_file(folder, "sealing", secrets.token_bytes(_SEALING_KEY_BYTES))
+    if party == "edp":
+        keys.write_key_file(folder, layout.customers_secret.name, secrets.token_urlsafe(32).encode("ascii"))
 
 
 def _by_party(overrides: Mapping[str, str]) -> dict[str, dict[str, str]]:

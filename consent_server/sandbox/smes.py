@@ -24,6 +24,7 @@ SCENARIOS: Final[Mapping[str, str]] = MappingProxyType(
         "gaps": "Readings are missing: in every other month some hours of the 9th and all of the 17th.",
         "export": "The electricity meter also has export readings, from solar panels.",
         "several_sites": "One business, two addresses in two grid regions, several meters: it ticks the second site.",
+        "log_in": "The business logs in as the energy company's customer, and ticks its meters; a bill would do as well.",
         "unknown": "The register does not know the meters: identification is refused.",
     }
 )
@@ -57,7 +58,8 @@ class Site:
 class Sme:
     """A small business. `email` and the fixed `code` open its account at the CAP.
 
-    It identifies itself with the numbers at its first site, and ticks the others. An unknown one is in no register.
+    It identifies itself with the numbers at its first site, and ticks the others. An unknown one is in no register. One that
+    `logs_in` does so as the EDP's customer, with the same address and code, and ticks all its sites.
     """
 
     name: str
@@ -67,6 +69,10 @@ class Sme:
     email: str
     code: str
     sites: tuple[Site, ...]
+
+    @property
+    def logs_in(self) -> bool:
+        return self.scenario == "log_in"
 
     @property
     def known(self) -> bool:
@@ -165,6 +171,18 @@ SMES: Final = (
         ),
     ),
     Sme(
+        "log_in",
+        "log_in",
+        "A tannery in Leeds with two sites: it logs in as the energy company's customer, and ticks what it shares.",
+        "Kirkstall Tannery Ltd",
+        "office@kirkstall-tannery.example",
+        "185274",
+        (
+            Site("LS5 3ZQ", (_electricity("2300582047130"), _gas("6471928308")), "Tannery, Abbey Road"),
+            Site("LS1 9ZX", (_electricity("2300719362843"),), "Shop, Swinegate"),
+        ),
+    ),
+    Sme(
         "unknown",
         "unknown",
         "A florist in Leicester whose meters are in no register: identification is refused and the journey stays put.",
@@ -192,6 +210,7 @@ def register_rows() -> list[tables.Meter]:
             outcode=site.outcode,
             measures=list(meter.measures),
             site=site.name,
+            customer=sme.name if sme.logs_in else None,
         )
         for sme in SMES
         if sme.known

@@ -1,4 +1,6 @@
-"""The service at the sandbox's first port: Registry, Directory, revocation list, intensity, mail and the control page."""
+"""The service at the sandbox's first port: Registry, Directory, revocation list, intensity, mail, the EDP's
+customers and the control page.
+"""
 
 import os
 from pathlib import Path
@@ -8,7 +10,7 @@ from flask import Flask, Response, redirect
 from werkzeug.exceptions import HTTPException
 
 from consent_server import clock
-from consent_server.sandbox import control, directory, intensity, mail, registry
+from consent_server.sandbox import control, customers, directory, intensity, mail, registry
 from consent_server.sandbox.control import Effective
 from consent_server.sandbox.layout import HOST, Layout
 from consent_server.sandbox.publishing import answered, published, refused
@@ -42,6 +44,7 @@ def create_app(folder: str | Path, base_port: int, *, effective: Effective | Non
         directory.blueprint(layout),
         intensity.blueprint(),
         mail.blueprint(layout),
+        customers.blueprint(layout),
         control.blueprint(layout, effective),
     ):
         app.register_blueprint(part)
@@ -71,8 +74,8 @@ def create_app(folder: str | Path, base_port: int, *, effective: Effective | Non
     def guarded(response: Response) -> Response:
         response.headers["X-Content-Type-Options"] = "nosniff"
         # Not no-referrer: browsers would then send our own forms with `Origin: null`.
-        response.headers["Referrer-Policy"] = "same-origin"
-        response.headers["Content-Security-Policy"] = _PAGE_POLICY
+        response.headers.setdefault("Referrer-Policy", "same-origin")
+        response.headers.setdefault("Content-Security-Policy", _PAGE_POLICY)
         return response
 
     return app

@@ -1,5 +1,7 @@
 """Journeys: one browser's walk from /authorize to a decision."""
 
+from collections.abc import Callable
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -47,6 +49,16 @@ def touch(
     if claimed is not None:
         values["claimed"] = sa.func.coalesce(_journey.c.claimed, claimed)
     c.execute(sa.update(_journey).where(_journey.c.id == journey_id, _journey.c.concluded.is_(None)).values(values))
+
+
+def change(c: Connection, journey_id: str, at: int, edit: Callable[[Progress], object]) -> None:
+    """Apply `edit` to the progress as it is now: requests of one journey that arrive together change it one after the other."""
+    touch(c, journey_id, at)  # on PostgreSQL this takes the row's lock; SQLite has one writer
+    journey = find(c, journey_id)
+    if journey is not None:
+        progress: Progress = {**journey.progress}
+        edit(progress)
+        touch(c, journey_id, at, progress)
 
 
 def rotate(c: Connection, journey_id: str, secret: str) -> None:

@@ -29,6 +29,12 @@ def of_sme(c: Connection, sme: str, at: int) -> list[Meter]:
     return rows.every(c, Meter, query.order_by(_meter.c.postcode, _meter.c.id))
 
 
+def of_customer(c: Connection, customer: str, at: int) -> list[Meter]:
+    """Return the meters that are at an instant those of whoever has a log-in of this name."""
+    query = sa.select(_meter).where(_meter.c.customer == customer, *_held_at(at))
+    return rows.every(c, Meter, query.order_by(_meter.c.postcode, _meter.c.id))
+
+
 def tenancies(c: Connection, sme: str, meters: Collection[str]) -> list[Meter]:
     """Return a business's times at some meters, past and future ones too, in the order in which they begin."""
     query = sa.select(_meter).where(_meter.c.sme == sme).order_by(_meter.c.since)

@@ -48,16 +48,45 @@ class Identity(TypedDict):
     who: Who
 
 
+class FoundCustomer(TypedDict):
+    """What a log-in has led to: the business and the ids of its meters; `sme` is empty where the register has none."""
+
+    sme: str
+    business: str
+    strength: str
+    meters: Sequence[str]
+
+
+class LogInState(TypedDict):
+    """A customer log-in under way. `verifier` is PKCE's, sealed, in hex.
+
+    `came_back` says that the browser is back with a code, which is then taken once; `fault` is the code of the refusal in which
+    it ended, `found` what it led to.
+    """
+
+    state: str
+    nonce: str
+    verifier: str
+    at: int
+    came_back: bool
+    fault: str
+    found: FoundCustomer | None
+
+
 class Progress(TypedDict, total=False):
     """The progress of a journey. `shown` is the digest of the question that was shown, `done` names the steps that are
     done, `nonce` and `proved` belong to the change of its secret.
 
     `no_mail` says that no sign-in code was sent for `email`, since an older one works. `offers` says whether the register
     vouches for other meters of the business, `offered` is the digest of those that were shown, and `chosen` are those that
-    it ticked.
+    it ticked. `way` names the step by which it showed who it is, `log_in` is a customer log-in under way, and `vouched` are the
+    ids of the meters that a log-in has proved to be its own, of which it ticks some.
     """
 
     identified: Identity
+    way: str
+    log_in: LogInState | None
+    vouched: Sequence[str]
     offers: bool
     offered: str
     chosen: Sequence[MaskedMeter]
@@ -110,11 +139,14 @@ class SessionData(TypedDict, total=False):
 
     `pending` are connections under way by their state, `leaving` is the way to a provider that was begun last, `returning`
     the last return from one, whose id is its state; `withdrawn` what ended with the last withdrawal. A name that had another
-    form in the version before (`returned`) is not used again: nodes of both serve the same sessions.
+    form in the version before (`returned`) is not used again: nodes of both serve the same sessions. `log_in` is a customer
+    log-in under way, and `log_out` where its provider ends its own session.
     """
 
     sme: str
     business: str
+    log_in: LogInState
+    log_out: str
     account: str
     email: str
     no_mail: bool
@@ -317,6 +349,7 @@ class Meter(NamedTuple):
 
     Numbers and addresses are here and in no other table. `site` are words by which the business knows the place.
     `capacity` is what the supply can carry, where that is known: kVA, or m3 of gas an hour.
+    `customer` is what the EDP's own log-in calls the business.
     """
 
     id: Annotated[PublicId, KEY]
@@ -331,6 +364,7 @@ class Meter(NamedTuple):
     until: Instant | None = None
     site: Annotated[str, {"server_default": ""}] = ""
     capacity: float | None = None
+    customer: Annotated[str | None, INDEXED] = None
 
 
 @table("day_block")

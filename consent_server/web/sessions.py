@@ -102,7 +102,7 @@ def _is_sound(data: object) -> bool:
 
 
 def of_kind(kind: str) -> Sessions:
-    """Return this party's sessions of a kind: "portal" at a CAP, "manage" at an EDP."""
+    """Return this party's sessions of a kind: "portal" at a CAP, "manage" and "log-in" at an EDP."""
     settings = current().settings
     cookie = f"__Host-{settings.party}-{kind}"  # ports of one host share cookies, so each party names its own
     return Sessions(kind, cookie, settings.lifetimes.portal_idle)

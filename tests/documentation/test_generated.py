@@ -55,7 +55,7 @@ def keys_in_order(document: dict[str, Any], prefix: str = "") -> list[str]:
         if isinstance(value, list) and value and isinstance(value[0], dict):
             assert len({tuple(entry) for entry in value}) == 1, f"entries of {prefix}{key} have different keys"
             value = value[0]
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             found += keys_in_order(value, f"{prefix}{key}.")
         else:
             found.append(prefix + key)

@@ -7,7 +7,6 @@ browser; a script and this file talk over standard input and output, one JSON do
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 
 from consent_server.sandbox.browser import Browser, follow
 from consent_server.scheme import instant
-from tests.conftest import RunningSandbox, missing
+from tests.conftest import RunningSandbox
 
 pytestmark = pytest.mark.xdist_group("sandbox")
 
@@ -26,32 +25,6 @@ HERE = Path(__file__).parent
 LOCK = HERE / "package-lock.json"
 REDIRECT_URI = "https://client.example/callback"
 SME = "normal"  # connected to the CAP, so that both issuers can serve it
-OLDEST_NODE = (20, 18, 1)
-
-
-@pytest.fixture(scope="session")
-def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the scripts and exactly the locked packages beside them."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        missing("node and npm")
-    version = subprocess.run([str(node), "--version"], capture_output=True, text=True, check=True).stdout
-    if tuple(int(part) for part in re.findall(r"\d+", version)[:3]) < OLDEST_NODE:
-        missing(f"Node.js 20.18.1 or newer (it has {version.strip()})")
-    folder = tmp_path_factory.mktemp("node")
-    for name in ("package.json", "package-lock.json", *(script.name for script in HERE.glob("*.mjs"))):
-        shutil.copy(HERE / name, folder)
-    try:
-        subprocess.run(
-            [str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-            cwd=folder,
-            capture_output=True,
-            check=True,
-            timeout=120,
-        )
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        missing("the locked npm packages (npm ci failed: is there a network?)")
-    return folder
 
 
 def converse(folder: Path, script: str, job: dict[str, Any], browse: Callable[[str], str]) -> dict[str, Any]:

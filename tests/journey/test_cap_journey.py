@@ -4,11 +4,9 @@ from typing import Any
 
 import pytest
 
-from consent_server.journey.decide import Decide
-from consent_server.journey.steps import STEPS
-from consent_server.journey.steps.customer_login_example import CustomerLogin
-from consent_server.metering.register import Identified, Tenancy
+from consent_server.metering.register import Identified
 from tests.journey.conftest import EMAIL, LIMITS
+from tests.journey.plug_in import PlayedLogin
 
 
 def at_code(cap: Any, email: str = " Owner@Acme.example ") -> Any:
@@ -106,18 +104,9 @@ def test_there_is_nothing_to_manage_at_a_caps_issuer(cap: Any) -> None:
     assert cap.browser().open("/manage").status == 404
 
 
-class PlayedLogin(CustomerLogin):
-    def check_password(self, customer: str, password: str) -> Identified | None:
-        if (customer, password) != ("C-1", "right"):
-            return None
-        meter = Tenancy("m-1", "electricity", ("import",), "SW8", "••• 1234")
-        return Identified("sme-7", "Acme Widgets Ltd", [meter], "Customer log-in", "Knows the customer's password")
-
-
 @pytest.fixture
-def with_login(build_party: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setitem(STEPS, "edp", (PlayedLogin(), Decide()))
-    return build_party("edp")
+def with_login(build_party: Any) -> Any:
+    return build_party("edp", changes={"journey.steps": ["tests.journey.plug_in:step"]})
 
 
 def test_an_edp_with_a_log_in_of_its_own_replaces_identify(with_login: Any) -> None:

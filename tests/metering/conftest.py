@@ -29,16 +29,21 @@ NOW = instant.parse("2026-03-12T09:30:00Z")
 MOVED_OUT, MOVED_IN = NOW - 30 * DAY, NOW - 29 * DAY + 60
 
 METERS: list[dict[str, Any]] = [
-    {"id": "acme-e", "sme": "acme", "fuel": "electricity", "number": "1200000000001", "postcode": "SW8 1AA"},
-    {"id": "acme-g", "sme": "acme", "fuel": "gas", "number": "3938424403", "postcode": "SW8 1AA"},
-    {"id": "bakery-e", "sme": "bakery", "fuel": "electricity", "number": "1200000000002", "postcode": "SW8 1AA"},
-    {"id": "chain-e1", "sme": "chain", "fuel": "electricity", "number": "1200000000003", "postcode": "N1 9GU"},
-    {"id": "chain-e2", "sme": "chain", "fuel": "electricity", "number": "1600000000004", "postcode": "M1 1AE"},
+    {"id": "acme-e", "sme": "acme", "fuel": "electricity", "number": "1200000000001", "postcode": "SW8 1AA"}
+    | {"customer": "C-acme"},
+    {"id": "acme-g", "sme": "acme", "fuel": "gas", "number": "3938424403", "postcode": "SW8 1AA"}
+    | {"customer": "C-acme"},
+    {"id": "bakery-e", "sme": "bakery", "fuel": "electricity", "number": "1200000000002", "postcode": "SW8 1AA"}
+    | {"customer": "C-two"},
+    {"id": "chain-e1", "sme": "chain", "fuel": "electricity", "number": "1200000000003", "postcode": "N1 9GU"}
+    | {"customer": "C-two"},
+    {"id": "chain-e2", "sme": "chain", "fuel": "electricity", "number": "1600000000004", "postcode": "M1 1AE"}
+    | {"customer": "C-two"},
     {"id": "chain-g2", "sme": "chain", "fuel": "gas", "number": "1234567810", "postcode": "M1 1AE"},
     {"id": "moved", "sme": "cafe", "fuel": "electricity", "number": "1200000000005", "postcode": "SW8 1AA"}
-    | {"since": MOVED_OUT - 300 * DAY, "until": MOVED_OUT},
+    | {"since": MOVED_OUT - 300 * DAY, "until": MOVED_OUT, "customer": "C-cafe"},
     {"id": "moved", "sme": "florist", "fuel": "electricity", "number": "1200000000005", "postcode": "SW8 1AA"}
-    | {"since": MOVED_IN},
+    | {"since": MOVED_IN, "customer": "C-florist"},
 ]
 
 

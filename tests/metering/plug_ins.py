@@ -29,6 +29,9 @@ class Customers:
             return None
         return Identified("customer-1", "Acme Widgets Ltd", found)
 
+    def of_customer(self, customer: str, at: int) -> Identified | None:
+        return Identified("customer-1", "Acme Widgets Ltd", [SHOP, OVEN, FARM]) if customer == "C-1" else None
+
     def sites(self, sme: str, at: int) -> Sequence[Tenancy]:
         return (SHOP, OVEN, FARM) if sme == "customer-1" else ()
 
@@ -60,7 +63,8 @@ archive = Archive()
 #: One that does not look at what it is asked.
 anybody = SimpleNamespace(
     find=lambda postcode, mpan, mprn, at: Identified("customer-1", "Acme Widgets Ltd", [SHOP]),
+    of_customer=register.of_customer,
     sites=register.sites,
     tenancies=register.tenancies,
 )
-half_a_register = SimpleNamespace(find=register.find, sites=lambda sme: ())
+half_a_register = SimpleNamespace(find=register.find, of_customer=register.of_customer, sites=lambda sme: ())

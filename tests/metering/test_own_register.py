@@ -150,3 +150,27 @@ def test_H23_only_half_hours_that_are_wholly_the_businesss(
 def test_thousands_of_meters_at_once(edp: Any) -> None:
     asked = ["chain-e1", *(f"none-{number}" for number in range(40_000)), "chain-e2"]
     assert REGISTER.tenancies("chain", asked).keys() == {"chain-e1", "chain-e2"}
+
+
+@pytest.mark.parametrize(
+    ("customer", "at", "expected"),
+    [
+        ("C-acme", NOW, ["acme-e", "acme-g"]),
+        ("C-cafe", MOVED_OUT - 1, ["moved"]),
+        ("C-cafe", MOVED_OUT, []),
+        ("C-florist", MOVED_IN - 1, []),
+        ("C-florist", NOW, ["moved"]),
+        ("C-two", NOW, []),
+        ("c-acme", NOW, []),
+        ("C-acme ", NOW, []),
+        ("C-%", NOW, []),
+        ("", NOW, []),
+    ],
+    ids=[
+        *("both meters", "before moving out", "after it", "before moving in", "after it, the other"),
+        *("a log-in of two businesses", "another case", "a space", "a pattern", "nobody"),
+    ],
+)
+def test_O1_whose_meters_a_customer_has(edp: Any, customer: str, at: int, expected: list[str]) -> None:
+    for register in (REGISTER, OwnRegister(vouches=False)):
+        assert sorted(ids(register.of_customer(customer, at))) == expected

@@ -46,7 +46,9 @@ SOURCES: dict[str, tuple[Register, Readings, dict[str, Any]]] = {
         {**OURS, "mpan": "1200000000005", "mprn": None},
     ),
     "sandbox": (OwnRegister(vouches=True), Troubled(), OURS),
+    "own, a customer": (OwnRegister(vouches=False), OwnReadings(), {**OURS, "customer": "C-acme"}),
     "plug-in": (plug_ins.register, plug_ins.archive, BILL),
+    "plug-in, a customer": (plug_ins.register, plug_ins.archive, {**BILL, "customer": "C-1"}),
     "plug-in, without a bill": (plug_ins.register, plug_ins.archive, {"at": NOW}),
 }
 
@@ -83,6 +85,12 @@ def found(*bill: Any, **changes: Any) -> Any:
     return identified and replace(identified, **changes)
 
 
+def customers(customer: str, at: int, **changes: Any) -> Any:
+    identified = GOOD.of_customer(customer, at)
+    return identified and replace(identified, **changes)
+
+
+CUSTOMER = "a_log_in_leads_to_its_business"
 NO_BUSINESS, NO_METER = "an_unknown_business_has_nothing", "an_unknown_meter_has_no_readings"
 FULL = replace(SHOP, masked="1212345678902")
 #: What is wrong -> the methods that are, and a check that must say so.
@@ -102,6 +110,20 @@ REGISTERS: dict[str, tuple[dict[str, Callable[..., Any]], str]] = {
     "full numbers": ({"find": lambda *bill: found(*bill, meters=[FULL, OVEN])}, "a_meter_is_described_in_full"),
     "any postcode": ({"find": lambda postcode, *bill: found("SW8 1AA", *bill)}, "another_postcode_leads_nowhere"),
     "any time": ({"find": lambda *bill: found(*bill[:3], NOW)}, "tenancies_begin_before_they_end"),
+    "any customer": ({"of_customer": lambda customer, at: GOOD.of_customer("C-1", at)}, CUSTOMER),
+    "no customer": ({"of_customer": lambda customer, at: None}, CUSTOMER),
+    "a customer's meter left out": (
+        {"of_customer": lambda customer, at: customers(customer, at, meters=[FARM])},
+        CUSTOMER,
+    ),
+    "another's meter for a customer": (
+        {
+            "of_customer": lambda customer, at: customers(
+                customer, at, meters=[SHOP, OVEN, replace(FARM, meter="other")]
+            )
+        },
+        CUSTOMER,
+    ),
     "no tenancies": ({"tenancies": lambda sme, meters: {}}, "what_is_found_is_held_now"),
     "all tenancies": (
         {"tenancies": lambda sme, meters: {each.meter: each for each in GOOD.sites(sme, 0)}},
@@ -132,7 +154,7 @@ def test_D4_the_contract_says_what_a_source_breaks(name: str) -> None:
     methods, broken = (REGISTERS | ARCHIVES)[name]
     register = changed(plug_ins.Customers, methods) if name in REGISTERS else plug_ins.register
     archive = changed(plug_ins.Archive, methods) if name in ARCHIVES else plug_ins.archive
-    verdicts = contract.verdicts(contract.Sample(register, archive, **BILL))
+    verdicts = contract.verdicts(contract.Sample(register, archive, **BILL, customer="C-1"))
     assert broken in {verdict.name for verdict in verdicts if verdict.fault}
 
 
@@ -150,7 +172,10 @@ def test_a_plug_in_takes_the_tables_place() -> None:
         ("no.such.module:f", "cannot be loaded: ModuleNotFoundError"),
         ("tests.metering.plug_ins:nothing", "cannot be loaded: AttributeError"),
         ("tests.metering.plug_ins:Customers", "is a class"),
-        ("tests.metering.plug_ins:NOW", r"has no find\(postcode, mpan, mprn, at\) and no sites"),
+        (
+            "tests.metering.plug_ins:NOW",
+            r"has no find\(postcode, mpan, mprn, at\) and no of_customer\(customer, at\) and no sites",
+        ),
         ("tests.metering.plug_ins:half_a_register", r"has no sites\(sme, at\) and no tenancies\(sme, meters\)$"),
         ("tests.metering.plug_ins:archive", "has no find"),
     ],

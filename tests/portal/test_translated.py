@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from consent_server.portal import background
+from consent_server.web import background
 from tests.web.sentences import mark_messages, read
 
 

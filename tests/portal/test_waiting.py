@@ -15,11 +15,12 @@ from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.outbound.fair_pool import FairPool
 from consent_server.outbound.session import Session
 from consent_server.outbound.upstream import Metadata, Pushed, Tokens, Upstream
-from consent_server.portal import background, providers
+from consent_server.portal import providers
 from consent_server.portal.views import waiting
 from consent_server.store import rows
 from consent_server.store import waiting as store_waiting
 from consent_server.store.tables import SessionRow
+from consent_server.web import background
 from tests.deployments import layout
 from tests.outbound.conftest import Answer, WireServer, json_answer, server_context
 

@@ -9,16 +9,15 @@ from tests.conftest import RunningSandbox
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("sandbox")]
 
-SME = "several_sites"
 
-
-def steps_of(sandbox: RunningSandbox, what: str, party: str) -> list[dict[str, Any]]:
-    sme = next(each for each in sandbox.manifest["smes"] if each["name"] == SME)
+def steps_of(sandbox: RunningSandbox, name: str, what: str, party: str) -> list[dict[str, Any]]:
+    sme = next(each for each in sandbox.manifest["smes"] if each["name"] == name)
     return sme[what][party]
 
 
 def follow(tab: Any, steps: list[dict[str, Any]]) -> None:
     for step in steps:
+        tab.wait_for_selector(f"#{step['click']}")  # while a page waits for somebody it looks again by itself
         assert urlsplit(tab.url).path == step["path"], f"expected {step['path']}, but {tab.url} shows {tab.title()}"
         assert tab.locator("h1").count() == 1
         for name, text in step["fill"].items():
@@ -33,9 +32,10 @@ def follow(tab: Any, steps: list[dict[str, Any]]) -> None:
         tab.wait_for_load_state()
 
 
-def test_connect_give_to_the_bank_and_withdraw(sandbox: RunningSandbox, tab: Any) -> None:
+@pytest.mark.parametrize("sme", ["several_sites", "log_in"])
+def test_connect_give_to_the_bank_and_withdraw(sandbox: RunningSandbox, tab: Any, sme: str) -> None:
     pages = sandbox.manifest["pages"]
-    connect = steps_of(sandbox, "connect", "cap")
+    connect = steps_of(sandbox, sme, "connect", "cap")
     tab.goto(pages["cap"] + connect[0]["path"])
     follow(tab, connect)
     # From the CAP to the provider and back: the journey ended on another origin than the one that it was on.
@@ -43,9 +43,9 @@ def test_connect_give_to_the_bank_and_withdraw(sandbox: RunningSandbox, tab: Any
     tab.goto(pages["fsp"])
     tab.click("#apply")
     tab.wait_for_load_state()
-    follow(tab, steps_of(sandbox, "journey", "cap"))
+    follow(tab, steps_of(sandbox, sme, "journey", "cap"))
     assert tab.url.startswith(f"{pages['fsp']}/emissions/")
-    withdraw = steps_of(sandbox, "withdraw", "edp")
+    withdraw = steps_of(sandbox, sme, "withdraw", "edp")
     tab.goto(pages["edp"] + withdraw[0]["path"])
     follow(tab, withdraw)
     assert "withdrawn" in tab.locator("h1").inner_text().lower()

@@ -1,6 +1,13 @@
-"""The journey's steps for each party, and how far a journey has come."""
+"""The journey's steps for each party, and how far a journey has come.
 
-from collections.abc import Mapping, Sequence
+A journey begins with the SME showing who it is. An EDP may offer several ways to do so, each a step: the first is opened,
+and the pages of all of them lead to the others.
+"""
+
+import importlib
+import re
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from consent_server.deployment import current
@@ -8,23 +15,47 @@ from consent_server.journey.decide import Decide
 from consent_server.journey.step import Step
 from consent_server.journey.steps.account import EnterCode, SignIn
 from consent_server.journey.steps.bill import Bill
+from consent_server.journey.steps.log_in import LogIn
 from consent_server.journey.steps.sites import Sites
+from consent_server.settings import BadSettings, JourneySettings
 from consent_server.store.tables import Progress
 
-STEPS: Final[Mapping[str, tuple[Step, ...]]] = {
-    "edp": (Bill(), Sites(), Decide()),
-    "cap": (SignIn(), EnterCode(), Decide()),
-}
+_ACCOUNT: Final = (SignIn(), EnterCode(), Decide())
+_BEHIND: Final = (Sites(), Decide())
+_OURS: Final = {"bill": Bill(), "login": LogIn()}
+_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
+
+
+def ways() -> tuple[Step, ...]:
+    """Return the steps by which an SME may show who it is, in the order in which they are offered; a CAP has one."""
+    here = current().settings
+    return ways_of(here.journey) if here.party == "edp" else _ACCOUNT[:1]
+
+
+@lru_cache(maxsize=8)
+def ways_of(journey: JourneySettings) -> tuple[Step, ...]:
+    """Return the steps that `journey.steps` names. Raise BadSettings."""
+    found = tuple(_OURS.get(name) or _plug_in(name) for name in journey.steps)
+    names = [step.name for step in (*found, *_BEHIND)]
+    if len(set(names)) < len(names):
+        raise BadSettings("journey.steps: two steps have one name")
+    return found
 
 
 def step_named(name: str) -> Step | None:
     """Return a step of this party's journey."""
-    return next((step for step in STEPS[current().settings.party] if step.name == name), None)
+    return next((step for step in (*ways(), *_behind()) if step.name == name), None)
 
 
-def steps(progress: Progress) -> tuple[Step, ...]:
-    """Return the steps that a journey of this party has, in order, as far as its progress tells."""
-    return tuple(step for step in STEPS[current().settings.party] if step.needed(progress))
+def steps(progress: Progress, wanted: Step | None = None) -> tuple[Step, ...]:
+    """Return the steps that a journey of this party has, in order, as far as its progress tells.
+
+    It begins with the way to show who one is that is `wanted`, else the one that was gone, else the first.
+    """
+    offered = ways()
+    gone = next((step for step in offered if step.name == progress.get("way")), offered[0])
+    first = wanted if wanted in offered else gone
+    return first, *(step for step in _behind() if step.needed(progress))
 
 
 def path_of(step: Step, journey_id: str) -> str:
@@ -41,3 +72,20 @@ def open_step(steps: Sequence[Step], progress: Progress) -> Step:
 def done_after(steps: Sequence[Step], step: Step) -> list[str]:
     """Return what is done once `step` is: those behind it must be done again, since they rested on it."""
     return [each.name for each in steps[: steps.index(step) + 1]]
+
+
+def _behind() -> tuple[Step, ...]:
+    return _BEHIND if current().settings.party == "edp" else _ACCOUNT[1:]
+
+
+def _plug_in(name: str) -> Step:
+    module, colon, attribute = name.partition(":")
+    if not (module and colon and attribute):
+        raise BadSettings(f"journey.steps: {name} must be bill, login or module:name, such as ours.plug_in:step")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a module may fail in any way while it is imported
+        raise BadSettings(f"journey.steps: {name} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Step) or not _NAME.fullmatch(found.name):
+        raise BadSettings(f"journey.steps: {name} is no Step with a name of small letters")
+    return found

@@ -120,6 +120,7 @@ class Bill(Step):
     label = N_("Your meters")
     template = "journey/identify.html"
     fields = (*FIELDS, *WHO_FIELDS)
+    offer = N_("Use a bill instead")
 
     def show(self, visit: Visit) -> Page:
         return Page({"typed": {}})

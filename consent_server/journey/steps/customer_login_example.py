@@ -1,9 +1,9 @@
 """An example of a plug-in step: an EDP whose customers have a log-in of their own replaces the step `Bill` by it.
 
 Postcode and MPAN prove that somebody has seen a bill. A customer log-in proves more, and the evidence shows it. What a
-plug-in needs is one subclass of `Step` in the place of `Bill`. Everything else (this browser alone, CSRF, limits, the new
-secret after the proof, the permission page) stays as it is. The page is an ordinary template; its field names are those
-in `fields`, and its button has the id `continue`.
+plug-in needs is one subclass of `Step`, an object of which the setting `journey.steps` names. Everything else (this browser
+alone, CSRF, limits, the new secret after the proof, the permission page) stays as it is. The page is an ordinary template; its
+field names are those in `fields`, and its button has the id `continue`.
 """
 
 from abc import abstractmethod

@@ -1,10 +1,10 @@
-"""Which other sites: where the register vouches for a business's other meters, the business ticks those that it will share.
+"""Which sites: where the register vouches for a business's meters, the business ticks those that it will share.
 
-Nothing is ticked for it. A bill opens the meters whose numbers were typed, and no more (UK GDPR 5(1)(c)).
+Nothing is ticked for it. A bill opens the meters whose numbers were typed, and no more (UK GDPR 5(1)(c)); a log-in opens none.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -12,7 +12,7 @@ from typing import Final
 from consent_server.deployment import current
 from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
 from consent_server.metering import sources
-from consent_server.metering.register import LINKED, Identified, Tenancy
+from consent_server.metering.register import LINKED, LOGGED_IN, Identified, Tenancy
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import Who
 from consent_server.store.tables import Progress
@@ -21,6 +21,7 @@ from consent_server.web.language import N_
 #: Sites that have a box of their own; a business with more ticks all of them, or none.
 MOST_BOXES: Final = 2000
 
+NONE: Final = N_("Tick at least one site, or cancel.")
 CHANGED: Final = N_("Our records of your sites have changed since this page was opened. Look at them again.")
 
 
@@ -39,11 +40,17 @@ def identified_by(identified: Identified, who: Who, proof: str, license_url: str
     meters = [meter.as_kept(proof) for meter in identified.meters]
     offers = bool(_others(identified.sme, meters, license_url, at))
     found: Progress = {"identified": {"sme": identified.sme, "meters": meters, "who": who}}
-    return Onward({**found, "offers": offers, "chosen": []}, proven=True)
+    return Onward({**found, "offers": offers, "vouched": [], "chosen": []}, proven=True)
+
+
+def offered_to(sme: str, meters: Sequence[str], who: Who) -> Onward:
+    """Return what follows once a business has proved that these are all its meters: it ticks some of them."""
+    found: Progress = {"identified": {"sme": sme, "meters": [], "who": who}}
+    return Onward({**found, "offers": True, "vouched": meters, "chosen": [], "log_in": None}, proven=True)
 
 
 class Sites(Step):
-    """Offer the business's other sites by name."""
+    """Offer the business's sites by name: all of them after a log-in, the others after a bill."""
 
     name = "sites"
     label = N_("Your sites")
@@ -54,7 +61,10 @@ class Sites(Step):
         return progress.get("offers", False)
 
     def show(self, visit: Visit) -> Page:
-        return _page(visit, _offered(visit), {meter["id"] for meter in visit.progress["chosen"]})
+        places = _offered(visit)
+        if not places and _by_log_in(visit):
+            return Page(_common(visit), template="journey/no_meters.html")
+        return _page(visit, places, {meter["id"] for meter in visit.progress["chosen"]})
 
     def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward:
         places = _offered(visit)
@@ -63,15 +73,21 @@ class Sites(Step):
             return _page(visit, places, set(), (FieldError("sites", CHANGED),), 409)
         everything = form.get("all") == "yes"
         ticked = [place for place in places if everything or form.get(place.id) == "yes"]
+        if not ticked and _by_log_in(visit):
+            return _page(visit, places, set(), (FieldError("sites", NONE),), 422)
         return Onward({"chosen": [meter for place in ticked for meter in place.meters]})
 
 
 def _offered(visit: Visit) -> list[Place]:
-    identified = visit.progress["identified"]
-    others = _others(identified["sme"], identified["meters"], visit.journey.license, visit.at)
+    identified, vouched = visit.progress["identified"], visit.progress.get("vouched", ())
+    if vouched:
+        own = sources.register().tenancies(identified["sme"], vouched).values()
+        others, proof = _covered(own, visit.journey.license, visit.at), LOGGED_IN
+    else:
+        others, proof = _others(identified["sme"], identified["meters"], visit.journey.license, visit.at), LINKED
     grouped = enumerate(groupby(sorted(others, key=_place), key=_place), start=1)
     return [
-        Place(f"site-{number}", site, outcode, tuple(each.as_kept(LINKED) for each in meters))
+        Place(f"site-{number}", site, outcode, tuple(each.as_kept(proof) for each in meters))
         for number, ((site, outcode, _), meters) in grouped
     ]
 
@@ -81,11 +97,19 @@ def _others(sme: str, named: Iterable[MaskedMeter], license_url: str, at: int) -
 
     Where a meter was named the others were left out on purpose: who does not share its gas does not type the number.
     """
-    known, license_ = {meter["id"] for meter in named}, current().licenses.get(license_url)
+    known, every = {meter["id"] for meter in named}, sources.register().sites(sme, at)
+    here = {_place(each) for each in every if each.meter in known and each.holds(at)}
+    return [each for each in _covered(every, license_url, at) if _place(each) not in here]
+
+
+def _covered(every: Iterable[Tenancy], license_url: str, at: int) -> list[Tenancy]:
+    license_ = current().licenses.get(license_url)
     fuels = license_.fuels if license_ is not None else frozenset()
-    every = [each for each in sources.register().sites(sme, at) if each.holds(at)]
-    here = {_place(each) for each in every if each.meter in known}
-    return [each for each in every if each.fuel in fuels and _place(each) not in here]
+    return [each for each in every if each.holds(at) and each.fuel in fuels]
+
+
+def _by_log_in(visit: Visit) -> bool:
+    return bool(visit.progress.get("vouched"))
 
 
 def _place(meter: Tenancy) -> tuple[str, str, str]:
@@ -102,8 +126,7 @@ def _page(
 ) -> Page:
     digest = _digest(places)
     values = {
-        "asker": current().member_of(visit.journey.client_id),
-        "business": visit.progress["identified"]["who"]["business"],
+        **_common(visit),
         "named": visit.progress["identified"]["meters"],
         "places": places,
         "boxes": len(places) <= MOST_BOXES,
@@ -111,3 +134,8 @@ def _page(
         "offered": digest,
     }
     return Page(values, {"offered": digest}, errors, status)
+
+
+def _common(visit: Visit) -> dict[str, object]:
+    asker = current().member_of(visit.journey.client_id)
+    return {"asker": asker, "business": visit.progress["identified"]["who"]["business"]}

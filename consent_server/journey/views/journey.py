@@ -15,8 +15,8 @@ from consent_server.issuer import authorize, decision, metadata
 from consent_server.issuer.decision import code_for
 from consent_server.journey import browser
 from consent_server.journey.browser import Holds, NotThisBrowser
-from consent_server.journey.step import Ended, Onward, Page, Step, Visit
-from consent_server.journey.steps import done_after, open_step, path_of, step_named, steps
+from consent_server.journey.step import Away, Ended, Onward, Page, Step, Visit, journey_of
+from consent_server.journey.steps import done_after, open_step, path_of, step_named, steps, ways
 from consent_server.store import journeys
 from consent_server.store.digests import digest
 from consent_server.store.tables import Journey, Progress
@@ -55,23 +55,41 @@ def step(name: str) -> AnyResponse:
         raise NotFound("no such step")
     here, holds = _visit()
     if holds is Holds.PREVIOUS:
-        return _repeated(here, this)
+        if request.method != "POST":
+            raise NotThisBrowser("a secret that was replaced")
+        return _repeated(here, _form(here, *this.fields))
     if here.journey.concluded is not None:
         return _finished(here)
     sent = _form(here, *this.fields) if request.method == "POST" else None
-    mine = steps(here.progress)
+    mine = steps(here.progress, this)
     open_ = open_step(mine, here.progress)
     if this not in mine[: mine.index(open_) + 1]:  # a step was skipped: nothing is taken from its form (ASVS 5.0 2.3.1)
         return redirect(path_of(open_, here.journey.id), 303)
     if sent is None:
-        return _shown(here, this, this.show(here))
+        # What was waited for has no form: nobody can repeat it, and so nobody who had the old secret gets the new one.
+        return _followed(here, this, this.show(here), {"once": secrets.token_urlsafe(16)})
     _keep(here, claimed=here.at)
-    outcome = this.take(here, sent)
-    if isinstance(outcome, Page):
-        return _shown(here, this, outcome)
-    if isinstance(outcome, Ended):
-        return _ended(here, outcome.redirect)
-    return _onward(here, this, outcome, sent)
+    return _followed(here, this, this.take(here, sent), sent)
+
+
+@routes.get("/journey/<name>/return")
+def came_back(name: str) -> AnyResponse:
+    """Take back a browser that a step has sent away. No page is shown at this address, whose query may have a code."""
+    this = step_named(name)
+    if this is None or not this.returns:
+        raise NotFound("no such step")
+    if request.method != "GET":  # Flask calls GET's view for HEAD, and this one uses a code
+        raise MethodNotAllowed(["GET"])
+    returned = parameters.query(request, optional=this.returns)
+    here, holds = _visit(journey_of(returned.get("state", "")))
+    if holds is Holds.PREVIOUS:
+        return _repeated(here, returned)
+    if here.journey.concluded is not None:
+        return _finished(here)
+    onward = this.resume(here, returned)
+    if onward is None:
+        return redirect(path_of(this, here.journey.id), 303)
+    return _onward(here, this, onward, returned)
 
 
 @routes.post("/journey/cancel")
@@ -96,9 +114,9 @@ def again() -> AnyResponse:
 # this browser's visit
 
 
-def _visit() -> tuple[Visit, Holds]:
+def _visit(named: str | None = None) -> tuple[Visit, Holds]:
     # Whatever is wrong with the query, the journey is not found: one refusal, which says what to do.
-    journey_id = parameters.query(request, optional=("journey",)).get("journey", "")
+    journey_id = parameters.query(request, optional=("journey",)).get("journey", "") if named is None else named
     cookie = request.cookies.get(browser.cookie(journey_id)) if journey_id else None
     found = _find(journey_id) if journey_id and len(journey_id) <= LONGEST_ID else None
     at = clock.now()
@@ -133,10 +151,25 @@ def _keep(here: Visit, progress: Progress | None = None, claimed: int | None = N
 # responses
 
 
+def _followed(here: Visit, step: Step, outcome: Page | Onward | Ended | Away, sent: Mapping[str, str]) -> AnyResponse:
+    if isinstance(outcome, Page):
+        return _shown(here, step, outcome)
+    if isinstance(outcome, Ended):
+        return _ended(here, outcome.redirect)
+    if isinstance(outcome, Away):
+        _keep(here, {**here.progress, **outcome.progress})
+        return redirect(outcome.redirect, 303)
+    return _onward(here, step, outcome, sent)
+
+
 def _shown(here: Visit, step: Step, page: Page) -> Response:
     _keep(here, {**here.progress, **page.progress} if page.progress else None)
     values = {**_common(here, step), "errors": page.errors, **page.values}
-    return pages.render(page.template or step.template, page.status, form_targets=_targets(here), **values)
+    targets = (*_targets(here), *page.form_targets)
+    response = pages.render(page.template or step.template, page.status, form_targets=targets, **values)
+    if page.refresh_s:
+        response.headers["Refresh"] = f"{page.refresh_s};url={path_of(step, here.journey.id)}"
+    return response
 
 
 def _common(here: Visit, step: Step | None) -> dict[str, Any]:
@@ -147,10 +180,15 @@ def _common(here: Visit, step: Step | None) -> dict[str, Any]:
         "origin": settings.public.origin,
         "asker": current().member_of(here.journey.client_id),
         "csrf": csrf.token(here.secret),
-        "steps": steps(here.progress),
+        "steps": steps(here.progress, step),
+        "ways": [_link(way, here) for way in ways() if way is not step],
         "current": step,
         "errors": (),
     }
+
+
+def _link(way: Step, here: Visit) -> dict[str, str]:
+    return {"name": way.name, "words": way.offer or way.label, "path": path_of(way, here.journey.id)}
 
 
 def _targets(here: Visit) -> tuple[str, ...]:
@@ -167,6 +205,8 @@ def _ended(here: Visit, location: str | None) -> AnyResponse:
 
 def _onward(here: Visit, step: Step, done: Onward, sent: Mapping[str, str]) -> AnyResponse:
     progress: Progress = {**here.progress, **done.progress}
+    if step in ways():
+        progress["way"] = step.name
     mine = steps(progress)
     progress["done"] = done_after(mine, step)
     journey_id = here.journey.id
@@ -186,11 +226,8 @@ def _onward(here: Visit, step: Step, done: Onward, sent: Mapping[str, str]) -> A
     return response
 
 
-def _repeated(here: Visit, step: Step) -> AnyResponse:
-    """Return the same redirect for the second half of a double click on the step that proved who the SME is."""
-    if request.method != "POST":
-        raise NotThisBrowser("a secret that was replaced")
-    sent = _form(here, *step.fields)
+def _repeated(here: Visit, sent: Mapping[str, str]) -> AnyResponse:
+    """Return the same redirect when what proved who the SME is comes twice, as from a double click."""
     following = browser.next_secret(here.secret, here.progress.get("nonce", ""), sent)
     if not hmac.compare_digest(digest(following), here.journey.secret):
         raise NotThisBrowser("a secret that was replaced")

@@ -1,44 +1,115 @@
-"""At an EDP: an SME identifies itself by a bill, sees what it has permitted, and withdraws."""
+"""At an EDP: an SME shows who it is, by a bill or by its log-in, sees what it has permitted, and withdraws."""
 
 import secrets
-from typing import Any
+from typing import Any, Final
 
 from flask import Blueprint, Response, redirect, request
+from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock
+from consent_server.deployment import current
+from consent_server.journey import log_in
 from consent_server.journey.evidence import grants_of, own
+from consent_server.journey.log_in import KeptLogIn, LogInNotOurs, LogInUnreachable
 from consent_server.journey.step import FieldError, Page
 from consent_server.journey.steps import bill
-from consent_server.web import csrf, device_cookie, pages, parameters, sessions
+from consent_server.journey.steps import log_in as login_step
+from consent_server.journey.steps.bill import Bill
+from consent_server.journey.steps.log_in import LogIn
+from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.log_in import RETURNED
+from consent_server.store.tables import LogInState, SessionData
+from consent_server.web import csrf, device_cookie, headers, pages, parameters, sessions
 from consent_server.web.refusals import NotFound
+from consent_server.web.sessions import BrowserSession
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
 KIND = "manage"
+#: Way to show who one is, as `journey.steps` names it -> the link to its page here.
+_WAYS: Final = {
+    "bill": {"name": Bill.name, "words": Bill.offer, "path": "/manage/bill"},
+    "login": {"name": LogIn.name, "words": LogIn.offer, "path": "/manage/log-in"},
+}
 
 routes = Blueprint("manage", __name__, url_prefix="/manage")
 
 
 @routes.get("")
-def start() -> Response:
-    return _sign_in_page(Page({"typed": {}}))
+def start() -> AnyResponse:
+    """Return the page of the first way to show who one is. A way of the EDP's own is for journeys alone."""
+    first = next((way for way in current().settings.journey.steps if way in _WAYS), "bill")
+    return _bill_page(Page({"typed": {}})) if first == "bill" else _log_in_page(login_step.page())
+
+
+@routes.get("/bill")
+def bill_page() -> AnyResponse:
+    return _bill_page(Page({"typed": {}}))
 
 
 @routes.post("")
 def identify() -> AnyResponse:
+    if not _offers("bill"):
+        raise NotFound("bill")
     sent = csrf.form(_sessions().form_secret(request), *bill.FIELDS)
     typed = bill.read(sent)
     if isinstance(typed, Page):
-        return _sign_in_page(typed)
+        return _bill_page(typed)
     identified = bill.match(typed, request.remote_addr or "", device_cookie.sent(request))
     if identified is None:
         error = FieldError("postcode", bill.NO_MATCH)
-        return _sign_in_page(bill.again(sent, error, checked=sent.get("checked", "")))
+        return _bill_page(bill.again(sent, error, checked=sent.get("checked", "")))
     response = redirect("/manage/permissions", 303)
     _sessions().end(request, response)
     _sessions().begin(response, {"sme": identified.sme, "business": identified.business})
     device_cookie.remember(response, device_cookie.sent(request), typed.subjects())
     return response
+
+
+@routes.get("/log-in")
+def log_in_page() -> AnyResponse:
+    """Sign in whoever has logged in; else return the page with the button."""
+    if not _offers("login"):
+        raise NotFound("login")
+    session = _log_ins().current(request)
+    found = login_step.outcome(session.data.get("log_in") if session is not None else None)
+    if isinstance(found, Page):
+        return _log_in_page(found)
+    if not found["sme"]:
+        return _log_in_page(login_step.page(unknown=True))
+    response = redirect("/manage/permissions", 303)
+    _log_ins().end(request, response)
+    _sessions().end(request, response)
+    _sessions().begin(response, {"sme": found["sme"], "business": found["business"], "log_out": _log_out()})
+    return response
+
+
+@routes.post("/log-in")
+def leave_to_log_in() -> AnyResponse:
+    if not _offers("login"):
+        raise NotFound("login")
+    csrf.form(_sessions().form_secret(request))
+    try:
+        address, begun = log_in.leave(_return_uri(), secrets.token_urlsafe(32))
+    except LogInUnreachable as refusal:
+        return _log_in_page(login_step.page(refusal))
+    response = redirect(address, 303)
+    _log_ins().end(request, response)
+    _log_ins().begin(response, {"log_in": begun})
+    return response
+
+
+@routes.get("/log-in/return")
+def come_back() -> AnyResponse:
+    """Take back a browser that was sent to log in. No page is shown at this address, whose query may have a code."""
+    if request.method != "GET":  # Flask calls GET's view for HEAD, and this one uses a code
+        raise MethodNotAllowed(["GET"])
+    returned = parameters.query(request, optional=RETURNED)
+    session = _log_ins().current(request)
+    if session is None or not _offers("login"):
+        raise LogInNotOurs("no cookie")
+    log_in.come_back(InSession(session), session.data.get("log_in"), returned, request.remote_addr or "")
+    return redirect("/manage/log-in", 303)
 
 
 @routes.get("/permissions")
@@ -47,13 +118,13 @@ def permissions() -> AnyResponse:
     if session is None:
         return redirect("/manage", 303)
     grants = grants_of(session.data["sme"], clock.now())
-    return pages.render(
+    return _shown(
+        session,
         "manage/permissions.html",
         live=[grant for grant in grants if grant.live],
         unfinished=[grant for grant in grants if grant.open and not grant.live],
         past=[grant for grant in grants if not grant.open],
         business=session.data["business"],
-        csrf=csrf.token(session.secret),
     )
 
 
@@ -88,11 +159,13 @@ def confirm() -> AnyResponse:
 
 @routes.post("/leave")
 def leave() -> AnyResponse:
+    """End our session, whatever becomes of the provider's, to which the browser goes on after a log-in."""
     session = _sessions().current(request)
-    response = redirect("/manage", 303)
-    if session is not None:
-        csrf.form(session.secret)
-        _sessions().end(request, response)
+    if session is None:
+        return redirect("/manage", 303)
+    csrf.form(session.secret)
+    response = redirect(session.data.get("log_out") or "/manage", 303)
+    _sessions().end(request, response)
     return response
 
 
@@ -100,13 +173,74 @@ def _sessions() -> sessions.Sessions:
     return sessions.of_kind(KIND)
 
 
-def _sign_in_page(page: Page) -> Response:
-    """Return the page with the form, tied by a cookie to this browser, although nobody has signed in yet."""
+def _log_ins() -> sessions.Sessions:
+    return sessions.of_kind("log-in")
+
+
+def _offers(way: str) -> bool:
+    own = [each for each in current().settings.journey.steps if each in _WAYS]
+    return way in (own or ["bill"])
+
+
+def _return_uri() -> str:
+    return f"{current().settings.public.origin}/manage/log-in/return"
+
+
+class InSession(KeptLogIn):
+    """A log-in in a session of its own, of a browser that has not signed in yet."""
+
+    def __init__(self, session: BrowserSession) -> None:
+        self.redirect_uri = _return_uri()
+        self._session = session
+
+    def change(self, state: str, newest: LogInState, *, back: bool) -> bool:
+        done: list[bool] = []
+
+        def edit(data: SessionData) -> None:
+            held = data.get("log_in")
+            if held is not None and (held["state"], held["came_back"]) == (state, back):
+                data["log_in"] = newest
+                done.append(True)
+
+        _log_ins().change(self._session, edit)
+        return bool(done)
+
+
+def _log_out() -> str:
+    try:
+        return log_in.provider().log_out_address(f"{current().settings.public.origin}/manage")
+    except Unreachable:
+        return ""
+
+
+def _log_in_page(page: Page) -> Response:
+    response = _sign_in_page("manage/log_in.html", "login", page)
+    if page.refresh_s:
+        response.headers["Refresh"] = f"{page.refresh_s};url=/manage/log-in"
+    return response
+
+
+def _bill_page(page: Page) -> Response:
+    if not _offers("bill"):
+        raise NotFound("bill")
+    return _sign_in_page("manage/identify.html", "bill", page)
+
+
+def _sign_in_page(template: str, way: str, page: Page) -> Response:
+    """Return a page with a form, tied by a cookie to this browser, although nobody has signed in yet."""
     secret = _sessions().form_secret(request) or secrets.token_urlsafe(32)
-    values: dict[str, Any] = {"errors": page.errors, "csrf": csrf.token(secret), **page.values}
-    response = pages.render("manage/identify.html", page.status, **values)
+    ways = [_WAYS[each] for each in current().settings.journey.steps if each in _WAYS and each != way]
+    values: dict[str, Any] = {"errors": page.errors, "csrf": csrf.token(secret), "ways": ways, **page.values}
+    response = pages.render(template, page.status, form_targets=page.form_targets, **values)
     _sessions().keep_form_secret(response, secret)
     return response
+
+
+def _shown(session: BrowserSession, template: str, **values: Any) -> Response:
+    """Return a page of whoever has signed in. Its button to sign out may lead on to the provider."""
+    away = session.data.get("log_out")
+    targets = (headers.origin_of(away),) if away else ()
+    return pages.render(template, form_targets=targets, csrf=csrf.token(session.secret), **values)
 
 
 def _own_page(template: str) -> AnyResponse:
@@ -118,4 +252,4 @@ def _own_page(template: str) -> AnyResponse:
     grant = own(session.data["sme"], wanted, clock.now())
     if grant is None:
         raise NotFound("permission")
-    return pages.render(template, grant=grant, csrf=csrf.token(session.secret))
+    return _shown(session, template, grant=grant)

@@ -7,8 +7,7 @@ from flask import Response, redirect
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock
-from consent_server.portal import background, connecting
-from consent_server.portal.background import StillUnderWay
+from consent_server.portal import connecting
 from consent_server.portal.connecting import Visitor
 from consent_server.portal.providers import Provider, ProviderUnreachable
 from consent_server.portal.views.visit import browser, data, of_portal, page, see_other
@@ -16,6 +15,8 @@ from consent_server.refusal import Refusal, ServerFault
 from consent_server.scheme.permission_text import ShownText
 from consent_server.store.digests import new_id
 from consent_server.store.tables import BackgroundTask, Pending, SessionData
+from consent_server.web import background
+from consent_server.web.background import StillUnderWay
 from consent_server.web.sessions import BrowserSession
 
 T = TypeVar("T")

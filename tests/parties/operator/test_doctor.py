@@ -273,6 +273,19 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
         lambda w: w.settings("edp", metering__register_source="tests.metering.plug_ins:anybody"),
         "metering: find returned a business for numbers that nobody has",
     ),
+    "log-in-elsewhere": (lambda w: w.settings("edp", login__issuer="https://localhost:1"), "login: localhost: connect"),
+    "log-in-under-another-name": (
+        lambda w: w.settings("edp", login__issuer=f"{w.layout.customers}/"),
+        "login: localhost: unreadable",
+    ),
+    "log-in-without-secret": (
+        lambda w: w.settings("edp", login__secret=w.folder / "nothing"),
+        "login: ",
+    ),
+    "log-in-secret-open-to-all": (
+        lambda w: w.settings("edp", login__secret=w.copied(w.layout.customers_secret, 0o644)),
+        "login: ",
+    ),
     "mail-down": (lambda w: w.settings("cap", mail__source="smtp://127.0.0.1:1"), "mail: 127.0.0.1: connection"),
     "mail-forgotten": (lambda w: w.settings("cap", mail__source=""), "mail: mail.source"),
 }

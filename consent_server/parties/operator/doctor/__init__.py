@@ -48,6 +48,7 @@ def examine(settings: Settings, at: int) -> Iterator[Finding]:
             "allowlist": scheme.allowlist(settings, outside),
             "texts": scheme.texts(settings, outside, at),
             "metadata": scheme.metadata(settings, outside),
+            "login": house.log_in(settings, outside),
             "mail": house.mail(settings, outside),
         }
     )

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from consent_server import store
 from consent_server.metering import contract, sources
+from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.log_in import LogInProvider
 from consent_server.parties.operator import keyring
 from consent_server.parties.operator.doctor.finding import Finding, doubtful, either, failing, fine
 from consent_server.parties.operator.doctor.outside import Outside
@@ -149,6 +151,29 @@ def metering(settings: Settings, at: int) -> Iterator[Finding]:
         yield failing(f"metering: {verdict.fault}", f"it should be so: {verdict.right}")
     if not faults:
         yield fine(f"metering: {settings.metering.register_source} and {settings.metering.readings_source} respond")
+
+
+def log_in(settings: Settings, outside: Outside) -> Iterator[Finding]:
+    """Examine the log-in of an EDP's customers, where it has one: our key or secret there, and the provider's documents."""
+    if not settings.has_log_in:
+        return
+    ours = settings.login.key or settings.login.secret
+    try:
+        provider = LogInProvider(settings.login, outside.session, MemoryCache())
+    except BadSettings as error:
+        yield failing(str(error), "put the key or the secret there that the provider knows us by")
+        return
+    assert ours is not None  # a provider of ours has one
+    mode = ours.stat().st_mode
+    yield either(
+        not mode & 0o007, "login: our key or secret", f"chmod 600 {ours}", f"login: {ours} is open to every user"
+    )
+    try:
+        provider.examine()
+    except Unreachable as error:
+        yield failing(f"login: {error}", "compare login.issuer with the provider's own, and look whether it is up")
+    else:
+        yield fine(f"login: {settings.login.issuer} responds and has keys for what we accept")
 
 
 def mail(settings: Settings, outside: Outside) -> Iterator[Finding]:

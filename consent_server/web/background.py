@@ -1,7 +1,7 @@
-"""Background tasks at providers: they may take longer than a page may wait, and must not be broken off half done.
+"""Background tasks at others' servers: they may take longer than a page may wait, and must not be broken off half done.
 
 A page starts a task and waits a little. When that is not enough, the task goes on in its thread and keeps its result in the
-browser's session, in the store, where any node finds it.
+browser's session or journey, in the store, where any node finds it.
 """
 
 import logging
@@ -19,7 +19,7 @@ from consent_server.store import waiting
 
 T = TypeVar("T")
 
-log = logging.getLogger("consent_server.portal")
+log = logging.getLogger("consent_server.web")
 
 #: Seconds that a page waits for a provider.
 WAIT_S: Final = page_time.PAGE_S
@@ -41,7 +41,7 @@ class ProviderBusy(Refusal):
     error = "temporarily_unavailable"
     status = 503
     public = (
-        "The energy data provider is slow just now, and many people wait for it. Nothing was lost. "
+        "The server that we wait for is slow just now, and many people wait for it. Nothing was lost. "
         "Load this page again in half a minute."
     )
     help = "Wait half a minute and load the page again: your place is kept. If it lasts, tell us the correlation id."
