@@ -94,6 +94,11 @@ class ServerFault(Refusal):
     clause = "RFC 6749 4.1.2.1"
 
 
+def by_code(code: str) -> type[Refusal]:
+    """Return the refusal of a code that was kept; ServerFault for one that only another version of the server knows."""
+    return Refusal.family.get(code, ServerFault)
+
+
 class RedirectRefusal(Refusal):
     """A refusal that returns to the client through the browser (RFC 6749 4.1.2.1), with `iss` (RFC 9207).
 

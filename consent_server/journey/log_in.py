@@ -15,7 +15,7 @@ from consent_server.deployment import current
 from consent_server.metering import sources
 from consent_server.outbound.errors import BadAnswer, CallbackRefused, OAuthRefused, Unreachable
 from consent_server.outbound.log_in import LogInProvider, LogInRequest, TooWeak
-from consent_server.refusal import Refusal, ServerFault, Unavailable
+from consent_server.refusal import Refusal, ServerFault, Unavailable, by_code
 from consent_server.store.tables import FoundCustomer, LogInState
 from consent_server.web import background, headers
 from consent_server.web.background import ProviderBusy, StillUnderWay
@@ -173,7 +173,7 @@ def standing(log_in: LogInState | None) -> FoundCustomer | None:
     if log_in is None or not log_in["came_back"]:
         return None
     if log_in["fault"]:
-        raise Refusal.family[log_in["fault"]]("the log-in ended so")
+        raise by_code(log_in["fault"])("the log-in ended so")
     if log_in["found"] is None:
         if 0 <= clock.now() - log_in["at"] < LONGEST_S:
             raise StillUnderWay

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from consent_server.refusal import Refusal, with_query
+from consent_server.refusal import Refusal, ServerFault, Unavailable, by_code, with_query
 from consent_server.web.limits import Counted
 
 
@@ -136,3 +136,8 @@ def test_and_when_to_come_back(public: Any, seconds: int, when: str) -> None:
     response = public.get(f"/limited/codes/{seconds}")
     assert (response.status_code, response.headers["Retry-After"]) == (429, str(seconds))
     assert f"Please try again {when}" in response.get_data(as_text=True)
+
+
+def test_a_code_that_was_kept_by_another_version_is_a_fault() -> None:
+    assert by_code("temporarily_unavailable") is Unavailable
+    assert by_code("known_to_the_next_version") is ServerFault

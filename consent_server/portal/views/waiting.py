@@ -11,7 +11,7 @@ from consent_server.portal import connecting
 from consent_server.portal.connecting import Visitor
 from consent_server.portal.providers import Provider, ProviderUnreachable
 from consent_server.portal.views.visit import browser, data, of_portal, page, see_other
-from consent_server.refusal import Refusal, ServerFault
+from consent_server.refusal import Refusal, ServerFault, by_code
 from consent_server.scheme.permission_text import ShownText
 from consent_server.store.digests import new_id
 from consent_server.store.tables import BackgroundTask, Pending, SessionData
@@ -67,7 +67,7 @@ def outcome(found: BackgroundTask | None, path: str) -> AnyResponse:
     if found is None:
         return see_other("/connect")
     if found["fault"]:
-        raise Refusal.family[found["fault"]](f"{path}: the task ended so")
+        raise by_code(found["fault"])(f"{path}: the task ended so")
     if found["to"]:
         return redirect(found["to"], 303)
     if not 0 <= clock.now() - found["at"] < LONGEST_S:
