@@ -389,6 +389,9 @@ class SqlRegisterSettings(Section):
     url: str = Field(default="", repr=False, description="SQLAlchemy URL, with an account that can only read.")
     by_number: str = Field(default="", description="Query: every tenancy of the meter with a :number and :fuel.")
     of_business: str = Field(default="", description="Query: every tenancy of the business :sme.")
+    of_customer: str = Field(
+        default="", description="Query: every tenancy of the business that the customer log-in calls :customer."
+    )
     longest_s: int = Field(default=2, ge=1, le=30, description=_LONGEST_S)
 
 
@@ -602,6 +605,10 @@ class Settings(BaseSettings):
             raise ValueError("login.key or login.secret must be there where journey.steps has login, and not both")
         if "openid" not in self.login.scopes:
             raise ValueError("login.scopes must have openid (OpenID Connect Core 3.1.2.1)")
+        if self.metering.register_source == "sql" and not self.metering.sql_register.of_customer:
+            raise ValueError(
+                "metering.sql_register.of_customer must be a query with the parameter :customer where journey.steps has login"
+            )
 
     def _production(self) -> None:
         if self.sandbox.clock or self.sandbox.fixed_codes:

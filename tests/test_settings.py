@@ -109,6 +109,10 @@ REFUSED_ANYWHERE: dict[str, tuple[dict[str, Any], str]] = {
     "a log-in without a secret": (LOG_IN, "login.key or login.secret must be there"),
     "a log-in with two secrets": (LOG_IN | {"login.key": "k", "login.secret": "s"}, "login.key or login.secret"),
     "a log-in that is not OpenID": (LOG_IN | {"login.key": "k", "login.scopes": ["email"]}, "login.scopes"),
+    "a log-in that the register has no query for": (
+        LOG_IN | {"login.key": "k", "metering.register_source": "sql"},
+        r"metering.sql_register.of_customer must be a query with the parameter :customer",
+    ),
     "a browser sent over http": ({"login.through": ["http://login.example"]}, "login.through"),
     "no way to show who one is": ({"journey.steps": []}, "journey.steps"),
     "a number that is none": ({"revocation_list.max_age_s": "a day"}, "revocation_list.max_age_s"),

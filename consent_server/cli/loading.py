@@ -34,8 +34,8 @@ def readings() -> None:
 def load_meters(settings: "Settings", path: Path, dry_run: bool) -> None:
     """Load meters from a CSV or JSON FILE: meter_id, sme_id, business, postcode, and mpan or mprn.
 
-    It may have measures, site, since, until and capacity as well. The exit status is 0 when every line was taken, 3 when some
-    were refused, and 1 when none was taken or the file cannot be read.
+    It may have measures, site, since, until, capacity and customer as well. The exit status is 0 when every line was taken,
+    3 when some were refused, and 1 when none was taken or the file cannot be read.
     """
     from consent_server.metering.importing import register
     from consent_server.metering.importing.report import FileFault, LoadReport

@@ -41,7 +41,8 @@ def check(settings: "Settings", postcode: str, mpan: str, mprn: str, customer: s
         register, readings = sources.register_of(settings.metering), sources.readings_of(settings.metering)
     except BadSettings as error:
         raise click.ClickException(str(error)) from None
-    sample = contract.Sample(register, readings, place, *numbers, clock.now(), customer or None)
+    logs_in = settings.has_log_in or bool(customer)
+    sample = contract.Sample(register, readings, place, *numbers, clock.now(), customer or None, logs_in)
     failed = 0
     with database_of(settings):
         for verdict in contract.verdicts(sample):

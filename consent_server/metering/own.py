@@ -6,7 +6,7 @@ from consent_server import store
 from consent_server.metering.importing import day
 from consent_server.metering.readings import Held, ReadingsRequest
 from consent_server.metering.register import Identified, Tenancy
-from consent_server.metering.rows import identified, tenancy_of
+from consent_server.metering.rows import business_of, identified, tenancy_of
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.store import meters as meter_table
@@ -29,10 +29,7 @@ class OwnRegister:
     def of_customer(self, customer: str, at: int) -> Identified | None:
         """Return the business whose rows name the customer. Raise StoreUnavailable."""
         with store.reading() as c:
-            found = meter_table.of_customer(c, customer, at) if customer else []
-        if len({row.sme for row in found}) != 1:
-            return None
-        return Identified(found[0].sme, found[0].business, [tenancy_of(row) for row in found])
+            return business_of(meter_table.of_customer(c, customer, at) if customer else [])
 
     def sites(self, sme: str, at: int) -> Sequence[Tenancy]:
         """Return the business's meters, if the table vouches for them. Raise StoreUnavailable."""

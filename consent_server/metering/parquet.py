@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from consent_server.metering.readings import ReadingsRequest
-from consent_server.metering.rows import Columns, RowReadings, RowRegister
+from consent_server.metering.rows import TENANCY, Columns, RowReadings, RowRegister
 from consent_server.metering.unavailable import SourceUnavailable
 from consent_server.outbound.aside import aside
 from consent_server.scheme import instant
@@ -33,7 +33,6 @@ _SAME: Final = ("meter", "measure", "unit", "fuel", "estimated")
 _TIMES: Final = ("start", "taken_at", "since", "until")
 _MONTH: Final = re.compile(r"/month=([0-9]{4}-[0-9]{2})/")
 _KNOWN: Final = ("fuel", "taken_at", "cumulative", "estimated")
-_TENANCY: Final = ("meter", "sme", "business", "fuel", "number", "postcode", "measures", "site", "since", "until")
 
 T = TypeVar("T")
 
@@ -107,12 +106,15 @@ class ParquetRegister(RowRegister):
     def of_business(self, sme: str) -> Columns:
         return self._where("sme", sme)
 
+    def by_customer(self, customer: str) -> Columns:
+        return self._where("customer", customer)
+
     def _where(self, key: str, value: str, fuel: str | None = None) -> Columns:
         def read() -> Columns:
-            found = _joined(self._folder.rows(each, _TENANCY, key, [value]) for each in self._folder.files())
+            found = _joined(self._folder.rows(each, TENANCY, key, [value]) for each in self._folder.files())
             if fuel is not None and "fuel" in found.column_names:  # one number may be an MPAN and an MPRN
                 found = found.filter(pc.equal(found["fuel"].cast(pa.string()), fuel))
-            return _columns(found) if found.column_names else dict.fromkeys(_TENANCY, ())
+            return _columns(found) if found.column_names else dict.fromkeys(TENANCY, ())
 
         return self._folder.read(read)
 

@@ -1,8 +1,8 @@
 """Register and readings that arrive as rows: of a database, of files, of a service. What they say is checked here.
 
-A source that hands over rows has two questions to answer for each interface. It is believed in nothing: a row of another meter,
-business or measure, an instant without its zone, a unit of another fuel or a half-hour too many refuse the whole answer, and
-the client is told to try again. Columns are those of docs/metering.md.
+A source that hands over rows has two questions to answer for each interface, and a third where businesses log in. It is
+believed in nothing: a row of another meter, business, customer or measure, an instant without its zone, a unit of another fuel
+or a half-hour too many refuse the whole answer, and the client is told to try again. Columns are those of docs/metering.md.
 """
 
 import re
@@ -26,6 +26,20 @@ from consent_server.store.tables import Meter
 
 #: Columns by name, each with one value for each row.
 Columns = Mapping[str, Sequence[Any]]
+#: What a row of a register may say.
+TENANCY: Final = (
+    "meter",
+    "sme",
+    "business",
+    "fuel",
+    "number",
+    "postcode",
+    "measures",
+    "site",
+    "since",
+    "until",
+    "customer",
+)
 #: A window reaches over 400 days at most.
 MOST_HALF_HOURS: Final = 400 * DAY // HALF_HOUR
 #: Rows of one meter's number, and of one business: it may have 10,000 meters, some of them more than once.
@@ -56,14 +70,26 @@ class RowRegister(ABC):
     def of_business(self, sme: str) -> Columns:
         """Return every tenancy of a business. Raise SourceUnavailable."""
 
+    @abstractmethod
+    def by_customer(self, customer: str) -> Columns:
+        """Return every tenancy of whoever has a log-in of this name, which each row repeats. Raise SourceUnavailable."""
+
     def find(self, postcode: str, mpan: str | None, mprn: str | None, at: int) -> Identified | None:
         """Return the business, after the same look-ups whatever was wrong. Raise SourceUnavailable."""
         given = [(fuel, number) for fuel, number in (("electricity", mpan), ("gas", mprn)) if number]
         return identified([self._holder(fuel, number, at) for fuel, number in given], postcode)
 
     def of_customer(self, customer: str, at: int) -> Identified | None:
-        """Return None: these rows do not say which customer of a log-in a business is."""
-        return None
+        """Return the business whose rows name the customer. Raise SourceUnavailable."""
+        if not customer:
+            return None
+        with _unavailable("register"):
+            found = self.by_customer(customer)
+            rows = _meters(found, MOST_TENANCIES)
+            (named,) = _required(found, "customer")
+        if any(each != customer for each in named):
+            raise SourceUnavailable("register: a row of another customer")
+        return business_of([row for row in rows if tenancy_of(row).holds(at)])
 
     def sites(self, sme: str, at: int) -> Sequence[Tenancy]:
         """Return the business's meters, if its ids vouch for them. Raise SourceUnavailable."""
@@ -140,6 +166,13 @@ def identified(found: Sequence[Meter | None], postcode: str) -> Identified | Non
     if not found or len(known) != len(found) or len({row.sme for row in known}) != 1:
         return None
     return Identified(known[0].sme, known[0].business, [tenancy_of(row) for row in known])
+
+
+def business_of(held: Sequence[Meter]) -> Identified | None:
+    """Return the business that holds a customer's meters, if it is one, and each meter is there once."""
+    if len({row.sme for row in held}) != 1 or len({row.id for row in held}) < len(held):
+        return None
+    return Identified(held[0].sme, held[0].business, [tenancy_of(row) for row in held])
 
 
 def tenancy_of(row: Meter) -> Tenancy:

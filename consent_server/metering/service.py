@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from consent_server.metering.readings import Held, ReadingsRequest
-from consent_server.metering.rows import Columns, RowReadings, RowRegister, columns_of
+from consent_server.metering.rows import TENANCY, Columns, RowReadings, RowRegister, columns_of
 from consent_server.metering.unavailable import SourceUnavailable
 from consent_server.outbound import fields
 from consent_server.outbound.errors import NotReady, Unreachable
@@ -13,11 +13,9 @@ from consent_server.scheme import instant
 from consent_server.scheme.readings import ReadingError
 from consent_server.settings import MeteringServiceSettings
 
-_TENANCY = ("meter", "sme", "business", "fuel", "number", "postcode", "measures", "site", "since", "until")
-
 
 class ServiceRegister(RowRegister):
-    """POST /tenancies, by a number or by a business."""
+    """POST /tenancies, by a number, by a business or by a customer."""
 
     def __init__(self, settings: MeteringServiceSettings, vouches: bool) -> None:
         """Raise BadSettings."""
@@ -30,8 +28,11 @@ class ServiceRegister(RowRegister):
     def of_business(self, sme: str) -> Columns:
         return self._tenancies({"sme": sme})
 
+    def by_customer(self, customer: str) -> Columns:
+        return self._tenancies({"customer": customer})
+
     def _tenancies(self, question: dict[str, Any]) -> Columns:
-        return _asked(self._service, "/tenancies", question, "tenancies", _TENANCY)[1]
+        return _asked(self._service, "/tenancies", question, "tenancies", TENANCY)[1]
 
 
 class ServiceReadings(RowReadings):

@@ -1,4 +1,4 @@
-"""Source `sql`: a register or readings in a database of the EDP's own, by two queries each."""
+"""Source `sql`: a register or readings in a database of the EDP's own, by two or three queries each."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ from consent_server.store.foreign import ForeignDatabase, ForeignFault, ForeignQ
 
 
 class SqlRegister(RowRegister):
-    """The queries `by_number` and `of_business`."""
+    """The queries `by_number` and `of_business`, and `of_customer` where customers log in."""
 
     def __init__(self, settings: SqlRegisterSettings, vouches: bool) -> None:
         """Raise BadSettings."""
@@ -27,12 +27,20 @@ class SqlRegister(RowRegister):
         self._database = ForeignDatabase(f"{section}.url", settings.url, settings.longest_s)
         self._by_number = ForeignQuery(f"{section}.by_number", settings.by_number, ("fuel", "number"))
         self._of_business = ForeignQuery(f"{section}.of_business", settings.of_business, ("sme",))
+        self._of_customer = None
+        if settings.of_customer:
+            self._of_customer = ForeignQuery(f"{section}.of_customer", settings.of_customer, ("customer",))
 
     def by_number(self, fuel: str, number: str) -> Columns:
         return _columns(self._database, self._by_number, MOST_HOLDERS, fuel=fuel, number=number)
 
     def of_business(self, sme: str) -> Columns:
         return _columns(self._database, self._of_business, MOST_TENANCIES, sme=sme)
+
+    def by_customer(self, customer: str) -> Columns:
+        if self._of_customer is None:
+            raise SourceUnavailable("sql: metering.sql_register.of_customer is empty")
+        return _columns(self._database, self._of_customer, MOST_TENANCIES, customer=customer)
 
 
 class SqlReadings(RowReadings):

@@ -14,7 +14,7 @@ from consent_server.settings import load
 from consent_server.store.database import db, opened
 
 Command = Callable[..., Result]
-COLUMNS = "meter_id,sme_id,business,mpan,mprn,postcode,measures,site,since,until,capacity"
+COLUMNS = "meter_id,sme_id,business,mpan,mprn,postcode,measures,site,since,until,capacity,customer"
 GOOD = {
     "meter_id": "m-1",
     "sme_id": "acme",
@@ -27,6 +27,7 @@ GOOD = {
     "since": "",
     "until": "",
     "capacity": "",
+    "customer": "",
 }
 
 
@@ -53,7 +54,10 @@ def test_meters_are_loaded_and_loaded_again(command: Command, deployment: Path) 
     )
     for _ in range(2):
         result = run(
-            command, deployment, "meters", "\n".join((COLUMNS, meter(measures="export import", capacity="69"), gas))
+            command,
+            deployment,
+            "meters",
+            "\n".join((COLUMNS, meter(measures="export import", capacity="69", customer="C-1"), gas)),
         )
         assert (result.exit_code, result.output) == (0, "2 taken, 0 without a value, 0 set aside, 0 refused\n")
     first, second = [row for row in kept(deployment) if row.sme == "acme" and row.id in ("m-1", "m-2")]
@@ -65,6 +69,7 @@ def test_meters_are_loaded_and_loaded_again(command: Command, deployment: Path) 
         69,
     )
     assert (second.fuel, second.capacity, second.site) == ("gas", 16, "South Lambeth Road")
+    assert (first.customer, second.customer) == ("C-1", None)
     assert second.since == instant.parse("2025-07-01T00:00:00+01:00")
 
 
@@ -91,6 +96,7 @@ def test_D6_the_later_tenancy_ends_the_earlier(command: Command, deployment: Pat
         (meter(since="1 May"), "not an RFC 3339 date-time"),
         (meter(since="2025-01-01", until="2025-01-01"), "until is not after since"),
         (meter(capacity="big"), "a capacity is a number of kVA"),
+        (meter(customer="c" * 201), "the customer is longer than 200 characters"),
         (meter(sme_id="florist"), "the meter is there twice with the same beginning, and says two things"),
         (meter(meter_id="m-2"), "the number is another meter's"),
         (meter(mpan="1200000000001", since="2026-01-01"), "the meter has another number in the register"),

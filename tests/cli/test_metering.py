@@ -16,7 +16,9 @@ from consent_server.store.database import opened
 from consent_server.store.tables import Meter
 
 Command = Callable[..., Result]
-ROW = Meter("m-1", "acme", "Acme", "electricity", "1212345678902", "SW8 1AA", "SW8", ["import"], since=60)
+ROW = Meter(
+    "m-1", "acme", "Acme", "electricity", "1212345678902", "SW8 1AA", "SW8", ["import"], since=60, customer="C-1"
+)
 
 
 @pytest.fixture
@@ -27,7 +29,13 @@ def filled(deployment: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "bill", [(), ("--postcode", "sw8-1aa", "--mpan", "S 00 801 A10 12 1234 5678 902")], ids=["no bill", "a bill"]
+    "bill",
+    [
+        (),
+        ("--postcode", "sw8-1aa", "--mpan", "S 00 801 A10 12 1234 5678 902"),
+        ("--postcode", "SW8 1AA", "--mpan", "1212345678902", "--customer", "C-1"),
+    ],
+    ids=["no bill", "a bill", "a bill and a log-in"],
 )
 def test_D4_the_contract_is_a_table_of_sentences(command: Command, filled: Path, bill: tuple[str, ...]) -> None:
     result = command("metering", "check", "--config", filled, *bill)
@@ -43,12 +51,13 @@ def test_D4_the_contract_is_a_table_of_sentences(command: Command, filled: Path,
     [
         (("--postcode", "SW8 1AB", "--mpan", "1212345678902"), "find returned nothing for the sample"),
         (("--mpan", "12"), "13 digits"),
+        (("--customer", "C-2"), "of_customer returned nothing for the sample's customer"),
         (
             ("--set", "metering.register_source=no.such:thing"),
             "metering.register_source: no.such:thing cannot be loaded",
         ),
     ],
-    ids=["unknown", "no number", "no plug-in"],
+    ids=["unknown", "no number", "another customer", "no plug-in"],
 )
 def test_D4_what_is_wrong_is_said_and_ends_with_1(command: Command, filled: Path, arguments: Any, says: str) -> None:
     result = command("metering", "check", "--config", filled, *arguments)

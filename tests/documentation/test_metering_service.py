@@ -14,7 +14,7 @@ from consent_server.outbound.metering_service import MeteringService
 from consent_server.scheme.instant import DAY
 from consent_server.settings import MeteringServiceSettings
 from tests.metering import foreign
-from tests.metering.foreign import FIRST, NOW, OVEN, SHOP
+from tests.metering.foreign import CUSTOMER, FIRST, NOW, OVEN, SHOP
 
 CONTRACT = json.loads((Path(__file__).resolve().parents[2] / "docs/metering-service.json").read_text(encoding="utf-8"))
 
@@ -44,6 +44,7 @@ def test_what_we_ask_and_what_the_fake_returns_are_as_it_says(held_clock: Any, m
     register, readings = service.ServiceRegister(settings, vouches=True), service.ServiceReadings(settings)
     assert register.find("SW8 1AA", "1212345678902", "3938424403", NOW)
     assert len(register.sites("customer-1", NOW)) == 3
+    assert register.of_customer(CUSTOMER, NOW)
     for meter, fuel in ((SHOP, "electricity"), (OVEN, "gas")):
         assert readings.half_hours(ReadingsRequest(meter, fuel, "import", FIRST, FIRST + DAY, "a", NOW)).count == 47
     assert asked == set(CONTRACT["paths"])

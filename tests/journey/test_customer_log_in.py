@@ -32,6 +32,7 @@ from consent_server.web import background, csrf
 from tests.browser import Browser
 from tests.journey.conftest import GOOD, World
 from tests.journey.test_in_chromium import Served
+from tests.metering import foreign
 from tests.openid import SECRET, Customer, OpenIdProvider
 
 ORIGIN = "https://edp.example"
@@ -126,6 +127,19 @@ def test_O1_a_customer_logs_in_ticks_its_sites_and_the_evidence_says_how(edp: Wo
     assert (who["business"], who["method"]) == ("Acme Widgets Ltd", "log-in at Meter Data Corp Online")
     assert who["strength"] == "the customer's log-in; how it logged in is not known"
     assert granted.permission.sme == "sme-1"
+
+
+def test_O1_a_customer_logs_in_where_the_register_is_a_database(enter: Any, customer: Customer, tmp_path: Path) -> None:
+    queries = foreign.a_sqlite_file(tmp_path).sql_register.model_dump()
+    section = {f"metering.sql_register.{name}": value for name, value in queries.items()}
+    edp = enter(metering__register_source="sql", **section)
+    browser = logged_in(edp, customer, foreign.CUSTOMER)
+    browser.click("continue", all="yes").click("allow", agree="yes")
+    granted = edp.grant().permission
+    assert (granted.sme, sorted(meter["id"] for meter in granted.meters)) == (
+        "customer-1",
+        [foreign.FARM, foreign.SHOP, foreign.OVEN],
+    )
 
 
 def test_O1_nothing_ticked_shares_nothing(edp: World, customer: Customer) -> None:

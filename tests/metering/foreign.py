@@ -26,11 +26,13 @@ LAST = NOW - NOW % DAY
 #: The third half-hour has no row, and the fourth is an estimate; the shop's are in KWH.
 SHOP, OVEN, FARM = "12-shop", "34-oven", "12-farm"
 BILL = {"postcode": "SW8 1AA", "mpan": "1212345678902", "mprn": "3938424403", "at": NOW}
+CUSTOMER = "C-1"
 
 
 @functools.cache
 def tenancies() -> list[Row]:
     acme = {"sme": "customer-1", "business": "Acme Widgets Ltd", "measures": "import", "site": "South Lambeth Road"}
+    acme |= {"customer": CUSTOMER}
     shop = {"meter": SHOP, "fuel": "electricity", "number": "1212345678902", "postcode": "SW8 1AA"}
     return [
         {**acme, **shop, "since": FIRST - DAY, "until": None},
@@ -40,6 +42,7 @@ def tenancies() -> list[Row]:
             **shop,
             "sme": "customer-0",
             "business": "Before Ltd",
+            "customer": "C-0",
             "since": FIRST - 99 * DAY,
             "until": FIRST - 2 * DAY,
         },
@@ -105,10 +108,17 @@ def moment(seconds: int | None) -> datetime.datetime | None:
 
 
 _TENANCY = """CREATE TABLE tenancy (meter text, customer text, name text, fuel text, number text, postcode text, measures text,
-    street text, moved_in timestamptz, moved_out timestamptz)"""
+    street text, log_in text, moved_in timestamptz, moved_out timestamptz)"""
 _HALF_HOUR = """CREATE TABLE half_hour (meter text, measure text, begins timestamptz, value {number}, unit text,
     read_at timestamptz, dial {number}, estimated boolean)"""
-_RENAMED = {"sme": "customer", "business": "name", "site": "street", "since": "moved_in", "until": "moved_out"}
+_RENAMED = {
+    "sme": "customer",
+    "customer": "log_in",
+    "business": "name",
+    "site": "street",
+    "since": "moved_in",
+    "until": "moved_out",
+}
 _RENAMED |= {"start": "begins", "taken_at": "read_at", "cumulative": "dial"}
 
 
@@ -170,6 +180,7 @@ def a_sqlite_file(folder: Path) -> MeteringSettings:
             "url": f"sqlite:///{path}",
             "by_number": "SELECT * FROM tenancy WHERE fuel = :fuel AND number = :number",
             "of_business": "SELECT * FROM tenancy WHERE sme = :sme",
+            "of_customer": "SELECT * FROM tenancy WHERE customer = :customer",
         },
         sql_readings={
             "url": f"sqlite:///{path}",

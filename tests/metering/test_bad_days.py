@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from consent_server.metering import sources
+from consent_server.metering import contract, sources
 from consent_server.metering.readings import Held, ReadingsRequest
 from consent_server.metering.unavailable import SourceUnavailable
 from consent_server.scheme import instant
@@ -27,7 +27,7 @@ from consent_server.scheme.readings import ReadingError
 from consent_server.settings import BadSettings, MeteringSettings
 from tests.metering import foreign
 from tests.metering.conftest import OwnService
-from tests.metering.foreign import FARM, FIRST, NOW, SHOP, Row
+from tests.metering.foreign import CUSTOMER, FARM, FIRST, NOW, SHOP, Row
 from tests.outbound.conftest import Answer, json_answer
 
 pytestmark = pytest.mark.usefixtures("held_clock")
@@ -297,6 +297,62 @@ def test_H23_a_meter_in_two_hands_at_once_is_nobodys(own_service: OwnService, wi
     assert sources.register_of(own_service.settings).find("SW8 1AA", "1212345678902", None, NOW) is None
 
 
+#: What the service says of a customer -> whether anybody is to try again; otherwise the log-in leads to no business.
+CUSTOMER_LIES: dict[str, tuple[Callable[[Row], Any], bool]] = {
+    "another customer": (lambda told: spoilt_register(told, customer="C-2"), True),
+    "another case": (lambda told: spoilt_register(told, customer="c-1"), True),
+    "one row of another's": (lambda told: told["tenancies"][1].update(customer="C-2"), True),
+    "no customer": (lambda told: [row.pop("customer") for row in told["tenancies"]], True),
+    "a list of customers": (lambda told: spoilt_register(told, customer=[CUSTOMER]), True),
+    "no list": (lambda told: told.pop("tenancies"), True),
+    "a million": (lambda told: told.update(tenancies=told["tenancies"] * 10_000), True),
+    "two businesses": (lambda told: told["tenancies"][1].update(sme="customer-9"), False),
+    "a meter twice": (lambda told: told["tenancies"].append(told["tenancies"][1]), False),
+    "all ended": (lambda told: spoilt_register(told, since=None, until="2026-01-01T00:00:00Z"), False),
+}
+
+
+@pytest.mark.parametrize("name", CUSTOMER_LIES)
+def test_O1_a_register_that_lies_lets_no_customer_in(own_service: OwnService, wire: Any, name: str) -> None:
+    change, unavailable = CUSTOMER_LIES[name]
+    own_service.server.routes["/v1/tenancies"] = changed(wire, change)
+    register = sources.register_of(own_service.settings)
+    if not unavailable:
+        assert register.of_customer(CUSTOMER, NOW) is None
+        return
+    with pytest.raises(SourceUnavailable) as refused:
+        register.of_customer(CUSTOMER, NOW)
+    assert CUSTOMER not in str(refused.value)
+
+
+def test_O1_a_query_that_compares_loosely_lets_nobody_in(tmp_path: Path) -> None:
+    settings = foreign.a_sqlite_file(tmp_path)
+    loose = {"of_customer": "SELECT * FROM tenancy WHERE customer LIKE :customer"}
+    settings = settings.model_copy(update={"sql_register": settings.sql_register.model_copy(update=loose)})
+    register = sources.register_of(settings)
+    assert register.of_customer(CUSTOMER, NOW)
+    for customer in ("c-1", "%", "C-_"):
+        with pytest.raises(SourceUnavailable, match="a row of another customer"):
+            register.of_customer(customer, NOW)
+
+
+def test_O1_files_and_queries_without_customers_say_what_is_missing(tmp_path: Path) -> None:
+    files, database = foreign.parquet_files(tmp_path), foreign.a_sqlite_file(tmp_path)
+    register = tmp_path / "register/part.parquet"
+    pq.write_table(pq.read_table(register).drop_columns(["customer"]), register)
+    none = {"sql_register": database.sql_register.model_copy(update={"of_customer": ""})}
+    for settings, says in (
+        (files, "the rows have no column customer"),
+        (database.model_copy(update=none), r"metering\.sql_register\.of_customer is empty"),
+    ):
+        held = sources.register_of(settings)
+        assert held.find("SW8 1AA", "1212345678902", None, NOW)
+        with pytest.raises(SourceUnavailable, match=says):
+            held.of_customer(CUSTOMER, NOW)
+        sample = contract.Sample(held, sources.readings_of(settings), at=NOW, logs_in=False)
+        assert [verdict for verdict in contract.verdicts(sample) if verdict.fault] == []
+
+
 # databases
 
 
@@ -530,6 +586,14 @@ def test_settings_that_cannot_be_used_stop_the_start(tmp_path: Path, section: st
     changed_section = getattr(settings, section).model_copy(update=changes)
     with pytest.raises(BadSettings, match=says):
         sources.readings_of(settings.model_copy(update={section: changed_section, "readings_source": source}))
+
+
+@pytest.mark.parametrize("query", [" ", "SELECT * FROM tenancy", "SELECT * FROM tenancy WHERE sme = :sme"])
+def test_O1_a_query_for_customers_that_cannot_be_used_stops_the_start(tmp_path: Path, query: str) -> None:
+    settings = foreign.a_sqlite_file(tmp_path)
+    section = settings.sql_register.model_copy(update={"of_customer": query})
+    with pytest.raises(BadSettings, match=r"of_customer: a query with the parameters :customer, and no others"):
+        sources.register_of(settings.model_copy(update={"sql_register": section}))
 
 
 @pytest.mark.parametrize(

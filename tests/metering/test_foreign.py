@@ -19,7 +19,7 @@ from tests.conftest import HeldClock
 from tests.deployments import settings_of
 from tests.metering import foreign
 from tests.metering.conftest import NOW
-from tests.metering.foreign import BILL, FARM, FIRST, LAST, OVEN, SHOP
+from tests.metering.foreign import BILL, CUSTOMER, FARM, FIRST, LAST, OVEN, SHOP
 
 PLACES = ("PostgreSQL", "DuckDB", "SQLite", "Parquet", "HTTP service")
 
@@ -47,7 +47,7 @@ def told(held: Held) -> list[Any]:
 
 def test_D4_every_place_keeps_the_contract(place: MeteringSettings) -> None:
     register, readings = sources.register_of(place), sources.readings_of(place)
-    sample = contract.Sample(register, readings, **BILL)
+    sample = contract.Sample(register, readings, **BILL, customer=CUSTOMER)
     assert sample.found is not None
     assert [verdict for verdict in contract.verdicts(sample) if verdict.fault] == []
     assert [meter.meter for meter in register.sites("customer-1", NOW)] == [SHOP, OVEN, FARM]
@@ -88,6 +88,23 @@ def test_D4_no_place_takes_what_is_not_asked_for(place: MeteringSettings) -> Non
             assert "\x00" in odd, "PostgreSQL has no such text"
     assert readings.half_hours(ReadingsRequest(SHOP, "electricity", "export", *days, "a", 1)).count == 0
     assert readings.half_hours(window(NOW, NOW + DAY)) == Held()
+
+
+@pytest.mark.parametrize(
+    ("customer", "at", "expected"),
+    [
+        (CUSTOMER, NOW, [SHOP, OVEN, FARM]),
+        (CUSTOMER, FIRST - DAY - 1, [OVEN, FARM]),
+        ("C-0", FIRST - 2 * DAY - 1, [SHOP]),
+        ("C-0", NOW, []),
+        *((odd, NOW, []) for odd in ("", "c-1", "C-1 ", "C-%", "C-1' OR '1'='1", "customer-1", "\N{SNOWMAN}")),
+    ],
+)
+def test_O1_every_place_knows_whose_meters_a_customer_has(
+    place: MeteringSettings, customer: str, at: int, expected: list[str]
+) -> None:
+    found = sources.register_of(place).of_customer(customer, at)
+    assert sorted(meter.meter for meter in found.meters) == sorted(expected) if found else not expected
 
 
 def test_the_doctor_calls_them(place: MeteringSettings, tmp_path: Path) -> None:

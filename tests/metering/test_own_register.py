@@ -12,7 +12,7 @@ from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.store import meters
 from consent_server.store.database import db
 from consent_server.store.tables import Meter
-from tests.metering.conftest import MOVED_IN, MOVED_OUT, NOW, next_half_hour
+from tests.metering.conftest import METERS, MOVED_IN, MOVED_OUT, NOW, next_half_hour
 
 REGISTER = OwnRegister(vouches=True)
 
@@ -174,3 +174,11 @@ def test_thousands_of_meters_at_once(edp: Any) -> None:
 def test_O1_whose_meters_a_customer_has(edp: Any, customer: str, at: int, expected: list[str]) -> None:
     for register in (REGISTER, OwnRegister(vouches=False)):
         assert sorted(ids(register.of_customer(customer, at))) == expected
+
+
+def test_O1_a_meter_that_a_customer_has_twice_at_once_lets_nobody_in(edp: Any) -> None:
+    (first, *_) = METERS
+    with store.writing() as c:
+        meters.add(c, Meter(business="Acme", outcode="SW8", measures=["import"], **first, since=60))
+    assert REGISTER.of_customer("C-acme", NOW) is None
+    assert sorted(ids(REGISTER.of_customer("C-acme", 59))) == ["acme-e", "acme-g"]

@@ -57,12 +57,15 @@ def _meter(columns: Mapping[str, str], report: LoadReport, line: int) -> tuple[M
     if missing := [name for name in _NEEDED if name not in columns]:
         raise FileFault(f"there is no column {' and no '.join(missing)}")
     given = {
-        name: columns.get(name, "").strip() for name in (*columns, "measures", "site", "since", "until", "capacity")
+        name: columns.get(name, "").strip()
+        for name in (*columns, "measures", "site", "since", "until", "capacity", "customer")
     }
     if not all(0 < len(given[name]) <= _LONGEST_ID for name in ("meter_id", "sme_id")):
         raise LineRefused("meter_id or sme_id is empty, or longer than 48 characters")
     if not 0 < len(given["business"]) <= _LONGEST_WORDS or len(given["site"]) > _LONGEST_WORDS:
         raise LineRefused("the business has no name, or the name or the site is longer than 200 characters")
+    if len(given["customer"]) > _LONGEST_WORDS:
+        raise LineRefused("the customer is longer than 200 characters")
     fuel, number, fits = _number(given)
     if not fits:
         report.noted["the number's check digit is not right; it was taken as it is"].add(line)
@@ -90,6 +93,7 @@ def _meter(columns: Mapping[str, str], report: LoadReport, line: int) -> tuple[M
         until=until,
         site=given["site"],
         capacity=capacity,
+        customer=given["customer"] or None,
     )
     return row, since is not None
 

@@ -145,8 +145,9 @@ def metering(settings: Settings, at: int) -> Iterator[Finding]:
     except BadSettings as error:
         yield failing(str(error), "docs/metering.md says what a plug-in must have")
         return
+    sample = contract.Sample(register, readings, at=at, logs_in=settings.has_log_in)
     with opened(settings.database):
-        faults = [verdict for verdict in contract.verdicts(contract.Sample(register, readings, at=at)) if verdict.fault]
+        faults = [verdict for verdict in contract.verdicts(sample) if verdict.fault]
     for verdict in faults:
         yield failing(f"metering: {verdict.fault}", f"it should be so: {verdict.right}")
     if not faults:
