@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -658,12 +658,38 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Settings:
     try:
         return Settings(**_with_absolute_paths(values, path.parent.resolve()))
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(str(part) for part in fault['loc']) or 'settings'}: {fault['msg']}" for fault in error.errors()
-        ]
-        raise BadSettings(f"{path}:\n  " + "\n  ".join(lines)) from None
+        raise BadSettings(f"{path}:\n  " + "\n  ".join(faults(error))) from None
     except SettingsError as error:  # an environment variable that should hold JSON does not
         raise BadSettings(f"environment: {error}") from None
+
+
+_S = TypeVar("_S", bound=Section)
+
+
+def load_section(path: Path, kind: type[_S]) -> _S:
+    """Return what a TOML file of its own holds, such as config/guard.toml; relative file names in it are relative to the file.
+
+    Raise BadSettings.
+    """
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        for (name,) in path_keys(kind):
+            if values.get(name):
+                values[name] = path.parent / values[name]
+        return kind(**values)
+    except OSError as error:
+        raise BadSettings(f"{error.filename}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadSettings(f"{path}: not TOML: {error}") from None
+    except ValidationError as error:
+        raise BadSettings(f"{path}:\n  " + "\n  ".join(faults(error))) from None
+    except (ValueError, TypeError) as error:  # not UTF-8; a number for the name of a file
+        raise BadSettings(f"{path}: {error}") from None
+
+
+def faults(error: ValidationError, whole: str = "settings") -> list[str]:
+    """Return a line for each fault: the key, or `whole`, and what to change, but never the value."""
+    return [f"{'.'.join(str(part) for part in fault['loc']) or whole}: {fault['msg']}" for fault in error.errors()]
 
 
 def path_keys(section: type[BaseModel] | None = None) -> set[tuple[str, ...]]:

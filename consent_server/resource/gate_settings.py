@@ -1,14 +1,13 @@
 """The settings of `consent-server guard serve`: one TOML file, such as config/guard.toml."""
 
-import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from consent_server.resource.remote import License, RemoteGuard
 from consent_server.resource.routes import GuardedRoute
-from consent_server.settings import BadSettings, CertificateHeader, HttpsUrl, Network, Section
+from consent_server.settings import BadSettings, CertificateHeader, HttpsUrl, Network, Section, load_section
 
 
 class PinnedLicense(Section):
@@ -70,20 +69,11 @@ class GateSettings(Section):
 
 def load(path: Path) -> GateSettings:
     """Return the settings in a file; relative file names in it are relative to the file. Raise BadSettings."""
+    settings = load_section(path, GateSettings)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-        for name in ("client_root", "client_issuers", "server_roots"):
-            if values.get(name):
-                values[name] = path.parent / values[name]
-        settings = GateSettings(**values)
         settings.guard()
     except OSError as error:
         raise BadSettings(f"{error.filename}: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadSettings(f"{path}: not TOML: {error}") from None
-    except ValidationError as error:
-        faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
-        raise BadSettings(f"{path}:\n  " + "\n  ".join(faults)) from None
     except ValueError as error:
         raise BadSettings(f"{path}: {error}") from None
     return settings
