@@ -26,6 +26,8 @@ ELSEWHERE = {
     "resource/asgi.py": {"guard", "remote", "routes"},
     "resource/gate.py": {"guard", "remote", "routes"},
     "resource/gate_settings.py": {"remote", "routes"},
+    "resource/sign.py": set(),
+    "resource/signing_settings.py": {"sign"},
 }
 
 #: (modules, the only rooms of ours that they may import): a wall that protects something.

@@ -18,6 +18,7 @@ from consent_server.cli import (
     outbox,
     permissions,
     process,
+    provenance,
     sandbox,
 )
 
@@ -43,6 +44,7 @@ for _command in (
     doctor.doctor,
     catalogue.catalogue,
     guard.guard,
+    provenance.provenance,
     sandbox.sandbox,
 ):
     main.add_command(_command)

@@ -26,6 +26,8 @@ FLOORS = {
     "cryptography": (48,),
 }
 
+GUARD_MODULES = ("protect", "asgi", "gate", "gate_settings", "sign", "signing_settings")
+
 # Run without the server's libraries, as the guard's own lock file installs it.
 GUARD_ALONE = """
 import importlib
@@ -184,8 +186,9 @@ def test_the_guard_needs_none_of_the_servers_libraries() -> None:
         if {canonical(each) for each in distributions} <= only_servers
     }
     assert {"sqlalchemy", "authlib", "psycopg"} <= absent
-    modules = [f"consent_server.resource.{name}" for name in ("protect", "asgi", "gate", "gate_settings")]
-    code = GUARD_ALONE.format(absent=sorted(absent), modules=[*modules, "consent_server.cli.guard"])
+    modules = [f"consent_server.resource.{name}" for name in GUARD_MODULES]
+    commands = ["consent_server.cli.guard", "consent_server.cli.provenance"]
+    code = GUARD_ALONE.format(absent=sorted(absent), modules=[*modules, *commands])
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

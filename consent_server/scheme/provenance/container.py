@@ -90,7 +90,7 @@ class ProvenanceError(ValueError):
 
 class Signer:
     """A member's signing certificate with its chain, and its key. `member`, `application` and `roles` are the
-    certificate's."""
+    certificate's; it and its issuers are valid from `not_before` to `not_after`."""
 
     def __init__(self, certificate_chain_pem: bytes, key_pem: bytes) -> None:
         """Take PEM: the leaf, then its issuers (the root may be left out); the leaf's private key, unencrypted.
@@ -114,6 +114,7 @@ class Signer:
         self.application = leaf.application
         self.roles = leaf.roles
         self.serial = str(leaf.serial)
+        self.not_before, self.not_after = validity(chain)
         self.certificates = _certificate_entries(chain)
         self._key = key
 

@@ -1,0 +1,32 @@
+"""The settings of `consent-server provenance sign`: one TOML file, such as config/signing.toml."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from consent_server.pki.member_certificate import MalformedCertificate
+from consent_server.resource.sign import OriginSettings, SigningParty
+from consent_server.scheme.provenance.container import ProvenanceError, Signer
+from consent_server.settings import BadSettings, HttpsUrl, Section, load_section
+
+
+class SigningSettings(Section):
+    registry: HttpsUrl = Field(description="The Registry's base URL.")
+    data_service: str = Field(min_length=1, description="The id of the API's entry in the Directory's catalogue.")
+    signing_certificate: Path = Field(description="PEM chain, leaf first, of our provenance signing certificate.")
+    signing_key: Path = Field(description="PEM key of that certificate.")
+    origin: OriginSettings = OriginSettings()
+
+
+def load(path: Path) -> SigningParty:
+    """Return who signs, as a file says; relative file names in it are relative to the file. Raise BadSettings."""
+    settings = load_section(path, SigningSettings)
+    try:
+        signer = Signer(settings.signing_certificate.read_bytes(), settings.signing_key.read_bytes())
+    except OSError as error:
+        raise BadSettings(f"{error.filename}: {error.strerror}") from None
+    except (ProvenanceError, MalformedCertificate) as error:
+        raise BadSettings(f"{path}: signing_certificate, signing_key: {error}") from None
+    return SigningParty(
+        signer=signer, registry=settings.registry, service=settings.data_service, origin=settings.origin
+    )
