@@ -66,13 +66,16 @@ def readings(source: str, query: str = MARCH, measure: str = "import") -> str:
     return f"/datasources/{quote(source, safe='')}/{measure}?{query}"
 
 
-def withdrawn_by_sme(world: World, sme: str, *, unfinished: bool = False) -> None:
-    """The SME withdraws its newest live grant on the EDP's own pages; with `unfinished`, one behind it that nobody redeemed."""
-    browser = world.browser()
+def withdrawn_by_sme(world: World, sme: str, permission: str | None = None) -> None:
+    """The SME withdraws its newest live grant on the EDP's own pages, or the one with this id."""
+    browser, edp = world.browser(), world.manifest["pages"]["edp"]
     identify, choose, confirm = world.sme(sme)["withdraw"]["edp"]
-    page = follow(browser, browser.open(world.manifest["pages"]["edp"] + identify["path"]), [identify])
-    button = "withdraw-2" if unfinished and "withdraw-2" in page.controls else choose["click"]
-    assert follow(browser, page, [choose | {"click": button}, confirm]).status == 200
+    page = follow(browser, browser.open(edp + identify["path"]), [identify])
+    if permission is None:
+        page = follow(browser, page, [choose])
+    else:
+        page = browser.open(f"{edp}{confirm['path']}?permission={permission}")
+    assert follow(browser, page, [confirm]).status == 200
 
 
 # D01 - D02: data that a token does not reach
@@ -636,8 +639,9 @@ def test_D15_a_withdrawal_wins_over_a_redemption(world: World) -> None:
     for race in range(4):
         older = world.tokens(sme="several_sites")
         renewal = world.grant(sme="several_sites")
+        newest = max(world.oracle.stores["edp"].rows("permission"), key=lambda row: row["status_index"])
         with ThreadPoolExecutor(2) as pool:
-            withdrawing = pool.submit(withdrawn_by_sme, world, "several_sites", unfinished=True)
+            withdrawing = pool.submit(withdrawn_by_sme, world, "several_sites", newest["id"])
             time.sleep(0.02 * race)
             answer = client.redeem(renewal.request, renewal.code)
             withdrawing.result()
