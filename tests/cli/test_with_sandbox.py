@@ -197,7 +197,7 @@ def answers(world: World, client: Client, tokens: dict[str, Any]) -> dict[str, h
     ("asked", "code"),
     [
         ({"member": "cap2", "status": "suspended"}, "membership_suspended"),
-        ({"application": "cap2", "status": "withdrawn"}, "application_withdrawn"),
+        pytest.param({"application": "cap2", "status": "withdrawn"}, "application_withdrawn", marks=pytest.mark.long),
     ],
     ids=["suspended", "withdrawn"],
 )

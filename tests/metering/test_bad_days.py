@@ -204,7 +204,13 @@ def window() -> Row:
     return {"from": instant.text(DAYS.start), "to": instant.text(DAYS.end)}
 
 
-@pytest.mark.parametrize("name", bad_days(threading.Event()))
+SLOW = ("100 MB", "a drip", "silence")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=[pytest.mark.long] if each in SLOW else []) for each in bad_days(threading.Event())],
+)
 def test_D4_a_service_that_fails_is_unavailable(own_service: OwnService, over: threading.Event, name: str) -> None:
     own_service.server.routes[HALF_HOURS] = bad_days(over)[name]
     with pytest.raises(SourceUnavailable):
@@ -436,6 +442,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.long
 def test_under_gevent_nobody_waits_for_them(warehouse: str, tmp_path: Path) -> None:
     hangs = "SELECT pg_sleep(20), :meter, :measure, :start, :end"
     places = [foreign.postgresql(warehouse), foreign.a_duckdb_file(tmp_path), foreign.a_sqlite_file(tmp_path)]

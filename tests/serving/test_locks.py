@@ -95,7 +95,8 @@ def test_a_lock_that_another_holds_delays_only_the_greenlets_that_wait_for_it(da
     assert longest < 0.5
 
 
-@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_no_transaction_that_writes_to_sqlite_switches_to_another_greenlet(
     database: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

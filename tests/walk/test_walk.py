@@ -53,6 +53,7 @@ def test_two_sandboxes_run_side_by_side_and_stop_within_ten_seconds(sandbox: Run
     assert not (tmp_path / "other" / "ready").exists()
 
 
+@pytest.mark.long
 def test_a_setting_can_be_changed_for_one_party(tmp_path: Path) -> None:
     other = RunningSandbox(tmp_path / "other", free_ports(), "--set", "edp.metadata.authorization_alias=false")
     try:
