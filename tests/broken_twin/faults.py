@@ -204,10 +204,6 @@ def _every_list_for_every_issuer(original: Any, _module: ModuleType) -> Any:
     return lambda self, _link: True
 
 
-def _all_rivals_out(_original: Any, module: ModuleType) -> Any:
-    return lambda claim, live: not any(each.member != claim.member and each.issuer == claim.issuer for each in live)
-
-
 def _shut_until_midnight(_original: Any, module: ModuleType) -> Any:
     def wait(self: Any, _c: Any, _subject: str, left: int) -> None:
         raise module.TooMany("the budget is used up", self.counted, left)
@@ -467,7 +463,7 @@ MISTAKES: dict[str, Mistake] = {
         "H05",
         "tests/portal/test_connecting.py::test_H05_S3_a_false_claim_costs_the_entry_that_makes_it_and_no_other",
         "consent_server.portal.providers",
-        instead("_is_its_own", _all_rivals_out),
+        instead("_strength", always((False, False))),
     ),
     "wrong guesses of others shut the owner out": Mistake(
         "H06",

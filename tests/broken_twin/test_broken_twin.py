@@ -56,6 +56,22 @@ def test_the_mistake_is_noticed(mistake: str) -> None:
     assert re.search(r"^FAILED ", finished.stdout, re.MULTILINE), f"no test failed:\n{finished.stdout[-2000:]}"
 
 
+def test_each_mistake_still_finds_what_it_changes() -> None:
+    """Each change is made in a process of its own, forked where every module has been imported."""
+    program = """
+import importlib, os
+from tests.broken_twin.faults import MISTAKES
+for name, mistake in MISTAKES.items():
+    module = importlib.import_module(mistake.module)
+    if not (child := os.fork()):
+        mistake.change(module)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, name
+"""
+    finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert finished.returncode == 0, finished.stderr[-2000:]
+
+
 def test_without_a_mistake_the_same_run_passes() -> None:
     finished = run("", MISTAKES[FAST[1]].test)
     assert finished.returncode == 0, finished.stdout[-2000:]
