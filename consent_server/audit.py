@@ -40,7 +40,8 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "connection_ended": "connection by why",
         # what was sent and received
         "data_released": "client_id permission resource readings",
-        "readings_collected": "connection readings",
+        "readings_collected": "connection readings deployed_forms",
+        "deployed_form_accepted": "form issuer",
         "message_accepted": "sender subject effect",
         "message_sent": "recipient permission attempt",
         "message_given_up": "recipient permission attempts error",

@@ -16,7 +16,7 @@ import orjson
 from consent_server import audit, clock, store
 from consent_server.collect import provider
 from consent_server.deployment import current
-from consent_server.outbound.data import DataSource, FetchedWindow
+from consent_server.outbound.data import DataSource, FetchedWindow, readings_address
 from consent_server.outbound.directory import DataService
 from consent_server.outbound.errors import NotReady, OAuthRefused, Unreachable
 from consent_server.outbound.fair_pool import FairPool, Tally
@@ -25,11 +25,13 @@ from consent_server.scheme import emissions, instant, plausible, readings
 from consent_server.scheme.emissions import EmissionsError, MonthEmissions
 from consent_server.scheme.instant import DAY, day_start, month_start, months_later
 from consent_server.scheme.licenses import ELECTRICITY, GAS
-from consent_server.scheme.provenance.container import ProvenanceError, SignedRecord
-from consent_server.scheme.provenance.duties import ExpectedTransfer, checked_receipt
+from consent_server.scheme.provenance.container import ProvenanceError
+from consent_server.scheme.provenance.deployed import WHOLE_DATA_CALLED_MISSING, transfer_forms
+from consent_server.scheme.provenance.duties import ExpectedTransfer, Received, checked_receipt
 from consent_server.scheme.provenance.steps import (
     COMPLETE,
     CONSUMPTION_PATH,
+    MISSING,
     scheme_url,
     trust_framework_url,
     window_parameters,
@@ -163,10 +165,14 @@ def _gather_meter(
     found: list[Reading] = []
     for window in windows:
         at = clock.now()
-        record, missing = _received(row, service, source, window, at)
+        received = _received(row, service, source, window, at)
+        missing = worst_missing_data(received.steps)
         sent = _readings(source, window)
         counted = _plausible(row, source, sent)
         found += counted
+        deployed = {*received.deployed}
+        if missing == MISSING and len(sent) == (window.end - window.start) // instant.HALF_HOUR:
+            deployed.add(WHOLE_DATA_CALLED_MISSING)
         harvest.windows.append(
             CollectedWindow(
                 connection=row.id,
@@ -178,7 +184,8 @@ def _gather_meter(
                 outcode=source.outcode or "",
                 at=at,
                 complete=missing == COMPLETE and len(counted) == len(sent),
-                record=orjson.dumps(record),
+                record=orjson.dumps(received.record),
+                deployed_forms=sorted(deployed),
             )
         )
     harvest.days[source.id] = _by_day(source.type, found)
@@ -188,13 +195,15 @@ def _gather_meter(
 
 def _received(
     row: ProviderConnection, service: DataService, source: DataSource, window: FetchedWindow, at: int
-) -> tuple[SignedRecord, str]:
-    """Return the provider's record with our receipt around it, and what it says of missing data: all, or the worst."""
+) -> Received:
+    """Return the provider's record with our receipt around it. Raise NotUsable when it is not what we called for."""
     here = current()
     scheme, signer = here.settings.scheme, here.signer
+    parameters = window_parameters(window.start, window.end, IMPORT)
+    address = readings_address(service.endpoint, source.id, IMPORT)
     for role in scheme.edp_roles:
         expected = ExpectedTransfer(
-            recipients={signer.member, signer.application},
+            recipients={signer.member},
             signer_member=row.member,
             signer_application=row.application,
             signer_role=role,
@@ -203,17 +212,18 @@ def _received(
             license=row.license,
             service=service.id,
             path=CONSUMPTION_PATH,
-            parameters=window_parameters(window.start, window.end, IMPORT),
+            parameters=parameters,
             at=at,
+            deployed=transfer_forms(
+                application=signer.application, license=row.license, address=address, parameters=parameters
+            ),
         )
         try:
-            received = checked_receipt(
+            return checked_receipt(
                 window.body["provenance"], expected, trust_framework_url(scheme.registry), here.signing_root, signer
             )
         except ProvenanceError as error:
             fault = str(error)
-        else:
-            return received.record, worst_missing_data(received.steps)
     raise NotUsable(f"provenance: {fault}")
 
 
@@ -278,5 +288,6 @@ def _keep(row: ProviderConnection, harvest: _Harvest) -> bool:
             day_blocks.put_days(c, row.id, datasource, IMPORT, days)
         connections.put_months(c, row.id, months)
         connections.settle(c, row.id, due=at + NEXT_S, collected=at, trouble=None)
-    audit.event("readings_collected", connection=row.id, readings=harvest.count)
+    forms = {name for window in harvest.windows for name in window.deployed_forms or ()}
+    audit.event("readings_collected", connection=row.id, readings=harvest.count, deployed_forms=sorted(forms))
     return True

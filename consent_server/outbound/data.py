@@ -63,8 +63,7 @@ class ConsumptionData:
 
         Raise NotReady while the data are being collected, and what `datasources` raises.
         """
-        # An id may hold a slash or a plus sign: it is one path segment.
-        path = f"/datasources/{quote(source_id, safe='')}/{quote(measure, safe='')}"
+        path = readings_address("", source_id, measure)
         for since in range(start, end, WINDOW):
             until = min(since + WINDOW, end)
             query = urlencode({"from": instant.text(since), "to": instant.text(until)}, safe=":")
@@ -83,6 +82,12 @@ class ConsumptionData:
         if answer.status == 401:
             raise TokenRefused("status 401", answer.host, 401)
         return answer.must_be(200)
+
+
+def readings_address(endpoint: str, source_id: str, measure: str) -> str:
+    """Return the URL of one meter's readings, without a query."""
+    # An id may hold a slash or a plus sign: it is one path segment.
+    return f"{endpoint.rstrip('/')}/datasources/{quote(source_id, safe='')}/{quote(measure, safe='')}"
 
 
 def _data_source(source: dict[str, Any]) -> DataSource:

@@ -11,9 +11,10 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from consent_server import audit
 from consent_server.outbound import fields
 from consent_server.outbound.cache import Cache, Fetcher
 from consent_server.outbound.errors import BadAnswer, CallbackRefused, OAuthRefused
@@ -21,6 +22,9 @@ from consent_server.outbound.session import Response, Session
 from consent_server.scheme import instant
 from consent_server.settings import Settings
 from consent_server.tokens.keys import base64url
+
+#: The deployed form of a permission record's wrapper (docs/interop.md).
+PERMISSIONS_WRAPPER: Final = "permission_record_permissions"
 
 _WELL_KNOWN = "/.well-known/oauth-authorization-server"
 _KEEP_S = 86400
@@ -194,6 +198,8 @@ class Upstream:
             raise BadAnswer("permission record", answer.host, 200) from None
         if record.issuer != metadata.issuer or record.client != self._client_id:
             raise BadAnswer("permission record of another", answer.host, 200)
+        if "permission" not in document:
+            audit.event("deployed_form_accepted", form=PERMISSIONS_WRAPPER, issuer=metadata.issuer)
         return record
 
     def _tokens(self, metadata: Metadata, license: str, form: Mapping[str, str]) -> Tokens:

@@ -457,7 +457,8 @@ class ProviderConnection(NamedTuple):
 
 @table("collected")
 class CollectedWindow(NamedTuple):
-    """One fetched window of one data source: the EDP's signed record, and the facts that our calculation uses."""
+    """One fetched window of one data source: the EDP's signed record with our receipt, the facts that our calculation uses,
+    and the names of the deployed forms that were accepted in the record (None: kept before they were named)."""
 
     connection: ConnectionId
     datasource: Annotated[SourceId, KEY]
@@ -469,6 +470,7 @@ class CollectedWindow(NamedTuple):
     at: Annotated[Instant, INDEXED]
     complete: bool
     record: bytes
+    deployed_forms: Sequence[str] | None = None
 
 
 @table("month")

@@ -1,5 +1,7 @@
 """The OAuth client of an issuer: B20 (mix-up), discovery, and the tolerance of brief 3.6 for deployed issuers."""
 
+import json
+import logging
 from base64 import urlsafe_b64encode
 from hashlib import sha256
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -309,7 +311,8 @@ class TestPermissionRecord:
         }
 
     @pytest.mark.parametrize("wrapper", ["permission", "permissions"])
-    def test_either_wrapper_is_read(self, upstream, known, issuer, wire, record, wrapper):
+    def test_either_wrapper_is_read(self, upstream, known, issuer, wire, record, wrapper, caplog):
+        caplog.set_level(logging.INFO, "consent_server.audit")
         issuer.server.routes["/permission"] = wire.json({wrapper: record})
         found = upstream.permission_record(known, "rt")
         assert (found.account, found.license, found.revoked) == ("opaque +/=", LICENSE, False)
@@ -317,6 +320,9 @@ class TestPermissionRecord:
         assert (found.token_issued_at - found.last_granted, found.token_expires) == (60, found.expires)
         assert issuer.server.asked[-1].form() == {"token": "rt"}
         assert "canary" not in repr(found)
+        named = ["permission_record_permissions"] if wrapper == "permissions" else []
+        lines = [json.loads(each.message) for each in caplog.records if each.name == "consent_server.audit"]
+        assert [line["form"] for line in lines if line["event"] == "deployed_form_accepted"] == named
 
     @pytest.mark.parametrize("value", [None, "2026-04-01T00:00:00Z"])
     def test_the_key_alone_says_revoked(self, upstream, known, issuer, wire, record, value):

@@ -85,7 +85,7 @@ class Bank(MemberProcess):
         scheme, service = self.settings.scheme, self.service()
         steps = verify(record, scheme.trust_framework, self.signing_root)
         expected = ExpectedTransfer(
-            recipients={self.settings.member.url, self.settings.member.application},
+            recipients={self.settings.member.url},
             signer_member=service.member,
             signer_application=service.application or "",
             signer_role=scheme.cap_roles[0],

@@ -1,6 +1,6 @@
 """What a receiver of data checks before it signs a receipt (Provenance Records 1.0, Receipt; Perseus guides).
 
-The British spelling that some peers still write is read as well.
+A caller says which deployed forms it accepts in place of the specification's (deployed.py); what is in neither is refused.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,9 +18,9 @@ from consent_server.scheme.provenance.container import (
     Signer,
     Step,
     VerifiedStep,
-    as_object,
     verify,
 )
+from consent_server.scheme.provenance.deployed import DeployedForm, licenses_of, names_of
 from consent_server.scheme.provenance.steps import receipt_step
 
 # A transfer step is made when the data is handed over or, where collection is slow, when it was collected.
@@ -33,7 +33,7 @@ MAX_TRANSFERS = 100
 class ExpectedTransfer:
     """What the receiver knows of its call, against which it checks the provider's transfer steps.
 
-    `recipients`: our own member URL and application URL (a transfer names the member; old peers the application).
+    `recipients`: our own member URL. `deployed`: the forms that are accepted besides (deployed.transfer_forms()).
     `signer_application`: the issuer's, as the Directory names it. `signer_role`: the role URL that it must hold.
     `parameters`: as in the call, without the meter: window_parameters(). `at`: when the response arrived.
     """
@@ -49,6 +49,7 @@ class ExpectedTransfer:
     path: str
     parameters: Mapping[str, str]
     at: int
+    deployed: Sequence[DeployedForm] = ()
 
 
 def receipt_check(steps: Sequence[VerifiedStep], expected: ExpectedTransfer) -> list[VerifiedStep]:
@@ -70,11 +71,13 @@ def receipt_check(steps: Sequence[VerifiedStep], expected: ExpectedTransfer) -> 
 
 @dataclass(frozen=True)
 class Received:
-    """The record of received data, signed again with our receipts, to keep and build on; and the steps that were verified."""
+    """The record of received data, signed again with our receipts, to keep and build on; the steps that were verified; and
+    the names of the deployed forms that were accepted in them, which belong into the log and beside the record."""
 
     record: SignedRecord
     receipts: tuple[str, ...]
     steps: list[VerifiedStep]
+    deployed: tuple[str, ...]
 
 
 def checked_receipt(
@@ -96,28 +99,34 @@ def checked_receipt(
         received.add_step(receipt_step(scheme=expected.scheme, at=expected.at, transfer=transfer["id"]))
         for transfer in transfers
     )
-    return Received(received.sign(signer, expected.at), receipts, steps)
+    own = [step for step in steps if not step["_signature"]["includedBy"]]
+    deployed = names_of(transfers, own, expected.deployed)
+    return Received(received.sign(signer, expected.at), receipts, steps, deployed)
 
 
 # A receiver's duties (Provenance Records 1.0, Receipt; Perseus guides). Each refuses one thing.
 
 
 def _duty_recipient(transfer: Step, expected: ExpectedTransfer) -> None:
-    if not isinstance(transfer.get("to"), str) or transfer["to"] not in expected.recipients:
+    named = transfer.get("to")
+    if not (isinstance(named, str) and named in expected.recipients) and not _is_deployed("to", transfer, expected):
         raise ProvenanceError("transfer: to must be our member URL")
 
 
 def _duty_terms(transfer: Step, expected: ExpectedTransfer) -> None:
     for name in ("scheme", "standard", "license", "service", "path"):
-        # Deployed peers still write the British spelling.
-        given = transfer.get(name, transfer.get("licence")) if name == "license" else transfer.get(name)
-        if given != getattr(expected, name):
+        if transfer.get(name) != getattr(expected, name) and not _is_deployed(name, transfer, expected):
             raise ProvenanceError(f"transfer: {name} must be that of our call")
 
 
 def _duty_parameters(transfer: Step, expected: ExpectedTransfer) -> None:
-    if transfer.get("parameters") != dict(expected.parameters):
+    as_called = transfer.get("parameters") == dict(expected.parameters)
+    if not as_called and not _is_deployed("parameters", transfer, expected):
         raise ProvenanceError("transfer: parameters must be those of our call")
+
+
+def _is_deployed(member: str, transfer: Step, expected: ExpectedTransfer) -> bool:
+    return any(form.member == member and form.written_in(transfer) for form in expected.deployed)
 
 
 def _duty_signer(transfer: Step, expected: ExpectedTransfer) -> None:
@@ -177,6 +186,4 @@ def _allows(permission: Step, expected: ExpectedTransfer) -> bool:
         raise ProvenanceError("permission: expires must be an RFC 3339 date-time") from None
     if expires <= expected.at:
         raise ProvenanceError("permission: must not have expired")
-    allows = as_object(permission.get("allows"))
-    licenses = allows.get("licenses", allows.get("licences"))
-    return isinstance(licenses, list) and expected.license in licenses
+    return expected.license in licenses_of(permission)

@@ -8,6 +8,7 @@ import pytest
 from consent_server.scheme import instant
 from consent_server.scheme.emissions import factors_used
 from consent_server.scheme.provenance.container import CLOCK_SKEW, ProvenanceError, Record, unverified_steps, verify
+from consent_server.scheme.provenance.deployed import transfer_forms
 from consent_server.scheme.provenance.duties import TRANSFER_MAX_AGE, ExpectedTransfer, checked_receipt, receipt_check
 from consent_server.scheme.provenance.steps import (
     COMPLETE,
@@ -77,7 +78,7 @@ RELEASE = MeterRelease(
     at=NOW,
 )
 EXPECTED = ExpectedTransfer(
-    recipients={f"{DIRECTORY}/m/cap", f"{DIRECTORY}/a/cap"},
+    recipients={f"{DIRECTORY}/m/cap"},
     signer_member=f"{DIRECTORY}/m/edp",
     signer_application=f"{DIRECTORY}/a/edp",
     signer_role=EDP_ROLE,
@@ -88,6 +89,16 @@ EXPECTED = ExpectedTransfer(
     path=CONSUMPTION_PATH,
     parameters=window_parameters(*YEAR, "import"),
     at=NOW + 1,
+)
+
+
+ADDRESS = "https://edp.example/datasources/meter-1/import"
+#: The same call by a receiver that accepts deployed forms, as our CAP does.
+TOLERANT = replace(
+    EXPECTED,
+    deployed=transfer_forms(
+        application=f"{DIRECTORY}/a/cap", license=EDP_CAP, address=ADDRESS, parameters=EXPECTED.parameters
+    ),
 )
 
 
@@ -204,19 +215,43 @@ def test_a_receipt_is_signed_around_the_record():
 
 SPOILED_TRANSFERS = {
     "to another member": {"to": f"{DIRECTORY}/m/cap2"},
+    "to another application": {"to": f"{DIRECTORY}/a/cap2"},
     "to a list": {"to": [f"{DIRECTORY}/m/cap"]},
     "another scheme": {"scheme": f"{REGISTRY}/scheme/other"},
     "another standard": {"standard": emissions_standard(REGISTRY)},
     "another license": {"license": CAP_FSP},
     "another service": {"service": CAP_SERVICE},
+    "another meter's address": {"service": "https://edp.example/datasources/meter-2/import"},
+    "another measure's address": {"service": "https://edp.example/datasources/meter-1/export"},
+    "another host's address": {"service": "https://edp2.example/datasources/meter-1/import"},
+    "an address with a query": {"service": f"{ADDRESS}?from=2025-03-01"},
     "the meter in the path": {"path": "/datasources/123/import"},
+    "a path below": {"path": "/readings/"},
     "the other measure": {"parameters": window_parameters(*YEAR, "export")},
     "another window": {"parameters": window_parameters(YEAR[0] + 1800, YEAR[1], "import")},
+    "another window, to the minute": {
+        "parameters": {"measure": "import", "from": "2025-02-28T00:00Z", "to": "2026-03-01T00:00Z"}
+    },
+    "dates alone": {"parameters": {"measure": "import", "from": "2025-03-01", "to": "2026-03-01"}},
+    "half to the minute": {
+        "parameters": {"measure": "import", "from": "2025-03-01T00:00Z", "to": "2026-03-01T00:00:00Z"}
+    },
+    "another license in both spellings": {"license": CAP_FSP, "licence": EDP_CAP},
     "a parameter more": {"parameters": {**window_parameters(*YEAR, "import"), "id": "1"}},
     "no parameters": {"parameters": None},
     "no permissions": {"permissions": []},
     "from the future": {"timestamp": instant.text(NOW + 1 + CLOCK_SKEW + 1)},
     "long ago": {"timestamp": instant.text(NOW - TRANSFER_MAX_AGE)},
+}
+#: A transfer in the specification's form, and as the scheme's own provider writes it.
+IN = {
+    "specified": {},
+    "deployed": {
+        "to": f"{DIRECTORY}/a/cap",
+        "service": ADDRESS,
+        "path": "/readings",
+        "parameters": {"measure": "import", "from": "2025-03-01T00:00Z", "to": "2026-03-01T00:00Z"},
+    },
 }
 SPOILED_PERMISSIONS = {
     "no account": {"account": None},
@@ -231,13 +266,14 @@ SPOILED_PERMISSIONS = {
 }
 
 
-def signed_with(transfer=None, permission=None, signer=None, at=NOW):
+def signed_with(transfer=None, permission=None, signer=None, at=NOW, origin=None):
     record = Record(FRAMEWORK)
     good = permission_step(
         scheme=SCHEME, at=NOW - 3600, account="a", licenses=[EDP_CAP], processes=[], expires=GRANT.expires
     )
     given = record.add_step({**good, **(permission or {})})
-    origin = record.add_step({"type": "origin", "timestamp": instant.text(NOW)})
+    good = {"type": "origin", "timestamp": instant.text(NOW), "permissions": [given], "originLicense": EDP_CAP}
+    origin = record.add_step({**good, "perseus:scheme": {"postcode": "SW8"}, **(origin or {})})
     good = transfer_step(
         scheme=SCHEME,
         at=NOW,
@@ -259,18 +295,21 @@ def test_a_record_as_called_for_passes():
     assert [step["type"] for step in receipt_check(read(signed_with()), EXPECTED)] == ["transfer"]
 
 
+@pytest.mark.parametrize("form", ["specified", "deployed"])
 @pytest.mark.parametrize("changes", SPOILED_TRANSFERS.values(), ids=SPOILED_TRANSFERS.keys())
-def test_a_transfer_that_was_not_called_for_gets_no_receipt(changes):
+def test_a_transfer_that_was_not_called_for_gets_no_receipt(changes, form):
     with pytest.raises(ProvenanceError, match=r"^transfer: "):
-        receipt_check(read(signed_with(transfer=changes)), EXPECTED)
+        receipt_check(read(signed_with(transfer=IN[form] | changes)), TOLERANT)
 
 
+@pytest.mark.parametrize("form", ["specified", "deployed"])
 @pytest.mark.parametrize("changes", SPOILED_PERMISSIONS.values(), ids=SPOILED_PERMISSIONS.keys())
-def test_a_permission_that_does_not_carry_the_transfer_gets_no_receipt(changes):
+def test_a_permission_that_does_not_carry_the_transfer_gets_no_receipt(changes, form):
     with pytest.raises(ProvenanceError, match=r"^permission: "):
-        receipt_check(read(signed_with(permission=changes)), EXPECTED)
+        receipt_check(read(signed_with(transfer=IN[form], permission=changes)), TOLERANT)
 
 
+@pytest.mark.parametrize("form", ["specified", "deployed"])
 @pytest.mark.parametrize(
     ("expected", "reason"),
     [
@@ -280,35 +319,80 @@ def test_a_permission_that_does_not_carry_the_transfer_gets_no_receipt(changes):
         pytest.param({"signer_role": EDP_ROLE[:-1]}, "role", id="role not whole"),
     ],
 )
-def test_a_signer_that_was_not_called_gets_no_receipt(expected, reason):
+def test_a_signer_that_was_not_called_gets_no_receipt(expected, reason, form):
     with pytest.raises(ProvenanceError, match=rf"^signature: .*{reason}"):
-        receipt_check(read(signed_with()), replace(EXPECTED, **expected))
+        receipt_check(read(signed_with(IN[form])), replace(TOLERANT, **expected))
 
 
+@pytest.mark.parametrize("form", ["specified", "deployed"])
 @pytest.mark.parametrize("at", [NOW + 1 + CLOCK_SKEW + 1, NOW - TRANSFER_MAX_AGE], ids=["from the future", "long ago"])
-def test_a_signature_of_another_time_gets_no_receipt(at):
+def test_a_signature_of_another_time_gets_no_receipt(at, form):
     with pytest.raises(ProvenanceError, match=r"^transfer: "):
-        receipt_check(read(signed_with(at=at)), EXPECTED)
+        receipt_check(read(signed_with(IN[form], at=at)), TOLERANT)
 
 
-def test_another_partys_transfer_inside_does_not_count():
+@pytest.mark.parametrize("form", ["specified", "deployed"])
+def test_another_partys_transfer_inside_does_not_count(form):
     outer = Record(FRAMEWORK)
-    outer.add_record(signed_with())
+    outer.add_record(signed_with(IN[form]))
     outer.add_step({"type": "origin", "timestamp": instant.text(NOW)})
     with pytest.raises(ProvenanceError, match="last signer"):
-        receipt_check(read(outer.sign(edp(), NOW)), EXPECTED)
+        receipt_check(read(outer.sign(edp(), NOW)), TOLERANT)
+
+
+@pytest.mark.parametrize("form", ["specified", "deployed"])
+def test_a_step_that_was_forged_gets_no_receipt(form):
+    record, other = copy.deepcopy(signed_with(IN[form])), signed_with(IN[form], permission={"account": "b"})
+    record["steps"][0] = other["steps"][0]
+    with pytest.raises(ProvenanceError):
+        checked_receipt(record, TOLERANT, FRAMEWORK, signing_authority().root, cap())
+
+
+def of_call(transfer):
+    return receipt_check(read(signed_with(transfer=transfer)), EXPECTED)
+
+
+@pytest.mark.parametrize("form", TOLERANT.deployed, ids=lambda form: form.name)
+def test_a_deployed_form_of_a_transfer_is_accepted_by_who_says_so_alone(form):
+    transfer = {form.member: ..., form.key: form.value}
+    assert names(transfer) == (form.name,)
+    with pytest.raises(ProvenanceError, match=rf"^transfer: {form.member} must be"):
+        of_call(transfer)
+
+
+def test_the_deployed_forms_of_one_transfer_go_together():
+    assert names(IN["deployed"]) == (
+        "transfer_minutes",
+        "transfer_path_readings",
+        "transfer_service_address",
+        "transfer_to_application",
+    )
 
 
 @pytest.mark.parametrize(
-    ("transfer", "permission"),
+    ("name", "permission", "origin"),
     [
-        pytest.param({"license": ..., "licence": EDP_CAP}, {}, id="British transfer"),
-        pytest.param({}, {"allows": {"licences": [EDP_CAP]}}, id="British permission"),
-        pytest.param({"to": f"{DIRECTORY}/a/cap"}, {}, id="to the application"),
+        pytest.param(None, {}, {}, id="as specified"),
+        pytest.param("permission_licences", {"allows": {"licences": [EDP_CAP], "processes": []}}, {}),
+        pytest.param("permission_without_processes", {"allows": {"licenses": [EDP_CAP]}}, {}),
+        pytest.param("permission_without_origin_license", {}, {"originLicense": SMART_METERS.license}),
+        pytest.param("origin_without_postcode", {}, {"perseus:scheme": {}}),
     ],
 )
-def test_what_deployed_peers_write_is_read(transfer, permission):
-    assert receipt_check(read(signed_with(transfer, permission)), EXPECTED)
+def test_what_nothing_rests_on_is_named(name, permission, origin):
+    assert names(permission=permission, origin=origin) == ((name,) if name else ())
+
+
+def names(transfer=None, permission=None, origin=None):
+    """The deployed forms that are accepted in a record, beside the receipt."""
+    record = signed_with(transfer, permission, origin=origin)
+    return checked_receipt(record, TOLERANT, FRAMEWORK, signing_authority().root, cap()).deployed
+
+
+def test_a_window_that_does_not_begin_on_a_minute_has_no_form_to_the_minute():
+    parameters = window_parameters(YEAR[0] + 1, YEAR[1] + 1, "import")
+    forms = transfer_forms(application="a", license="l", address="https://x", parameters=parameters)
+    assert "transfer_minutes" not in {form.name for form in forms}
 
 
 def test_nothing_is_signed_when_a_record_is_not_as_called_for():
