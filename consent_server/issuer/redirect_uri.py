@@ -13,7 +13,7 @@ MOST_CHARACTERS: Final = 2000
 
 _CHARACTER: Final = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})"
 _URI: Final = re.compile(
-    rf"https://(?P<host>[A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{{1,5}}))?"
+    rf"(?P<scheme>https?)://(?P<host>[A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{{1,5}}))?"
     rf"(?:/{_CHARACTER}*)?(?:\?(?P<query>(?:{_CHARACTER}|\?)*))?"
 )
 _LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9\-]{1,63}(?<!-)")
@@ -25,11 +25,13 @@ _OURS: Final = {"code", "state", "iss", "error", "error_description", "error_uri
 def fault(uri: str, *, sandbox: bool) -> str | None:
     """Return what is wrong with a redirect URI, as the end of a sentence that begins with "redirect_uri"; None for a good one.
 
-    The sandbox accepts any https host, with a port or without; production a public DNS name alone.
+    The sandbox accepts any https host, with a port or without, and http on this machine, as the scheme's own demo client
+    has it; production a public DNS name by https alone.
     """
     if len(uri) > MOST_CHARACTERS:
         return f"is longer than {MOST_CHARACTERS} characters"
-    if not uri.startswith("https://"):
+    # FAPI 2.0 section 5.3.2.2: no http, except loopback redirection (RFC 8252 section 7.3), which no member's service needs
+    if not uri.startswith("https://") and not (sandbox and uri.startswith("http://")):
         return "must begin with https://"
     # RFC 6749 section 3.1.2: "The endpoint URI MUST NOT include a fragment component."
     if "#" in uri:
@@ -43,7 +45,18 @@ def fault(uri: str, *, sandbox: bool) -> str | None:
     # RFC 6749 section 3.1: response parameters MUST NOT be included more than once, and we add these
     if any(name in _OURS for name, _ in parse_qsl(match["query"] or "", keep_blank_values=True)):
         return "must not have code, state, iss or an error parameter of its own"
-    return _fault_of_port(match["port"], sandbox) or _fault_of_host(match["host"], sandbox)
+    fault = _fault_of_port(match["port"], sandbox) or _fault_of_host(match["host"], sandbox)
+    if fault is None and match["scheme"] == "http" and not _is_loopback(match["host"]):
+        return "must begin with https://"
+    return fault
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether a host without fault is this machine."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _fault_of_port(port: str | None, sandbox: bool) -> str | None:

@@ -35,7 +35,7 @@ def page_policy(form_targets: Iterable[str] = ()) -> str:
 
 
 def origin_of(url: str) -> str:
-    """Return scheme://host[:port] of an https URL that was checked when it was pushed."""
+    """Return scheme://host[:port] of a URL that was checked when it was pushed."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 

@@ -118,6 +118,13 @@ PUSHED: dict[str, tuple[Change, int, str, str]] = {
         f"redirect_uri {value}": ({"redirect_uri": value}, 400, "invalid_request", "redirect_uri_refused")
         for value in (
             "http://client.example/cb",
+            "http://localhost.client.example/cb",
+            "http://client.localhost/cb",
+            "http://localhost@client.example/cb",
+            "http://192.0.2.7/cb",
+            "http://127.1/cb",
+            "http://[::ffff:192.0.2.7]/cb",
+            "http:localhost/cb",
             "HTTPS://client.example/cb",
             "//client.example/cb",
             "/cb",
@@ -220,9 +227,18 @@ def test_the_sandbox_accepts_any_https_host(refusing: Any, redirect_uri: str) ->
     assert refusing.post("/par", refusing.good_push(redirect_uri=redirect_uri)).status_code == 201
 
 
+@pytest.mark.parametrize("host", ["localhost:3000", "LOCALHOST", "127.0.0.1:3000", "127.8.0.1", "[::1]"])
+def test_the_sandbox_accepts_http_on_a_loopback_host(refusing: Any, host: str) -> None:
+    assert refusing.post("/par", refusing.good_push(redirect_uri=f"http://{host}/callback")).status_code == 201
+
+
 @pytest.mark.parametrize(
     "redirect_uri",
     [
+        "http://localhost:3000/callback",
+        "http://127.0.0.1/cb",
+        "http://[::1]/cb",
+        "http://client.example/cb",
         "https://localhost/cb",
         "https://api.localhost/cb",
         "https://intranet/cb",
