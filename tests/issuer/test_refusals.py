@@ -440,7 +440,9 @@ def test_another_clients_request_uri_gets_the_page_whatever_its_state(issuer: An
         issuer.decide(issuer.open(request_uri))
     if state == "expired":
         held_clock.step(90)
-    shows_the_page(issuer.visit(request_uri, issuer.clients["cap2"]))
+    page = issuer.visit(request_uri, issuer.clients["cap2"])
+    shows_the_page(page)
+    assert "or another app made it" in visible(page)
     if state == "open":
         issuer.open(request_uri)  # the owner may go on
 
