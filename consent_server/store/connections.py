@@ -118,6 +118,12 @@ def collected(c: Connection, connection: str) -> list[CollectedWindow]:
     return rows.every(c, CollectedWindow, query.order_by(*order))
 
 
+def deployed_forms(c: Connection, connection: str) -> list[str]:
+    """Return the names of the deployed forms that were accepted in a connection's records, in alphabetical order."""
+    found = c.scalars(sa.select(_collected.c.deployed_forms).where(_collected.c.connection == connection))
+    return sorted({name for names in found for name in names or ()})
+
+
 def put_months(c: Connection, connection: str, months: list[EmissionsMonth]) -> None:
     """Replace the months of a connection."""
     c.execute(sa.delete(_month).where(_month.c.connection == connection))

@@ -10,6 +10,7 @@ import pytest
 
 from consent_server.collect import provider
 from consent_server.outbound.data import ConsumptionData
+from consent_server.parties.operator import records
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.steps import trust_framework_url
@@ -60,6 +61,7 @@ def test_readings_are_collected_and_each_deployed_form_is_named(
     assert [row.complete for row in windows] == [False, False]  # as the provider has signed
     line = next(json.loads(each.message) for each in caplog.records if "readings_collected" in each.message)
     assert line["deployed_forms"] == ALL_FORMS
+    assert records.permission("c")["deployed_forms"] == ALL_FORMS
 
 
 def test_the_receipt_that_we_sign_is_in_the_specifications_form(cap: Cap, demo: DemoEnergyProvider) -> None:  # noqa: F811

@@ -10,7 +10,7 @@ from consent_server import clock, store
 from consent_server.scheme import instant
 from consent_server.scheme.permission import state_at
 from consent_server.store import audit_events, connections, links, outbox, permissions
-from consent_server.store.tables import OwedCall, Permission
+from consent_server.store.tables import OwedCall, Permission, ProviderConnection
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
 _LONGEST_WHY = 300
@@ -58,7 +58,8 @@ def permission(subject: str) -> dict[str, object]:
             raise CommandFailed(f"there is no permission or connection {subject}")
         calls = outbox.of_subject(c, subject)
         below, above = links.dependents(c, subject), links.supports(c, subject)
-    own = _granted_here(row) if isinstance(row, Permission) else {"kind": "connection", "issuer": row.issuer}
+        forms = connections.deployed_forms(c, subject)
+    own = _granted_here(row) if isinstance(row, Permission) else _granted_elsewhere(row, forms)
     ended = {"at": instant.text(row.ended), "by": row.ended_by, "why": row.ended_why} if row.ended is not None else None
     return {
         "id": row.id,
@@ -85,6 +86,10 @@ def _granted_here(row: Permission) -> dict[str, object]:
         "redeemed": instant.text(row.redeemed) if row.redeemed is not None else None,
         "refresh_key_version": row.refresh_version,
     }
+
+
+def _granted_elsewhere(row: ProviderConnection, deployed_forms: list[str]) -> dict[str, object]:
+    return {"kind": "connection", "issuer": row.issuer, "deployed_forms": deployed_forms}
 
 
 def _call(row: OwedCall) -> dict[str, object]:
