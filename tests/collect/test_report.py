@@ -188,6 +188,24 @@ def test_a_renewed_connection_takes_the_place_of_the_old_one(cap: Cap) -> None:
     assert [row.id for row in found().rests_on] == ["new"]
 
 
+# from when there is anything
+
+
+def test_D13_months_are_available_from_the_earliest_that_is_held(cap: Cap) -> None:
+    cap.configure(months=13)
+    assert report.available_from("acme", ("electricity",), NOW) == instant.parse("2025-02-01T00:00:00Z"), (
+        "13 months back"
+    )
+    cap.connect(
+        cap.provider("edp", Meter("e", amount=lambda start: 1.0 if start >= JANUARY else None), Meter("g", "gas"))
+    )
+    assert report.available_from("acme", ("gas",), NOW) == instant.parse("2025-02-01T00:00:00Z"), "on their way"
+    assert cap.collect() == 1
+    available = {fuel: report.available_from("acme", (fuel,), NOW) for fuel in report.FUELS}
+    assert available == {"electricity": JANUARY, "gas": instant.parse("2025-02-01T00:00:00Z")}
+    assert report.available_from("acme", report.FUELS, NOW) == instant.parse("2025-02-01T00:00:00Z")
+
+
 # the record
 
 
@@ -250,16 +268,35 @@ def test_the_record_leads_from_each_receipt_through_the_calculation_to_the_recei
     processes = [step for step in own if step["type"] == "process"]
     assert [step["process"] for step in processes] == [process_url(REGISTRY, fuel) for fuel in ("electricity", "gas")]
     for process in processes:
-        assert process["permissions"] == [permission["id"]]
+        (relied_on,) = (by_id[each] for each in process["permissions"])
+        assert relied_on["account"] == "account at edp"
+        assert relied_on["timestamp"] <= process["timestamp"] < relied_on["expires"]
         assert [by_id[each]["type"] for each in process["inputs"]] == ["receipt", "origin"]
         assert process["perseus:assurance"]["missingData"].endswith("/Complete")
     transfers = [step for step in own if step["type"] == "transfer"]
+    assert all(step["permissions"] == [permission["id"]] for step in transfers)
     assert [(step["of"], step["to"], step["service"], step["license"]) for step in transfers] == [
         (process["id"], FSP, SERVICE, LICENSE) for process in processes
     ]
     assert transfers[0]["parameters"] == {"from": "2026-01-01T00:00:00Z", "to": "2026-04-01T00:00:00Z"}
     assert {step["scheme"] for step in steps} == {scheme_url(REGISTRY)}
     assert own[-1]["_signature"]["signed"]["roles"] == [CAP_ROLE]
+
+
+def test_D13_a_process_names_the_permission_that_was_in_force_when_the_readings_came(cap: Cap) -> None:
+    cap.collected(cap.provider())
+    cap.clock.step(600)  # only now the SME permits the bank
+    granted = cap.clock.instant - 60
+    later = GrantedPermission(
+        account="account at the cap", license=LICENSE, granted=granted, expires=granted + 86400, fuels=("electricity",)
+    )
+    steps = steps_of(report.provenance(found(), later, FSP, JANUARY, APRIL))
+    at = {step["id"]: step["timestamp"] for step in steps}
+    for step in steps:
+        assert all(at[each] <= step["timestamp"] for each in step.get("permissions", [])), step["type"]
+    (process,) = (step for step in steps if step["type"] == "process")
+    assert process["timestamp"] == instant.text(NOW)
+    assert [at[each] for each in process["permissions"]] == [instant.text(NOW - 60)]
 
 
 def test_windows_outside_the_months_are_not_in_the_record(cap: Cap) -> None:

@@ -315,7 +315,10 @@ class EmissionsRelease:
 
 def cap_record(release: EmissionsRelease, signer: Signer) -> SignedRecord:
     """Return a carbon accounting provider's record, signed: every record it received, then for each fuel the factors as
-    origins, the calculation as a process, and its transfer."""
+    origins, the calculation as a process, and its transfer.
+
+    A process names the permissions under which its readings were received, its transfer the one to give the result to `to`.
+    """
     scheme = scheme_url(release.registry)
     record = Record(trust_framework_url(release.registry))
     inputs: list[list[str]] = []
@@ -326,18 +329,17 @@ def cap_record(release: EmissionsRelease, signer: Signer) -> SignedRecord:
             record.add_record(signed)
         inputs.append([receipt for receipts, _ in received for receipt in receipts])
         relied_on.append([permission for _, permissions in received for permission in permissions])
+    own: list[str] = []
     if release.grant is not None:
-        own = record.add_step(
-            permission_step(
-                scheme=scheme,
-                at=release.grant.granted,
-                account=release.grant.account,
-                licenses=[release.grant.license],
-                processes=_processes(release.registry, release.grant.fuels),
-                expires=release.grant.expires,
-            )
+        permission = permission_step(
+            scheme=scheme,
+            at=release.grant.granted,
+            account=release.grant.account,
+            licenses=[release.grant.license],
+            processes=_processes(release.registry, release.grant.fuels),
+            expires=release.grant.expires,
         )
-        relied_on = [[own] for _ in release.fuels]
+        own = [record.add_step(permission)]
     for emissions, receipts, permissions in zip(release.fuels, inputs, relied_on, strict=True):
         factors = [record.add_step(_factor_origin(scheme, factor)) for factor in emissions.factors]
         process = record.add_step(
@@ -346,6 +348,8 @@ def cap_record(release: EmissionsRelease, signer: Signer) -> SignedRecord:
                 at=emissions.at,
                 inputs=receipts + factors,
                 process=process_url(release.registry, emissions.fuel),
+                # Provenance Records, Process: what the processing relied on. The permission to pass its result on may be
+                # given long after it.
                 permissions=permissions,
                 missing_data=emissions.missing_data,
             )
@@ -361,7 +365,7 @@ def cap_record(release: EmissionsRelease, signer: Signer) -> SignedRecord:
                 service=release.service,
                 path=EMISSIONS_PATH,
                 parameters=window_parameters(release.start, release.end),
-                permissions=permissions,
+                permissions=own or permissions,
             )
         )
     return record.sign(signer, release.at)

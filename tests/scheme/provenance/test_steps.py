@@ -481,9 +481,11 @@ def test_a_blended_record_under_a_permission_of_its_own():
         *["GridCarbonIntensity"] * 2,
         *["GasGreenhouseGasFactor"] * 2,
     ]
+    received = [step["id"] for step in by_type["permission"] if step is not permission]
+    assert [electricity["permissions"], gas["permissions"]] == [received[:2], received[2:]]
     for process, transfer in zip((electricity, gas), (own[4], own[8]), strict=True):
         assert transfer["of"] == process["id"]
-        assert transfer["permissions"] == process["permissions"] == [permission["id"]]
+        assert transfer["permissions"] == [permission["id"]]
         assert (transfer["to"], transfer["license"], transfer["path"]) == (f"{DIRECTORY}/m/fsp", CAP_FSP, "/emissions")
         assert transfer["parameters"] == {"from": "2025-03-01T00:00:00Z", "to": "2026-03-01T00:00:00Z"}
 
