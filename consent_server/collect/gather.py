@@ -15,6 +15,7 @@ import orjson
 
 from consent_server import audit, clock, store
 from consent_server.collect import provider
+from consent_server.collect.period import first_month
 from consent_server.deployment import current
 from consent_server.outbound.data import DataSource, FetchedWindow, readings_address
 from consent_server.outbound.directory import DataService
@@ -23,7 +24,7 @@ from consent_server.outbound.fair_pool import FairPool, Tally
 from consent_server.outbound.intensity import RegionUnknown
 from consent_server.scheme import emissions, instant, plausible, readings
 from consent_server.scheme.emissions import EmissionsError, MonthEmissions
-from consent_server.scheme.instant import DAY, day_start, month_start, months_later
+from consent_server.scheme.instant import DAY, day_start
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.provenance.container import ProvenanceError
 from consent_server.scheme.provenance.deployed import WHOLE_DATA_CALLED_MISSING, transfer_forms
@@ -133,7 +134,7 @@ def _settle(row: ProviderConnection, *, due: int, trouble: str) -> None:
 def _gather(row: ProviderConnection) -> _Harvest:
     at = clock.now()
     # Whole months back, and whole days up to the last midnight (UTC).
-    start, end = months_later(month_start(at), -current().settings.collection.months), day_start(at)
+    start, end = first_month(at), day_start(at)
     token = provider.access_token(row)
     service = provider.service_of(row)
     api = provider.consumption_data(service)

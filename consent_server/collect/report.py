@@ -1,10 +1,12 @@
 """What a CAP reports: whole months of an account's emissions over all its live connections, with their provenance."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import orjson
 
 from consent_server import clock, store
+from consent_server.collect.period import first_month
 from consent_server.deployment import current
 from consent_server.scheme import emissions
 from consent_server.scheme.instant import next_month
@@ -80,6 +82,16 @@ def report(account: str, start: int, end: int, fuels: tuple[str, ...] = FUELS) -
                 total = sum(row.kilograms for row in parts)
                 months.append(ReportedMonth(fuel, month, next_month(month), max(row.at for row in parts), total))
     return Report(months, live)
+
+
+def available_from(account: str, fuels: Collection[str], at: int) -> int:
+    """Return the first instant of the earliest month that a report has at `at`; while it has none, of the first month that is
+    asked of providers."""
+    try:
+        months = report(account, 0, at, tuple(fuels)).months
+    except NothingYet:
+        months = []
+    return min((month.start for month in months), default=first_month(at))
 
 
 def provenance(found: Report, grant: GrantedPermission, to: str, start: int, end: int) -> SignedRecord | None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from consent_server import clock, store
+from consent_server.collect import report
 from consent_server.deployment import Door, Party, Routes, current
 from consent_server.issuer import views as issuer
 from consent_server.issuer.decision import TextIsNotTheLicense
@@ -52,4 +53,6 @@ class Cap(Party):
         return [row.id for row in live]
 
     def data_available_from(self, permission: Permission) -> int:
-        return permission.granted
+        """Return the first month of the SME's emissions that we hold or, before a collection, that we ask its EDPs for."""
+        end = permission.expires if permission.ended is None else permission.ended
+        return report.available_from(permission.sme, permission.fuels, min(clock.now(), end))

@@ -9,7 +9,7 @@ from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.steps import COMPLETE
-from consent_server.store import accounts, connections
+from consent_server.store import accounts, connections, permissions
 from consent_server.store.tables import CollectedWindow, EmissionsMonth, ProviderConnection, SmeAccount
 from tests import records
 from tests.resource.conftest import ResourceServer
@@ -122,6 +122,19 @@ def test_gas_stays_when_the_permission_does_not_cover_it(collected: ResourceServ
     assert [row["type"] for row in answer.json["data"]] == ["electricity", "electricity"]
 
 
+def test_D13_the_permission_record_says_from_when_there_are_months(collected: ResourceServer) -> None:
+    with store.reading() as c:
+        granted = permissions.find(c, "permission-1")
+    assert granted is not None
+    available = collected.deployment.party.data_available_from
+    assert available(granted) == EARLIEST
+    assert available(granted._replace(fuels=["gas"])) == JANUARY
+    # Without months: what would be asked for now, thirteen of them; of an ended permission, what would have been at its end.
+    nothing = granted._replace(sme="another")
+    assert available(nothing) == instant.parse("2025-02-01T00:00:00Z")
+    assert available(nothing._replace(ended=JANUARY)) == instant.parse("2024-12-01T00:00:00Z")
+
+
 @pytest.mark.parametrize(
     ("query", "there"),
     [
@@ -135,6 +148,11 @@ def test_gas_stays_when_the_permission_does_not_cover_it(collected: ResourceServ
         ("from=2026-01-10&to=2026-02-20", []),
         ("from=2026-01-01T00:00:00Z&to=2026-01-31T23:59:59Z", []),
         ("from=9999-12-15&to=9999-12-31", []),
+        ("from=2026-01-01&to=2026-01-02", []),
+        ("from=2026-01-31&to=2026-03-02", ["2026-02-01"]),
+        ("from=2024-12-31&to=2025-12-31", [f"2025-{month:02}-01" for month in range(1, 12)]),
+        ("from=2024-01-01&to=2025-01-01", []),
+        ("from=2026-03-12&to=2027-03-12", []),
     ],
     ids=[
         "dates alone",
@@ -147,6 +165,11 @@ def test_gas_stays_when_the_permission_does_not_cover_it(collected: ResourceServ
         "no whole month",
         "a second short",
         "the last month that there is",
+        "one day",
+        "a whole month between two days",
+        "a year from inside a month",
+        "a year before there was anything",
+        "a year to come",
     ],
 )
 def test_windows(collected: ResourceServer, query: str, there: list[str]) -> None:
