@@ -29,6 +29,7 @@ PERMISSIONS_WRAPPER: Final = "permission_record_permissions"
 _WELL_KNOWN = "/.well-known/oauth-authorization-server"
 _KEEP_S = 86400
 _ERROR_CODE = re.compile(r"[a-z_]{1,64}")
+_TO_THE_MINUTE = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}Z", re.ASCII)
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 
 
@@ -68,7 +69,10 @@ class Tokens:
 
 @dataclass(frozen=True)
 class PermissionRecord:
-    """The issuer's record of a permission (Permission Records). Instants are whole seconds."""
+    """The issuer's record of a permission (Permission Records). Instants are whole seconds.
+
+    `revoked_at` is None where the permission was not revoked, and where what says when cannot be read.
+    """
 
     issuer: str
     client: str
@@ -78,6 +82,7 @@ class PermissionRecord:
     expires: int
     evidence: str = field(repr=False)
     revoked: bool
+    revoked_at: int | None
     data_available_from: int
     token_issued_at: int
     token_expires: int
@@ -267,14 +272,30 @@ def _record(source: dict[str, Any]) -> PermissionRecord:
         client=fields.url(source, "client"),
         license=fields.url(source, "license"),
         account=fields.opaque(source, "account"),
-        last_granted=instant.parse(source.get("lastGranted")),
-        expires=instant.parse(source.get("expires")),
+        last_granted=_instant(source, "lastGranted"),
+        expires=_instant(source, "expires"),
         evidence=fields.url(source, "evidence"),
         revoked="revoked" in source,  # Permission Records: the key alone means revoked, whatever its value
-        data_available_from=instant.parse(source.get("dataAvailableFrom")),
-        token_issued_at=instant.parse(source.get("tokenIssuedAt")),
-        token_expires=instant.parse(source.get("tokenExpires")),
+        revoked_at=_revoked_at(source),
+        data_available_from=_instant(source, "dataAvailableFrom"),
+        token_issued_at=_instant(source, "tokenIssuedAt"),
+        token_expires=_instant(source, "tokenExpires"),
     )
+
+
+def _revoked_at(source: dict[str, Any]) -> int | None:
+    try:
+        return _instant(source, "revoked")
+    except ValueError:
+        return None
+
+
+def _instant(source: dict[str, Any], name: str) -> int:
+    """Return an instant of a record. Permission Records asks for ISO 8601 with Z, and its own example has no seconds."""
+    value = source.get(name)
+    if isinstance(value, str) and _TO_THE_MINUTE.fullmatch(value):
+        value = f"{value[:-1]}:00Z"
+    return instant.parse(value)
 
 
 def error_code(value: str) -> str:

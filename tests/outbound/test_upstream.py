@@ -12,6 +12,7 @@ from consent_server.outbound.errors import BadAnswer, CallbackRefused, NotAllowe
 from consent_server.outbound.upstream import Upstream
 
 LICENSE = "https://registry.example/license/both"
+APRIL = 1_775_001_600  # 2026-04-01T00:00:00Z
 BACK = "https://cap.example/callback"
 
 
@@ -324,10 +325,25 @@ class TestPermissionRecord:
         lines = [json.loads(each.message) for each in caplog.records if each.name == "consent_server.audit"]
         assert [line["form"] for line in lines if line["event"] == "deployed_form_accepted"] == named
 
-    @pytest.mark.parametrize("value", [None, "2026-04-01T00:00:00Z"])
-    def test_the_key_alone_says_revoked(self, upstream, known, issuer, wire, record, value):
+    @pytest.mark.parametrize(
+        ("value", "at"),
+        [(None, None), ("", None), ("2026-04-01T00:00:00Z", APRIL), ("2026-04-01T00:00Z", APRIL), ("April", None)],
+    )
+    def test_the_key_alone_says_revoked(self, upstream, known, issuer, wire, record, value, at):
         issuer.server.routes["/permission"] = wire.json({"permission": {**record, "revoked": value}})
-        assert upstream.permission_record(known, "rt").revoked is True
+        found = upstream.permission_record(known, "rt")
+        assert (found.revoked, found.revoked_at) == (True, at)
+
+    def test_instants_to_the_minute_are_read_as_in_the_specifications_example(
+        self, upstream, known, issuer, wire, record
+    ):
+        short = {name: value[:-4] + "Z" if value.endswith("00Z") else value for name, value in record.items()}
+        assert short["expires"] == "2027-03-12T09:30Z"
+        found = {}
+        for name, sent in (("short", short), ("long", record)):
+            issuer.server.routes["/permission"] = wire.json({"permission": sent})
+            found[name] = upstream.permission_record(known, "rt")
+        assert found["short"] == found["long"]
 
     @pytest.mark.parametrize(
         "spoilt",
