@@ -56,10 +56,10 @@ def inspect(response: TestResponse) -> None:
     assert len(ids) == len(set(ids)), "an id stands twice"
     labelled = {a.get("for") for tag, a in page.found if tag == "label"}
     for tag, a in page.found:
-        assert tag not in {"script", "iframe", "object", "embed", "base"}
+        assert tag not in {"script", "object", "embed", "base"}
         assert not any(name.startswith("on") or name == "style" for name in a), f"inline code on {tag}"
         for name in ("src", "href") if tag in {"link", "img", "source"} else ("src",):
-            assert a.get(name, "/").startswith("/"), f"{tag} fetches {a[name]}"
+            assert tag == "iframe" or a.get(name, "/").startswith("/"), f"{tag} fetches {a[name]}"
         if tag == "input" and a.get("type") != "hidden":
             assert a["id"] in labelled, f"{a['id']} has no label"
         if tag == "a" and a.get("href", "").startswith("#"):
@@ -80,6 +80,25 @@ def inspect(response: TestResponse) -> None:
     policy = response.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; style-src 'self'")
     assert "unsafe" not in policy
+    inspect_frames(response, page, policy)
+
+
+def inspect_frames(response: TestResponse, page: Elements, policy: str) -> None:
+    """One page shows another's page in a frame, an inert one, and its policy names that origin; no page but one is framed."""
+    path = response.request.path
+    frames = [a for tag, a in page.found if tag == "iframe"]
+    assert len(frames) <= (path == "/permissions/record")
+    for a in frames:
+        assert a.keys() == {"class", "src", "title", "sandbox", "referrerpolicy"}
+        assert a["sandbox"] == "allow-same-origin", "no script, form, window, navigation or download"
+        assert a["title"]
+        assert a["src"] in [link.get("href") for tag, link in page.found if tag == "a"], "no link beside the frame"
+    origins = ["https://" + urlsplit(a["src"]).netloc for a in frames]
+    named = [each.split() for each in policy.split("; ") if each.startswith("frame-src ")]
+    assert named == ([["frame-src", *origins]] if origins else [])
+    if not path.startswith("/evidence/"):
+        assert "frame-ancestors 'none'" in policy
+        assert response.headers["X-Frame-Options"] == "DENY"
 
 
 class Browser:

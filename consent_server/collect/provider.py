@@ -5,6 +5,7 @@ from consent_server.deployment import current
 from consent_server.outbound.data import ConsumptionData
 from consent_server.outbound.directory import DataService
 from consent_server.outbound.errors import OAuthRefused, Unreachable
+from consent_server.outbound.upstream import PermissionRecord
 from consent_server.store import connections
 from consent_server.store.tables import ProviderConnection
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
@@ -42,14 +43,24 @@ def consumption_data(service: DataService) -> ConsumptionData:
     return ConsumptionData(current().session, service.endpoint)
 
 
-def end_if_revoked(connection: ProviderConnection) -> None:
-    """End a connection whose permission record says that it was withdrawn: its withdrawal message was lost."""
+def permission_record(connection: ProviderConnection) -> PermissionRecord:
+    """Return what the issuer has on record of the connection's permission. Raise OAuthRefused, Unreachable."""
     here = current()
     token = here.sealer.unseal(connection.refresh_sealed)
+    return here.upstream.permission_record(here.upstream.metadata(connection.issuer), token)
+
+
+def end_if_revoked(connection: ProviderConnection) -> None:
+    """End a connection whose permission record says that it was withdrawn: its withdrawal message was lost."""
     try:
-        record = here.upstream.permission_record(here.upstream.metadata(connection.issuer), token)
+        record = permission_record(connection)
     except (OAuthRefused, Unreachable):
         return
     if record.revoked:
-        issuer = connection.issuer
-        withdraw(connection.id, Withdrawal("sme", issuer, "the record says so", already_told=issuer))
+        end_as_recorded(connection)
+
+
+def end_as_recorded(connection: ProviderConnection) -> None:
+    """End a connection, with its data and all that rests on it, as the record of its issuer says."""
+    issuer = connection.issuer
+    withdraw(connection.id, Withdrawal("sme", issuer, "the record says so", already_told=issuer))

@@ -12,6 +12,8 @@ from consent_server.outbound.errors import Unreachable
 PAGE_S: Final = 2.0
 PAGE_CONFIGURED_S: Final = 5.0
 
+#: The name under which calls of this context count, where several servers share one wait.
+_together: ContextVar[str | None] = ContextVar("together", default=None)
 #: The seconds that the page of this context has waited, by server; None outside of pages.
 _waited: ContextVar[dict[str, float] | None] = ContextVar("waited", default=None)
 
@@ -27,12 +29,28 @@ def end_page() -> None:
 
 
 @contextmanager
+def one_wait(name: str) -> Iterator[None]:
+    """Let a page wait for all calls of this block together as long as for one member's server.
+
+    The endpoints of one issuer may be on several hosts.
+    """
+    before = _together.set(name)
+    try:
+        yield
+    finally:
+        _together.reset(before)
+
+
+@contextmanager
 def call_time(server: str, configured: bool, longest_s: float) -> Iterator[float]:
     """Yield the seconds that a call may take, and count those that it took. Raise Unreachable when a page has none left."""
     waited = _waited.get()
     if waited is None:
         yield longest_s
         return
+    shared = _together.get()
+    if shared is not None:
+        server, configured = shared, False
     left = (PAGE_CONFIGURED_S if configured else PAGE_S) - waited.get(server, 0.0)
     if left <= 0:
         raise Unreachable("time", server)

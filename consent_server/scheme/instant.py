@@ -7,10 +7,12 @@ import re
 from calendar import monthrange
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 HALF_HOUR = 1800
 DAY = 86400
 
+_UK = ZoneInfo("Europe/London")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 
@@ -46,6 +48,13 @@ def parse(value: object) -> int:
     instant = (datetime(year, month, day, hour, minute, second, tzinfo=zone) - _EPOCH) // _SECOND
     _calendar(instant)  # an offset may lead out of the years that there are
     return instant
+
+
+def uk_offset(instant: int) -> int:
+    """Return the seconds by which the clocks of the United Kingdom are ahead of UTC; 0 before 1970."""
+    if instant < 0:  # others write instants too, and the local time of the year 1 is in no calendar
+        return 0
+    return (_calendar(instant).astimezone(_UK).utcoffset() or timedelta()) // _SECOND
 
 
 def months_later(instant: int, count: int) -> int:

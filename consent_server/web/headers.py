@@ -4,7 +4,7 @@ One page has a weaker policy: the evidence page, which carbon accounting provide
 script and no cookie.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
 from flask import Flask, Response
@@ -21,15 +21,17 @@ TRANSPORT = {"Strict-Transport-Security": "max-age=63072000; includeSubDomains"}
 MACHINE_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
-def page_policy(form_targets: Iterable[str] = ()) -> str:
-    """Return the policy of a page. `form_targets` are origins to which a form of this page may end up redirecting.
+def page_policy(form_targets: Iterable[str] = (), frames: Collection[str] = ()) -> str:
+    """Return the policy of a page. `form_targets` are origins to which a form of this page may end up redirecting, `frames`
+    those of pages that it shows in frames.
 
     Chromium applies form-action to the whole redirect chain, so the client's origin must be named: FAPI 2.0 has the
     authorization response as a redirect. Nothing else is named.
     """
     targets = " ".join(("'self'", *form_targets))
+    framed = " ".join(("frame-src", *frames)) + "; " if frames else ""
     return (
-        "default-src 'none'; style-src 'self'; img-src 'self'; "
+        f"default-src 'none'; style-src 'self'; img-src 'self'; {framed}"
         f"form-action {targets}; frame-ancestors 'none'; base-uri 'none'"
     )
 

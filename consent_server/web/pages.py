@@ -4,7 +4,7 @@ What every page has comes from the settings alone, so that the page that says wh
 """
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from flask import Flask, Response, make_response, render_template, send_from_directory
@@ -43,6 +43,7 @@ def install(app: Flask) -> None:
         "month": month,
         "month_in_short": month_in_short,
         "moment": moment,
+        "uk_moment": uk_moment,
         "plain": plain,
         # For sentences that Python code made: unlike `_`, its text is escaped, and holds no placeholders.
         "translated": language.gettext,
@@ -58,8 +59,17 @@ def look(name: str) -> Response:
     return response
 
 
-def render(template: str, status: int = 200, *, form_targets: Iterable[str] = (), **values: object) -> Response:
-    """Return a page. `form_targets` are origins beside our own to which one of its forms may end up redirecting."""
+def render(
+    template: str,
+    status: int = 200,
+    *,
+    form_targets: Iterable[str] = (),
+    frames: Collection[str] = (),
+    **values: object,
+) -> Response:
+    """Return a page. `form_targets` are origins beside our own to which one of its forms may end up redirecting, `frames`
+    the origins of what it shows in frames.
+    """
     body = render_template(
         template,
         brand=plain(current().settings.brand),
@@ -68,7 +78,7 @@ def render(template: str, status: int = 200, *, form_targets: Iterable[str] = ()
         **values,
     )
     response = make_response(body, status)
-    response.headers["Content-Security-Policy"] = headers.page_policy(form_targets)
+    response.headers["Content-Security-Policy"] = headers.page_policy(form_targets, frames)
     return response
 
 
@@ -91,6 +101,12 @@ def month_in_short(at: int) -> str:
 def moment(at: int) -> str:
     """Return an instant such as 12 March 2026 at 09:30 UTC."""
     return language.gettext("%(day)s at %(time)s UTC", day=day(at), time=instant.text(at)[11:16])
+
+
+def uk_moment(at: int) -> str:
+    """Return an instant as the clocks of the United Kingdom show it, such as 12 July 2026 at 10:30, UK time."""
+    shown = at + instant.uk_offset(at)
+    return language.gettext("%(day)s at %(time)s, UK time", day=day(shown), time=instant.text(shown)[11:16])
 
 
 def plain(text: str, longest: int = 120) -> str:

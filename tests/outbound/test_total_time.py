@@ -191,6 +191,14 @@ class TestAPage:
         assert len(dripping.asked) == calls, "nothing is left for a second call"
         assert outcome(well, configured=configured) == "200"
 
+    def test_H08_it_waits_for_several_servers_of_one_party_once(self, asks) -> None:
+        dripping, well, outcome = asks
+        with page_time.one_wait("https://issuer.example"):
+            assert outcome(dripping) == "time"
+            assert outcome(well) == outcome(well, configured=True) == "time"
+        assert not well.asked
+        assert outcome(well) == "200"
+
     def test_the_next_page_asks_anew(self, asks) -> None:
         dripping, _, outcome = asks
         outcome(dripping)

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,7 +13,7 @@ from consent_server.deployment import Deployment
 from consent_server.outbound.directory import Application, DataService, Member
 from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.outbound.registry import PermissionText
-from consent_server.outbound.upstream import Metadata, Pushed, Tokens, Upstream
+from consent_server.outbound.upstream import Metadata, PermissionRecord, Pushed, Tokens, Upstream
 from consent_server.scheme import instant
 from consent_server.scheme.licenses import PublishedLicense
 from consent_server.settings import LicenseSettings
@@ -101,6 +102,7 @@ class PlayedUpstream(Upstream):
         self.pushed: list[Pushed] = []
         self.redeemed: list[tuple[str, str]] = []
         self.fault: Exception | None = None
+        self.recorded: dict[str, Any] = {}  # what the record of every permission says, other than that it is in force
 
     def metadata(self, issuer: str) -> Metadata:
         if isinstance(self.fault, Unreachable) and not isinstance(self.fault, OAuthRefused):
@@ -120,6 +122,26 @@ class PlayedUpstream(Upstream):
             raise self.fault
         self.redeemed.append((code, verifier))
         return Tokens("access", f"refresh-{secrets.token_hex(4)}", 600)
+
+    def permission_record(self, metadata: Metadata, refresh_token: str) -> PermissionRecord:
+        if self.fault:
+            raise self.fault
+        at = clock.now()
+        record = PermissionRecord(
+            issuer=metadata.issuer,
+            client=f"{DIRECTORY}/a/tallyleaf",
+            license=LICENSE,
+            account="opaque",
+            last_granted=at,
+            expires=at + 365 * 86400,
+            evidence=f"{metadata.issuer}/evidence/unguessable",
+            revoked=False,
+            revoked_at=None,
+            data_available_from=at - 400 * 86400,
+            token_issued_at=at,
+            token_expires=at + 365 * 86400,
+        )
+        return replace(record, **self.recorded)
 
 
 class PlayedRegistry:
@@ -141,6 +163,7 @@ class Portal:
         played: Any = deployment
         played.directory, played.upstream, played.mail = self.directory, self.upstream, self.mail
         played.registry = PlayedRegistry()
+        deployment.session.allow_hosts(lambda: {"hartlebury.example", "northmoor.example"})
         self.app = opened(deployment, "public")
 
     def browser(self) -> Browser:

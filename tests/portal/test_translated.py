@@ -8,6 +8,14 @@ import pytest
 from consent_server.web import background
 from tests.web.sentences import mark_messages, read
 
+#: What a provider may have on record without ending the connection here.
+FOUND: tuple[dict[str, Any], ...] = (
+    {},
+    {"license": "https://registry.example/another"},
+    {"expires": 1, "evidence": "https://elsewhere.example/"},
+    {"revoked": True, "revoked_at": 1_773_307_800},
+)
+
 
 @pytest.fixture(autouse=True)
 def between_marks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,8 +44,12 @@ def test_from_the_first_page_to_the_result_and_back(portal: Any) -> None:
     read(browser.open("/result"), "/result")
     portal.released("bank", on=[row.id])
     read(browser.open("/permissions"), "/permissions")
-    read(browser.click("withdraw-2"), "/permissions/withdraw")
+    for recorded in FOUND:
+        portal.upstream.recorded = recorded
+        read(browser.open(f"/permissions/record?permission={row.id}"), "/permissions/record")
+    read(browser.open("/permissions").click("withdraw-2"), "/permissions/withdraw")
     read(browser.click("confirm"), "/permissions/withdrawn")
+    read(browser.open(f"/permissions/record?permission={row.id}"), "/permissions/record")
     read(browser.open("/permissions"), "/permissions")
 
 

@@ -140,3 +140,19 @@ def test_starts_hold_their_instant(value):
 def test_months(value, start, following):
     assert instant.month_start(at(value)) == at(start)
     assert instant.next_month(at(value)) == at(following)
+
+
+@pytest.mark.parametrize(
+    ("at", "hours"),
+    [
+        ("2026-01-01T00:00:00Z", 0),
+        ("2026-03-29T00:59:59Z", 0),
+        ("2026-03-29T01:00:00Z", 1),
+        ("2026-10-25T00:59:59Z", 1),
+        ("2026-10-25T01:00:00Z", 0),
+        ("0001-01-01T00:00:00Z", 0),
+        ("9999-12-31T23:59:59Z", 0),
+    ],
+)
+def test_the_clocks_of_the_united_kingdom(at, hours):
+    assert instant.uk_offset(instant.parse(at)) == hours * 3600

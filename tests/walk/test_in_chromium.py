@@ -32,6 +32,25 @@ def follow(tab: Any, steps: list[dict[str, Any]]) -> None:
         tab.wait_for_load_state()
 
 
+def on_record(tab: Any, pages: dict[str, str]) -> None:
+    """Open the record of the newest connection at the CAP: the EDP's evidence is in a frame, styled, and can do nothing."""
+    tab.goto(f"{pages['cap']}/permissions")
+    tab.locator("a[href^='/permissions/record']").first.click()
+    tab.wait_for_load_state()
+    assert "the permission is in force" in tab.inner_text("#comparison")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 320
+    element = tab.locator("iframe").element_handle()
+    frame = element.content_frame()
+    frame.wait_for_selector("#permission-text")
+    assert frame.url.startswith(f"{pages['edp']}/evidence/")
+    assert frame.url == tab.get_attribute("main .links a", "href")
+    assert "Evidence of a permission" in frame.inner_text("h1")
+    assert frame.evaluate("innerWidth") == frame.evaluate("document.documentElement.scrollWidth") == 320
+    assert frame.evaluate("getComputedStyle(document.querySelector('.card')).borderTopLeftRadius") == "14px", (
+        "its style"
+    )
+
+
 @pytest.mark.parametrize("sme", ["several_sites", "log_in"])
 def test_connect_give_to_the_bank_and_withdraw(sandbox: RunningSandbox, tab: Any, sme: str) -> None:
     pages = sandbox.manifest["pages"]
@@ -40,6 +59,7 @@ def test_connect_give_to_the_bank_and_withdraw(sandbox: RunningSandbox, tab: Any
     follow(tab, connect)
     # From the CAP to the provider and back: the journey ended on another origin than the one that it was on.
     assert tab.url == f"{pages['cap']}/connected"
+    on_record(tab, pages)
     tab.goto(pages["fsp"])
     tab.click("#apply")
     tab.wait_for_load_state()

@@ -1,13 +1,13 @@
-"""What an SME has permitted through its account, and withdrawing it."""
+"""What an SME has permitted through its account, what is on record of it, and withdrawing it."""
 
 from dataclasses import asdict
 
 from flask import Blueprint, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from consent_server.portal import standing
+from consent_server.portal import record, standing
 from consent_server.portal.views.visit import data, keep, page, see_other, sent, signed_in, signed_in_account
-from consent_server.web import parameters
+from consent_server.web import headers, parameters
 from consent_server.web.refusals import NotFound
 
 routes = Blueprint("portal_permissions", __name__)
@@ -20,6 +20,19 @@ def permissions() -> AnyResponse:
     live = [each for each in everything if each.live]
     unfinished = [each for each in everything if each.open and not each.live]
     return page("permissions", live=live, unfinished=unfinished, past=[each for each in everything if not each.open])
+
+
+@routes.get("/permissions/record")
+@signed_in
+def record_of_connection() -> AnyResponse:
+    known = signed_in_account().id
+    held = record.held(known, parameters.query(request, optional=("permission",)).get("permission", ""))
+    if held is None:
+        raise NotFound("permission")
+    theirs = record.look(held.connection)
+    subject = standing.own(known, held.connection.id)  # after the look, which may end it
+    frames = (headers.origin_of(theirs.evidence),) if theirs.evidence else ()
+    return page("record", frames=frames, subject=subject, grant=held, theirs=theirs)
 
 
 @routes.get("/permissions/withdraw")

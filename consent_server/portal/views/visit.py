@@ -1,6 +1,6 @@
 """What every page of the portal shares: the browser's session, the account that is signed in, and how a page is made."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import wraps
 from urllib.parse import quote
 
@@ -111,11 +111,18 @@ def see_other(path: str) -> AnyResponse:
     return redirect(path, 303)
 
 
-def page(template: str, status: int = 200, *, form_targets: Iterable[str] = (), **values: object) -> Response:
-    """Return a page of the portal. `form_targets` as in `pages.render`."""
+def page(
+    template: str,
+    status: int = 200,
+    *,
+    form_targets: Iterable[str] = (),
+    frames: Collection[str] = (),
+    **values: object,
+) -> Response:
+    """Return a page of the portal. `form_targets` and `frames` as in `pages.render`."""
     token = csrf.token(form_secret()) if form_secret() else ""
     shown = {"csrf": token, "account": account(), "errors": (), **values}
-    return pages.render(f"portal/{template}.html", status, form_targets=form_targets, **shown)
+    return pages.render(f"portal/{template}.html", status, form_targets=form_targets, frames=frames, **shown)
 
 
 def sent(*optional: str) -> dict[str, str]:
