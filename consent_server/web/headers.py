@@ -1,7 +1,7 @@
 """The headers of every response, and the content security policy of each kind of page.
 
-One page has a weaker policy: the evidence page, which carbon accounting providers show in a frame. It has no form, no
-script and no cookie.
+Two pages have weaker policies: the evidence page, which carbon accounting providers show in a frame and which has no form, no
+script and no cookie; and the page on which the portal shows another's, whose one origin its policy names.
 """
 
 from collections.abc import Collection, Iterable

@@ -2,9 +2,11 @@
 
 import base64
 import json
+import logging
 import math
 from collections import Counter
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -36,6 +38,25 @@ def test_a_pushed_request_is_answered_as_rfc_9126_has_it(issuer: Any) -> None:
     row = issuer.row(tables.PushedRequest)
     assert (row.expires - row.created, row.certificate) == (90, issuer.cap.fingerprint)
     assert body["request_uri"] not in repr(row)
+
+
+def test_a_pushed_request_is_logged_as_the_clients_word_that_it_has_the_permission(
+    issuer: Any, shared: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "consent_server.audit"):
+        request_uri = issuer.post("/par", issuer.good_push()).get_json()["request_uri"]
+    (line,) = (json.loads(each) for each in caplog.messages if '"pushed_request"' in each)
+    assert len(line.pop("correlation_id")) > 10
+    assert line == {
+        "at": shared.START,
+        "event": "pushed_request",
+        "client_id": issuer.cap.application,
+        "member": issuer.cap.member,
+        "license": shared.BOTH.url,
+        "redirect_host": urlsplit(issuer.good_push()["redirect_uri"]).hostname,
+        "certificate": issuer.cap.fingerprint,
+    }
+    assert request_uri not in caplog.text
 
 
 def test_the_browser_goes_into_the_journey_with_a_cookie_of_this_service(issuer: Any) -> None:
