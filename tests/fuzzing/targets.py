@@ -51,8 +51,9 @@ STATUS_URI = "https://issuer.example/status"
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A reader, and seeds that it takes; `in_json` if what it reads is mutated as a JSON value as well."""
+    """A part of a parser, and seeds that it takes; `in_json` if what it reads is mutated as a JSON value as well."""
 
+    parser: str
     read: Callable[[bytes], object]
     seeds: Callable[[], list[bytes]]
     in_json: bool = False
@@ -275,17 +276,17 @@ def message_seeds() -> list[bytes]:
 
 
 TARGETS = {
-    "certificate": Target(read_certificate, certificate_seeds),
-    "revocation": Target(read_revocation, revocation_seeds),
-    "token": Target(read_token, token_seeds),
-    "claims": Target(read_claims, claims_seeds, in_json=True),
-    "jwks": Target(read_jwks, jwks_seeds, in_json=True),
-    "provenance": Target(read_provenance, provenance_seeds, in_json=True),
-    "step": Target(read_step, step_seeds, in_json=True),
-    "license": Target(read_license, license_seeds, in_json=True),
-    "text": Target(read_text, text_seeds),
-    "readings": Target(read_readings, readings_seeds, in_json=True),
-    "message": Target(read_message, message_seeds, in_json=True),
+    "certificate": Target("certificate", read_certificate, certificate_seeds),
+    "revocation": Target("revocation list", read_revocation, revocation_seeds),
+    "token": Target("token", read_token, token_seeds),
+    "claims": Target("token", read_claims, claims_seeds, in_json=True),
+    "jwks": Target("token", read_jwks, jwks_seeds, in_json=True),
+    "provenance": Target("provenance", read_provenance, provenance_seeds, in_json=True),
+    "step": Target("provenance", read_step, step_seeds, in_json=True),
+    "license": Target("JSON-LD", read_license, license_seeds, in_json=True),
+    "text": Target("JSON-LD", read_text, text_seeds),
+    "readings": Target("readings", read_readings, readings_seeds, in_json=True),
+    "message": Target("message", read_message, message_seeds, in_json=True),
 }
 
 

@@ -3,8 +3,11 @@
 import importlib.util
 import os
 import random
+import re
+import resource
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,11 @@ from tests.conftest import missing
 from tests.fuzzing.targets import TARGETS, mutated
 
 ROOT = Path(__file__).resolve().parents[2]
-#: How often each seed is mutated in the fast set, and the seconds for which atheris explores each reader in the long one.
+#: How often each seed is mutated in the fast set, and the CPU seconds for which atheris explores each parser in the long one,
+#: shared equally among the parser's targets.
 MUTATIONS = 400
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "600"))
+SHARES = Counter(target.parser for target in TARGETS.values())
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -33,7 +38,7 @@ def test_seeds_and_their_mutations_are_read_or_refused(name: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(SECONDS + 120)
+@pytest.mark.timeout(4 * SECONDS + 120)  # CPU seconds last longer where others compute
 @pytest.mark.parametrize("name", TARGETS)
 def test_atheris_finds_no_other_exception(name: str, tmp_path: Path) -> None:
     """A failure leaves the input in the folder that is printed; the seed repeats the run."""
@@ -42,12 +47,34 @@ def test_atheris_finds_no_other_exception(name: str, tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1, 2**31)
     folder = tmp_path / name
     print(f"seed {seed}, corpus and inputs in {folder}")
-    options = [f"-seed={seed}", f"-max_total_time={SECONDS}", "-max_len=20000", "-timeout=10", "-rss_limit_mb=2048"]
-    command = [sys.executable, "-m", "tests.fuzzing.explore", name, str(folder), *options, "-print_final_stats=1"]
+    seconds = SECONDS / SHARES[TARGETS[name].parser]
+    options = [f"-seed={seed}", "-max_len=20000", "-timeout=10", "-rss_limit_mb=2048"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.fuzzing.explore",
+        name,
+        str(folder),
+        str(seconds),
+        *options,
+        "-print_final_stats=1",
+    ]
+    before = _of_children()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    spent = _of_children() - before
     output = done.stdout + done.stderr
+    print(f"{spent:.0f} CPU seconds")
     print("\n".join(line for line in output.splitlines() if line.startswith("stat::")))
     found = [path for path in folder.glob("*-*") if path.is_file()]
     inputs = "\n".join(f"{path}: {path.read_bytes()!r}"[:2000] for path in found)
     assert done.returncode == 0, f"seed {seed}\n{output[-3000:]}\n{inputs}"
-    assert "stat::number_of_executed_units" in output, output[-3000:]
+    executed = re.search(r"stat::number_of_executed_units: *(\d+)", output)
+    assert executed, output[-3000:]
+    assert int(executed[1]) > 0
+    assert spent > 0.9 * seconds, "it ended before its time"  # the kernel counts in ticks
+
+
+def _of_children() -> float:
+    """The CPU seconds of the processes that this one has started and waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
