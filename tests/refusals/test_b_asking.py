@@ -4,7 +4,6 @@ One good request, and one row for each way to spoil it. Each test begins with th
 """
 
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -337,16 +336,10 @@ LARGE: dict[str, tuple[bytes, int, str]] = {
 
 @cases(LARGE)
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_B09_too_much_is_refused_at_once(world: World, endpoint: str, case: tuple[bytes, int, str]) -> None:
+def test_B09_too_much_is_refused(world: World, endpoint: str, case: tuple[bytes, int, str]) -> None:
     content, status, refusal = case
     send = post(world, endpoint, content)
     world.oracle.refused(send, refusal, status, "invalid_request")
-    took = []
-    for _ in range(3):
-        began = time.perf_counter()
-        assert send().status_code == status
-        took.append(time.perf_counter() - began)
-    assert min(took) < 0.1
 
 
 def declined(world: World, state: str) -> str:

@@ -9,7 +9,6 @@ import base64
 import hashlib
 import hmac
 import json
-import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -605,12 +604,6 @@ def test_C19_C20_C21_C22_C24_a_forged_token(world: World, live: Tokens, forge: F
         lambda: world.data(live.granted.client, token), "invalid_token", 401, "invalid_token", secrets=[token]
     )
     assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
-    took = []
-    for _ in range(3):
-        began = time.perf_counter()
-        world.data(live.granted.client, token)
-        took.append(time.perf_counter() - began)
-    assert min(took) < 0.05
 
 
 def test_C16_a_token_for_another_audience(world: World, live: Tokens, forge: Forge) -> None:
@@ -689,11 +682,7 @@ def test_C23_rotation_makes_no_false_refusal_and_a_removed_key_is_dead(world: Wo
 
 
 def test_C25_unknown_others_and_ended_tokens_are_answered_alike(world: World, live: Tokens) -> None:
-    """One body for all; and how long it takes tells no more than the network's own noise.
-
-    A text that is no token of ours is known by its keyed digest, compared in constant time, and never looked up; that is
-    all that the time can say, and it says it of texts that nobody issued.
-    """
+    """One body for all. What their time tells is tests/issuer/test_timing.py's matter."""
     ended = world.tokens(sme="export")
     assert ended.granted.client.revoke(ended.refresh).status_code == 200
     version, identifier, mac = live.refresh.split(".")
@@ -705,13 +694,6 @@ def test_C25_unknown_others_and_ended_tokens_are_answered_alike(world: World, li
         "ended": ended.refresh,
     }
     client = live.granted.client
-    bodies, times = {}, {name: [] for name in asked}
-    for _ in range(40):
-        for name, token in asked.items():
-            began = time.perf_counter()
-            answer = client.refresh(token)
-            times[name].append(time.perf_counter() - began)
-            bodies[name] = (answer.status_code, {**answer.json(), "correlation_id": ""})
-    assert len({json.dumps(body) for body in bodies.values()}) == 1
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    assert max(medians.values()) - min(medians.values()) < 0.005, medians
+    answers = {name: client.refresh(token) for name, token in asked.items()}
+    bodies = {name: (each.status_code, {**each.json(), "correlation_id": ""}) for name, each in answers.items()}
+    assert len({json.dumps(body) for body in bodies.values()}) == 1, bodies

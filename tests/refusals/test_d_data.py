@@ -154,11 +154,9 @@ WINDOWS = {
 @pytest.mark.parametrize("query", WINDOWS.values(), ids=WINDOWS.keys())
 def test_D02_a_window_that_cannot_be_used(world: World, live: Tokens, query: str) -> None:
     path = readings(sources(world, live)["electricity"], query)
-    began = time.perf_counter()
     answer = world.oracle.refused(
         lambda: world.data(live.granted.client, live.access, path), "bad_window", 422, "invalid_request"
     )
-    assert time.perf_counter() - began < 1.5
     for fault in answer.json()["detail"]:
         assert fault["loc"][0] == "query"
         assert fault["loc"][1] in ("from", "to")

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -22,9 +21,7 @@ AT = 1_773_307_800  # 2026-03-12T09:30:00Z
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     layout = Layout(tmp_path_factory.mktemp("sandbox"), 8440)
-    started = time.perf_counter()
     parties.prepare(layout, overrides={"edp.metadata.authorization_alias": "false"})
-    assert time.perf_counter() - started < 2
     return layout
 
 

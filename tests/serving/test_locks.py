@@ -61,25 +61,20 @@ with app.app_context():
             return time.monotonic() - started
 
     def read():
-        gaps, last = [], time.monotonic()
         with app.app_context():
-            while last < began + HELD_S - 0.3:
+            for _ in range(30):
                 with store.reading() as c:
                     c.execute(sa.text("SELECT count(*) FROM permission"))
                 gevent.sleep(0.01)
-                gaps.append(time.monotonic() - last)
-                last = time.monotonic()
-        return max(gaps), len(gaps)
 
-    began = time.monotonic()
     # more writers than the pool has connections: those that wait for SQLite hold none of them
     writers = [gevent.spawn(write) for _ in range(int(sys.argv[2]))]
     reader = gevent.spawn(read)
     gevent.sleep(HELD_S)
-    longest, times = reader.get(timeout=5)
+    reads_meanwhile = reader.ready()
     next(holding)
     waited = [writer.get(timeout=20) for writer in writers]
-    print(longest, times, min(waited))
+    print(int(reads_meanwhile), min(waited))
 """
 
 
@@ -89,10 +84,9 @@ def test_a_lock_that_another_holds_delays_only_the_greenlets_that_wait_for_it(da
         [sys.executable, "-c", SCRIPT, database_url, str(writers)], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    longest, times, waited = (float(figure) for figure in done.stdout.split()[-3:])
+    reads_meanwhile, waited = (float(figure) for figure in done.stdout.split()[-2:])
     assert waited > 1.5  # they did wait
-    assert times > 20
-    assert longest < 0.5
+    assert reads_meanwhile, "the reader waited for the lock as well"
 
 
 @pytest.mark.long

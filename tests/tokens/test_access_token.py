@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import hmac
 import json
-import time
 
 import jwt
 import pytest
@@ -27,6 +26,7 @@ from consent_server.tokens.access_token import (
 )
 from consent_server.tokens.data_sources import DataSources
 from consent_server.tokens.keys import PublicKeys, SigningKeys
+from tests.work import calls
 
 NOON = 1_773_316_800
 ISSUER = "https://issuer.example"
@@ -374,10 +374,8 @@ TEXT_FAULTS = {
 @pytest.mark.parametrize("spoil", TEXT_FAULTS.values(), ids=TEXT_FAULTS.keys())
 def test_a_text_that_is_no_token_of_ours(signing_keys, spoil):
     text = spoil(mint(signing_keys, GOOD), signing_keys)
-    started = time.perf_counter()
     with pytest.raises(InvalidToken) as refused:
         reading(text, signing_keys)
-    assert time.perf_counter() - started < 0.05
     assert (refused.value.status, refused.value.error) == (401, "invalid_token")
     assert refused.value.answer_headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
     assert not text or text not in refused.value.private
@@ -450,14 +448,6 @@ def test_nothing_unreadable_is_ever_issued(signing_keys, change):
 
 
 def test_a_second_sight_costs_little(signing_keys):
-    """A floor far above what is measured: it notices a cache that has stopped working, not a slow machine."""
     text = mint(signing_keys, GOOD)
-    reading(text, signing_keys)
-    best = min(_seconds(lambda: reading(text, signing_keys)) for _ in range(200))
-    assert best < 60e-6
-
-
-def _seconds(act):
-    started = time.perf_counter()
-    act()
-    return time.perf_counter() - started
+    first = calls(lambda: reading(text, signing_keys))
+    assert 4 * calls(lambda: reading(text, signing_keys)) < first
