@@ -1,7 +1,11 @@
-"""From code to tokens (RFC 6749 section 4.1.3): verdicts first, then one conditional UPDATE.
+"""From code to tokens (RFC 6749 section 4.1.3): verdicts first, then two conditional UPDATEs, each in its transaction.
 
-A code that its client presents correctly a second time ends what it issued. A code that is presented wrongly changes
-nothing but the count of wrong verifiers, so that the holder of a stolen code cannot spoil it for its owner.
+The first redeems the code; the second, once the first is known to be kept, decides who may send the tokens. A code that its
+client presents correctly after the second has been used twice, and ends what it issued. Before it nothing can have been sent:
+the database failed, or the process ended, and the client that tries again gets its tokens.
+
+A code that is presented wrongly changes nothing but the count of wrong verifiers, so that the holder of a stolen code cannot
+spoil it for its owner.
 """
 
 import hashlib
@@ -122,8 +126,9 @@ def verifier_matches(redemption: Redemption) -> Refusal | None:
 
 def code_is_unused(redemption: Redemption) -> Refusal | None:
     # RFC 6749 section 4.1.2: "MUST deny the request and SHOULD revoke (when possible) all tokens previously issued"
-    assert redemption.code is not None
-    return CodeReplayed("used before") if redemption.code.redeemed is not None else None
+    code = redemption.code
+    assert code is not None
+    return CodeReplayed("used before") if code.redeemed is not None and not code.unanswered else None
 
 
 def code_is_fresh(redemption: Redemption) -> Refusal | None:
@@ -161,13 +166,11 @@ def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
         refusal = verdict(CHECKS, Redemption(form, caller.application, row, permission, at))
         # Minted before the code is spent: a fault of ours then leaves the code, and the permission before, as they were.
         tokens = _tokens(permission, caller, at) if refusal is None and permission is not None else None
-        if refusal is None and not codes.redeem(c, form["code"], at):
-            # Another worker redeemed it between our reading and our writing: it was used twice.
-            refusal = CodeReplayed("lost a race")
         if refusal is None:
-            assert permission is not None  # permission_is_live
-            permissions.redeem(c, permission.id, at)
-            _supersede(c, permission, at)
+            if codes.redeem(c, form["code"], at):
+                assert permission is not None  # permission_is_live
+                permissions.redeem(c, permission.id, at)
+                _supersede(c, permission, at)
         elif isinstance(refusal, VerifierRefused) and "code_verifier" in form:
             codes.wrong_verifier(c, form["code"])
         elif isinstance(refusal, CodeReplayed):
@@ -175,9 +178,30 @@ def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
             _end_what_it_issued(c, row, at)
     if refusal is not None:
         raise refusal
-    assert permission is not None and tokens is not None  # noqa: PT018 - no refusal
+    assert row is not None and permission is not None and tokens is not None  # noqa: PT018 - no refusal
+    if not _may_answer(form["code"], row, at):
+        # Another worker sends what it issued: it was used twice.
+        raise CodeReplayed("lost a race")
     audit.event("code_redeemed", client_id=permission.client_id, permission=permission.id, license=permission.license)
     return tokens
+
+
+def _may_answer(code: str, row: AuthorizationCode, at: int) -> bool:
+    """Return whether this call, and no other, sends what the code issued; end what it issued otherwise.
+
+    True also when that cannot be known. Its redemption is kept, so the tokens are good; to refuse them would leave the client
+    with a code that it may not send again.
+    """
+    first = False
+    try:
+        with store.writing() as c:
+            first = codes.answer(c, code)
+            if not first:
+                _end_what_it_issued(c, row, at)
+    except store.OutcomeUnknown:
+        if not first:
+            raise
+    return first
 
 
 def _tokens(permission: Permission, caller: MemberCertificate, at: int) -> TokenResponse:

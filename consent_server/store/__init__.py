@@ -14,6 +14,16 @@ and a second way to read the same tables would gain nothing.
 from sqlalchemy.engine import Connection
 
 from consent_server.store.database import init, journal, ping, reading, write_with_retry, writing
-from consent_server.store.faults import StoreUnavailable
+from consent_server.store.faults import OutcomeUnknown, StoreUnavailable
 
-__all__ = ["Connection", "StoreUnavailable", "init", "journal", "ping", "reading", "write_with_retry", "writing"]
+__all__ = [
+    "Connection",
+    "OutcomeUnknown",
+    "StoreUnavailable",
+    "init",
+    "journal",
+    "ping",
+    "reading",
+    "write_with_retry",
+    "writing",
+]

@@ -13,8 +13,9 @@ _FIND = sa.select(_code).where(_code.c.digest == sa.bindparam("digest_"))
 _REDEEM = (
     sa.update(_code)
     .where(_code.c.digest == sa.bindparam("digest_"), _code.c.redeemed.is_(None))
-    .values(redeemed=sa.bindparam("at"))
+    .values(redeemed=sa.bindparam("at"), unanswered=True)
 )
+_ANSWER = sa.update(_code).where(_code.c.digest == sa.bindparam("digest_"), _code.c.unanswered).values(unanswered=None)
 _WRONG = (
     sa.update(_code)
     .where(_code.c.digest == sa.bindparam("digest_"))
@@ -39,6 +40,11 @@ def issued_for(c: Connection, client_id: str, code_challenge: str) -> bool:
 def redeem(c: Connection, code: str, at: int) -> bool:
     """Return True for the one call that redeems this code, however many workers try at once."""
     return c.execute(_REDEEM, {"digest_": digest(code), "at": at}).rowcount == 1
+
+
+def answer(c: Connection, code: str) -> bool:
+    """Return True for the one call that may send what the redemption of this code issued."""
+    return c.execute(_ANSWER, {"digest_": digest(code)}).rowcount == 1
 
 
 def wrong_verifier(c: Connection, code: str) -> None:

@@ -15,7 +15,15 @@ from sqlalchemy.engine import Connection, Engine, ExceptionContext
 from sqlalchemy.pool import QueuePool
 
 from consent_server.settings import DatabaseSettings
-from consent_server.store.faults import NOT_DURABLE, StoreUnavailable, TransactionLost, is_locked, refusal_for
+from consent_server.store.faults import (
+    NOT_DURABLE,
+    OutcomeUnknown,
+    StoreUnavailable,
+    TransactionLost,
+    is_locked,
+    is_uncertain,
+    refusal_for,
+)
 from consent_server.store.waiting import PAUSES_S, LockWait, Writers, lock_wait_of_this_request
 
 #: Seconds for which one migration of SQLite waits for another.
@@ -179,13 +187,17 @@ def _transaction(*, writing: bool, wait: LockWait | None = None) -> Iterator[Con
     wait = wait or lock_wait_of_this_request()
     if wait.left_s <= 0:
         raise StoreUnavailable("it was unavailable to this request before")
+    committing = False
     try:
         with _begun(writing, wait) as connection:
             yield connection
+            committing = writing
     except sa.exc.SQLAlchemyError as error:
         refusal = refusal_for(error)
         if refusal is None:
             raise
+        if committing and is_uncertain(error):
+            refusal = OutcomeUnknown(refusal.private)
         if not isinstance(refusal, TransactionLost):
             wait.left_s = 0
         raise refusal from error
@@ -210,7 +222,10 @@ def write_with_retry(block: Callable[[Connection], T]) -> T:
 
 
 def writing() -> AbstractContextManager[Connection]:
-    """Open a transaction that writes, committed at the end and rolled back by an exception. Raise StoreUnavailable."""
+    """Open a transaction that writes, committed at the end and rolled back by an exception.
+
+    Raise StoreUnavailable, and OutcomeUnknown where it may have been committed.
+    """
     return _transaction(writing=True)
 
 

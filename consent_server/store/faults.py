@@ -15,6 +15,8 @@ _RERUN = ("40001", "40P01")
 _NO_SUCH = ("42P01", "42703")
 #: PostgreSQL: this server has become a replica.
 _READ_ONLY = "25006"
+#: PostgreSQL: the server ends, or breaks the connection off. What it was committing may be kept.
+_BROKEN_OFF = ("57P", "08")
 #: SQLite: the file is no database, or no longer.
 _UNUSABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _OF_THE_SERVER = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
@@ -32,6 +34,21 @@ class StoreUnavailable(Refusal):
     help = "Try again after the number of seconds in Retry-After. Nothing of the refused request was kept."
     clause = "RFC 7009 2.2.1; RFC 9110 15.6.4"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The database failed while it committed. All of the request was kept, or nothing."""
+
+    code = "outcome_unknown"
+    public = (
+        "The database failed while this request was being finished: it was carried out as a whole, or not at all. "
+        "The page at error_uri says what to look at."
+    )
+    help = (
+        "Look before you do it again. A code may be sent again while it lives: it counts as used only once tokens were "
+        "sent for it. A pushed request, a refresh, a revocation and a message may be sent again; the second has the "
+        "effect of the first. A business sees under its permissions what it has allowed and withdrawn."
+    )
 
 
 class SchemaNotCurrent(StoreUnavailable):
@@ -52,6 +69,15 @@ def is_locked(error: sa.exc.OperationalError) -> bool:
     # The lowest byte is the primary code. SQLITE_BUSY_RECOVERY is one of its kinds: another process reads the log of one
     # that was killed.
     return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def is_uncertain(error: sa.exc.SQLAlchemyError) -> bool:
+    """Return whether a COMMIT that failed so may have been carried out."""
+    fault = getattr(error, "orig", None)
+    if isinstance(fault, sqlite3.Error):
+        return getattr(fault, "sqlite_errorcode", 0) in NOT_DURABLE
+    state = getattr(fault, "sqlstate", None)  # None: the server said nothing
+    return isinstance(error, _OF_THE_SERVER) and (state is None or state.startswith(_BROKEN_OFF))
 
 
 def refusal_for(error: sa.exc.SQLAlchemyError) -> StoreUnavailable | None:

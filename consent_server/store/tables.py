@@ -279,7 +279,10 @@ class Evidence(NamedTuple):
 
 @table("code")
 class AuthorizationCode(NamedTuple):
-    """An authorization code, consumed by one conditional UPDATE."""
+    """An authorization code, consumed by one conditional UPDATE.
+
+    `unanswered` from its redemption until another conditional UPDATE, after which alone tokens are sent.
+    """
 
     digest: Annotated[Digest, KEY]
     permission: Annotated[Id, References("permission.id")]
@@ -290,6 +293,7 @@ class AuthorizationCode(NamedTuple):
     expires: Instant
     redeemed: Instant | None = None
     wrong_verifiers: Count = 0
+    unanswered: bool | None = None
 
 
 @table("datasource", sa.UniqueConstraint("client_id", "sme", "meter"))

@@ -315,13 +315,13 @@ MISTAKES: dict[str, Mistake] = {
         "C01",
         "tests/issuer/test_refusals.py::test_a_code_used_twice_ends_what_it_issued",
         "consent_server.issuer.code",
-        both(without("code_is_unused"), instead("codes.redeem", always(True))),
+        both(without("code_is_unused"), instead("codes.answer", always(True))),
     ),
     "of many redemptions at once several win": Mistake(
         "C02",
         "tests/issuer/test_single_use.py::test_the_race_is_lost_in_the_database_and_not_in_the_check",
         "consent_server.store.codes",
-        instead("redeem", always(True)),
+        instead("answer", always(True)),
     ),
     "a code is spent before its verifier is checked": Mistake(
         "C05",

@@ -172,7 +172,7 @@ def _unconditional(kind: type, **values: Any) -> Any:
 
 
 def code_redeemed_whatever_it_was(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(codes, "_REDEEM", _unconditional(AuthorizationCode, redeemed=sa.bindparam("at")))
+    patch.setattr(codes, "_ANSWER", _unconditional(AuthorizationCode, unanswered=None))
     patch.setattr(code, "CHECKS", tuple(check for check in code.CHECKS if check is not code.code_is_unused))
 
 

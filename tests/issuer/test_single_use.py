@@ -1,15 +1,18 @@
 """Single use, held by the database: whoever comes at once, one wins; and what a newer permission ends."""
 
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import jwt
+import psycopg
 import pytest
 
 from consent_server.issuer import code
 from consent_server.store import codes, tables
+from consent_server.store.database import db
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
 
@@ -50,6 +53,72 @@ def test_the_race_is_lost_in_the_database_and_not_in_the_check(issuer: Any, monk
     granted = issuer.grant()
     assert Counter(answer.status_code for answer in at_once(lambda _: issuer.redeem(granted), 6)) == {200: 1, 400: 5}
     assert issuer.row(tables.Permission).ended_as == "withdrawn"
+
+
+def break_commit(patch: pytest.MonkeyPatch, node: Any, statement: str, *, kept: bool) -> None:
+    """Let the database fail while the node commits the transaction that runs a statement of store.codes."""
+    with node.mutual_tls.app_context():
+        dialect = db.engine.dialect
+    run, commit, broken = getattr(codes, statement), dialect.do_commit, []
+
+    def noted(c: Any, *given: Any) -> Any:
+        broken.append(c.connection.dbapi_connection)
+        return run(c, *given)
+
+    def do_commit(raw: Any) -> None:
+        if raw.dbapi_connection not in broken:
+            return commit(raw)
+        (commit if kept else dialect.do_rollback)(raw)
+        if dialect.name == "postgresql":
+            raise psycopg.OperationalError("the server closed the connection unexpectedly")
+        fault = sqlite3.OperationalError("disk I/O error")
+        fault.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+        raise fault
+
+    patch.setattr(codes, statement, noted)
+    patch.setattr(dialect, "do_commit", do_commit)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_G02_after_an_uncertain_redemption_the_client_gets_its_tokens(
+    issuer: Any, changed: Any, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """The replay rule applies once tokens can have been sent, and not before."""
+    granted = issuer.grant()
+    with monkeypatch.context() as patch:
+        break_commit(patch, issuer, "redeem", kept=kept)
+        answer = issuer.redeem(granted)
+    assert (answer.status_code, answer.get_json()["error_uri"].rpartition("/")[2]) == (503, "outcome_unknown")
+    assert (issuer.code(granted).redeemed is not None) == kept
+    other = changed()
+    tokens = other.redeem(granted).get_json()
+    assert other.refresh(tokens["refresh_token"]).status_code == 200
+    assert other.redeem(granted).status_code == 400
+    assert other.refresh(tokens["refresh_token"]).status_code == 400, "used twice"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_G02_tokens_are_sent_when_the_redemption_is_kept_and_the_rest_is_uncertain(
+    issuer: Any, changed: Any, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    granted = issuer.grant()
+    with monkeypatch.context() as patch:
+        break_commit(patch, issuer, "answer", kept=kept)
+        tokens = issuer.redeem(granted).get_json()
+    assert changed().refresh(tokens["refresh_token"]).status_code == 200
+
+
+def test_G02_an_expired_code_is_not_tried_again(
+    issuer: Any, changed: Any, held_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    granted = issuer.grant()
+    with monkeypatch.context() as patch:
+        break_commit(patch, issuer, "redeem", kept=True)
+        issuer.redeem(granted)
+    held_clock.step(60)
+    other = changed()
+    assert other.redeem(granted).get_json()["error"] == "invalid_grant"
+    assert other.row(tables.Permission).ended is None, "nothing was used twice"
 
 
 def test_one_of_many_decisions_wins(issuer: Any) -> None:

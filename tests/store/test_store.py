@@ -115,22 +115,26 @@ def test_concurrent_grants_get_different_indices(app: Flask) -> None:
     assert sorted(indices) == list(range(12))
 
 
-def test_a_code_is_redeemed_once_however_many_try(app: Flask) -> None:
+def test_a_code_is_redeemed_and_answered_once_however_many_try(app: Flask) -> None:
     with store.writing() as c:
         granted(c, "p")
         codes.add(c, AuthorizationCode(digest("secret"), "p", "x", "y", "z", issued=100, expires=160))
-    won: list[bool] = []
+        assert not codes.answer(c, "secret"), "it is not redeemed"
+    redeemed: list[bool] = []
+    answered: list[bool] = []
 
     def redeem() -> None:
         with app.app_context(), store.writing() as c:
-            won.append(codes.redeem(c, "secret", 101))
+            redeemed.append(codes.redeem(c, "secret", 101))
+        with app.app_context(), store.writing() as c:
+            answered.append(codes.answer(c, "secret"))
 
     threads = [threading.Thread(target=redeem) for _ in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(won) == [False] * 11 + [True]
+    assert sorted(redeemed) == sorted(answered) == [False] * 11 + [True]
 
 
 def test_an_end_is_seen_at_once_and_is_final(app: Flask) -> None:
