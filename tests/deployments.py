@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
+from jinja2 import FileSystemBytecodeCache
 
 from consent_server import open_door, store
 from consent_server.caller.trust import require_role
@@ -82,6 +83,7 @@ def deploy(settings: Settings, party: Party | None = None) -> Deployment:
 def opened(deployment: Deployment, door: Door) -> Flask:
     """A door of a deployment, on the database that its settings name."""
     app = open_door(deployment, door)
+    app.jinja_env.bytecode_cache = FileSystemBytecodeCache(str(layout().directory))  # each door compiles its templates anew
     database = deployment.settings.database
     store.init(app, database.url, database.withdrawal_journal)
     return app
