@@ -1,5 +1,6 @@
 """A cache of fetched documents: as old as their server allows, and older while that server is unavailable."""
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -9,6 +10,9 @@ from urllib.parse import urlsplit
 from consent_server import clock
 from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.outbound.session import MIB, Response, Session
+from consent_server.scheme import instant
+
+log = logging.getLogger("consent_server.outbound")
 
 T = TypeVar("T")
 
@@ -66,12 +70,13 @@ class Fetcher:
         configured: bool = True,
         fresh: bool = False,
         keep_s: int = 0,
+        stop_if_wrong: bool = False,
     ) -> T:
         """Return what `read` makes of the body at `url`. Raise Unreachable.
 
         `read` raises ValueError for a wrong body, which then does not replace the copy we have. `fresh` always asks the
         server. While the server is unavailable or returns errors, a copy may be used for `keep_s` seconds after its
-        fetch, unless the server says that the document is gone.
+        fetch, unless the server says that the document is gone; with `stop_if_wrong`, unless its response is wrong in any way.
         """
         now = clock.now()
         kept = self._cache.get(url)
@@ -88,6 +93,9 @@ class Fetcher:
         except Unreachable as error:
             if kept is None or fresh or error.gone or not 0 <= now - kept.fetched <= keep_s:
                 raise
+            if stop_if_wrong and error.is_wrong:
+                raise
+            log.warning("%s; the copy of %s is used", error, instant.text(kept.fetched))
             self._cache.put(url, replace(kept, fresh_until=now + _RETRY_S))
             return _read_kept(url, read, kept)
 
@@ -99,8 +107,8 @@ class Fetcher:
     def _replace(self, url: str, read: Callable[[bytes], T], response: Response, now: int) -> T:
         try:
             value = read(response.body)
-        except ValueError:
-            raise BadAnswer("unreadable", response.host, response.status) from None
+        except ValueError as error:
+            raise BadAnswer(f"unreadable: {error}", response.host, response.status) from None
         self._cache.put(url, _keep(response.body, response.headers, now))
         return value
 
@@ -113,8 +121,8 @@ def _read_kept(url: str, read: Callable[[bytes], T], kept: Copy) -> T:
     # What is right for one question may be wrong for another that leads to the same URL.
     try:
         return read(kept.body)
-    except ValueError:
-        raise BadAnswer("unreadable", urlsplit(url).hostname or "-") from None
+    except ValueError as error:
+        raise BadAnswer(f"unreadable: {error}", urlsplit(url).hostname or "-") from None
 
 
 def _keep(body: bytes, headers: Mapping[str, str], now: int) -> Copy:

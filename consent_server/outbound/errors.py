@@ -1,14 +1,19 @@
 """Errors of outgoing calls: exceptions with a kind and a host, never a body, a token or a query."""
 
+#: 202, 401, 408, 425, 429: another attempt may go better. A token may just have ended.
+_LATER = frozenset({202, 401, 408, 425, 429})
+
 
 class Unreachable(Exception):
     """`host` did not give what we need; `kind` is one short word for the log and for tests.
 
     Kinds raised by a session: dns, connect, tls, time, connection, redirect, encoding, too_large. `gone`: the server says
-    that there is no such thing.
+    that there is no such thing. `is_wrong`: the server was there and did not do as it must, so that its operator has to mend
+    it; otherwise another attempt may go better.
     """
 
     gone = False
+    _WRONG = frozenset({"redirect", "encoding", "too_large"})
     #: The seconds that the server asked us to wait (RFC 9110 section 10.2.3); 0 when it did not.
     retry_after = 0
 
@@ -17,6 +22,10 @@ class Unreachable(Exception):
         self.kind = kind
         self.host = host
 
+    @property
+    def is_wrong(self) -> bool:
+        return self.kind in self._WRONG
+
 
 class NotAllowed(Unreachable):
     """We refuse to call: kind url, address, allowlist, or what is wrong with the server's certificate.
@@ -24,6 +33,8 @@ class NotAllowed(Unreachable):
     That is name (it does not name the host exactly), certificate (its key is not ECDSA P-256 or P-384), revoked, or
     revocation (its revocation status could not be obtained or verified).
     """
+
+    _WRONG = frozenset({"url", "address", "name", "certificate", "revoked"})
 
 
 class BadAnswer(Unreachable):
@@ -34,6 +45,10 @@ class BadAnswer(Unreachable):
         self.status = status
         self.retry_after = retry_after
         self.gone = status in {404, 410}
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.status < 500 and self.status not in _LATER
 
 
 class OAuthRefused(BadAnswer):

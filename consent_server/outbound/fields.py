@@ -14,7 +14,10 @@ _LONGEST_URL = 2000
 
 def document(body: bytes) -> dict[str, Any]:
     """Return a JSON object."""
-    parsed = orjson.loads(body)  # its error is a ValueError
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise ValueError("not JSON") from None
     if not isinstance(parsed, dict):
         raise ValueError("not a JSON object")
     return parsed
@@ -48,12 +51,18 @@ def outcode(source: dict[str, Any], name: str) -> str | None:
 def url(source: dict[str, Any], name: str) -> str:
     """Return an https URL, unchanged: identifiers are compared byte for byte."""
     value = source.get(name)
+    if value is None:
+        raise ValueError(f"{name} is missing")
     if not isinstance(value, str) or not value.startswith("https://") or len(value) > _LONGEST_URL:
         raise ValueError(f"{name} is not an https URL")
     if not value.isascii() or not value.isprintable() or " " in value:
         raise ValueError(f"{name} holds characters that no URL has")
-    parts = urlsplit(value)  # its error is a ValueError
-    if not parts.hostname or parts.port == 0:
+    try:
+        parts = urlsplit(value)
+        named = parts.hostname and parts.port != 0
+    except ValueError:  # it quotes the value
+        named = None
+    if not named:
         raise ValueError(f"{name} names no host")
     return value
 

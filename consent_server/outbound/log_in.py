@@ -114,7 +114,9 @@ class LogInProvider:
     def metadata(self) -> LogInMetadata:
         """Return the provider's metadata, which is asked for when the copy we have is too old. Raise Unreachable."""
         issuer = self._settings.issuer
-        return self._fetcher.get(self._documents, lambda body: _metadata(issuer, body), keep_s=_KEEP_S)
+        return self._fetcher.get(
+            self._documents, lambda body: _metadata(issuer, body), keep_s=_KEEP_S, stop_if_wrong=True
+        )
 
     def has_metadata(self) -> bool:
         """Return whether `metadata` returns without a call."""

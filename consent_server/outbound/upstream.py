@@ -102,7 +102,11 @@ class Upstream:
         Raise Unreachable; NotAllowed where any endpoint, the browser's included, is not on an allowlisted host.
         """
         found = self._fetcher.get(
-            _metadata_url(issuer), lambda body: _metadata(issuer, body), configured=False, keep_s=_KEEP_S
+            _metadata_url(issuer),
+            lambda body: _metadata(issuer, body),
+            configured=False,
+            keep_s=_KEEP_S,
+            stop_if_wrong=True,  # RFC 8414 section 3.3: what has another issuer must not be used, nor what we had before
         )
         # We send the SME to that host: it must be a member's, as the hosts that we call must be.
         self._session.require_allowed(found.authorization_endpoint)

@@ -12,7 +12,7 @@ from consent_server.accounts import sign_in
 from consent_server.deployment import current
 from consent_server.journey import text as permission_texts
 from consent_server.outbound.errors import CallbackRefused, OAuthRefused, Unreachable
-from consent_server.portal.providers import Provider, ProviderSlow, ProviderUnreachable
+from consent_server.portal.providers import Provider, ProviderSlow, no_use
 from consent_server.refusal import Refusal
 from consent_server.scheme import licenses
 from consent_server.scheme.permission import Act
@@ -74,12 +74,12 @@ def text_for(provider: Provider) -> ShownText:
 def destination(provider: Provider) -> str:
     """Return the address that the SME is sent to: the issuer's authorization endpoint.
 
-    Raise ProviderUnreachable, of which ProviderSlow is for one that has taken too long for a page.
+    Raise ProviderWrong, and ProviderUnreachable, of which ProviderSlow is for one that has taken too long for a page.
     """
     try:
         return current().upstream.metadata(provider.issuer).authorization_endpoint
     except Unreachable as error:
-        raise (ProviderSlow if error.kind == "time" else ProviderUnreachable)(str(error)) from None
+        raise (ProviderSlow(str(error)) if error.kind == "time" else no_use(error)) from None
 
 
 def question(account: SmeAccount, provider: Provider, text: ShownText) -> str:
@@ -91,7 +91,7 @@ def question(account: SmeAccount, provider: Provider, text: ShownText) -> str:
 def begin(provider: Provider, text: ShownText, visitor: Visitor, fsp: str | None) -> tuple[str, Pending]:
     """Keep what was agreed to, then push the request; return where to send the browser, and what its session must hold.
 
-    Raise ProviderUnreachable, ProviderRefused.
+    Raise ProviderUnreachable, ProviderWrong, ProviderRefused.
     """
     here = current()
     connection = new_id()
@@ -102,7 +102,7 @@ def begin(provider: Provider, text: ShownText, visitor: Visitor, fsp: str | None
     except OAuthRefused as refused:
         raise ProviderRefused(str(refused)) from None
     except Unreachable as error:
-        raise ProviderUnreachable(str(error)) from None
+        raise no_use(error) from None
     pending: Pending = {
         "id": connection,
         "account": visitor.account.id,
@@ -117,7 +117,7 @@ def begin(provider: Provider, text: ShownText, visitor: Visitor, fsp: str | None
 def finish(pending: Pending, query: str) -> str:
     """Redeem what came back and keep the connection; return its id.
 
-    Raise Declined, ReturnNotOurs, ProviderRefused, ProviderUnreachable.
+    Raise Declined, ReturnNotOurs, ProviderRefused, ProviderUnreachable, ProviderWrong.
     """
     here = current()
     provider = Provider(**pending["provider"])
@@ -133,7 +133,7 @@ def finish(pending: Pending, query: str) -> str:
             raise Declined from None
         raise ProviderRefused(str(refused)) from None
     except Unreachable as error:
-        raise ProviderUnreachable(str(error)) from None
+        raise no_use(error) from None
     assert tokens.refresh_token is not None  # `redeem` raises for a response without one
     _keep(pending, provider, tokens.refresh_token)
     return pending["id"]

@@ -40,6 +40,26 @@ class ProviderSlow(ProviderUnreachable):
     code = "provider_slow"
 
 
+class ProviderWrong(Refusal):
+    code = "provider_wrong"
+    error = "server_error"
+    status = 502
+    public = (
+        "The energy data provider answered in a way that we cannot use. Nothing was connected. It has to mend this, so "
+        "trying again at once will not help. Please tell us or the provider, with the reference below."
+    )
+    help = (
+        "Tell us or the provider the correlation id. Our log says under it what was wrong: the issuer that the provider's "
+        "metadata names, PKCE S256 that they lack, an endpoint, a token response."
+    )
+    clause = "RFC 8414 3.3; RFC 6749 5.1"
+
+
+def no_use(error: Unreachable) -> Refusal:
+    """Return what a page says of a provider that gave us nothing to go on with."""
+    return (ProviderWrong if error.is_wrong else ProviderUnreachable)(str(error))
+
+
 @dataclass(frozen=True)
 class Provider:
     """An energy data provider that can be connected: one entry of the Directory's catalogue, with its member's name."""

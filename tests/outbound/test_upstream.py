@@ -77,23 +77,34 @@ class TestDiscovery:
         assert upstream.metadata(issuer.url).ib1_permission_endpoint == issuer.server.url("/permission")
 
     @pytest.mark.parametrize(
-        ("key", "value"),
+        ("key", "value", "said"),
         [
-            ("issuer", "https://evil.example"),
-            ("issuer", None),
-            ("issuer", "slash"),
-            ("token_endpoint", None),
-            ("token_endpoint", "http://member.example/token"),
-            ("pushed_authorization_request_endpoint", None),
-            ("revocation_endpoint", None),
-            ("ib1_permission_endpoint", None),
-            ("code_challenge_methods_supported", ["plain"]),
-            ("code_challenge_methods_supported", None),
+            ("issuer", "https://evil.example", "issuer is not the one that was requested"),
+            ("issuer", None, "issuer is not the one that was requested"),
+            ("issuer", "slash", "issuer is not the one that was requested"),
+            ("token_endpoint", None, "token_endpoint is missing"),
+            ("token_endpoint", "http://member.example/token", "token_endpoint is not an https URL"),
+            ("token_endpoint", "https://member.example:secret/", "token_endpoint names no host"),
+            ("token_endpoint", "https://[member/", "token_endpoint names no host"),
+            ("pushed_authorization_request_endpoint", None, "pushed_authorization_request_endpoint is missing"),
+            ("revocation_endpoint", None, "revocation_endpoint is missing"),
+            ("ib1_permission_endpoint", None, "ib1_permission_endpoint is missing"),
+            ("code_challenge_methods_supported", ["plain"], "S256 is not supported"),
+            ("code_challenge_methods_supported", None, "S256 is not supported"),
         ],
     )
-    def test_metadata_that_is_refused(self, upstream, issuer, key, value):
+    def test_metadata_that_is_refused(self, upstream, issuer, key, value, said):
         issuer.metadata[key] = issuer.url + "/" if value == "slash" else value
-        with pytest.raises(BadAnswer):
+        with pytest.raises(BadAnswer) as refused:
+            upstream.metadata(issuer.url)
+        assert (refused.value.kind, refused.value.is_wrong) == (f"unreadable: {said}", True)
+
+    @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"issuer":'])
+    def test_metadata_that_is_no_json_object(self, upstream, issuer, wire, body):
+        issuer.server.routes["*"] = issuer.server.routes["/.well-known/oauth-authorization-server"] = wire.answer(
+            200, body
+        )
+        with pytest.raises(BadAnswer, match=r"unreadable: not (JSON|a JSON object)"):
             upstream.metadata(issuer.url)
 
     def test_a_browser_is_not_sent_to_a_host_beside_the_allowlist(self, upstream, issuer):
