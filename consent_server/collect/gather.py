@@ -50,7 +50,6 @@ RUN_S: Final = 30
 # More than an access token can name, so that no provider can occupy a collection without end.
 MOST_SOURCES = 400
 NEXT_S = DAY
-REFUSED = "The provider no longer accepts our permission."
 IMPORT = "import"  # export is not consumption: no emissions are worked out from it
 
 
@@ -109,15 +108,13 @@ def collect(row: ProviderConnection) -> bool:
         harvest = _gather(row)
     except NotReady as wait:
         _settle(row, due=clock.now() + wait.retry_after, trouble="The provider is still collecting the readings.")
-    except OAuthRefused as refused:
-        log.warning("connection %s: its issuer returned %s", row.id, refused.error)
-        _settle(row, due=clock.now() + retry_s, trouble=REFUSED)
-        # Only after a second refusal: during a renewal the issuer has ended the old permission before we have.
-        if refused.error == "invalid_grant" and row.trouble == REFUSED:
-            provider.end_if_revoked(row)
     except Unreachable as fault:
         log.warning("connection %s: %s", row.id, fault)
-        _settle(row, due=clock.now() + retry_s, trouble="The provider could not be reached.")
+        _settle(row, due=clock.now() + provider.pause_s(row, fault), trouble=provider.trouble(fault))
+        # Only after a second refusal: during a renewal the issuer has ended the old permission before we have.
+        ended = isinstance(fault, OAuthRefused) and fault.error == "invalid_grant"
+        if ended and row.trouble == provider.REFUSED:
+            provider.end_if_revoked(row)
     except (NotUsable, RegionUnknown) as fault:
         log.warning("connection %s: not usable: %s", row.id, fault)
         _settle(row, due=clock.now() + retry_s, trouble=f"What the provider sent cannot be used: {fault}")

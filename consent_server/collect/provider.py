@@ -1,5 +1,7 @@
 """The provider behind one connection: its access token, its entry in the catalogue, its permission record."""
 
+from typing import Final
+
 from consent_server import store
 from consent_server.deployment import current
 from consent_server.outbound.data import ConsumptionData
@@ -10,9 +12,32 @@ from consent_server.store import connections
 from consent_server.store.tables import ProviderConnection
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
+UNREACHABLE: Final = "The provider could not be reached."
+WRONG: Final = "The provider's answer cannot be used, and it has to mend this. If it lasts, please tell us."
+REFUSED: Final = "The provider no longer accepts our permission."
+#: How many times as long we wait once a trouble that the provider has to mend has come twice.
+_LONGER: Final = 60
+
+
+def trouble(fault: Unreachable) -> str:
+    """Return what the SME reads of a fault."""
+    if isinstance(fault, OAuthRefused):
+        return REFUSED
+    return WRONG if fault.is_wrong else UNREACHABLE
+
+
+def pause_s(connection: ProviderConnection, fault: Unreachable) -> int:
+    """Return the seconds until the next attempt: longer when the provider asks for it, or has to mend what it did before."""
+    found, retry_s = trouble(fault), current().settings.collection.retry_s
+    again = found == connection.trouble and found != UNREACHABLE
+    return max(retry_s * (_LONGER if again else 1), fault.retry_after)
+
 
 def access_token(connection: ProviderConnection) -> str:
-    """Return a new access token. Raise OAuthRefused (invalid_grant: the permission has ended) and Unreachable."""
+    """Return a new access token. Raise OAuthRefused (invalid_grant: the permission has ended) and Unreachable.
+
+    A refresh token in the response is kept before anything else in it is judged.
+    """
     here = current()
     held = here.sealer.unseal(connection.refresh_sealed)
     tokens = here.upstream.refresh(here.upstream.metadata(connection.issuer), connection.license, held)

@@ -9,7 +9,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final, TypeGuard
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -30,7 +30,9 @@ _WELL_KNOWN = "/.well-known/oauth-authorization-server"
 _KEEP_S = 86400
 _ERROR_CODE = re.compile(r"[a-z_]{1,64}")
 _TO_THE_MINUTE = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}Z", re.ASCII)
-_TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
+#: 1*VSCHAR, the grammar of codes and of both tokens (RFC 6749 appendices A.11, A.12 and A.17), with an upper bound.
+_TOKEN = re.compile(r"[\x20-\x7e]{1,8192}")
+_REQUEST_URI = re.compile(r"[\x21-\x7e]{1,8192}")
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,23 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Tokens:
-    """`refresh_token` is None where a refresh response has none, `expires_in` (seconds) where the issuer does not say."""
+    """A token response. Keep its refresh token first: an issuer that rotates has ended the one before (RFC 6749 section 6).
 
-    access_token: str = field(repr=False)
+    `fault` is why nothing else in it may be used. `refresh_token` is None where the response has none that can be kept,
+    `expires_in` (seconds) where the issuer does not say.
+    """
+
+    unverified_access_token: str = field(repr=False)
     refresh_token: str | None = field(repr=False)
     expires_in: int | None
+    fault: BadAnswer | None = None
+
+    @property
+    def access_token(self) -> str:
+        """Return the access token. Raise BadAnswer where there is a `fault`."""
+        if self.fault is not None:
+            raise self.fault
+        return self.unverified_access_token
 
 
 @dataclass(frozen=True)
@@ -130,8 +144,8 @@ class Upstream:
             201,
         )
         document = answer.object()
-        request_uri, expires_in = _token(document.get("request_uri")), document.get("expires_in")
-        if request_uri is None or not _is_seconds(expires_in):
+        request_uri, expires_in = document.get("request_uri"), document.get("expires_in")
+        if not isinstance(request_uri, str) or not _REQUEST_URI.fullmatch(request_uri) or not _is_seconds(expires_in):
             raise BadAnswer("request_uri", answer.host, answer.status)
         # FAPI 2.0 5.3.3.2-6: only these two go through the browser.
         query = urlencode({"client_id": self._client_id, "request_uri": request_uri})
@@ -169,23 +183,20 @@ class Upstream:
         return code
 
     def redeem(self, metadata: Metadata, pushed_redirect_uri: str, license: str, code: str, verifier: str) -> Tokens:
-        """Return the tokens for a code, a refresh token included and no other scope. Raise OAuthRefused, Unreachable."""
-        tokens = self._tokens(
-            metadata,
-            license,
-            {
-                "grant_type": "authorization_code",
-                "code": code,
-                "code_verifier": verifier,
-                "redirect_uri": pushed_redirect_uri,
-            },
-        )
-        if tokens.refresh_token is None:
-            raise BadAnswer("no refresh token", _host(metadata.issuer), 200)
+        """Return the response to a code; it is a fault if it has no refresh token. Raise OAuthRefused, Unreachable."""
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "code_verifier": verifier,
+            "redirect_uri": pushed_redirect_uri,
+        }
+        tokens = self._tokens(metadata, license, form)
+        if tokens.refresh_token is None and tokens.fault is None:
+            return replace(tokens, fault=BadAnswer("no refresh token", _host(metadata.issuer), 200))
         return tokens
 
     def refresh(self, metadata: Metadata, license: str, refresh_token: str) -> Tokens:
-        """Return a new access token. Raise OAuthRefused (`invalid_grant`: the permission has ended), Unreachable."""
+        """Return the response to a refresh. Raise OAuthRefused (`invalid_grant`: the permission has ended), Unreachable."""
         return self._tokens(metadata, license, {"grant_type": "refresh_token", "refresh_token": refresh_token})
 
     def revoke(self, metadata: Metadata, refresh_token: str) -> None:
@@ -214,17 +225,13 @@ class Upstream:
     def _tokens(self, metadata: Metadata, license: str, form: Mapping[str, str]) -> Tokens:
         answer = self._post(metadata.token_endpoint, {**form, "client_id": self._client_id}, 200)
         document = answer.object()
-        access, refresh = _token(document.get("access_token")), _token(document.get("refresh_token"))
-        if access is None or (refresh is None and "refresh_token" in document):
-            raise BadAnswer("tokens", answer.host, 200)
-        # RFC 6749 section 5.1: token_type is required and expires_in recommended; issuers in use leave both out.
-        if str(document.get("token_type", "Bearer")).lower() != "bearer":
-            raise BadAnswer("token_type", answer.host, 200)
-        # RFC 6749 section 5.1: scope may be left out if it is what was requested; another license is refused.
-        if set(str(document.get("scope", license)).split()) - {"offline_access"} != {license}:
-            raise BadAnswer("scope", answer.host, 200)
-        expires_in = document.get("expires_in")
-        return Tokens(access, refresh, expires_in if _is_seconds(expires_in) else None)
+        fault, expires_in = _token_fault(document, license), document.get("expires_in")
+        return Tokens(
+            str(document.get("access_token")),
+            _token(document.get("refresh_token")),
+            expires_in if _is_seconds(expires_in) else None,
+            BadAnswer(fault, answer.host, 200) if fault else None,
+        )
 
     def _post(self, url: str, form: Mapping[str, str], *statuses: int) -> Response:
         return require(self._session.post_form(url, form), *statuses)
@@ -305,6 +312,23 @@ def _instant(source: dict[str, Any], name: str) -> int:
 def error_code(value: str) -> str:
     """Return an OAuth error code, limited to its grammar: others' text goes into our log."""
     return value if _ERROR_CODE.fullmatch(value) else "unknown_error"
+
+
+def _token_fault(document: Mapping[str, Any], license: str) -> str:
+    """Return the member that makes a token response unusable; empty for none."""
+    access, refresh = _token(document.get("access_token")), document.get("refresh_token")
+    # No header carries a space at its end, and what is to the left of it is the scheme (RFC 9110 sections 5.5 and 11.6.2).
+    if access is None or access != access.strip():
+        return "access_token"
+    if refresh is not None and _token(refresh) is None:
+        return "refresh_token"
+    # RFC 6749 section 5.1: token_type is required and expires_in recommended; issuers in use leave both out.
+    if str(document.get("token_type", "Bearer")).lower() != "bearer":
+        return "token_type"
+    # RFC 6749 section 5.1: scope may be left out if it is what was requested; another license is refused.
+    if set(str(document.get("scope", license)).split()) - {"offline_access"} != {license}:
+        return "scope"
+    return ""
 
 
 def _token(value: object) -> str | None:

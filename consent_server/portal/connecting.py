@@ -21,6 +21,7 @@ from consent_server.settings import LicenseSettings
 from consent_server.store import audit_events, connections, evidence, links, locks, outbox
 from consent_server.store.digests import new_id, new_secret
 from consent_server.store.tables import Evidence, Pending, ProviderConnection, SmeAccount
+from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
 
 LONGEST_USER_AGENT: Final = 300
 
@@ -117,6 +118,7 @@ def begin(provider: Provider, text: ShownText, visitor: Visitor, fsp: str | None
 def finish(pending: Pending, query: str) -> str:
     """Redeem what came back and keep the connection; return its id.
 
+    The provider has granted once it has answered: a refresh token that cannot be used is given back to it.
     Raise Declined, ReturnNotOurs, ProviderRefused, ProviderUnreachable, ProviderWrong.
     """
     here = current()
@@ -134,8 +136,10 @@ def finish(pending: Pending, query: str) -> str:
         raise ProviderRefused(str(refused)) from None
     except Unreachable as error:
         raise no_use(error) from None
-    assert tokens.refresh_token is not None  # `redeem` raises for a response without one
-    _keep(pending, provider, tokens.refresh_token)
+    if tokens.refresh_token is not None:
+        _keep(pending, provider, tokens.refresh_token, tokens.fault)
+    if tokens.fault is not None:
+        raise no_use(tokens.fault)
     return pending["id"]
 
 
@@ -164,7 +168,8 @@ def _keep_evidence(connection: str, provider: Provider, text: ShownText, visitor
         evidence.add(c, kept)
 
 
-def _keep(pending: Pending, provider: Provider, refresh_token: str) -> None:
+def _keep(pending: Pending, provider: Provider, refresh_token: str, fault: Unreachable | None) -> None:
+    """Keep a new connection; one with a fault ends at once, with the revocation of its token owed to the issuer."""
     here, at, asked = current(), clock.now(), asked_license()
     new = ProviderConnection(
         id=pending["id"],
@@ -183,6 +188,10 @@ def _keep(pending: Pending, provider: Provider, refresh_token: str) -> None:
     )
     with store.writing() as c:
         locks.lock_business(c, pending["account"])
+        if fault is not None:
+            connections.add(c, new)
+            withdraw_in(c, new.id, Withdrawal("cap", "portal", f"its tokens cannot be used: {fault.kind}"), at)
+            return
         live = connections.live(c, pending["account"], at)
         older = [row for row in live if (row.issuer, row.member) == (provider.issuer, provider.member)]
         connections.add(c, new)

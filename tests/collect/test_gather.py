@@ -12,6 +12,7 @@ from flask import current_app
 
 from consent_server import store
 from consent_server.collect import gather, report
+from consent_server.collect.provider import REFUSED, UNREACHABLE
 from consent_server.outbound.errors import BadAnswer, NotReady, OAuthRefused, TokenRefused, Unreachable
 from consent_server.outbound.intensity import RegionUnknown
 from consent_server.scheme import instant, readings
@@ -293,10 +294,10 @@ def test_one_spoiled_meter_spoils_the_collection(cap: Cap) -> None:
     ("fault", "trouble", "wait"),
     [
         (NotReady("edp.example", 1234), "The provider is still collecting the readings.", 1234),
-        (Unreachable("time", "edp.example"), "The provider could not be reached.", RETRY_S),
-        (BadAnswer("status 500", "edp.example", 500), "The provider could not be reached.", RETRY_S),
-        (TokenRefused("status 401", "edp.example", 401), "The provider could not be reached.", RETRY_S),
-        (OAuthRefused("invalid_client", "edp.example", 401), gather.REFUSED, RETRY_S),
+        (Unreachable("time", "edp.example"), UNREACHABLE, RETRY_S),
+        (BadAnswer("status 500", "edp.example", 500), UNREACHABLE, RETRY_S),
+        (TokenRefused("status 401", "edp.example", 401), UNREACHABLE, RETRY_S),
+        (OAuthRefused("invalid_client", "edp.example", 401), REFUSED, RETRY_S),
         (RegionUnknown("Northern Ireland has none"), f"{UNUSABLE}Northern Ireland has none", RETRY_S),
     ],
     ids=["not-ready", "unreachable", "broken", "token-refused", "oauth-refused", "region-unknown"],

@@ -78,6 +78,8 @@ def callback() -> AnyResponse:
         metadata, member = bank.upstream.metadata(bank.cap.issuer), bank.service().member
         code = bank.upstream.callback(metadata, request.query_string.decode("ascii", "replace"), begun["state"])
         tokens = bank.upstream.redeem(metadata, bank.callback_uri, bank.cap.license, code, begun["verifier"])
+        if tokens.fault is not None:
+            raise tokens.fault
     except OAuthRefused as refused:
         if refused.error == "access_denied":
             return _message("You did not give permission", "We get nothing. You can apply again at any time.")
