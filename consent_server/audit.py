@@ -56,6 +56,7 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "catalogue_claim_refused": "service issuer member",
         "retention_applied": "removed",
         "keys_changed": "key change",
+        "certificate_ends": "certificate days",
         "clock_stepped_back": "seconds",
     }.items()
 }

@@ -105,6 +105,14 @@ class MemberProcess:
         return {"revocation_list": self.revocations.ready}
 
 
+class SigningCertificateNotValid(Unavailable):
+    code = "signing_certificate_not_valid"
+    public = "Data cannot be given out with valid provenance just now; try again after the time in Retry-After."
+    help = "The server's provenance signing certificate, or an issuer of it, is not valid today. Its operator must renew it."
+    clause = "Provenance Records 1.0, Signatures"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "3600"}
+
+
 class Deployment(MemberProcess):
     """One process of a party. It reads every key at once, so that it does not start without one."""
 
@@ -122,6 +130,16 @@ class Deployment(MemberProcess):
         self.intensity = Intensity(settings, self.session, cache, pause_s=0 if settings.is_sandbox else 0.2)
         self.mail = Mail(settings, self.session)
         self.log_in = LogInProvider(settings.login, self.session, cache) if settings.has_log_in else None
+
+    def valid_signer(self, at: int) -> Signer:
+        """Return who signs provenance. Raise SigningCertificateNotValid."""
+        if not self.signer.is_valid(
+            at
+        ):  # Provenance Records 1.0, Signatures: the chain is valid at the time of signing
+            raise SigningCertificateNotValid(
+                "renew keys.signing_certificate: it, or an issuer of it, is not valid today"
+            )
+        return self.signer
 
     @property
     def asking_roles(self) -> tuple[str, ...]:

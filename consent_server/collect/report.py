@@ -131,7 +131,7 @@ def provenance(found: Report, grant: GrantedPermission, to: str, start: int, end
         fuels=fuels,
         at=at,
     )
-    return cap_record(release, here.signer)
+    return cap_record(release, here.valid_signer(at))
 
 
 def _intensities(windows: list[CollectedWindow]) -> list[IntensityUse]:

@@ -3,15 +3,19 @@
 from abc import ABC, abstractmethod
 from typing import Final
 
+from consent_server import audit, clock
 from consent_server.collect import gather
 from consent_server.deployment import current
 from consent_server.jobs import retention
 from consent_server.outbound.fair_pool import FairPool
 from consent_server.portal import providers
+from consent_server.scheme.instant import DAY
 from consent_server.withdrawal import outbox
 
 NODE_REPORT_S: Final = 15
 PROVIDERS_S: Final = 30
+#: The renewal of a certificate is due from so many days before its end, as the doctor says too.
+RENEWAL_DAYS: Final = 60
 
 
 class Job(ABC):
@@ -34,6 +38,18 @@ class ReportNode(Job):
 
     def run(self) -> int:
         current().node_report.write()
+        return 0
+
+
+class WarnOfSigningCertificate(Job):
+    """Writes an audit line each day in the last 60, and each day on which nothing can be signed any more."""
+
+    name = "signing-certificate"
+
+    def run(self) -> int:
+        days = (current().signer.not_after - clock.now()) // DAY
+        if days < RENEWAL_DAYS:
+            audit.event("certificate_ends", certificate="keys.signing_certificate", days=days)
         return 0
 
 
@@ -96,6 +112,7 @@ def jobs() -> tuple[Job, ...]:
         FetchRevocationList(settings.revocation_list.refresh_s),
         DispatchOutbox(every.outbox_s),
         ApplyRetention(every.retention_s),
+        WarnOfSigningCertificate(DAY),
     )
     return (
         common if settings.party == "edp" else (*common, Collect(every.collect_s), FetchProviderMetadata(PROVIDERS_S))

@@ -121,7 +121,7 @@ def _record(release: Release, source: Source, measure: str, window: Window, held
         at=at,
         metered=held.metered,
     )
-    return edp_record(transfer, here.signer)
+    return edp_record(transfer, here.valid_signer(at))
 
 
 def _usual_origin(license_url: str) -> MeterOrigin:

@@ -188,7 +188,7 @@ def _missing_data(asked: SigningRequest) -> str:
 
 def _require_certificate(signer: Signer, at: int) -> None:
     # Provenance Records 1.0, Signatures: the chain must be valid at the time of signing
-    if not signer.not_before <= at <= signer.not_after:
+    if not signer.is_valid(at):
         raise NotSignable(
             "signing certificate: it, or an issuer of it, is not valid today; put a new one in place and start again"
         )

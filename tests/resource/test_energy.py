@@ -239,3 +239,18 @@ def test_each_release_is_audited_without_the_meter(edp: ResourceServer, caplog: 
 
 def test_only_get_is_there(edp: ResourceServer) -> None:
     assert edp.call("/datasources", method="POST").status_code == 405
+
+
+@pytest.mark.parametrize("valid", ["not_before", "not_after"])
+def test_nothing_leaves_with_provenance_that_no_receiver_would_take(
+    edp: ResourceServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, valid: str
+) -> None:
+    caplog.set_level(logging.INFO, "consent_server.audit")
+    at = clock.now()
+    monkeypatch.setattr(edp.deployment.signer, valid, at - 1 if valid == "not_after" else at + 1)
+    answer = edp.get(f"{IMPORT}?{FEBRUARY}")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "3600")
+    assert answer.json["error_uri"].endswith("/errors/signing_certificate_not_valid")
+    assert "data_released" not in caplog.text
+    assert "renew keys.signing_certificate" in caplog.text
+    assert edp.get("/datasources").status_code == 200  # nothing is signed there

@@ -118,6 +118,10 @@ class Signer:
         self.certificates = _certificate_entries(chain)
         self._key = key
 
+    def is_valid(self, at: int) -> bool:
+        """Return whether the certificate and its issuers are valid at an instant."""
+        return self.not_before <= at <= self.not_after
+
     def sign(self, data: bytes) -> bytes:
         """Return a signature: ECDSA with SHA-256, in DER."""
         return self._key.sign(data, ec.ECDSA(hashes.SHA256()))
