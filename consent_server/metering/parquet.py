@@ -26,10 +26,13 @@ from consent_server.scheme.instant import HALF_HOUR
 from consent_server.scheme.readings import ReadingError
 from consent_server.settings import BadSettings, ParquetSettings
 
-#: Footers that are remembered, so that a meter asked for again costs its row groups alone.
-_FOOTERS: Final = 256
+#: Bytes of the footers that are remembered, so that a meter asked for again costs its row groups alone. Read, they take
+#: several times as much.
+_FOOTERS_BYTES: Final = 8 << 20
 _WANTED: Final = ("meter", "measure", "start", "value", "unit")
-_SAME: Final = ("meter", "measure", "unit", "fuel", "estimated")
+#: Columns of few words, which are read as numbers of a dictionary until their rows are chosen.
+_TEXTS: Final = ("meter", "measure", "unit", "fuel")
+_SAME: Final = (*_TEXTS, "estimated")
 _TIMES: Final = ("start", "taken_at", "since", "until")
 _MONTH: Final = re.compile(r"/month=([0-9]{4}-[0-9]{2})/")
 _KNOWN: Final = ("fuel", "taken_at", "cumulative", "estimated")
@@ -43,7 +46,7 @@ class _Folder:
     def __init__(self, setting: str, where: str, longest_s: int) -> None:
         """Raise BadSettings."""
         self._longest_s = longest_s
-        self._footers: OrderedDict[tuple[str, int, Any], pq.FileMetaData] = OrderedDict()
+        self._footers: OrderedDict[tuple[str, int, Any], _Footer] = OrderedDict()
         if not where:
             raise BadSettings(f"{setting}: a folder, or the URL of one")
         if "://" not in where:
@@ -71,25 +74,67 @@ class _Folder:
         found = [each for each in self._files.get_file_info(selector) if each.extension == "parquet"]
         return sorted((each for each in found if each.base_name[0] not in "._"), key=lambda each: each.path)
 
-    def rows(self, info: fs.FileInfo, columns: Collection[str], key: str, values: Sequence[str]) -> pa.Table:
-        """Return the columns that a file has of those named, where `key` is one of `values`."""
-        known = (info.path, info.size, info.mtime_ns)
-        with (
-            self._files.open_input_file(info.path) as source,
-            pq.ParquetFile(source, metadata=self._footers.get(known), page_checksum_verification=True) as file,
-        ):
-            self._remember(known, file.metadata)
-            names = file.schema_arrow.names
+    def rows(self, files: Iterable[fs.FileInfo], columns: Collection[str], key: str, values: Sequence[str]) -> pa.Table:
+        """Return the columns that files have of those named, where `key` is one of `values`. What a file lacks is null."""
+        read = [self._row_groups(each, columns, key, values) for each in files]
+        if not read:
+            return pa.table({})
+        table = pa.concat_tables(read, promote_options="default")
+        return _plain(table.filter(pc.is_in(table[key].cast(pa.string()), pa.array(values, pa.string()))))
+
+    def _row_groups(self, info: fs.FileInfo, columns: Collection[str], key: str, values: Sequence[str]) -> pa.Table:
+        with self._files.open_input_file(info.path) as source:
+            footer = self._footer(info, source)
+            names = footer.metadata.schema.names
             if key not in names:
                 raise ReadingError(f"the rows have no column {key}")
-            groups = [each for each in range(file.num_row_groups) if _may_hold(file.metadata, each, key, values)]
-            table = file.read_row_groups(groups, [name for name in columns if name in names], use_threads=False)
-        return table.filter(pc.is_in(table[key].cast(pa.string()), pa.array(values, pa.string())))
+            texts = [name for name in _TEXTS if name in names]
+            with pq.ParquetFile(
+                source, metadata=footer.metadata, read_dictionary=texts, page_checksum_verification=True
+            ) as file:
+                wanted = [name for name in columns if name in names]
+                return file.read_row_groups(footer.that_may_hold(key, values), wanted, use_threads=False)
 
-    def _remember(self, known: tuple[str, int, Any], footer: pq.FileMetaData) -> None:
+    def _footer(self, info: fs.FileInfo, source: pa.NativeFile) -> "_Footer":
+        """Return the footer of a file as it is now."""
+        known = (info.path, info.size, info.mtime_ns)
+        footer = self._footers.pop(known, None)
+        if footer is None:
+            footer = _Footer(pq.read_metadata(source))
+            size = footer.metadata.serialized_size + sum(
+                each.metadata.serialized_size for each in tuple(self._footers.values())
+            )
+            while size > _FOOTERS_BYTES and self._footers:
+                size -= self._footers.popitem(last=False)[1].metadata.serialized_size
         self._footers[known] = footer
-        if len(self._footers) > _FOOTERS:
-            self._footers.popitem(last=False)
+        return footer
+
+
+class _Footer:
+    """A file's footer, and of its row groups the smallest and largest values, which take longer to ask for than to compare."""
+
+    def __init__(self, metadata: pq.FileMetaData) -> None:
+        self.metadata = metadata
+        self._bounds: dict[str, list[tuple[str, str] | None]] = {}
+
+    def that_may_hold(self, key: str, values: Sequence[str]) -> list[int]:
+        """Return the row groups that may have one of these values in a column; those that do not say may."""
+        if key not in self._bounds:
+            column = self.metadata.schema.names.index(key)
+            groups = range(self.metadata.num_row_groups)
+            self._bounds[key] = [_bounds(self.metadata.row_group(each).column(column)) for each in groups]
+        return [
+            group
+            for group, bounds in enumerate(self._bounds[key])
+            if bounds is None or any(bounds[0] <= value <= bounds[1] for value in values)
+        ]
+
+
+def _bounds(column: pq.ColumnChunkMetaData) -> tuple[str, str] | None:
+    statistics = column.statistics
+    if statistics is None or not statistics.has_min_max or not isinstance(statistics.min, str):
+        return None
+    return statistics.min, statistics.max
 
 
 class ParquetRegister(RowRegister):
@@ -111,7 +156,7 @@ class ParquetRegister(RowRegister):
 
     def _where(self, key: str, value: str, fuel: str | None = None) -> Columns:
         def read() -> Columns:
-            found = _joined(self._folder.rows(each, TENANCY, key, [value]) for each in self._folder.files())
+            found = self._folder.rows(self._folder.files(), TENANCY, key, [value])
             if fuel is not None and "fuel" in found.column_names:  # one number may be an MPAN and an MPRN
                 found = found.filter(pc.equal(found["fuel"].cast(pa.string()), fuel))
             return _columns(found) if found.column_names else dict.fromkeys(TENANCY, ())
@@ -133,7 +178,7 @@ class ParquetReadings(RowReadings):
 
         def read() -> Columns:
             files = [each for month, each in self._months(request.meter) if first <= month <= last]
-            table = _joined(self._folder.rows(each, (*_WANTED, *_KNOWN), "meter", [request.meter]) for each in files)
+            table = self._folder.rows(files, (*_WANTED, *_KNOWN), "meter", [request.meter])
             return _columns(_between(table, request)) if table.num_rows else dict.fromkeys(_WANTED, ())
 
         return self._folder.read(read)
@@ -144,26 +189,25 @@ class ParquetReadings(RowReadings):
             for prefix in {meter[: self._prefix] for meter in meters}:
                 those = [meter for meter in meters if meter[: self._prefix] == prefix]
                 months = _by_month(self._months(prefix))
-                first, last = self._edges(months, those, min), self._edges(reversed(months), those, max)
+                first, last = self._edges(months, those, "min"), self._edges(reversed(months), those, "max")
                 found += [(meter, first[meter], last[meter] + HALF_HOUR) for meter in first]
             return found
 
         found = self._folder.read(read)
         return {name: [each[index] for each in found] for index, name in enumerate(("meter", "first", "until"))}
 
-    def _edges(
-        self, months: Iterable[list[fs.FileInfo]], meters: Sequence[str], edge: Callable[[int, int], int]
-    ) -> dict[str, int]:
-        """Return meter -> its first or last half-hour, looked for month by month."""
+    def _edges(self, months: Iterable[list[fs.FileInfo]], meters: Sequence[str], edge: str) -> dict[str, int]:
+        """Return meter -> its first (min) or last (max) half-hour, looked for month by month."""
         found: dict[str, int] = {}
         for files in months:
             wanted = [meter for meter in meters if meter not in found]
             if not wanted:
                 break
-            table = _joined(self._folder.rows(each, ("meter", "start"), "meter", wanted) for each in files)
+            table = self._folder.rows(files, ("meter", "start"), "meter", wanted)
             if table.num_rows:
-                for meter, start in zip(table["meter"].to_pylist(), _seconds(table["start"]).to_pylist(), strict=True):
-                    found[meter] = edge(found.get(meter, start), start)
+                table = table.set_column(1, "start", _seconds(table["start"]))
+                edges = table.group_by("meter", use_threads=False).aggregate([("start", edge)])
+                found |= zip(edges["meter"].to_pylist(), edges[f"start_{edge}"].to_pylist(), strict=True)
         return found
 
     def _months(self, meter: str) -> list[tuple[str, fs.FileInfo]]:
@@ -177,21 +221,12 @@ def _by_month(files: Iterable[tuple[str, fs.FileInfo]]) -> list[list[fs.FileInfo
     return [[info for _, info in those] for _, those in groupby(files, key=lambda each: each[0])]
 
 
-def _may_hold(footer: pq.FileMetaData, group: int, key: str, values: Sequence[str]) -> bool:
-    """Return whether a row group may have one of these values, by its smallest and its largest."""
-    row_group = footer.row_group(group)
-    index = footer.schema.names.index(key)
-    statistics = row_group.column(index).statistics
-    if statistics is None or not statistics.has_min_max:
-        return True
-    least, most = statistics.min, statistics.max
-    return not isinstance(least, str) or any(least <= value <= most for value in values)
-
-
-def _joined(tables: Iterable[pa.Table]) -> pa.Table:
-    """Return the rows of several files; what one of them lacks is null."""
-    found = list(tables)
-    return pa.concat_tables(found, promote_options="default") if found else pa.table({})
+def _plain(table: pa.Table) -> pa.Table:
+    """Return a table with text in place of dictionaries, which are each file's own."""
+    for index, kind in enumerate(table.schema.types):
+        if pa.types.is_dictionary(kind):
+            table = table.set_column(index, table.field(index).name, table.column(index).cast(kind.value_type))
+    return table
 
 
 def _between(table: pa.Table, request: ReadingsRequest) -> pa.Table:

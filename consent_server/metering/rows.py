@@ -21,7 +21,7 @@ from consent_server.metering.unavailable import SourceUnavailable
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.meters import MeterNumberError, masked, parse_postcode
-from consent_server.scheme.readings import UNIT, HalfHour, ReadingError, ours_in
+from consent_server.scheme.readings import UNIT, HalfHours, ReadingError, ours_in
 from consent_server.store.tables import Meter
 
 #: Columns by name, each with one value for each row.
@@ -208,9 +208,11 @@ def held_of(request: ReadingsRequest, rows: Columns, extent: tuple[int, int] | N
         _each(register, (float, int, type(None)) if factor == 1 else (), lambda each: _number(each, factor)),
         _each(estimated, (bool,), _flag),
     )
-    half_hours = [each for each in map(HalfHour, *columns) if each.value is not None]
+    half_hours = HalfHours(*columns)
+    if None in half_hours.value:
+        half_hours = half_hours.where([each is not None for each in half_hours.value])
     first, until = (max(extent[0], request.start), min(extent[1], request.end)) if extent else (0, 0)
-    return Held.of(request, half_hours, (first, until) if first < until else None)
+    return Held.of_columns(request, half_hours, (first, until) if first < until else None)
 
 
 _KNOWN: Final = ("taken_at", "cumulative", "estimated")
@@ -248,7 +250,7 @@ def _all_are(rows: Columns, request: ReadingsRequest) -> None:
         (rows.get("measure"), request.measure),
         (rows.get("fuel"), request.fuel),
     ):
-        if not all(each == asked for each in column or ()):
+        if column and column.count(asked) < len(column):
             raise ReadingError("a row of another meter, measure or fuel")
 
 

@@ -8,6 +8,7 @@ or not.
 """
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 from consent_server.scheme.licenses import ELECTRICITY, GAS
@@ -47,6 +48,11 @@ def implausible(fuel: str, value: float, most: float) -> str | None:
     if code := _CODES[fuel].get(value):
         return f"the register code {code}"
     return "more than the supply can carry" if value > most else None
+
+
+def all_plausible(fuel: str, values: Collection[float], most: float) -> bool:
+    """Return whether each of many half-hours' values is one, without a question for each."""
+    return not values or (max(values) <= most and _CODES[fuel].keys().isdisjoint(values))
 
 
 def is_code(fuel: str, register: float) -> bool:

@@ -10,11 +10,15 @@ Readings are kept as day blocks: the objects of one meter and one UTC day, joine
 UTF-8. A year is sent by joining 365 of them, without parsing or formatting.
 """
 
+import operator
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from typing import NamedTuple
+from functools import lru_cache
+from itertools import compress, pairwise
+from typing import Any, Final, NamedTuple
+
+import orjson
 
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
@@ -65,76 +69,150 @@ class HalfHour(NamedTuple):
     substituted: bool = False
 
 
-def block_of(fuel: str, half_hours: Iterable[HalfHour], cumulative_before: float) -> tuple[bytes, float]:
-    """Return half-hours of one day, in order, as a day block, and the register at its end.
+class HalfHours(NamedTuple):
+    """Half-hours as columns, in any order: of a year they take a fifth of what objects take."""
 
-    A half-hour without `cumulative` counts on from the one before. Raise ReadingError as `day_block` does, and for a reading
-    taken before its half-hour had ended, or off the half-hour.
+    start: Sequence[int]
+    value: Sequence[float]
+    taken_at: Sequence[int | None]
+    cumulative: Sequence[float | None]
+    substituted: Sequence[bool]
+
+    @classmethod
+    def of(cls, half_hours: Iterable[HalfHour]) -> "HalfHours":
+        columns: list[list[Any]] = [list(column) for column in zip(*half_hours, strict=True)]
+        return cls(*columns or ([], [], [], [], []))
+
+    def where(self, kept: Sequence[bool]) -> "HalfHours":
+        """Return those that are kept."""
+        return self._each(lambda column: list(compress(column, kept)))
+
+    def in_order(self) -> "HalfHours":
+        """Return them in order of time. Raise ReadingError for a start that is no whole number, or that is there twice."""
+        start = _whole(self.start, "start")
+        if all(map(operator.lt, start, start[1:])):
+            return self._replace(start=start)
+        if len(set(start)) < len(start):
+            raise ReadingError("a half-hour is given twice")
+        order = sorted(range(len(start)), key=start.__getitem__)
+        return self._replace(start=start)._each(lambda column: [column[each] for each in order])
+
+    def _each(self, change: Callable[[Sequence[Any]], Any]) -> "HalfHours":
+        columns: list[Any] = [change(column) for column in self]
+        return HalfHours(*columns)
+
+
+def blocks_of(fuel: str, half_hours: HalfHours, cumulative_before: float) -> tuple[dict[int, bytes], float]:
+    """Return midnight -> the day block, in order, and the register at the end.
+
+    A half-hour without `cumulative` counts on from the one before, rounded to six decimals, which removes floating-point error.
+    Raise ReadingError for an unknown fuel, a value below zero or not finite, one taken before its half-hour had ended, a
+    half-hour that is off the half-hour or there twice.
     """
     if fuel not in UNIT:
         raise ReadingError(f"the fuel must be one of {', '.join(UNIT)}")
-    forms, total = _forms(fuel), cumulative_before
-    midnight = -1
-    written: list[str] = []
-    said: list[object] = []
-    for start, value, taken_at, cumulative, _ in half_hours:
-        if midnight < 0:
-            midnight = instant.day_start(start)
-        slot, beside = divmod(start - midnight, HALF_HOUR)
-        if beside or not 0 <= slot < HALF_HOURS_A_DAY:
-            raise ReadingError("a half-hour begins on the hour or the half-hour, and a block has one day")
-        taken = start + HALF_HOUR + TAKEN_AFTER if taken_at is None else taken_at
-        if type(taken) is not int or not start + HALF_HOUR < taken < _LATEST:
-            raise ReadingError("a reading is taken after its half-hour has ended")
-        energy = _checked(value, "value")
-        total = round(total + energy, 6) if cumulative is None else _checked(cumulative, "cumulative")
-        written.append(forms[slot])
-        said += (_text(taken), energy, total)
-    # One formatting for a day: what is formatted object by object takes three times as long.
-    today, tomorrow = instant.text(midnight)[:11], instant.text(midnight + DAY)[:11]
-    return (",".join(written) % tuple(said)).replace("<", today).replace(">", tomorrow).encode(), total
+    start, value, taken_at, cumulative, _ = half_hours.in_order()
+    value = _numbers(value, "value")
+    register = _counted_on(value, cumulative, _checked(cumulative_before, "cumulative_before"))
+    # Six pieces for each half-hour, put together by the day: 17,520 of them one by one take ten times as long.
+    pieces = [""] * (6 * len(start))
+    pieces[1::6] = map(_text, _taken(start, taken_at))
+    pieces[2::6] = [_ENERGY] * len(start)
+    pieces[3::6] = _as_text(value)
+    pieces[4::6] = [_CUMULATIVE % UNIT[fuel]] * len(start)
+    pieces[5::6] = _as_text(register)
+    end = _END % UNIT[fuel]
+    blocks, first = {}, 0
+    while first < len(start):
+        day = instant.day_start(start[first])
+        after = bisect_left(start, day + DAY, first)
+        pieces[6 * first : 6 * after : 6] = _openings(fuel, day, start[first:after])
+        blocks[day] = ("".join(pieces[6 * first : 6 * after])[len(end) + 1 :] + end).encode()
+        first = after
+    return blocks, register[-1] if register else cumulative_before
 
 
-@cache
-def _forms(fuel: str) -> tuple[str, ...]:
-    """Return the object of each half-hour of a day: < is the day and > the one after; takenAt, value and register are left."""
-    clock, unit = [f"<{time}" for time in _CLOCK] + [f">{_CLOCK[0]}"], UNIT[fuel]
-    return tuple(
-        f'{{"type":"{fuel}","from":"{clock[slot]}","to":"{clock[slot + 1]}","takenAt":"%s",'
-        f'"energy":{{"value":%r,"unitCode":"{unit}"}},"cumulative":{{"value":%r,"unitCode":"{unit}"}}}}'
-        for slot in range(HALF_HOURS_A_DAY)
-    )
+# What is between the figures. The end of one object, a comma and the opening of the next are one piece.
+_ENERGY: Final = '","energy":{"value":'
+_CUMULATIVE: Final = ',"unitCode":"%s"},"cumulative":{"value":'
+_END: Final = ',"unitCode":"%s"}}'
+
+
+@lru_cache(maxsize=1024)
+def _openings_of_day(fuel: str, day: int) -> list[str]:
+    today, tomorrow, end = instant.text(day)[:11], instant.text(day + DAY)[:11], _END % UNIT[fuel]
+    edges = [*(today + time for time in _CLOCK), tomorrow + _CLOCK[0]]
+    return [f'{end},{{"type":"{fuel}","from":"{begins}","to":"{ends}","takenAt":"' for begins, ends in pairwise(edges)]
+
+
+def _openings(fuel: str, day: int, starts: Sequence[int]) -> list[str]:
+    """Return how the objects begin of a day's half-hours, in order. Raise ReadingError for one off the half-hour."""
+    openings = _openings_of_day(fuel, day)
+    if len(starts) == HALF_HOURS_A_DAY and list(starts) == list(range(day, day + DAY, HALF_HOUR)):
+        return openings
+    if any(each % HALF_HOUR for each in starts):
+        raise ReadingError("a half-hour begins on the hour or the half-hour")
+    return [openings[(each - day) // HALF_HOUR] for each in starts]
+
+
+def _taken(start: Sequence[int], taken_at: Sequence[int | None]) -> Sequence[int]:
+    """Return when each was taken. Raise ReadingError."""
+    ends = [each + HALF_HOUR for each in start]
+    if None in taken_at:
+        taken_at = [end + TAKEN_AFTER if at is None else at for at, end in zip(taken_at, ends, strict=True)]
+    taken = _whole(taken_at, "takenAt")
+    if not all(map(operator.lt, ends, taken)) or (taken and max(taken) >= _LATEST):
+        raise ReadingError("a reading is taken after its half-hour has ended")
+    return taken
+
+
+def _counted_on(value: Sequence[float], cumulative: Sequence[float | None], before: float) -> Sequence[float]:
+    """Return the register at each half-hour's end. Raise ReadingError."""
+    if None not in cumulative:
+        return _numbers(cumulative, "cumulative")
+    register, total = [], before
+    for energy, told in zip(value, cumulative, strict=True):
+        total = round(total + energy, 6) if told is None else told
+        register.append(total)
+    return _numbers(register, "cumulative")
+
+
+def _whole(column: Sequence[object], name: str) -> Sequence[int]:
+    if set(map(type, column)) <= {int}:
+        return column  # type: ignore[return-value]
+    try:
+        return [operator.index(each) for each in column]  # type: ignore[arg-type]  # TypeError is expected
+    except TypeError:
+        raise ReadingError(f"{name}: must be a whole number of seconds") from None
+
+
+def _numbers(column: Sequence[object], name: str) -> Sequence[float]:
+    """Return numbers of which each is at least zero and finite. Raise ReadingError."""
+    if set(map(type, column)) <= {int, float}:
+        numbers: Sequence[float] = column  # type: ignore[assignment]
+        # A sum with one that is not a number is none.
+        if not numbers or (min(numbers) >= 0 and max(numbers) <= _LARGEST and sum(numbers) >= 0):
+            return numbers
+    return [float(_checked(each, name)) for each in column]
+
+
+def _as_text(numbers: Sequence[float]) -> list[str]:
+    """Return numbers as JSON writes them."""
+    return orjson.dumps(numbers)[1:-1].decode().split(",") if numbers else []
 
 
 def day_block(fuel: str, day: int, values: Sequence[float | None], cumulative_before: float) -> bytes:
     """Return the block of one day (midnight UTC, in seconds): 48 values in the fuel's unit, None for a missing half-hour.
 
-    Missing half-hours are left out, never filled. `cumulative` continues from `cumulative_before` and is rounded to six
-    decimals, which removes floating-point error; the values themselves are written as given.
-    Raise ReadingError for an unknown fuel, another number of values, a value below zero or not finite, or a day
-    that does not begin at midnight.
+    Missing half-hours are left out, never filled. `cumulative` continues from `cumulative_before`; the values are written as
+    given. Raise ReadingError as `blocks_of` does, for another number of values, and a day that does not begin at midnight.
     """
-    if fuel not in UNIT:
-        raise ReadingError(f"the fuel must be one of {', '.join(UNIT)}")
-    unit = UNIT[fuel]
     if day % DAY:
         raise ReadingError("a day block begins at midnight UTC")
     if len(values) != HALF_HOURS_A_DAY:
         raise ReadingError(f"a day has {HALF_HOURS_A_DAY} half-hours, not {len(values)}")
-    today, tomorrow = instant.text(day)[:11], instant.text(day + DAY)[:11]
-    edges = [today + time for time in _CLOCK] + [tomorrow + time for time in _CLOCK[:2]]
-    cumulative = _checked(cumulative_before, "cumulative_before")
-    objects = []
-    for slot, value in enumerate(values):
-        if value is None:
-            continue
-        cumulative = round(cumulative + _checked(value, f"half-hour {slot}"), 6)
-        objects.append(
-            f'{{"type":"{fuel}","from":"{edges[slot]}","to":"{edges[slot + 1]}","takenAt":"{edges[slot + 2]}",'
-            f'"energy":{{"value":{value!r},"unitCode":"{unit}"}},'
-            f'"cumulative":{{"value":{cumulative!r},"unitCode":"{unit}"}}}}'
-        )
-    return ",".join(objects).encode()
+    known = [HalfHour(day + slot * HALF_HOUR, value) for slot, value in enumerate(values) if value is not None]
+    return blocks_of(fuel, HalfHours.of(known), cumulative_before)[0].get(day, b"")
 
 
 def join(blocks: Iterable[bytes]) -> bytes:
@@ -230,7 +308,7 @@ def ours_in(fuel: str, units: Sequence[object]) -> int:
     """Return how many of our units one of these is, which are all the same. Raise ReadingError."""
     known = _ACCEPTED_UNITS[fuel]
     for unit, factor in known.items():
-        if all(each == unit for each in units):
+        if units.count(unit) == len(units):
             return factor
     raise ReadingError(f"unit: {fuel} is in {' or '.join(known)}, and all of it in one")
 

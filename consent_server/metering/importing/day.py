@@ -12,7 +12,7 @@ import orjson
 
 from consent_server.scheme import instant
 from consent_server.scheme.instant import HALF_HOUR
-from consent_server.scheme.readings import TAKEN_AFTER, HalfHour, block_of, join
+from consent_server.scheme.readings import TAKEN_AFTER, HalfHour, HalfHours, blocks_of, join
 from consent_server.store.tables import DayBlock, SetAside
 
 #: The reason of a dispute, in `set_aside`.
@@ -66,8 +66,8 @@ def read(row: DayBlock) -> Iterator[HalfHour]:
 def written(row: DayBlock, fuel: str, known: Iterable[Known], before: float) -> tuple[DayBlock, float]:
     """Return a day with these half-hours, in order and without disputes, and the register at its end."""
     certain = [each for each in known if isinstance(each, HalfHour)]
-    body, after = block_of(fuel, certain, before)
-    return row._replace(body=body, marks="".join(map(_mark, certain))), after
+    blocks, after = blocks_of(fuel, HalfHours.of(certain), before)
+    return row._replace(body=blocks.get(row.day, b""), marks="".join(map(_mark, certain))), after
 
 
 def register_at_end(row: DayBlock) -> float | None:
