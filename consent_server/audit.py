@@ -47,6 +47,9 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "message_given_up": "recipient permission attempts error",
         "revocation_sent": "issuer connection attempt",
         "revocation_given_up": "issuer connection attempts error",
+        # what an operator decided
+        "reading_released": "reading half_hour reason by why",
+        "reading_discarded": "reading half_hour reason by why",
         # what was refused or went wrong
         "refused": "refusal status private",
         "budget_used_up": "budget most seconds",

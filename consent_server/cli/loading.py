@@ -1,5 +1,6 @@
 """`consent-server meters load` and `readings load`: an EDP's own meters and readings from files."""
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,6 +97,48 @@ def load_readings(
     if fault:
         raise click.ClickException(fault)
     sys.exit(report.status)
+
+
+@readings.command("set-aside")
+@with_settings
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="So many at most.")
+def set_aside(settings: "Settings", limit: int) -> None:
+    """List the values that were set aside as no consumption, or are in dispute: an object of JSON on each line."""
+    from consent_server.parties.operator import set_aside
+
+    with database_of(settings):
+        for each in set_aside.listed(limit):
+            click.echo(json.dumps(each, ensure_ascii=False))
+
+
+_why = click.option("--why", required=True, help="Kept in the audit; no meter numbers.")
+_by = click.option("--by", required=True, help="Who decides; kept in the audit.")
+
+
+@readings.command("release")
+@with_settings
+@click.argument("id_", metavar="ID")
+@_why
+@_by
+def release(settings: "Settings", id_: str, why: str, by: str) -> None:
+    """Release the value that `set-aside` lists by an ID: it is a reading like any other from now on."""
+    from consent_server.parties.operator import set_aside
+
+    with database_of(settings):
+        set_aside.release(id_, why, by)
+
+
+@readings.command("discard")
+@with_settings
+@click.argument("id_", metavar="ID")
+@_why
+@_by
+def discard(settings: "Settings", id_: str, why: str, by: str) -> None:
+    """Delete the value that `set-aside` lists by an ID; the half-hour stays missing."""
+    from consent_server.parties.operator import set_aside
+
+    with database_of(settings):
+        set_aside.discard(id_, why, by)
 
 
 def _how(layout: str, zone: str, ends: bool, meter: str, taken_at: str, dry_run: bool, by_register: bool) -> "How":

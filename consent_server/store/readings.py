@@ -89,6 +89,12 @@ def set_aside(c: Connection, meters: Collection[str], measure: str, start: int, 
     return _of_meters(c, SetAside, query, _aside.c.meter, meters)
 
 
+def all_aside(c: Connection, limit: int | None = None) -> list[SetAside]:
+    """Return what is set aside of all meters, in order of meter, measure and half-hour."""
+    order = (_aside.c.meter, _aside.c.measure, _aside.c.start, _aside.c.reason)
+    return rows.every(c, SetAside, sa.select(_aside).order_by(*order).limit(limit))
+
+
 def put_aside(c: Connection, values: Sequence[SetAside]) -> None:
     """Keep values that are set aside, each replacing the one with its half-hour and reason."""
     if values:

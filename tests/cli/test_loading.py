@@ -1,9 +1,11 @@
 """`meters load` and `readings load` at a command line: what they say, keep, and end with."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import sqlalchemy as sa
 from click.testing import Result
@@ -11,6 +13,7 @@ from click.testing import Result
 from consent_server import store
 from consent_server.scheme import instant
 from consent_server.settings import load
+from consent_server.store import audit_events, readings
 from consent_server.store.database import db, opened
 
 Command = Callable[..., Result]
@@ -163,3 +166,57 @@ def test_a_file_that_cannot_be_read_ends_the_load_with_what_was_done(command: Co
     assert (result.exit_code, "1 taken" in result.output) == (1, True)
     assert "Error: " in result.output
     assert "damaged after row 0" in result.output
+
+
+def test_what_is_set_aside_is_listed_and_decided(command: Command, deployment: Path) -> None:
+    run(command, deployment, "meters", "\n".join((COLUMNS, meter(meter_id="1212345678902", capacity="69"))))
+    text = "meter_id,from,value,unit\n" + "".join(
+        f"1212345678902,2026-03-01T0{hour}:00:00Z,{value},kWh\n" for hour, value in enumerate((0.5, 80, 90))
+    )
+    assert "2 set aside" in run(command, deployment, "readings", text).stdout
+
+    def listed() -> list[dict[str, Any]]:
+        return [
+            json.loads(line) for line in command("readings", "set-aside", "--config", deployment).stdout.splitlines()
+        ]
+
+    def decide(what: str, id_: str, why: str = "the bakery's new oven", by: str = "Ada") -> Result:
+        return command("readings", what, "--config", deployment, id_, "--why", why, "--by", by)
+
+    def values() -> list[float]:
+        with opened(load(deployment).database), store.reading() as c:
+            blocks = readings.kept(c, ["1212345678902"], "import", 0, 1 << 40)
+        return [each["energy"]["value"] for row in blocks for each in orjson.loads(b"[" + bytes(row.body) + b"]")]
+
+    first, second = listed()
+    assert [(each["from"], each["value"], each["unit"], each["reason"]) for each in (first, second)] == [
+        ("2026-03-01T01:00:00Z", 80_000, "WHR", "more than the supply can carry"),
+        ("2026-03-01T02:00:00Z", 90_000, "WHR", "more than the supply can carry"),
+    ]
+    assert "1212345678902" not in json.dumps(first)
+    assert decide("release", first["id"], why=" ").exit_code == 1
+    assert decide("release", first["id"], by="1212345678902").exit_code == 1
+    assert decide("discard", "0" * 16).exit_code == 1
+    assert (listed(), values()) == ([first, second], [500])
+    assert decide("release", first["id"]).exit_code == 0
+    assert decide("discard", second["id"]).exit_code == 0
+    assert (listed(), values()) == ([], [500, 80_000])
+    assert decide("release", first["id"]).exit_code == 1
+    with opened(load(deployment).database), store.reading() as c:
+        events = audit_events.newest(c, 2)
+    assert [(each.event, each.fields["reading"], each.fields["by"], each.fields["half_hour"]) for each in events] == [
+        ("reading_released", first["id"], "Ada", first["from"]),
+        ("reading_discarded", second["id"], "Ada", second["from"]),
+    ]
+    assert "1212345678902" not in json.dumps([each.fields for each in events])
+
+
+def test_a_dispute_is_not_released(command: Command, deployment: Path) -> None:
+    run(command, deployment, "meters", "\n".join((COLUMNS, meter())))
+    text = "meter_id,from,value,unit\nm-1,2026-03-01T00:00:00Z,1,kWh\nm-1,2026-03-01T00:00:00Z,2,kWh\n"
+    run(command, deployment, "readings", text)
+    [disputed] = command("readings", "set-aside", "--config", deployment).stdout.splitlines()
+    result = command(
+        "readings", "release", "--config", deployment, json.loads(disputed)["id"], "--why", "a", "--by", "Ada"
+    )
+    assert (result.exit_code, "in dispute" in result.stderr) == (1, True)

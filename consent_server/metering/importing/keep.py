@@ -57,7 +57,7 @@ def keep(pieces: Iterable[Piece]) -> int:
 
     Raise StoreUnavailable; the pieces before are then kept, and all may be given again.
     """
-    return sum(store.write_with_retry(partial(_merge, some)) for some in _few(pieces))
+    return sum(store.write_with_retry(partial(merge, some)) for some in _few(pieces))
 
 
 def _few(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
@@ -74,8 +74,11 @@ def _few(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
         yield some
 
 
-def _merge(pieces: Sequence[Piece], c: Connection) -> int:
-    """Join pieces to what is held. Those with one window are read together: a query for each would take the most time."""
+def merge(pieces: Sequence[Piece], c: Connection) -> int:
+    """Join pieces to what is held, in one transaction; return how many half-hours are in dispute.
+
+    Those with one window are read together: a query for each would take the most time.
+    """
     readings.merging(c)
     together: dict[tuple[str, int, int], list[Piece]] = defaultdict(list)
     for piece in pieces:

@@ -97,16 +97,22 @@ def _call(row: OwedCall) -> dict[str, object]:
     return {"number": row.id, "kind": row.kind, "recipient": row.recipient, "state": state, "attempts": row.attempts}
 
 
+def reason_of(text: str, what: str) -> str:
+    """Return an operator's words in one line. Raise CommandFailed for none, too many, or a number."""
+    words = " ".join(text.split())
+    if not words or len(words) > _LONGEST_WHY or not words.isprintable():
+        raise CommandFailed(f"{what}, in 1 to {_LONGEST_WHY} characters")
+    if _NUMBER.search(words):
+        raise CommandFailed("leave numbers of meters and telephones out: the reason is kept and shown")
+    return words
+
+
 def withdraw_as_operator(subject: str, why: str) -> list[str]:
     """Withdraw for an SME that asked in another way. Return the ids of all that fell. Raise CommandFailed.
 
     The message to the client waits in the outbox for the worker, as after any withdrawal.
     """
-    why = " ".join(why.split())
-    if not why or len(why) > _LONGEST_WHY or not why.isprintable():
-        raise CommandFailed(f"say why, in 1 to {_LONGEST_WHY} characters")
-    if _NUMBER.search(why):
-        raise CommandFailed("leave numbers of meters and telephones out: the reason is kept and shown")
+    why = reason_of(why, "say why")
     state = permission(subject)["state"]
     fallen = withdraw(subject, Withdrawal(by="operator", where="command line", why=why))
     if not fallen:
