@@ -21,7 +21,8 @@ ROOMS = (
 ELSEWHERE = {
     "resource/guard.py": set[str](),
     "resource/routes.py": set[str](),
-    "resource/remote.py": {"guard"},
+    "resource/remote_meters.py": {"guard"},
+    "resource/remote.py": {"guard", "remote_meters"},
     "resource/protect.py": {"guard", "remote"},
     "resource/asgi.py": {"guard", "remote", "routes"},
     "resource/gate.py": {"guard", "remote", "routes"},

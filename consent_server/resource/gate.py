@@ -33,9 +33,12 @@ def facts(release: Release, datasource: str | None) -> dict[str, str]:
 
     Permission is the opaque account that provenance names; Client and Member are the caller's URLs in the Directory;
     License, Granted and Expires are the permission's; Fuels are joined by commas; Datasource is the path's, percent-encoded,
-    and empty where the route names none.
+    and empty where the route names none. Meter is the register's id of the meter behind it, percent-encoded, Meter-Since and
+    Meter-Until the business's time at it: empty where neither is known, or where the guard was not told whom to ask.
     """
     token = release.token
+    meter = (release.meters or {}).get(datasource or "")
+    since, until = (meter.since, meter.until) if meter else (None, None)
     return {
         "X-Consent-Permission": release.account,
         "X-Consent-Client": token.client_id,
@@ -45,6 +48,9 @@ def facts(release: Release, datasource: str | None) -> dict[str, str]:
         "X-Consent-Expires": instant.text(token.permission.expires),
         "X-Consent-Fuels": ",".join(sorted(release.fuels)),
         "X-Consent-Datasource": quote(datasource or "", safe=""),
+        "X-Consent-Meter": quote(meter.meter, safe="") if meter else "",
+        "X-Consent-Meter-Since": instant.text(since) if since is not None else "",
+        "X-Consent-Meter-Until": instant.text(until) if until is not None else "",
     }
 
 

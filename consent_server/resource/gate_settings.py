@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from consent_server.resource.remote import License, RemoteGuard
+from consent_server.resource.remote import License, MetersQuestion, RemoteGuard
 from consent_server.resource.routes import GuardedRoute
 from consent_server.settings import BadSettings, CertificateHeader, HttpsUrl, Network, Section, load_section
 
@@ -21,6 +21,12 @@ class PinnedLicense(Section):
 class RouteSettings(Section):
     path: str = Field(pattern="^/", description="A path of the API; {datasource} stands for a data source id.")
     fuel: Literal["electricity", "gas"] | None = Field(default=None, description="What the route gives out.")
+
+
+class MetersSettings(Section):
+    url: HttpsUrl = Field(description="/meters at the issuer's mutual-TLS door.")
+    certificate: Path = Field(description="PEM chain of an application that the issuer's member.introspectors names.")
+    key: Path = Field(description="PEM key of that certificate.")
 
 
 class GateSettings(Section):
@@ -42,6 +48,7 @@ class GateSettings(Section):
     bind_to_certificate: bool = False
     look_up_members: bool = False
     environment: Literal["sandbox", "production"] = "production"
+    meters: MetersSettings | None = None
 
     def guard(self) -> RemoteGuard:
         """Return the guard. Raise ValueError for what cannot be used."""
@@ -61,6 +68,7 @@ class GateSettings(Section):
             bind_to_certificate=self.bind_to_certificate,
             look_up_members=self.look_up_members,
             environment=self.environment,
+            meters=MetersQuestion(self.meters.url, self.meters.certificate, self.meters.key) if self.meters else None,
         )
 
     def guarded_routes(self) -> tuple[GuardedRoute, ...]:

@@ -61,6 +61,16 @@ class KeysUnknown(Refusal):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "60"}
 
 
+class MetersUnknown(Refusal):
+    code = "meters_unknown"
+    error = "temporarily_unavailable"
+    status = 503
+    public = "It cannot be known just now which meters this permission covers; try again after the time in Retry-After."
+    help = "The data API could not ask the energy provider's issuer for the meters behind the token. Try again later."
+    clause = "RFC 9110 15.6.4"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "10"}
+
+
 class InsufficientScope(Refusal):
     """Base of the refusals of a valid token that does not cover what is asked."""
 
@@ -189,12 +199,35 @@ CHECKS: Final = (
 
 
 @dataclass(frozen=True)
+class GrantedMeter:
+    """The meter behind a data source, as the provider's register names it, and the business's time at it.
+
+    None: no beginning, or no end, is known.
+    """
+
+    datasource: str
+    meter: str = field(repr=False)
+    fuel: str
+    measures: tuple[str, ...]
+    since: int | None
+    until: int | None
+
+    def clamp(self, start: int, end: int) -> tuple[int, int]:
+        """Return the part of a window that is the business's; an end that is not after the start where there is none."""
+        return max(start, self.since or 0), end if self.until is None else min(end, self.until)
+
+
+@dataclass(frozen=True)
 class Release:
-    """What a caller may have: the outcome of the guard. `fuels` are those in the token that its license's text covers."""
+    """What a caller may have: the outcome of the guard. `fuels` are those in the token that its license's text covers.
+
+    `meters` are by data source; None where the guard was not told whom to ask.
+    """
 
     caller: MemberCertificate = field(repr=False)
     token: AccessToken = field(repr=False)
     fuels: frozenset[str]
+    meters: Mapping[str, GrantedMeter] | None = field(default=None, repr=False)
 
     @property
     def account(self) -> str:
@@ -205,6 +238,8 @@ class Release:
         """Raise NoSuchDataSource."""
         if datasource not in self.token.datasources:
             raise NoSuchDataSource("the data source is not in the token")
+        if self.meters is not None and datasource not in self.meters:
+            raise NoSuchDataSource("the business has and had no such meter")
 
     def require_fuel(self, fuel: str) -> None:
         """Raise FuelNotCovered."""

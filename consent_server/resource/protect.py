@@ -34,9 +34,9 @@ from flask.typing import ResponseReturnValue
 from consent_server import audit
 from consent_server.refusal import Refusal
 from consent_server.resource.guard import Release
-from consent_server.resource.remote import License, RemoteGuard
+from consent_server.resource.remote import License, MetersQuestion, RemoteGuard
 
-__all__ = ["License", "Protect"]
+__all__ = ["License", "MetersQuestion", "Protect"]
 
 P = ParamSpec("P")
 

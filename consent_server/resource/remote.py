@@ -4,6 +4,7 @@ It needs the issuer's public URLs and nothing else of it: keys come from its JWK
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, Literal, NamedTuple, cast
@@ -16,11 +17,13 @@ from consent_server.caller.identify import Callers
 from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.directory import Directory
 from consent_server.outbound.jwks import RemoteKeys
+from consent_server.outbound.meters_door import MetersDoor
 from consent_server.outbound.revocation_list import RevocationLists
 from consent_server.outbound.session import Session
 from consent_server.outbound.status_list import StatusListPoller
 from consent_server.refusal import Refusal
-from consent_server.resource.guard import AcceptedLicense, Guard, Policy, Release
+from consent_server.resource.guard import AcceptedLicense, Guard, NoSuchDataSource, Policy, Release, bearer
+from consent_server.resource.remote_meters import RemoteMeters
 from consent_server.settings import (
     CallsSettings,
     CertificateArrival,
@@ -31,12 +34,20 @@ from consent_server.settings import (
 from consent_server.tokens import status
 from consent_server.tokens.keys import PublicKeySource
 
-__all__ = ["License", "RemoteGuard"]
+__all__ = ["License", "MetersQuestion", "RemoteGuard"]
 
 License = AcceptedLicense
 
 #: Past this many seconds without a good status list nothing is released (FAPI 2.0 5.3.4-3).
 STATUS_MAX_AGE_S: Final = 30
+
+
+class MetersQuestion(NamedTuple):
+    """The URL of /meters at the issuer's mutual-TLS door, and PEM files of an application that member.introspectors names."""
+
+    url: str
+    certificate: Path
+    key: Path
 
 
 class GuardAnswer(NamedTuple):
@@ -70,6 +81,7 @@ class RemoteGuard:
         bind_to_certificate: bool = False,
         look_up_members: bool = False,
         environment: Literal["sandbox", "production"] = "production",
+        meters: MetersQuestion | None = None,
     ) -> None:
         """`issuer` and `audience` are compared whole with the token's; `directory` is the base URL of callers' identities.
 
@@ -80,7 +92,8 @@ class RemoteGuard:
         are where this package's issuer has them, unless given. `arrival`, `proxies` and `header` say how certificates arrive,
         as in ClientsSettings. With `look_up_members` the Directory is asked about callers, as at the issuer's doors: one whose
         membership is not active, or whose application is not listed, is refused; so is one of whom it never returned
-        anything. Raise ValueError for what cannot be used.
+        anything. With `meters` the issuer is asked which meters each token covers; nothing is released while it does not say.
+        Raise ValueError for what cannot be used.
         """
         if environment == "production" and not revocation_list:
             raise ValueError("revocation_list is required in production (Member Identity Digital Certificates)")
@@ -103,6 +116,8 @@ class RemoteGuard:
         self._callers = Callers(settings, revocations, looked_up)
         policy = Policy(issuer, audience, status_uri, licenses, bind_to_certificate)
         self._guard = Guard(policy, keys, Withdrawals(session, status_uri, keys))
+        roots = Path(server_roots) if server_roots else None
+        self._meters = RemoteMeters(MetersDoor(*meters, roots)) if meters else None
 
     def admit(self, environ: Mapping[str, Any], *, fuel: str | None = None, datasource: str | None = None) -> Release:
         """Return what the caller of a request may have; `environ` is its WSGI environment.
@@ -113,8 +128,13 @@ class RemoteGuard:
         caller = self._callers.identify(environ, self._roles, at)
         query = {name for name, _ in parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True)}
         release = self._guard.release(caller, environ.get("HTTP_AUTHORIZATION"), query, at)
+        if self._meters is not None:
+            token = bearer(environ.get("HTTP_AUTHORIZATION"), query)
+            release = replace(release, meters=self._meters.of(token, release, at))
         if datasource is not None:
             release.require_datasource(datasource)
+            if fuel is not None and release.meters is not None and release.meters[datasource].fuel != fuel:
+                raise NoSuchDataSource("the meter counts another fuel")
         if fuel is not None:
             release.require_fuel(fuel)
         return release
