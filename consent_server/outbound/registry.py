@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-import orjson
-
 from consent_server.outbound.cache import FOR_EVER, Cache, Fetcher
 from consent_server.outbound.errors import NotAllowed, Unreachable
 from consent_server.outbound.session import Session
-from consent_server.scheme import licenses
+from consent_server.scheme import licenses, rdf
 from consent_server.scheme.permission_text import names_fuel
 from consent_server.scheme.registry_document import from_rdf
 from consent_server.settings import LicenseSettings, Settings
@@ -47,8 +45,8 @@ class Registry:
         try:
             published = self._fetcher.get(
                 configured.url,
-                lambda body: from_rdf(orjson.loads(body), configured.url),
-                accept="application/ld+json",
+                lambda body: from_rdf(body, configured.url),
+                accept=rdf.ACCEPT,
                 keep_s=FOR_EVER,
             )
             if not published.text_url.startswith(self._host):

@@ -1,22 +1,30 @@
 """The sandbox's Directory: its made-up members and applications, the catalogue of data services, and the allowlist.
 
-JSON is what deployed clients read; an application is served as `application/ld+json`, with enough RDF for message
-delivery.
+JSON is what deployed clients read. Whoever asks for JSON-LD or Turtle gets the terms that the specifications name (Directory
+1.0, RDF Representations; Data Catalog Records 1.0), which have no memberships.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from flask import Blueprint, Response, request
 
 from consent_server.sandbox import membership
-from consent_server.sandbox.layout import APPLICATIONS, HOST, MEMBERS, Layout
-from consent_server.sandbox.publishing import published, refused
-from consent_server.sandbox.registry import JSON_LD, NAMESPACE
+from consent_server.sandbox.layout import APPLICATIONS, HOST, MEMBERS, VERSION, Layout
+from consent_server.sandbox.publishing import negotiated, published, refused
+from consent_server.sandbox.registry import NAMESPACE
 
 # Short, so that a change to a Directory would be seen while somebody watches.
 _MAX_AGE: Final = 60
 # Past every step of the sandbox's clock.
 _MEMBERSHIP_EXPIRY: Final = "2099-12-31"
+
+_CONTEXT: Final = {
+    "dcat": "http://www.w3.org/ns/dcat#",
+    "dcterms": "http://purl.org/dc/terms/",
+    "ib1": NAMESPACE,
+    "schema": "http://schema.org/",
+}
 
 _SERVICES: Final = {
     "edp": ("edp_service", "Half-hourly electricity and gas consumption"),
@@ -44,7 +52,14 @@ def member_document(layout: Layout, name: str, *, memberships: bool) -> dict[str
                 "membershipExpiry": _MEMBERSHIP_EXPIRY,
             }
         ]
-        document["schemeMemberships"] = [{"scheme": layout.scheme, "orgRoles": document["roles"], "executions": []}]
+        agreement = {
+            "agreement": f"{layout.scheme}/agreement/{VERSION}",
+            "executed": VERSION,
+            "expiry": _MEMBERSHIP_EXPIRY,
+        }
+        document["schemeMemberships"] = [
+            {"scheme": layout.scheme, "orgRoles": document["roles"], "executions": [agreement]}
+        ]
     return document
 
 
@@ -112,7 +127,7 @@ def blueprint(layout: Layout) -> Blueprint:  # noqa: C901 - its routes are count
             return _unknown()
         with_memberships = "memberships" in request.args.get("include", "").split(",")
         document = member_document(layout, members[member_id], memberships=with_memberships)
-        return published(document, max_age=membership.MAX_AGE_S)
+        return negotiated(_member_in_rdf(document), document, max_age=membership.MAX_AGE_S)
 
     @routes.get("/m/<member_id>/privacy")
     def privacy(member_id: str) -> Response:
@@ -127,26 +142,26 @@ def blueprint(layout: Layout) -> Blueprint:  # noqa: C901 - its routes are count
         if application_id not in applications or applications[application_id] in membership.withdrawn(layout):
             return _unknown()
         document = application_document(layout, applications[application_id])
-        if request.accept_mimetypes.best_match(["application/json", JSON_LD]) == JSON_LD:
-            return published(_as_json_ld(document), JSON_LD, max_age=membership.MAX_AGE_S)
-        return published(document, max_age=membership.MAX_AGE_S)
+        return negotiated(_application_in_rdf(document), document, max_age=membership.MAX_AGE_S)
 
     # The second path of each query is the one that the specification names; the first is the one in use.
     @routes.get("/query/data-services")
     @routes.get("/query/data-catalog/api")
     def services() -> Response:
-        return published({"apis": data_services(layout, request.args.get("conformsTo"))}, max_age=_MAX_AGE)
+        found = data_services(layout, request.args.get("conformsTo"))
+        return negotiated(_graph(map(_service_in_rdf, found)), {"apis": found}, max_age=_MAX_AGE)
 
     @routes.get("/query/organizations", defaults={"key": "organizations"})
     @routes.get("/query/members-with-role", defaults={"key": "members"})
     def with_role(key: str) -> Response:
-        return published({key: organizations(layout, request.args.get("role"))}, max_age=_MAX_AGE)
+        found = organizations(layout, request.args.get("role"))
+        return negotiated(_graph(map(_member_in_rdf, found)), {key: found}, max_age=_MAX_AGE)
 
     @routes.get("/catalogue/<service>")
     def catalogue_entry(service: str) -> Response:
         for entry in data_services(layout, None):
             if entry["id"].endswith(f"/{service}"):
-                return published(entry, max_age=_MAX_AGE)
+                return negotiated(_graph([_service_in_rdf(entry)]), entry, max_age=_MAX_AGE)
         return _unknown()
 
     @routes.get("/server-allowlist")
@@ -156,18 +171,57 @@ def blueprint(layout: Layout) -> Blueprint:  # noqa: C901 - its routes are count
     return routes
 
 
-def _as_json_ld(application: dict[str, Any]) -> dict[str, Any]:
+def _graph(nodes: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "@context": _CONTEXT,
+        "@graph": [{name: node[name] for name in node if name != "@context"} for node in nodes],
+    }
+
+
+def _links(urls: Iterable[str]) -> list[dict[str, str]]:
+    return [{"@id": url} for url in urls]
+
+
+def _member_in_rdf(member: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "@context": _CONTEXT,
+        "@id": member["id"],
+        "@type": "schema:Organization",
+        "schema:legalName": member["legalName"],
+        "schema:email": member["email"],
+        "ib1:role": _links(member["roles"]),
+        "ib1:privacyPolicy": {"@id": member["privacyPolicy"]},
+    }
+
+
+def _application_in_rdf(application: dict[str, Any]) -> dict[str, Any]:
     document: dict[str, Any] = {
-        "@context": {"ib1": NAMESPACE, "dcterms": "http://purl.org/dc/terms/"},
+        "@context": _CONTEXT,
         "@id": application["id"],
         "@type": "ib1:Application",
         "dcterms:title": application["title"],
+        "dcterms:description": application["description"],
         "dcterms:publisher": {"@id": application["publisher"]},
-        "ib1:role": [{"@id": role} for role in application["role"]],
+        "ib1:scheme": {"@id": application["scheme"]},
+        "ib1:role": _links(application["role"]),
+        "ib1:homePageURL": {"@id": application["homePageURL"]},
     }
     if "messageDelivery" in application:
         document["ib1:messageDelivery"] = {"@id": application["messageDelivery"]}
     return document
+
+
+def _service_in_rdf(service: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "@context": _CONTEXT,
+        "@id": service["id"],
+        "@type": "dcat:DataService",
+        "dcterms:title": service["title"],
+        "dcterms:publisher": {"@id": service["publisher"]},
+        "dcterms:conformsTo": {"@id": service["conformsTo"]},
+        "dcat:endpointURL": {"@id": service["endpointURL"]},
+        "ib1:oauthIssuer": {"@id": service["oauthIssuer"]},
+    }
 
 
 def _unknown() -> Response:

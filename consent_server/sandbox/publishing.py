@@ -1,9 +1,15 @@
 """What the trust services return: cacheable documents with an ETag, and JSON errors that say what to change."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
+import rdflib
 from flask import Response, request
+from rdflib.plugins.parsers.jsonld import to_rdf
+
+JSON: Final = "application/json"
+JSON_LD: Final = "application/ld+json"
+TURTLE: Final = "text/turtle"
 
 
 def published(body: bytes | str | dict[str, Any], content_type: str = "application/json", *, max_age: int) -> Response:
@@ -16,6 +22,22 @@ def published(body: bytes | str | dict[str, Any], content_type: str = "applicati
     response.add_etag()
     response.make_conditional(request)
     return response
+
+
+def negotiated(json_ld: dict[str, Any], plain: dict[str, Any] | None = None, *, max_age: int) -> Response:
+    """Return an entry in the format that the client prefers: JSON-LD, Turtle, or `plain`, which is JSON in its own fields.
+
+    Whoever prefers none gets the first: JSON where there is some, otherwise JSON-LD.
+    """
+    offered = [JSON, JSON_LD, TURTLE] if plain is not None else [JSON_LD, JSON, TURTLE]
+    wanted = request.accept_mimetypes.best_match(offered)
+    if wanted == TURTLE:
+        graph = rdflib.Graph()
+        to_rdf(json_ld, graph)
+        return published(graph.serialize(format="turtle"), f"{TURTLE}; charset=utf-8", max_age=max_age)
+    if plain is not None and wanted != JSON_LD:
+        return published(plain, max_age=max_age)
+    return published(json_ld, JSON_LD, max_age=max_age)
 
 
 def answered(body: dict[str, Any], status: int = 200) -> Response:

@@ -12,11 +12,10 @@ from typing import Any, Final
 from flask import Blueprint, Response
 
 from consent_server.sandbox.layout import LICENSES, OBSERVER, VERSION, Layout
-from consent_server.sandbox.publishing import published, refused
+from consent_server.sandbox.publishing import negotiated, published, refused
 from consent_server.scheme import roles
 
 NAMESPACE: Final = "https://registry.trust.ib1.org/ns/1.0#"
-JSON_LD: Final = "application/ld+json"
 # A versioned Registry URL never changes its content.
 _MAX_AGE: Final = 86400
 
@@ -151,7 +150,7 @@ def blueprint(layout: Layout) -> Blueprint:
         if path in texts:
             return published(texts[path], "text/plain; charset=utf-8", max_age=_MAX_AGE)
         if path in documents:
-            return published(documents[path], JSON_LD, max_age=_MAX_AGE)
+            return negotiated(documents[path], max_age=_MAX_AGE)
         if path == f"{WITHDRAWAL_MESSAGE}/schema.json":
             return published(_WITHDRAWAL_SCHEMA, "application/schema+json", max_age=_MAX_AGE)
         return refused(404, "not_found", "The Registry of this sandbox has nothing under that URL.")

@@ -28,7 +28,7 @@ from consent_server.pki.member_certificate import (
     encode_roles,
 )
 from consent_server.refusal import Refusal
-from consent_server.scheme import messages, permission_text, readings, registry_document
+from consent_server.scheme import messages, permission_text, rdf, readings, registry_document
 from consent_server.scheme.messages import MessageError
 from consent_server.scheme.provenance import container, duties
 from consent_server.scheme.provenance.container import ProvenanceError
@@ -42,7 +42,7 @@ from tests.scheme.provenance import worst
 from tests.scheme.provenance.test_worst import EXPECTED as OF_A_CALL
 from tests.scheme.provenance.test_worst import TERMS
 from tests.scheme.signing import EDP_ROLE, signing_authority
-from tests.scheme.test_registry_document import COMPACT, URL, expanded
+from tests.scheme.test_registry_document import COMPACT, TURTLE, URL, expanded
 from tests.tokens.test_access_token import AUDIENCE, GOOD, ISSUER, NOON
 
 EXPECTED = dataclasses.replace(OF_A_CALL, signer_member="", signer_application="")
@@ -225,7 +225,17 @@ def step_seeds() -> list[bytes]:
 
 def read_license(data: bytes) -> None:
     with contextlib.suppress(MalformedLicense):
-        registry_document.from_rdf(_json(data), URL)
+        registry_document.from_rdf(data, URL)
+
+
+def read_rdf(data: bytes) -> None:
+    with contextlib.suppress(rdf.MalformedRdf):
+        for properties in rdf.read(data, URL).values():
+            assert all(isinstance(value, str) for values in properties.values() for value in values)
+
+
+def rdf_seeds() -> list[bytes]:
+    return [TURTLE.encode(), *license_seeds()]
 
 
 def license_seeds() -> list[bytes]:
@@ -284,6 +294,7 @@ TARGETS = {
     "provenance": Target("provenance", read_provenance, provenance_seeds, in_json=True),
     "step": Target("provenance", read_step, step_seeds, in_json=True),
     "license": Target("JSON-LD", read_license, license_seeds, in_json=True),
+    "rdf": Target("JSON-LD", read_rdf, rdf_seeds, in_json=True),
     "text": Target("JSON-LD", read_text, text_seeds),
     "readings": Target("readings", read_readings, readings_seeds, in_json=True),
     "message": Target("message", read_message, message_seeds, in_json=True),

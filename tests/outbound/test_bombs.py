@@ -156,8 +156,8 @@ def test_F03_a_context_cannot_multiply_a_document() -> None:
     """50,000 terms of a prefix that stands for half a megabyte would be 25 GB."""
     document = {"@context": {"p": "https://" + "x" * 500_000}, "@id": "https://a/b", "@type": "ib1:License"}
     document |= {f"p:{number}": "" for number in range(50_000)}
-    with pytest.raises(MalformedLicense, match="context"):
-        from_rdf(document, "https://a/b")
+    with pytest.raises(MalformedLicense, match="too long"):
+        from_rdf(json.dumps(document).encode(), "https://a/b")
 
 
 def test_F03_a_long_name_is_not_looked_at() -> None:

@@ -52,7 +52,7 @@ def test_a_license_and_its_text(registry, publish, pinned, trust):
     publish()
     found = registry.license(pinned)
     assert (found.text, found.license.url, found.license.text_sha256) == (TEXT, pinned.url, SHA)
-    assert trust.asked[0].headers["accept"] == "application/ld+json"
+    assert trust.asked[0].headers["accept"] == "application/ld+json, text/turtle;q=0.9"
     registry.license(pinned)
     assert len(trust.asked) == 2
 

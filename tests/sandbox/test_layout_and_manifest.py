@@ -154,7 +154,7 @@ def test_a_clients_certificate_is_the_manifests(prepared, name):
 def test_a_license_names_what_it_covers_and_can_be_filled(name):
     layout = Layout(Path("/sandbox"), 8440)
     raw = registry.permission_text(layout, name)
-    published = from_rdf(registry.license_document(layout, name), layout.license(name))
+    published = from_rdf(json.dumps(registry.license_document(layout, name)).encode(), layout.license(name))
     assert published.text_sha256 == licenses.digest(raw) == registry.text_sha256(layout, name)
     assert published.duration == "1 year"
     text = raw.decode("utf-8")

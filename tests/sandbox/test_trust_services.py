@@ -19,7 +19,7 @@ from consent_server.sandbox import (
     trust_services,
 )
 from consent_server.sandbox.layout import LICENSES, Layout
-from consent_server.scheme import instant, licenses
+from consent_server.scheme import instant, licenses, rdf
 from consent_server.scheme.meters import REGIONS
 from consent_server.scheme.registry_document import from_rdf
 from consent_server.store import database, meters, outbox
@@ -74,7 +74,7 @@ def ask(client, path, document):
 def test_a_license_leads_to_the_text_whose_digest_it_names(program, layout, name):
     answer = fetch(program, layout.license(name), headers={"Accept": "application/ld+json"})
     assert answer.mimetype == "application/ld+json"
-    published = from_rdf(answer.json, layout.license(name))
+    published = from_rdf(answer.data, layout.license(name))
     text = fetch(program, published.text_url)
     assert text.mimetype == "text/plain"
     assert licenses.digest(text.data) == published.text_sha256
@@ -104,6 +104,9 @@ def test_members_tell_their_memberships_when_asked(program, layout):
     assert "trustFrameworkMemberships" not in plain
     assert whole["trustFrameworkMemberships"][0]["membershipStatus"] == "Active"
     assert whole["brand"]["name"] == "Hartlebury Meters"
+    [scheme] = whole["schemeMemberships"]
+    assert (scheme["scheme"], scheme["orgRoles"]) == (layout.scheme, whole["roles"])
+    assert scheme["executions"][0]["expiry"] > "2099"
     assert "brand" not in fetch(program, layout.member("fsp2")).json
 
 
@@ -115,6 +118,40 @@ def test_an_application_tells_where_its_messages_go_as_json_and_as_linked_data(p
     assert linked.mimetype == "application/ld+json"
     assert linked.json["ib1:messageDelivery"]["@id"] == plain["messageDelivery"]
     assert "messageDelivery" not in fetch(program, layout.application("edp_service")).json
+
+
+@pytest.mark.parametrize("accept", ["application/ld+json", "text/turtle", "text/turtle, application/json;q=0.5"])
+@pytest.mark.parametrize("path", ["member", "application", "service", "services", "members"])
+def test_the_directory_answers_in_rdf_what_its_json_says(program, layout, accept, path):
+    url = {
+        "member": f"{layout.member('edp')}?include=memberships",
+        "application": layout.application("cap_portal"),
+        "service": layout.data_service("edp"),
+        "services": f"{layout.directory_url}/query/data-catalog/api",
+        "members": f"{layout.directory_url}/query/members-with-role",
+    }[path]
+    plain = fetch(program, url)
+    linked = fetch(program, url, headers={"Accept": accept})
+    assert (plain.mimetype, linked.mimetype) == ("application/json", accept.partition(",")[0])
+    assert "Accept" in linked.headers["Vary"]
+    found = rdf.read(linked.data, url)
+    entries = [plain.json] if "id" in plain.json else next(iter(plain.json.values()))
+    terms = {"http://schema.org/legalName": "legalName", "http://www.w3.org/ns/dcat#endpointURL": "endpointURL"}
+    for entry in entries:
+        properties = found[entry["id"]]
+        said = {terms[iri]: values[0] for iri, values in properties.items() if iri in terms}
+        assert said.items() <= entry.items()
+        roles_of = entry.get("roles", entry.get("role", []))
+        assert sorted(rdf.values(properties, *rdf.ib1("role"))) == sorted(roles_of)
+
+
+@pytest.mark.parametrize("name", LICENSES)
+def test_a_license_is_the_same_in_turtle(program, layout, name):
+    url = layout.license(name)
+    answers = [fetch(program, url, headers={"Accept": accept}) for accept in ("text/turtle", "application/ld+json")]
+    assert [each.mimetype for each in answers] == ["text/turtle", "application/ld+json"]
+    in_turtle, in_json_ld = (from_rdf(each.data, url) for each in answers)
+    assert in_turtle == in_json_ld
 
 
 def test_the_catalogue_finds_the_issuers(program, layout):

@@ -50,9 +50,27 @@ def expanded(namespace: str = NAMESPACE, **changes) -> dict:
     return node
 
 
+TURTLE = f"""
+@prefix ib1: <{NAMESPACE}> .
+@prefix rdfs: <{RDFS}> .
+<{URL}> a ib1:License ;
+    rdfs:comment "Energy Consumption Data License"@en ;
+    ib1:licenseDuration "1 year" ;
+    ib1:permissionText <{TEXT_URL}#{SHA}> ;
+    ib1:permittedUse "one" , "two" .
+"""
+
+
+def read(document: object) -> licenses.PublishedLicense:
+    body = document.encode() if isinstance(document, str) else json.dumps(document).encode()
+    return registry_document.from_rdf(body, URL)
+
+
 @pytest.mark.parametrize(
     "document",
     [
+        TURTLE,
+        TURTLE.replace(f"<{URL}>", "<2026-03-12>"),
         COMPACT,
         {**COMPACT, "@context": [{"ib1": NAMESPACE}, {**COMPACT["@context"]}]},
         {"@context": COMPACT["@context"], "@graph": [{"@id": REGISTRY}, COMPACT]},
@@ -75,28 +93,42 @@ def expanded(namespace: str = NAMESPACE, **changes) -> dict:
         expanded("https://registry.ib1.org/ns/1.0#"),
         expanded("https://registry.core.trust.ib1.org/ns/ib1#"),
         expanded(licenseTerritory=[{"@id": "https://x.example"}], deprecatedAfter=None),
+        {"@context": COMPACT["@context"], "@graph": [COMPACT, COMPACT]},
     ],
 )
 def test_from_rdf_reads_the_forms_in_use(document):
-    assert registry_document.from_rdf(json.loads(json.dumps(document)), URL) == EXPECTED
+    assert read(document) == EXPECTED
 
 
 def test_the_label_is_the_title_where_there_is_no_comment():
     document = expanded()
     del document[RDFS + "comment"]
-    assert registry_document.from_rdf(document, URL).title == "energy-consumption-edp-cap"
+    assert read(document).title == "energy-consumption-edp-cap"
 
 
 def test_ends_are_instants_and_a_date_runs_to_its_end():
-    found = registry_document.from_rdf(
+    found = read(
         expanded(
             deprecatedAfter=[{"@value": "2027-03-12", "@type": "http://www.w3.org/2001/XMLSchema#date"}],
             prohibitedAfter=[{"@value": "2028-03-12T12:00:00Z"}],
-        ),
-        URL,
+        )
     )
     assert found.deprecated_after == instant.parse("2027-03-13T00:00:00Z")
     assert found.prohibited_after == instant.parse("2028-03-12T12:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("resource", "end"),
+    [
+        ("https://registry.example/date/2028-03-12", "2028-03-13T00:00:00Z"),
+        ("https://registry.example/date#2028-03-12", "2028-03-13T00:00:00Z"),
+        ("2028-03-12", "2028-03-13T00:00:00Z"),
+        ("https://registry.example/scheme/perseus", None),
+    ],
+)
+def test_a_resource_in_place_of_a_date(resource, end):
+    found = read(expanded(prohibitedAfter=[{"@id": resource}]))
+    assert found.prohibited_after == (end and instant.parse(end))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +146,11 @@ def test_ends_are_instants_and_a_date_runs_to_its_end():
         {**COMPACT, "@context": {**COMPACT["@context"], "ib1": "https://elsewhere.example/ns#"}},
         {**COMPACT, "@context": {"ib1": "ib1:x", "rdfs": RDFS}},
         {"@context": COMPACT["@context"], "@graph": {"0": COMPACT}},
-        {"@context": COMPACT["@context"], "@graph": [COMPACT, COMPACT]},
+        TURTLE.replace(URL, URL + "/"),
+        TURTLE.replace(NAMESPACE, "https://elsewhere.example/ns#"),
+        TURTLE.replace(SHA, SHA[:-1]),
+        TURTLE.replace('"1 year"', '"1 year", "2 years"'),
+        TURTLE + "}",
         expanded("https://registry.core.trust.ib1.org/ns/2.0#"),
         expanded(licenseDuration=[]),
         expanded(licenseDuration=[{"@value": "for ever"}]),
@@ -134,7 +170,7 @@ def test_ends_are_instants_and_a_date_runs_to_its_end():
 )
 def test_from_rdf_refuses(document):
     with pytest.raises(registry_document.MalformedLicense):
-        registry_document.from_rdf(document, URL)
+        read(document)
 
 
 JSON = st.recursive(
@@ -149,6 +185,6 @@ JSON = st.recursive(
 @given(st.dictionaries(st.sampled_from([*COMPACT, "@graph"]), JSON))
 def test_from_rdf_raises_only_malformed_license(changes):
     try:
-        registry_document.from_rdf({**COMPACT, **changes}, URL)
+        read({**COMPACT, **changes})
     except registry_document.MalformedLicense:
         return

@@ -1,0 +1,144 @@
+"""Turtle and JSON-LD as the Registry and the Directory publish them, read by rdflib within bounds. Nothing is fetched.
+
+rdflib reads both formats, is pure Python, so that no document ends the process, and is kept up. PyLD reads no Turtle;
+pyoxigraph reads both, and a chain of terms in a @context overflows its stack (0.5.13). RDF/XML, which has entities, is not
+read.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+import rdflib
+from rdflib.plugins.parsers.jsonld import to_rdf
+from rdflib.term import Identifier, bind
+
+#: What is asked for where RDF alone is published, and where the Directory's JSON is preferred.
+ACCEPT: Final = "application/ld+json, text/turtle;q=0.9"
+
+_MOST_BYTES: Final = 256 * 1024
+_MOST_TRIPLES: Final = 5_000
+#: Characters of all triples together, of one IRI in Turtle, and of all that the contexts of a JSON-LD document define: a
+#: prefix of 100,000 characters could otherwise be repeated 20,000 times.
+_MOST_TEXT: Final = 4 * 1024 * 1024
+_LONG_IRI: Final = re.compile(r"<[^<>\s]{501}")
+_MOST_CONTEXT: Final = 16 * 1024
+_BASE: Final = re.compile(r"@base\b|^\s*base\s*<", re.IGNORECASE | re.MULTILINE)
+
+# It would log literals that it cannot convert, with a traceback. Literals are taken as they are written, and no XML or HTML
+# in one of them is parsed.
+logging.getLogger("rdflib").setLevel(logging.CRITICAL)
+for _markup in (rdflib.RDF.XMLLiteral, rdflib.RDF.HTML):
+    bind(str(_markup), str, datatype_specific=True)
+
+#: Predicate IRI -> values: IRIs, literals as they are written, and blank nodes as "_:" and a name.
+Properties = Mapping[str, Sequence[str]]
+
+
+class MalformedRdf(ValueError):
+    """The document is no Turtle or JSON-LD that we read: wrong, beyond a bound, or with a context elsewhere."""
+
+
+class _Bounded(rdflib.Graph):
+    """Keeps properties by subject, and refuses what is beyond the bounds while it is being read."""
+
+    def __init__(self) -> None:
+        super().__init__(bind_namespaces="none")
+        self.found: dict[str, dict[str, list[str]]] = {}
+        self._triples = self._text = 0
+
+    def add(self, triple: tuple[Any, Any, Any]) -> "_Bounded":
+        subject, predicate, value = map(_written, triple)
+        self._triples += 1
+        self._text += len(subject) + len(predicate) + len(value)
+        if self._triples > _MOST_TRIPLES or self._text > _MOST_TEXT:
+            raise MalformedRdf("more triples than are looked at")
+        values = self.found.setdefault(subject, {}).setdefault(predicate, [])
+        if value not in values[-100:]:
+            values.append(value)
+        return self
+
+    def bind(self, *_: Any, **__: Any) -> None:
+        """Ignore prefixes: IRIs are compared whole."""
+
+
+def read(body: bytes, base: str) -> Mapping[str, Properties]:
+    """Return subject -> properties of a JSON-LD or Turtle document, which was found at the URL `base`. Raise MalformedRdf."""
+    if len(body) > _MOST_BYTES:
+        raise MalformedRdf("the document is too long")
+    graph = _Bounded()
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = None
+    try:
+        if document is None:
+            _turtle(body.decode("utf-8"), base, graph)
+        else:
+            _require_own_contexts(document)
+            to_rdf(document, graph, base)
+    except MalformedRdf:
+        raise
+    except Exception as error:  # of whatever kind the library raises for what a stranger wrote
+        raise MalformedRdf(f"no RDF that can be read ({type(error).__name__})") from None
+    return graph.found
+
+
+def _turtle(text: str, base: str, graph: rdflib.Graph) -> None:
+    if _LONG_IRI.search(text):
+        raise MalformedRdf("an IRI is too long")
+    if len(_BASE.findall(text)) > 1:  # each may lengthen the one before
+        raise MalformedRdf("more than one base")
+    graph.parse(data=text, format="turtle", publicID=base)
+
+
+def _require_own_contexts(document: object) -> None:
+    """Raise MalformedRdf unless every @context is inline and short (JSON-LD 1.1 section 3.1, 4.1.6)."""
+    size = 0
+    for node in _objects(document):
+        if "@import" in node:
+            raise MalformedRdf("a @context imports another")
+        if "@context" in node:
+            given = node["@context"]
+            parts = given if isinstance(given, list) else [given]
+            if not all(part is None or isinstance(part, dict) for part in parts):
+                raise MalformedRdf("only an inline @context is read")
+            size += len(orjson.dumps(given))
+    if size > _MOST_CONTEXT:
+        raise MalformedRdf("the @context is too long")
+
+
+def _objects(document: object) -> Iterator[dict[str, Any]]:
+    left = [document]
+    while left:
+        each = left.pop()
+        if isinstance(each, dict):
+            yield each
+            left.extend(each.values())
+        elif isinstance(each, list):
+            left.extend(each)
+
+
+def _written(term: Identifier) -> str:
+    return f"_:{term}" if isinstance(term, rdflib.BNode) else str(term)
+
+
+def values(properties: Properties, *names: str) -> tuple[str, ...]:
+    """Return the values of a property under any of its IRIs, each once."""
+    return tuple(dict.fromkeys(value for name in names for value in properties.get(name, ())))
+
+
+NAMESPACES: Final = (
+    "https://registry.trust.ib1.org/ns/1.0#",
+    "https://registry.core.trust.ib1.org/ns/1.0#",
+    "https://registry.ib1.org/ns/1.0#",
+    "https://registry.core.trust.ib1.org/ns/ib1#",
+)
+TYPE: Final = str(rdflib.RDF.type)
+
+
+def ib1(name: str) -> tuple[str, ...]:
+    """Return the IRIs of one of IB1's terms, in each namespace that the Registry has used."""
+    return tuple(namespace + name for namespace in NAMESPACES)
