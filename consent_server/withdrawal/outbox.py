@@ -6,12 +6,12 @@ is called twice at worst, and both calls are idempotent (Message Delivery; RFC 7
 """
 
 import logging
-import secrets
 from functools import partial
 from typing import Final
 
 from consent_server import audit, clock, store
 from consent_server.deployment import current
+from consent_server.outbound.back_off import back_off
 from consent_server.outbound.deliver import deliver
 from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.outbound.fair_pool import FairPool, Tally
@@ -42,9 +42,8 @@ def pool() -> FairPool:
 
 
 def delay(attempts: int) -> int:
-    """Return the seconds before the next attempt: doubled each time, up to a limit, less a jitter of up to half of it."""
-    longest: int = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** min(attempts, 16))
-    return longest // 2 + secrets.randbelow(longest // 2 + 1)
+    """Return the seconds before the next attempt."""
+    return back_off(attempts, FIRST_DELAY_S, LONGEST_DELAY_S)
 
 
 def dispatch(shared: FairPool | None = None) -> Tally:
