@@ -83,7 +83,9 @@ def deploy(settings: Settings, party: Party | None = None) -> Deployment:
 def opened(deployment: Deployment, door: Door) -> Flask:
     """A door of a deployment, on the database that its settings name."""
     app = open_door(deployment, door)
-    app.jinja_env.bytecode_cache = FileSystemBytecodeCache(str(layout().directory))  # each door compiles its templates anew
+    app.jinja_env.bytecode_cache = FileSystemBytecodeCache(
+        str(layout().directory)
+    )  # each door compiles its templates anew
     database = deployment.settings.database
     store.init(app, database.url, database.withdrawal_journal)
     return app
