@@ -32,6 +32,7 @@ from consent_server.scheme.permission_text import ShownText
 from consent_server.scheme.provenance.container import Signer
 from consent_server.settings import Settings
 from consent_server.store.fetched import StoredCache
+from consent_server.store.intensity import StoredGridDays
 from consent_server.store.sealing import Sealer
 from consent_server.store.tables import Permission
 from consent_server.tokens.keys import SigningKeys
@@ -127,7 +128,8 @@ class Deployment(MemberProcess):
         self.node_report = NodeReport(settings, self.signing_keys, self.refresh_keys, self.sealer)
         self.signer = Signer(settings.keys.signing_certificate.read_bytes(), settings.keys.signing_key.read_bytes())
         self.registry = Registry(settings, self.session, cache)
-        self.intensity = Intensity(settings, self.session, cache, pause_s=0 if settings.is_sandbox else 0.2)
+        pause_s = 0 if settings.is_sandbox else 0.2
+        self.intensity = Intensity(settings, self.session, cache, StoredGridDays(), pause_s=pause_s)
         self.mail = Mail(settings, self.session)
         self.log_in = LogInProvider(settings.login, self.session, cache) if settings.has_log_in else None
 

@@ -485,7 +485,15 @@ class CollectionSettings(Section):
     )
     intensity: str = Field("", description="Base URL of the grid intensity API (Carbon Intensity API).")
     months: int = Field(13, ge=1, le=24, description="Months of readings fetched on the first collection.")
-    retry_s: int = Field(60, ge=1, description="Seconds before a failed collection is tried again.")
+    retry_s: int = Field(
+        60, ge=1, description="Seconds before a failed collection is tried again, doubled with each failure in a row."
+    )
+    revision_days: int = Field(
+        40,
+        ge=7,
+        le=400,
+        description="Days after its end for which a month may be revised; its readings are kept as long, and then deleted.",
+    )
 
 
 class MailSettings(Section):

@@ -1,12 +1,14 @@
-"""Collect through one connection: every meter's readings, held to their provenance, and the months worked out from them.
+"""Collect through one connection: meter by meter and month by month, what is missing or may still be revised.
 
-All calls out come first. What they gave is then kept in one transaction, and only if the SME has not withdrawn meanwhile:
-a withdrawal that overtakes a collection leaves nothing behind.
+Each answer is held to its provenance and kept by itself, in one transaction, and only if the SME has not withdrawn meanwhile.
+So a collection that is broken off goes on where it stopped, and what fails for one meter or month leaves the others as they
+are. Gas is worked out here; electricity waits for the grid's figures (collect.weigh), which another party has.
 """
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Final
@@ -17,15 +19,16 @@ from consent_server import audit, clock, store
 from consent_server.collect import provider
 from consent_server.collect.period import first_month
 from consent_server.deployment import current
-from consent_server.outbound.data import DataSource, FetchedWindow, readings_address
+from consent_server.outbound.back_off import back_off
+from consent_server.outbound.data import ConsumptionData, DataSource, FetchedWindow, readings_address
 from consent_server.outbound.directory import DataService
-from consent_server.outbound.errors import NotReady, OAuthRefused, Unreachable
+from consent_server.outbound.errors import BadAnswer, NotReady, OAuthRefused, TokenRefused, Unreachable
 from consent_server.outbound.fair_pool import FairPool, Tally
-from consent_server.outbound.intensity import RegionUnknown
-from consent_server.scheme import emissions, instant, plausible, readings
-from consent_server.scheme.emissions import EmissionsError, MonthEmissions
-from consent_server.scheme.instant import DAY, day_start
+from consent_server.scheme import emissions, plausible, readings
+from consent_server.scheme.emissions import EmissionsError
+from consent_server.scheme.instant import DAY, HALF_HOUR, month_start, next_month
 from consent_server.scheme.licenses import ELECTRICITY, GAS
+from consent_server.scheme.month_readings import digest_of, packed
 from consent_server.scheme.provenance.container import ProvenanceError
 from consent_server.scheme.provenance.deployed import WHOLE_DATA_CALLED_MISSING, transfer_forms
 from consent_server.scheme.provenance.duties import ExpectedTransfer, Received, checked_receipt
@@ -39,17 +42,27 @@ from consent_server.scheme.provenance.steps import (
     worst_missing_data,
 )
 from consent_server.scheme.readings import Reading, ReadingError
-from consent_server.store import connections
-from consent_server.store import readings as day_blocks
-from consent_server.store.tables import CollectedWindow, EmissionsMonth, ProviderConnection
+from consent_server.store import collecting, connections
+from consent_server.store.tables import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection
 
 log = logging.getLogger("consent_server.collect")
 
-LEASE_S = 600
+LEASE_S: Final = 600
 RUN_S: Final = 30
-# More than an access token can name, so that no provider can occupy a collection without end.
-MOST_SOURCES = 400
-NEXT_S = DAY
+#: Seconds after which a turn begins no further meter: other customers of the provider have the next one.
+TURN_S: Final = 60
+#: Meters of one connection. It bounds what a provider can make us keep, and no business has as many.
+MOST_METERS: Final = 20_000
+NEXT_S: Final = DAY
+#: How often a complete month is asked for again while it may be revised.
+REVISIT_S: Final = 7 * DAY
+LONGEST_RETRY_S: Final = 21600
+#: The most months in one window: 366 days.
+MOST_MONTHS: Final = 12
+#: Meters in a row that cannot be reached before the provider as a whole counts as unreachable.
+STRIKES: Final = 2
+NOT_READY: Final = "The provider is still collecting the readings."
+UNUSABLE: Final = "What the provider sent cannot be used: "
 IMPORT = "import"  # export is not consumption: no emissions are worked out from it
 
 
@@ -57,19 +70,23 @@ class NotUsable(Exception):
     """What was fetched may not be used; the message says why, without any reading or meter in it."""
 
 
-@dataclass
-class _Harvest:
-    """What one collection brings in, before any of it is kept; day blocks by the provider's id of the meter."""
+class ConnectionEnded(Exception):
+    """The SME has withdrawn while we were fetching."""
 
-    windows: list[CollectedWindow] = field(default_factory=list)
-    days: dict[str, dict[int, bytes]] = field(default_factory=dict)
-    months: dict[str, list[dict[int, MonthEmissions]]] = field(default_factory=dict)
-    count: int = 0
+
+@dataclass(frozen=True)
+class _Calls:
+    """How the provider of one connection is asked, for one turn."""
+
+    row: ProviderConnection
+    token: str
+    service: DataService
+    api: ConsumptionData
 
 
 def pool() -> FairPool:
-    """Return the pool of a collector. A collection may be 32 MiB for each window, so there are few of them at once."""
-    return FairPool(most=12, most_unreliable=4, each=2, slow_s=60)
+    """Return the pool of a collector. A window may be 32 MiB, and several times that in memory, so there are few at once."""
+    return FairPool(most=6, most_unreliable=3, each=2, slow_s=60)
 
 
 def collect_due(shared: FairPool | None = None) -> Tally:
@@ -99,106 +116,282 @@ def _turn(tally: Tally, issuer: str, _failures: int) -> int:
 
 
 def collect(row: ProviderConnection) -> bool:
-    """Collect through one connection; return whether its readings and months are there.
+    """Collect through one connection what is due; return whether nothing failed.
 
-    A failure is kept as the connection's `trouble`.
+    What fails is kept as the connection's `trouble`, or as that of a meter, and tried again after a while of its own.
     """
-    retry_s = current().settings.collection.retry_s
     try:
-        harvest = _gather(row)
-    except NotReady as wait:
-        _settle(row, due=clock.now() + wait.retry_after, trouble="The provider is still collecting the readings.")
-    except Unreachable as fault:
-        log.warning("connection %s: %s", row.id, fault)
-        _settle(row, due=clock.now() + provider.pause_s(row, fault), trouble=provider.trouble(fault))
-        # Only after a second refusal: during a renewal the issuer has ended the old permission before we have.
-        ended = isinstance(fault, OAuthRefused) and fault.error == "invalid_grant"
-        if ended and row.trouble == provider.REFUSED:
-            provider.end_if_revoked(row)
-    except (NotUsable, RegionUnknown) as fault:
-        log.warning("connection %s: not usable: %s", row.id, fault)
-        _settle(row, due=clock.now() + retry_s, trouble=f"What the provider sent cannot be used: {fault}")
-    else:
-        return _keep(row, harvest)
+        calls = _calls(row)
+        if row.listed is None or not 0 <= clock.now() - row.listed < NEXT_S:
+            _list(calls)
+        return _settle(row, *_collect_meters(calls))
+    except ConnectionEnded:
+        return False
+    except (Unreachable, NotUsable) as fault:
+        return _fail(row, fault)
+
+
+def _calls(row: ProviderConnection) -> _Calls:
+    token = provider.access_token(row)
+    service = provider.service_of(row)
+    return _Calls(row, token, service, provider.consumption_data(service))
+
+
+def trouble_of(fault: Exception) -> str:
+    """Return what the SME reads, and the log says, of a provider's failure."""
+    if isinstance(fault, NotReady):
+        return NOT_READY
+    return provider.trouble(fault) if isinstance(fault, Unreachable) else f"{UNUSABLE}{fault}"
+
+
+def _wait_s(fault: Exception, failures: int) -> int:
+    """Return the seconds before the next attempt."""
+    if isinstance(fault, NotReady):
+        return fault.retry_after
+    asked = fault.retry_after if isinstance(fault, Unreachable) else 0
+    return max(asked, back_off(failures, current().settings.collection.retry_s, LONGEST_RETRY_S))
+
+
+def _fail(row: ProviderConnection, fault: Exception) -> bool:
+    trouble, wait_s = trouble_of(fault), _wait_s(fault, row.failures)
+    log.warning("connection %s: %s (%s) We try again in %s s.", row.id, trouble, fault, wait_s)
+    with store.writing() as c:
+        due = clock.now() + wait_s
+        connections.settle(c, row.id, due=due, trouble=trouble, failures=row.failures + 1)
+    # Only after a second refusal: during a renewal the issuer has ended the old permission before we have.
+    if isinstance(fault, OAuthRefused) and fault.error == "invalid_grant" and row.trouble == provider.REFUSED:
+        provider.end_if_revoked(row)
     return False
 
 
-def _settle(row: ProviderConnection, *, due: int, trouble: str) -> None:
-    with store.writing() as c:
-        connections.settle(c, row.id, due=due, collected=None, trouble=trouble)
-
-
-def _gather(row: ProviderConnection) -> _Harvest:
+def _settle(row: ProviderConnection, read: int, finished: bool) -> bool:
+    """Keep what has become of a turn. Meters that failed are due again by themselves, and the others in a day."""
     at = clock.now()
-    # Whole months back, and whole days up to the last midnight (UTC).
-    start, end = first_month(at), day_start(at)
-    token = provider.access_token(row)
-    service = provider.service_of(row)
-    api = provider.consumption_data(service)
-    harvest = _Harvest()
-    for source in _told_apart(api.datasources(token)):
-        if IMPORT in source.measures and source.type in (ELECTRICITY, GAS):
-            windows = api.readings(token, source.id, IMPORT, start, end)
-            found = _gather_meter(row, service, source, windows, harvest)
-            harvest.months.setdefault(source.type, []).append(_months(source, found, start, end))
-    return harvest
+    with store.writing() as c:
+        meters = collecting.meters(c, row.id)
+        troubles = [meter.trouble for meter in meters if meter.trouble]
+        due = at if not finished else min([meter.due for meter in meters] + [at + NEXT_S])
+        collected = at if finished and (len(troubles) < len(meters) or not meters) else None
+        trouble = troubles[0] if troubles else None
+        connections.settle(c, row.id, due=due, collected=collected, trouble=trouble, failures=0)
+        forms = connections.deployed_forms(c, row.id)
+    if read:
+        audit.event("readings_collected", connection=row.id, readings=read, deployed_forms=forms)
+    return not troubles
+
+
+# Which meters there are
+
+
+def _list(calls: _Calls) -> None:
+    """Bring the connection's meters in line with its provider's list. Raise NotUsable, Unreachable, ConnectionEnded."""
+    at, row = clock.now(), calls.row
+    wanted = {
+        each.id: each
+        for each in _told_apart(calls.api.datasources(calls.token))
+        if IMPORT in each.measures and each.type in (ELECTRICITY, GAS)
+    }
+    with store.writing() as c:
+        _hold(c, row)
+        if row.listed is None:
+            connections.begin(c, row.id)
+        known = {meter.datasource: meter for meter in collecting.meters(c, row.id)}
+        changed = [
+            CollectedMeter(row.id, each.id, each.type, each.outcode or "", at)
+            for each in wanted.values()
+            if each.id not in known or (known[each.id].fuel, known[each.id].outcode) != (each.type, each.outcode or "")
+        ]
+        gone = known.keys() - wanted.keys()
+        if changed or gone:
+            collecting.drop_meters(c, row.id, gone | {meter.datasource for meter in changed})
+            collecting.put_meters(c, *changed)
+            collecting.add_up_all(c, row.id)
+        collecting.forget_before(c, row.id, first_month(at))
+        connections.listed(c, row.id, at)
 
 
 def _told_apart(sources: list[DataSource]) -> list[DataSource]:
     """Return the sources. Raise NotUsable for too many of them, and for one that is listed twice and would count twice."""
-    if len(sources) > MOST_SOURCES:
-        raise NotUsable(f"data sources: more than {MOST_SOURCES}")
+    if len(sources) > MOST_METERS:
+        raise NotUsable(f"data sources: more than {MOST_METERS}")
     if len({source.id for source in sources}) < len(sources):
         raise NotUsable("data sources: one is listed twice")
     return sources
 
 
-def _gather_meter(
-    row: ProviderConnection,
-    service: DataService,
-    source: DataSource,
-    windows: Iterable[FetchedWindow],
-    harvest: _Harvest,
-) -> list[Reading]:
-    found: list[Reading] = []
-    for window in windows:
+def _hold(c: store.Connection, row: ProviderConnection) -> None:
+    """Lock the business of a connection. Raise ConnectionEnded."""
+    newest = connections.hold(c, row.id)
+    if newest is None or newest.ended is not None:
+        raise ConnectionEnded
+
+
+# Which months of a meter
+
+
+def revision_s() -> int:
+    """Return for how long after its end a month is open to revision."""
+    return current().settings.collection.revision_days * DAY
+
+
+def _wanted(known: dict[int, MeterMonth], at: int) -> Iterator[list[int]]:
+    """Yield runs of whole months that are missing or may be revised, by their first instants: each run is one window.
+
+    A month that is open to revision is a window of its own, which its next collection replaces.
+    """
+    run: list[int] = []
+    month = first_month(at)
+    while month < month_start(at):
+        is_open = at < next_month(month) + revision_s()
+        if run and (is_open or len(run) == MOST_MONTHS or next_month(run[-1]) != month):
+            yield run
+            run = []
+        if _is_wanted(known.get(month), is_open, at):
+            run.append(month)
+        if run and is_open:
+            yield run
+            run = []
+        month = next_month(month)
+    if run:
+        yield run
+
+
+def _is_wanted(month: MeterMonth | None, is_open: bool, at: int) -> bool:
+    """Return whether a month is to be fetched. One that lacks half-hours is open as long as if it had just ended."""
+    if month is None or month.fetched > at:
+        return True
+    lacking = month.half_hours < _slots(month.start)
+    if at - month.fetched < (NEXT_S if lacking and is_open else REVISIT_S):
+        return False
+    return is_open or (lacking and at < month.first + revision_s())
+
+
+def is_closed(month: int, first: int, complete: bool, at: int) -> bool:
+    """Return whether nothing is expected any more of a month that was collected first at `first`."""
+    return at >= next_month(month) + revision_s() and (complete or at >= first + revision_s())
+
+
+def _slots(month: int) -> int:
+    return (next_month(month) - month) // HALF_HOUR
+
+
+# Readings
+
+
+def _collect_meters(calls: _Calls) -> tuple[int, bool]:
+    """Collect the meters that are due, for TURN_S seconds; return how many readings came, and whether no meter is left.
+
+    Raise Unreachable when several meters in a row say that the provider is.
+    """
+    began = clock.now()
+    with store.reading() as c:
+        due = [meter for meter in collecting.meters(c, calls.row.id) if meter.due <= began]
+    read = strikes = 0
+    for meter in due:
+        if clock.now() - began >= TURN_S:
+            return read, False
+        fault, count = _collect_meter(calls, meter)
+        read += count
+        strikes = strikes + 1 if isinstance(fault, Unreachable) and not isinstance(fault, BadAnswer) else 0
+        if fault is not None and (strikes == STRIKES or isinstance(fault, TokenRefused)):
+            raise fault
+    return read, True
+
+
+def _collect_meter(calls: _Calls, meter: CollectedMeter) -> tuple[Exception | None, int]:
+    """Collect the months of one meter that are wanted; return what failed last, and how many readings came."""
+    at, read = clock.now(), 0
+    with store.reading() as c:
+        known = collecting.months_of(c, meter.connection, meter.datasource)
+    fault: Exception | None = None
+    for run in _wanted(known, at):
+        try:
+            read += _collect_run(calls, meter, run)
+        except NotUsable as unusable:
+            fault = unusable
+        except Unreachable as unreachable:
+            fault = unreachable
+            if not isinstance(fault, BadAnswer) or isinstance(fault, NotReady | TokenRefused):
+                break  # it is not about these months
+    if fault is None:
+        settled = meter._replace(due=at + NEXT_S, failures=0, trouble=None)
+    else:
+        trouble, wait_s = trouble_of(fault), _wait_s(fault, meter.failures)
+        log.warning("connection %s: a meter: %s (%s) We try again in %s s.", meter.connection, trouble, fault, wait_s)
+        settled = meter._replace(due=clock.now() + wait_s, failures=meter.failures + 1, trouble=trouble)
+    with store.writing() as c:
+        collecting.settle_meter(c, settled)
+    return fault, read
+
+
+def _collect_run(calls: _Calls, meter: CollectedMeter, run: Sequence[int]) -> int:
+    """Fetch and keep a run of months; return how many readings came. Raise NotUsable, Unreachable, ConnectionEnded.
+
+    A run that cannot be used is asked for again month by month: its other months are not lost with one.
+    """
+    try:
+        return _fetch_and_keep(calls, meter, run)
+    except (NotUsable, BadAnswer) as fault:
+        if len(run) == 1 or isinstance(fault, NotReady | TokenRefused):
+            raise
+        read, last = 0, fault
+        for month in run:
+            try:
+                read += _fetch_and_keep(calls, meter, [month])
+            except (NotUsable, BadAnswer) as again:
+                last = again
+        if not read:
+            raise last from None
+        log.warning("connection %s: a meter: %s months came one by one: %s", meter.connection, len(run), fault)
+        if last is not fault:
+            raise last from None
+        return read
+
+
+def _fetch_and_keep(calls: _Calls, meter: CollectedMeter, run: Sequence[int]) -> int:
+    windows, found = [], []
+    fetched = calls.api.readings(calls.token, meter.datasource, IMPORT, run[0], next_month(run[-1]))
+    for window in fetched:
         at = clock.now()
-        received = _received(row, service, source, window, at)
+        received = _received(calls, meter, window, at)
         missing = worst_missing_data(received.steps)
-        sent = _readings(source, window)
-        counted = _plausible(row, source, sent)
+        sent = _readings(meter, window)
+        counted = _plausible(meter, sent)
         found += counted
         deployed = {*received.deployed}
-        if missing == MISSING and len(sent) == (window.end - window.start) // instant.HALF_HOUR:
+        if missing == MISSING and len(sent) == (window.end - window.start) // HALF_HOUR:
             deployed.add(WHOLE_DATA_CALLED_MISSING)
-        harvest.windows.append(
+        windows.append(
             CollectedWindow(
-                connection=row.id,
-                datasource=source.id,
+                connection=meter.connection,
+                datasource=meter.datasource,
                 measure=IMPORT,
                 window_start=window.start,
                 window_end=window.end,
-                fuel=source.type,
-                outcode=source.outcode or "",
+                fuel=meter.fuel,
+                outcode=meter.outcode,
                 at=at,
                 complete=missing == COMPLETE and len(counted) == len(sent),
                 record=orjson.dumps(received.record),
                 deployed_forms=sorted(deployed),
             )
         )
-    harvest.days[source.id] = _by_day(source.type, found)
-    harvest.count += len(found)
-    return found
+    months = list(_months(meter, run, found))
+    with store.writing() as c:
+        _hold(c, calls.row)
+        known = collecting.months_of(c, meter.connection, meter.datasource)
+        for each in windows:
+            collecting.put_window(c, each)
+        collecting.put_months(c, [_revised(known.get(month.start), month) for month in months])
+    return len(found)
 
 
-def _received(
-    row: ProviderConnection, service: DataService, source: DataSource, window: FetchedWindow, at: int
-) -> Received:
+def _received(calls: _Calls, meter: CollectedMeter, window: FetchedWindow, at: int) -> Received:
     """Return the provider's record with our receipt around it. Raise NotUsable when it is not what we called for."""
-    here = current()
+    here, row = current(), calls.row
     scheme, signer = here.settings.scheme, here.signer
     parameters = window_parameters(window.start, window.end, IMPORT)
-    address = readings_address(service.endpoint, source.id, IMPORT)
+    address = readings_address(calls.service.endpoint, meter.datasource, IMPORT)
     for role in scheme.edp_roles:
         expected = ExpectedTransfer(
             recipients={signer.member},
@@ -208,7 +401,7 @@ def _received(
             scheme=scheme_url(scheme.registry),
             standard=scheme.consumption_standard,
             license=row.license,
-            service=service.id,
+            service=calls.service.id,
             path=CONSUMPTION_PATH,
             parameters=parameters,
             at=at,
@@ -225,67 +418,70 @@ def _received(
     raise NotUsable(f"provenance: {fault}")
 
 
-def _readings(source: DataSource, window: FetchedWindow) -> list[Reading]:
+def _readings(meter: CollectedMeter, window: FetchedWindow) -> list[Reading]:
     try:
         found = readings.parse(window.body["data"])
     except ReadingError as error:
         raise NotUsable(f"readings: {error}") from None
     for reading in found:
-        if reading.fuel != source.type or not window.start <= reading.start < window.end:
+        if reading.fuel != meter.fuel or not window.start <= reading.start < window.end:
             raise NotUsable("readings: another fuel, or outside the window that was asked for")
     return found
 
 
-def _plausible(row: ProviderConnection, source: DataSource, sent: list[Reading]) -> list[Reading]:
+def _plausible(meter: CollectedMeter, sent: list[Reading]) -> list[Reading]:
     """Return the readings that a meter can have counted. The others are missing: their month is then not complete."""
-    most = plausible.most_in_half_an_hour(source.type)
-    counted = [each for each in sent if plausible.implausible(source.type, each.value, most) is None]
+    most = plausible.most_in_half_an_hour(meter.fuel)
+    counted = [each for each in sent if plausible.implausible(meter.fuel, each.value, most) is None]
     if len(counted) < len(sent):
-        log.warning("connection %s: %d half-hours that no meter can have counted", row.id, len(sent) - len(counted))
+        log.warning(
+            "connection %s: %d half-hours that no meter can have counted", meter.connection, len(sent) - len(counted)
+        )
     return counted
 
 
-def _by_day(fuel: str, found: list[Reading]) -> dict[int, bytes]:
-    """Return readings as the day blocks that the store keeps, by the first instant of their day."""
-    days: dict[int, bytes] = {}
-    total = 0.0
-    for day, group in groupby(sorted(found, key=lambda each: each.start), key=lambda each: day_start(each.start)):
-        values: list[float | None] = [None] * readings.HALF_HOURS_A_DAY
-        for reading in group:
-            values[(reading.start - day) // instant.HALF_HOUR] = reading.value
-        days[day] = readings.day_block(fuel, day, values, total)
-        total += sum(value for value in values if value is not None)
-    return days
-
-
-def _months(source: DataSource, found: list[Reading], start: int, end: int) -> dict[int, MonthEmissions]:
-    amounts = [(reading.start, reading.value) for reading in found]
-    try:
-        if source.type == GAS:
-            return emissions.gas(amounts)
-        return emissions.electricity(amounts, current().intensity.series(start, end, outcode=source.outcode))
-    except EmissionsError as error:
-        raise NotUsable(f"readings: {error}") from None
-
-
-def _keep(row: ProviderConnection, harvest: _Harvest) -> bool:
+def _months(meter: CollectedMeter, run: Iterable[int], found: list[Reading]) -> Iterator[MeterMonth]:
     at = clock.now()
-    months = [
-        EmissionsMonth(row.id, fuel, month.start, month.kilograms, month.complete, at)
-        for fuel, meters in harvest.months.items()
-        for month in emissions.add(meters).values()
-    ]
-    with store.writing() as c:
-        newest = connections.hold(c, row.id)
-        if newest is None or newest.ended is not None:
-            return False  # withdrawn while we were fetching
-        connections.forget_data(c, row.id)
-        for window in harvest.windows:
-            connections.put_collected(c, window)
-        for datasource, days in harvest.days.items():
-            day_blocks.put_days(c, row.id, datasource, IMPORT, days)
-        connections.put_months(c, row.id, months)
-        connections.settle(c, row.id, due=at + NEXT_S, collected=at, trouble=None)
-    forms = {name for window in harvest.windows for name in window.deployed_forms or ()}
-    audit.event("readings_collected", connection=row.id, readings=harvest.count, deployed_forms=sorted(forms))
-    return True
+    by_month = {
+        month: [(each.start, each.value) for each in group]
+        for month, group in groupby(found, key=lambda each: month_start(each.start))
+    }
+    for start in run:
+        yield _month(meter, start, by_month.get(start, []), at)
+
+
+def _month(meter: CollectedMeter, start: int, amounts: list[tuple[int, float]], at: int) -> MeterMonth:
+    body = packed(start, next_month(start), amounts)
+    kilograms, complete = 0.0, False
+    if meter.fuel == GAS and amounts:
+        try:
+            month = emissions.gas(amounts)[start]
+        except EmissionsError as error:
+            raise NotUsable(f"readings: {error}") from None
+        kilograms, complete = month.kilograms, month.complete
+    return MeterMonth(
+        connection=meter.connection,
+        datasource=meter.datasource,
+        start=start,
+        fuel=meter.fuel,
+        outcode=meter.outcode,
+        readings=None if complete and is_closed(start, at, complete, at) else body,
+        digest=digest_of(body),
+        half_hours=len(amounts),
+        amount=math.fsum(value for _, value in amounts),
+        kilograms=kilograms,
+        complete=complete,
+        first=at,
+        fetched=at,
+        at=at,
+        weigh_due=at if meter.fuel == ELECTRICITY and amounts else None,
+    )
+
+
+def _revised(before: MeterMonth | None, month: MeterMonth) -> MeterMonth:
+    """Return what a month that was collected before becomes: what it was, when its readings are the same."""
+    if before is None:
+        return month
+    if month.digest == before.digest:
+        return before._replace(fetched=month.fetched)
+    return month._replace(first=before.first, revised=month.at if before.complete else before.revised)

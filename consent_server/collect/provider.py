@@ -15,8 +15,6 @@ from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 UNREACHABLE: Final = "The provider could not be reached."
 WRONG: Final = "The provider's answer cannot be used, and it has to mend this. If it lasts, please tell us."
 REFUSED: Final = "The provider no longer accepts our permission."
-#: How many times as long we wait once a trouble that the provider has to mend has come twice.
-_LONGER: Final = 60
 
 
 def trouble(fault: Unreachable) -> str:
@@ -24,13 +22,6 @@ def trouble(fault: Unreachable) -> str:
     if isinstance(fault, OAuthRefused):
         return REFUSED
     return WRONG if fault.is_wrong else UNREACHABLE
-
-
-def pause_s(connection: ProviderConnection, fault: Unreachable) -> int:
-    """Return the seconds until the next attempt: longer when the provider asks for it, or has to mend what it did before."""
-    found, retry_s = trouble(fault), current().settings.collection.retry_s
-    again = found == connection.trouble and found != UNREACHABLE
-    return max(retry_s * (_LONGER if again else 1), fault.retry_after)
 
 
 def access_token(connection: ProviderConnection) -> str:

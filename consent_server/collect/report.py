@@ -15,6 +15,7 @@ from consent_server.scheme.provenance.container import SignedRecord
 from consent_server.scheme.provenance.steps import (
     COMPLETE,
     MISSING,
+    SUBSTITUTED,
     EmissionsRelease,
     FuelEmissions,
     GasFactorUse,
@@ -22,8 +23,9 @@ from consent_server.scheme.provenance.steps import (
     IntensityUse,
     cap_record,
 )
-from consent_server.store import connections
-from consent_server.store.tables import CollectedWindow, ProviderConnection
+from consent_server.store import collecting, connections
+from consent_server.store.collecting import GridRegion
+from consent_server.store.tables import CollectedWindow, EmissionsMonth, ProviderConnection
 
 FUELS = (ELECTRICITY, GAS)
 SOON_S = 5
@@ -31,17 +33,25 @@ SOON_S = 5
 
 @dataclass(frozen=True)
 class ReportedMonth:
-    """One whole month of one fuel: kilograms of CO2 (electricity) or CO2e (gas), worked out at `taken_at`."""
+    """One whole month of one fuel: kilograms of CO2 (electricity) or CO2e (gas), worked out at `taken_at`.
+
+    `amount` is the readings' sum in WHR or MTQ, and `revised` when the figure last replaced another whole one.
+    """
 
     fuel: str
     start: int
     end: int
     taken_at: int
     kilograms: float
+    amount: float | None = None
+    revised: int | None = None
 
 
 class NothingYet(Exception):
-    """A connection has not been collected yet; try again after `retry_after` seconds. `trouble` is for its SME."""
+    """A connection has not been collected, or its electricity not been worked out yet; try again after `retry_after` seconds.
+
+    `trouble` is for its SME.
+    """
 
     def __init__(self, retry_after: int, trouble: str = "") -> None:
         super().__init__(trouble)
@@ -61,16 +71,19 @@ def report(account: str, start: int, end: int, fuels: tuple[str, ...] = FUELS) -
     """Return the whole months from `start` to before `end` (first instants of months), electricity first.
 
     A month is there only when every connection that supplies its fuel has all of it: nothing is filled in. Raise NothingYet
-    while a live connection waits for its first collection.
+    while a live connection waits for its first collection, or electricity for being worked out; not when that has failed.
     """
     at = clock.now()
     with store.reading() as c:
         live = connections.live(c, account, at)
         rows = [row for each in live for row in connections.months(c, each.id, start, end)]
         supplied = [connections.fuels(c, each.id) for each in live]
+        weighing = any(collecting.is_weighing(c, each.id, start, end) for each in live)
     waiting = next((each for each in live if each.collected is None), None)
     if waiting is not None:
         raise NothingYet(max(SOON_S, (waiting.collect_due or at) - at), waiting.trouble or "")
+    if weighing and ELECTRICITY in fuels:
+        raise NothingYet(SOON_S)
     months = []
     for fuel in fuels:
         of_fuel = [row for row in rows if row.fuel == fuel]
@@ -79,9 +92,21 @@ def report(account: str, start: int, end: int, fuels: tuple[str, ...] = FUELS) -
         for month in sorted({row.start for row in of_fuel}):
             parts = [row for row in of_fuel if row.start == month]
             if len(parts) == suppliers and all(row.complete for row in parts):
-                total = sum(row.kilograms for row in parts)
-                months.append(ReportedMonth(fuel, month, next_month(month), max(row.at for row in parts), total))
+                months.append(_added(fuel, month, parts))
     return Report(months, live)
+
+
+def _added(fuel: str, month: int, parts: list[EmissionsMonth]) -> ReportedMonth:
+    amounts = [row.amount for row in parts if row.amount is not None]
+    return ReportedMonth(
+        fuel=fuel,
+        start=month,
+        end=next_month(month),
+        taken_at=max(row.at for row in parts),
+        kilograms=sum(row.kilograms for row in parts),
+        amount=sum(amounts) if len(amounts) == len(parts) else None,
+        revised=max((row.revised for row in parts if row.revised is not None), default=None),
+    )
 
 
 def available_from(account: str, fuels: Collection[str], at: int) -> int:
@@ -104,6 +129,7 @@ def provenance(found: Report, grant: GrantedPermission, to: str, start: int, end
     at = clock.now()
     with store.reading() as c:
         collected = [row for each in found.rests_on for row in connections.collected(c, each.id)]
+        regions = [each for row in found.rests_on for each in collecting.grid_regions(c, row.id, start, end)]
     fuels = []
     for fuel in (fuel for fuel in FUELS if any(month.fuel == fuel for month in found.months)):
         windows = [row for row in collected if row.fuel == fuel and row.window_start < end and row.window_end > start]
@@ -113,7 +139,7 @@ def provenance(found: Report, grant: GrantedPermission, to: str, start: int, end
             FuelEmissions(
                 fuel=fuel,
                 received=[orjson.loads(row.record) for row in windows],
-                factors=_intensities(windows) if fuel == ELECTRICITY else _gas_factors(windows),
+                factors=_intensities(windows, regions) if fuel == ELECTRICITY else _gas_factors(windows),
                 missing_data=COMPLETE if all(row.complete for row in windows) else MISSING,
                 at=max(row.at for row in windows),
             )
@@ -134,8 +160,12 @@ def provenance(found: Report, grant: GrantedPermission, to: str, start: int, end
     return cap_record(release, here.valid_signer(at))
 
 
-def _intensities(windows: list[CollectedWindow]) -> list[IntensityUse]:
-    """Return one origin for each outcode: its region's series over the period that its meters cover."""
+def _intensities(windows: list[CollectedWindow], regions: list[GridRegion]) -> list[IntensityUse]:
+    """Return one origin for each outcode: its region's series over the period that its meters cover.
+
+    Where the API does not know the outcode, figures of another place stand in: the origin says Substituted.
+    """
+    stood_in = {each.outcode for each in regions if each.by != "outcode"}
     uses = []
     for outcode in sorted({row.outcode for row in windows}):
         of_outcode = [row for row in windows if row.outcode == outcode]
@@ -144,7 +174,7 @@ def _intensities(windows: list[CollectedWindow]) -> list[IntensityUse]:
                 outcode=outcode,
                 start=min(row.window_start for row in of_outcode),
                 end=max(row.window_end for row in of_outcode),
-                missing_data=COMPLETE,
+                missing_data=SUBSTITUTED if outcode in stood_in else COMPLETE,
                 at=max(row.at for row in of_outcode),
             )
         )

@@ -5,8 +5,10 @@ then deleted by an operator's decision, not by this job.
 """
 
 from consent_server import audit, clock, store
+from consent_server.collect import gather, period
+from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, months_later
-from consent_server.store import codes, connections, journeys, limits, requests, sessions
+from consent_server.store import codes, collecting, connections, intensity, journeys, limits, requests, sessions
 
 KEEP_REQUESTS_S = DAY
 KEEP_SESSIONS_S = DAY
@@ -29,6 +31,18 @@ def apply() -> int:
         for connection in connections.collected_before(c, months_later(at, -KEEP_COLLECTED_MONTHS)):
             removed += connections.forget_data(c, connection)
             connections.collect_anew(c, connection)
+    if removed:
+        audit.event("retention_applied", removed=removed)
+    return removed
+
+
+def forget_readings() -> int:
+    """Delete, at a CAP, readings of months that are closed, and grid figures before the oldest month; return how many."""
+    at = clock.now()
+    over = at - gather.revision_s()
+    with store.writing() as c:
+        removed = collecting.drop_readings(c, instant.month_start(over), over)
+        removed += intensity.forget(c, period.first_month(at))
     if removed:
         audit.event("retention_applied", removed=removed)
     return removed

@@ -8,7 +8,8 @@ from consent_server.deployment import current
 from consent_server.outbound.errors import Unreachable
 from consent_server.scheme import permission_text
 from consent_server.scheme.permission import State, state_at
-from consent_server.store import connections, evidence, locks, permissions
+from consent_server.store import collecting, connections, evidence, locks, permissions
+from consent_server.store.collecting import Trouble
 from consent_server.store.tables import Evidence, Permission, ProviderConnection
 from consent_server.withdrawal.falling import falling as falls_with
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
@@ -22,7 +23,7 @@ class Standing:
     """One permission: who may do what until when. `kind` is CONNECTION or RELEASE, `other` the member on the other side.
 
     `ended` is the instant at which it was over, whatever ended it. `evidence` is the id of the evidence page that the issuer
-    of a release shows; `trouble` and `collected` are a connection's.
+    of a release shows; `troubles` (what fails now, whoever's failure it is) and `collected` are a connection's.
     """
 
     id: str
@@ -36,7 +37,7 @@ class Standing:
     text_shown: str
     fuels: Sequence[str] = ()
     evidence: str | None = None
-    trouble: str | None = None
+    troubles: Sequence[Trouble] = ()
     collected: int | None = None
     redeemed: bool = True
 
@@ -83,9 +84,10 @@ def standing(account: str) -> list[Standing]:
     """Return connections and releases of an account, newest first. Names are the evidence's while the Directory is down."""
     at = clock.now()
     with store.reading() as c:
-        held = [(row, evidence.of_subject(c, row.id)) for row in connections.of_account(c, account)]
+        held = [(row, evidence.of_subject(c, row.id), _troubles(c, row)) for row in connections.of_account(c, account)]
         given = [(row, evidence.of_subject(c, row.id)) for row in permissions.of_sme(c, account)]
-    found = [_connection(row, seen, at) for row, seen in held] + [_release(row, seen, at) for row, seen in given]
+    found = [_connection(row, seen, troubles, at) for row, seen, troubles in held]
+    found += [_release(row, seen, at) for row, seen in given]
     # A release of the same second rests on the connection, so it is the newer one.
     return sorted(found, key=lambda each: (each.granted, each.kind == RELEASE), reverse=True)
 
@@ -138,8 +140,16 @@ def _all_falling(c: store.Connection, withdrawable: dict[str, Standing], subject
     return [_falling(c, withdrawable[each]) for each in (subject, *falls_with(c, subject, at)) if each in withdrawable]
 
 
-def _connection(row: ProviderConnection, seen: Evidence | None, at: int) -> Standing:
-    return replace(_standing(CONNECTION, row, seen, at), trouble=row.trouble, collected=row.collected)
+def _connection(row: ProviderConnection, seen: Evidence | None, troubles: list[Trouble], at: int) -> Standing:
+    return replace(_standing(CONNECTION, row, seen, at), troubles=troubles, collected=row.collected)
+
+
+def _troubles(c: store.Connection, row: ProviderConnection) -> list[Trouble]:
+    """Return what fails now: of some meters, or of the provider as a whole."""
+    found = [] if row.ended else collecting.troubles(c, row.id)
+    if row.trouble and row.trouble not in {each.text for each in found}:
+        found.insert(0, Trouble("", row.trouble, 0))
+    return found
 
 
 def _release(row: Permission, seen: Evidence | None, at: int) -> Standing:

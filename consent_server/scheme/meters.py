@@ -9,30 +9,9 @@ who typed the number. A wrong check digit is reported but not refused: old numbe
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import NotRequired, TypedDict
-
-# Regions of the Carbon Intensity API, by its id, under the short names that it uses.
-REGIONS: Mapping[int, str] = MappingProxyType(
-    {
-        1: "North Scotland",
-        2: "South Scotland",
-        3: "North West England",
-        4: "North East England",
-        5: "Yorkshire",
-        6: "North Wales & Merseyside",
-        7: "South Wales",
-        8: "West Midlands",
-        9: "East Midlands",
-        10: "East England",
-        11: "South West England",
-        12: "South England",
-        13: "London",
-        14: "South East England",
-    }
-)
 
 _MPAN_WEIGHTS = (3, 5, 7, 13, 17, 19, 23, 29, 31, 37, 41, 43)
 _MPRN_LENGTHS = range(6, 11)

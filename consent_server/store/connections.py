@@ -4,13 +4,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from consent_server.scheme.permission import Act
-from consent_server.store import due, ending, locks, readings, rows
+from consent_server.store import collecting, due, ending, locks, readings, rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import CollectedWindow, EmissionsMonth, ProviderConnection
+from consent_server.store.tables import CollectedMeter, CollectedWindow, EmissionsMonth, ProviderConnection
 
 _connection = table_of(ProviderConnection)
 _collected = table_of(CollectedWindow)
 _month = table_of(EmissionsMonth)
+_meter = table_of(CollectedMeter)
 
 
 def add(c: Connection, connection: ProviderConnection) -> None:
@@ -87,9 +88,11 @@ def _is_due(at: int) -> sa.ColumnElement[bool]:
     return sa.and_(due.is_due(_connection.c.collect_due, _connection.c.leased, at), _connection.c.expires > at)
 
 
-def settle(c: Connection, connection: str, *, due: int | None, collected: int | None, trouble: str | None) -> None:
+def settle(
+    c: Connection, connection: str, *, due: int, trouble: str | None, failures: int, collected: int | None = None
+) -> None:
     """Record the result of a collection, and when the next one is due."""
-    values: dict[str, object] = {"collect_due": due, "leased": None, "trouble": trouble}
+    values: dict[str, object] = {"collect_due": due, "leased": None, "trouble": trouble, "failures": failures}
     if collected is not None:
         values["collected"] = collected
     c.execute(
@@ -97,19 +100,24 @@ def settle(c: Connection, connection: str, *, due: int | None, collected: int | 
     )
 
 
+def listed(c: Connection, connection: str, at: int) -> None:
+    """Record that the meters of a connection were listed."""
+    c.execute(sa.update(_connection).where(_connection.c.id == connection).values(listed=at))
+
+
+def begin(c: Connection, connection: str) -> None:
+    """Begin the collection of a connection whose meters were never listed: an earlier version may have collected it whole."""
+    forget_data(c, connection)
+    c.execute(sa.update(_connection).where(_connection.c.id == connection).values(collected=None))
+
+
 def collect_anew(c: Connection, connection: str) -> None:
     """Make a live connection whose data were deleted due for collection again, as at its start."""
     c.execute(
         sa.update(_connection)
         .where(_connection.c.id == connection, _connection.c.ended.is_(None))
-        .values(collect_due=_connection.c.granted, leased=None, collected=None, trouble=None)
+        .values(collect_due=_connection.c.granted, leased=None, collected=None, trouble=None, listed=None, failures=0)
     )
-
-
-def put_collected(c: Connection, *windows: CollectedWindow) -> None:
-    """Keep fetched windows with the records that came with them, replacing earlier fetches of the same windows."""
-    if windows:
-        rows.put(c, *windows)
 
 
 def collected(c: Connection, connection: str) -> list[CollectedWindow]:
@@ -124,13 +132,6 @@ def deployed_forms(c: Connection, connection: str) -> list[str]:
     return sorted({name for names in found for name in names or ()})
 
 
-def put_months(c: Connection, connection: str, months: list[EmissionsMonth]) -> None:
-    """Replace the months of a connection."""
-    c.execute(sa.delete(_month).where(_month.c.connection == connection))
-    if months:
-        rows.add(c, *months)
-
-
 def months(c: Connection, connection: str, start: int, end: int) -> list[EmissionsMonth]:
     """Return the months of a connection with `start` <= first instant < `end`, by fuel and time."""
     query = sa.select(_month).where(_month.c.connection == connection, _month.c.start >= start, _month.c.start < end)
@@ -138,9 +139,9 @@ def months(c: Connection, connection: str, start: int, end: int) -> list[Emissio
 
 
 def fuels(c: Connection, connection: str) -> set[str]:
-    """Return the fuels of the meters that were collected through a connection, with or without readings."""
-    query = sa.select(_collected.c.fuel).where(_collected.c.connection == connection).distinct()
-    return set(c.execute(query).scalars())
+    """Return the fuels of a connection's meters, with or without readings."""
+    of = [sa.select(kept.c.fuel).where(kept.c.connection == connection) for kept in (_meter, _collected)]
+    return set(c.execute(sa.union(*of)).scalars())
 
 
 def collected_before(c: Connection, before: int) -> list[str]:
@@ -152,8 +153,8 @@ def collected_before(c: Connection, before: int) -> list[str]:
 
 
 def forget_data(c: Connection, connection: str) -> int:
-    """Delete readings, records and months of a connection. Return the number of deleted rows."""
-    gone = readings.forget(c, connection)
+    """Delete meters, readings, records and months of a connection. Return the number of deleted rows."""
+    gone = readings.forget(c, connection) + collecting.forget(c, connection)
     for kept in (_collected, _month):
         gone += c.execute(sa.delete(kept).where(kept.c.connection == connection)).rowcount
     return gone

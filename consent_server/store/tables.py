@@ -435,7 +435,11 @@ _LIVE: Final = sa.text("ended IS NULL")
     sa.Index("ix_connection_by_issuer", "issuer", "collect_due", sqlite_where=_LIVE, postgresql_where=_LIVE),
 )
 class ProviderConnection(NamedTuple):
-    """A permission that we hold as a client: a CAP's connection to one EDP for one SME."""
+    """A permission that we hold as a client: a CAP's connection to one EDP for one SME.
+
+    `listed` is when its meters were listed last, `collected` when readings came last. `trouble` says what fails now, and
+    `failures` counts how often in a row its provider as a whole did.
+    """
 
     id: Annotated[Id, KEY]
     account: Annotated[Id, References("account.id"), INDEXED]
@@ -457,6 +461,8 @@ class ProviderConnection(NamedTuple):
     leased: Instant | None = None
     collected: Instant | None = None
     trouble: str | None = None
+    listed: Instant | None = None
+    failures: Count = 0
 
 
 @table("collected")
@@ -477,9 +483,76 @@ class CollectedWindow(NamedTuple):
     deployed_forms: Sequence[str] | None = None
 
 
+@table("collected_meter")
+class CollectedMeter(NamedTuple):
+    """One meter of a connection, as its provider listed it. `trouble` says why its last collection failed, `failures` how
+    often in a row it did."""
+
+    connection: ConnectionId
+    datasource: Annotated[SourceId, KEY]
+    fuel: Fuel
+    outcode: Outcode
+    due: Instant
+    failures: Count = 0
+    trouble: str | None = None
+
+
+_WEIGHING: Final = sa.text("weigh_due IS NOT NULL")
+
+
+@table(
+    "meter_month",
+    sa.Index("ix_meter_month_of_fuel", "connection", "fuel", "start"),
+    sa.Index("ix_meter_month_weigh", "weigh_due", sqlite_where=_WEIGHING, postgresql_where=_WEIGHING),
+    sa.Index("ix_meter_month_start", "start"),
+)
+class MeterMonth(NamedTuple):
+    """One whole calendar month (UTC) of one meter, collected at `fetched` and for the first time at `first`.
+
+    `readings` are its half-hours (scheme.readings.packed), None once nothing needs them any more; `digest` is theirs,
+    `half_hours` how many there are, `amount` their sum in WHR or MTQ. `kilograms` is as of `at`, and `complete` when every
+    half-hour has a reading and a factor. `revised` is when it last replaced a complete figure. `region` of the grid was found
+    by `region_by` (scheme.regions); while a grid figure is missing, `weigh_due` says when to ask for it again, and `trouble`
+    why it could not be had.
+    """
+
+    connection: ConnectionId
+    datasource: Annotated[SourceId, KEY]
+    start: Annotated[Instant, KEY]
+    fuel: Fuel
+    outcode: Outcode
+    readings: bytes | None
+    digest: Digest
+    half_hours: int
+    amount: float
+    kilograms: float
+    complete: bool
+    first: Instant
+    fetched: Instant
+    at: Instant
+    revised: Instant | None = None
+    region: int | None = None
+    region_by: Annotated[str | None, sa.String(16)] = None
+    weigh_due: Instant | None = None
+    trouble: str | None = None
+
+
+@table("grid_day")
+class GridDayRow(NamedTuple):
+    """A day of grid intensity of one region: outbound.intensity.GridDay, its values as 48 doubles."""
+
+    region: Annotated[int, KEY]
+    day: Annotated[Instant, KEY]
+    fetched: Instant
+    body: bytes
+
+
 @table("month")
 class EmissionsMonth(NamedTuple):
-    """One whole calendar month (UTC) of one fuel's emissions from one connection, in kilograms."""
+    """One whole calendar month (UTC) of one fuel's emissions from one connection, in kilograms: the sum over its meters.
+
+    `amount` is the readings' sum in WHR or MTQ. `revised` is when a complete figure of it was last replaced.
+    """
 
     connection: ConnectionId
     fuel: Annotated[Fuel, KEY]
@@ -487,6 +560,8 @@ class EmissionsMonth(NamedTuple):
     kilograms: float
     complete: bool
     at: Instant
+    amount: float | None = None
+    revised: Instant | None = None
 
 
 @table("session")

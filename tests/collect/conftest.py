@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from consent_server import clock, store
-from consent_server.collect import gather, provider
+from consent_server.collect import gather, provider, weigh
 from consent_server.deployment import Deployment
 from consent_server.outbound.data import DataSource, FetchedWindow
 from consent_server.outbound.directory import DataService
@@ -25,7 +25,7 @@ from consent_server.scheme.provenance.steps import (
     trust_framework_url,
 )
 from consent_server.scheme.readings import UNIT
-from consent_server.store import accounts, connections, readings
+from consent_server.store import accounts, collecting, connections
 from consent_server.store.tables import ProviderConnection, SmeAccount
 from tests.deployments import deploy, in_new_database, opened, settings_of
 from tests.scheme.signing import CAP_ROLE, DIRECTORY, EDP_ROLE, REGISTRY, SMART_METERS, member_signer, signing_authority
@@ -95,6 +95,7 @@ class Provider:
     grants: dict[str, Any] = field(default_factory=dict)  # other values in its permission
     answers: Callable[[dict[str, Any]], Any] = lambda body: None  # changes a body in place
     asked: Callable[[], Any] = lambda: None  # called when the data sources are asked for
+    windows: list[tuple[str, int, int]] = field(default_factory=list)  # what was asked for of which meter
     fetched: int = 0
     measures: set[str] = field(default_factory=set)
 
@@ -126,6 +127,7 @@ class Provider:
     def readings(self, access_token: str, source: str, measure: str, start: int, end: int) -> Iterator[FetchedWindow]:
         assert access_token == f"access-{self.name}"
         self.measures.add(measure)
+        self.windows.append((source, start, end))
         meter = next(meter for meter in self.meters if meter.id == source)
         edges = [start, *([self.cut] if self.cut else []), end]
         for since, until in pairwise(edges):
@@ -174,7 +176,11 @@ class Cap:
         self.intensity: Callable[[int, str | None], float | None] = lambda start, outcode: 100.0
         played: Any = deployment
         played.signer, played.signing_root = member_signer("cap", CAP_ROLE), signing_authority().root
-        played.intensity = SimpleNamespace(series=self._series)
+        self.late: Exception | None = None  # raised when the grid is asked
+        self.unknown: set[str] = set()  # outcodes that the grid does not know
+        self.asked: list[tuple[int, int, int]] = []  # what the grid was asked for
+        self._outcodes: list[str] = []  # by region, from 100 on
+        played.intensity = SimpleNamespace(region_of=self._region_of, fetch=self._fetch, kept=self._kept)
         played.directory = SimpleNamespace(data_services=self._data_services)
         played.upstream = SimpleNamespace(
             metadata=lambda issuer: next(each for each in self.providers.values() if each.issuer == issuer),
@@ -212,7 +218,22 @@ class Cap:
             raise self.revoked
         return SimpleNamespace(revoked=self.revoked)
 
-    def _series(self, start: int, end: int, outcode: str | None) -> dict[int, float]:
+    def _region_of(self, outcode: str) -> int | None:
+        if self.late:
+            raise self.late
+        if not outcode or outcode in self.unknown:
+            return None
+        if outcode not in self._outcodes:
+            self._outcodes.append(outcode)
+        return 100 + self._outcodes.index(outcode)
+
+    def _fetch(self, region: int, start: int, end: int) -> None:
+        if self.late:
+            raise self.late
+        self.asked.append((region, start, end))
+
+    def _kept(self, region: int, start: int, end: int) -> dict[int, float]:
+        outcode = self._outcodes[region - 100] if region >= 100 else None
         known = {at: self.intensity(at, outcode) for at in range(start, end, HALF_HOUR)}
         return {at: value for at, value in known.items() if value is not None}
 
@@ -236,7 +257,10 @@ class Cap:
         return name
 
     def collect(self) -> int:
-        return gather.collect_due().done
+        """Collect what is due, and work it out; return through how many connections nothing failed."""
+        done = gather.collect_due().done
+        weigh.weigh_due()
+        return done
 
     def collected(self, provider: Provider, name: str = "c") -> str:
         """A new connection to a provider, collected."""
@@ -249,15 +273,15 @@ class Cap:
             return connections.find(c, name)
 
     def kept(self, name: str = "c") -> SimpleNamespace:
-        """What the store holds of a connection: records, months, and the first and last day of each meter."""
+        """What the store holds of a connection: records, months, its meters, and each one's months by first instant."""
         with store.reading() as c:
-            windows = connections.collected(c, name)
-            meters = {meter.id for provider in self.providers.values() for meter in provider.meters}
-            days = {meter: readings.extent(c, name, meter, "import") for meter in meters}
+            meters = collecting.meters(c, name)
             return SimpleNamespace(
-                windows=windows,
+                windows=connections.collected(c, name),
                 months=connections.months(c, name, 0, TODAY),
-                days={meter: extent for meter, extent in days.items() if extent is not None},
+                meters=meters,
+                of={meter.datasource: collecting.months_of(c, name, meter.datasource) for meter in meters},
+                troubles=collecting.troubles(c, name),
             )
 
 
@@ -265,6 +289,7 @@ class Cap:
 def cap(database_url: str, held_clock: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cap]:
     deployment = deploy(settings_of("cap", database_url, SETTINGS))
     cap = Cap(deployment, held_clock)
+    monkeypatch.setattr(gather, "back_off", lambda failures, first_s, longest_s: min(longest_s, first_s << failures))
     # Made anew for each collection, so there is no place in the deployment to play it.
     monkeypatch.setattr(provider, "consumption_data", cap.api)
     with in_new_database(opened(deployment, "mutual_tls")):

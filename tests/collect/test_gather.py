@@ -14,12 +14,11 @@ from consent_server import store
 from consent_server.collect import gather, report
 from consent_server.collect.provider import REFUSED, UNREACHABLE
 from consent_server.outbound.errors import BadAnswer, NotReady, OAuthRefused, TokenRefused, Unreachable
-from consent_server.outbound.intensity import RegionUnknown
-from consent_server.scheme import instant, readings
+from consent_server.scheme import instant
+from consent_server.scheme.month_readings import unpacked
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.steps import MISSING, trust_framework_url
 from consent_server.store import connections
-from consent_server.store import readings as day_blocks
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 from tests.collect.conftest import FEBRUARY, LICENSE, MARCH, RETRY_S, TODAY, Cap, Meter, Provider, reading
 from tests.scheme.signing import (
@@ -42,24 +41,21 @@ def test_readings_records_and_months_are_kept_together(cap: Cap, caplog: pytest.
     provider = cap.provider("edp", Meter("electric"), Meter("gas", "gas", amount=lambda start: 2.0))
     cap.collected(provider)
     kept = cap.kept()
-    assert kept.days == {"electric": (FEBRUARY, TODAY - DAY), "gas": (FEBRUARY, TODAY - DAY)}
     assert [(row.datasource, row.window_start, row.window_end, row.complete) for row in kept.windows] == [
-        ("electric", FEBRUARY, TODAY, True),
-        ("gas", FEBRUARY, TODAY, True),
+        ("electric", FEBRUARY, MARCH, True),
+        ("gas", FEBRUARY, MARCH, True),
     ]
     # 1344 half-hours of 1 kWh at 100 g/kWh; 1344 of 2 m3 at 2.06672 kg/m3
     assert [(row.fuel, row.start, row.complete) for row in kept.months] == [
         ("electricity", FEBRUARY, True),
-        ("electricity", MARCH, False),
         ("gas", FEBRUARY, True),
-        ("gas", MARCH, False),
     ]
-    assert kept.months[0].kilograms == pytest.approx(134.4)
-    assert kept.months[2].kilograms == pytest.approx(5555.34336)
+    assert [row.kilograms for row in kept.months] == [pytest.approx(134.4), pytest.approx(5555.34336)]
+    assert [row.amount for row in kept.months] == [1344 * 1000.0, 1344 * 2.0]
     row = cap.row()
     assert (row.collected, row.collect_due, row.leased, row.trouble) == (NOW, NOW + DAY, None, None)
     assert '"event":"readings_collected"' in caplog.text
-    assert f'"readings":{2 * 39 * 48}' in caplog.text
+    assert f'"readings":{2 * 28 * 48}' in caplog.text
 
 
 def test_what_was_collected_is_reported(cap: Cap) -> None:
@@ -70,14 +66,12 @@ def test_what_was_collected_is_reported(cap: Cap) -> None:
     assert found.months[0].kilograms == pytest.approx(268.8)
 
 
-def test_day_blocks_hold_what_was_read(cap: Cap) -> None:
+def test_half_hours_are_kept_as_they_were_read(cap: Cap) -> None:
     provider = cap.provider("edp", Meter("m", amount=lambda start: None if start % DAY < 6 * 3600 else start % 7 + 0.5))
     cap.collected(provider)
-    with store.reading() as c:
-        (_, block), *_ = day_blocks.days(c, "c", "m", "import", MARCH, MARCH + DAY)
-    parsed = readings.parse(orjson.loads(readings.join([block])))
-    assert [(each.start, each.value) for each in parsed] == [
-        (start, start % 7 + 0.5) for start in range(MARCH + 6 * 3600, MARCH + DAY, HALF_HOUR)
+    month = cap.kept().of["m"][FEBRUARY]
+    assert unpacked(FEBRUARY, month.readings) == [
+        (start, start % 7 + 0.5) for start in range(FEBRUARY, MARCH, HALF_HOUR) if start % DAY >= 6 * 3600
     ]
 
 
@@ -118,12 +112,10 @@ def test_D1_a_meters_error_code_is_a_missing_half_hour(cap: Cap, fuel: str, code
     at = FEBRUARY + 5 * DAY
     cap.collected(cap.provider("edp", Meter("m", fuel, amount=lambda start: code if start == at else 2.0)))
     kept = cap.kept()
-    assert [(row.start, row.complete) for row in kept.months] == [(FEBRUARY, False), (MARCH, False)]
+    assert [(row.start, row.complete) for row in kept.months] == [(FEBRUARY, False)]
     assert kept.months[0].kilograms < 6000, "the code counts for nothing"
     assert [row.complete for row in kept.windows] == [False], "what we release in turn says that data are missing"
-    with store.reading() as c:
-        (_, block), *_ = day_blocks.days(c, "c", "m", "import", at, at + DAY)
-    assert len(orjson.loads(readings.join([block]))) == 47
+    assert kept.of["m"][FEBRUARY].half_hours == 28 * 48 - 1
     assert report.report("acme", FEBRUARY, TODAY).months == []
 
 
@@ -134,7 +126,7 @@ def test_long_stretches_come_in_several_windows(cap: Cap) -> None:
     kept = cap.kept()
     assert [(row.window_start, row.window_end) for row in kept.windows] == [
         (FEBRUARY, MARCH - 5 * DAY),
-        (MARCH - 5 * DAY, TODAY),
+        (MARCH - 5 * DAY, MARCH),
     ]
     assert kept.months[0].complete
     assert kept.months[0].kilograms == pytest.approx(134.4)
@@ -164,7 +156,7 @@ def test_a_month_without_its_intensity_is_incomplete(cap: Cap) -> None:
 
 def test_a_meter_without_readings_leaves_the_sum_incomplete(cap: Cap) -> None:
     cap.collected(cap.provider("edp", Meter("read"), Meter("silent", amount=lambda start: None)))
-    assert [row.complete for row in cap.kept().months] == [False, False]
+    assert [row.complete for row in cap.kept().months] == [False]
     assert {row.datasource for row in cap.kept().windows} == {"read", "silent"}
 
 
@@ -179,7 +171,7 @@ def test_only_import_of_known_fuels_is_collected(cap: Cap) -> None:
 def test_an_opaque_id_may_be_long_and_strange(cap: Cap) -> None:
     name = "urn:meter:" + "a/b+c=é" * 40
     cap.collected(cap.provider("edp", Meter(name)))
-    assert cap.kept().days == {name: (FEBRUARY, TODAY - DAY)}
+    assert list(cap.kept().of) == [name]
 
 
 # what is not believed
@@ -219,7 +211,7 @@ PROVENANCE = {
     "without the role": ("hold the provider's role", _signed_by("edp", CAP_ROLE)),
     "to another recipient": ("to must be our member URL", _set(releases={"to": f"{DIRECTORY}/m/other"})),
     "of another service": ("service must be", _set(releases={"service": f"{DIRECTORY}/s/other"})),
-    "of another window": ("parameters must be", _set(releases={"end": TODAY - DAY})),
+    "of another window": ("parameters must be", _set(releases={"end": MARCH - DAY})),
     "of another measure": ("parameters must be", _set(releases={"measure": "export"})),
     "dated in the future": ("in the future", _set(releases={"at": NOW + 3600})),
     "two days old": ("must be recent", _set(releases={"at": NOW - 2 * DAY})),
@@ -247,19 +239,23 @@ READINGS = {
         "outside the window",
         _body(lambda body: body["data"].append(reading(FEBRUARY - HALF_HOUR, 1.0))),
     ),
-    "after the window": ("outside the window", _body(lambda body: body["data"].append(reading(TODAY, 1.0)))),
+    "after the window": ("outside the window", _body(lambda body: body["data"].append(reading(MARCH, 1.0)))),
     "meters without end": (
-        "more than 400",
-        lambda provider: provider.meters.extend(Meter(f"m-{n}") for n in range(400)),
+        "more than 20000",
+        lambda provider: provider.meters.extend(Meter(f"m-{n}") for n in range(20_000)),
     ),
     "a meter listed twice": ("listed twice", lambda provider: provider.meters.append(provider.meters[0])),
 }
 UNUSABLE = "What the provider sent cannot be used: "
 
 
+def months_before(end: int, count: int) -> list[int]:
+    return [instant.months_later(end, -number) for number in range(count, 0, -1)]
+
+
 def nothing_kept(cap: Cap) -> bool:
     kept = cap.kept()
-    return not (kept.windows or kept.months or kept.days or cap.row().collected)
+    return not (kept.windows or kept.months or any(kept.of.values()) or cap.row().collected)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -280,14 +276,49 @@ def test_what_is_not_believed_is_not_kept(
     assert "access-" not in caplog.text
 
 
-def test_one_spoiled_meter_spoils_the_collection(cap: Cap) -> None:
-    """All or nothing: a sum without one meter would be wrong."""
-    provider = cap.provider("edp", Meter("good"), Meter("bad"))
-    bodies = iter([lambda body: None, lambda body: body["data"][0].update(type="gas")])
-    provider.answers = lambda body: next(bodies)(body)
+@pytest.mark.parametrize("fuel", ["gas", "electricity"])
+def test_D8_one_spoiled_meter_leaves_the_others(cap: Cap, fuel: str) -> None:
+    """A sum without one meter would be wrong, so its fuel's month is left out; the other fuel's is not."""
+    provider = cap.provider("edp", Meter("good"), Meter("bad", fuel))
+    provider.answers = lambda body: body["data"][0].update({"from": "soon"}) if provider.windows[-1][0] == "bad" else 0
     cap.connect(provider)
     assert cap.collect() == 0
-    assert nothing_kept(cap)
+    row, kept = cap.row(), cap.kept()
+    assert (row.collected, row.collect_due, row.failures) == (NOW, NOW + RETRY_S, 0)
+    assert row.trouble.startswith(UNUSABLE)
+    assert kept.troubles == [(fuel, row.trouble, 1)]
+    assert [(month.fuel, month.complete) for month in kept.months] == [("electricity", fuel == "gas")]
+    # It alone is asked for again.
+    cap.clock.step(RETRY_S)
+    provider.windows.clear()
+    provider.answers = lambda body: None
+    assert cap.collect() == 1
+    assert provider.windows == [("bad", FEBRUARY, MARCH)]
+    assert (cap.row().trouble, cap.row().collect_due) == (None, NOW + DAY)
+    assert {month.complete for month in cap.kept().months} == {True}
+
+
+def test_D8_one_spoiled_month_leaves_the_others(cap: Cap) -> None:
+    cap.configure(months=6)
+    bad = instant.parse("2025-11-01T00:00:00Z")
+    provider = cap.provider()
+
+    def spoil(body: dict[str, Any]) -> None:
+        if provider.windows[-1][1] <= bad < provider.windows[-1][2]:
+            body["data"].pop().update({"from": "soon"})
+            body["data"].append({})
+
+    provider.answers = spoil
+    cap.connect(provider)
+    assert cap.collect() == 0
+    assert [month.start for month in cap.kept().months] == [m for m in months_before(MARCH, 6) if m != bad]
+    assert cap.row().trouble.startswith(UNUSABLE)
+    provider.answers = lambda body: None
+    provider.windows.clear()
+    cap.clock.step(RETRY_S)
+    assert cap.collect() == 1
+    assert provider.windows == [("meter-1", bad, instant.next_month(bad))]
+    assert len(report.report("acme", 0, MARCH).months) == 6
 
 
 @pytest.mark.parametrize(
@@ -298,9 +329,8 @@ def test_one_spoiled_meter_spoils_the_collection(cap: Cap) -> None:
         (BadAnswer("status 500", "edp.example", 500), UNREACHABLE, RETRY_S),
         (TokenRefused("status 401", "edp.example", 401), UNREACHABLE, RETRY_S),
         (OAuthRefused("invalid_client", "edp.example", 401), REFUSED, RETRY_S),
-        (RegionUnknown("Northern Ireland has none"), f"{UNUSABLE}Northern Ireland has none", RETRY_S),
     ],
-    ids=["not-ready", "unreachable", "broken", "token-refused", "oauth-refused", "region-unknown"],
+    ids=["not-ready", "unreachable", "broken", "token-refused", "oauth-refused"],
 )
 def test_each_trouble_is_noted_and_tried_again(cap: Cap, fault: Exception, trouble: str, wait: int) -> None:
     provider = cap.provider()
@@ -325,12 +355,12 @@ def test_a_fault_later_leaves_the_last_good_collection(cap: Cap) -> None:
     provider = cap.provider()
     cap.collected(provider)
     before = cap.kept()
-    cap.clock.step(DAY)
+    cap.clock.step(7 * DAY)
     provider.releases = {"to": f"{DIRECTORY}/m/other"}
     assert cap.collect() == 0
-    row = cap.row()
+    row, after = cap.row(), cap.kept()
     assert (row.collected, row.trouble is not None) == (NOW, True)
-    assert cap.kept() == before
+    assert (after.windows, after.months, after.of) == (before.windows, before.months, before.of)
 
 
 def test_a_later_collection_replaces_the_earlier(cap: Cap) -> None:
@@ -340,7 +370,7 @@ def test_a_later_collection_replaces_the_earlier(cap: Cap) -> None:
     cap.clock.step(DAY)
     assert cap.collect() == 1
     kept = cap.kept()
-    assert kept.days == {"new": (FEBRUARY, TODAY)}
+    assert list(kept.of) == ["new"]
     assert [row.datasource for row in kept.windows] == ["new"]
     assert kept.months[0].kilograms == pytest.approx(67.2)
 
@@ -499,7 +529,7 @@ def test_what_is_not_to_be_collected(cap: Cap, changes: dict[str, Any]) -> None:
         (24, "2026-03-31T23:59:59Z", "2024-03-01T00:00:00Z"),
     ],
 )
-def test_whole_months_back_and_whole_days_up_to_midnight(cap: Cap, months: int, at: str, start: str) -> None:
+def test_whole_months_that_are_over(cap: Cap, months: int, at: str, start: str) -> None:
     asked: list[tuple[int, int]] = []
     now = instant.parse(at)
     cap.clock.instant = now
@@ -508,4 +538,5 @@ def test_whole_months_back_and_whole_days_up_to_midnight(cap: Cap, months: int, 
     cap.configure(months=months)
     cap.connect(provider)
     assert cap.collect() == 1
-    assert asked == [(instant.parse(start), now - now % DAY)]
+    assert (min(asked)[0], max(asked)[1]) == (instant.parse(start), instant.month_start(now))
+    assert all(end <= instant.months_later(start, 12) for start, end in asked)

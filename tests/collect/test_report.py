@@ -67,8 +67,8 @@ def test_a_month_of_each_fuel(cap: Cap) -> None:
     cap.intensity = lambda start, outcode: 1.0  # collected already: what is reported rests on what was kept
     # 672 hours of 1 kWh and 0.5 kWh at 100 g/kWh; 1344 half-hours of 2 m3 at 2.06672 kg/m3. March is not over.
     assert found().months == [
-        ReportedMonth("electricity", FEBRUARY, MARCH, NOW, pytest.approx(100.8)),
-        ReportedMonth("gas", FEBRUARY, MARCH, NOW, pytest.approx(5555.34336)),
+        ReportedMonth("electricity", FEBRUARY, MARCH, NOW, pytest.approx(100.8), 1344 * 750.0),
+        ReportedMonth("gas", FEBRUARY, MARCH, NOW, pytest.approx(5555.34336), 1344 * 2.0),
     ]
 
 

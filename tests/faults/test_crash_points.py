@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from consent_server import clock
-from consent_server.collect import gather
+from consent_server.collect import weigh
 from consent_server.journey.evidence import own
 from consent_server.store import Connection, permissions
 from consent_server.store.database import db
@@ -190,14 +190,18 @@ def collection(portal: Portal) -> Scene:
     name = portal.connect(portal.sme(), due=now)
     acknowledged = yield portal.cap.collect
     kept = portal.cap.kept(name)
-    assert kept.windows or acknowledged != (1,)
-    assert bool(kept.windows) == bool(kept.months) == bool(kept.days)
-    if not kept.windows:
-        portal.cap.clock.step(gather.LEASE_S + 1)
-        assert portal.cap.collect() == 1
-        kept = portal.cap.kept(name)
-    assert kept.days == portal.cap.kept(other).days
-    assert [month.kilograms for month in kept.months] == [month.kilograms for month in portal.cap.kept(other).months]
+    months = [month for of in kept.of.values() for month in of.values()]
+    assert (kept.months and kept.months[0].complete) or acknowledged != (1,)
+    assert bool(kept.windows) == bool(months) == bool(kept.months), "readings, record and sum, or none of them"
+    fetched = len(portal.provider.windows)
+    portal.cap.clock.step(weigh.LEASE_S + 1)
+    portal.cap.collect()
+    assert len(portal.provider.windows) == fetched + (not kept.windows), "what was kept is not fetched again"
+    kept, whole = portal.cap.kept(name), portal.cap.kept(other)
+    assert portal.cap.row(name).collected is not None
+    assert [list(of) for of in kept.of.values()] == [list(of) for of in whole.of.values()]
+    assert [month.kilograms for month in kept.months] == [month.kilograms for month in whole.months]
+    assert all(month.complete for month in kept.months)
 
 
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.long)], ids=["some", "all"])

@@ -48,7 +48,7 @@ def race_collection_and_withdrawal(portal: Portal, rng: random.Random) -> None:
     rng.shuffle(acts)
     portal.at_once(*acts)
     assert portal.cap.row(name).ended_as == "withdrawn"
-    assert portal.cap.kept(name) == SimpleNamespace(windows=[], months=[], days={})
+    assert portal.cap.kept(name) == SimpleNamespace(windows=[], months=[], meters=[], of={}, troubles=[])
 
 
 RACES = [race_both_supports_withdrawn, race_grant_and_withdrawal_of_its_support, race_collection_and_withdrawal]

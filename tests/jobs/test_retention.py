@@ -24,6 +24,7 @@ from consent_server.store import (
     permissions,
     readings,
     requests,
+    rows,
     sessions,
 )
 from consent_server.store.database import db
@@ -169,7 +170,7 @@ def connection(c: Any, name: str, **changes: Any) -> None:
 
 
 def collected(c: Any, name: str, at: int, meter: str = "meter") -> None:
-    connections.put_collected(
+    rows.put(
         c,
         CollectedWindow(
             connection=name,
@@ -185,7 +186,7 @@ def collected(c: Any, name: str, at: int, meter: str = "meter") -> None:
         ),
     )
     readings.put_days(c, name, meter, "import", {0: b"{}"})
-    connections.put_months(c, name, [EmissionsMonth(name, "electricity", 0, 1.0, complete=True, at=at)])
+    rows.put(c, EmissionsMonth(name, "electricity", 0, 1.0, complete=True, at=at))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.data import ConsumptionData
 from consent_server.outbound.directory import Directory
 from consent_server.outbound.errors import Unreachable
-from consent_server.outbound.intensity import Intensity, RegionUnknown
+from consent_server.outbound.intensity import GridDay, Intensity
 from consent_server.outbound.jwks import RemoteKeys
 from consent_server.outbound.registry import Registry
 from consent_server.outbound.revocation_list import RevocationLists
@@ -54,6 +54,13 @@ BOMBS: dict[str, tuple[str, str]] = {
 }
 
 
+class NoDays:
+    def get(self, *span: int) -> list[GridDay]:
+        return []
+
+    def put(self, days: Sequence[GridDay]) -> None: ...
+
+
 class Outside:
     """Everybody's server, which answers everything with one document; and the readers of each document."""
 
@@ -65,7 +72,7 @@ class Outside:
         self.upstream = Upstream(settings, session, cache)
         self.registry = Registry(settings, session, cache)
         self.data = ConsumptionData(session, url)
-        self.intensity = Intensity(settings, session, cache, pause_s=0, retry_s=0)
+        self.intensity = Intensity(settings, session, cache, NoDays(), pause_s=0, retry_s=0)
         endpoints = dict.fromkeys(Metadata.__dataclass_fields__, url)
         self.metadata = Metadata(**{**endpoints, "issuer": url})
 
@@ -81,7 +88,7 @@ class Outside:
             "permission record": lambda: self.upstream.permission_record(self.metadata, "refresh"),
             "data sources": lambda: self.data.datasources("token"),
             "readings": lambda: list(self.data.readings("token", "meter", "import", MARCH, MARCH + 86400)),
-            "intensity": lambda: self.intensity.series(MARCH, MARCH + 86400, outcode="SW8"),
+            "intensity": lambda: self.intensity.fetch(13, MARCH, MARCH + 86400),
             "keys": lambda: RemoteKeys(self.session, f"{self.url}/jwks")._load(),
             "status list": lambda: StatusListPoller(self.session, f"{self.url}/list", None)._load(),  # type: ignore[arg-type]
             "revocation list": lambda: RevocationLists(self.settings, self.session, MemoryCache()).refresh(),
@@ -96,7 +103,7 @@ def sections(trust: Any, authority: Any, wire: Any) -> dict[str, dict[str, objec
     }
 
 
-REFUSALS = (Unreachable, NotTrusted, ValueError, RegionUnknown)  # a poller takes each of them for a failed attempt
+REFUSALS = (Unreachable, NotTrusted, ValueError)  # a poller takes each of them for a failed attempt
 
 
 @pytest.fixture

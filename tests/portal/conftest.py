@@ -17,7 +17,7 @@ from consent_server.outbound.upstream import Metadata, PermissionRecord, Pushed,
 from consent_server.scheme import instant
 from consent_server.scheme.licenses import PublishedLicense
 from consent_server.settings import LicenseSettings
-from consent_server.store import accounts, connections, evidence, links, permissions, readings
+from consent_server.store import accounts, connections, evidence, links, permissions, rows
 from consent_server.store.tables import CollectedWindow, EmissionsMonth, Evidence, Permission, SmeAccount
 from tests.browser import Browser
 from tests.deployments import PlayedMail, deploy, in_new_database, opened, settings_of
@@ -218,7 +218,7 @@ class Portal:
         ]
         with store.writing() as c:
             for fuel in ("electricity", "gas"):
-                connections.put_collected(
+                rows.put(
                     c,
                     CollectedWindow(
                         connection=connection,
@@ -233,9 +233,8 @@ class Portal:
                         record=b"{}",
                     ),
                 )
-            readings.put_days(c, connection, "source-electricity", "import", {start: b"{}"})
-            connections.put_months(c, connection, months)
-            connections.settle(c, connection, due=clock.now() + 86400, collected=clock.now(), trouble=None)
+            rows.put(c, *months)
+            connections.settle(c, connection, due=clock.now() + 86400, collected=clock.now(), trouble=None, failures=0)
 
     def released(
         self, name: str, account: str = "kelham", *, redeemed: bool = True, on: list[str] | None = None

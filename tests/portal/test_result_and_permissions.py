@@ -6,7 +6,7 @@ import pytest
 
 from consent_server import store
 from consent_server.scheme import instant
-from consent_server.store import connections, outbox, permissions, readings
+from consent_server.store import connections, outbox, permissions, rows
 
 MARCH_2025 = instant.parse("2025-03-01T00:00:00Z")
 MAY_2025 = instant.parse("2025-05-01T00:00:00Z")
@@ -66,8 +66,8 @@ def test_a_fuel_that_is_not_connected_is_said(portal: Any) -> None:
         kept = [row for row in connections.months(c, connection, 0, 1 << 40) if row.fuel == "electricity"]
         collected = [row for row in connections.collected(c, connection) if row.fuel == "electricity"]
         connections.forget_data(c, connection)
-        connections.put_months(c, connection, kept)
-        connections.put_collected(c, *collected)
+        rows.put(c, *kept)
+        rows.put(c, *collected)
     html = browser.open("/result").html
     assert "no meter of this kind is connected" in html
     assert "2.06672" not in html
@@ -126,7 +126,6 @@ def test_withdrawing_a_connection_says_exactly_what_went_and_who_is_told(portal:
         assert "26 months of one fuel each" in html
     with store.reading() as c:
         assert connections.collected(c, row.id) == connections.months(c, row.id, 0, 1 << 40) == []
-        assert readings.extent(c, row.id, "source-electricity", "import") is None
         fallen = permissions.find(c, "bank")
         assert fallen is not None
         assert fallen.ended_as == "withdrawn"

@@ -9,7 +9,7 @@ from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.steps import COMPLETE
-from consent_server.store import accounts, connections, permissions
+from consent_server.store import accounts, connections, permissions, rows
 from consent_server.store.tables import CollectedWindow, EmissionsMonth, ProviderConnection, SmeAccount
 from tests import records
 from tests.resource.conftest import ResourceServer
@@ -63,9 +63,9 @@ def collected(cap: ResourceServer) -> ResourceServer:
     """The CAP, with months of electricity, and of gas from January on."""
     connected(cap, TAKEN)
     with store.writing() as c:
-        connections.put_collected(c, window("electricity", EARLIEST), window("gas", JANUARY))
+        rows.put(c, window("electricity", EARLIEST), window("gas", JANUARY))
         electricity = months("electricity", EARLIEST, 12.3456789)
-        connections.put_months(c, "c", electricity + months("gas", JANUARY, 7)[:1] + months("gas", MARCH, 7))
+        rows.put(c, *electricity, *months("gas", JANUARY, 7)[:1], *months("gas", MARCH, 7))
     return cap
 
 

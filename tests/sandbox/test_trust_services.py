@@ -20,7 +20,7 @@ from consent_server.sandbox import (
 )
 from consent_server.sandbox.layout import LICENSES, Layout
 from consent_server.scheme import instant, licenses, rdf
-from consent_server.scheme.meters import REGIONS
+from consent_server.scheme.regions import REGIONS
 from consent_server.scheme.registry_document import from_rdf
 from consent_server.store import database, meters, outbox
 from consent_server.store.schema import migrate

@@ -29,7 +29,7 @@ from consent_server.portal.views.visit import (
 )
 from consent_server.portal.views.waiting import LEAVING, RETURNING, come_back, leave, outcome, waiting_page
 from consent_server.scheme.permission_text import ShownText
-from consent_server.store import connections
+from consent_server.store import collecting, connections
 from consent_server.web import headers, pages, parameters
 from consent_server.web.language import N_
 
@@ -146,11 +146,12 @@ def declined() -> AnyResponse:
 @signed_in
 def connected() -> AnyResponse:
     known = signed_in_account()
+    at = clock.now()
     with store.reading() as c:
-        live = connections.live(c, known.id, clock.now())
+        live = connections.live(c, known.id, at)
+        waiting = any(row.collected is None or collecting.is_weighing(c, row.id, 0, at) for row in live)
     if not live:
         return see_other("/connect")
-    waiting = any(row.collected is None for row in live)
     trouble = next((row.trouble for row in live if row.collected is None and row.trouble), None)
     names = [each.other for each in standing(known.id) if each.live and each.kind == CONNECTION]
     response = page("connected", waiting=waiting, trouble=trouble, names=names, bank=bank(), refresh_s=REFRESH_S)

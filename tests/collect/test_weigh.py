@@ -1,0 +1,246 @@
+"""Electricity waits for the grid's figures by itself: late ones, places that the grid does not know, and none at all."""
+
+from typing import Any
+
+import pytest
+
+from consent_server.collect import report, weigh
+from consent_server.collect.report import NothingYet
+from consent_server.jobs import retention
+from consent_server.outbound.errors import BadAnswer, Unreachable
+from consent_server.scheme.instant import DAY
+from consent_server.scheme.provenance.container import verify
+from consent_server.scheme.provenance.steps import GrantedPermission, trust_framework_url
+from consent_server.withdrawal.withdraw import Withdrawal, withdraw
+from tests.collect.conftest import FEBRUARY, LICENSE, MARCH, Cap, Meter
+from tests.scheme.signing import DIRECTORY, NOW, REGISTRY, signing_authority
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+JANUARY = FEBRUARY - 31 * DAY
+LONDON_MPAN = "1212345678902"  # brief vector 121234567890 with its check digit
+
+
+def kilograms() -> dict[str, float]:
+    return {month.fuel: month.kilograms for month in report.report("acme", FEBRUARY, MARCH).months}
+
+
+def test_D8_a_grid_that_is_down_leaves_gas_and_costs_no_fetch(cap: Cap, caplog: pytest.LogCaptureFixture) -> None:
+    cap.late = Unreachable("time", "grid.example")
+    provider = cap.provider("edp", Meter("e"), Meter("g", "gas"))
+    cap.collected(provider)
+    assert set(kilograms()) == {"gas"}
+    assert (cap.row().trouble, cap.row().collect_due) == (None, NOW + DAY), "the provider did nothing wrong"
+    assert cap.kept().troubles == [("electricity", weigh.UNREACHABLE, 1)]
+    assert weigh.UNREACHABLE in caplog.text, "the SME and the log read the same words"
+    asked = list(provider.windows)
+    cap.late = None
+    cap.clock.step(60)
+    cap.collect()
+    assert kilograms() == {"electricity": pytest.approx(134.4), "gas": pytest.approx(2777671.68)}
+    assert (provider.windows, provider.fetched, cap.kept().troubles) == (asked, 1, [])
+
+
+def test_the_time_that_the_grid_names_is_waited_for(cap: Cap) -> None:
+    cap.late = BadAnswer("status 503", "grid.example", 503, retry_after=5000)
+    cap.collected(cap.provider())
+    assert cap.kept().of["meter-1"][FEBRUARY].weigh_due == NOW + 5000
+
+
+def test_a_report_waits_until_the_grid_was_asked(cap: Cap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weigh, "weigh_due", lambda: 0)
+    cap.collected(cap.provider())
+    with pytest.raises(NothingYet):
+        report.report("acme", FEBRUARY, MARCH)
+    assert report.report("acme", FEBRUARY, MARCH, ("gas",)).months == []
+
+
+def test_a_figure_that_is_published_later_is_taken_then(cap: Cap) -> None:
+    cap.intensity = lambda start, outcode: None if start == FEBRUARY else 100.0
+    provider = cap.provider()
+    cap.collected(provider)
+    assert kilograms() == {}
+    assert cap.kept().troubles == [("electricity", weigh.LACKING, 1)]
+    cap.intensity = lambda start, outcode: 100.0
+    cap.clock.step(weigh.LACKING_S)
+    cap.collect()
+    assert kilograms() == {"electricity": pytest.approx(134.4)}
+    assert len(provider.windows) == 1
+
+
+@pytest.mark.parametrize(
+    ("datasource", "outcode", "region", "by"),
+    [
+        ("m", "SW8", 100, "outcode"),
+        (LONDON_MPAN, "W3", 13, "distributor"),
+        (f"S01801101{LONDON_MPAN}", "W3", 13, "distributor"),
+        (f"{LONDON_MPAN[:-1]}3", "EH9", 2, "district"),  # a wrong check digit: the id is no supply number
+        (f"24{LONDON_MPAN[2:]}", "EH9", 2, "district"),  # an independent network
+        ("m", "W3", 15, "nation"),
+        ("m", "PA20", 16, "nation"),
+        (LONDON_MPAN, None, 13, "distributor"),
+    ],
+)
+def test_the_region_of_a_place_that_the_grid_does_not_know(
+    cap: Cap, datasource: str, outcode: str | None, region: int, by: str
+) -> None:
+    cap.unknown = {"W3", "EH9", "PA20"}
+    cap.collected(cap.provider("edp", Meter(datasource, outcode=outcode)))
+    month = cap.kept().of[datasource][FEBRUARY]
+    assert (month.region, month.region_by, month.complete) == (region, by, True)
+    reported = report.report("acme", FEBRUARY, MARCH)
+    grant = GrantedPermission(account="a", license=LICENSE, granted=NOW - 60, expires=NOW + DAY, fuels=("electricity",))
+    record: Any = report.provenance(reported, grant, f"{DIRECTORY}/m/fsp", FEBRUARY, MARCH)
+    steps = verify(record, trust_framework_url(REGISTRY), signing_authority().root)
+    (said,) = (
+        step["perseus:assurance"]["missingData"].rpartition("/")[2]
+        for step in steps
+        if step["type"] == "origin" and step["sourceType"].endswith("/GridCarbonIntensity")
+    )
+    assert said == ("Complete" if by == "outcode" else "Substituted")
+
+
+@pytest.mark.parametrize(("outcode", "trouble"), [("BT1", weigh.ANOTHER_GRID), (None, weigh.NO_REGION)])
+def test_a_place_without_any_region_is_said_and_gas_stands(cap: Cap, outcode: str | None, trouble: str) -> None:
+    cap.collected(cap.provider("edp", Meter("e", outcode=outcode), Meter("g", "gas", outcode=outcode)))
+    assert set(kilograms()) == {"gas"}
+    assert cap.kept().troubles == [("electricity", trouble, 1)]
+    assert cap.asked == []
+
+
+def test_withdrawn_while_the_grid_is_asked_leaves_nothing_behind(cap: Cap, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch = cap._fetch
+
+    def withdrawn(*span: int) -> None:
+        withdraw("c", Withdrawal(by="sme", where="here", why="asked"))
+        fetch(*span)
+
+    monkeypatch.setattr(cap.deployment.intensity, "fetch", withdrawn)
+    cap.connect(cap.provider())
+    cap.collect()
+    assert cap.kept().months == cap.kept().meters == []
+
+
+def test_a_worker_that_died_leaves_a_lease_that_runs_out(cap: Cap, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(weigh, "_weigh", lambda months: 0)
+        cap.collected(cap.provider())
+    assert weigh.weigh_due() == 0
+    assert cap.kept().of["meter-1"][FEBRUARY].weigh_due == NOW + weigh.LEASE_S
+    cap.clock.step(weigh.LEASE_S)
+    weigh.weigh_due()
+    assert kilograms() == {"electricity": pytest.approx(134.4)}
+
+
+# What is asked for again, and how long readings are kept
+
+
+def windows(provider: Any) -> list[tuple[str, int, int]]:
+    asked = list(provider.windows)
+    provider.windows.clear()
+    return asked
+
+
+def test_D9_what_is_there_is_not_fetched_again(cap: Cap) -> None:
+    cap.configure(months=13)
+    provider = cap.provider("edp", Meter("e"), Meter("g", "gas"))
+    cap.collected(provider)
+    assert {(start, end) for _, start, end in windows(provider)} == {
+        (min(cap.kept().of["e"]), JANUARY),
+        (JANUARY, FEBRUARY),
+        (FEBRUARY, MARCH),
+    }
+    for _ in range(6):
+        cap.clock.step(DAY)
+        assert cap.collect() == 1
+        assert windows(provider) == []
+    cap.clock.step(DAY)
+    assert cap.collect() == 1
+    assert windows(provider) == [("e", FEBRUARY, MARCH), ("g", FEBRUARY, MARCH)], (
+        "it may still be revised, and January no more"
+    )
+
+
+def test_a_new_month_is_fetched_alone_and_the_oldest_goes(cap: Cap) -> None:
+    provider = cap.provider()
+    cap.configure(months=2)
+    cap.collected(provider)
+    windows(provider)
+    cap.configure(revision_days=7)
+    cap.clock.step(21 * DAY)  # 2 April
+    assert cap.collect() == 1
+    assert windows(provider) == [("meter-1", MARCH, MARCH + 31 * DAY)]
+    assert list(cap.kept().of["meter-1"]) == [FEBRUARY, MARCH]
+    assert [row.window_start for row in cap.kept().windows] == [FEBRUARY, MARCH]
+
+
+@pytest.mark.parametrize("fuel", ["electricity", "gas"])
+def test_a_revised_reading_revises_the_month_and_the_report_says_so(cap: Cap, fuel: str) -> None:
+    meter = Meter("m", fuel)
+    cap.collected(cap.provider("edp", meter))
+    before = report.report("acme", FEBRUARY, MARCH).months[0]
+    meter.amount = lambda start: 500.0 if start == FEBRUARY else 1000.0
+    cap.clock.step(7 * DAY)
+    assert cap.collect() == 1
+    (after,) = report.report("acme", FEBRUARY, MARCH).months
+    assert (before.revised, after.revised, after.taken_at) == (None, NOW + 7 * DAY, NOW + 7 * DAY)
+    assert after.kilograms == pytest.approx(before.kilograms * 1343.5 / 1344)
+    assert [row.window_start for row in cap.kept().windows] == [FEBRUARY], (
+        "the record of the older readings is replaced"
+    )
+    cap.clock.step(7 * DAY)
+    assert cap.collect() == 1
+    assert report.report("acme", FEBRUARY, MARCH).months == [after], "the same readings change nothing"
+
+
+def test_a_gap_that_is_filled_is_no_revision(cap: Cap) -> None:
+    meter = Meter("m", amount=lambda start: None if start == FEBRUARY else 1000.0)
+    provider = cap.provider("edp", meter)
+    cap.collected(provider)
+    assert kilograms() == {}
+    meter.amount = lambda start: 1000.0
+    cap.clock.step(DAY)
+    assert cap.collect() == 1
+    (month,) = report.report("acme", FEBRUARY, MARCH).months
+    assert (month.kilograms, month.revised) == (pytest.approx(134.4), None)
+
+
+def test_readings_are_kept_while_their_month_may_be_revised_and_no_longer(cap: Cap) -> None:
+    cap.configure(months=3)
+    cap.collected(cap.provider("edp", Meter("e"), Meter("g", "gas"), Meter("gap", amount=lambda at: at % DAY or None)))
+
+    def kept() -> dict[str, list[bool]]:
+        return {name: [month.readings is not None for month in of.values()] for name, of in cap.kept().of.items()}
+
+    # December ended more than 40 days ago; what is whole of it is done, and what lacks half-hours may yet come.
+    assert kept() == {"e": [False, True, True], "g": [False, True, True], "gap": [True, True, True]}
+    cap.clock.step(MARCH + 40 * DAY - NOW - 1)
+    retention.forget_readings()
+    assert kept() == {"e": [False, False, True], "g": [False, False, True], "gap": [True, True, True]}
+    cap.clock.step(1)
+    retention.forget_readings()
+    assert kept() == {"e": [False, False, False], "g": [False, False, False], "gap": [True, True, True]}
+    cap.clock.step(NOW + 40 * DAY - cap.clock.instant + 1)
+    retention.forget_readings()
+    assert kept()["gap"] == [False, False, False]
+    assert set(kilograms()) == {"gas"}
+
+
+def test_H09_many_meters_are_collected_turn_by_turn(cap: Cap) -> None:
+    """A turn ends after its time, and the other customers of the provider have theirs."""
+    provider = cap.provider("edp", *(Meter(f"m-{number}", "gas", amount=lambda start: None) for number in range(30)))
+    order: list[str] = []
+    readings = provider.readings
+
+    def slowly(token: str, source: str, *span: Any) -> Any:
+        order.append(source)
+        cap.clock.step(7)
+        return readings(token, source, *span)
+
+    provider.readings = slowly  # type: ignore[method-assign]
+    cap.connect(provider, "large")
+    cap.connect(provider, "small")
+    assert cap.collect() >= 2
+    assert sorted(order) == sorted(2 * [f"m-{number}" for number in range(30)])
+    assert (cap.row("large").collected, cap.row("small").collected) != (None, None)
+    assert {meter.trouble for meter in cap.kept("large").meters} == {None}
