@@ -6,14 +6,19 @@ import pytest
 
 from consent_server import clock, store
 from consent_server.outbound.errors import OAuthRefused, Unreachable
+from consent_server.portal import record
+from consent_server.portal.record import Comparison
 from consent_server.scheme import instant
 from consent_server.scheme.permission import Act
 from consent_server.store import connections, outbox, permissions
 from tests.portal.conftest import LICENSE
 
+# The statements are those of other tests, on both databases.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 EVIDENCE = "https://hartlebury.example/evidence/unguessable"
-GONE = "https://registry.example/scheme/perseus/license/another/2026-03-12"
-IN_FORCE, OVER = {}, {"revoked": True, "revoked_at": 1}  # an instant that is long past
+IN_FORCE: dict[str, Any] = {}
+OVER = {"revoked": True, "revoked_at": 1}  # an instant that is long past
 NOW = instant.parse("2026-03-12T09:30:00Z")
 
 
@@ -61,9 +66,9 @@ def test_the_evidence_is_in_an_inert_frame_and_the_policy_names_its_origin_here_
         assert "frame-src" not in browser.open(path).response.headers["Content-Security-Policy"]
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
+def test_a_page_that_is_not_on_a_members_server_is_not_shown(portal: Any) -> None:
+    browser = portal.connected()
+    for address in (
         "https://elsewhere.example/evidence/1",
         "https://hartlebury.example.elsewhere.example/",
         "https://hartlebury.example@elsewhere.example/",
@@ -72,59 +77,64 @@ def test_the_evidence_is_in_an_inert_frame_and_the_policy_names_its_origin_here_
         "https://*.example/",
         "http://hartlebury.example/evidence/1",
         "javascript:alert(1)",
-    ],
-)
-def test_a_page_that_is_not_on_a_members_server_is_not_shown(portal: Any, address: str) -> None:
-    portal.upstream.recorded = {"evidence": address}
-    browser = on_record(portal, portal.connected())
-    assert "so we do not show it" in browser.html
-    assert "iframe" not in browser.html
-    assert address not in browser.html
+    ):
+        portal.upstream.recorded = {"evidence": address}
+        html = on_record(portal, browser).html
+        assert "so we do not show it" in html, address
+        assert "iframe" not in html
+        assert address not in html
 
 
-@pytest.mark.parametrize(
-    ("ended_here", "there", "words", "ends"),
-    [
-        (False, IN_FORCE, "has the same on record as we have: the permission is in force", False),
-        (True, OVER, "has the same on record as we have: the permission is over", False),
-        (False, OVER, "withdrawn there. So it has ended here too", True),
-        (False, {"revoked": True}, "withdrawn there. So it has ended here too", True),
-        (False, {"revoked": True, "revoked_at": NOW - 120}, "withdrawn there. So it has ended here too", True),
-        (False, {"revoked": True, "revoked_at": NOW + 120}, "withdrawn there. So it has ended here too", True),
-        (False, {"revoked": True, "revoked_at": NOW - 119}, "ended there just now", False),
-        (False, {"revoked": True, "revoked_at": NOW + 119}, "ended there just now", False),
-        (False, {"expires": NOW}, "has expired there", False),
-        (True, IN_FORCE, "has it on record as in force", False),
-        (False, {"license": GONE}, "under another license", False),
-        (False, OVER | {"license": GONE}, "withdrawn there. So it has ended here too", True),
-        (False, OAuthRefused("invalid_grant", "hartlebury.example", 400), "gave us no record", False),
-        (False, Unreachable("time", "hartlebury.example"), "cannot be reached just now", False),
-    ],
-    ids=[
-        *("in force at both", "over at both", "withdrawn there", "the key alone says so", "two minutes ago"),
-        *("a clock that is ahead", "perhaps a renewal", "a renewal, and a clock that is ahead", "expired there"),
-        *("over here alone", "another license", "withdrawn counts first", "no record", "unreachable"),
-    ],
-)
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_their_record_is_held_against_ours(portal: Any, ended_here: bool, there: Any, words: str, ends: bool) -> None:
-    browser = portal.connected()
+JUST_NOW = {"revoked": True, "revoked_at": NOW - 119}
+EXPIRED = {"expires": NOW}
+ANOTHER = {"license": "https://registry.example/scheme/perseus/license/another/2026-03-12"}
+
+
+def test_their_record_is_held_against_ours(portal: Any) -> None:
+    portal.connected()
     (row,) = portal.connections()
-    if ended_here:
-        with store.writing() as c:
-            connections.end(c, row, Act.WITHDRAW, at=clock.now(), by="sme", why="a test")
-    if isinstance(there, Exception):
-        portal.upstream.fault = there
-    else:
+    ended = row._replace(ended=NOW - 60, ended_as="withdrawn")
+    for ours, there, found in (
+        (row, IN_FORCE, Comparison.SAME),
+        (ended, OVER, Comparison.SAME),
+        (row._replace(expires=NOW), EXPIRED, Comparison.SAME),
+        (row, OVER, Comparison.WITHDRAWN),
+        (row, {"revoked": True}, Comparison.WITHDRAWN),
+        (row, {"revoked": True, "revoked_at": NOW - 120}, Comparison.WITHDRAWN),
+        (row, {"revoked": True, "revoked_at": NOW + 120}, Comparison.WITHDRAWN),
+        (row, JUST_NOW, Comparison.JUST_ENDED),
+        (row, {"revoked": True, "revoked_at": NOW + 119}, Comparison.JUST_ENDED),
+        (row, EXPIRED, Comparison.EXPIRED),
+        (ended, IN_FORCE, Comparison.STILL_LIVE),
+        (row, ANOTHER, Comparison.ANOTHER_LICENSE),
+        (row, OVER | ANOTHER, Comparison.WITHDRAWN),
+    ):
         portal.upstream.recorded = there
-    browser = on_record(portal, browser)
-    assert browser.status == 200
-    assert words in browser.html
-    assert "What we logged when you agreed" in browser.html, "whatever the provider says"
-    assert ("iframe" in browser.html) is not isinstance(there, Exception)
-    (after,) = portal.connections()
-    assert (after.ended is not None) is (ends or ended_here)
-    assert ('class="state withdrawn"' in browser.html) is (ends or ended_here)
+        theirs = portal.upstream.permission_record(portal.upstream.metadata(row.issuer), "refresh")
+        assert record.compared(ours, theirs, NOW) is found, (ours.ended, there)
+
+
+def test_the_page_says_what_a_difference_means(portal: Any) -> None:
+    browser = portal.connected()
+    for there, words in (
+        (IN_FORCE, "has the same on record as we have: the permission is in force"),
+        (JUST_NOW, "ended there just now"),
+        (EXPIRED, "has expired there"),
+        (ANOTHER, "under another license"),
+        (OAuthRefused("invalid_grant", "hartlebury.example", 400), "gave us no record"),
+        (Unreachable("time", "hartlebury.example"), "cannot be reached just now"),
+    ):
+        faulty = isinstance(there, Exception)
+        portal.upstream.fault, portal.upstream.recorded = (there, {}) if faulty else (None, there)
+        html = on_record(portal, browser).html
+        assert words in html
+        assert "What we logged when you agreed" in html, "whatever the provider says"
+        assert ("iframe" in html) is not faulty
+        assert portal.connections()[0].ended is None
+    portal.upstream.fault, portal.upstream.recorded = None, IN_FORCE
+    with store.writing() as c:
+        connections.end(c, portal.connections()[0], Act.WITHDRAW, at=clock.now(), by="sme", why="a test")
+    assert "has it on record as in force" in on_record(portal, browser).html
 
 
 def test_a_withdrawal_of_which_the_message_was_lost_takes_effect(portal: Any) -> None:
@@ -133,7 +143,8 @@ def test_a_withdrawal_of_which_the_message_was_lost_takes_effect(portal: Any) ->
     portal.collected(row.id)
     portal.released("bank", on=[row.id])
     portal.upstream.recorded = OVER
-    on_record(portal, browser)
+    assert "withdrawn there. So it has ended here too" in on_record(portal, browser).html
+    assert 'class="state withdrawn"' in browser.html
     with store.reading() as c:
         assert connections.collected(c, row.id) == connections.months(c, row.id, 0, 1 << 40) == []
         fallen = permissions.find(c, "bank")
@@ -143,11 +154,19 @@ def test_a_withdrawal_of_which_the_message_was_lost_takes_effect(portal: Any) ->
     assert "the permission is over" in on_record(portal, browser).html
 
 
-@pytest.mark.parametrize("subject", ["", "another", "x" * 5000, "bank"])
-def test_what_is_not_a_connection_of_the_account(portal: Any, subject: str) -> None:
+def test_any_instant_that_a_record_may_hold_can_be_shown(portal: Any) -> None:
+    browser = portal.connected()
+    for at in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
+        instants = ("last_granted", "expires", "revoked_at", "data_available_from")
+        portal.upstream.recorded = {"revoked": True} | dict.fromkeys(instants, instant.parse(at))
+        assert on_record(portal, browser).status == 200
+
+
+def test_what_is_not_a_connection_of_the_account(portal: Any) -> None:
     browser = portal.connected()
     portal.released("bank")
-    assert browser.open(f"/permissions/record?permission={subject}").status == 404
+    for subject in ("", "another", "x" * 5000, "bank"):
+        assert browser.open(f"/permissions/record?permission={subject}").status == 404
 
 
 def test_another_accounts_record_is_not_shown_and_its_provider_is_not_asked(portal: Any) -> None:
