@@ -12,7 +12,7 @@ from consent_server import clock, store
 from consent_server.collect import provider
 from consent_server.deployment import current
 from consent_server.outbound import page_time
-from consent_server.outbound.errors import NotAllowed, OAuthRefused, Unreachable
+from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.outbound.upstream import PermissionRecord
 from consent_server.store import connections, evidence
 from consent_server.store.tables import Evidence, ProviderConnection
@@ -69,6 +69,7 @@ def look(connection: ProviderConnection) -> Theirs:
     try:
         with page_time.one_wait(connection.issuer):
             theirs = provider.permission_record(connection)
+            page = _members_page(theirs.evidence)
     except OAuthRefused:
         return Theirs(Comparison.NO_RECORD)
     except Unreachable:
@@ -76,7 +77,7 @@ def look(connection: ProviderConnection) -> Theirs:
     comparison = compared(connection, theirs, clock.now())
     if comparison is Comparison.WITHDRAWN:
         provider.end_as_recorded(connection)
-    return Theirs(comparison, theirs, _members_page(theirs.evidence))
+    return Theirs(comparison, theirs, page)
 
 
 def compared(ours: ProviderConnection, theirs: PermissionRecord, at: int) -> Comparison:
@@ -98,6 +99,6 @@ def _members_page(url: str) -> str | None:
     """Return the address if it is on a server of the Directory's allowlist: nobody else's page is shown in ours."""
     try:
         current().session.require_allowed(url)
-    except NotAllowed:
+    except Unreachable:
         return None
     return url

@@ -85,6 +85,18 @@ def test_a_page_that_is_not_on_a_members_server_is_not_shown(portal: Any) -> Non
         assert address not in html
 
 
+def test_while_nobody_knows_whose_servers_are_members_no_page_is_shown(portal: Any) -> None:
+    def unknown() -> set[str]:
+        raise Unreachable("connection", "directory.example")
+
+    browser = portal.connected()
+    portal.deployment.session.allow_hosts(unknown)
+    html = on_record(portal, browser).html
+    assert "the permission is in force" in html
+    assert "so we do not show it" in html
+    assert "iframe" not in html
+
+
 JUST_NOW = {"revoked": True, "revoked_at": NOW - 119}
 EXPIRED = {"expires": NOW}
 ANOTHER = {"license": "https://registry.example/scheme/perseus/license/another/2026-03-12"}
