@@ -45,10 +45,9 @@ def fault(uri: str, *, sandbox: bool) -> str | None:
     # RFC 6749 section 3.1: response parameters MUST NOT be included more than once, and we add these
     if any(name in _OURS for name, _ in parse_qsl(match["query"] or "", keep_blank_values=True)):
         return "must not have code, state, iss or an error parameter of its own"
-    fault = _fault_of_port(match["port"], sandbox) or _fault_of_host(match["host"], sandbox)
-    if fault is None and match["scheme"] == "http" and not _is_loopback(match["host"]):
-        return "must begin with https://"
-    return fault
+    if wrong := _fault_of_port(match["port"], sandbox) or _fault_of_host(match["host"], sandbox):
+        return wrong
+    return "must begin with https://" if match["scheme"] == "http" and not _is_loopback(match["host"]) else None
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from consent_server.outbound.upstream import PERMISSIONS_WRAPPER
-from consent_server.scheme.provenance.deployed import NAMED_ONLY, transfer_forms
+from consent_server.scheme.provenance.deployed import NAMED_ONLY, PERMISSION_LICENCES, transfer_forms
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/interop.md"
 FORMS = "## Deployed forms that are accepted"
@@ -21,7 +21,7 @@ def test_each_form_that_has_a_name_is_a_row_and_no_other_name_is() -> None:
     transfer = transfer_forms(
         application="a", license="l", address="https://x", parameters={"from": "2026-03-12T00:00:00Z"}
     )
-    accepted = {form.name for form in transfer} | {*NAMED_ONLY, PERMISSIONS_WRAPPER}
+    accepted = {form.name for form in transfer} | {*NAMED_ONLY, PERMISSION_LICENCES, PERMISSIONS_WRAPPER}
     written = {found[1] for cells in rows(FORMS) if (found := re.match(r"`([a-z]+_[a-z_]+)`:", cells[0]))}
     assert written == accepted
 

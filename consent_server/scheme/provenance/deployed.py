@@ -12,19 +12,20 @@ from consent_server.scheme.provenance.container import Step, as_object
 
 #: Of an origin that says `Missing` of a window in which no half-hour is missing. Its readings count as incomplete all the same.
 WHOLE_DATA_CALLED_MISSING: Final = "origin_missing_data"
-PERMISSION_LICENCES: Final = "permission_licences"
 PERMISSION_WITHOUT_PROCESSES: Final = "permission_without_processes"
 PERMISSION_WITHOUT_ORIGIN_LICENSE: Final = "permission_without_origin_license"
 ORIGIN_WITHOUT_POSTCODE: Final = "origin_without_postcode"
 
-#: Forms of steps that nothing rests on: they are named, and refuse nothing.
+#: Forms of what no check rests on: they are named, and refuse nothing.
 NAMED_ONLY: Final = (
-    PERMISSION_LICENCES,
     PERMISSION_WITHOUT_PROCESSES,
     PERMISSION_WITHOUT_ORIGIN_LICENSE,
     ORIGIN_WITHOUT_POSTCODE,
     WHOLE_DATA_CALLED_MISSING,
 )
+
+#: A permission that lists its licenses in the British spelling, and in no other.
+PERMISSION_LICENCES: Final = "permission_licences"
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,14 @@ def transfer_forms(
         DeployedForm("transfer_path_readings", "path", "path", "/readings"),
         DeployedForm("transfer_minutes", "parameters", "parameters", _to_the_minute(parameters)),
     )
+    # Times that are no whole minutes have one form alone.
     return tuple(form for form in forms if form.value != parameters)
 
 
-def licenses_of(permission: Step) -> list[object]:
-    """Return the licenses that a permission step allows, as it lists them; none where there is no list."""
+def licenses_of(permission: Step, *, deployed: bool) -> list[object]:
+    """Return the licenses that a permission step lists, none where there is no list; `deployed`: in either spelling."""
     allows = as_object(permission.get("allows"))
-    licenses = allows.get("licenses", allows.get("licences"))
+    licenses = allows.get("licenses", allows.get("licences") if deployed else None)
     return licenses if isinstance(licenses, list) else []
 
 
@@ -77,7 +79,7 @@ def names_of(transfers: Collection[Step], steps: Iterable[Step], forms: Sequence
         if step["type"] == "permission":
             found |= _of_permission(step)
             # A set, since a record may name each of its licenses thousands of times.
-            allowed[step["id"]] = {each for each in licenses_of(step) if isinstance(each, str)}
+            allowed[step["id"]] = {each for each in licenses_of(step, deployed=True) if isinstance(each, str)}
         elif step["type"] == "origin":
             found |= _of_origin(step, [allowed.get(named, frozenset()) for named in step.get("permissions", [])])
     return tuple(sorted(found))

@@ -186,4 +186,4 @@ def _allows(permission: Step, expected: ExpectedTransfer) -> bool:
         raise ProvenanceError("permission: expires must be an RFC 3339 date-time") from None
     if expires <= expected.at:
         raise ProvenanceError("permission: must not have expired")
-    return expected.license in licenses_of(permission)
+    return expected.license in licenses_of(permission, deployed=bool(expected.deployed))

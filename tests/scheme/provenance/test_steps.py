@@ -262,6 +262,7 @@ SPOILED_PERMISSIONS = {
     "granted in the future": {"timestamp": instant.text(NOW + 1 + CLOCK_SKEW + 1)},
     "another license allowed": {"allows": {"licenses": [CAP_FSP]}},
     "licenses as text": {"allows": {"licenses": EDP_CAP}},
+    "another license in one of the spellings": {"allows": {"licenses": [CAP_FSP], "licences": [EDP_CAP]}},
     "allows nothing": {"allows": None},
 }
 
@@ -369,11 +370,17 @@ def test_the_deployed_forms_of_one_transfer_go_together():
     )
 
 
+def test_a_permission_in_the_british_spelling_is_read_by_who_says_so_alone():
+    permission = {"allows": {"licences": [EDP_CAP], "processes": []}}
+    assert names(permission=permission) == ("permission_licences",)
+    with pytest.raises(ProvenanceError, match=r"^permission: allows must name"):
+        receipt_check(read(signed_with(permission=permission)), EXPECTED)
+
+
 @pytest.mark.parametrize(
     ("name", "permission", "origin"),
     [
         pytest.param(None, {}, {}, id="as specified"),
-        pytest.param("permission_licences", {"allows": {"licences": [EDP_CAP], "processes": []}}, {}),
         pytest.param("permission_without_processes", {"allows": {"licenses": [EDP_CAP]}}, {}),
         pytest.param("permission_without_origin_license", {}, {"originLicense": SMART_METERS.license}),
         pytest.param("origin_without_postcode", {}, {"perseus:scheme": {}}),
