@@ -241,6 +241,7 @@ class Agent(Program):
         assert membership["membershipExpiry"] > instant.text(clock.now())
         scheme = next(each for each in found["schemeMemberships"] if each["scheme"] == self._scheme)
         assert set(self.client["roles"]) <= set(scheme["orgRoles"])
+        assert any(each["expiry"] > instant.text(clock.now()) for each in scheme["executions"])
 
     def application(self) -> None:
         found = self._directory(self.client_id)
