@@ -159,13 +159,13 @@ class Upstream:
             code_verifier=verifier,
         )
 
-    def callback(self, metadata: Metadata, query: str, state: str) -> str:
-        """Return the code in the query that came to our redirect URI (without `?`); `state` is the one we pushed.
+    def callback(self, issuer: str, query: str, state: str) -> str:
+        """Return the code in the query that came to our redirect URI (without `?`); `state` is the one we pushed to `issuer`.
 
         Raise CallbackRefused (doubled, state, iss, code), and OAuthRefused with the issuer's error, such as
         `access_denied`, once state and iss have shown that the response is the issuer's.
         """
-        host = _host(metadata.issuer)
+        host = _host(issuer)
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=64, encoding="utf-8", errors="replace")
         values = dict(pairs)
         if len(values) != len(pairs):
@@ -173,7 +173,7 @@ class Upstream:
         if not hmac.compare_digest(values.get("state", "").encode(), state.encode()):
             raise CallbackRefused("state", host)
         # RFC 9207 section 2.4: compared as strings; its absence is refused too, since FAPI 2.0 requires it of issuers.
-        if values.get("iss") != metadata.issuer:
+        if values.get("iss") != issuer:
             raise CallbackRefused("iss", host)
         if "error" in values:
             raise OAuthRefused(error_code(values["error"]), host)

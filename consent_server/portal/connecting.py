@@ -125,8 +125,8 @@ def finish(pending: Pending, query: str) -> str:
     provider = Provider(**pending["provider"])
     verifier = here.sealer.unseal(bytes.fromhex(pending["verifier"]))
     try:
+        code = here.upstream.callback(provider.issuer, query, pending["state"])
         metadata = here.upstream.metadata(provider.issuer)
-        code = here.upstream.callback(metadata, query, pending["state"])
         tokens = here.upstream.redeem(metadata, _redirect_uri(), asked_license().url, code, verifier)
     except CallbackRefused as refused:
         raise ReturnNotOurs(str(refused)) from None

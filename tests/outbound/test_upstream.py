@@ -186,7 +186,7 @@ class TestCallback:
     def back(self, upstream, known, issuer):
         def call(pairs, state="s t"):
             filled = [(name, issuer.url if value == "ISSUER" else value) for name, value in pairs]
-            return upstream.callback(known, urlencode(filled), state)
+            return upstream.callback(known.issuer, urlencode(filled), state)
 
         return call
 

@@ -75,8 +75,8 @@ def callback() -> AnyResponse:
     if begun is None:
         return _message("No application is under way here", "Start again from our first page, in this browser.", 400)
     try:
+        code = bank.upstream.callback(bank.cap.issuer, request.query_string.decode("ascii", "replace"), begun["state"])
         metadata, member = bank.upstream.metadata(bank.cap.issuer), bank.service().member
-        code = bank.upstream.callback(metadata, request.query_string.decode("ascii", "replace"), begun["state"])
         tokens = bank.upstream.redeem(metadata, bank.callback_uri, bank.cap.license, code, begun["verifier"])
         if tokens.fault is not None:
             raise tokens.fault
