@@ -30,6 +30,10 @@ def _plain_https(value: str) -> str:
 HttpsUrl = Annotated[str, AfterValidator(_plain_https)]
 
 
+def _https_with_query(value: str) -> str:
+    return value and _plain_https(value.partition("?")[0].removesuffix("/")) and value
+
+
 def _network(value: str) -> str:
     if ipaddress.ip_network(value).prefixlen == 0:
         raise ValueError("must not cover every address: anybody could then set the certificate header")
@@ -140,6 +144,13 @@ class ClientsSettings(Section):
             "Production requires refuse."
         ),
     )
+    lapsed_agreements: Literal["", "refuse", "warn"] = Field(
+        default="",
+        description=(
+            "What happens to a member that has no agreement with the scheme in force for its role: as a caller, and as a "
+            "provider or bank that a business could choose. Empty: refuse in production, warn in the sandbox."
+        ),
+    )
 
 
 class RevocationListSettings(Section):
@@ -221,6 +232,27 @@ class SchemeSettings(Section):
     emissions_standard: HttpsUrl = Field(description="Registry URL of the emissions report standard.")
     licenses: tuple[LicenseSettings, ...] = Field(min_length=1, description="The licenses that this issuer accepts.")
     data_services_path: str = Field("/query/data-services", description="Directory query for the data catalogue.")
+    server_allowlist: Annotated[str, AfterValidator(_https_with_query)] = Field(
+        default="",
+        description=(
+            "URL of the allowlist of members' servers, of the trust framework or of the scheme: the Directory's user "
+            "interface gives it. Empty: /server-allowlist of the Directory."
+        ),
+    )
+    directory_aliases: tuple[HttpsUrl, ...] = Field(
+        default=(),
+        description="Other base URLs under which entries of the data catalogue name the Directory's members.",
+    )
+
+    @property
+    def allowlist_url(self) -> str:
+        """Return where the allowlist of members' servers is."""
+        return self.server_allowlist or f"{self.directory}/server-allowlist"
+
+    @property
+    def url(self) -> str:
+        """Return the scheme's URL, which its standards' URLs begin with."""
+        return self.consumption_standard.partition("/standard/")[0]
 
 
 class CatalogueSettings(Section):
@@ -573,6 +605,11 @@ class Settings(BaseSettings):
     @property
     def is_sandbox(self) -> bool:
         return self.environment == "sandbox"
+
+    @property
+    def refuses_lapsed_agreements(self) -> bool:
+        """Return whether a member that has no agreement with the scheme in force for its role is refused."""
+        return (self.clients.lapsed_agreements or ("warn" if self.is_sandbox else "refuse")) == "refuse"
 
     @property
     def has_log_in(self) -> bool:

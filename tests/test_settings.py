@@ -183,6 +183,24 @@ def test_what_is_never_inferred(field: str, tmp_path: Path) -> None:
     assert Settings.model_fields[field].is_required()
 
 
+@pytest.mark.parametrize(
+    ("environment", "said", "refuses"),
+    [("production", "", True), ("sandbox", "", False), ("production", "warn", False), ("sandbox", "refuse", True)],
+)
+def test_who_refuses_a_lapsed_agreement(environment: str, said: str, refuses: bool) -> None:
+    changed = {"environment": environment, "clients.lapsed_agreements": said}
+    assert load(ROOT / "config" / "edp.toml", changed).refuses_lapsed_agreements is refuses
+
+
+@pytest.mark.parametrize(
+    "url", ["http://d.example/list", "list", "https://u@d.example/list", "https://d.example/list#a"]
+)
+def test_an_allowlist_is_at_an_https_url_which_may_have_a_query(url: str) -> None:
+    assert "scheme.server_allowlist" in refused("edp.toml", {"scheme.server_allowlist": url})
+    good = "https://directory.core.trust.ib1.org/allowlist/?for=perseus"
+    assert load(ROOT / "config" / "edp.toml", {"scheme.server_allowlist": good}).scheme.allowlist_url == good
+
+
 def test_every_place_that_asks_for_the_environment_has_its_row() -> None:
     package = ROOT / "consent_server"
     asking = {

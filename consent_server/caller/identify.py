@@ -28,15 +28,17 @@ class Callers:
 
     def identify(self, environ: Mapping[str, Any], roles: tuple[str, ...], at: int) -> MemberCertificate:
         """Return the caller's certificate, which arrived as configured, is trusted and not revoked, belongs to an active
-        member, and holds one of `roles` (role URLs).
+        member, and holds one of `roles` (role URLs), in which its agreement with the scheme permits it to act.
 
-        `environ` is the request's WSGI environment. Raise the refusals of `arrival`, `trust` and `membership`, and last
-        RoleMissing.
+        `environ` is the request's WSGI environment. Raise the refusals of `arrival`, `trust` and `membership`, then
+        RoleMissing, and last AgreementLapsed.
         """
         if not roles:
             raise ValueError("an endpoint that requires no role would be open to every member")
         caller = self.member(environ, at)
         require_role(caller, roles)
+        if self._memberships is not None:
+            self._memberships.require_agreement(caller, roles, at)
         return caller
 
     def member(self, environ: Mapping[str, Any], at: int) -> MemberCertificate:

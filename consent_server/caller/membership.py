@@ -1,4 +1,4 @@
-"""Whether a caller's membership is still active, and its application still listed, in the Directory.
+"""Whether a caller's membership is still active, its application still listed, and its agreement with the scheme in force.
 
 A certificate states what was true when it was issued, the Directory what is true now. Its entries are kept as long as its
 headers allow, and for a week while it is unavailable (`outbound.directory`). Each process remembers its verdict on an
@@ -6,11 +6,13 @@ application for `clients.membership_s` seconds, so that a request costs one dict
 """
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from threading import Lock
 from typing import Final
 
-from consent_server.outbound.directory import Directory
+from consent_server.outbound.directory import Directory, Member
 from consent_server.outbound.errors import Unreachable
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, Unavailable
@@ -50,6 +52,16 @@ class ApplicationWithdrawn(MembershipRefused):
     clause = "Member Identity Digital Certificates; OAuth with Member Identity Certificates"
 
 
+class AgreementLapsed(MembershipRefused):
+    code = "agreement_lapsed"
+    public = "The Directory does not show an agreement with the scheme that is in force for this member in this role."
+    help = (
+        "Look at your scheme memberships in the Directory: the agreement has ended or was never executed, or does not "
+        "have the role (orgRoles). A renewed agreement counts within some minutes, as the Directory's Cache-Control says."
+    )
+    clause = "Perseus Scheme Agreement; Data Catalog Publishing (Validation); Trust Framework Roles"
+
+
 class MembershipUnknown(Unavailable):
     code = "membership_unknown"
     public = "The server cannot look this member up in the Directory just now; try again after the time in Retry-After."
@@ -62,12 +74,33 @@ class MembershipUnknown(Unavailable):
 
 @dataclass(frozen=True)
 class _Verdict:
-    """The verdict of the instant `at`, used until `until`."""
+    """The verdict of the instant `at`, used until `until`. `member` is its entry, where the Directory returned it."""
 
     refusal: type[Refusal] | None
     private: str
     at: int
     until: int
+    member: Member | None = None
+
+
+def may_act(member: Member, roles: Collection[str], settings: Settings, at: int) -> bool:
+    """Return whether a member may act in one of these roles of the scheme: an agreement permits it, or none is required.
+
+    A member without an agreement in force is logged once a day where the settings do not refuse it.
+    """
+    if member.has_agreement(roles, at):
+        return True
+    if settings.refuses_lapsed_agreements:
+        return False
+    _warn_of_agreement(member.url, at // 86400)
+    return True
+
+
+@lru_cache(maxsize=1024)
+def _warn_of_agreement(member: str, _day: int) -> None:
+    log.warning(
+        "%s has no agreement with the scheme in force for its role; clients.lapsed_agreements accepts it", member
+    )
 
 
 class Memberships:
@@ -75,6 +108,7 @@ class Memberships:
 
     def __init__(self, settings: Settings, directory: Directory) -> None:
         self._directory = directory
+        self._settings = settings
         self._remember_s = settings.clients.membership_s
         self._refuse_unknown = settings.clients.unknown_membership == "refuse"
         self._verdicts: dict[tuple[str, str], _Verdict] = {}
@@ -83,12 +117,23 @@ class Memberships:
 
     def require(self, caller: MemberCertificate, at: int) -> None:
         """Raise MembershipSuspended, ApplicationWithdrawn, and MembershipUnknown where the settings refuse that."""
+        verdict = self._verdict(caller, at)
+        if verdict.refusal is not None:
+            raise verdict.refusal(verdict.private)
+
+    def require_agreement(self, caller: MemberCertificate, roles: Collection[str], at: int) -> None:
+        """Raise AgreementLapsed unless the caller may act in one of these roles of the scheme, of those it holds."""
+        member = self._verdict(caller, at).member
+        held = caller.roles & set(roles)
+        if member is not None and not may_act(member, held, self._settings, at):
+            raise AgreementLapsed(f"{caller.member} has no agreement in force for {', '.join(sorted(held))}")
+
+    def _verdict(self, caller: MemberCertificate, at: int) -> _Verdict:
         who = (caller.application, caller.member)
         verdict = self._verdicts.get(who)
         if verdict is None or not verdict.at <= at < verdict.until:
             verdict = self._look(who, verdict, at)
-        if verdict.refusal is not None:
-            raise verdict.refusal(verdict.private)
+        return verdict
 
     def _look(self, who: tuple[str, str], before: _Verdict | None, at: int) -> _Verdict:
         with self._lock:
@@ -119,13 +164,14 @@ class Memberships:
             if self._directory.application(application).member != member:
                 return _Verdict(ApplicationWithdrawn, f"{application} is another member's", at, until)
             looked_up, refusal = member, MembershipSuspended
-            if not self._directory.member(member).membership_ok:
+            entry = self._directory.member(member)
+            if not entry.membership_ok:
                 return _Verdict(MembershipSuspended, f"{member} has no active membership", at, until)
         except Unreachable as error:
             if error.gone:
                 return _Verdict(refusal, f"{looked_up} is not in the Directory", at, until)
             return self._unknown(error, at)
-        return _Verdict(None, "", at, until)
+        return _Verdict(None, "", at, until, entry)
 
     def _unknown(self, error: Unreachable, at: int) -> _Verdict:
         log.warning("a caller cannot be looked up (%s): %s", error, "refused" if self._refuse_unknown else "accepted")

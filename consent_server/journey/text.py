@@ -1,6 +1,8 @@
 """Permission texts as an SME reads them: the Registry's wording, with names from the Directory."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import ClassVar, Final
 
 from consent_server import clock
@@ -10,9 +12,11 @@ from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.registry import FuelNotNamed, TextChanged
 from consent_server.refusal import Refusal, Unavailable
 from consent_server.scheme import permission_text
-from consent_server.scheme.licenses import digest
+from consent_server.scheme.licenses import PublishedLicense, digest
 from consent_server.scheme.permission_text import ShownText, UnfilledPlaceholder
 from consent_server.settings import LicenseSettings, Settings
+
+log = logging.getLogger("consent_server.journey")
 
 #: Role in a text -> the placeholders that its name replaces.
 _PLACEHOLDERS: Final = {
@@ -36,10 +40,22 @@ class TextNotShowable(Refusal):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "600"}
 
 
+class LicenseProhibited(Refusal):
+    code = "license_prohibited"
+    error = "invalid_scope"
+    status = 403
+    public = (
+        "The scheme has ended this license, so nothing new can be agreed to under it. Permissions that were given before "
+        "go on until they end."
+    )
+    help = "Ask for the license's successor, which the Registry names. Operators: take this license out of scheme.licenses."
+    clause = "IB1 Registry Versioning (prohibitedAfter)"
+
+
 def shown(license_url: str, *, edps: Sequence[str], cap: str, fsp: str | None = None) -> ShownText:
     """Return the text of a configured license; `edps`, `cap` and `fsp` are member URLs of those whom it may name.
 
-    Raise TextNotShowable, Unavailable.
+    Raise TextNotShowable, LicenseProhibited, Unavailable.
     """
     try:
         return _shown(_configured(current().settings)[license_url], edps, cap, fsp)
@@ -60,9 +76,7 @@ def _shown(license_: LicenseSettings, edps: Sequence[str], cap: str, fsp: str | 
     published = here.registry.license(license_)
     if published.license.duration != license_.duration:
         raise TextChanged(f"{license_.label}: duration")
-    prohibited = published.license.prohibited_after
-    if prohibited is not None and clock.now() >= prohibited:
-        raise TextChanged(f"{license_.label}: prohibited by the Registry")
+    _require_permitted(published.license)
     providers = [here.directory.member(url) for url in edps]
     names = {"EDP": " and ".join(each.name for each in providers), "CAP": here.directory.member(cap).name}
     if fsp is not None:
@@ -78,6 +92,19 @@ def _shown(license_: LicenseSettings, edps: Sequence[str], cap: str, fsp: str | 
         title=published.license.title,
         duration=published.license.duration,
     )
+
+
+def _require_permitted(published: PublishedLicense) -> None:
+    at = clock.now()
+    if published.is_prohibited(at):
+        raise LicenseProhibited(f"{published.url} is prohibited by the Registry")
+    if published.is_deprecated(at):
+        _warn_of_deprecation(published.url, at // 86400)
+
+
+@lru_cache(maxsize=64)
+def _warn_of_deprecation(license_url: str, _day: int) -> None:
+    log.warning("%s is deprecated by the Registry, and was shown to a business: move to its successor", license_url)
 
 
 def _values(names: Mapping[str, str], providers: Sequence[Member]) -> dict[str, str]:

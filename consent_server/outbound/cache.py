@@ -71,12 +71,14 @@ class Fetcher:
         fresh: bool = False,
         keep_s: int = 0,
         stop_if_wrong: bool = False,
+        keep_what_is_gone: bool = False,
     ) -> T:
         """Return what `read` makes of the body at `url`. Raise Unreachable.
 
         `read` raises ValueError for a wrong body, which then does not replace the copy we have. `fresh` always asks the
         server. While the server is unavailable or returns errors, a copy may be used for `keep_s` seconds after its
-        fetch, unless the server says that the document is gone; with `stop_if_wrong`, unless its response is wrong in any way.
+        fetch, unless the server says that the document is gone and `keep_what_is_gone` is off; with `stop_if_wrong`, unless
+        its response is wrong in any way.
         """
         now = clock.now()
         kept = self._cache.get(url)
@@ -91,7 +93,8 @@ class Fetcher:
                 return _read_kept(url, read, kept)
             return self._replace(url, read, response.must_be(200), now)
         except Unreachable as error:
-            if kept is None or fresh or error.gone or not 0 <= now - kept.fetched <= keep_s:
+            gone = error.gone and not keep_what_is_gone
+            if kept is None or fresh or gone or not 0 <= now - kept.fetched <= keep_s:
                 raise
             if stop_if_wrong and error.is_wrong:
                 raise

@@ -1,15 +1,32 @@
 """Strict readers of fields in others' documents. They raise ValueError, which names the field and not its value."""
 
+import logging
 import re
 import unicodedata
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
 
+from consent_server import clock
+
+log = logging.getLogger("consent_server.outbound")
+
+T = TypeVar("T")
+
 _LONGEST_TEXT = 300
 OUTCODE = re.compile(r"[A-Z]{1,2}[0-9][0-9A-Z]?", re.ASCII)
 _LONGEST_URL = 2000
+
+
+def json_or_none(body: bytes) -> Any:
+    """Return the body as JSON; None for what is no JSON."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def document(body: bytes) -> dict[str, Any]:
@@ -87,3 +104,34 @@ def objects(source: dict[str, Any], name: str) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise ValueError(f"{name} is not a list of objects")
     return value
+
+
+class Entry:
+    """One entry of a list that others write to: what we can do without costs its own field where it cannot be read."""
+
+    def __init__(self, url: str, source: dict[str, Any]) -> None:
+        self._url = url
+        self._source = source
+
+    def get(self, read: Callable[[dict[str, Any], str], T], name: str, otherwise: T) -> T:
+        """Return `read` of the field, or `otherwise` where it raises ValueError, which is logged by the field's name."""
+        try:
+            return read(self._source, name)
+        except ValueError as fault:
+            _warn(self._url, str(fault), clock.now() // 86400)
+            return otherwise
+
+    def objects(self, name: str) -> list[dict[str, Any]]:
+        """Return the objects of a list, without what in it is none, which is logged."""
+        value = self._source.get(name) or []
+        listed = value if isinstance(value, list) else [value]
+        found = [each for each in listed if isinstance(each, dict)]
+        if len(found) < len(listed):
+            _warn(self._url, f"{name} is not a list of objects", clock.now() // 86400)
+        return found
+
+
+@lru_cache(maxsize=1024)
+def _warn(url: str, fault: str, _day: int) -> None:
+    """Write one line a day in each process, however often the entry is read."""
+    log.warning("the Directory's entry %.300r: %s; the rest of it is used", url, fault)

@@ -111,7 +111,8 @@ class Upstream:
         self._fetcher = Fetcher(session, cache)
 
     def metadata(self, issuer: str) -> Metadata:
-        """Return the issuer's metadata (RFC 8414), whose `issuer` must equal the Directory's `oauthIssuer` byte for byte.
+        """Return the issuer's metadata (RFC 8414), whose `issuer` must equal the Directory's `oauthIssuer`, but for a slash
+        at the end.
 
         Raise Unreachable; NotAllowed where any endpoint, the browser's included, is not on an allowlisted host.
         """
@@ -258,7 +259,9 @@ def _metadata_url(issuer: str) -> str:
 
 def _metadata(issuer: str, body: bytes) -> Metadata:
     source = fields.document(body)
-    if source.get("issuer") != issuer:  # RFC 8414 section 3.3
+    # RFC 8414 section 3.3. The Directory's entries in use differ from the issuer's own name by a slash at the end.
+    own = fields.url(source, "issuer")
+    if own.removesuffix("/") != issuer.removesuffix("/"):
         raise ValueError("issuer is not the one that was requested")
     if "S256" not in fields.texts(source, "code_challenge_methods_supported"):  # FAPI 2.0 5.3.3.2
         raise ValueError("S256 is not supported")
@@ -267,7 +270,7 @@ def _metadata(issuer: str, body: bytes) -> Metadata:
     # OAuth with Member Identity Certificates names it `ib1_permission_endpoint`; issuers in use still have an older name.
     permission = "ib1_permission_endpoint" if "ib1_permission_endpoint" in members else "permissions_endpoint"
     return Metadata(
-        issuer=issuer,
+        issuer=own,
         authorization_endpoint=fields.url(source, "authorization_endpoint"),
         token_endpoint=fields.url(members, "token_endpoint"),
         pushed_authorization_request_endpoint=fields.url(members, "pushed_authorization_request_endpoint"),

@@ -4,7 +4,7 @@ What the SME agreed to here is kept (evidence) before the request is pushed. A c
 session holds it under its `state`, and takes it out when the browser is back, so that it is used once.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from consent_server import audit, clock, store
@@ -99,7 +99,8 @@ def begin(provider: Provider, text: ShownText, visitor: Visitor, fsp: str | None
     # Kept first: the pushed request states to the provider that we have this permission.
     _keep_evidence(connection, provider, text, visitor)
     try:
-        pushed = here.upstream.push(here.upstream.metadata(provider.issuer), asked_license().url, _redirect_uri())
+        metadata = here.upstream.metadata(provider.issuer)
+        pushed = here.upstream.push(metadata, asked_license().url, _redirect_uri())
     except OAuthRefused as refused:
         raise ProviderRefused(str(refused)) from None
     except Unreachable as error:
@@ -107,7 +108,8 @@ def begin(provider: Provider, text: ShownText, visitor: Visitor, fsp: str | None
     pending: Pending = {
         "id": connection,
         "account": visitor.account.id,
-        "provider": provider.chosen(),
+        # By the issuer's own name: the catalogue may have it with a slash at its end, or without.
+        "provider": replace(provider, issuer=metadata.issuer).chosen(),
         "state": pushed.state,
         "verifier": here.sealer.seal(pushed.code_verifier).hex(),
         "fsp": fsp,
@@ -156,7 +158,7 @@ def _keep_evidence(connection: str, provider: Provider, text: ShownText, visitor
         text_shown=text.text,
         shown_sha256=text.shown_sha256,
         raw_sha256=text.raw_sha256,
-        client_id=provider.application,
+        client_id=provider.application or provider.member,
         names={**text.names, "client": provider.legal_name, "license": text.title},
         who={"business": visitor.account.business, "method": sign_in.METHOD, "strength": sign_in.STRENGTH},
         meters=[],

@@ -9,7 +9,9 @@ from typing import ClassVar, Final, cast
 from urllib.parse import urlsplit
 
 from consent_server import audit, clock, store
+from consent_server.caller.membership import may_act
 from consent_server.deployment import current
+from consent_server.outbound.directory import Member
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.fair_pool import FairPool, Tally
 from consent_server.refusal import Refusal
@@ -62,7 +64,10 @@ def no_use(error: Unreachable) -> Refusal:
 
 @dataclass(frozen=True)
 class Provider:
-    """An energy data provider that can be connected: one entry of the Directory's catalogue, with its member's name."""
+    """An energy data provider that can be connected: one entry of the Directory's catalogue, with its member's name.
+
+    `application` is empty where the entry names none, as entries of the specified form do.
+    """
 
     service: str
     member: str
@@ -120,7 +125,13 @@ def bank(url: str | None) -> str | None:
         member = here.directory.member(url)
     except Unreachable:
         return None
-    return member.name if roles.holds(member.roles, here.settings.scheme.fsp_roles) and member.membership_ok else None
+    return member.name if _may_act(member, here.settings.scheme.fsp_roles) else None
+
+
+def _may_act(member: Member, accepted: tuple[str, ...]) -> bool:
+    """Return whether a member is active, holds one of these roles, and may act in it by its agreement with the scheme."""
+    held = set(member.roles) & set(accepted)
+    return bool(held) and member.membership_ok and may_act(member, held, current().settings, clock.now())
 
 
 def _providers() -> list[Provider]:
@@ -130,7 +141,7 @@ def _providers() -> list[Provider]:
     entries: Counter[str] = Counter()
     unknown: Unreachable | None = None
     for service in here.directory.data_services(here.settings.scheme.consumption_standard):
-        if service.issuer is None or service.application is None:
+        if service.issuer is None:
             continue
         entries[service.member] += 1
         if entries[service.member] > MOST_OF_MEMBER:
@@ -142,12 +153,12 @@ def _providers() -> list[Provider]:
             log.warning("a provider is left out: %s", error)
             unknown = error
             continue
-        if roles.holds(member.roles, here.settings.scheme.edp_roles) and member.membership_ok:
+        if _may_act(member, here.settings.scheme.edp_roles):
             live.append(
                 Provider(
                     service=service.id,
                     member=service.member,
-                    application=service.application,
+                    application=service.application or "",
                     name=member.name,
                     legal_name=member.legal_name,
                     issuer=service.issuer,
@@ -175,19 +186,24 @@ def _without_false_claims(live: Sequence[Provider]) -> list[Provider]:
 
 
 def _is_rival(one: Provider, other: Provider) -> bool:
-    return one.member != other.member and (one.issuer == other.issuer or one.service == other.service)
+    same_issuer = one.issuer.rstrip("/") == other.issuer.rstrip("/")
+    return one.member != other.member and (same_issuer or one.service == other.service)
 
 
 def _strength(claim: Provider) -> tuple[bool, bool]:
     """Return whether the Directory's application confirms a claim, and whether live connections rest on it."""
     with store.reading() as c:
-        known = connections.has_live(c, claim.issuer, claim.member, clock.now())
+        # The issuer itself says whether its name ends with a slash, and a connection has it so.
+        forms = (claim.issuer.rstrip("/"), claim.issuer.rstrip("/") + "/")
+        known = any(connections.has_live(c, issuer, claim.member, clock.now()) for issuer in forms)
     return _is_confirmed(claim), known
 
 
 def _is_confirmed(claim: Provider) -> bool:
     """Return whether the entry's application is its member's, holds the role, and is at the issuer's host."""
     here = current()
+    if not claim.application:
+        return False
     try:
         application = here.directory.application(claim.application)
     except Unreachable:

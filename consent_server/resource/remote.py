@@ -91,9 +91,9 @@ class RemoteGuard:
         absent). `revocation_list` is an https URL or a file, or several, and required in production. `jwks` and `status_list`
         are where this package's issuer has them, unless given. `arrival`, `proxies` and `header` say how certificates arrive,
         as in ClientsSettings. With `look_up_members` the Directory is asked about callers, as at the issuer's doors: one whose
-        membership is not active, or whose application is not listed, is refused; so is one of whom it never returned
-        anything. With `meters` the issuer is asked which meters each token covers; nothing is released while it does not say.
-        Raise ValueError for what cannot be used.
+        membership is not active, whose application is not listed, or (in production) whose agreement with the scheme has
+        ended, is refused; so is one of whom it never returned anything. With `meters` the issuer is asked which meters each
+        token covers; nothing is released while it does not say. Raise ValueError for what cannot be used.
         """
         if environment == "production" and not revocation_list:
             raise ValueError("revocation_list is required in production (Member Identity Digital Certificates)")
@@ -183,6 +183,7 @@ def _as_settings(
     """Return as much of our Settings as the objects made above read: an EDP's own API has no file of them."""
     enough = SimpleNamespace(
         is_sandbox=environment == "sandbox",
+        refuses_lapsed_agreements=environment == "production",
         clients=clients,
         scheme=SimpleNamespace(directory=directory, data_services_path=""),  # the catalogue is not read
         revocation_list=RevocationListSettings(source=revocation_list, refresh_s=300, max_age_s=86400),

@@ -60,6 +60,12 @@ class PublishedLicense:
     deprecated_after: int | None = None
     prohibited_after: int | None = None
 
+    def is_deprecated(self, at: int) -> bool:
+        return self.deprecated_after is not None and at >= self.deprecated_after
+
+    def is_prohibited(self, at: int) -> bool:
+        return self.prohibited_after is not None and at >= self.prohibited_after
+
 
 def digest(text: bytes | str) -> str:
     """Return the SHA-256, in hex, of the bytes as fetched or of a text in UTF-8."""

@@ -19,7 +19,7 @@ from consent_server import clock
 from consent_server.caller.identify import Callers
 from consent_server.deployment import Deployment, MemberProcess
 from consent_server.outbound.cache import MemoryCache
-from consent_server.outbound.directory import Application, Member
+from consent_server.outbound.directory import Agreement, Application, Member
 from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.parties import party_of
 from consent_server.refusal import Refusal
@@ -38,10 +38,11 @@ ANOTHER_ROLE = [layout().role("observer")]
 
 
 class PlayedDirectory:
-    """Members and applications by what their names say: "suspended", "withdrawn", or "unreachable"."""
+    """Members and applications by what their names say: "suspended", "lapsed", "withdrawn", or "unreachable"."""
 
     def member(self, url: str) -> Member:
-        return Member(url, url, None, (), None, "suspended" not in url)
+        agreement = Agreement(tuple(EVERY_ROLE), 0, START if "lapsed" in url else START + 1)
+        return Member(url, url, None, (), None, "suspended" not in url, (agreement,))
 
     def application(self, url: str) -> Application:
         if "withdrawn" in url:
@@ -116,6 +117,8 @@ def callers(authority: Authority) -> dict[str, Caller]:
         "suspended": Caller(issued("suspended")),
         "withdrawn": Caller(issued("withdrawn")),
         "unreachable": Caller(issued("unreachable")),
+        "lapsed": Caller(issued("lapsed")),
+        "lapsed, no role": Caller(issued("lapsed-no-role", [])),
         "another role": Caller(issued("another-role", ANOTHER_ROLE)),
         "no role": Caller(issued("no-role", [])),
         "role in capitals": Caller(issued("capitals", [role.upper() for role in EVERY_ROLE])),
@@ -130,7 +133,7 @@ def callers(authority: Authority) -> dict[str, Caller]:
     return found
 
 
-#: Caller -> code of the refusal, in the order in which they are asked: arrival, trust, membership, role.
+#: Caller -> code of the refusal, in the order in which they are asked: arrival, trust, membership, role, agreement.
 REFUSED = {
     "no certificate": "no_certificate",
     "not from our proxy": "no_certificate",
@@ -149,6 +152,8 @@ REFUSED = {
     "withdrawn": "application_withdrawn",
     "withdrawn, no role": "application_withdrawn",
     "unreachable": "membership_unknown",
+    "lapsed": "agreement_lapsed",
+    "lapsed, no role": "role_missing",
     "another role": "role_missing",
     "no role": "role_missing",
     "role in capitals": "role_missing",
@@ -162,6 +167,7 @@ def settings_for(party: str, authority: Authority, folder: Path) -> Settings:
         "clients.arrival": "escaped-pem",
         "clients.proxies": [PROXY],
         "clients.unknown_membership": "refuse",
+        "clients.lapsed_agreements": "refuse",
         "revocation_list.source": str(authority.directory / "client.crl"),
     }
     return settings_of(party, f"sqlite:///{folder / party}.db", changes)

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
+from consent_server.caller import membership
 from consent_server.caller.membership import (
+    AgreementLapsed,
     ApplicationWithdrawn,
     Memberships,
     MembershipSuspended,
     MembershipUnknown,
 )
-from consent_server.outbound.directory import Application, Member
+from consent_server.outbound.directory import Agreement, Application, Member
 from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.pki.member_certificate import MemberCertificate
 
@@ -27,6 +29,7 @@ class Directory:
     def __init__(self) -> None:
         self.publisher: Any = MEMBER
         self.membership: Any = True
+        self.agreements: tuple[Agreement, ...] = ()
         self.asked = 0
 
     def application(self, url: str) -> Application:
@@ -38,7 +41,7 @@ class Directory:
     def member(self, url: str) -> Member:
         if isinstance(self.membership, Exception):
             raise self.membership
-        return Member(url, "Member Ltd", None, (), None, self.membership)
+        return Member(url, "Member Ltd", None, (), None, self.membership, self.agreements)
 
 
 @pytest.fixture
@@ -46,12 +49,14 @@ def directory() -> Directory:
     return Directory()
 
 
-def memberships(directory: Any, unknown: str = "refuse") -> Memberships:
-    settings: Any = SimpleNamespace(clients=SimpleNamespace(membership_s=REMEMBER_S, unknown_membership=unknown))
+def memberships(directory: Any, unknown: str = "refuse", lapsed: str = "refuse") -> Memberships:
+    clients = SimpleNamespace(membership_s=REMEMBER_S, unknown_membership=unknown)
+    settings: Any = SimpleNamespace(clients=clients, refuses_lapsed_agreements=lapsed == "refuse")
     return Memberships(settings, directory)
 
 
-CALLER = MemberCertificate(APPLICATION, MEMBER, frozenset(), 1, "00", 0, 1 << 40, b"")
+CAP, FSP = "https://registry.example/scheme/perseus/role/cap", "https://registry.example/scheme/perseus/role/fsp"
+CALLER = MemberCertificate(APPLICATION, MEMBER, frozenset({CAP}), 1, "00", 0, 1 << 40, b"")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +91,64 @@ def test_who_is_refused(directory: Directory, publisher: Any, membership: Any, r
 def test_an_unknown_caller_is_let_in_where_the_settings_say_so(directory: Directory) -> None:
     directory.publisher = Unreachable("connect", "directory")
     memberships(directory, "allow").require(CALLER, NOON)
+
+
+IN_FORCE, ENDED = Agreement((CAP, FSP), NOON - 10, NOON + 10), Agreement((CAP,), NOON - 10, NOON)
+
+
+@pytest.mark.parametrize(
+    ("agreements", "asked", "passes"),
+    [
+        ((IN_FORCE,), (CAP,), True),
+        ((ENDED, IN_FORCE), (CAP,), True),
+        ((ENDED,), (CAP,), False),
+        ((), (CAP,), False),
+        ((Agreement((CAP,), NOON + 1, NOON + 10),), (CAP,), False),
+        ((Agreement((FSP,), 0, NOON + 10),), (CAP,), False),
+        ((IN_FORCE,), (FSP,), False),
+        ((Agreement((FSP,), 0, NOON + 10),), (CAP, FSP), False),
+    ],
+    ids=[
+        "in-force",
+        "renewed",
+        "ended",
+        "none",
+        "not-yet",
+        "another-role",
+        "role-not-held",
+        "role-held-by-agreement-alone",
+    ],
+)
+def test_an_agreement_in_force_for_a_role_that_the_certificate_has(
+    directory: Directory, agreements: Any, asked: tuple[str, ...], passes: bool
+) -> None:
+    directory.agreements = agreements
+    if passes:
+        memberships(directory).require_agreement(CALLER, asked, NOON)
+        return
+    with pytest.raises(AgreementLapsed) as caught:
+        memberships(directory).require_agreement(CALLER, asked, NOON)
+    assert (caught.value.status, caught.value.error) == (403, "unauthorized_client")
+    assert "Agreement" in caught.value.clause
+
+
+def test_a_lapsed_agreement_is_warned_of_once_a_day_where_the_settings_say_so(
+    directory: Directory, caplog: Any
+) -> None:
+    membership._warn_of_agreement.cache_clear()
+    judge = memberships(directory, lapsed="warn")
+    for at in (NOON, NOON + 1, NOON + 86400):
+        judge.require_agreement(CALLER, (CAP,), at)
+    assert len([each for each in caplog.records if "no agreement" in each.message]) == 2
+
+
+def test_an_agreement_ends_in_the_second_that_it_names_though_the_verdict_is_remembered(directory: Directory) -> None:
+    directory.agreements = (IN_FORCE,)
+    judge = memberships(directory)
+    judge.require_agreement(CALLER, (CAP,), NOON + 9)
+    with pytest.raises(AgreementLapsed):
+        judge.require_agreement(CALLER, (CAP,), NOON + 10)
+    assert directory.asked == 1
 
 
 @pytest.mark.parametrize("active", [True, False], ids=["active", "suspended"])

@@ -11,8 +11,8 @@ from flask import Flask
 
 from consent_server import audit, store
 from consent_server.settings import load
-from consent_server.store import audit_events, outbox, permissions
-from consent_server.store.tables import Permission
+from consent_server.store import audit_events, outbox, permissions, rows
+from consent_server.store.tables import FetchedCopy, Permission
 
 GRANTED, YEAR = 1773307800, 365 * 86400
 CLIENT = "https://directory.example/a/app"
@@ -135,6 +135,35 @@ def test_a_permission_is_shown_without_secrets_or_meters(ask: Callable[..., Resu
     assert (shown["state"], shown["kind"], shown["granted"]) == ("granted", "permission", "2026-03-12T09:30:00Z")
     assert "secret-refresh-id" not in done.output
     assert "1234" not in done.output
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ({}, None),
+        ({"deprecatedAfter": "2026-01-01", "prohibitedAfter": "2099-01-01"}, "deprecated"),
+        ({"deprecatedAfter": "2026-01-01", "prohibitedAfter": "2026-02-01"}, "prohibited"),
+        ({"licenseDuration": "for ever"}, None),
+    ],
+    ids=["in-use", "deprecated", "prohibited", "unreadable"],
+)
+def test_a_permission_is_shown_with_the_end_of_its_license(
+    ask: Callable[..., Result], act: Callable[[Callable[[Any], None]], None], ends: dict[str, str], said: str | None
+) -> None:
+    license_url = "https://registry.example/license/l"
+    document = {
+        "@context": {"@vocab": "https://registry.trust.ib1.org/ns/1.0#"},
+        "@id": license_url,
+        "@type": "License",
+        "http://www.w3.org/2000/01/rdf-schema#label": "l",
+        "licenseDuration": "1 year",
+        "permissionText": {"@id": f"https://registry.example/l.txt#{'0' * 64}"},
+        **ends,
+    }
+    act(lambda c: rows.put(c, FetchedCopy(license_url, json.dumps(document).encode(), {}, GRANTED, GRANTED)))
+    shown = json.loads(ask("permissions", "show", "p1").output)
+    assert (shown["state"], shown.get("license_is")) == ("granted", said)
 
 
 @pytest.mark.parametrize("arguments", [("show",), ("withdraw", "--why", "asked by letter")], ids=["show", "withdraw"])

@@ -2,6 +2,7 @@
 
 import hashlib
 from typing import Any
+from unittest.mock import ANY
 
 import orjson
 import pytest
@@ -9,7 +10,7 @@ from flask import Flask
 
 from consent_server import deployment as deployments
 from consent_server.journey import text as permission_texts
-from consent_server.journey.text import TextNotShowable
+from consent_server.journey.text import LicenseProhibited, TextNotShowable, _warn_of_deprecation
 from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.directory import Member
 from consent_server.outbound.errors import Unreachable
@@ -219,12 +220,6 @@ def _no_policy(world: World) -> None:
             id="another-duration",
         ),
         pytest.param(
-            "TextChanged: one: prohibited",
-            lambda world: world.published.update({"ib1:prohibitedAfter": "2026-03-11"}),
-            {},
-            id="prohibited",
-        ),
-        pytest.param(
             "UnfilledPlaceholder: unknown placeholder [BANK]",
             lambda world: setattr(world, "text", TEXT + " [BANK]"),
             {},
@@ -255,13 +250,16 @@ def test_a_license_is_prohibited_after_the_end_that_the_registry_sets(world: Wor
     if shown:
         assert world.shown().text
         return
-    with pytest.raises(TextNotShowable):
+    with pytest.raises(LicenseProhibited):
         world.shown()
 
 
-def test_a_deprecated_license_is_still_shown(world: World) -> None:
+def test_a_deprecated_license_is_still_shown_and_the_log_says_so(world: World, caplog: Any) -> None:
     world.published["ib1:deprecatedAfter"] = "2026-01-01"
+    _warn_of_deprecation.cache_clear()
     assert world.shown().text
+    assert world.shown().text
+    assert [each.message for each in caplog.records if "is deprecated by the Registry" in each.message] == [ANY]
 
 
 @pytest.mark.parametrize(

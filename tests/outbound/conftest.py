@@ -156,7 +156,12 @@ def trust(serve) -> WireServer:
     """Directory and Registry; its allowlist names MEMBER."""
     server = serve()
     server.routes["/server-allowlist"] = json_answer(
-        {"ib1:allowlist": "1.0", "allowlistFor": "x", "lastUpdated": "2026-01-01T00:00:00Z", "allowed": [MEMBER]},
+        {
+            "ib1:allowlist": "1.0",
+            "allowlistFor": f"https://{REGISTRY}:{server.port}/trust-framework",
+            "lastUpdated": "2026-01-01T00:00:00Z",
+            "allowed": [MEMBER],
+        },
         cache_control="max-age=60",
         etag='"1"',
     )

@@ -76,12 +76,18 @@ class TestDiscovery:
         issuer.metadata["permissions_endpoint"] = issuer.metadata.pop("ib1_permission_endpoint")
         assert upstream.metadata(issuer.url).ib1_permission_endpoint == issuer.server.url("/permission")
 
+    @pytest.mark.parametrize(("listed", "own"), [("/", ""), ("", "/"), ("/", "/"), ("", "")])
+    def test_the_directory_may_have_a_slash_that_the_issuer_has_not(self, upstream, issuer, listed, own):
+        issuer.metadata["issuer"] = issuer.url + own
+        assert upstream.metadata(issuer.url + listed).issuer == issuer.url + own
+
     @pytest.mark.parametrize(
         ("key", "value", "said"),
         [
             ("issuer", "https://evil.example", "issuer is not the one that was requested"),
-            ("issuer", None, "issuer is not the one that was requested"),
-            ("issuer", "slash", "issuer is not the one that was requested"),
+            ("issuer", None, "issuer is missing"),
+            ("issuer", "path", "issuer is not the one that was requested"),
+            ("issuer", "slashes", "issuer is not the one that was requested"),
             ("token_endpoint", None, "token_endpoint is missing"),
             ("token_endpoint", "http://member.example/token", "token_endpoint is not an https URL"),
             ("token_endpoint", "https://member.example:secret/", "token_endpoint names no host"),
@@ -94,7 +100,7 @@ class TestDiscovery:
         ],
     )
     def test_metadata_that_is_refused(self, upstream, issuer, key, value, said):
-        issuer.metadata[key] = issuer.url + "/" if value == "slash" else value
+        issuer.metadata[key] = {"path": issuer.url + "/a", "slashes": issuer.url + "//"}.get(str(value), value)
         with pytest.raises(BadAnswer) as refused:
             upstream.metadata(issuer.url)
         assert (refused.value.kind, refused.value.is_wrong) == (f"unreadable: {said}", True)

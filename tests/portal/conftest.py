@@ -107,6 +107,7 @@ class PlayedUpstream(Upstream):
     def metadata(self, issuer: str) -> Metadata:
         if isinstance(self.fault, Unreachable) and not isinstance(self.fault, OAuthRefused):
             raise self.fault
+        issuer = issuer.removesuffix("/")  # as these issuers call themselves
         at = f"https://login.{issuer.removeprefix('https://')}"
         return Metadata(issuer, f"{at}/authorize", *[f"{at}/{number}" for number in range(4)], None)
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from consent_server import store
+from consent_server import clock, store
+from consent_server.outbound.directory import Agreement
 from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.portal import providers
 from consent_server.store import connections, evidence, links, outbox, readings
@@ -255,6 +256,43 @@ def test_one_entry_that_cannot_be_read_takes_no_other_provider_away(portal: Any)
     assert "Northmoor" not in page.html
     members.clear()
     assert portal.signed_in().open("/connect").status == 503
+
+
+def test_an_entry_in_the_catalogues_specified_form_is_connected(portal: Any) -> None:
+    """It has no id and no application, and the issuer has a slash that the issuer itself does not write."""
+    [listed] = [each for each in portal.directory.data_services("") if "hartlebury" in each.id]
+    as_specified = replace(listed, id=listed.endpoint, application=None, issuer=f"{listed.issuer}/")
+    portal.directory.data_services = lambda _standard: [as_specified]
+    browser = portal.signed_in().open("/connect").click("continue", provider=listed.endpoint)
+    portal.back(browser.click("continue", agree="yes"))
+    (row,) = portal.connections()
+    assert (row.resource, row.application, row.issuer) == (listed.endpoint, "", listed.issuer)
+
+
+@pytest.mark.parametrize(("policy", "shown"), [("refuse", False), ("warn", True)])
+@pytest.mark.parametrize("agreement", ["none", "ended", "another-role", "in-force"])
+def test_a_provider_or_bank_without_an_agreement_in_force_is_not_offered(
+    portal: Any, policy: str, shown: bool, agreement: str
+) -> None:
+    settings = portal.deployment.settings
+    clients = settings.clients.model_copy(update={"lapsed_agreements": policy})
+    portal.deployment.settings = settings.model_copy(update={"clients": clients})
+    at = clock.now()
+    for url, member in portal.directory.members.items():
+        agreements = {
+            "none": (),
+            "ended": (Agreement(member.roles, 0, at),),
+            "another-role": (Agreement(("https://registry.example/role",), 0, at + 1),),
+            "in-force": (Agreement(member.roles, 0, at + 1),),
+        }[agreement]
+        if "northmoor" in url:  # never lapsed, so that the page has a list
+            agreements = (Agreement(member.roles, 0, at + 1),)
+        portal.directory.members[url] = replace(member, agreements=agreements)
+    page = portal.signed_in().open("/connect")
+    assert "Northmoor" in page.html
+    assert ("Hartlebury" in page.html) is (shown or agreement == "in-force")
+    invited = portal.browser().open("/start?fsp=https://directory.example/m/bank")
+    assert ("Wharfside Bank" in invited.html) is (shown or agreement == "in-force")
 
 
 VICTIM = "hartlebury"

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from consent_server import clock, store
 from consent_server.scheme import instant
 from consent_server.scheme.permission import state_at
+from consent_server.scheme.registry_document import MalformedLicense, from_rdf
 from consent_server.store import audit_events, connections, links, outbox, permissions
+from consent_server.store.fetched import StoredCache
 from consent_server.store.tables import OwedCall, Permission, ProviderConnection
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
@@ -67,6 +69,7 @@ def permission(subject: str) -> dict[str, object]:
         "state": state_at(row.ended, row.ended_as, row.expires, at),
         "member": row.member,
         "license": row.license,
+        **_license_ends(row.license, at),
         "granted": instant.text(row.granted),
         "expires": instant.text(row.expires),
         **({"ended": ended} if ended else {}),
@@ -74,6 +77,18 @@ def permission(subject: str) -> dict[str, object]:
         "rest_on_it": below,
         "calls": [_call(call) for call in calls],
     }
+
+
+def _license_ends(license_url: str, at: int) -> dict[str, str]:
+    """Return what the Registry's copy here says of the license's end: such a permission goes on, and cannot be renewed."""
+    copy = StoredCache().get(license_url)
+    try:
+        published = from_rdf(copy.body, license_url) if copy else None
+    except MalformedLicense:
+        return {}
+    if published is None or not (published.is_prohibited(at) or published.is_deprecated(at)):
+        return {}
+    return {"license_is": "prohibited" if published.is_prohibited(at) else "deprecated"}
 
 
 def _granted_here(row: Permission) -> dict[str, object]:

@@ -34,7 +34,8 @@ class ExpectedTransfer:
     """What the receiver knows of its call, against which it checks the provider's transfer steps.
 
     `recipients`: our own member URL. `deployed`: the forms that are accepted besides (deployed.transfer_forms()).
-    `signer_application`: the issuer's, as the Directory names it. `signer_role`: the role URL that it must hold.
+    `signer_application`: the issuer's, as the Directory names it; empty where its catalogue names none. `signer_role`: the
+    role URL that it must hold.
     `parameters`: as in the call, without the meter: window_parameters(). `at`: when the response arrived.
     """
 
@@ -133,7 +134,7 @@ def _duty_signer(transfer: Step, expected: ExpectedTransfer) -> None:
     signed = transfer["_signature"]["signed"]
     if signed["member"] != expected.signer_member:
         raise ProvenanceError("signature: the signer must be the member that we called")
-    if signed["application"] != expected.signer_application:
+    if expected.signer_application and signed["application"] != expected.signer_application:
         raise ProvenanceError("signature: the signer must be the application that the Directory names")
     if expected.signer_role not in signed["roles"]:
         raise ProvenanceError("signature: the signer must hold the provider's role")

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from click.testing import CliRunner
 
 from consent_server import clock
 from consent_server.cli import main
+from consent_server.outbound.directory import Agreement, DataService, Member
 from consent_server.parties.operator import doctor
+from consent_server.parties.operator.doctor import scheme
 from consent_server.parties.operator.doctor.certificates import DAY, days_left
 from consent_server.parties.operator.doctor.finding import Finding, fine
 from consent_server.sandbox import membership
@@ -20,6 +23,9 @@ from consent_server.settings import Settings, load
 from tests.conftest import RunningSandbox
 
 pytestmark = pytest.mark.xdist_group("sandbox")
+
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Ward:
@@ -249,6 +255,14 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
         lambda w: w.settings("edp", mutual_tls__origin="https://other.example"),
         "server allowlist: lacks other.example",
     ),
+    "allowlist-elsewhere": (
+        lambda w: w.settings("edp", scheme__server_allowlist=f"{w.layout.directory_url}/none"),
+        "server allowlist https://localhost:",
+    ),
+    "allowlist-of-another-framework": (
+        lambda w: w.settings("edp", scheme__trust_framework=f"{w.layout.registry}/another"),
+        "server allowlist https://localhost:",
+    ),
     "metadata-not-there": (
         lambda w: w.settings("edp", issuer=f"{w.layout.issuer('edp')}/edp"),
         "metadata: localhost: status 404",
@@ -395,3 +409,41 @@ def test_a_failure_is_the_commands_exit_status(ward: Ward) -> None:
     assert "FAIL  token signing keys: /nowhere" in done.output
     assert "to mend before this goes live" in done.output
     assert "Traceback" not in done.output
+
+
+NOW = 1773316800
+OTHER = "https://directory.core.trust.ib1.org/m/other"
+
+
+@pytest.mark.parametrize(
+    ("policy", "until", "ours", "others"),
+    [
+        ("refuse", NOW + 61 * 86400, "ok", "ok"),
+        ("refuse", NOW + 60 * 86400, "warn", "warn"),
+        ("refuse", NOW, "FAIL", "warn"),
+        ("warn", NOW, "warn", "warn"),
+        ("refuse", None, "FAIL", "warn"),
+    ],
+)
+def test_agreements_that_ended_or_end_within_sixty_days(policy: str, until: int | None, ours: str, others: str) -> None:
+    settings = load(ROOT / "config" / "cap.toml", {"clients.lapsed_agreements": policy})
+    roles = {settings.member.url: settings.scheme.cap_roles, OTHER: settings.scheme.edp_roles}
+
+    def member(url: str) -> Member:
+        agreements = () if until is None else (Agreement(roles[url], 0, NOW - 1), Agreement(roles[url], 0, until))
+        return Member(url, url[-5:], None, roles[url], None, True, agreements)
+
+    service = DataService("s", None, OTHER, "Readings", "https://other.example", None)
+    outside: Any = SimpleNamespace(directory=SimpleNamespace(member=member, data_services=lambda _: [service]))
+    own = [each for each in scheme.member(settings, outside, NOW) if "agreement" in each.what]
+    listed = list(scheme.agreements(settings, outside, NOW))
+    assert [each.level for each in own] == [ours]
+    assert [(each.level, "other" in each.what) for each in listed] == [(others, True)]
+
+
+def test_an_edp_without_a_privacy_policy_is_told() -> None:
+    settings = load(ROOT / "config" / "edp.toml")
+    entry = Member(settings.member.url, "Us", None, settings.scheme.edp_roles, None, True)
+    outside: Any = SimpleNamespace(directory=SimpleNamespace(member=lambda _: entry))
+    found = scheme.member(settings, outside, NOW)
+    assert next(each.what for each in found if each.level == "FAIL") == "member entry: privacy policy"

@@ -42,10 +42,11 @@ def examine(settings: Settings, at: int) -> Iterator[Finding]:
         {
             "clock": scheme.clock(settings, outside),
             "revocation list": scheme.revocation_list(settings, outside, at),
-            "member": scheme.member(settings, outside),
+            "member": scheme.member(settings, outside, at),
             "application": scheme.application(settings, outside),
             "data service": scheme.data_service(settings, outside),
-            "allowlist": scheme.allowlist(settings, outside),
+            "agreements": scheme.agreements(settings, outside, at),
+            "allowlist": scheme.allowlist(settings, outside, at),
             "texts": scheme.texts(settings, outside, at),
             "metadata": scheme.metadata(settings, outside),
             "login": house.log_in(settings, outside),

@@ -8,7 +8,7 @@ from cryptography import x509
 
 from consent_server import clock as our_clock
 from consent_server.outbound import revocation_list as lists
-from consent_server.outbound.directory import ALLOWLIST_PATH
+from consent_server.outbound.directory import Member
 from consent_server.outbound.errors import NotAllowed, Unreachable
 from consent_server.outbound.registry import FuelNotNamed, RegistryUnreachable, TextChanged
 from consent_server.parties.operator.doctor.certificates import own_roles
@@ -22,13 +22,16 @@ from consent_server.tokens.keys import KeysUnusable, PublicKeys, SigningKeys
 
 # A token may be dated ten seconds ahead at most (FAPI 2.0 5.3.2.1-13); Date has whole seconds and took time to arrive.
 _NOTICEABLE_S, _TOO_FAR_S = 3, 10
+# An agreement is renewed by people: they need weeks.
+_SOON_S = 60 * 86400
+_MOST_MEMBERS = 50
 _TELL_DIRECTORY = "ask the Directory to correct the entry"
 
 
 def clock(settings: Settings, outside: Outside) -> Iterator[Finding]:
     """Compare our clock with the Directory's."""
     try:
-        answer = outside.session.get(settings.scheme.directory + ALLOWLIST_PATH, configured=True)
+        answer = outside.session.get(settings.scheme.allowlist_url, configured=True)
         theirs = int(parsedate_to_datetime(answer.headers["date"]).timestamp())
     except Unreachable as error:
         yield failing(
@@ -99,7 +102,7 @@ def _list_says(
     )
 
 
-def member(settings: Settings, outside: Outside) -> Iterator[Finding]:
+def member(settings: Settings, outside: Outside, at: int) -> Iterator[Finding]:
     """Examine our member entry."""
     try:
         entry = outside.directory.member(settings.member.url)
@@ -113,6 +116,46 @@ def member(settings: Settings, outside: Outside) -> Iterator[Finding]:
         "member entry: our role",
         f"{_TELL_DIRECTORY}: none of our roles is there",
     )
+    if settings.party == "edp":
+        yield either(
+            entry.privacy_policy is not None,
+            "member entry: privacy policy",
+            f"{_TELL_DIRECTORY}: without an https URL in privacyPolicy no permission text can be shown",
+        )
+    yield _agreement("our agreement with the scheme", entry, own_roles(settings), settings, at)
+
+
+def agreements(settings: Settings, outside: Outside, at: int) -> Iterator[Finding]:
+    """Name the providers in the catalogue whose agreement with the scheme has ended, or ends soon."""
+    scheme = settings.scheme
+    standard, accepted = (
+        (scheme.emissions_standard, scheme.cap_roles)
+        if settings.party == "edp"
+        else (scheme.consumption_standard, scheme.edp_roles)
+    )
+    try:
+        listed = outside.directory.data_services(standard)
+    except Unreachable:
+        return  # `data_service` has reported this, or need not know
+    for url in sorted({each.member for each in listed} - {settings.member.url})[:_MOST_MEMBERS]:
+        try:
+            entry = outside.directory.member(url)
+        except Unreachable as error:
+            yield doubtful(f"agreement of {url}: {error}", "the member cannot be chosen, nor called")
+            continue
+        yield _agreement(f"agreement of {entry.name}", entry, accepted, settings, at)
+
+
+def _agreement(what: str, entry: Member, accepted: Sequence[str], settings: Settings, at: int) -> Finding:
+    in_force = [each.until for each in entry.agreements if each.covers(accepted, at)]
+    if not in_force:
+        refused = settings.refuses_lapsed_agreements
+        report = failing if refused and entry.url == settings.member.url else doubtful
+        return report(f"{what}: none in force in its role", "have it renewed: production refuses such a member")
+    until = max(in_force)
+    if until - at > _SOON_S:
+        return fine(f"{what}: in force")
+    return doubtful(f"{what}: ends at {instant.text(until)}", "have it renewed: production then refuses the member")
 
 
 def application(settings: Settings, outside: Outside) -> Iterator[Finding]:
@@ -153,7 +196,9 @@ def data_service(settings: Settings, outside: Outside) -> Iterator[Finding]:
     except Unreachable as error:
         yield failing(f"data catalogue: {error}", "look at scheme.data_services_path")
         return
-    entry = next((each for each in listed if each.id == settings.member.data_service), None)
+    # The catalogue's specified form has no ids: our entry is then the one of our member.
+    ours = (each for each in listed if each.member == settings.member.url and each.id == each.endpoint)
+    entry = next((each for each in listed if each.id == settings.member.data_service), None) or next(ours, None)
     if entry is None:
         yield failing(
             f"data catalogue: no {settings.member.data_service or 'entry named by member.data_service'} of our standard",
@@ -181,16 +226,23 @@ def data_service(settings: Settings, outside: Outside) -> Iterator[Finding]:
     )
 
 
-def allowlist(settings: Settings, outside: Outside) -> Iterator[Finding]:
-    """Look for our hosts on the Directory's server allowlist: other members call no others."""
+def allowlist(settings: Settings, outside: Outside, at: int) -> Iterator[Finding]:
+    """Examine the Directory's server allowlist, and look for our hosts on it: other members call no others."""
+    name = f"server allowlist {settings.scheme.allowlist_url}"
     try:
-        allowed = outside.directory.server_allowlist()
+        found = outside.directory.allowlist()
     except Unreachable as error:
-        yield failing(f"server allowlist: {error}", "without it we may call no member: ask the Directory")
+        yield failing(
+            f"{name}: {error}",
+            "without it we may call no member: look at scheme.server_allowlist, and at allowlistFor in the list, which must "
+            "be scheme.trust_framework or the scheme",
+        )
         return
+    age = f"changed {(at - found.updated) // 86400} days ago" if found.updated is not None else "without lastUpdated"
+    yield fine(f"{name}: for {found.subject}, {len(found.hosts)} hosts, {age}")
     for host in sorted({urlsplit(door.origin).hostname or "" for door in (settings.public, settings.mutual_tls)}):
-        what = f"server allowlist: {'has' if host in allowed else 'lacks'} {host}"
-        yield either(host in allowed, what, "ask the Directory to add it")
+        what = f"server allowlist: {'has' if host in found.hosts else 'lacks'} {host}"
+        yield either(host in found.hosts, what, "ask the Directory to add it")
 
 
 def texts(settings: Settings, outside: Outside, at: int) -> Iterator[Finding]:
@@ -212,9 +264,9 @@ def _text(license_: LicenseSettings, outside: Outside, at: int) -> Finding:
         return failing(f"{name}: {error}", "look at the license's url and at scheme.registry")
     if published.duration != license_.duration:
         return failing(f"{name}: lasts {published.duration}", f"set duration to {published.duration}")
-    if published.prohibited_after is not None and at >= published.prohibited_after:
+    if published.is_prohibited(at):
         return failing(f"{name}: prohibited by the Registry", "remove it, and take its successor")
-    if published.deprecated_after is not None and at >= published.deprecated_after:
+    if published.is_deprecated(at):
         return doubtful(f"{name}: deprecated by the Registry", "move clients to its successor")
     return fine(f"{name}: pinned text, names {' and '.join(license_.fuels)}")
 
