@@ -46,6 +46,22 @@ class ProviderRefused(Refusal):
     clause = "RFC 6749 4.1.2.1 and 5.2"
 
 
+class ProviderRepeatedToken(Refusal):
+    """Withdrawal messages name a permission by its refresh token: one that two share would end the wrong one."""
+
+    code = "provider_repeated_token"
+    status = 502
+    public = (
+        "The energy data provider gave us a refresh token that it had given for another permission. Nothing was "
+        "connected, and the other permission is as it was."
+    )
+    help = (
+        "This is a fault of the provider: each permission needs a refresh token of its own. Tell the provider, and start "
+        "connecting again once it is mended. What you allowed there can be withdrawn at the provider."
+    )
+    clause = "Withdrawal of Permission, Message Delivery"
+
+
 class Declined(Exception):
     """The SME declined at the provider: this is no error, and nothing was connected."""
 
@@ -120,8 +136,9 @@ def begin(provider: Provider, text: ShownText, visitor: Visitor, fsp: str | None
 def finish(pending: Pending, query: str) -> str:
     """Redeem what came back and keep the connection; return its id.
 
-    The provider has granted once it has answered: a refresh token that cannot be used is given back to it.
-    Raise Declined, ReturnNotOurs, ProviderRefused, ProviderUnreachable, ProviderWrong.
+    The provider has granted once it has answered: a refresh token that cannot be used is given back to it, but for one that is
+    another connection's. Raise Declined, ReturnNotOurs, ProviderRefused, ProviderRepeatedToken, ProviderUnreachable,
+    ProviderWrong.
     """
     here = current()
     provider = Provider(**pending["provider"])
@@ -196,7 +213,8 @@ def _keep(pending: Pending, provider: Provider, refresh_token: str, fault: Unrea
             return
         live = connections.live(c, pending["account"], at)
         older = [row for row in live if (row.issuer, row.member) == (provider.issuer, provider.member)]
-        connections.add(c, new)
+        if not connections.add(c, new):
+            raise ProviderRepeatedToken(provider.issuer)
         for row in older:
             _supersede(c, row, pending["id"], at)
         event = audit.event("connection_made", connection=pending["id"], issuer=provider.issuer, license=asked.url)

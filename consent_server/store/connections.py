@@ -14,8 +14,9 @@ _month = table_of(EmissionsMonth)
 _meter = table_of(CollectedMeter)
 
 
-def add(c: Connection, connection: ProviderConnection) -> None:
-    rows.add(c, connection)
+def add(c: Connection, connection: ProviderConnection) -> bool:
+    """Keep a new connection; return False, and keep nothing, where its refresh token is another connection's."""
+    return rows.add_unless_there(c, connection)
 
 
 def find(c: Connection, connection: str) -> ProviderConnection | None:

@@ -81,9 +81,10 @@ def add(c: Connection, *rows: NamedTuple) -> None:
     c.execute(sa.insert(table_of(type(rows[0]))), [row._asdict() for row in rows])
 
 
-def add_unless_there(c: Connection, row: NamedTuple) -> None:
-    """Keep a row, unless one with its key, or equal in a unique column, is there already."""
-    c.execute(_insert(c, table_of(type(row))).on_conflict_do_nothing(), row._asdict())
+def add_unless_there(c: Connection, row: NamedTuple) -> bool:
+    """Keep a row, unless one with its key, or equal in a unique column, is there already. Return whether it was kept."""
+    added = _insert(c, table_of(type(row))).on_conflict_do_nothing().returning(sa.literal(1))
+    return c.execute(added, row._asdict()).first() is not None
 
 
 def put(c: Connection, *rows: NamedTuple) -> None:

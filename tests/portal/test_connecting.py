@@ -8,6 +8,7 @@ import pytest
 from consent_server import clock, store
 from consent_server.outbound.directory import Agreement
 from consent_server.outbound.errors import OAuthRefused, Unreachable
+from consent_server.outbound.upstream import Tokens
 from consent_server.portal import providers
 from consent_server.store import connections, evidence, links, outbox, readings
 
@@ -238,6 +239,18 @@ def test_a_renewal_moves_links_and_forgets_old_data(portal: Any) -> None:
     assert "Replaced by a newer one" in browser.open("/permissions").html
     assert evidence_of(old.id) is not None
     assert evidence_of(new.id) is not None
+
+
+def test_a_refresh_token_that_another_business_has_connects_nothing(
+    portal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A withdrawal names a permission by it: the one of the other business would end."""
+    monkeypatch.setattr(portal.upstream, "redeem", lambda *_: Tokens("access", "one for all", 600))
+    portal.connected()
+    (first,) = portal.connections()
+    browser = portal.connected(email="hello@wensum.example")
+    assert (browser.status, "had given for another permission" in browser.html) == (502, True)
+    assert portal.connections() == [first]
 
 
 def test_another_provider_leaves_the_first_alone(portal: Any) -> None:
