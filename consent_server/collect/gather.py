@@ -71,7 +71,7 @@ class NotUsable(Exception):
 
 
 class ConnectionEnded(Exception):
-    """The SME has withdrawn while we were fetching."""
+    """The SME has withdrawn while we were fetching, or another worker has begun this collection anew."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _fail(row: ProviderConnection, fault: Exception) -> bool:
     log.warning("connection %s: %s (%s) We try again in %s s.", row.id, trouble, fault, wait_s)
     with store.writing() as c:
         due = clock.now() + wait_s
-        connections.settle(c, row.id, due=due, trouble=trouble, failures=row.failures + 1)
+        connections.settle(c, row, due=due, trouble=trouble, failures=row.failures + 1)
     # Only after a second refusal: during a renewal the issuer has ended the old permission before we have.
     if isinstance(fault, OAuthRefused) and fault.error == "invalid_grant" and row.trouble == provider.REFUSED:
         provider.end_if_revoked(row)
@@ -173,7 +173,8 @@ def _settle(row: ProviderConnection, read: int, finished: bool) -> bool:
         due = at if not finished else min([meter.due for meter in meters] + [at + NEXT_S])
         collected = at if finished and (len(troubles) < len(meters) or not meters) else None
         trouble = troubles[0] if troubles else None
-        connections.settle(c, row.id, due=due, collected=collected, trouble=trouble, failures=0)
+        if not connections.settle(c, row, due=due, collected=collected, trouble=trouble, failures=0):
+            raise ConnectionEnded
         forms = connections.deployed_forms(c, row.id)
     if read:
         audit.event("readings_collected", connection=row.id, readings=read, deployed_forms=forms)
@@ -222,7 +223,7 @@ def _told_apart(sources: list[DataSource]) -> list[DataSource]:
 def _hold(c: store.Connection, row: ProviderConnection) -> None:
     """Lock the business of a connection. Raise ConnectionEnded."""
     newest = connections.hold(c, row.id)
-    if newest is None or newest.ended is not None:
+    if newest is None or newest.ended is not None or newest.leased != row.leased:
         raise ConnectionEnded
 
 

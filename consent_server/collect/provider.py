@@ -6,7 +6,7 @@ from consent_server import store
 from consent_server.deployment import current
 from consent_server.outbound.data import ConsumptionData
 from consent_server.outbound.directory import DataService
-from consent_server.outbound.errors import OAuthRefused, Unreachable
+from consent_server.outbound.errors import BadAnswer, OAuthRefused, Unreachable
 from consent_server.outbound.upstream import PermissionRecord
 from consent_server.store import connections
 from consent_server.store.tables import ProviderConnection
@@ -28,6 +28,7 @@ def access_token(connection: ProviderConnection) -> str:
     """Return a new access token. Raise OAuthRefused (invalid_grant: the permission has ended) and Unreachable.
 
     A refresh token in the response is kept before anything else in it is judged.
+    A refresh token that replaces ours must be new: a withdrawal names a permission by it, and must not end another's.
     """
     here = current()
     held = here.sealer.unseal(connection.refresh_sealed)
@@ -36,7 +37,10 @@ def access_token(connection: ProviderConnection) -> str:
         # FAPI 2.0 section 5.3.3.1: an issuer may rotate, and then the newest refresh token is the one that works
         sealed, mac = here.sealer.seal(tokens.refresh_token), here.sealer.mac(tokens.refresh_token)
         with store.writing() as c:
-            connections.reseal(c, connection.id, sealed, mac)
+            kept = connections.reseal(c, connection, sealed, mac)
+            owner = connections.by_refresh_mac(c, mac)
+        if not kept and owner is not None and owner.id != connection.id:
+            raise BadAnswer("the refresh token of another permission", connection.issuer)
     return tokens.access_token
 
 

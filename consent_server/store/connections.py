@@ -53,13 +53,16 @@ def has_live(c: Connection, issuer: str, member: str, at: int) -> bool:
     return c.execute(sa.select(sa.literal(1)).where(of_both, live).limit(1)).first() is not None
 
 
-def reseal(c: Connection, connection: str, refresh_sealed: bytes, refresh_mac: str) -> None:
-    """Keep the refresh token that its issuer gave to replace ours."""
-    c.execute(
-        sa.update(_connection)
-        .where(_connection.c.id == connection)
-        .values(refresh_sealed=refresh_sealed, refresh_mac=refresh_mac)
-    )
+def reseal(c: Connection, connection: ProviderConnection, refresh_sealed: bytes, refresh_mac: str) -> bool:
+    """Keep the refresh token that its issuer gave to replace the one that `connection` was read with.
+
+    Return False, and keep nothing, where another worker has replaced that one, or where the new one is another connection's.
+    """
+    other = _connection.alias()
+    taken = sa.exists().where(other.c.refresh_mac == refresh_mac)
+    as_read = sa.and_(_connection.c.id == connection.id, _connection.c.refresh_mac == connection.refresh_mac)
+    new = {"refresh_sealed": refresh_sealed, "refresh_mac": refresh_mac}
+    return c.execute(sa.update(_connection).where(as_read, ~taken).values(new)).rowcount == 1
 
 
 def end(c: Connection, connection: ProviderConnection, act: Act, *, at: int, by: str, why: str) -> bool:
@@ -90,15 +93,25 @@ def _is_due(at: int) -> sa.ColumnElement[bool]:
 
 
 def settle(
-    c: Connection, connection: str, *, due: int, trouble: str | None, failures: int, collected: int | None = None
-) -> None:
-    """Record the result of a collection, and when the next one is due."""
+    c: Connection,
+    connection: ProviderConnection,
+    *,
+    due: int,
+    trouble: str | None,
+    failures: int,
+    collected: int | None = None,
+) -> bool:
+    """Record the result of a collection, and when the next one is due.
+
+    Return False, and record nothing, where the connection has ended, or is no longer on the lease that it was read with:
+    another worker has begun its collection anew.
+    """
     values: dict[str, object] = {"collect_due": due, "leased": None, "trouble": trouble, "failures": failures}
     if collected is not None:
         values["collected"] = collected
-    c.execute(
-        sa.update(_connection).where(_connection.c.id == connection, _connection.c.ended.is_(None)).values(values)
-    )
+    on_lease = _connection.c.leased.is_not_distinct_from(connection.leased)
+    held = sa.and_(_connection.c.id == connection.id, _connection.c.ended.is_(None), on_lease)
+    return c.execute(sa.update(_connection).where(held).values(values)).rowcount == 1
 
 
 def listed(c: Connection, connection: str, at: int) -> None:

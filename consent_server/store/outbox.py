@@ -43,33 +43,36 @@ def lease(c: Connection, recipient: str, at: int, lease_s: int, limit: int) -> l
 
 
 def release(c: Connection, calls: list[OwedCall]) -> None:
-    """Give back leased calls that were not made."""
+    """Give back calls that were leased together and not made."""
     if calls:
-        c.execute(sa.update(_outbox).where(_outbox.c.id.in_([call.id for call in calls])).values(leased=None))
+        ours = sa.and_(_outbox.c.id.in_([call.id for call in calls]), _outbox.c.leased == calls[0].leased)
+        c.execute(sa.update(_outbox).where(ours).values(leased=None))
 
 
 def _is_due(at: int) -> sa.ColumnElement[bool]:
     return due.is_due(_outbox.c.due, _outbox.c.leased, at)
 
 
-def _settle(c: Connection, owed: int, **values: int | str | None) -> None:
-    c.execute(
-        sa.update(_outbox).where(_outbox.c.id == owed).values(attempts=_outbox.c.attempts + 1, leased=None, **values)
-    )
+def _settle(c: Connection, owed: OwedCall, **values: int | str | None) -> bool:
+    """Return False, and change nothing, where the call is no longer on the lease that it was read with."""
+    ours = sa.and_(_outbox.c.id == owed.id, _outbox.c.leased == owed.leased)
+    settled = sa.update(_outbox).where(ours).values(attempts=_outbox.c.attempts + 1, leased=None, **values)
+    return c.execute(settled).rowcount == 1
 
 
-def delivered(c: Connection, owed: int, at: int) -> None:
-    _settle(c, owed, delivered=at, last_error=None)
+def delivered(c: Connection, owed: OwedCall, at: int) -> bool:
+    """Record that the call was made; return False where another dispatcher has it, or has settled it."""
+    return _settle(c, owed, delivered=at, last_error=None)
 
 
-def failed(c: Connection, owed: int, due: int, error: str) -> None:
-    """Record a failed attempt; the next is due at `due`."""
-    _settle(c, owed, due=due, last_error=error)
+def failed(c: Connection, owed: OwedCall, due: int, error: str) -> bool:
+    """Record a failed attempt; the next is due at `due`. Return as `delivered` does."""
+    return _settle(c, owed, due=due, last_error=error)
 
 
-def give_up(c: Connection, owed: int, at: int, error: str) -> None:
-    """Put the call on the list that an operator sees and may retry."""
-    _settle(c, owed, given_up=at, last_error=error)
+def give_up(c: Connection, owed: OwedCall, at: int, error: str) -> bool:
+    """Put the call on the list that an operator sees and may retry. Return as `delivered` does."""
+    return _settle(c, owed, given_up=at, last_error=error)
 
 
 def give_up_older(c: Connection, recipient: str, before: int, at: int, error: str) -> list[OwedCall]:

@@ -1,8 +1,8 @@
 """Make the calls that follow withdrawals: messages to clients, revocations to issuers.
 
 The calls to one recipient are made one after the other (outbound.fair_pool), and it is left alone for a while when one fails.
-A call is leased, made outside any transaction, and settled. A dispatcher that dies leaves a lease that expires; the receiver
-is called twice at worst, and both calls are idempotent (Message Delivery; RFC 7009).
+A call is leased, made outside any transaction, and settled while the lease is still ours. A dispatcher that dies leaves a lease
+that expires; the receiver is called twice at worst, and both calls are idempotent (Message Delivery; RFC 7009).
 """
 
 import logging
@@ -105,7 +105,7 @@ def _fault(row: OwedCall) -> Exception | None:
 
 def _made(row: OwedCall) -> None:
     with store.writing() as c:
-        outbox.delivered(c, row.id, clock.now())
+        outbox.delivered(c, row, clock.now())
     if row.kind == "message":
         audit.event("message_sent", recipient=row.recipient, permission=row.subject, attempt=row.attempts + 1)
     else:
@@ -150,10 +150,10 @@ def _failed(row: OwedCall, fault: Exception, *, behind: list[OwedCall] | None) -
     with store.writing() as c:
         outbox.release(c, behind or [])
         if row.created > too_old:
-            outbox.failed(c, row.id, at + wait_s, error)
+            outbox.failed(c, row, at + wait_s, error)
         else:
-            outbox.give_up(c, row.id, at, error)
-            gone = [row._replace(attempts=row.attempts + 1)]
+            if outbox.give_up(c, row, at, error):
+                gone = [row._replace(attempts=row.attempts + 1)]
             if behind is not None:
                 gone += outbox.give_up_older(c, row.recipient, too_old, at, error)
     for each in gone:

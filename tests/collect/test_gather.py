@@ -460,6 +460,26 @@ def test_a_worker_that_died_leaves_a_lease_that_runs_out(cap: Cap) -> None:
     assert cap.collect() == 1
 
 
+def test_what_a_slow_worker_collected_replaces_nothing_of_a_faster_ones(cap: Cap) -> None:
+    provider = cap.provider()
+    cap.connect(provider)
+    with store.writing() as c:
+        slow = connections.lease_due(c, provider.issuer, NOW, gather.LEASE_S)
+    assert slow is not None
+    cap.clock.step(gather.LEASE_S)
+    assert cap.collect() == 1
+    decided = cap.row()
+    cap.clock.step(60)
+    assert not gather.collect(slow)
+
+    def unreachable() -> None:
+        raise Unreachable("time", "edp.example")
+
+    provider.asked = unreachable  # nor is the slow one's trouble written
+    assert not gather.collect(slow)
+    assert cap.row() == decided
+
+
 def test_H08_a_provider_that_does_not_answer_costs_its_own_customers_alone(cap: Cap) -> None:
     slow, well = cap.provider("slow"), cap.provider("well")
     answers, collected = threading.Event(), threading.Event()

@@ -29,6 +29,27 @@ def test_the_newest_refresh_token_is_the_one_that_is_used(cap: Cap, answered: st
     assert found.id == "c"
 
 
+def test_a_slow_worker_does_not_replace_the_token_that_a_faster_one_kept(cap: Cap) -> None:
+    cap.connect(cap.provider())
+    slow = cap.row()
+    for rotated, row in (("second", cap.row()), ("third", slow)):
+        cap.rotated = rotated
+        provider.access_token(row)
+    with store.reading() as c:
+        assert connections.by_refresh_mac(c, cap.deployment.sealer.mac("second")) == cap.row()
+
+
+def test_a_refresh_token_of_another_connection_replaces_none(cap: Cap) -> None:
+    edp = cap.provider()
+    cap.connect(edp)
+    before = cap.row()
+    cap.connect(edp, "other")
+    cap.rotated = "refresh-other"
+    with pytest.raises(Unreachable, match="of another permission"):
+        provider.access_token(before)
+    assert cap.row().refresh_mac == before.refresh_mac
+
+
 def test_a_service_that_has_left_the_catalogue_cannot_be_reached(cap: Cap) -> None:
     edp = cap.provider()
     cap.connect(edp)

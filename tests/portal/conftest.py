@@ -235,7 +235,9 @@ class Portal:
                     ),
                 )
             rows.put(c, *months)
-            connections.settle(c, connection, due=clock.now() + 86400, collected=clock.now(), trouble=None, failures=0)
+            row = connections.find(c, connection)
+            assert row is not None
+            connections.settle(c, row, due=clock.now() + 86400, collected=clock.now(), trouble=None, failures=0)
 
     def released(
         self, name: str, account: str = "kelham", *, redeemed: bool = True, on: list[str] | None = None

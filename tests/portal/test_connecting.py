@@ -213,7 +213,7 @@ def test_it_shows_whether_readings_are_there_yet(portal: Any) -> None:
     assert browser.response.headers["Refresh"] == "3"
     assert "refresh" in browser.page.ids()
     with store.writing() as c:
-        connections.settle(c, row.id, due=1, trouble="The provider is still collecting the readings.", failures=1)
+        connections.settle(c, row, due=1, trouble="The provider is still collecting the readings.", failures=1)
     assert "still collecting" in browser.open("/connected").html
     portal.collected(row.id)
     browser.open("/connected")

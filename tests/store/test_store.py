@@ -272,18 +272,55 @@ def test_what_is_owed_is_leased_to_one_dispatcher(app: Flask) -> None:
     with store.writing() as c:
         assert (outbox.recipients(c, 110), outbox.lease(c, cap, 110, 30, 10)) == ([], [])
         assert outbox.recipients(c, 130) == [cap]  # the first dispatcher died: its lease has run out
-        assert len(outbox.lease(c, cap, 130, 30, 10)) == 1
-        outbox.failed(c, row.id, 200, "refused")
+        (again,) = outbox.lease(c, cap, 130, 30, 10)
+        assert outbox.failed(c, again, 200, "refused")
         assert (outbox.recipients(c, 199), outbox.lease(c, cap, 199, 30, 10)) == ([], [])
-        outbox.give_up(c, row.id, 250, "refused")
+        (again,) = outbox.lease(c, cap, 200, 30, 10)
+        assert outbox.give_up(c, again, 250, "refused")
         assert outbox.waiting(c) == []
         assert outbox.retry(c, row.id, 300)
         taken = outbox.lease(c, cap, 300, 30, 10)
         assert [r.id for r in taken] == [row.id]
         outbox.release(c, taken)
         assert outbox.recipients(c, 300) == [cap]
-        outbox.delivered(c, row.id, 301)
+        (again,) = outbox.lease(c, cap, 300, 30, 10)
+        assert outbox.delivered(c, again, 301)
         assert outbox.waiting(c) == []
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        lambda c, row: outbox.delivered(c, row, 400),
+        lambda c, row: outbox.failed(c, row, 500, "slow"),
+        lambda c, row: outbox.give_up(c, row, 400, "slow"),
+        lambda c, row: bool(outbox.release(c, [row])),
+    ],
+    ids=["delivered", "failed", "given up", "released"],
+)
+@pytest.mark.parametrize(
+    "fast",
+    [
+        lambda c, row: True,
+        lambda c, row: outbox.delivered(c, row, 300),
+        lambda c, row: outbox.failed(c, row, 350, "fast"),
+        lambda c, row: outbox.give_up(c, row, 300, "fast"),
+    ],
+    ids=["at work", "delivered", "failed", "given up"],
+)
+def test_a_slow_dispatcher_overwrites_nothing_of_the_one_that_took_over(app: Flask, fast: Any, slow: Any) -> None:
+    with store.writing() as c:
+        outbox.add(c, kind="message", subject="p", recipient="cap", at=100)
+    with store.writing() as c:
+        (first,) = outbox.lease(c, "cap", 100, 30, 10)
+    with store.writing() as c:
+        (second,) = outbox.lease(c, "cap", 130, 30, 10)
+        assert fast(c, second)
+    with store.reading() as c:
+        decided = outbox.everything(c)
+    with store.writing() as c:
+        assert not slow(c, first)
+        assert outbox.everything(c) == decided
 
 
 def test_each_recipient_with_work_is_found_once_and_leased_alone(app: Flask) -> None:
