@@ -103,6 +103,10 @@ def fill(engine: Engine, count: int, at: int) -> None:
         text = "CROSS JOIN (SELECT repeat('Your energy supplier will share what you used. ', 40) AS shown) AS text"
         with engine.begin() as connection:
             connection.execute(sa.text(f"INSERT INTO {name} ({given}) {values} FROM {numbers} {text}"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "SELECT setval('permission_status_index', (SELECT max(status_index) FROM permission))"
+        )
     _analyse(engine)
 
 

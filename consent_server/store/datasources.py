@@ -18,7 +18,7 @@ _alias = table_of(MeterAlias)
 
 def ids_for(c: Connection, client_id: str, sme: str, meters: Sequence[str]) -> dict[str, str]:
     """Return meter -> the data source id that this client knows it by, in the order of `meters`."""
-    locks.lock_name(c, "datasource.id")  # two grants must not give one number twice
+    locks.lock_business(c, sme)  # two grants must not give one number twice
     query = sa.select(_alias).where(_alias.c.client_id == client_id, _alias.c.sme == sme)
     every = {row.meter: row.id for row in rows.every(c, MeterAlias, query)}
     # A node of the version before, while nodes are replaced, makes ids without a number.

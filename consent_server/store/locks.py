@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 #: PostgreSQL keeps locks of two keys apart from those of one key.
 _OF_BUSINESS = sa.text("SELECT pg_advisory_xact_lock(1, hashtext(:sme))")
 _OF_NAME = sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))")
+_BESIDE_OTHERS = sa.text("SELECT pg_advisory_xact_lock_shared(hashtext(:name))")
 
 
 def lock_business(c: Connection, sme: str) -> None:
@@ -26,3 +27,9 @@ def lock_name(c: Connection, name: str) -> None:
     """Wait for other transactions that take the lock of this name, and make later ones wait for this one."""
     if c.dialect.name == "postgresql":
         c.execute(_OF_NAME, {"name": name})
+
+
+def lock_name_beside_others(c: Connection, name: str) -> None:
+    """Wait for a transaction that takes the lock of this name by `lock_name`, and for none that takes it by this function."""
+    if c.dialect.name == "postgresql":
+        c.execute(_BESIDE_OTHERS, {"name": name})

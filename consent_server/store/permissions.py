@@ -20,17 +20,29 @@ _BY_ID = sa.select(_permission).where(_permission.c.id == sa.bindparam("id_"))
 _BY_REFRESH_ID = sa.select(_permission).where(_permission.c.refresh_id == sa.bindparam("refresh_id_"))
 _BY_INDEX = sa.select(_permission).where(_permission.c.status_index == sa.bindparam("index_"))
 _ENDED_AT_INDEX = sa.select(_permission.c.ended).where(_permission.c.status_index == sa.bindparam("index_"))
-_NEXT_INDEX = sa.select(sa.func.coalesce(sa.func.max(_permission.c.status_index), -1) + 1).scalar_subquery()
-_ADD = sa.insert(_permission).values(status_index=_NEXT_INDEX).returning(_permission.c.status_index)
+_AFTER_THE_LAST = sa.select(sa.func.coalesce(sa.func.max(_permission.c.status_index), -1) + 1)
+#: On PostgreSQL alone.
+_SEQUENCE = sa.Sequence("permission_status_index", start=0, minvalue=0, metadata=db.metadata)
 _REDEEM = sa.update(_permission).where(_permission.c.id == sa.bindparam("id_")).values(redeemed=sa.bindparam("at"))
 
 
 def add(c: Connection, permission: Permission) -> Permission:
-    """Keep a new grant; return it with its status index (one per permission, from 0)."""
-    locks.lock_name(c, "permission.status_index")  # two grants must not read the same maximum
-    values = permission._asdict()
-    del values["status_index"]
-    return permission._replace(status_index=c.execute(_ADD, values).scalar_one())
+    """Keep a new grant; return it with its status index (one per permission, from 0; a failed grant may leave a gap)."""
+    numbered = permission._replace(status_index=_next_index(c))
+    rows.add(c, numbered)
+    return numbered
+
+
+def _next_index(c: Connection) -> int:
+    """Return an index that no other grant has or gets, without waiting for other grants."""
+    if c.dialect.name == "sqlite":  # it has one writer
+        return int(c.execute(_AFTER_THE_LAST).scalar_one())
+    # A node of the version before, while nodes are replaced, takes this lock alone and the index after the last.
+    locks.lock_name_beside_others(c, "permission.status_index")
+    while True:
+        index = int(c.execute(sa.select(_SEQUENCE.next_value())).scalar_one())
+        if c.execute(_ENDED_AT_INDEX, {"index_": index}).one_or_none() is None:
+            return index
 
 
 def find(c: Connection, permission: str) -> Permission | None:

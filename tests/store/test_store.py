@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -34,6 +35,10 @@ EXPIRES = 1000
 
 
 def granted(c: Any, name: str, **changes: Any) -> int:
+    return permissions.add(c, permission(name, **changes)).status_index
+
+
+def permission(name: str, **changes: Any) -> Permission:
     values = {
         "id": name,
         "account": f"account-{name}",
@@ -51,7 +56,7 @@ def granted(c: Any, name: str, **changes: Any) -> int:
         "refresh_version": 1,
         **changes,
     }
-    return permissions.add(c, Permission(**values)).status_index
+    return Permission(**values)
 
 
 def test_migrations_make_the_tables_that_are_declared(app: Flask) -> None:
@@ -79,9 +84,11 @@ def test_a_migration_keeps_what_is_there(database_url: str) -> None:
                     sa.text("INSERT INTO datasource (id, client_id, sme, meter) VALUES (:id, 'cap', 'acme', :meter)"),
                     {"id": f"old-{name}", "meter": f"m-{name}"},
                 )
-            granted(c, "p", datasources=[{"id": "old-b", "meter": "m-b", "fuel": "gas"}])
-            granted(c, "q")
+            sources = [{"id": "old-b", "meter": "m-b", "fuel": "gas"}]
+            rows.add(c, permission("p", datasources=sources, status_index=0), permission("q", status_index=1))
         migrate()
+        with store.writing() as c:
+            assert granted(c, "r") == 2
         with store.reading() as c:
             row = Meter("m", "acme", "Acme", "gas", "1234567890", "SW8 1AA", "SW8", ["import"], 0, None, "")
             assert meters.by_number(c, "gas", "1234567890", at=1) == row
@@ -113,6 +120,29 @@ def test_concurrent_grants_get_different_indices(app: Flask) -> None:
     for thread in threads:
         thread.join()
     assert sorted(indices) == list(range(12))
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one writer
+def test_a_grant_waits_for_no_grant_of_another_business(app: Flask) -> None:
+    with store.writing() as c:
+        granted(c, "p", sme="acme")
+        datasources.ids_for(c, "client-a", "acme", ["m-1"])
+        with ThreadPoolExecutor(1) as pool:
+
+            def grant() -> int:
+                with app.app_context(), store.writing() as other:
+                    datasources.ids_for(other, "client-a", "bakery", ["m-2"])
+                    return granted(other, "q", sme="bakery")
+
+            assert pool.submit(grant).result(10) == 1
+
+
+def test_an_index_that_the_version_before_took_is_not_given_again(app: Flask) -> None:
+    """A node of the version before takes the index after the last, and no number from the sequence."""
+    with store.writing() as c:
+        granted(c, "p")
+        rows.add(c, *(permission(f"old-{number}", status_index=number) for number in (1, 2)))
+        assert granted(c, "q") == 3
 
 
 def test_a_code_is_redeemed_and_answered_once_however_many_try(app: Flask) -> None:

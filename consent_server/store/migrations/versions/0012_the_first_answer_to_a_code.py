@@ -1,4 +1,4 @@
-"""A code that was redeemed has been answered or not"""
+"""A code that was redeemed has been answered or not; status indexes come from a sequence"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,8 +12,15 @@ depends_on = None
 def upgrade() -> None:
     with op.batch_alter_table("code", schema=None) as batch_op:
         batch_op.add_column(sa.Column("unanswered", sa.Boolean(), nullable=True))
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("CREATE SEQUENCE permission_status_index MINVALUE 0")
+        op.execute(
+            "SELECT setval('permission_status_index', (SELECT coalesce(max(status_index), -1) + 1 FROM permission), false)"
+        )
 
 
 def downgrade() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP SEQUENCE permission_status_index")
     with op.batch_alter_table("code", schema=None) as batch_op:
         batch_op.drop_column("unanswered")
