@@ -20,11 +20,15 @@ def db() -> None:
 @db.command("upgrade")
 @with_settings
 def upgrade(settings: "Settings") -> None:
-    """Bring the schema up to date. Safe to repeat, and to run on several machines at once."""
+    """Bring the schema up to date, and what nodes of the version before wrote since. Safe to repeat, and to run on several
+    machines at once.
+    """
+    from consent_server.store.datasources import number_the_rest
     from consent_server.store.schema import migrate, state
 
     with database_of(settings):
         migrate()
+        number_the_rest()
         newer = state() == "newer"
     click.echo("The schema is of a newer version, which suits this one." if newer else "The schema is up to date.")
 

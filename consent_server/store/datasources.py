@@ -4,34 +4,70 @@ The ids of one client and one SME are numbered within a random series, `<series>
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from consent_server.store import locks, rows
+from consent_server.store.database import reading, writing
 from consent_server.store.rows import table_of
-from consent_server.store.tables import MeterAlias
+from consent_server.store.tables import MeterAlias, Permission
 
 _alias = table_of(MeterAlias)
+_permission = table_of(Permission)
+_WITHOUT_NUMBER = _alias.c.id.not_like("%.%")
 
 
 def ids_for(c: Connection, client_id: str, sme: str, meters: Sequence[str]) -> dict[str, str]:
     """Return meter -> the data source id that this client knows it by, in the order of `meters`."""
     locks.lock_business(c, sme)  # two grants must not give one number twice
-    query = sa.select(_alias).where(_alias.c.client_id == client_id, _alias.c.sme == sme)
-    every = {row.meter: row.id for row in rows.every(c, MeterAlias, query)}
-    # A node of the version before, while nodes are replaced, makes ids without a number.
-    known = {meter: each for meter, each in every.items() if "." in each}
-    series = next((each.partition(".")[0] for each in known.values()), secrets.token_urlsafe(18))
-    following = max((number_of(each) for each in known.values()), default=-1) + 1
+    known = _numbered(c, client_id, sme)
     new = [meter for meter in dict.fromkeys(meters) if meter not in known]
-    made = {meter: f"{series}.{number}" for number, meter in enumerate(new, following)}
-    for meter in made.keys() & every.keys():
-        c.execute(sa.delete(_alias).where(_alias.c.id == every[meter]))
+    made = dict(zip(new, _following(known.values(), len(new)), strict=True))
     if made:
         rows.add(c, *(MeterAlias(each, client_id, sme, meter) for meter, each in made.items()))
     return {meter: (known | made)[meter] for meter in meters}
+
+
+def number_the_rest() -> None:
+    """Number the ids that nodes of the version before made after the upgrade of the schema, each business by itself.
+
+    Safe to repeat. Raise StoreUnavailable.
+    """
+    with reading() as c:
+        rest = c.execute(sa.select(_alias.c.client_id, _alias.c.sme).where(_WITHOUT_NUMBER).distinct()).all()
+    for client_id, sme in rest:
+        with writing() as c:
+            locks.lock_business(c, sme)
+            _numbered(c, client_id, sme)
+
+
+def _numbered(c: Connection, client_id: str, sme: str) -> dict[str, str]:
+    """Return meter -> id of this client and SME. Ids without a number get one, in the permissions as well."""
+    query = sa.select(_alias).where(_alias.c.client_id == client_id, _alias.c.sme == sme)
+    every = {row.meter: row.id for row in rows.every(c, MeterAlias, query)}
+    known = {meter: each for meter, each in every.items() if "." in each}
+    rest = {each: meter for meter, each in every.items() if "." not in each}
+    if not rest:
+        return known
+    renamed = dict(zip(rest, _following(known.values(), len(rest)), strict=True))
+    for old, new in renamed.items():
+        c.execute(sa.update(_alias).where(_alias.c.id == old).values(id=new))
+    held = sa.select(_permission.c.id, _permission.c.datasources)
+    of_both = sa.and_(_permission.c.client_id == client_id, _permission.c.sme == sme)
+    for permission, sources in c.execute(held.where(of_both)).all():
+        if any(each["id"] in renamed for each in sources):
+            changed = [{**each, "id": renamed.get(each["id"], each["id"])} for each in sources]
+            c.execute(sa.update(_permission).where(_permission.c.id == permission).values(datasources=changed))
+    return known | {rest[old]: new for old, new in renamed.items()}
+
+
+def _following(ids: Collection[str], count: int) -> list[str]:
+    """Return so many ids that follow these in their series, or a new series."""
+    series = next((each.partition(".")[0] for each in ids), secrets.token_urlsafe(18))
+    first = max((number_of(each) for each in ids), default=-1) + 1
+    return [f"{series}.{number}" for number in range(first, first + count)]
 
 
 def number_of(datasource: str) -> int:

@@ -30,6 +30,7 @@ from consent_server.store.database import MIGRATIONS, db
 from consent_server.store.digests import digest
 from consent_server.store.schema import migrate
 from consent_server.store.tables import AuthorizationCode, Journey, Meter, MeterAlias, Permission
+from consent_server.tokens.data_sources import DataSources
 
 EXPIRES = 1000
 
@@ -266,6 +267,25 @@ def test_an_id_that_the_version_before_made_is_numbered_when_it_is_next_granted(
         assert sorted(datasources.number_of(each) for each in first.values()) == [0, 1]
         assert datasources.ids_for(c, "client-a", "acme", ["m-1"]) == {"m-1": first["m-1"]}
         assert datasources.find(c, ["old"]) == []
+
+
+def test_what_the_version_before_granted_meanwhile_is_numbered(app: Flask) -> None:
+    sources = [{"id": "old-1", "meter": {}}, {"id": "old-2", "meter": {}}]
+    both = {"client_id": "client-a", "sme": "acme"}
+    with store.writing() as c:
+        numbered = datasources.ids_for(c, "client-a", "acme", ["m-0"])
+        rows.add(c, *(MeterAlias(f"old-{n}", "client-a", "acme", f"m-{n}") for n in (1, 2)))
+        rows.add(c, MeterAlias("old-3", "client-a", "bakery", "m-3"))
+        granted(c, "p", **both, datasources=sources)
+        granted(c, "q", **both, datasources=[{"id": numbered["m-0"], "meter": {}}])
+    for _ in range(2):  # the second finds nothing
+        datasources.number_the_rest()
+        with store.writing() as c:
+            ids = datasources.ids_for(c, "client-a", "acme", ["m-0", "m-1", "m-2"])
+            kept = [[each["id"] for each in permissions.find(c, name).datasources] for name in ("p", "q")]  # type: ignore[union-attr]
+            assert kept == [[ids["m-1"], ids["m-2"]], [numbered["m-0"]]]
+            DataSources.of(ids.values())
+            assert datasources.number_of(datasources.ids_for(c, "client-a", "bakery", ["m-3"])["m-3"]) == 0
 
 
 def test_two_grants_at_once_give_no_number_twice(app: Flask) -> None:
