@@ -1,17 +1,42 @@
 """Mail to an SME: sign-in codes. By SMTP, or in the sandbox as JSON to the trust services."""
 
+import os
 import smtplib
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
 from urllib.parse import urlsplit
 
+from consent_server.outbound.deadline import Deadline
 from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.page_time import call_time
 from consent_server.outbound.session import Session
 from consent_server.settings import Settings
 
 _TIMEOUT_S = 10.0
+#: For the whole exchange with a relay, less where a page waits for it: a relay that drips is within the limit of each read.
+_TOTAL_S = 30.0
+
+
+class _Relay(smtplib.SMTP):
+    """An SMTP connection that ends with the deadline of the current call, the greeting and every TLS record included."""
+
+    def __init__(self, host: str, port: int, deadline: Deadline) -> None:
+        self._deadline = deadline
+        super().__init__(host, port, timeout=_TIMEOUT_S)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        connection = socket.create_connection((host, port), self._deadline.cut(timeout, host))
+        # STARTTLS takes the descriptor away from the socket that we have, so it is shut by another one.
+        self._twin = socket.socket(fileno=os.dup(connection.fileno()))
+        self._deadline.using(self._twin)
+        return connection
+
+    def close(self) -> None:
+        super().close()
+        self._twin.close()
 
 
 class Mail:
@@ -19,6 +44,7 @@ class Mail:
         self._source = settings.mail.source
         self._sender = settings.mail.sender
         self._session = session
+        self._deadline = Deadline()
 
     def send(self, to: str, subject: str, text: str) -> None:
         """Send one plain-text mail. Raise Unreachable, and ValueError for an address or subject with a line end."""
@@ -44,12 +70,13 @@ class Mail:
         # The operator's own relay usually has a private address, so the session's rule about addresses does not apply.
         relay = urlsplit(self._source)
         host = relay.hostname or ""
-        try:
-            with smtplib.SMTP(host, relay.port or 25, timeout=_TIMEOUT_S) as connection:
-                connection.ehlo()
-                if connection.has_extn("starttls"):
-                    connection.starttls(context=ssl.create_default_context())
-                yield connection
-        except (OSError, smtplib.SMTPException) as error:
-            kind = "refused" if isinstance(error, smtplib.SMTPRecipientsRefused) else "connection"
-            raise Unreachable(kind, host) from None
+        with call_time(relay.netloc, True, _TOTAL_S) as longest_s, self._deadline.of(longest_s):
+            try:
+                with _Relay(host, relay.port or 25, self._deadline) as connection:
+                    connection.ehlo()
+                    if connection.has_extn("starttls"):
+                        connection.starttls(context=ssl.create_default_context())
+                    yield connection
+            except (OSError, smtplib.SMTPException) as error:
+                kind = "refused" if isinstance(error, smtplib.SMTPRecipientsRefused) else "connection"
+                raise Unreachable(self._deadline.kind(kind), host) from None

@@ -1,11 +1,14 @@
 """Messages to applications and mail to people."""
 
+import contextlib
 import functools
 import socketserver
 import threading
+import time
 
 import pytest
 
+from consent_server.outbound import mail
 from consent_server.outbound.deliver import deliver
 from consent_server.outbound.directory import Directory
 from consent_server.outbound.errors import BadAnswer, NotAllowed, Unreachable
@@ -128,6 +131,37 @@ class TestMail:
         text = b"".join(said)
         assert b"To: sme@sme.example" in text
         assert b"123456" in text
+
+    @pytest.mark.parametrize("after", [0, 1, 2, 3], ids=["in the greeting", "after EHLO", "after MAIL", "after RCPT"])
+    def test_a_relay_that_drips_ends_at_the_total_time(self, settings_of, session_of, trust, monkeypatch, after):
+        monkeypatch.setattr(mail, "_TOTAL_S", 0.5)
+        ended = threading.Event()
+
+        class Relay(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                answers = [b"220 relay\r\n", *[b"250 ok\r\n"] * 3][:after]
+                for answer in answers:
+                    self.wfile.write(answer)
+                    self.rfile.readline()
+                with contextlib.suppress(OSError):
+                    for _ in range(300):
+                        self.wfile.write(b"250-x\r\n")
+                        time.sleep(0.1)
+                    ended.set()
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            block_on_close = False
+
+        with Server(("127.0.0.1", 0), Relay) as server:
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+            source = f"smtp://127.0.0.1:{server.server_address[1]}"
+            settings = settings_of(trust.port, mail={"source": source, "sender": "cap@cap.example"})
+            with pytest.raises(Unreachable) as failed:
+                Mail(settings, session_of(settings)).send("sme@sme.example", "Your code", "123456")
+            assert not ended.is_set(), "half a minute"
+            server.shutdown()
+        assert failed.value.kind == "time"
 
     @pytest.mark.parametrize("to", ["a@b.example\r\nBcc: all@b.example", "a@b.example\nX: y"])
     def test_an_address_with_a_line_end(self, settings_of, session_of, trust, to):
