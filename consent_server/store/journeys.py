@@ -10,12 +10,20 @@ from consent_server.store.digests import digest
 from consent_server.store.rows import table_of
 from consent_server.store.tables import Journey, Progress, PushedRequest
 
+#: Journeys of one request that are kept open: as many as one browser has cookies for.
+MOST_OPEN = 20
+
 _journey = table_of(Journey)
+_OPEN = sa.and_(_journey.c.request == sa.bindparam("request_"), _journey.c.concluded.is_(None))
+#: Those in which somebody has done something, then those looked at last, stay.
+_OTHERS = sa.select(_journey.c.id).where(_OPEN).order_by(_journey.c.claimed.is_(None), _journey.c.seen.desc())
+_CLOSE = sa.delete(_journey).where(_journey.c.id.in_(_OTHERS.offset(MOST_OPEN - 1).limit(MOST_OPEN)))
 _FIND = sa.select(_journey).where(_journey.c.id == sa.bindparam("id_"))
 
 
 def open(c: Connection, journey_id: str, secret: str, request: PushedRequest, at: int) -> None:
-    """Start a journey with a copy of what was pushed."""
+    """Start a journey with a copy of what was pushed. Of the others on this request the last MOST_OPEN - 1 stay."""
+    c.execute(_CLOSE, {"request_": request.digest})
     rows.add(
         c,
         Journey(

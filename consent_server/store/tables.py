@@ -189,7 +189,7 @@ class Journey(NamedTuple):
 
     id: Annotated[Id, KEY]
     secret: Digest
-    request: Digest
+    request: Annotated[Digest, INDEXED]
     client_id: str
     member: str
     redirect_uri: str

@@ -13,7 +13,7 @@ import pytest
 from consent_server import store
 from consent_server.issuer.decision import FuelNotInLicense
 from consent_server.refusal import Refusal
-from consent_server.store import tables
+from consent_server.store import journeys, tables
 from consent_server.tokens import access_token, binding, keys, status
 
 
@@ -78,6 +78,23 @@ def test_many_journeys_in_one_browser_never_fill_its_cookie_header(issuer: Any, 
     )
     forgotten = [cookie.partition("=")[0] for cookie in answer.headers.getlist("Set-Cookie") if "Max-Age=0" in cookie]
     assert forgotten == [f"__Host-edp-journey-{number}" for number in range(3)]
+
+
+def test_one_request_keeps_a_bounded_number_of_journeys(issuer: Any, held_clock: Any) -> None:
+    """Who follows one link again and again fills no table; what was begun, and what was looked at last, goes on."""
+    request_uri = issuer.push()
+    begun, idle = issuer.open(request_uri), issuer.open(request_uri)
+    with issuer.public.app_context(), store.writing() as c:
+        journeys.touch(c, begun.id, held_clock.instant, claimed=held_clock.instant)
+    other = issuer.open(issuer.push())
+    for _ in range(2 * journeys.MOST_OPEN):
+        held_clock.step(1)
+        newest = issuer.open(request_uri)
+    kept = {row.id for row in issuer.rows(tables.Journey)}
+    assert len(kept) == journeys.MOST_OPEN + 1
+    assert {begun.id, newest.id, other.id} <= kept
+    assert idle.id not in kept
+    assert "code=" in issuer.decide(begun)
 
 
 def test_the_whole_path_ends_in_tokens_that_say_what_was_agreed(issuer: Any, shared: Any) -> None:

@@ -1,4 +1,5 @@
-"""A code that was redeemed has been answered or not; status indexes come from a sequence"""
+"""A code that was redeemed has been answered or not; status indexes come from a sequence; journeys are found by
+their request"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,6 +13,8 @@ depends_on = None
 def upgrade() -> None:
     with op.batch_alter_table("code", schema=None) as batch_op:
         batch_op.add_column(sa.Column("unanswered", sa.Boolean(), nullable=True))
+    with op.batch_alter_table("journey", schema=None) as batch_op:
+        batch_op.create_index("ix_journey_request", ["request"])
     if op.get_bind().dialect.name == "postgresql":
         op.execute("CREATE SEQUENCE permission_status_index MINVALUE 0")
         op.execute(
@@ -22,5 +25,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         op.execute("DROP SEQUENCE permission_status_index")
+    with op.batch_alter_table("journey", schema=None) as batch_op:
+        batch_op.drop_index("ix_journey_request")
     with op.batch_alter_table("code", schema=None) as batch_op:
         batch_op.drop_column("unanswered")
