@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from consent_server import store
 from consent_server.metering.register import STRENGTH
+from consent_server.parties.operator.records import withdraw_as_operator
 from consent_server.store.rows import table_of
 from consent_server.store.tables import Meter
 from tests.journey import conftest
@@ -67,17 +68,31 @@ def test_withdraw_confirm_done(managed: Any) -> None:
     assert browser.response.request.args["permission"] == "p-2"
 
 
-def test_H23_the_new_occupier_does_not_see_the_permission_of_the_old(managed: Any, held_clock: Any) -> None:
+def moved_out(managed: Any, held_clock: Any) -> None:
     table = table_of(Meter)
     with managed.app.app_context(), store.writing() as c:
         c.execute(sa.update(table).where(table.c.id == "m-el").values(until=held_clock.instant))
     managed.keep(meter(ELECTRICITY, "1212345678902", "sme-9", "Florist Ltd")._replace(since=held_clock.instant))
+
+
+def test_H23_the_new_occupier_does_not_see_the_permission_of_the_old(managed: Any, held_clock: Any) -> None:
+    moved_out(managed, held_clock)
     browser = signed_in(managed)
     assert browser.path == "/manage/permissions"
     assert "Florist Ltd" in browser.html
     assert "withdraw" not in browser.page.ids()
     for other in ("p-1", "p-2"):
         assert browser.open(f"/manage/receipt?permission={other}").status == 404
+
+
+def test_a_business_withdraws_what_it_gave_for_a_meter_that_it_has_left(managed: Any, held_clock: Any) -> None:
+    """By the bill of any meter that is its own today; without one, by the operator (docs/guessing.md)."""
+    moved_out(managed, held_clock)
+    by_gas = managed.browser().open("/manage").click("continue", **{**conftest.GOOD, "mpan": ""})
+    by_gas.click("withdraw").click("confirm")
+    assert managed.withdrawn() == ["p-1"]
+    with managed.app.app_context():
+        assert withdraw_as_operator("p-2", "asked by telephone") == ["p-2"]
 
 
 def test_withdrawing_takes_our_form(managed: Any) -> None:
