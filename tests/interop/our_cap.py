@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 from consent_server import clock, store
 from consent_server.collect import gather
@@ -160,7 +161,7 @@ class OurCap:
 def our_cap(
     certificates: Certificates, database_url: str, held_clock: Any, kind: type[UnkindEdp] = UnkindEdp
 ) -> Iterator[OurCap]:
-    """Our CAP with a new database, and one provider of this kind."""
+    """Our CAP with a new database, and one provider of this kind. Its pauses have no jitter."""
     chain, key = certificates.client()
     settings = settings_of(
         "cap",
@@ -177,8 +178,12 @@ def our_cap(
     )
     edp = kind(*certificates.server(), certificates.authority.client_root)
     cap = OurCap(deploy(settings), edp, held_clock)
+
+    def without_jitter(failures: int, first_s: int, longest_s: int) -> int:
+        return min(longest_s, first_s << failures)
+
     try:
-        with in_new_database(cap.app):
+        with patch.object(gather, "back_off", without_jitter), in_new_database(cap.app):
             with store.writing() as c:
                 accounts.add(c, SmeAccount("kelham", "office@kelham.example", "Kelham Crumb Bakery Ltd", created=0))
             yield cap

@@ -147,7 +147,7 @@ def test_a_window_is_never_longer_than_the_provider_allows(cap: OurCap) -> None:
         windows = connections.collected(c, "c")
     assert [windows[0].window_start, windows[-1].window_end] == [
         instant.parse("2025-02-01T00:00:00Z"),
-        instant.parse("2026-03-12T00:00:00Z"),
+        instant.parse("2026-03-01T00:00:00Z"),
     ]
 
 
@@ -179,15 +179,15 @@ def test_readings_that_take_hours_are_waited_for_as_long_as_the_provider_says(ca
         pytest.param(instead("/datasources", 503, headers={"Retry-After": "7200"}), 7200, id="503 with a time"),
     ],
 )
-def test_a_provider_that_is_not_there_is_tried_again_at_one_pace(cap: OurCap, surprise: Surprise, waits: int) -> None:
+def test_a_provider_that_is_not_there_is_tried_again(cap: OurCap, surprise: Surprise, waits: int) -> None:
     cap.hold()
     surprise(cap.edp)
     _be_impatient(cap)
-    for _ in range(2 if waits == RETRY_S else 1):
+    for pause in (waits, 2 * waits) if waits == RETRY_S else (waits,):
         assert cap.collect() == 0
         row = cap.row()
-        assert (row.trouble, row.collect_due) == (provider.UNREACHABLE, cap.clock.instant + waits)
-        cap.clock.step(waits)
+        assert (row.trouble, row.collect_due) == (provider.UNREACHABLE, cap.clock.instant + pause)
+        cap.clock.step(pause)
     cap.edp.instead.clear()
     cap.call_as(None)
     assert cap.collect() == 1
@@ -218,7 +218,7 @@ def test_the_newest_refresh_token_is_kept_whatever_else_is_wrong(
     cap.edp.rotates = True
     cap.hold()
     cap.edp.spoil[TOKEN] = change
-    for waits in (RETRY_S, 60 * RETRY_S, 60 * RETRY_S):
+    for waits in (RETRY_S, 2 * RETRY_S, 4 * RETRY_S):
         assert cap.collect() == 0
         row = cap.row()
         assert (row.trouble, row.collect_due) == (provider.WRONG, cap.clock.instant + waits)
@@ -233,7 +233,7 @@ def test_the_newest_refresh_token_is_kept_whatever_else_is_wrong(
 def test_a_token_that_has_died_is_tried_less_and_less(cap: OurCap) -> None:
     cap.hold()
     cap.edp.refresh_tokens = set()
-    for waits in (RETRY_S, 60 * RETRY_S, 60 * RETRY_S):
+    for waits in (RETRY_S, 2 * RETRY_S, 4 * RETRY_S):
         assert cap.collect() == 0
         assert (cap.row().trouble, cap.row().collect_due) == (provider.REFUSED, cap.clock.instant + waits)
         cap.clock.step(waits)
@@ -276,7 +276,7 @@ def test_what_was_granted_and_cannot_be_used_is_given_back(
 
 WRONG_METADATA = [
     pytest.param(spoilt(METADATA, with_(issuer="https://localhost")), "issuer is not the one", id="another issuer"),
-    pytest.param(spoilt(METADATA, without("issuer")), "issuer is not the one", id="no issuer"),
+    pytest.param(spoilt(METADATA, without("issuer")), "issuer is missing", id="no issuer"),
     pytest.param(spoilt(METADATA, with_(code_challenge_methods_supported=["plain"])), "S256 is not", id="no S256"),
     pytest.param(spoilt(METADATA, without("token_endpoint")), "token_endpoint is missing", id="a missing endpoint"),
     pytest.param(spoilt(METADATA, with_(revocation_endpoint="/revoke")), "revocation_endpoint is not", id="half a URL"),
