@@ -444,8 +444,15 @@ class SqlReadingsSettings(Section):
 class ParquetSettings(Section):
     """Source `parquet`: files in folders, here or in an object store. docs/metering.md has folders and columns."""
 
-    register_folder: str = Field(default="", description="Folder of the register, or the URL of one (s3://…, gs://…).")
-    readings_folder: str = Field(default="", description="Folder of the readings, or the URL of one.")
+    register_folder: str = Field(
+        default="", description="Folder of the register; s3://bucket/folder in an object store."
+    )
+    readings_folder: str = Field(default="", description="Folder of the readings, likewise.")
+    endpoint: str = Field(default="", description="https URL of the object store; Amazon's own when empty.")
+    region: str = Field(default="", description="The object store's region.")
+    roots: Path | None = Field(
+        default=None, description="PEM of the roots of the object store's certificate; the system's when absent."
+    )
     prefix: int = Field(
         default=2, ge=1, le=8, description="Characters of a meter's id by which the readings are in folders."
     )

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from consent_server.metering import object_store
 from consent_server.metering.readings import ReadingsRequest
 from consent_server.metering.rows import TENANCY, Columns, RowReadings, RowRegister
 from consent_server.metering.unavailable import SourceUnavailable
@@ -37,36 +38,55 @@ _TIMES: Final = ("start", "taken_at", "since", "until")
 _MONTH: Final = re.compile(r"/month=([0-9]{4}-[0-9]{2})/")
 _KNOWN: Final = ("fuel", "taken_at", "cumulative", "estimated")
 
+#: Calls of one folder that may go on after nobody waits for them any more. Others need the threads (outbound.aside).
+_MOST_LATE: Final = 3
+
 T = TypeVar("T")
+
+
+class _FolderCall:
+    begun = ended = False
 
 
 class _Folder:
     """A folder of Parquet files. Those whose names begin with a dot or an underscore are still being written."""
 
-    def __init__(self, setting: str, where: str, longest_s: int) -> None:
+    def __init__(self, setting: str, where: str, settings: ParquetSettings) -> None:
         """Raise BadSettings."""
-        self._longest_s = longest_s
+        self._longest_s = settings.longest_s
         self._footers: OrderedDict[tuple[str, int, Any], _Footer] = OrderedDict()
+        self._late: list[_FolderCall] = []
         if not where:
             raise BadSettings(f"{setting}: a folder, or the URL of one")
-        if "://" not in where:
-            self._files, self._root = fs.LocalFileSystem(), str(Path(where).absolute())
-            return
-        try:
-            self._files, self._root = fs.FileSystem.from_uri(where)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise BadSettings(f"{setting}: {error}") from None
+        self._is_remote = "://" in where
+        if self._is_remote:
+            self._files, self._root, self._name = object_store.opened(setting, where, settings)
+        else:
+            self._files, self._root, self._name = fs.LocalFileSystem(), str(Path(where).absolute()), "parquet"
 
     def read(self, work: Callable[[], T]) -> T:
         """Return what `work` reads. Raise SourceUnavailable: whatever cannot be read in time is not half read."""
+        self._late = [each for each in self._late if each.begun and not each.ended]
+        if len(self._late) >= _MOST_LATE:
+            raise SourceUnavailable(f"{self._name}: earlier calls are without a response")
+        call = _FolderCall()
+
+        def noted() -> T:
+            call.begun = True
+            try:
+                return work()
+            finally:
+                call.ended = True
+
         try:
-            return aside(work, self._longest_s)
+            return aside(noted, self._longest_s)
         except TimeoutError:
-            raise SourceUnavailable("parquet: no response in time") from None
+            self._late.append(call)
+            raise SourceUnavailable(f"{self._name}: no response in time") from None
         except (pa.ArrowException, OSError, ValueError) as error:
             if isinstance(error, ReadingError):
                 raise
-            raise SourceUnavailable(f"parquet: {type(error).__name__}") from None
+            raise SourceUnavailable(f"{self._name}: {type(error).__name__}") from None
 
     def files(self, *below: str) -> list[fs.FileInfo]:
         """Return the files in a folder, in order of name, and in those below it."""
@@ -90,7 +110,11 @@ class _Folder:
                 raise ReadingError(f"the rows have no column {key}")
             texts = [name for name in _TEXTS if name in names]
             with pq.ParquetFile(
-                source, metadata=footer.metadata, read_dictionary=texts, page_checksum_verification=True
+                source,
+                metadata=footer.metadata,
+                read_dictionary=texts,
+                page_checksum_verification=True,
+                pre_buffer=self._is_remote,
             ) as file:
                 wanted = [name for name in columns if name in names]
                 return file.read_row_groups(footer.that_may_hold(key, values), wanted, use_threads=False)
@@ -143,7 +167,7 @@ class ParquetRegister(RowRegister):
     def __init__(self, settings: ParquetSettings, vouches: bool) -> None:
         """Raise BadSettings."""
         super().__init__(vouches)
-        self._folder = _Folder("metering.parquet.register_folder", settings.register_folder, settings.longest_s)
+        self._folder = _Folder("metering.parquet.register_folder", settings.register_folder, settings)
 
     def by_number(self, fuel: str, number: str) -> Columns:
         return self._where("number", number, fuel)
@@ -170,7 +194,7 @@ class ParquetReadings(RowReadings):
     def __init__(self, settings: ParquetSettings) -> None:
         """Raise BadSettings."""
         self._prefix = settings.prefix
-        self._folder = _Folder("metering.parquet.readings_folder", settings.readings_folder, settings.longest_s)
+        self._folder = _Folder("metering.parquet.readings_folder", settings.readings_folder, settings)
 
     def rows_of(self, request: ReadingsRequest) -> Columns:
         months = {instant.text(request.start)[:7], instant.text(request.end - 1)[:7]}

@@ -207,7 +207,7 @@ def parquet_files(folder: Path) -> MeteringSettings:
     (folder / "register").mkdir()
     pq.write_table(pa.Table.from_pylist(tenancies()), folder / "register/part.parquet")
     write_readings(folder / "readings", half_hours())
-    values = documented("parquet")
+    values = documented("/srv/meters/readings")
     values["parquet"] |= {"register_folder": str(folder / "register"), "readings_folder": str(folder / "readings")}
     return MeteringSettings(**values, vouches_for_sites=True)
 
