@@ -44,6 +44,7 @@ def take(layout: Layout, page: Page) -> None:
     with page.expect_request(lambda asked: asked.url.startswith(CALLBACK)) as back:
         page.click(f"#{permission['click']}")
     tokens = cap.redeem(request, cap.code(request, back.value.url)).json()
+    _log_in(manifest, cap, page.context.new_page())
     page = page.context.new_page()
     page.goto(cap.permission(tokens["refresh_token"]).json()["permission"]["evidence"])
     _picture(page, "evidence-page")
@@ -63,6 +64,22 @@ def take(layout: Layout, page: Page) -> None:
         _fill(page, step)
         page.click(f"#{step['click']}")
     _picture(page, "bank-emissions")
+
+
+def _log_in(manifest: dict[str, Any], cap: Client, page: Page) -> None:
+    """A customer of the provider: the way in, the provider's own page, and the sites to tick."""
+    sme = next(each for each in manifest["smes"] if each["scenario"] == "log_in")
+    page.goto(cap.push(manifest["licenses"]["electricity_and_gas"], CALLBACK).url)
+    way, onward, log_in, sites, _ = sme["journey"]["edp"]
+    page.click(f"#{way['click']}")
+    _picture(page, "log-in-page")
+    page.click(f"#{onward['click']}")
+    _fill(page, log_in)
+    _picture(page, "customer-page")
+    page.click(f"#{log_in['click']}")
+    page.wait_for_selector(f"#{sites['check'][0]}")
+    _fill(page, sites)
+    _picture(page, "sites-page")
 
 
 def _fill(page: Page, step: dict[str, Any]) -> None:
