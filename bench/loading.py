@@ -1,7 +1,7 @@
 """How fast half-hours are loaded, and what a meter's year takes: `python -m bench.loading [DATABASE_URL]`.
 
-CPU time of this process, and of the database's where it is another: half-hours for each second of one core, from CSV and from
-Parquet, into an empty table and (a day of many meters, as a daily feed brings it) onto what is there.
+Half-hours for each second of this process's CPU, and for each second that went by, which has the database's part too: from CSV
+and from Parquet, into an empty table and (a day of many meters, as a daily feed brings it) onto what is there.
 """
 
 import sys
