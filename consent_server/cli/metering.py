@@ -29,6 +29,7 @@ def check(settings: "Settings", postcode: str, mpan: str, mprn: str, customer: s
     Give what stands on one bill: without it only what needs no meter is checked. Nothing is kept or changed.
     """
     from consent_server.metering import contract, sources
+    from consent_server.metering.rows import RowReadings
     from consent_server.scheme.meters import MeterNumberError, parse_mpan, parse_mprn, parse_postcode
     from consent_server.settings import BadSettings
 
@@ -48,6 +49,9 @@ def check(settings: "Settings", postcode: str, mpan: str, mprn: str, customer: s
         for verdict in contract.verdicts(sample):
             click.echo(verdict)
             failed += verdict.fault is not None
+        if not failed and isinstance(readings, RowReadings):
+            for sentence in readings.advice():
+                click.echo(f"advice: {sentence}")
     if failed:
         click.echo(f"{failed} to mend in the sources of metering.")
         sys.exit(1)

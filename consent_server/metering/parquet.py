@@ -6,8 +6,8 @@ is a few hundred kilobytes, whatever is beside it.
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Sequence
-from itertools import groupby
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -38,6 +38,9 @@ _TIMES: Final = ("start", "taken_at", "since", "until")
 _MONTH: Final = re.compile(r"/month=([0-9]{4}-[0-9]{2})/")
 _KNOWN: Final = ("fuel", "taken_at", "cumulative", "estimated")
 
+#: What `advice` finds too many: rows of a row group, and files of a month that is over.
+_MOST_ROWS: Final = 20_000
+_MOST_FILES: Final = 4
 #: Calls of one folder that may go on after nobody waits for them any more. Others need the threads (outbound.aside).
 _MOST_LATE: Final = 3
 
@@ -93,6 +96,15 @@ class _Folder:
         selector = fs.FileSelector("/".join((self._root, *below)), recursive=True, allow_not_found=bool(below))
         found = [each for each in self._files.get_file_info(selector) if each.extension == "parquet"]
         return sorted((each for each in found if each.base_name[0] not in "._"), key=lambda each: each.path)
+
+    def folders(self) -> list[str]:
+        """Return the names of the folders in this folder, in order."""
+        found = self._files.get_file_info(fs.FileSelector(self._root))
+        return sorted(each.base_name for each in found if each.type == fs.FileType.Directory)
+
+    def footer(self, info: fs.FileInfo) -> "_Footer":
+        with self._files.open_input_file(info.path) as source:
+            return self._footer(info, source)
 
     def rows(self, files: Iterable[fs.FileInfo], columns: Collection[str], key: str, values: Sequence[str]) -> pa.Table:
         """Return the columns that files have of those named, where `key` is one of `values`. What a file lacks is null."""
@@ -152,6 +164,21 @@ class _Footer:
             for group, bounds in enumerate(self._bounds[key])
             if bounds is None or any(bounds[0] <= value <= bounds[1] for value in values)
         ]
+
+    def advice(self, key: str) -> Iterator[str]:
+        """Say what makes the rows of one value expensive to find."""
+        metadata = self.metadata
+        if key not in metadata.schema.names:
+            return
+        most = max((metadata.row_group(each).num_rows for each in range(metadata.num_row_groups)), default=0)
+        if most > _MOST_ROWS:
+            yield f"row groups have up to {most:,} rows, all of which are read for one {key}: write at most {_MOST_ROWS:,}"
+        self.that_may_hold(key, ())
+        bounds = self._bounds[key]
+        if None in bounds:
+            yield f"row groups do not say the smallest and largest {key}, so that all are read: write statistics"
+        elif any(later[0] < before[1] for before, later in pairwise(filter(None, bounds))):
+            yield f"the rows are not sorted by {key}, so that many row groups are read for one: sort them first"
 
 
 def _bounds(column: pq.ColumnChunkMetaData) -> tuple[str, str] | None:
@@ -220,6 +247,23 @@ class ParquetReadings(RowReadings):
         found = self._folder.read(read)
         return {name: [each[index] for each in found] for index, name in enumerate(("meter", "first", "until"))}
 
+    def advice(self) -> Sequence[str]:
+        """Return what is wrong with the layout of the newest files of one folder."""
+
+        def read() -> list[str]:
+            prefix = next((each for each in self._folder.folders() if each.startswith("prefix=")), None)
+            if prefix is None:
+                return ["there is no folder prefix=… in metering.parquet.readings_folder"]
+            months = _by_month(_dated(self._folder.files(prefix)))
+            if not months:
+                return [f"there are no files month=…/*.parquet in {prefix}"]
+            found = list(self._folder.footer(months[-1][-1]).advice("meter"))
+            if len(months) > 1 and len(months[-2]) > _MOST_FILES:
+                found.append(f"a month that is over has {len(months[-2])} files, each of which is opened: join them")
+            return found
+
+        return self._folder.read(read)
+
     def _edges(self, months: Iterable[list[fs.FileInfo]], meters: Sequence[str], edge: str) -> dict[str, int]:
         """Return meter -> its first (min) or last (max) half-hour, looked for month by month."""
         found: dict[str, int] = {}
@@ -237,8 +281,12 @@ class ParquetReadings(RowReadings):
     def _months(self, meter: str) -> list[tuple[str, fs.FileInfo]]:
         """Return the files in which a meter may be, in order, each with its month as 2026-03."""
         folder = f"prefix={quote(meter[: self._prefix], safe='')}"
-        found = [(_MONTH.search(each.path), each) for each in self._folder.files(folder)]
-        return [(month[1], each) for month, each in found if month]
+        return _dated(self._folder.files(folder))
+
+
+def _dated(files: Iterable[fs.FileInfo]) -> list[tuple[str, fs.FileInfo]]:
+    found = [(_MONTH.search(each.path), each) for each in files]
+    return [(month[1], each) for month, each in found if month]
 
 
 def _by_month(files: Iterable[tuple[str, fs.FileInfo]]) -> list[list[fs.FileInfo]]:

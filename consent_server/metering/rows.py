@@ -135,6 +135,10 @@ class RowReadings(ABC):
         The columns are meter, first and until. Raise SourceUnavailable.
         """
 
+    def advice(self) -> Sequence[str]:
+        """Return sentences on how the same rows would be read faster. Raise SourceUnavailable."""
+        return ()
+
     def half_hours(self, request: ReadingsRequest) -> Held:
         """Return the half-hours that have ended. Raise SourceUnavailable, and ReadingError for what cannot be so."""
         now = clock.now()

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from consent_server.metering import contract, sources
@@ -121,3 +123,38 @@ def test_the_doctor_calls_them(place: MeteringSettings, tmp_path: Path) -> None:
     faults = [str(each) for each in house.metering(settings.model_copy(update={"metering": gone}), NOW)]
     assert faults
     assert all("SourceUnavailable" in fault for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({}, []),
+        ({"row_group_size": 30_000, "times": 30}, ["row groups have up to 30,000 rows"]),
+        ({"write_statistics": False}, ["do not say the smallest and largest meter"]),
+        ({"reverse": True}, ["not sorted by meter"]),
+        ({"files": 5}, ["has 5 files"]),
+    ],
+    ids=["good", "large row groups", "no statistics", "not sorted", "many files"],
+)
+def test_the_layout_of_files_is_judged(tmp_path: Path, how: dict[str, Any], said: list[str]) -> None:
+    folder = tmp_path / "prefix=12"
+    months = [folder / f"month=2026-0{month}" for month in (1, 2)]
+    many, times, backwards = how.pop("files", 1), how.pop("times", 1), how.pop("reverse", False)
+    rows = sorted(({"meter": f"12-{each:03}", "start": 0} for each in range(1000)), key=str, reverse=backwards)
+    table = pa.Table.from_pylist([row for row in rows for _ in range(times)])
+    for month in months:
+        month.mkdir(parents=True)
+        for number in range(many):
+            pq.write_table(table, month / f"{number}.parquet", **{"row_group_size": 100, **how})
+    place = MeteringSettings(readings_source="parquet", parquet={"readings_folder": str(tmp_path)})
+    found = sources.readings_of(place).advice()  # type: ignore[attr-defined]
+    assert len(found) == len(said)
+    assert all(words in sentence for words, sentence in zip(said, found, strict=True))
+
+
+def test_a_folder_without_the_layout_is_said(tmp_path: Path) -> None:
+    place = MeteringSettings(readings_source="parquet", parquet={"readings_folder": str(tmp_path)})
+    readings = sources.readings_of(place)
+    assert "no folder prefix=" in readings.advice()[0]  # type: ignore[attr-defined]
+    (tmp_path / "prefix=12").mkdir()
+    assert "no files" in readings.advice()[0]  # type: ignore[attr-defined]
