@@ -273,8 +273,8 @@ class ParquetReadings(RowReadings):
                 break
             table = self._folder.rows(files, ("meter", "start"), "meter", wanted)
             if table.num_rows:
-                table = table.set_column(1, "start", _seconds(table["start"]))
-                edges = table.group_by("meter", use_threads=False).aggregate([("start", edge)])
+                starts = pa.table({"meter": table["meter"], "start": _seconds(table["start"])})
+                edges = starts.group_by("meter", use_threads=False).aggregate([("start", edge)])
                 found |= zip(edges["meter"].to_pylist(), edges[f"start_{edge}"].to_pylist(), strict=True)
         return found
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from consent_server.metering import contract, sources
+from consent_server.metering.parquet import ParquetReadings
 from consent_server.metering.readings import Held, ReadingsRequest
 from consent_server.metering.unavailable import SourceUnavailable
 from consent_server.parties.operator.doctor import house
@@ -123,6 +124,18 @@ def test_the_doctor_calls_them(place: MeteringSettings, tmp_path: Path) -> None:
     faults = [str(each) for each in house.metering(settings.model_copy(update={"metering": gone}), NOW)]
     assert faults
     assert all("SourceUnavailable" in fault for fault in faults)
+
+
+def test_D4_columns_may_be_in_any_order_and_more_may_be_there(tmp_path: Path, held_clock: HeldClock) -> None:
+    settings = foreign.parquet_files(tmp_path)
+    wanted = window(FIRST, LAST)
+    before = sources.readings_of(settings).half_hours(wanted)
+    for path in (tmp_path / "readings").rglob("*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        table = table.append_column("added", pa.array(["x"] * table.num_rows))
+        pq.write_table(table.select(sorted(table.column_names, reverse=True)), path)
+    readings = ParquetReadings(settings.parquet)
+    assert (readings.half_hours(wanted), readings.begin([SHOP])) == (before, {SHOP: FIRST})
 
 
 @pytest.mark.parametrize(
