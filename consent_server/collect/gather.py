@@ -7,10 +7,10 @@ are. Gas is worked out here; electricity waits for the grid's figures (collect.w
 
 import logging
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from typing import Final
 
 import orjson
@@ -443,12 +443,10 @@ def _plausible(meter: CollectedMeter, sent: list[Reading]) -> list[Reading]:
 
 def _months(meter: CollectedMeter, run: Iterable[int], found: list[Reading]) -> Iterator[MeterMonth]:
     at = clock.now()
-    by_month = {
-        month: [(each.start, each.value) for each in group]
-        for month, group in groupby(found, key=lambda each: month_start(each.start))
-    }
+    starts = [each.start for each in found]
     for start in run:
-        yield _month(meter, start, by_month.get(start, []), at)
+        of_month = found[bisect_left(starts, start) : bisect_left(starts, next_month(start))]
+        yield _month(meter, start, [(each.start, each.value) for each in of_month], at)
 
 
 def _month(meter: CollectedMeter, start: int, amounts: list[tuple[int, float]], at: int) -> MeterMonth:

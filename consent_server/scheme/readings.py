@@ -38,6 +38,7 @@ _CLOCK = [f"{slot // 2:02}:{slot % 2 * 30:02}:00Z" for slot in range(HALF_HOURS_
 _FROM = b'"from":"'
 #: Each edge is written up to three times, and again for every other meter.
 _text = lru_cache(maxsize=65536)(instant.text)
+_parsed = lru_cache(maxsize=65536)(instant.parse)
 
 
 class ReadingError(ValueError):
@@ -243,11 +244,10 @@ def parse(data: object) -> list[Reading]:
     """
     if not isinstance(data, list):
         raise ReadingError("data: must be a list of readings")
-    instants: dict[str, int] = {}  # each edge is written up to three times: `from`, the `to` before it, and takenAt
     seen: set[tuple[str, int]] = set()
     readings = []
     for index, item in enumerate(data):
-        reading = _reading(index, item, instants)
+        reading = _reading(index, item)
         key = (reading.fuel, reading.start)
         if key in seen:
             raise _fault(index, "from", "this half-hour was given before")
@@ -257,15 +257,15 @@ def parse(data: object) -> list[Reading]:
     return readings
 
 
-def _reading(index: int, item: object, instants: dict[str, int]) -> Reading:
+def _reading(index: int, item: object) -> Reading:
     if not isinstance(item, dict):
         raise _fault(index, "reading", "must be an object")
     fuel = item.get("type")
     if not isinstance(fuel, str) or fuel not in UNIT:
         raise _fault(index, "type", f"must be one of {', '.join(UNIT)}")
-    start = _instant(index, item, "from", instants)
-    end = _instant(index, item, "to", instants)
-    taken_at = _instant(index, item, "takenAt", instants)
+    start = _instant(index, item, "from")
+    end = _instant(index, item, "to")
+    taken_at = _instant(index, item, "takenAt")
     if start % HALF_HOUR:
         raise _fault(index, "from", "must be on the hour or the half-hour")
     if end != start + HALF_HOUR:
@@ -278,16 +278,12 @@ def _reading(index: int, item: object, instants: dict[str, int]) -> Reading:
     return Reading(fuel, start, end, taken_at, value)
 
 
-def _instant(index: int, item: dict[str, object], field: str, instants: dict[str, int]) -> int:
+def _instant(index: int, item: dict[str, object], field: str) -> int:
     text = item.get(field)
-    if isinstance(text, str) and text in instants:
-        return instants[text]
     try:
-        value = instant.parse(text)
+        return _parsed(text) if isinstance(text, str) else instant.parse(text)
     except ValueError as error:
         raise _fault(index, field, str(error)) from None
-    instants[str(text)] = value
-    return value
 
 
 def _quantity(index: int, item: dict[str, object], field: str, fuel: str) -> float:
