@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Final
 
 from consent_server import audit, clock
-from consent_server.collect import gather, weigh
+from consent_server.collect import forecast, gather, weigh
 from consent_server.deployment import current
 from consent_server.jobs import retention
 from consent_server.outbound.fair_pool import FairPool
@@ -14,6 +14,7 @@ from consent_server.withdrawal import outbox
 
 NODE_REPORT_S: Final = 15
 PROVIDERS_S: Final = 30
+FORECAST_S: Final = 1800
 #: The renewal of a certificate is due from so many days before its end, as the doctor says too.
 RENEWAL_DAYS: Final = 60
 
@@ -102,6 +103,13 @@ class Weigh(Job):
         return weigh.weigh_due()
 
 
+class FetchForecasts(Job):
+    name = "grid-forecast"
+
+    def run(self) -> int:
+        return forecast.fetch_forecasts()
+
+
 class FetchProviderMetadata(Job):
     name = "providers"
 
@@ -127,4 +135,5 @@ def jobs() -> tuple[Job, ...]:
     )
     if settings.party == "edp":
         return common
-    return (*common, Collect(every.collect_s), Weigh(every.collect_s), FetchProviderMetadata(PROVIDERS_S))
+    grid = (Weigh(every.collect_s), FetchForecasts(FORECAST_S))
+    return (*common, Collect(every.collect_s), *grid, FetchProviderMetadata(PROVIDERS_S))

@@ -18,7 +18,11 @@ COMMON = [("node-report", 15), ("revocation-list", 6), ("outbox", 3), ("retentio
 
 
 @pytest.mark.parametrize(
-    ("party", "expected"), [("edp", COMMON), ("cap", [*COMMON, ("collect", 4), ("grid", 4), ("providers", 30)])]
+    ("party", "expected"),
+    [
+        ("edp", COMMON),
+        ("cap", [*COMMON, ("collect", 4), ("grid", 4), ("grid-forecast", 1800), ("providers", 30)]),
+    ],
 )
 def test_each_party_has_its_jobs_at_the_pace_of_its_settings(
     tmp_path: Path, party: str, expected: list[tuple[str, int]]

@@ -259,7 +259,16 @@ def test_a_session_ends_when_idle(portal: Any, held_clock: Any) -> None:
     assert browser.open("/account").path == "/sign-in"
 
 
-PAGES = ("/account", "/connect", "/permissions", "/result", "/connected", "/connect/permission", "/connect/declined")
+PAGES = (
+    "/account",
+    "/forecast",
+    "/connect",
+    "/permissions",
+    "/result",
+    "/connected",
+    "/connect/permission",
+    "/connect/declined",
+)
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/permissions/withdraw", "/permissions/withdrawn"])
