@@ -50,9 +50,9 @@ log = logging.getLogger("consent_server.collect")
 LEASE_S: Final = 600
 RUN_S: Final = 30
 #: Seconds after which a turn begins no further meter: other customers of the provider have the next one.
-TURN_S: Final = 60
-#: Meters of one connection. It bounds what a provider can make us keep, and no business has as many.
-MOST_METERS: Final = 20_000
+TURN_S: Final = 40
+#: Meters of one connection, as many as our own access tokens can name. It bounds what a provider can make us keep.
+MOST_METERS: Final = 10_000
 NEXT_S: Final = DAY
 #: How often a complete month is asked for again while it may be revised.
 REVISIT_S: Final = 7 * DAY
@@ -171,7 +171,8 @@ def _settle(row: ProviderConnection, read: int, finished: bool) -> bool:
         meters = collecting.meters(c, row.id)
         troubles = [meter.trouble for meter in meters if meter.trouble]
         due = at if not finished else min([meter.due for meter in meters] + [at + NEXT_S])
-        collected = at if finished and (len(troubles) < len(meters) or not meters) else None
+        came = read or len(troubles) < len(meters) or not meters
+        collected = at if finished and came else None
         trouble = troubles[0] if troubles else None
         if not connections.settle(c, row, due=due, collected=collected, trouble=trouble, failures=0):
             raise ConnectionEnded

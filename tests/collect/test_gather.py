@@ -241,8 +241,8 @@ READINGS = {
     ),
     "after the window": ("outside the window", _body(lambda body: body["data"].append(reading(MARCH, 1.0)))),
     "meters without end": (
-        "more than 20000",
-        lambda provider: provider.meters.extend(Meter(f"m-{n}") for n in range(20_000)),
+        "more than 10000",
+        lambda provider: provider.meters.extend(Meter(f"m-{n}") for n in range(10_000)),
     ),
     "a meter listed twice": ("listed twice", lambda provider: provider.meters.append(provider.meters[0])),
 }
@@ -313,6 +313,7 @@ def test_D8_one_spoiled_month_leaves_the_others(cap: Cap) -> None:
     assert cap.collect() == 0
     assert [month.start for month in cap.kept().months] == [m for m in months_before(MARCH, 6) if m != bad]
     assert cap.row().trouble.startswith(UNUSABLE)
+    assert len(report.report("acme", 0, MARCH).months) == 5
     provider.answers = lambda body: None
     provider.windows.clear()
     cap.clock.step(RETRY_S)
