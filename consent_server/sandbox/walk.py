@@ -22,7 +22,7 @@ from consent_server.sandbox.layout import Layout
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import verify
 from consent_server.store.rows import table_of
-from consent_server.store.tables import CollectedWindow, DayBlock, EmissionsMonth, ProviderConnection
+from consent_server.store.tables import CollectedMeter, CollectedWindow, EmissionsMonth, MeterMonth, ProviderConnection
 from consent_server.tokens.data_sources import DataSources
 
 FIRST = "normal"
@@ -66,7 +66,12 @@ def _connection_rows(layout: Layout, name: str) -> list[Any]:
 
 
 def _collected(layout: Layout, name: str) -> bool:
-    return any(row.collected is not None for row in _connection_rows(layout, name))
+    """Return whether an SME's readings are there, and its electricity is worked out."""
+    ids = [row.id for row in _connection_rows(layout, name) if row.collected is not None]
+    month = table_of(MeterMonth)
+    waiting = sa.select(month.c.start).where(month.c.connection.in_(ids), month.c.weigh_due.is_not(None))
+    with databases.connected(layout, "cap") as c:
+        return bool(ids) and c.execute(waiting.limit(1)).first() is None
 
 
 def _held_by_cap(layout: Layout, name: str) -> int:
@@ -74,12 +79,8 @@ def _held_by_cap(layout: Layout, name: str) -> int:
     ids = [row.id for row in _connection_rows(layout, name)]
     count = 0
     with databases.connected(layout, "cap") as c:
-        for rows, column in (
-            (table_of(DayBlock), "holder"),
-            (table_of(CollectedWindow), "connection"),
-            (table_of(EmissionsMonth), "connection"),
-        ):
-            found = c.execute(sa.select(sa.func.count()).select_from(rows).where(rows.c[column].in_(ids)))
+        for rows in map(table_of, (CollectedMeter, CollectedWindow, MeterMonth, EmissionsMonth)):
+            found = c.execute(sa.select(sa.func.count()).select_from(rows).where(rows.c.connection.in_(ids)))
             count += int(found.scalar_one())
     return count
 

@@ -24,9 +24,9 @@ from consent_server.store import connections, outbox, permissions, readings
 from consent_server.store.rows import table_of
 from consent_server.store.tables import (
     CollectedWindow,
-    DayBlock,
     EmissionsMonth,
     KeptEvent,
+    MeterMonth,
     OwedCall,
     Permission,
     ProviderConnection,
@@ -104,7 +104,7 @@ class Inbox:
 
     def rows(self) -> dict[str, list[Any]]:
         """Everything that a refused message must leave as it was."""
-        kinds = (ProviderConnection, Permission, DayBlock, CollectedWindow, EmissionsMonth, OwedCall, KeptEvent)
+        kinds = (ProviderConnection, Permission, MeterMonth, CollectedWindow, EmissionsMonth, OwedCall, KeptEvent)
         with store.reading() as c:
             return {
                 table_of(kind).name: c.execute(table_of(kind).select().order_by(*table_of(kind).primary_key)).all()
