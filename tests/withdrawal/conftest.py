@@ -7,8 +7,8 @@ import pytest
 
 from consent_server import store
 from consent_server.deployment import Deployment
-from consent_server.store import accounts, connections, links, outbox, permissions, readings
-from consent_server.store.tables import Permission, ProviderConnection, SmeAccount
+from consent_server.store import accounts, connections, links, outbox, permissions, rows
+from consent_server.store.tables import MeterMonth, Permission, ProviderConnection, SmeAccount
 from consent_server.withdrawal.outbox import LONGEST_DELAY_S
 from tests.deployments import deploy, in_new_database, layout, opened, settings_of
 
@@ -82,7 +82,7 @@ def connection(deployment: Deployment, name: str, token: str = "", **changes: An
     }
     with store.writing() as c:
         connections.add(c, ProviderConnection(id=name, **values | changes))
-        readings.put_days(c, name, "meter", "import", {0: b"{}"})
+        rows.put(c, MeterMonth(name, "meter", 0, "electricity", "SW8", b"half-hours", "", 1, 1.0, 1.0, True, 0, 0, 0))
     return name
 
 

@@ -20,7 +20,7 @@ from consent_server.sandbox.authority import Authority
 from consent_server.scheme import roles
 from consent_server.scheme.messages import MAX_TOKEN, WITHDRAWAL_SUBJECT, withdrawal
 from consent_server.scheme.permission import Act
-from consent_server.store import connections, outbox, permissions, readings
+from consent_server.store import collecting, connections, outbox, permissions
 from consent_server.store.rows import table_of
 from consent_server.store.tables import (
     CollectedWindow,
@@ -139,7 +139,7 @@ def test_a_withdrawal_ends_the_connection_and_forgets_its_data(inbox: Inbox, cap
     assert effect(inbox.withdraw()) == "withdrawn"
     assert inbox.ended() == ("withdrawn", "sme")
     rows = inbox.rows()
-    assert rows["day_block"] == []
+    assert rows["meter_month"] == []
     assert rows["outbox"] == [], "who told us is not told back"
     assert [row.event for row in rows["audit_event"]] == ["connection_ended"]
     accepted = next(json.loads(r.message) for r in caplog.records if '"message_accepted"' in r.message)
@@ -164,7 +164,7 @@ def test_what_rested_on_it_falls_and_its_client_is_told(inbox: Inbox) -> None:
 def test_word_of_a_withdrawal_that_comes_after_the_end_still_deletes_the_data(inbox: Inbox) -> None:
     inbox.connection(granted=NOW - 100, expires=NOW)
     assert effect(inbox.withdraw()) == "withdrawn"
-    assert inbox.rows()["day_block"] == []
+    assert inbox.rows()["meter_month"] == []
 
 
 def test_D12_said_twice_it_has_one_effect(inbox: Inbox) -> None:
@@ -194,7 +194,7 @@ def test_D14_a_late_message_about_the_old_connection_leaves_the_new_one_alone(in
     assert effect(inbox.withdraw("1.old-token")) == "nothing"
     assert inbox.ended("new") == (None, None)
     with store.reading() as c:
-        assert readings.extent(c, "new", "meter", "import") == (0, 0)
+        assert list(collecting.months_of(c, "new", "meter")) == [0]
 
 
 def test_D14_a_late_message_about_a_superseded_connection_leaves_the_new_one_alone(inbox: Inbox) -> None:

@@ -11,7 +11,7 @@ from consent_server.deployment import Deployment
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.session import Response
 from consent_server.scheme import messages
-from consent_server.store import audit_events, outbox, permissions, readings, rows
+from consent_server.store import audit_events, collecting, outbox, permissions, rows
 from consent_server.store.database import db
 from consent_server.store.tables import Link
 from consent_server.tokens import refresh_token
@@ -56,7 +56,7 @@ def test_a_connection_falls_with_its_data_and_what_rests_on_it(deployment: Deplo
     assert withdraw("c", ASKED) == ["c", "p"]
     assert sorted(owed()) == [("message", "p"), ("revocation", "c")]
     with store.reading() as c:
-        assert readings.extent(c, "c", "meter", "import") is None
+        assert collecting.months_of(c, "c", "meter") == {}
 
 
 def test_a_permission_falls_with_the_last_connection_it_rests_on(deployment: Deployment) -> None:
