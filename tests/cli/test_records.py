@@ -211,7 +211,9 @@ def test_calls_wait_are_given_up_and_are_retried(
     def write(c: Any) -> None:
         for number in (1, 2):
             outbox.add(c, kind="message", subject=f"p{number}", recipient=CLIENT, at=GRANTED)
-        outbox.give_up(c, 2, GRANTED, "host.example: connect")
+        first, second = outbox.lease(c, CLIENT, GRANTED, limit=2, lease_s=60)
+        outbox.release(c, [first])
+        assert outbox.give_up(c, second, GRANTED, "host.example: connect")
 
     act(write)
     (waiting,) = ask("outbox", "waiting").output.splitlines()

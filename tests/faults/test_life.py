@@ -243,7 +243,7 @@ class Life(RuleBasedStateMachine):
         """What the portal does with the tokens that it got."""
         provider: Any = SimpleNamespace(issuer=issuer, service=issuer, member=issuer, application=issuer)
         pending: Any = {"id": new_id(), "account": self.account, "fsp": None}
-        connecting._keep(pending, provider, refresh)
+        connecting._keep(pending, provider, refresh, None)
         new = Connection(licenses.expiry("1 year", self.now), id=pending["id"], issuer=issuer, grant=grant)
         for old in self.connections:
             if old.issuer == issuer and old.end("superseded", self.now):

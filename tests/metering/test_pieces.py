@@ -159,19 +159,19 @@ def test_a_load_that_was_cut_off_is_begun_again(edp: Flask, tmp_path: Path, monk
         for meter, unit in (("acme-e", "WHR"), ("acme-g", "MTQ"), ("bakery-e", "WHR"))
         for start in range(BEGIN, BEGIN + 3 * DAY, HALF_HOUR)
     )
-    merge, calls = keep._merge, count()
+    merge, calls = keep.merge, count()
 
     def cut_off(*arguments: Any) -> int:
         if next(calls) == 1:
             raise KeyboardInterrupt
         return merge(*arguments)
 
-    monkeypatch.setattr(keep, "_merge", cut_off)
+    monkeypatch.setattr(keep, "merge", cut_off)
     with pytest.raises(KeyboardInterrupt):
         loaded(tmp_path / "a.csv", text)
     half = held()
     assert {row[1] for row in half["day_block"]} == {"acme-e"}, "one meter whole, the others not at all"
-    monkeypatch.setattr(keep, "_merge", merge)
+    monkeypatch.setattr(keep, "merge", merge)
     loaded(tmp_path / "a.csv", text)
     assert len(held()["day_block"]) == 9
     before = held()

@@ -22,6 +22,7 @@ from consent_server.resource.guard import (
     Guard,
     KeysUnknown,
     LicenseNotAccepted,
+    MetersUnknown,
     NoSuchDataSource,
     PermissionEnded,
     Policy,
@@ -281,7 +282,7 @@ def test_a_good_call_is_released(vary: Callable[[Call], None], signing: Any) -> 
 
 def test_every_refusal_of_the_guard_is_in_the_matrix() -> None:
     ours = {cls for cls in Refusal.family.values() if cls.__module__ == guard_module.__name__}
-    assert ours - {refusal for _, refusal in MATRIX.values()} == {FuelNotCovered, NoSuchDataSource}
+    assert ours - {refusal for _, refusal in MATRIX.values()} == {FuelNotCovered, NoSuchDataSource, MetersUnknown}
 
 
 @pytest.mark.parametrize(
