@@ -533,6 +533,22 @@ class CollectionSettings(Section):
         le=400,
         description="Days after its end for which a month may be revised; its readings are kept as long, and then deleted.",
     )
+    gas_factors: Literal["latest-published", "calendar-year"] = Field(
+        "latest-published",
+        description=(
+            "Which of the government's sets of conversion factors a half-hour of gas takes. latest-published: the one most "
+            "recently published at that time, as the Registry words it. calendar-year: the one of that year, as the "
+            "publication advises."
+        ),
+    )
+    fill_gaps: bool = Field(
+        False,
+        description=(
+            "Fill up to 48 missing half-hours in a month of a meter with the mean of the same half-hour a week before and a "
+            "week after, as far as they lie in that month; the report and its provenance say Substituted. Otherwise such a "
+            "month is left out. It holds for months that are worked out from then on."
+        ),
+    )
 
 
 class MailSettings(Section):

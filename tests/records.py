@@ -3,6 +3,7 @@
 from functools import cache
 
 from consent_server.pki.member_certificate import load_certificates
+from consent_server.scheme import factors, instant
 from consent_server.scheme.provenance.container import SignedRecord, Signer
 from consent_server.scheme.provenance.duties import ExpectedTransfer, checked_receipt
 from consent_server.scheme.provenance.steps import (
@@ -14,8 +15,46 @@ from consent_server.scheme.provenance.steps import (
     scheme_url,
     window_parameters,
 )
+from consent_server.store.tables import MeterMonth
 from tests.deployments import layout
 from tests.scheme.signing import SMART_METERS
+
+
+def month(
+    fuel: str,
+    start: int,
+    kilograms: float,
+    at: int,
+    *,
+    missing: int = 0,
+    filled: int = 0,
+    connection: str = "c",
+    datasource: str | None = None,
+) -> MeterMonth:
+    """A month of one meter as a CAP keeps it: 2 kWh of electricity for each kilogram, half a cubic metre of gas."""
+    end = instant.next_month(start)
+    periods = factors.used(factors.in_force(factors.PUBLISHED, factors.LATEST_PUBLISHED), start, end)
+    amount = kilograms * (2 if fuel == "electricity" else 0.5)
+    by_set = {str(each.factor.year): amount * (each.end - each.start) / (end - start) for each in periods}
+    return MeterMonth(
+        connection=connection,
+        datasource=datasource or fuel,
+        start=start,
+        fuel=fuel,
+        outcode="S3",
+        readings=None,
+        digest="",
+        half_hours=(end - start) // instant.HALF_HOUR - missing - filled,
+        amount=amount,
+        kilograms=kilograms,
+        complete=not missing,
+        first=at,
+        fetched=at,
+        at=at,
+        filled=filled,
+        by_set=by_set if fuel == "gas" else None,
+        basis=factors.basis(periods, start, end) if fuel == "gas" else "",
+    )
 
 
 @cache

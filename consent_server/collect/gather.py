@@ -6,9 +6,8 @@ are. Gas is worked out here; electricity waits for the grid's figures (collect.w
 """
 
 import logging
-import math
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -16,7 +15,7 @@ from typing import Final
 import orjson
 
 from consent_server import audit, clock, store
-from consent_server.collect import provider
+from consent_server.collect import factor_sets, figures, provider
 from consent_server.collect.period import first_month
 from consent_server.deployment import current
 from consent_server.outbound.back_off import back_off
@@ -24,11 +23,12 @@ from consent_server.outbound.data import ConsumptionData, DataSource, FetchedWin
 from consent_server.outbound.directory import DataService
 from consent_server.outbound.errors import BadAnswer, NotReady, OAuthRefused, TokenRefused, Unreachable
 from consent_server.outbound.fair_pool import FairPool, Tally
-from consent_server.scheme import emissions, plausible, readings
+from consent_server.scheme import plausible, readings
 from consent_server.scheme.emissions import EmissionsError
+from consent_server.scheme.factors import FactorPeriod
 from consent_server.scheme.instant import DAY, HALF_HOUR, month_start, next_month
 from consent_server.scheme.licenses import ELECTRICITY, GAS
-from consent_server.scheme.month_readings import digest_of, packed
+from consent_server.scheme.month_readings import digest_of, packed, unpacked
 from consent_server.scheme.provenance.container import ProvenanceError
 from consent_server.scheme.provenance.deployed import WHOLE_DATA_CALLED_MISSING, transfer_forms
 from consent_server.scheme.provenance.duties import ExpectedTransfer, Received, checked_receipt
@@ -207,7 +207,6 @@ def _list(calls: _Calls) -> None:
         if changed or gone:
             collecting.drop_meters(c, row.id, gone | {meter.datasource for meter in changed})
             collecting.put_meters(c, *changed)
-            collecting.add_up_all(c, row.id)
         collecting.forget_before(c, row.id, first_month(at))
         connections.listed(c, row.id, at)
 
@@ -236,7 +235,7 @@ def revision_s() -> int:
     return current().settings.collection.revision_days * DAY
 
 
-def _wanted(known: dict[int, MeterMonth], at: int) -> Iterator[list[int]]:
+def _wanted(known: Mapping[int, MeterMonth], periods: Sequence[FactorPeriod], at: int) -> Iterator[list[int]]:
     """Yield runs of whole months that are missing or may be revised, by their first instants: each run is one window.
 
     A month that is open to revision is a window of its own, which its next collection replaces.
@@ -248,7 +247,7 @@ def _wanted(known: dict[int, MeterMonth], at: int) -> Iterator[list[int]]:
         if run and (is_open or len(run) == MOST_MONTHS or next_month(run[-1]) != month):
             yield run
             run = []
-        if _is_wanted(known.get(month), is_open, at):
+        if _is_wanted(known.get(month), periods, is_open, at):
             run.append(month)
         if run and is_open:
             yield run
@@ -258,9 +257,9 @@ def _wanted(known: dict[int, MeterMonth], at: int) -> Iterator[list[int]]:
         yield run
 
 
-def _is_wanted(month: MeterMonth | None, is_open: bool, at: int) -> bool:
+def _is_wanted(month: MeterMonth | None, periods: Sequence[FactorPeriod], is_open: bool, at: int) -> bool:
     """Return whether a month is to be fetched. One that lacks half-hours is open as long as if it had just ended."""
-    if month is None or month.fetched > at:
+    if month is None or month.fetched > at or not figures.is_current(month, periods):
         return True
     lacking = month.half_hours < _slots(month.start)
     if at - month.fetched < (NEXT_S if lacking and is_open else REVISIT_S):
@@ -305,8 +304,10 @@ def _collect_meter(calls: _Calls, meter: CollectedMeter) -> tuple[Exception | No
     at, read = clock.now(), 0
     with store.reading() as c:
         known = collecting.months_of(c, meter.connection, meter.datasource)
+        periods = factor_sets.periods(c)
+    known |= _worked_out_again(calls, known, periods, at)
     fault: Exception | None = None
-    for run in _wanted(known, at):
+    for run in _wanted(known, periods, at):
         try:
             read += _collect_run(calls, meter, run)
         except NotUsable as unusable:
@@ -324,6 +325,22 @@ def _collect_meter(calls: _Calls, meter: CollectedMeter) -> tuple[Exception | No
     with store.writing() as c:
         collecting.settle_meter(c, settled)
     return fault, read
+
+
+def _worked_out_again(
+    calls: _Calls, known: Mapping[int, MeterMonth], periods: Sequence[FactorPeriod], at: int
+) -> dict[int, MeterMonth]:
+    """Keep and return the months that rest on other factors than those in force, and whose readings are still there."""
+    found = {}
+    for month in known.values():
+        if month.readings is not None and not figures.is_current(month, periods):
+            again = figures.gas(month, unpacked(month.start, month.readings), periods, at)
+            found[month.start] = _without_readings_if_closed(again, at)
+    if found:
+        with store.writing() as c:
+            _hold(c, calls.row)
+            collecting.put_months(c, list(found.values()))
+    return found
 
 
 def _collect_run(calls: _Calls, meter: CollectedMeter, run: Sequence[int]) -> int:
@@ -378,9 +395,9 @@ def _fetch_and_keep(calls: _Calls, meter: CollectedMeter, run: Sequence[int]) ->
                 deployed_forms=sorted(deployed),
             )
         )
-    months = list(_months(meter, run, found))
     with store.writing() as c:
         _hold(c, calls.row)
+        months = list(_months(meter, run, found, factor_sets.periods(c)))
         known = collecting.months_of(c, meter.connection, meter.datasource)
         for each in windows:
             collecting.put_window(c, each)
@@ -442,46 +459,56 @@ def _plausible(meter: CollectedMeter, sent: list[Reading]) -> list[Reading]:
     return counted
 
 
-def _months(meter: CollectedMeter, run: Iterable[int], found: list[Reading]) -> Iterator[MeterMonth]:
+def _months(
+    meter: CollectedMeter, run: Iterable[int], found: list[Reading], periods: Sequence[FactorPeriod]
+) -> Iterator[MeterMonth]:
     at = clock.now()
     starts = [each.start for each in found]
     for start in run:
         of_month = found[bisect_left(starts, start) : bisect_left(starts, next_month(start))]
-        yield _month(meter, start, [(each.start, each.value) for each in of_month], at)
+        yield _month(meter, start, [(each.start, each.value) for each in of_month], periods, at)
 
 
-def _month(meter: CollectedMeter, start: int, amounts: list[tuple[int, float]], at: int) -> MeterMonth:
+def _month(
+    meter: CollectedMeter, start: int, amounts: list[tuple[int, float]], periods: Sequence[FactorPeriod], at: int
+) -> MeterMonth:
     body = packed(start, next_month(start), amounts)
-    kilograms, complete = 0.0, False
-    if meter.fuel == GAS and amounts:
-        try:
-            month = emissions.gas(amounts)[start]
-        except EmissionsError as error:
-            raise NotUsable(f"readings: {error}") from None
-        kilograms, complete = month.kilograms, month.complete
-    return MeterMonth(
+    month = MeterMonth(
         connection=meter.connection,
         datasource=meter.datasource,
         start=start,
         fuel=meter.fuel,
         outcode=meter.outcode,
-        readings=None if complete and is_closed(start, at, complete, at) else body,
+        readings=body,
         digest=digest_of(body),
         half_hours=len(amounts),
-        amount=math.fsum(value for _, value in amounts),
-        kilograms=kilograms,
-        complete=complete,
+        amount=0.0,
+        kilograms=0.0,
+        complete=False,
         first=at,
         fetched=at,
         at=at,
         weigh_due=at if meter.fuel == ELECTRICITY and amounts else None,
+        unknown=len(amounts),
     )
+    if meter.fuel == ELECTRICITY:
+        return month
+    try:
+        return _without_readings_if_closed(figures.gas(month, amounts, periods, at), at)
+    except EmissionsError as error:
+        raise NotUsable(f"readings: {error}") from None
+
+
+def _without_readings_if_closed(month: MeterMonth, at: int) -> MeterMonth:
+    closed = month.complete and is_closed(month.start, month.first, month.complete, at)
+    return month._replace(readings=None) if closed else month
 
 
 def _revised(before: MeterMonth | None, month: MeterMonth) -> MeterMonth:
-    """Return what a month that was collected before becomes: what it was, when its readings are the same."""
+    """Return what a month that was collected before becomes: what it was, when its readings and factors are the same."""
     if before is None:
         return month
     if month.digest == before.digest:
-        return before._replace(fetched=month.fetched)
+        again = before if month.basis == before.basis else month
+        return again._replace(first=before.first, revised=before.revised, fetched=month.fetched)
     return month._replace(first=before.first, revised=month.at if before.complete else before.revised)

@@ -1,16 +1,19 @@
-"""What a CAP reports: whole months of an account's emissions over all its live connections, with their provenance."""
+"""What a CAP reports: whole months of an account over all its live connections, with their provenance.
+
+`report()` is the one place from which the emissions API, the page and every document get their figures.
+"""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import orjson
 
 from consent_server import clock, store
+from consent_server.collect import factor_sets, figures
 from consent_server.collect.period import first_month
 from consent_server.deployment import current
-from consent_server.scheme import emissions
-from consent_server.scheme.instant import next_month
-from consent_server.scheme.licenses import ELECTRICITY, GAS
+from consent_server.scheme import regions
+from consent_server.scheme import report as reports
+from consent_server.scheme.licenses import ELECTRICITY
 from consent_server.scheme.provenance.container import SignedRecord
 from consent_server.scheme.provenance.steps import (
     COMPLETE,
@@ -22,29 +25,23 @@ from consent_server.scheme.provenance.steps import (
     GrantedPermission,
     IntensityUse,
     cap_record,
+    trust_framework_url,
+    unverified_missing_data,
 )
-from consent_server.store import collecting, connections
-from consent_server.store.collecting import GridRegion
-from consent_server.store.tables import CollectedWindow, EmissionsMonth, ProviderConnection
+from consent_server.scheme.report import (
+    FUELS,
+    Method,
+    MonthOfMeter,
+    Report,
+    ReportedMeter,
+    ReportParty,
+    ReportSource,
+    UsedFactor,
+)
+from consent_server.store import accounts, collecting, connections
+from consent_server.store.tables import CollectedMeter, MeterMonth, ProviderConnection
 
-FUELS = (ELECTRICITY, GAS)
 SOON_S = 5
-
-
-@dataclass(frozen=True)
-class ReportedMonth:
-    """One whole month of one fuel: kilograms of CO2 (electricity) or CO2e (gas), worked out at `taken_at`.
-
-    `amount` is the readings' sum in WHR or MTQ, and `revised` when the figure last replaced another whole one.
-    """
-
-    fuel: str
-    start: int
-    end: int
-    taken_at: int
-    kilograms: float
-    amount: float | None = None
-    revised: int | None = None
 
 
 class NothingYet(Exception):
@@ -59,53 +56,39 @@ class NothingYet(Exception):
         self.trouble = trouble
 
 
-@dataclass(frozen=True)
-class Report:
-    """The months of an account and the live connections that they rest on."""
+def report(account: str, start: int, end: int, fuels: tuple[str, ...] = FUELS, to: ReportParty | None = None) -> Report:
+    """Return the report on an account from `start` to before `end`, first instants of months; `to` is the bank it is for.
 
-    months: list[ReportedMonth]
-    rests_on: list[ProviderConnection]
-
-
-def report(account: str, start: int, end: int, fuels: tuple[str, ...] = FUELS) -> Report:
-    """Return the whole months from `start` to before `end` (first instants of months), electricity first.
-
-    A month is there only when every connection that supplies its fuel has all of it: nothing is filled in. Raise NothingYet
-    while a live connection waits for its first collection, or electricity for being worked out; not when that has failed.
+    Raise NothingYet while a live connection waits for its first collection, or electricity for being worked out; not when that
+    has failed.
     """
+    settings = current().settings
     at = clock.now()
     with store.reading() as c:
+        known = accounts.find(c, account)
         live = connections.live(c, account, at)
-        rows = [row for each in live for row in connections.months(c, each.id, start, end)]
-        supplied = [connections.fuels(c, each.id) for each in live]
+        meters = {each.id: collecting.meters(c, each.id) for each in live}
+        months = {each.id: collecting.figures(c, each.id, start, end) for each in live}
         weighing = any(collecting.is_weighing(c, each.id, start, end) for each in live)
-    waiting = next((each for each in live if each.collected is None), None)
-    if waiting is not None:
-        raise NothingYet(max(SOON_S, (waiting.collect_due or at) - at), waiting.trouble or "")
+        periods = factor_sets.periods(c)
+    for each in live:
+        # One that was never listed was collected by a version that kept no months of meters.
+        if each.collected is None or each.listed is None:
+            raise NothingYet(max(SOON_S, (each.collect_due or at) - at), each.trouble or "")
     if weighing and ELECTRICITY in fuels:
         raise NothingYet(SOON_S)
-    months = []
-    for fuel in fuels:
-        of_fuel = [row for row in rows if row.fuel == fuel]
-        # Asked of what each connection covers: one without any reading in these months leaves the sums short as well.
-        suppliers = sum(fuel in fuels_there for fuels_there in supplied)
-        for month in sorted({row.start for row in of_fuel}):
-            parts = [row for row in of_fuel if row.start == month]
-            if len(parts) == suppliers and all(row.complete for row in parts):
-                months.append(_added(fuel, month, parts))
-    return Report(months, live)
-
-
-def _added(fuel: str, month: int, parts: list[EmissionsMonth]) -> ReportedMonth:
-    amounts = [row.amount for row in parts if row.amount is not None]
-    return ReportedMonth(
-        fuel=fuel,
-        start=month,
-        end=next_month(month),
-        taken_at=max(row.at for row in parts),
-        kilograms=sum(row.kilograms for row in parts),
-        amount=sum(amounts) if len(amounts) == len(parts) else None,
-        revised=max((row.revised for row in parts if row.revised is not None), default=None),
+    return reports.make(
+        by=ReportParty(settings.brand, settings.member.url),
+        about=ReportParty(known.business if known else "", id=account),
+        to=to,
+        start=start,
+        end=end,
+        at=at,
+        meters=[meter for each in live for meter in _meters(meters[each.id], months[each.id])],
+        sources=[_source(each, len(meters[each.id])) for each in live],
+        periods=periods,
+        method=Method(settings.collection.gas_factors, settings.collection.fill_gaps),
+        fuels=fuels,
     )
 
 
@@ -115,33 +98,63 @@ def available_from(account: str, fuels: Collection[str], at: int) -> int:
     try:
         months = report(account, 0, at, tuple(fuels)).months
     except NothingYet:
-        months = []
+        months = ()
     return min((month.start for month in months), default=first_month(at))
 
 
-def provenance(found: Report, grant: GrantedPermission, to: str, start: int, end: int) -> SignedRecord | None:
-    """Return the signed record of one response of the emissions API; None when there is nothing that it could be about.
+def _source(each: ProviderConnection, meters: int) -> ReportSource:
+    assert each.collected is not None
+    return ReportSource(each.member, each.id, each.granted, each.collected, meters)
 
-    `to` is the member that gets it. Raise NothingYet when what the response rests on was withdrawn or
-    renewed after it was read.
+
+def _meters(meters: list[CollectedMeter], months: list[MeterMonth]) -> list[ReportedMeter]:
+    """Return every meter of a connection: one without any reading leaves the sums short as well."""
+    of_meter: dict[str, list[MeterMonth]] = {}
+    for month in months:
+        of_meter.setdefault(month.datasource, []).append(month)
+    return [_meter(meter, of_meter.get(meter.datasource, [])) for meter in meters]
+
+
+def _meter(meter: CollectedMeter, months: list[MeterMonth]) -> ReportedMeter:
+    used = {month.region for month in months if month.region is not None}
+    return ReportedMeter(
+        f"{meter.connection} {meter.datasource}",
+        meter.fuel,
+        meter.outcode,
+        {month.start: MonthOfMeter(figures.kept(month), month.at, month.revised) for month in months},
+        region=", ".join(regions.name_of(region) for region in sorted(used)),
+        stands_in=any(month.region_by not in (None, "outcode") for month in months),
+    )
+
+
+def provenance(found: Report, grant: GrantedPermission, to: str) -> SignedRecord | None:
+    """Return the signed record of a report that is handed over; None when there is nothing that it could be about.
+
+    It has the records of all readings behind the reported months, an origin for each factor that is in the figures, and for
+    each fuel one process and one transfer. `to` is the member that gets it. Raise NothingYet when what the report rests on
+    was withdrawn or renewed after it was read.
     """
     here = current()
-    at = clock.now()
     with store.reading() as c:
-        collected = [row for each in found.rests_on for row in connections.collected(c, each.id)]
-        regions = [each for row in found.rests_on for each in collecting.grid_regions(c, row.id, start, end)]
+        collected = [row for each in found.sources for row in connections.collected(c, each.connection)]
     fuels = []
-    for fuel in (fuel for fuel in FUELS if any(month.fuel == fuel for month in found.months)):
-        windows = [row for row in collected if row.fuel == fuel and row.window_start < end and row.window_end > start]
+    for total in found.totals:
+        months = [month for month in found.months if month.fuel == total.fuel]
+        first, last = months[0].start, months[-1].end
+        windows = [
+            row for row in collected if row.fuel == total.fuel and row.window_start < last and row.window_end > first
+        ]
         if not windows:
             raise NothingYet(SOON_S)
+        records = [orjson.loads(row.record) for row in windows]
+        worked_out = max(month.taken_at for month in months)
         fuels.append(
             FuelEmissions(
-                fuel=fuel,
-                received=[orjson.loads(row.record) for row in windows],
-                factors=_intensities(windows, regions) if fuel == ELECTRICITY else _gas_factors(windows),
-                missing_data=COMPLETE if all(row.complete for row in windows) else MISSING,
-                at=max(row.at for row in windows),
+                fuel=total.fuel,
+                received=records,
+                factors=[_origin(each, worked_out) for each in found.factors if each.fuel == total.fuel],
+                missing_data=_missing_data(found, total.fuel, records),
+                at=worked_out,
             )
         )
     if not fuels:
@@ -152,40 +165,28 @@ def provenance(found: Report, grant: GrantedPermission, to: str, start: int, end
         license=grant.license,
         to=to,
         service=here.settings.member.data_service,
-        start=start,
-        end=end,
+        start=found.start,
+        end=found.end,
         fuels=fuels,
-        at=at,
+        at=found.at,
     )
-    return cap_record(release, here.valid_signer(at))
+    return cap_record(release, here.valid_signer(found.at))
 
 
-def _intensities(windows: list[CollectedWindow], regions: list[GridRegion]) -> list[IntensityUse]:
-    """Return one origin for each outcode: its region's series over the period that its meters cover.
-
-    Where the API does not know the outcode, figures of another place stand in: the origin says Substituted.
-    """
-    stood_in = {each.outcode for each in regions if each.by != "outcode"}
-    uses = []
-    for outcode in sorted({row.outcode for row in windows}):
-        of_outcode = [row for row in windows if row.outcode == outcode]
-        uses.append(
-            IntensityUse(
-                outcode=outcode,
-                start=min(row.window_start for row in of_outcode),
-                end=max(row.window_end for row in of_outcode),
-                missing_data=SUBSTITUTED if outcode in stood_in else COMPLETE,
-                at=max(row.at for row in of_outcode),
-            )
-        )
-    return uses
+def _missing_data(found: Report, fuel: str, records: list[SignedRecord]) -> str:
+    """Return what is missing from a fuel's figures: months that are left out, half-hours that are estimates, or nothing."""
+    framework = trust_framework_url(current().settings.scheme.registry)
+    said = {unverified_missing_data(record, framework) for record in records}
+    if any(gap.fuel == fuel for gap in found.gaps):
+        return MISSING
+    if SUBSTITUTED in said or any(month.filled for month in found.months if month.fuel == fuel):
+        return SUBSTITUTED
+    return MISSING if MISSING in said else COMPLETE
 
 
-def _gas_factors(windows: list[CollectedWindow]) -> list[GasFactorUse]:
-    start = min(row.window_start for row in windows)
-    end = max(row.window_end for row in windows)
-    at = max(row.at for row in windows)
-    return [
-        GasFactorUse(source=use.factor.source, start=use.start, end=use.end, at=at)
-        for use in emissions.factors_used(start, end)
-    ]
+def _origin(each: UsedFactor, at: int) -> IntensityUse | GasFactorUse:
+    if each.fuel == ELECTRICITY:
+        # Where the API does not know the outcode, figures of another place stand in.
+        missing = SUBSTITUTED if each.stands_in else COMPLETE
+        return IntensityUse(outcode=each.site, start=each.start, end=each.end, missing_data=missing, at=at)
+    return GasFactorUse(source=each.source, license=each.license, start=each.start, end=each.end, at=at)

@@ -10,11 +10,12 @@ from itertools import groupby
 from typing import Final
 
 from consent_server import clock, store
+from consent_server.collect import figures
 from consent_server.collect.gather import is_closed
 from consent_server.deployment import current
 from consent_server.outbound.back_off import back_off
 from consent_server.outbound.errors import Unreachable
-from consent_server.scheme import emissions, regions
+from consent_server.scheme import regions
 from consent_server.scheme.instant import next_month
 from consent_server.scheme.month_readings import unpacked
 from consent_server.scheme.regions import Region
@@ -108,17 +109,13 @@ def _keep(months: list[MeterMonth], intensity: Mapping[int, float]) -> int:
     at, weighed, lacking = clock.now(), [], 0
     for month in months:
         assert month.readings is not None
-        amounts = unpacked(month.start, month.readings)
-        found = emissions.electricity(amounts, intensity)[month.start]
-        closed = is_closed(month.start, month.first, found.complete, at)
-        done = closed or all(start in intensity for start, _ in amounts)
+        found = figures.electricity(month, unpacked(month.start, month.readings), intensity, at)
+        closed = is_closed(found.start, found.first, found.complete, at)
+        done = closed or not found.unknown
         lacking += not done
         weighed.append(
-            month._replace(
+            found._replace(
                 readings=None if closed else month.readings,
-                kilograms=found.kilograms,
-                complete=found.complete,
-                at=at,
                 weigh_due=None if done else at + LACKING_S,
                 trouble=None if done else LACKING,
             )
@@ -140,6 +137,5 @@ def _put(months: list[MeterMonth]) -> None:
             newest = connections.hold(c, connection)
             if newest is None or newest.ended is not None:
                 continue
-            starts = {month.start for month in group if collecting.put_weighed(c, month)}
-            if starts:
-                collecting.add_up(c, connection, months[0].fuel, starts)
+            for month in group:
+                collecting.put_weighed(c, month)

@@ -48,9 +48,9 @@ def forecasts(account: str) -> list[RegionForecast]:
     start = ahead.first_half_hour()
     with store.reading() as c:
         found = {
-            each.region
+            region
             for row in connections.live(c, account, at)
-            for each in collecting.grid_regions(c, row.id, months_later(at, -3), at)
+            for region in collecting.grid_regions(c, row.id, months_later(at, -3))
         }
     kept = ((region, current().intensity.kept(region, start, start + ahead.AHEAD_S)) for region in sorted(found))
     return [made for region, values in kept if (made := forecast(region, values)) is not None]

@@ -195,5 +195,5 @@ def _holding(c: store.Connection, connection: str) -> Holding | None:
         first=first,
         last=last,
         records=len(windows),
-        months=len(connections.months(c, connection, 0, last)),
+        months=collecting.count_months(c, connection),
     )

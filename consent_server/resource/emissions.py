@@ -1,4 +1,8 @@
-"""A CAP's data API: whole months of emissions with signed provenance."""
+"""A CAP's data API: whole months of emissions with signed provenance.
+
+The standard has one name and one unit for all of them: `emissions` in KGM are kilograms of CO2 where the type is electricity,
+and of CO2e where it is gas.
+"""
 
 from typing import Final
 
@@ -11,6 +15,7 @@ from consent_server.resource.guard import Release
 from consent_server.resource.window import Window
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.steps import GrantedPermission
+from consent_server.scheme.report import FUELS, ReportedMonth, ReportParty
 from consent_server.store import permissions
 
 #: UN/CEFACT code of the kilogram.
@@ -32,10 +37,11 @@ def emissions(release: Release, window: Window) -> Answer:
         expires=token.permission.expires,
         fuels=token.fuels,
     )
-    fuels = tuple(fuel for fuel in report.FUELS if fuel in release.fuels)
+    fuels = tuple(fuel for fuel in FUELS if fuel in release.fuels)
+    bank = ReportParty("", release.caller.member, token.client_id)
     try:
-        found = report.report(permission.sme, window.start, window.end, fuels)
-        record = report.provenance(found, grant, release.caller.member, window.start, window.end)
+        found = report.report(permission.sme, window.start, window.end, fuels, bank)
+        record = report.provenance(found, grant, bank.url)
     except report.NothingYet as wait:
         return not_yet(wait.retry_after)
     data = [_described(month) for month in found.months]
@@ -51,11 +57,11 @@ def emissions(release: Release, window: Window) -> Answer:
     return Answer([orjson.dumps({"data": data} | signed)])
 
 
-def _described(month: report.ReportedMonth) -> dict[str, object]:
+def _described(month: ReportedMonth) -> dict[str, object]:
     return {
         "type": month.fuel,
         "from": instant.text(month.start),
         "to": instant.text(month.end),
         "takenAt": instant.text(month.taken_at),
-        "emissions": {"value": round(month.kilograms, _DECIMALS), "unitCode": UNIT},
+        "emissions": {"value": round(month.figure.kilograms, _DECIMALS), "unitCode": UNIT},
     }

@@ -22,7 +22,7 @@ from consent_server.sandbox.layout import Layout
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import verify
 from consent_server.store.rows import table_of
-from consent_server.store.tables import CollectedMeter, CollectedWindow, EmissionsMonth, MeterMonth, ProviderConnection
+from consent_server.store.tables import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection
 from consent_server.tokens.data_sources import DataSources
 
 FIRST = "normal"
@@ -79,7 +79,7 @@ def _held_by_cap(layout: Layout, name: str) -> int:
     ids = [row.id for row in _connection_rows(layout, name)]
     count = 0
     with databases.connected(layout, "cap") as c:
-        for rows in map(table_of, (CollectedMeter, CollectedWindow, MeterMonth, EmissionsMonth)):
+        for rows in map(table_of, (CollectedMeter, CollectedWindow, MeterMonth)):
             found = c.execute(sa.select(sa.func.count()).select_from(rows).where(rows.c.connection.in_(ids)))
             count += int(found.scalar_one())
     return count

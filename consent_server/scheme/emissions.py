@@ -1,26 +1,35 @@
 """Readings times factors, summed to whole months: the two calculations that the scheme registers, and no other.
 
 Electricity (process electricity-emissions-calculation/2026-03-12): half-hourly watt-hours times the regional carbon
-intensity of that half-hour, in gCO2/kWh. Gas (gas-emissions-calculation/2026-03-12): half-hourly cubic metres times
-the conversion factor most recently published at the time of consumption, in kgCO2e/m3.
+intensity of that half-hour, in gCO2/kWh: kilograms of CO2. Gas (gas-emissions-calculation/2026-03-12): half-hourly cubic
+metres times the conversion factor that the rule picks for that half-hour (factors.py), in kgCO2e/m3: kilograms of CO2e. The
+two are different quantities, and nothing here adds them.
 
-Months run from 00:00Z to 00:00Z. No gap is filled: only a month in which every half-hour has a reading and a factor
-is `complete`, and only such months may be reported.
+Months run from 00:00Z to 00:00Z, so that a month has 48 half-hours for each day, also when clocks change. Only a month in
+which every half-hour has a reading and a factor is `complete`, and only such months may be reported. A gap stays a gap
+unless `filled()` is asked to fill it.
 """
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise, repeat
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import repeat
 from operator import itemgetter, mul
 
 from consent_server.scheme import instant
-from consent_server.scheme.instant import HALF_HOUR
+from consent_server.scheme.factors import FactorPeriod, basis
+from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 
-# WHR times gCO2/kWh is a millionth of a kilogram.
-_MICRO = 1e-6
+#: What a kilogram is of. The intensity of the grid counts carbon dioxide alone; a factor for gas counts methane and nitrous
+#: oxide too, as equivalents.
+GASES: Mapping[str, str] = {ELECTRICITY: "CO2", GAS: "CO2e"}
+#: A month of one meter is filled only when this many half-hours are missing, or fewer: a day.
+MOST_FILLED = 48
+
+_WEEK = 7 * DAY
+_WHR = 1000.0  # in a kWh, and grams in a kilogram
 
 
 class EmissionsError(ValueError):
@@ -29,126 +38,144 @@ class EmissionsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class MonthEmissions:
-    """One fuel's emissions from `start` to `end` (first instants of months), in kilograms: CO2 for electricity, CO2e
-    for gas. `complete` is false when a half-hour is missing; `kilograms` is then only the part that is known."""
+    """One fuel's month, from `start` to `end`, the first instants of months.
+
+    `amount` is what the kilograms rest on: kWh of electricity, cubic metres of gas. `kilograms` are of CO2 for electricity
+    and of CO2e for gas. Half-hours are counted in three ways: `missing` have no reading, `unknown` have one and no factor,
+    `filled` have an estimate in place of a reading. Where any is missing or unknown, amount and kilograms are those of the
+    rest. `by_set` has, for gas, the cubic metres to which each year's set of factors was applied, and `basis` what sets those
+    were (`factors.basis()`).
+    """
 
     fuel: str
     start: int
     end: int
+    amount: float
     kilograms: float
-    complete: bool
+    missing: int = 0
+    unknown: int = 0
+    filled: int = 0
+    by_set: Mapping[int, float] = field(default_factory=dict)
+    basis: str = ""
+
+    @property
+    def complete(self) -> bool:
+        return not self.missing and not self.unknown
 
 
 @dataclass(frozen=True, slots=True)
-class GasFactor:
-    """A published set: the instant from which it is the most recent one, its kgCO2e per cubic metre, and its page."""
-
-    published: int
-    kg_per_m3: float
-    title: str
-    source: str
+class _Sum:
+    amount: float
+    kilograms: float
+    known: int
+    by_set: Mapping[int, float]
 
 
-@dataclass(frozen=True, slots=True)
-class FactorUse:
-    """The stretch of a period to which one set applies."""
-
-    factor: GasFactor
-    start: int
-    end: int
-
-
-GAS_FACTORS = (
-    GasFactor(
-        instant.parse("2024-07-08T00:00:00+01:00"),
-        2.04542,
-        "Greenhouse gas reporting: conversion factors 2024",
-        "https://www.gov.uk/government/publications/greenhouse-gas-reporting-conversion-factors-2024",
-    ),
-    GasFactor(
-        instant.parse("2025-06-10T09:30:03+01:00"),
-        2.06672,
-        "Greenhouse gas reporting: conversion factors 2025",
-        "https://www.gov.uk/government/publications/greenhouse-gas-reporting-conversion-factors-2025",
-    ),
-    GasFactor(
-        instant.parse("2026-06-11T09:30:00+01:00"),
-        2.02633,
-        "Greenhouse gas reporting: conversion factors 2026",
-        "https://www.gov.uk/government/publications/greenhouse-gas-reporting-conversion-factors-2026",
-    ),
-)
-"""Natural gas by volume, from the flat file of each year's publication, dated by gov.uk. The next set is one more row."""
-
-
-def electricity(readings: Iterable[tuple[int, float]], intensity: Mapping[int, float]) -> dict[int, MonthEmissions]:
+def electricity(
+    readings: Iterable[tuple[int, float]], intensity: Mapping[int, float], filled: Collection[int] = ()
+) -> dict[int, MonthEmissions]:
     """Return the months of one meter, keyed by their first instant, in order.
 
-    readings: (start of the half-hour, WHR). intensity: start of the half-hour -> gCO2/kWh in that meter's region.
+    readings: (start of the half-hour, WHR). intensity: start of the half-hour -> gCO2/kWh in that meter's region. filled:
+    the half-hours that `filled()` has added. Raise EmissionsError.
+    """
+
+    def total(starts: list[int], amounts: Sequence[float]) -> _Sum:
+        known = [(amount, intensity[at]) for at, amount in zip(starts, amounts, strict=True) if at in intensity]
+        grams = math.fsum(amount * grams for amount, grams in known) / _WHR
+        return _Sum(math.fsum(amount for amount, _ in known) / _WHR, grams / _WHR, len(known), {})
+
+    return _months(ELECTRICITY, readings, filled, total)
+
+
+def gas(
+    readings: Iterable[tuple[int, float]], periods: Sequence[FactorPeriod], filled: Collection[int] = ()
+) -> dict[int, MonthEmissions]:
+    """Return the months of one meter, keyed by their first instant, in order.
+
+    readings: (start of the half-hour, MTQ). periods: `factors.in_force()`. filled: the half-hours that `filled()` has added.
     Raise EmissionsError.
     """
 
-    def kilograms(starts: list[int], amounts: Sequence[float]) -> tuple[float, bool]:
-        try:
-            return math.fsum(map(mul, amounts, map(intensity.__getitem__, starts))) * _MICRO, True
-        except KeyError:
-            known = [amount * intensity[at] for at, amount in zip(starts, amounts, strict=True) if at in intensity]
-            return math.fsum(known) * _MICRO, False
-
-    return _months(ELECTRICITY, readings, kilograms)
-
-
-def gas(readings: Iterable[tuple[int, float]], factors: Sequence[GasFactor] = GAS_FACTORS) -> dict[int, MonthEmissions]:
-    """Return the months of one meter, keyed by their first instant, in order.
-
-    readings: (start of the half-hour, MTQ). factors: in order of publication; a half-hour takes the last one published
-    at or before its start, and one before the first has no factor. Raise EmissionsError.
-    """
-    changes = [factor.published for factor in factors]
-
-    def kilograms(starts: list[int], amounts: Sequence[float]) -> tuple[float, bool]:
-        cuts = [bisect_left(starts, change) for change in changes] + [len(starts)]
+    def total(starts: list[int], amounts: Sequence[float]) -> _Sum:
         parts: list[float] = []
-        for factor, (first, last) in zip(factors, pairwise(cuts), strict=True):
-            parts.extend(map(mul, amounts[first:last], repeat(factor.kg_per_m3)))
-        return math.fsum(parts), len(parts) == len(amounts)
+        by_set: dict[int, float] = {}
+        known = 0
+        for period in periods:
+            first, last = bisect_left(starts, period.start), bisect_left(starts, period.end)
+            if first < last:
+                under = amounts[first:last]
+                parts.extend(map(mul, under, repeat(period.factor.kg_per_m3)))
+                by_set[period.factor.year] = math.fsum(under)
+                known += last - first
+        return _Sum(math.fsum(by_set.values()), math.fsum(parts), known, by_set)
 
-    return _months(GAS, readings, kilograms)
-
-
-def factors_used(start: int, end: int, factors: Sequence[GasFactor] = GAS_FACTORS) -> list[FactorUse]:
-    """Return which sets gas() uses between two instants: each is a separate origin in the provenance record."""
-    edges = [factor.published for factor in factors[1:]] + [end]
-    uses = []
-    for factor, until in zip(factors, edges, strict=True):
-        first, last = max(start, _slot_at_or_after(factor.published)), min(end, _slot_at_or_after(until))
-        if first < last:
-            uses.append(FactorUse(factor, first, last))
-    return uses
+    months = _months(GAS, readings, filled, total)
+    return {at: replace(month, basis=basis(periods, at, month.end)) for at, month in months.items()}
 
 
-def add(meters: Sequence[Mapping[int, MonthEmissions]]) -> dict[int, MonthEmissions]:
+def filled(readings: Iterable[tuple[int, float]]) -> tuple[list[tuple[int, float]], frozenset[int]]:
+    """Return one month's readings of one meter with estimates for gaps, and the half-hours that are estimates.
+
+    An estimate is the mean of the readings a week before and a week after the half-hour, or the one of them that is there.
+    A month that lacks more than MOST_FILLED half-hours is left as it is, and so is one that lacks its first or its last one: a
+    tenancy or a meter may begin or end in it. Raise EmissionsError.
+    """
+    given = sorted(readings)
+    known = dict(given)
+    if len(known) < len(given):
+        raise EmissionsError("a half-hour has two readings")
+    if not known:
+        return [], frozenset()
+    month = instant.month_start(given[0][0])
+    end = instant.next_month(month)
+    lacking = [at for at in range(month, end, HALF_HOUR) if at not in known]
+    if len(lacking) > MOST_FILLED or {month, end - HALF_HOUR} & {*lacking}:
+        return given, frozenset()
+    added: dict[int, float] = {}
+    for at in lacking:
+        beside = [known[near] for near in (at - _WEEK, at + _WEEK) if near in known]
+        if beside:
+            added[at] = math.fsum(beside) / len(beside)
+    return sorted((known | added).items()), frozenset(added)
+
+
+def add(fuel: str, meters: Sequence[Mapping[int, MonthEmissions]]) -> dict[int, MonthEmissions]:
     """Return the sum over several meters of one fuel, month by month, in order.
 
-    A month is complete only when it is complete for every meter: a meter without any reading in it leaves the sum
-    short by an unknown amount. Raise EmissionsError when the fuels differ.
+    A month is complete only when it is complete for every meter: a meter without any reading in it lacks all half-hours of
+    it. Raise EmissionsError for a month of another fuel.
     """
-    fuels = {month.fuel for months in meters for month in months.values()}
-    if len(fuels) > 1:
+    if any(month.fuel != fuel for months in meters for month in months.values()):
         raise EmissionsError("electricity and gas are reported separately, never added")
-    total = {}
-    for start in sorted({start for months in meters for start in months}):
-        present = [months[start] for months in meters if start in months]
-        complete = len(present) == len(meters) and all(month.complete for month in present)
-        kilograms = math.fsum(month.kilograms for month in present)
-        total[start] = MonthEmissions(present[0].fuel, start, present[0].end, kilograms, complete)
-    return total
+    return {
+        start: _added(fuel, start, [months.get(start) for months in meters])
+        for start in sorted({start for months in meters for start in months})
+    }
+
+
+def _added(fuel: str, start: int, meters: Sequence[MonthEmissions | None]) -> MonthEmissions:
+    there = [each for each in meters if each is not None]
+    end = instant.next_month(start)
+    sets = sorted({year for each in there for year in each.by_set})
+    return MonthEmissions(
+        fuel,
+        start,
+        end,
+        math.fsum(each.amount for each in there),
+        math.fsum(each.kilograms for each in there),
+        missing=sum(each.missing for each in there) + (len(meters) - len(there)) * ((end - start) // HALF_HOUR),
+        unknown=sum(each.unknown for each in there),
+        filled=sum(each.filled for each in there),
+        by_set={year: math.fsum(each.by_set.get(year, 0.0) for each in there) for year in sets},
+    )
 
 
 def _months(
     fuel: str,
     readings: Iterable[tuple[int, float]],
-    kilograms: Callable[[list[int], Sequence[float]], tuple[float, bool]],
+    filled: Collection[int],
+    total: Callable[[list[int], Sequence[float]], _Sum],
 ) -> dict[int, MonthEmissions]:
     ordered = sorted(readings, key=itemgetter(0))
     starts = [at for at, _ in ordered]
@@ -159,12 +186,22 @@ def _months(
         start, end = instant.month_start(starts[first]), instant.next_month(starts[first])
         last = bisect_left(starts, end, first)
         slots = starts[first:last]
+        expected = range(start, end, HALF_HOUR)
         # A month without a gap is exactly its half-hours, each once: the usual case, and the fast one.
-        whole = slots == list(range(start, end, HALF_HOUR))
-        if not whole:
+        if slots != list(expected):
             _refuse_misfits(slots)
-        sum_known, all_known = kilograms(slots, amounts[first:last])
-        months[start] = MonthEmissions(fuel, start, end, sum_known, whole and all_known)
+        of = total(slots, amounts[first:last])
+        months[start] = MonthEmissions(
+            fuel,
+            start,
+            end,
+            of.amount,
+            of.kilograms,
+            missing=len(expected) - len(slots),
+            unknown=len(slots) - of.known,
+            filled=sum(start <= at < end for at in filled),
+            by_set=of.by_set,
+        )
         first = last
     return months
 
@@ -174,7 +211,3 @@ def _refuse_misfits(starts: Sequence[int]) -> None:
         raise EmissionsError("a reading does not begin on a half-hour")
     if len(set(starts)) != len(starts):
         raise EmissionsError("a half-hour has two readings")
-
-
-def _slot_at_or_after(at: int) -> int:
-    return -(-at // HALF_HOUR) * HALF_HOUR

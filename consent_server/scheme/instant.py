@@ -81,6 +81,11 @@ def next_month(instant: int) -> int:
     return months_later(month_start(instant), 1)
 
 
+def year_start(year: int) -> int:
+    """Return the first instant of a year."""
+    return (datetime(year, 1, 1, tzinfo=UTC) - _EPOCH) // _SECOND
+
+
 @lru_cache(maxsize=1024)
 def _date(day: int) -> str:
     return _calendar(day * DAY).isoformat()[:10]

@@ -1,4 +1,4 @@
-"""What a CAP has collected through a connection: its meters, their months, and the connection's own months, which are sums."""
+"""What a CAP has collected through a connection: its meters and their months."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -8,11 +8,10 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import CollectedMeter, CollectedWindow, EmissionsMonth, MeterMonth
+from consent_server.store.tables import CollectedMeter, CollectedWindow, MeterMonth
 
 _meter = table_of(CollectedMeter)
 _month = table_of(MeterMonth)
-_sum = table_of(EmissionsMonth)
 _window = table_of(CollectedWindow)
 
 
@@ -22,14 +21,6 @@ class Trouble(NamedTuple):
     fuel: str
     text: str
     meters: int
-
-
-class GridRegion(NamedTuple):
-    """A region of the grid that electricity months of one outcode were worked out with, and how it was found."""
-
-    outcode: str
-    region: int
-    by: str
 
 
 def meters(c: Connection, connection: str) -> list[CollectedMeter]:
@@ -65,11 +56,26 @@ def months_of(c: Connection, connection: str, datasource: str) -> dict[int, Mete
     return {row.start: row for row in rows.every(c, MeterMonth, query)}
 
 
+def figures(c: Connection, connection: str, start: int, end: int) -> list[MeterMonth]:
+    """Return the months of all meters of a connection with `start` <= first instant < `end`, without their readings."""
+    columns = [sa.null().label(each.name) if each is _month.c.readings else each for each in _month.c]
+    query = sa.select(*columns).where(
+        _month.c.connection == connection, _month.c.start >= start, _month.c.start < end, _month.c.half_hours > 0
+    )
+    return rows.every(c, MeterMonth, query.order_by(_month.c.fuel, _month.c.datasource, _month.c.start))
+
+
+def count_months(c: Connection, connection: str) -> int:
+    """Return how many months there are figures for, each fuel's counted by itself."""
+    distinct = sa.select(_month.c.fuel, _month.c.start).where(
+        _month.c.connection == connection, _month.c.half_hours > 0
+    )
+    return c.execute(sa.select(sa.func.count()).select_from(distinct.distinct().subquery())).scalar_one()
+
+
 def put_months(c: Connection, months: Sequence[MeterMonth]) -> None:
-    """Keep months of one connection and one fuel, and bring the connection's own months in line."""
     if months:
         rows.put(c, *months)
-        add_up(c, months[0].connection, months[0].fuel, {row.start for row in months})
 
 
 def put_window(c: Connection, window: CollectedWindow) -> None:
@@ -86,46 +92,6 @@ def put_window(c: Connection, window: CollectedWindow) -> None:
     rows.put(c, window)
 
 
-def add_up(c: Connection, connection: str, fuel: str, starts: Collection[int]) -> None:
-    """Work out months of a connection anew from those of its meters.
-
-    A month is complete when every meter of the fuel has all of it. One without any reading is left out.
-    """
-    of_fuel = (_month.c.connection == connection, _month.c.fuel == fuel, _month.c.start.in_(starts))
-    every_meter = sa.select(sa.func.count()).where(_meter.c.connection == connection, _meter.c.fuel == fuel)
-    meters_there = c.execute(every_meter).scalar_one()
-    query = (
-        sa.select(
-            _month.c.start,
-            sa.func.sum(_month.c.kilograms),
-            sa.func.sum(sa.cast(_month.c.complete, sa.Integer)),
-            sa.func.max(_month.c.at),
-            sa.func.sum(_month.c.amount),
-            sa.func.max(_month.c.revised),
-        )
-        .where(*of_fuel)
-        .group_by(_month.c.start)
-        .having(sa.func.sum(_month.c.half_hours) > 0)
-    )
-    sums = [
-        EmissionsMonth(connection, fuel, start, kilograms, complete == meters_there, at, amount, revised)
-        for start, kilograms, complete, at, amount, revised in c.execute(query)
-    ]
-    c.execute(sa.delete(_sum).where(_sum.c.connection == connection, _sum.c.fuel == fuel, _sum.c.start.in_(starts)))
-    if sums:
-        rows.add(c, *sums)
-
-
-def add_up_all(c: Connection, connection: str) -> None:
-    """Work out every month of a connection anew: its meters have changed."""
-    of = [sa.select(kept.c.fuel, kept.c.start).where(kept.c.connection == connection) for kept in (_sum, _month)]
-    found: dict[str, set[int]] = {}
-    for fuel, start in c.execute(sa.union(*of)):
-        found.setdefault(fuel, set()).add(start)
-    for fuel, starts in found.items():
-        add_up(c, connection, fuel, starts)
-
-
 def lease_weighing(c: Connection, at: int, lease_s: int, most: int) -> list[MeterMonth]:
     """Take months whose grid figures are due, for `lease_s` seconds, the one first that is due longest."""
     key = (_month.c.connection, _month.c.datasource, _month.c.start)
@@ -138,9 +104,10 @@ def lease_weighing(c: Connection, at: int, lease_s: int, most: int) -> list[Mete
     return rows.every(c, MeterMonth, taken.returning(*_month.c))
 
 
-def put_weighed(c: Connection, month: MeterMonth) -> bool:
-    """Keep what the grid's figures made of a month; return False where its readings are other ones now, or gone."""
-    weighed = ("readings", "kilograms", "complete", "at", "region", "region_by", "weigh_due", "trouble")
+def put_weighed(c: Connection, month: MeterMonth) -> None:
+    """Keep what the grid's figures made of a month, unless its readings are other ones now, or gone."""
+    worked_out = ("amount", "kilograms", "complete", "unknown", "filled", "at")
+    weighed = ("readings", *worked_out, "region", "region_by", "weigh_due", "trouble")
     kept = (
         sa.update(_month)
         .where(
@@ -152,7 +119,7 @@ def put_weighed(c: Connection, month: MeterMonth) -> bool:
         )
         .values({name: getattr(month, name) for name in weighed})
     )
-    return c.execute(kept).rowcount == 1
+    c.execute(kept)
 
 
 def troubles(c: Connection, connection: str) -> list[Trouble]:
@@ -179,13 +146,10 @@ def is_weighing(c: Connection, connection: str, start: int, end: int) -> bool:
     return c.execute(query.limit(1)).first() is not None
 
 
-def grid_regions(c: Connection, connection: str, start: int, end: int) -> list[GridRegion]:
-    """Return the regions that months from `start` to before `end` were worked out with, each once."""
-    columns = (_month.c.outcode, _month.c.region, _month.c.region_by)
-    query = sa.select(*columns).where(
-        _month.c.connection == connection, _month.c.start >= start, _month.c.start < end, _month.c.region.is_not(None)
-    )
-    return [GridRegion(*row) for row in c.execute(query.distinct().order_by(*columns))]
+def grid_regions(c: Connection, connection: str, since: int) -> list[int]:
+    """Return the regions that a connection's months from `since` on were worked out with."""
+    of = (_month.c.connection == connection, _month.c.start >= since, _month.c.region.is_not(None))
+    return list(c.execute(sa.select(_month.c.region).where(*of).distinct()).scalars())
 
 
 def regions_used(c: Connection, since: int) -> list[int]:
@@ -196,8 +160,7 @@ def regions_used(c: Connection, since: int) -> list[int]:
 
 def forget_before(c: Connection, connection: str, oldest: int) -> None:
     """Delete what no report needs any more: months of a connection before an instant, and windows that ended by then."""
-    for kept in (_month, _sum):
-        c.execute(sa.delete(kept).where(kept.c.connection == connection, kept.c.start < oldest))
+    c.execute(sa.delete(_month).where(_month.c.connection == connection, _month.c.start < oldest))
     c.execute(sa.delete(_window).where(_window.c.connection == connection, _window.c.window_end <= oldest))
 
 

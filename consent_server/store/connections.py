@@ -10,7 +10,7 @@ from consent_server.store.tables import CollectedMeter, CollectedWindow, Emissio
 
 _connection = table_of(ProviderConnection)
 _collected = table_of(CollectedWindow)
-_month = table_of(EmissionsMonth)
+_old_month = table_of(EmissionsMonth)
 _meter = table_of(CollectedMeter)
 
 
@@ -146,16 +146,13 @@ def deployed_forms(c: Connection, connection: str) -> list[str]:
     return sorted({name for names in found for name in names or ()})
 
 
-def months(c: Connection, connection: str, start: int, end: int) -> list[EmissionsMonth]:
-    """Return the months of a connection with `start` <= first instant < `end`, by fuel and time."""
-    query = sa.select(_month).where(_month.c.connection == connection, _month.c.start >= start, _month.c.start < end)
-    return rows.every(c, EmissionsMonth, query.order_by(_month.c.fuel, _month.c.start))
-
-
-def fuels(c: Connection, connection: str) -> set[str]:
-    """Return the fuels of a connection's meters, with or without readings."""
-    of = [sa.select(kept.c.fuel).where(kept.c.connection == connection) for kept in (_meter, _collected)]
-    return set(c.execute(sa.union(*of)).scalars())
+def work_out_anew(c: Connection, fuel: str, at: int) -> int:
+    """Make the meters of a fuel due, of every live connection whose readings are here. Return how many connections it is."""
+    of_fuel = sa.select(_meter.c.connection).where(_meter.c.fuel == fuel)
+    here = sa.and_(_connection.c.ended.is_(None), _connection.c.collected.is_not(None), _connection.c.expires > at)
+    live = sa.select(_connection.c.id).where(here)
+    c.execute(sa.update(_meter).where(_meter.c.fuel == fuel, _meter.c.connection.in_(live)).values(due=at))
+    return c.execute(sa.update(_connection).where(here, _connection.c.id.in_(of_fuel)).values(collect_due=at)).rowcount
 
 
 def collected_before(c: Connection, before: int) -> list[str]:
@@ -169,6 +166,6 @@ def collected_before(c: Connection, before: int) -> list[str]:
 def forget_data(c: Connection, connection: str) -> int:
     """Delete meters, readings, records and months of a connection. Return the number of deleted rows."""
     gone = readings.forget(c, connection) + collecting.forget(c, connection)
-    for kept in (_collected, _month):
+    for kept in (_collected, _old_month):
         gone += c.execute(sa.delete(kept).where(kept.c.connection == connection)).rowcount
     return gone

@@ -509,11 +509,11 @@ _WEIGHING: Final = sa.text("weigh_due IS NOT NULL")
 class MeterMonth(NamedTuple):
     """One whole calendar month (UTC) of one meter, collected at `fetched` and for the first time at `first`.
 
-    `readings` are its half-hours (scheme.readings.packed), None once nothing needs them any more; `digest` is theirs,
-    `half_hours` how many there are, `amount` their sum in WHR or MTQ. `kilograms` is as of `at`, and `complete` when every
-    half-hour has a reading and a factor. `revised` is when it last replaced a complete figure. `region` of the grid was found
-    by `region_by` (scheme.regions); while a grid figure is missing, `weigh_due` says when to ask for it again, and `trouble`
-    why it could not be had.
+    `readings` are its half-hours (scheme.month_readings.packed), None once nothing needs them any more; `digest` is theirs,
+    and `half_hours` how many there are. `amount`, `kilograms`, `complete`, `unknown`, `filled`, `by_set` (a set's year as text)
+    and `basis` are those of scheme.emissions.MonthEmissions as of `at` (collect.figures). `revised` is when other readings
+    last replaced a complete figure. `region` of the grid was found by `region_by` (scheme.regions); while a grid figure is
+    missing, `weigh_due` says when to ask for it again, and `trouble` why it could not be had.
     """
 
     connection: ConnectionId
@@ -535,6 +535,10 @@ class MeterMonth(NamedTuple):
     region_by: Annotated[str | None, sa.String(16)] = None
     weigh_due: Instant | None = None
     trouble: str | None = None
+    unknown: Count = 0
+    filled: Count = 0
+    by_set: Mapping[str, float] | None = None
+    basis: Annotated[str, {"server_default": ""}] = ""
 
 
 @table("grid_day")
@@ -549,10 +553,8 @@ class GridDayRow(NamedTuple):
 
 @table("month")
 class EmissionsMonth(NamedTuple):
-    """One whole calendar month (UTC) of one fuel's emissions from one connection, in kilograms: the sum over its meters.
-
-    `amount` is the readings' sum in WHR or MTQ. `revised` is when a complete figure of it was last replaced.
-    """
+    """What the version before kept of a month of one fuel from one connection. Figures rest on `meter_month` alone; rows are
+    deleted with their connection's data."""
 
     connection: ConnectionId
     fuel: Annotated[Fuel, KEY]
@@ -560,8 +562,23 @@ class EmissionsMonth(NamedTuple):
     kilograms: float
     complete: bool
     at: Instant
-    amount: float | None = None
-    revised: Instant | None = None
+
+
+@table("factor_set")
+class LoadedFactorSet(NamedTuple):
+    """A year's conversion factors for gas, loaded by an operator: the fields of scheme.factors.FactorSet."""
+
+    region: Annotated[str, sa.String(16), KEY]
+    year: Annotated[int, KEY]
+    published: Instant
+    kg_per_m3: float
+    kg_per_kwh: float
+    mineral_kg_per_m3: float | None
+    title: str
+    source: str
+    license: str
+    file_sha256: Digest
+    loaded: Instant
 
 
 @table("session")

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from consent_server import clock, store
-from consent_server.collect import gather, provider, weigh
+from consent_server.collect import figures, gather, provider, weigh
 from consent_server.deployment import Deployment
 from consent_server.outbound.data import DataSource, FetchedWindow
 from consent_server.outbound.directory import DataService
 from consent_server.outbound.upstream import Tokens
-from consent_server.scheme import instant
+from consent_server.scheme import emissions, instant
+from consent_server.scheme.emissions import MonthEmissions
 from consent_server.scheme.instant import HALF_HOUR
 from consent_server.scheme.provenance.steps import (
     COMPLETE,
@@ -26,7 +27,7 @@ from consent_server.scheme.provenance.steps import (
 )
 from consent_server.scheme.readings import UNIT
 from consent_server.store import accounts, collecting, connections
-from consent_server.store.tables import ProviderConnection, SmeAccount
+from consent_server.store.tables import CollectedMeter, MeterMonth, ProviderConnection, SmeAccount
 from tests.deployments import deploy, in_new_database, opened, settings_of
 from tests.scheme.signing import CAP_ROLE, DIRECTORY, EDP_ROLE, REGISTRY, SMART_METERS, member_signer, signing_authority
 
@@ -34,6 +35,8 @@ LICENSE = f"{REGISTRY}/scheme/perseus/license/energy-consumption-edp-cap/2026-03
 FEBRUARY, MARCH = instant.parse("2026-02-01T00:00:00Z"), instant.parse("2026-03-01T00:00:00Z")
 TODAY = instant.parse("2026-03-12T00:00:00Z")
 RETRY_S = 60
+#: The region of the first outcode that is asked for.
+FIRST_REGION = 3
 SERVICE = f"{DIRECTORY}/s/cap"
 #: The CAP's settings, in the scheme of `tests.scheme.signing`.
 SETTINGS = {
@@ -179,7 +182,7 @@ class Cap:
         self.late: Exception | None = None  # raised when the grid is asked
         self.unknown: set[str] = set()  # outcodes that the grid does not know
         self.asked: list[tuple[int, int, int]] = []  # what the grid was asked for
-        self._outcodes: list[str] = []  # by region, from 100 on
+        self._outcodes: list[str] = []  # by region, from FIRST_REGION on
         played.intensity = SimpleNamespace(region_of=self._region_of, fetch=self._fetch, kept=self._kept)
         played.directory = SimpleNamespace(data_services=self._data_services)
         played.upstream = SimpleNamespace(
@@ -225,7 +228,7 @@ class Cap:
             return None
         if outcode not in self._outcodes:
             self._outcodes.append(outcode)
-        return 100 + self._outcodes.index(outcode)
+        return FIRST_REGION + self._outcodes.index(outcode)
 
     def _fetch(self, region: int, start: int, end: int) -> None:
         if self.late:
@@ -233,7 +236,7 @@ class Cap:
         self.asked.append((region, start, end))
 
     def _kept(self, region: int, start: int, end: int) -> dict[int, float]:
-        outcode = self._outcodes[region - 100] if region >= 100 else None
+        outcode = dict(enumerate(self._outcodes, FIRST_REGION)).get(region)
         known = {at: self.intensity(at, outcode) for at in range(start, end, HALF_HOUR)}
         return {at: value for at, value in known.items() if value is not None}
 
@@ -278,11 +281,23 @@ class Cap:
             meters = collecting.meters(c, name)
             return SimpleNamespace(
                 windows=connections.collected(c, name),
-                months=connections.months(c, name, 0, TODAY),
+                months=added_up(meters, collecting.figures(c, name, 0, TODAY)),
                 meters=meters,
                 of={meter.datasource: collecting.months_of(c, name, meter.datasource) for meter in meters},
                 troubles=collecting.troubles(c, name),
             )
+
+
+def added_up(meters: list[CollectedMeter], months: list[MeterMonth]) -> list[MonthEmissions]:
+    """The months of a connection: the sums over its meters, electricity first."""
+    of: dict[str, tuple[str, dict[int, MonthEmissions]]] = {meter.datasource: (meter.fuel, {}) for meter in meters}
+    for month in months:
+        of[month.datasource][1][month.start] = figures.kept(month)
+    return [
+        month
+        for fuel in ("electricity", "gas")
+        for month in emissions.add(fuel, [found for of_fuel, found in of.values() if of_fuel == fuel]).values()
+    ]
 
 
 @pytest.fixture

@@ -6,18 +6,19 @@ import pytest
 
 from consent_server import store
 from consent_server.collect import report
-from consent_server.collect.report import NothingYet, ReportedMonth
+from consent_server.collect.report import NothingYet
 from consent_server.scheme import instant
+from consent_server.scheme.factors import INTENSITY_ORIGIN
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.permission import Act
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.steps import (
-    INTENSITY_ORIGIN,
     GrantedPermission,
     process_url,
     scheme_url,
     trust_framework_url,
 )
+from consent_server.scheme.report import Figure, Report, ReportedMonth
 from consent_server.store import connections
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 from tests.collect.conftest import FEBRUARY, MARCH, RETRY_S, SERVICE, Cap, Meter
@@ -42,12 +43,12 @@ LICENSE = f"{REGISTRY}/scheme/perseus/license/emissions-cap-fsp/2026-03-12"
 WITHDRAWN = Withdrawal(by="sme", where="here", why="asked")
 
 
-def found(start: int = JANUARY, end: int = APRIL, **more: Any) -> report.Report:
+def found(start: int = JANUARY, end: int = APRIL, **more: Any) -> Report:
     return report.report("acme", start, end, **more)
 
 
 def figures(start: int = JANUARY, end: int = APRIL, **more: Any) -> dict[tuple[str, int], float]:
-    return {(month.fuel, month.start): month.kilograms for month in found(start, end, **more).months}
+    return {(month.fuel, month.start): month.figure.kilograms for month in found(start, end, **more).months}
 
 
 def every_other(start: int) -> bool:
@@ -66,10 +67,25 @@ def test_a_month_of_each_fuel(cap: Cap) -> None:
     cap.collected(cap.provider("edp", Meter("e", amount=lambda start: 1000.0 if every_other(start) else 500.0), gas))
     cap.intensity = lambda start, outcode: 1.0  # collected already: what is reported rests on what was kept
     # 672 hours of 1 kWh and 0.5 kWh at 100 g/kWh; 1344 half-hours of 2 m3 at 2.06672 kg/m3. March is not over.
-    assert found().months == [
-        ReportedMonth("electricity", FEBRUARY, MARCH, NOW, pytest.approx(100.8), 1344 * 750.0),
-        ReportedMonth("gas", FEBRUARY, MARCH, NOW, pytest.approx(5555.34336), 1344 * 2.0),
-    ]
+    assert found().months == (
+        ReportedMonth(
+            FEBRUARY,
+            MARCH,
+            Figure("electricity", pytest.approx(1008.0), None, pytest.approx(100.8)),
+            filled=0,
+            taken_at=NOW,
+            revised=None,
+        ),
+        # 2,688 m3; in kWh by 2.06672 / 0.18296
+        ReportedMonth(
+            FEBRUARY,
+            MARCH,
+            Figure("gas", pytest.approx(30363.70, abs=0.01), pytest.approx(2688.0), pytest.approx(5555.34336)),
+            filled=0,
+            taken_at=NOW,
+            revised=None,
+        ),
+    )
 
 
 def test_each_half_hour_is_weighed_by_its_own_intensity(cap: Cap) -> None:
@@ -92,9 +108,9 @@ def test_two_connections_are_added(cap: Cap) -> None:
     cap.collected(cap.provider("two", Meter("e", amount=lambda start: 500.0), Meter("g", "gas")), "c2")
     months = found().months
     # gas: 1344 half-hours of 1000 m3
-    assert [month.kilograms for month in months] == [pytest.approx(134.4 + 67.2), pytest.approx(2777671.68)]
+    assert [month.figure.kilograms for month in months] == [pytest.approx(134.4 + 67.2), pytest.approx(2777671.68)]
     assert [month.taken_at for month in months] == [NOW + 60, NOW + 60]
-    assert {row.id for row in found().rests_on} == {"c1", "c2"}
+    assert {each.connection for each in found().sources} == {"c1", "c2"}
 
 
 def test_the_fuels_that_are_asked_for(cap: Cap) -> None:
@@ -142,7 +158,7 @@ def test_a_connection_for_gas_alone_takes_no_electricity_away(cap: Cap) -> None:
 
 
 def test_an_account_without_connections_has_nothing(cap: Cap) -> None:
-    assert found() == report.Report([], [])
+    assert (found().months, found().sources, found().fuels, found().gaps) == ((), (), (), ())
 
 
 @pytest.mark.parametrize("ending", ["expired", "withdrawn"])
@@ -155,7 +171,7 @@ def test_a_connection_that_has_ended_counts_no_more(cap: Cap, ending: str) -> No
     else:
         withdraw("c2", WITHDRAWN)
     assert figures() == {("electricity", FEBRUARY): pytest.approx(134.4)}
-    assert [row.id for row in found().rests_on] == ["c1"]
+    assert [each.connection for each in found().sources] == ["c1"]
 
 
 def test_nothing_is_reported_before_the_first_collection(cap: Cap) -> None:
@@ -185,7 +201,7 @@ def test_a_renewed_connection_takes_the_place_of_the_old_one(cap: Cap) -> None:
         found()
     assert cap.collect() == 1
     assert figures() == {("electricity", FEBRUARY): pytest.approx(134.4)}
-    assert [row.id for row in found().rests_on] == ["new"]
+    assert [each.connection for each in found().sources] == ["new"]
 
 
 # from when there is anything
@@ -215,8 +231,8 @@ def grant(*fuels: str) -> GrantedPermission:
     )
 
 
-def record(reported: report.Report, start: int = JANUARY, end: int = APRIL) -> Any:
-    return report.provenance(reported, grant("electricity", "gas"), FSP, start, end)
+def record(reported: Report) -> Any:
+    return report.provenance(reported, grant("electricity", "gas"), FSP)
 
 
 def steps_of(signed: Any, root: Any = None) -> list[dict[str, Any]]:
@@ -260,7 +276,7 @@ def test_the_record_verifies_and_names_every_origin(cap: Cap) -> None:
 
 def test_the_record_leads_from_each_receipt_through_the_calculation_to_the_receiver(cap: Cap) -> None:
     cap.collected(cap.provider("edp", Meter("e"), Meter("g", "gas")))
-    steps = steps_of(record(found()))
+    steps = steps_of(record(found(start=FEBRUARY)))
     by_id = {step["id"]: step for step in steps}
     own = [step for step in steps if not step["_signature"]["includedBy"]]
     (permission,) = (step for step in own if step["type"] == "permission")
@@ -278,7 +294,7 @@ def test_the_record_leads_from_each_receipt_through_the_calculation_to_the_recei
     assert [(step["of"], step["to"], step["service"], step["license"]) for step in transfers] == [
         (process["id"], FSP, SERVICE, LICENSE) for process in processes
     ]
-    assert transfers[0]["parameters"] == {"from": "2026-01-01T00:00:00Z", "to": "2026-04-01T00:00:00Z"}
+    assert transfers[0]["parameters"] == {"from": "2026-02-01T00:00:00Z", "to": "2026-04-01T00:00:00Z"}
     assert {step["scheme"] for step in steps} == {scheme_url(REGISTRY)}
     assert own[-1]["_signature"]["signed"]["roles"] == [CAP_ROLE]
 
@@ -290,7 +306,7 @@ def test_D13_a_process_names_the_permission_that_was_in_force_when_the_readings_
     later = GrantedPermission(
         account="account at the cap", license=LICENSE, granted=granted, expires=granted + 86400, fuels=("electricity",)
     )
-    steps = steps_of(report.provenance(found(), later, FSP, JANUARY, APRIL))
+    steps = steps_of(report.provenance(found(), later, FSP))
     at = {step["id"]: step["timestamp"] for step in steps}
     for step in steps:
         assert all(at[each] <= step["timestamp"] for each in step.get("permissions", [])), step["type"]
@@ -299,12 +315,33 @@ def test_D13_a_process_names_the_permission_that_was_in_force_when_the_readings_
     assert [at[each] for each in process["permissions"]] == [instant.text(NOW - 60)]
 
 
+@pytest.mark.parametrize(
+    ("lacking", "fills", "start", "said"),
+    [
+        (0, False, FEBRUARY, "Complete"),
+        (0, False, JANUARY, "Missing"),
+        (2, True, FEBRUARY, "Substituted"),
+        (2, True, JANUARY, "Missing"),
+    ],
+    ids=["whole", "a month left out", "filled", "filled, and a month left out"],
+)
+def test_the_process_says_what_is_missing(cap: Cap, lacking: int, fills: bool, start: int, said: str) -> None:
+    gap = [FEBRUARY + 9 * DAY + number * HALF_HOUR for number in range(lacking)]
+    cap.configure(fill_gaps=fills)
+    cap.collected(cap.provider("edp", Meter("e", amount=lambda at: None if at in gap else 1000.0)))
+    reported = found(start=start)
+    # Each filled half-hour has 1 kWh before and after it: 134.4 kg as if nothing had been missing.
+    assert [(month.figure.kilograms, month.filled) for month in reported.months] == [(pytest.approx(134.4), lacking)]
+    (process,) = (step for step in steps_of(record(reported)) if step["type"] == "process")
+    assert process["perseus:assurance"]["missingData"].endswith(f"/{said}")
+
+
 def test_windows_outside_the_months_are_not_in_the_record(cap: Cap) -> None:
     provider = cap.provider()
     provider.cut = MARCH
     cap.collected(provider)
     reported = found(FEBRUARY, MARCH)
-    meters = [kind for _, kind, _ in origins(steps_of(record(reported, FEBRUARY, MARCH)))]
+    meters = [kind for _, kind, _ in origins(steps_of(record(reported)))]
     assert meters == ["Meter", "GridCarbonIntensity"]
 
 
@@ -316,7 +353,7 @@ def test_the_record_has_the_fuels_of_the_report_alone(cap: Cap) -> None:
 
 def test_a_report_without_months_has_no_record(cap: Cap) -> None:
     cap.collected(cap.provider())
-    assert record(found(JANUARY, FEBRUARY), JANUARY, FEBRUARY) is None
+    assert record(found(JANUARY, FEBRUARY)) is None
 
 
 def test_withdrawn_between_the_months_and_their_record(cap: Cap) -> None:
@@ -338,7 +375,7 @@ def test_gas_takes_the_factor_of_its_day(cap: Cap) -> None:
     cap.collected(provider)
     # 450 m3 at 2.04542 and 990 m3 at 2.06672
     assert figures(june, july) == {("gas", june): pytest.approx(2966.4918)}
-    steps = steps_of(record(found(june, july), june, july), authority.root)
+    steps = steps_of(record(found(june, july)), authority.root)
     factors = [
         (step["origin"].rpartition("-")[2], step["perseus:scheme"]["meteringPeriod"]["from"])
         for step in steps

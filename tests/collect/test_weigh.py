@@ -12,7 +12,7 @@ from consent_server.scheme.instant import DAY
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.steps import GrantedPermission, trust_framework_url
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
-from tests.collect.conftest import FEBRUARY, LICENSE, MARCH, Cap, Meter
+from tests.collect.conftest import FEBRUARY, FIRST_REGION, LICENSE, MARCH, Cap, Meter
 from tests.scheme.signing import DIRECTORY, NOW, REGISTRY, signing_authority
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -22,7 +22,7 @@ LONDON_MPAN = "1212345678902"  # brief vector 121234567890 with its check digit
 
 
 def kilograms() -> dict[str, float]:
-    return {month.fuel: month.kilograms for month in report.report("acme", FEBRUARY, MARCH).months}
+    return {month.fuel: month.figure.kilograms for month in report.report("acme", FEBRUARY, MARCH).months}
 
 
 def test_D8_a_grid_that_is_down_leaves_gas_and_costs_no_fetch(cap: Cap, caplog: pytest.LogCaptureFixture) -> None:
@@ -52,7 +52,7 @@ def test_a_report_waits_until_the_grid_was_asked(cap: Cap, monkeypatch: pytest.M
     cap.collected(cap.provider())
     with pytest.raises(NothingYet):
         report.report("acme", FEBRUARY, MARCH)
-    assert report.report("acme", FEBRUARY, MARCH, ("gas",)).months == []
+    assert report.report("acme", FEBRUARY, MARCH, ("gas",)).months == ()
 
 
 def test_a_figure_that_is_published_later_is_taken_then(cap: Cap) -> None:
@@ -71,7 +71,7 @@ def test_a_figure_that_is_published_later_is_taken_then(cap: Cap) -> None:
 @pytest.mark.parametrize(
     ("datasource", "outcode", "region", "by"),
     [
-        ("m", "SW8", 100, "outcode"),
+        ("m", "SW8", FIRST_REGION, "outcode"),
         (LONDON_MPAN, "W3", 13, "distributor"),
         (f"S01801101{LONDON_MPAN}", "W3", 13, "distributor"),
         (f"{LONDON_MPAN[:-1]}3", "EH9", 2, "district"),  # a wrong check digit: the id is no supply number
@@ -90,7 +90,7 @@ def test_the_region_of_a_place_that_the_grid_does_not_know(
     assert (month.region, month.region_by, month.complete) == (region, by, True)
     reported = report.report("acme", FEBRUARY, MARCH)
     grant = GrantedPermission(account="a", license=LICENSE, granted=NOW - 60, expires=NOW + DAY, fuels=("electricity",))
-    record: Any = report.provenance(reported, grant, f"{DIRECTORY}/m/fsp", FEBRUARY, MARCH)
+    record: Any = report.provenance(reported, grant, f"{DIRECTORY}/m/fsp")
     steps = verify(record, trust_framework_url(REGISTRY), signing_authority().root)
     (said,) = (
         step["perseus:assurance"]["missingData"].rpartition("/")[2]
@@ -184,13 +184,13 @@ def test_a_revised_reading_revises_the_month_and_the_report_says_so(cap: Cap, fu
     assert cap.collect() == 1
     (after,) = report.report("acme", FEBRUARY, MARCH).months
     assert (before.revised, after.revised, after.taken_at) == (None, NOW + 7 * DAY, NOW + 7 * DAY)
-    assert after.kilograms == pytest.approx(before.kilograms * 1343.5 / 1344)
+    assert after.figure.kilograms == pytest.approx(before.figure.kilograms * 1343.5 / 1344)
     assert [row.window_start for row in cap.kept().windows] == [FEBRUARY], (
         "the record of the older readings is replaced"
     )
     cap.clock.step(7 * DAY)
     assert cap.collect() == 1
-    assert report.report("acme", FEBRUARY, MARCH).months == [after], "the same readings change nothing"
+    assert report.report("acme", FEBRUARY, MARCH).months == (after,), "the same readings change nothing"
 
 
 def test_a_gap_that_is_filled_is_no_revision(cap: Cap) -> None:
@@ -202,7 +202,7 @@ def test_a_gap_that_is_filled_is_no_revision(cap: Cap) -> None:
     cap.clock.step(DAY)
     assert cap.collect() == 1
     (month,) = report.report("acme", FEBRUARY, MARCH).months
-    assert (month.kilograms, month.revised) == (pytest.approx(134.4), None)
+    assert (month.figure.kilograms, month.revised) == (pytest.approx(134.4), None)
 
 
 def test_readings_are_kept_while_their_month_may_be_revised_and_no_longer(cap: Cap) -> None:

@@ -15,6 +15,7 @@ from consent_server.store import (
     accounts,
     audit_events,
     codes,
+    collecting,
     connections,
     evidence,
     journeys,
@@ -39,6 +40,7 @@ from consent_server.store.tables import (
     PushedRequest,
     SmeAccount,
 )
+from tests import records
 
 NOW = 1773307800
 DAY = 86400
@@ -187,6 +189,7 @@ def collected(c: Any, name: str, at: int, meter: str = "meter") -> None:
     )
     readings.put_days(c, name, meter, "import", {0: b"{}"})
     rows.put(c, EmissionsMonth(name, "electricity", 0, 1.0, complete=True, at=at))
+    rows.put(c, records.month("electricity", 0, 1.0, at, connection=name, datasource=meter))
 
 
 @pytest.mark.parametrize(
@@ -216,13 +219,13 @@ def test_collected_data_goes_six_months_after_its_collection(app: Flask) -> None
             connection(c, name)
             collected(c, name, at)
         collected(c, "fresh", SIX_MONTHS_AGO - 1, "another meter")  # the newest of a connection counts
-    assert retention.apply() == 3
+    assert retention.apply() == 4
     with store.reading() as c:
         assert [name for name in ("fresh", "just", "old") if connections.collected(c, name)] == ["fresh", "just"]
         # Its data is gone while the connection is live: it waits for a collection, as at its start.
         old = connections.find(c, "old")
         assert (old.collected, old.collect_due) == (None, old.granted)
-        assert [name for name in ("fresh", "just", "old") if connections.months(c, name, 0, 1)] == ["fresh", "just"]
+        assert [name for name in ("fresh", "just", "old") if collecting.figures(c, name, 0, 1)] == ["fresh", "just"]
         assert connections.find(c, "old") is not None, "the connection itself is history"
         assert readings.extent(c, "old", "meter", "import") is None
 

@@ -18,7 +18,8 @@ from consent_server.scheme import instant
 from consent_server.scheme.licenses import PublishedLicense
 from consent_server.settings import LicenseSettings
 from consent_server.store import accounts, connections, evidence, links, permissions, rows
-from consent_server.store.tables import CollectedWindow, EmissionsMonth, Evidence, Permission, SmeAccount
+from consent_server.store.tables import CollectedMeter, CollectedWindow, Evidence, Permission, SmeAccount
+from tests import records
 from tests.browser import Browser
 from tests.deployments import PlayedMail, deploy, in_new_database, opened, settings_of
 
@@ -205,13 +206,14 @@ class Portal:
         start = instant.months_later(end, -13)
         lacking = lacking or {}
         months = [
-            EmissionsMonth(
+            records.month(
+                fuel,
+                month,
+                1000.1234 if fuel == "electricity" else 500.0006,
+                clock.now(),
+                missing=int((fuel, month) in lacking),
                 connection=connection,
-                fuel=fuel,
-                start=month,
-                kilograms=1000.1234 if fuel == "electricity" else 500.0006,
-                complete=(fuel, month) not in lacking,
-                at=clock.now(),
+                datasource=f"source-{fuel}",
             )
             for fuel in ("electricity", "gas")
             for month in (instant.months_later(start, number) for number in range(13))
@@ -219,6 +221,7 @@ class Portal:
         ]
         with store.writing() as c:
             for fuel in ("electricity", "gas"):
+                rows.put(c, CollectedMeter(connection, f"source-{fuel}", fuel, "S3", 0))
                 rows.put(
                     c,
                     CollectedWindow(
@@ -235,6 +238,7 @@ class Portal:
                     ),
                 )
             rows.put(c, *months)
+            connections.listed(c, connection, clock.now())
             row = connections.find(c, connection)
             assert row is not None
             connections.settle(c, row, due=clock.now() + 86400, collected=clock.now(), trouble=None, failures=0)

@@ -10,7 +10,7 @@ from consent_server.outbound.directory import Agreement
 from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.outbound.upstream import Tokens
 from consent_server.portal import providers
-from consent_server.store import connections, evidence, links, outbox, readings
+from consent_server.store import collecting, connections, evidence, links, outbox, readings
 
 
 def evidence_of(connection: str) -> Any:
@@ -233,7 +233,7 @@ def test_a_renewal_moves_links_and_forgets_old_data(portal: Any) -> None:
     assert new.ended is None
     with store.reading() as c:
         assert links.dependents(c, new.id) == [bank]
-        assert connections.collected(c, old.id) == connections.months(c, old.id, 0, 1 << 40) == []
+        assert connections.collected(c, old.id) == collecting.figures(c, old.id, 0, 1 << 40) == []
         assert readings.extent(c, old.id, "source-electricity", "import") is None
         assert [(row.kind, row.subject) for row in outbox.waiting(c)] == [("revocation", old.id)]
     assert "Replaced by a newer one" in browser.open("/permissions").html

@@ -10,7 +10,7 @@ from consent_server.portal import record
 from consent_server.portal.record import Comparison
 from consent_server.scheme import instant
 from consent_server.scheme.permission import Act
-from consent_server.store import connections, outbox, permissions
+from consent_server.store import collecting, connections, outbox, permissions
 from tests.portal.conftest import LICENSE
 
 # The statements are those of other tests, on both databases.
@@ -158,7 +158,7 @@ def test_a_withdrawal_of_which_the_message_was_lost_takes_effect(portal: Any) ->
     assert "withdrawn there. So it has ended here too" in on_record(portal, browser).html
     assert 'class="state withdrawn"' in browser.html
     with store.reading() as c:
-        assert connections.collected(c, row.id) == connections.months(c, row.id, 0, 1 << 40) == []
+        assert connections.collected(c, row.id) == collecting.figures(c, row.id, 0, 1 << 40) == []
         fallen = permissions.find(c, "bank")
         assert fallen is not None
         assert fallen.ended_as == "withdrawn"

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from consent_server import store
+from consent_server import clock, store
 from consent_server.scheme import instant
-from consent_server.store import connections, outbox, permissions, rows
+from consent_server.store import collecting, connections, outbox, permissions, rows
 
 MARCH_2025 = instant.parse("2025-03-01T00:00:00Z")
 MAY_2025 = instant.parse("2025-05-01T00:00:00Z")
@@ -54,8 +54,28 @@ def test_what_is_missing_is_said_with_its_reason(portal: Any) -> None:
     missing = html[html.index("What is missing") : html.index("Where the readings come from")]
     assert "March 2025. Some half-hours" in missing
     assert "May 2025. We got no readings" in missing
+    assert missing.count("It is lacking at S3.") == 2
     assert "in 11 of 12 months" in html
     assert "<td>11.001</td>" in html
+
+
+def test_a_figure_that_later_readings_changed_is_said(portal: Any) -> None:
+    browser = with_result(portal)
+    assert "later readings" not in browser.open("/result").html
+    with store.writing() as c:
+        month, *_ = collecting.figures(c, portal.connections()[0].id, MARCH_2025, MARCH_2025 + 1)
+        rows.put(c, month._replace(revised=clock.now()))
+    assert "March 2025: later readings changed this figure on 12 March 2026." in browser.open("/result").html
+
+
+def test_estimates_are_said(portal: Any) -> None:
+    browser = with_result(portal)
+    with store.writing() as c:
+        month, *_ = collecting.figures(c, portal.connections()[0].id, MARCH_2025, MARCH_2025 + 1)
+        rows.put(c, month._replace(half_hours=month.half_hours - 2, filled=2))
+    html = browser.open("/result").html
+    assert "2 half-hours had no reading and are estimates" in html
+    assert "every half-hour of these twelve months has a reading" not in html
 
 
 def test_a_fuel_that_is_not_connected_is_said(portal: Any) -> None:
@@ -63,11 +83,7 @@ def test_a_fuel_that_is_not_connected_is_said(portal: Any) -> None:
     connection = portal.connections()[0].id
     portal.collected(connection)
     with store.writing() as c:
-        kept = [row for row in connections.months(c, connection, 0, 1 << 40) if row.fuel == "electricity"]
-        collected = [row for row in connections.collected(c, connection) if row.fuel == "electricity"]
-        connections.forget_data(c, connection)
-        rows.put(c, *kept)
-        rows.put(c, *collected)
+        collecting.drop_meters(c, connection, ["source-gas"])
     html = browser.open("/result").html
     assert "no meter of this kind is connected" in html
     assert "2.06672" not in html
@@ -125,7 +141,7 @@ def test_withdrawing_a_connection_says_exactly_what_went_and_who_is_told(portal:
         assert "the 2 signed records" in html
         assert "26 months of one fuel each" in html
     with store.reading() as c:
-        assert connections.collected(c, row.id) == connections.months(c, row.id, 0, 1 << 40) == []
+        assert connections.collected(c, row.id) == collecting.figures(c, row.id, 0, 1 << 40) == []
         fallen = permissions.find(c, "bank")
         assert fallen is not None
         assert fallen.ended_as == "withdrawn"

@@ -8,9 +8,9 @@ from consent_server.collect import report
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.provenance.container import verify
-from consent_server.scheme.provenance.steps import COMPLETE
+from consent_server.scheme.provenance.steps import COMPLETE, MISSING
 from consent_server.store import accounts, connections, permissions, rows
-from consent_server.store.tables import CollectedWindow, EmissionsMonth, ProviderConnection, SmeAccount
+from consent_server.store.tables import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection, SmeAccount
 from tests import records
 from tests.resource.conftest import ResourceServer
 
@@ -38,17 +38,18 @@ def connected(cap: ResourceServer, collected: int | None) -> None:
         expires=at + 365 * DAY,
         collect_due=at + 30,
         collected=collected,
+        listed=collected,
     )
     with store.writing() as c:
         accounts.add(c, SmeAccount("acme", "owner@acme.example", "Acme", created=0))
         connections.add(c, connection)
 
 
-def months(fuel: str, first: int, kilograms: float) -> list[EmissionsMonth]:
+def months(fuel: str, first: int, kilograms: float) -> list[MeterMonth]:
     """Every month from `first` to the one that is not over yet."""
     found = []
     while first <= MARCH:
-        found.append(EmissionsMonth("c", fuel, first, kilograms, first < MARCH, TAKEN))
+        found.append(records.month(fuel, first, kilograms, TAKEN, missing=int(first == MARCH)))
         first = instant.next_month(first)
     return found
 
@@ -63,6 +64,7 @@ def collected(cap: ResourceServer) -> ResourceServer:
     """The CAP, with months of electricity, and of gas from January on."""
     connected(cap, TAKEN)
     with store.writing() as c:
+        rows.put(c, *(CollectedMeter("c", fuel, fuel, "S3", 0) for fuel in ("electricity", "gas")))
         rows.put(c, window("electricity", EARLIEST), window("gas", JANUARY))
         electricity = months("electricity", EARLIEST, 12.3456789)
         rows.put(c, *electricity, *months("gas", JANUARY, 7)[:1], *months("gas", MARCH, 7))
@@ -114,7 +116,9 @@ def test_the_provenance_is_made_out_to_the_caller_under_its_permission(collected
         )
     ] * 2
     processes = [step for step in own if step["type"] == "process"]
-    assert all(step["perseus:assurance"]["missingData"].endswith(f"/{COMPLETE}") for step in processes)
+    # February has no gas
+    said = [step["perseus:assurance"]["missingData"].rpartition("/")[2] for step in processes]
+    assert said == [COMPLETE, MISSING]
 
 
 def test_gas_stays_when_the_permission_does_not_cover_it(collected: ResourceServer) -> None:

@@ -24,7 +24,6 @@ from consent_server.store import collecting, connections, outbox, permissions
 from consent_server.store.rows import table_of
 from consent_server.store.tables import (
     CollectedWindow,
-    EmissionsMonth,
     KeptEvent,
     MeterMonth,
     OwedCall,
@@ -104,7 +103,7 @@ class Inbox:
 
     def rows(self) -> dict[str, list[Any]]:
         """Everything that a refused message must leave as it was."""
-        kinds = (ProviderConnection, Permission, MeterMonth, CollectedWindow, EmissionsMonth, OwedCall, KeptEvent)
+        kinds = (ProviderConnection, Permission, MeterMonth, CollectedWindow, OwedCall, KeptEvent)
         with store.reading() as c:
             return {
                 table_of(kind).name: c.execute(table_of(kind).select().order_by(*table_of(kind).primary_key)).all()

@@ -31,4 +31,4 @@ def result() -> AnyResponse:
     if found is None:
         return see_other("/connect")
     names = {each.member: each.other for each in standing(known.id)}
-    return page("result", result=found, names=names, bank=bank())
+    return page("result", result=found, gaps=results.alike(found), names=names, bank=bank())

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from consent_server.scheme import instant
+from consent_server.scheme.factors import INTENSITY_LICENSE, INTENSITY_ORIGIN
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.provenance.container import (
     ProvenanceError,
@@ -32,9 +33,6 @@ COMPLETE = "Complete"
 SUBSTITUTED = "Substituted"
 MISSING = "Missing"
 
-INTENSITY_ORIGIN = "https://api.carbonintensity.org.uk/"
-INTENSITY_LICENSE = "https://creativecommons.org/licenses/by/4.0/"
-FACTOR_LICENSE = "https://www.nationalarchives.gov.uk/doc/open-government-licence/version/3/"
 
 CONSUMPTION_PATH = "/datasources/{id}/{measure}"
 EMISSIONS_PATH = "/emissions"
@@ -167,6 +165,11 @@ def worst_missing_data(steps: Sequence[Step]) -> str:
     return SUBSTITUTED if said <= {COMPLETE, SUBSTITUTED} else MISSING
 
 
+def unverified_missing_data(signed: SignedRecord, trust_framework: str) -> str:
+    """Return what `worst_missing_data` says of a record that was verified before it was kept. Raise ProvenanceError."""
+    return worst_missing_data(unverified_steps(signed, trust_framework)[1])
+
+
 # Whole records of the two providers
 
 
@@ -278,6 +281,7 @@ class GasFactorUse:
     """One published set of gas factors, used from `start` to `end`. `source` is the publication's page."""
 
     source: str
+    license: str
     start: int
     end: int
     at: int
@@ -393,7 +397,7 @@ def _factor_origin(scheme: str, factor: IntensityUse | GasFactorUse) -> Step:
         at=factor.at,
         source_type=GAS_GREENHOUSE_GAS_FACTOR,
         origin=factor.source,
-        license=FACTOR_LICENSE,
+        license=factor.license,
         start=factor.start,
         end=factor.end,
         missing_data=COMPLETE,

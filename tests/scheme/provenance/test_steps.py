@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from consent_server.scheme import instant
-from consent_server.scheme.emissions import factors_used
+from consent_server.scheme.factors import LATEST_PUBLISHED, PUBLISHED, in_force, used
 from consent_server.scheme.provenance.container import CLOCK_SKEW, ProvenanceError, Record, unverified_steps, verify
 from consent_server.scheme.provenance.deployed import transfer_forms
 from consent_server.scheme.provenance.duties import TRANSFER_MAX_AGE, ExpectedTransfer, checked_receipt, receipt_check
@@ -443,8 +443,14 @@ def emissions_release(grant, license):
                 fuel="gas",
                 received=gas,
                 factors=[
-                    GasFactorUse(source=use.factor.source, start=use.start, end=use.end, at=NOW + MINUTE)
-                    for use in factors_used(*YEAR)
+                    GasFactorUse(
+                        source=use.factor.source,
+                        license=use.factor.license,
+                        start=use.start,
+                        end=use.end,
+                        at=NOW + MINUTE,
+                    )
+                    for use in used(in_force(PUBLISHED, LATEST_PUBLISHED), *YEAR)
                 ],
                 missing_data=MISSING,
                 at=NOW + 2 * MINUTE,

@@ -13,9 +13,6 @@ def upgrade() -> None:
     with op.batch_alter_table("connection", schema=None) as batch_op:
         batch_op.add_column(sa.Column("listed", sa.BigInteger(), nullable=True))
         batch_op.add_column(sa.Column("failures", sa.Integer(), server_default="0", nullable=False))
-    with op.batch_alter_table("month", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("amount", sa.Float(), nullable=True))
-        batch_op.add_column(sa.Column("revised", sa.BigInteger(), nullable=True))
     op.create_table(
         "collected_meter",
         sa.Column("connection", sa.String(length=32), nullable=False),
@@ -71,9 +68,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("grid_day", "meter_month", "collected_meter"):
         op.drop_table(table)
-    with op.batch_alter_table("month", schema=None) as batch_op:
-        batch_op.drop_column("revised")
-        batch_op.drop_column("amount")
     with op.batch_alter_table("connection", schema=None) as batch_op:
         batch_op.drop_column("failures")
         batch_op.drop_column("listed")

@@ -1,0 +1,39 @@
+"""Conversion factors that an operator has loaded, beside those that this release knows."""
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from consent_server.scheme.factors import PUBLISHED, FactorSet, merged
+from consent_server.store import rows
+from consent_server.store.rows import table_of
+from consent_server.store.tables import LoadedFactorSet
+
+
+def sets(c: Connection) -> tuple[FactorSet, ...]:
+    """Return every set, in order of year: a loaded one in place of this release's."""
+    loaded = rows.every(c, LoadedFactorSet, sa.select(table_of(LoadedFactorSet)))
+    return merged(PUBLISHED, [_set(row) for row in loaded])
+
+
+def put(c: Connection, each: FactorSet, at: int) -> None:
+    """Keep a set in place of that of its year and region."""
+    rows.put(
+        c,
+        LoadedFactorSet(
+            each.region,
+            each.year,
+            each.published,
+            each.kg_per_m3,
+            each.kg_per_kwh,
+            each.mineral_kg_per_m3,
+            each.title,
+            each.source,
+            each.license,
+            each.file_sha256,
+            at,
+        ),
+    )
+
+
+def _set(row: LoadedFactorSet) -> FactorSet:
+    return FactorSet(**{name: value for name, value in row._asdict().items() if name != "loaded"})
