@@ -58,6 +58,7 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "list_refresh_failed": "list error",
         "catalogue_claim_refused": "service issuer member",
         "retention_applied": "removed",
+        "factors_loaded": "year file_sha256",
         "keys_changed": "key change",
         "certificate_ends": "certificate days",
         "clock_stepped_back": "seconds",

@@ -11,6 +11,7 @@ from consent_server.cli import (
     datasources,
     db,
     doctor,
+    factors,
     guard,
     keys,
     loading,
@@ -45,6 +46,7 @@ for _command in (
     catalogue.catalogue,
     guard.guard,
     provenance.provenance,
+    factors.factors,
     sandbox.sandbox,
 ):
     main.add_command(_command)

@@ -45,7 +45,7 @@ def of_fuel(fuel: str, filled: int) -> DataQuality:
     metered = f"Option {METERED_OPTION}: half-hourly {fuel} as metered, times an emission factor for {fuel}."
     if not filled:
         return DataQuality(fuel, SCOPES[fuel], METERED_OPTION, METERED_SCORE, f"{metered} {_OF_METERS}")
-    estimated = f"{filled} half-hours are estimates, for which Table 5-7 has no row: scored one lower."
+    estimated = f"Estimated half-hours: {filled}; Table 5-7 has no row for them, so the score is one lower."
     return DataQuality(fuel, SCOPES[fuel], METERED_OPTION, ESTIMATED_SCORE, f"{metered} {estimated} {_OF_METERS}")
 
 

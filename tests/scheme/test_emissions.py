@@ -136,12 +136,13 @@ def test_a_revised_reading_changes_its_month_by_its_own_half_hour():
 def test_a_tenancy_that_begins_in_the_middle_of_a_month():
     # From 12 June: 19 of 30 days. June is left out, also where gaps are filled, and July is the first month.
     readings = flat(at("2025-06-12"), AUGUST, 1.0)
-    for given_readings, estimates in ((readings, ()), emissions.filled(readings)):
-        months = gas(given_readings, filled=estimates)
-        assert (months[JUNE].complete, months[JUNE].missing, months[JUNE].filled) == (False, 11 * 48, 0)
-        assert months[JULY].complete
-        # 1,488 m3 x 2.06672
-        assert months[JULY].kilograms == pytest.approx(3075.27936)
+    june = [each for each in readings if each[0] < JULY]
+    assert emissions.filled(june) == (june, frozenset())
+    months = gas(readings)
+    assert (months[JUNE].complete, months[JUNE].missing, months[JUNE].filled) == (False, 11 * 48, 0)
+    assert months[JULY].complete
+    # 1,488 m3 x 2.06672
+    assert months[JULY].kilograms == pytest.approx(3075.27936)
 
 
 # Months
@@ -238,14 +239,14 @@ def test_the_basis_of_a_month_is_the_figures_in_it():
     [
         pytest.param(slots(JUNE + 9 * DAY, JUNE + 10 * DAY), 48, id="a day"),
         pytest.param(slots(JUNE + 9 * DAY, JUNE + 10 * DAY + HALF_HOUR), 0, id="more than a day"),
-        pytest.param([JUNE + 9 * DAY + week * 7 * DAY for week in (-1, 0, 1)], 2, id="nothing beside the middle one"),
-        pytest.param(slots(MAY, MAY + HALF_HOUR), 0, id="before the first reading"),
-        pytest.param(slots(AUGUST - HALF_HOUR, AUGUST), 0, id="after the last reading"),
-        pytest.param([MAY + HALF_HOUR, AUGUST - 2 * HALF_HOUR], 2, id="with one neighbour each"),
+        pytest.param([JUNE + 15 * DAY + week * 7 * DAY for week in (-1, 0, 1)], 2, id="nothing beside the middle one"),
+        pytest.param(slots(JUNE, JUNE + HALF_HOUR), 0, id="before the first reading"),
+        pytest.param(slots(JULY - HALF_HOUR, JULY), 0, id="after the last reading"),
+        pytest.param([JUNE + HALF_HOUR, JULY - 2 * HALF_HOUR], 2, id="with one neighbour each"),
     ],
 )
 def test_what_is_filled(lacking, filled):
-    readings = [each for each in flat(MAY, AUGUST, 1.0) if each[0] not in set(lacking)]
+    readings = [each for each in flat(JUNE, JULY, 1.0) if each[0] not in set(lacking)]
     found, estimates = emissions.filled(readings)
     assert len(estimates) == filled
     assert dict(found).keys() == dict(readings).keys() | estimates
