@@ -1,19 +1,27 @@
-"""`consent-server provenance`: sign what a data API of your own gives out."""
+"""`consent-server provenance`: sign what a data API of your own gives out, and read and verify what others gave you."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
+from consent_server.cli.shared import set_option, settings_of
+
+if TYPE_CHECKING:
+    from consent_server.scheme.provenance.container import VerifiedStep
+
 #: Bytes of one request: ten times the half-hours of 400 days.
 LONGEST_REQUEST: Final = 64 * 1024 * 1024
+#: Bytes of a file with a record: no record of ours is longer, and the data beside it are as long at most.
+LONGEST_FILE: Final = 64 * 1024 * 1024
+_PEM: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.group()
 def provenance() -> None:
-    """Sign what a data API of your own gives out, in any language."""
+    """Sign what a data API of your own gives out, in any language; show and verify records."""
 
 
 @provenance.command("sign")
@@ -38,6 +46,95 @@ def sign(config: Path) -> None:
         sys.stdout.buffer.write(answered + b"\n")
         sys.stdout.buffer.flush()  # whoever asked waits for it
     if not all_signed:
+        sys.exit(1)
+
+
+def _record(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with the file of a record, and with what it is verified against."""
+    for option in (
+        click.option("--trust-framework", default="", help="Its URL; else that of --config, else the record's."),
+        click.option("--root", type=_PEM, help="PEM of the Directory's signing root, where --config does not name it."),
+        set_option,
+        click.option(
+            "--config", type=_PEM, envvar="CONSENT_CONFIG", help="A party's settings, for root and trust framework."
+        ),
+        click.argument("path", type=_PEM, metavar="FILE"),
+    ):
+        command = option(command)
+    return command
+
+
+@provenance.command("verify")
+@_record
+def verify(**given: Any) -> None:
+    """Verify the record in FILE: JSON, the record itself or an answer with `provenance` in it.
+
+    Signatures, certificates and references must hold, and every step must have been allowed when it was made. The exit status
+    is 1 when anything does not hold, and each such thing is one line.
+    """
+    steps = _verified(**given)
+    _say_faults(steps)
+    click.echo(f"{len(steps)} steps hold")
+
+
+@provenance.command("show")
+@click.option(
+    "--graph", type=click.Path(path_type=Path, dir_okay=False), help="Write the chain as a picture (SVG) as well."
+)
+@_record
+def show(graph: Path | None, **given: Any) -> None:
+    """Show the record in FILE as a tree: who signed what, when, under which permission, with which factor.
+
+    The record is verified first, as by `provenance verify`, and the exit status is 1 when anything does not hold.
+    """
+    from consent_server.scheme.provenance import chain, drawing
+
+    steps = _verified(**given)
+    for line in chain.tree(steps):
+        click.echo(line)
+    if graph is not None:
+        graph.write_text(drawing.svg(steps, "Where the figures come from"), encoding="utf-8")
+    _say_faults(steps)
+
+
+def _verified(
+    path: Path, config: Path | None, overrides: tuple[str, ...], root: Path | None, trust_framework: str
+) -> "list[VerifiedStep]":
+    """Return the verified steps of a file, or end the command with what does not hold."""
+    import orjson
+
+    from consent_server.pki.member_certificate import MalformedCertificate, load_certificates
+    from consent_server.scheme.provenance import container
+
+    if config is not None:
+        settings = settings_of(config, overrides)
+        root, trust_framework = root or settings.keys.signing_root, trust_framework or settings.scheme.trust_framework
+    if root is None:
+        raise click.UsageError("say which signing root to verify with: --root, or --config")
+    if path.stat().st_size > LONGEST_FILE:
+        raise click.ClickException(f"{path}: longer than {LONGEST_FILE} bytes, which no record is")
+    try:
+        record = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError:
+        raise click.ClickException(f"{path}: is not JSON") from None
+    if isinstance(record, dict) and "provenance" in record:
+        record = record["provenance"]
+    if not trust_framework and isinstance(record, dict):
+        trust_framework = str(record.get("ib1:provenance"))
+    try:
+        return container.verify(record, trust_framework, load_certificates(root.read_bytes())[0])
+    except (container.ProvenanceError, MalformedCertificate) as error:
+        raise click.ClickException(f"{path}: does not hold: {error}") from None
+
+
+def _say_faults(steps: "list[VerifiedStep]") -> None:
+    """End the command when something between the steps does not hold."""
+    from consent_server.scheme.provenance import chain
+
+    found = chain.faults(steps)
+    for fault in found:
+        click.echo(f"does not hold: {fault}", err=True)
+    if found:
         sys.exit(1)
 
 
