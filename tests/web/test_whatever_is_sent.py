@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from consent_server import clock, store
 from consent_server.issuer import issue
+from consent_server.journey.log_in import LogInUnreachable
 from consent_server.pki import member_certificate
 from consent_server.store import permissions, sessions
 from consent_server.store.database import db
@@ -200,7 +201,9 @@ def never_a_fault(door: Door, caplog: pytest.LogCaptureFixture, cases: int, *, d
     def sent(one: Sent) -> None:
         caplog.clear()
         response = door.call(one)
-        assert response.status_code < 500, (response.request.path, response.status_code, ascii(caplog.text))
+        # The EDP's provider of customers' log-ins is not there, which is no fault of ours, and its page says so.
+        away = response.status_code == 503 and LogInUnreachable.public in response.get_data(as_text=True)
+        assert response.status_code < 500 or away, (response.request.path, response.status_code, ascii(caplog.text))
         assert response.headers["X-Request-Id"]
 
     sent()
