@@ -6,13 +6,13 @@ read.
 """
 
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 import rdflib
 from rdflib.plugins.parsers.jsonld import to_rdf
+from rdflib.plugins.parsers.notation3 import RDFSink, SinkParser
 from rdflib.term import Identifier, bind
 
 #: What is asked for where RDF alone is published, and where the Directory's JSON is preferred.
@@ -20,16 +20,16 @@ ACCEPT: Final = "application/ld+json, text/turtle;q=0.9"
 
 _MOST_BYTES: Final = 256 * 1024
 _MOST_TRIPLES: Final = 5_000
-#: Characters of all triples together, of one IRI in Turtle, and of all that the contexts of a JSON-LD document define: a
-#: prefix of 100,000 characters could otherwise be repeated 20,000 times.
+#: Characters of all triples together, of one IRI in Turtle as its prefix and base make it, and of all that the contexts of a
+#: JSON-LD document define: a prefix of 100,000 characters could otherwise be repeated 20,000 times.
 _MOST_TEXT: Final = 4 * 1024 * 1024
-_LONG_IRI: Final = re.compile(r"<[^<>\s]{501}")
+_LONGEST_IRI: Final = 500
 _MOST_CONTEXT: Final = 16 * 1024
-_BASE: Final = re.compile(r"@base\b|^\s*base\s*<", re.IGNORECASE | re.MULTILINE)
 
-# It would log literals that it cannot convert, with a traceback. Literals are taken as they are written, and no XML or HTML
-# in one of them is parsed.
+# It would log literals that it cannot convert, with a traceback. Literals are taken as they are written: a decimal such as
+# 1e999999999 would otherwise be written out in full, and XML or HTML parsed.
 logging.getLogger("rdflib").setLevel(logging.CRITICAL)
+rdflib.NORMALIZE_LITERALS = False
 for _markup in (rdflib.RDF.XMLLiteral, rdflib.RDF.HTML):
     bind(str(_markup), str, datatype_specific=True)
 
@@ -64,6 +64,15 @@ class _Bounded(rdflib.Graph):
         """Ignore prefixes: IRIs are compared whole."""
 
 
+class _Sink(RDFSink):
+    """Refuses long IRIs as they are made, so that neither prefixes nor bases add up; text in literals is no matter."""
+
+    def newSymbol(self, *args: str) -> rdflib.URIRef:
+        if len(args[0]) > _LONGEST_IRI:
+            raise MalformedRdf("an IRI is too long")
+        return super().newSymbol(*args)
+
+
 def read(body: bytes, base: str) -> Mapping[str, Properties]:
     """Return subject -> properties of a JSON-LD or Turtle document, which was found at the URL `base`. Raise MalformedRdf."""
     if len(body) > _MOST_BYTES:
@@ -75,7 +84,7 @@ def read(body: bytes, base: str) -> Mapping[str, Properties]:
         document = None
     try:
         if document is None:
-            _turtle(body.decode("utf-8"), base, graph)
+            SinkParser(_Sink(graph), baseURI=base, turtle=True).loadBuf(body.decode("utf-8"))
         else:
             _require_own_contexts(document)
             to_rdf(document, graph, base)
@@ -84,14 +93,6 @@ def read(body: bytes, base: str) -> Mapping[str, Properties]:
     except Exception as error:  # of whatever kind the library raises for what a stranger wrote
         raise MalformedRdf(f"no RDF that can be read ({type(error).__name__})") from None
     return graph.found
-
-
-def _turtle(text: str, base: str, graph: rdflib.Graph) -> None:
-    if _LONG_IRI.search(text):
-        raise MalformedRdf("an IRI is too long")
-    if len(_BASE.findall(text)) > 1:  # each may lengthen the one before
-        raise MalformedRdf("more than one base")
-    graph.parse(data=text, format="turtle", publicID=base)
 
 
 def _require_own_contexts(document: object) -> None:

@@ -81,6 +81,7 @@ REFUSED = {
     "deep-collections": f"<x> <{V}> " + "(" * 2000 + ")" * 2000 + " .",
     "a-long-prefix": f"@prefix p: <{V}{LONG}> . p:a p:a p:a .",
     "bases-that-add-up": f"@base <{V}{'x' * 400}/> . @base <{'x' * 400}/> . <a> <b> <c> .",
+    "bases-that-add-up-in-sparql": f"BASE <{V}{'x' * 400}/> BASE <{'x' * 400}/> <a> <b> <c> .",
     "too-many-triples": f"@prefix : <{V}> . " + "".join(f":{i} :b 1 ." for i in range(5_001)),
     "too-much-in-triples": f"@prefix p: <{V}{'x' * 400}> . " + "".join(f"p:{i} p:b p:c ." for i in range(4000)),
     "too-long": f"# {LONG}\n" * 3,
@@ -93,6 +94,29 @@ REFUSED = {
 def test_F03_what_costs_more_than_it_is_worth(document):
     with pytest.raises(rdf.MalformedRdf):
         rdf.read(document if isinstance(document, bytes) else document.encode(), URL)
+
+
+@pytest.mark.parametrize("number", ["1e999999999", "-1e999999999", "007", "1.50"])
+def test_F03_a_number_is_taken_as_it_is_written(number):
+    datatype = "http://www.w3.org/2001/XMLSchema#decimal"
+    for body in (
+        f'<x> <{V}> "{number}"^^<{datatype}> .',
+        json.dumps({"@id": "x", V: {"@value": number, "@type": datatype}}),
+    ):
+        assert rdf.read(body.encode(), URL)[URL][V] == [number]
+
+
+#: What a member may call itself: it must not make a list unreadable in which others stand too.
+NAMES = {
+    "two-bases": "@base and @base <a> base <b>",
+    "an-iri": f"<{'x' * 600}>",
+    "white-space": " \n" * 60_000 + "base",
+}
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_F03_text_in_a_literal_is_not_taken_for_turtle(name):
+    assert rdf.read(f'<x> <{V}> """{name}""" .'.encode(), URL)[URL][V] == [name]
 
 
 def test_F03_markup_in_a_literal_is_not_parsed(monkeypatch, caplog):
