@@ -135,9 +135,8 @@ class Deployment(MemberProcess):
 
     def valid_signer(self, at: int) -> Signer:
         """Return who signs provenance. Raise SigningCertificateNotValid."""
-        if not self.signer.is_valid(
-            at
-        ):  # Provenance Records 1.0, Signatures: the chain is valid at the time of signing
+        # Provenance Records 1.0, Signatures: the chain is valid at the time of signing
+        if not self.signer.is_valid(at):
             raise SigningCertificateNotValid(
                 "renew keys.signing_certificate: it, or an issuer of it, is not valid today"
             )

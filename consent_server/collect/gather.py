@@ -17,7 +17,7 @@ import orjson
 from consent_server import audit, clock, store
 from consent_server.collect import factor_sets, figures, provider
 from consent_server.collect.period import first_month
-from consent_server.deployment import current
+from consent_server.deployment import SigningCertificateNotValid, current
 from consent_server.outbound.back_off import back_off
 from consent_server.outbound.data import ConsumptionData, DataSource, FetchedWindow, readings_address
 from consent_server.outbound.directory import DataService
@@ -63,6 +63,7 @@ MOST_MONTHS: Final = 12
 STRIKES: Final = 2
 NOT_READY: Final = "The provider is still collecting the readings."
 UNUSABLE: Final = "What the provider sent cannot be used: "
+UNSIGNED: Final = "We cannot sign for what we receive until our own certificate is renewed."
 IMPORT = "import"  # export is not consumption: no emissions are worked out from it
 
 
@@ -127,11 +128,12 @@ def collect(row: ProviderConnection) -> bool:
         return _settle(row, *_collect_meters(calls))
     except ConnectionEnded:
         return False
-    except (Unreachable, NotUsable) as fault:
+    except (Unreachable, NotUsable, SigningCertificateNotValid) as fault:
         return _fail(row, fault)
 
 
 def _calls(row: ProviderConnection) -> _Calls:
+    current().valid_signer(clock.now())  # what we cannot sign for is not asked for
     token = provider.access_token(row)
     service = provider.service_of(row)
     return _Calls(row, token, service, provider.consumption_data(service))
@@ -141,6 +143,8 @@ def trouble_of(fault: Exception) -> str:
     """Return what the SME reads, and the log says, of a provider's failure."""
     if isinstance(fault, NotReady):
         return NOT_READY
+    if isinstance(fault, SigningCertificateNotValid):
+        return UNSIGNED
     return provider.trouble(fault) if isinstance(fault, Unreachable) else f"{UNUSABLE}{fault}"
 
 
@@ -406,9 +410,12 @@ def _fetch_and_keep(calls: _Calls, meter: CollectedMeter, run: Sequence[int]) ->
 
 
 def _received(calls: _Calls, meter: CollectedMeter, window: FetchedWindow, at: int) -> Received:
-    """Return the provider's record with our receipt around it. Raise NotUsable when it is not what we called for."""
+    """Return the provider's record with our receipt around it.
+
+    Raise NotUsable when it is not what we called for, SigningCertificateNotValid: a receipt would spoil it for good.
+    """
     here, row = current(), calls.row
-    scheme, signer = here.settings.scheme, here.signer
+    scheme, signer = here.settings.scheme, here.valid_signer(at)
     parameters = window_parameters(window.start, window.end, IMPORT)
     address = readings_address(calls.service.endpoint, meter.datasource, IMPORT)
     for role in scheme.edp_roles:

@@ -13,6 +13,7 @@ from flask import current_app
 from consent_server import store
 from consent_server.collect import gather, report
 from consent_server.collect.provider import REFUSED, UNREACHABLE
+from consent_server.deployment import current
 from consent_server.outbound.errors import BadAnswer, NotReady, OAuthRefused, TokenRefused, Unreachable
 from consent_server.scheme import instant
 from consent_server.scheme.month_readings import unpacked
@@ -96,6 +97,26 @@ def test_the_record_is_kept_with_our_receipt_around_it(cap: Cap) -> None:
     assert steps[-1]["transfer"] == steps[-2]["id"]
     assert steps[-1]["_signature"]["signed"]["member"] == f"{DIRECTORY}/m/cap"
     assert steps[-2]["_signature"]["signed"]["member"] == provider.member
+
+
+@pytest.mark.parametrize("ends", ["before", "meanwhile"])
+def test_nothing_is_kept_that_our_ended_certificate_would_sign_for(
+    cap: Cap, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    provider, signer = cap.provider(), current().signer
+
+    def end(_: Any = None) -> None:
+        monkeypatch.setattr(signer, "not_after", NOW - 1)
+
+    provider.answers = end
+    if ends == "before":
+        end()
+    cap.connect(provider)
+    assert cap.collect() == 0
+    assert nothing_kept(cap)
+    assert bool(cap.presented) == (ends == "meanwhile")
+    assert cap.row().trouble == gather.UNSIGNED
+    assert "renew keys.signing_certificate" in caplog.text
 
 
 def test_a_record_that_admits_gaps_is_kept_as_incomplete(cap: Cap) -> None:
