@@ -23,14 +23,18 @@ from tests.conftest import RunningSandbox
 Rows = list[Any]
 
 #: Kept up by the worker and the doors or counted on purpose: fetched copies, how jobs and nodes are, the signed status list,
-#: failed attempts. Readings are too many to compare.
+#: failed attempts, the grid's figures and what is worked out with them. Readings are too many to compare.
 _NOT_COMPARED = frozenset(
     {"alembic_version", "fetched", "job_run", "node", "status_list", "attempt", "day_block", "meter"}
+    | {"grid_day", "meter_month", "month"}
 )
-#: What the worker writes into rows by itself: a delivery's or a collection's progress is no consequence of a refusal.
+#: What the worker and the status list write into rows by themselves: a delivery's or a collection's progress, or that the list
+#: has the end of a permission that an earlier case ended, is no consequence of a refusal.
 _PROGRESS = {
     "outbox": frozenset({"due", "leased", "attempts", "delivered", "given_up", "last_error"}),
-    "connection": frozenset({"collect_due", "leased", "collected", "trouble"}),
+    "permission": frozenset({"listed"}),
+    "connection": frozenset({"collect_due", "leased", "collected", "trouble", "listed", "failures"}),
+    "collected_meter": frozenset({"due", "failures", "trouble"}),
     "session": frozenset({"seen"}),
 }
 _NEVER_WRITTEN = {
