@@ -29,6 +29,16 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 _numbers = itertools.count()
 
 
+#: Seconds for a test marked `long` that names no limit of its own: on a machine that others use, too.
+LONG_S = 1800
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LONG_S))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what each folder of tests has cost, and what was noticed of a broken twin."""
     _costs(terminalreporter)

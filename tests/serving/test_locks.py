@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import free_ports
+from tests.conftest import LONG_S, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -105,7 +105,7 @@ def test_no_transaction_that_writes_to_sqlite_switches_to_another_greenlet(
         [sys.executable, "-m", "consent_server", "sandbox", "up", *arguments],
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=LONG_S - 60,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": path, "CONSENT_WATCH": str(found)},
     )
