@@ -23,6 +23,7 @@ _ENDED_AT_INDEX = sa.select(_permission.c.ended).where(_permission.c.status_inde
 _AFTER_THE_LAST = sa.select(sa.func.coalesce(sa.func.max(_permission.c.status_index), -1) + 1)
 #: On PostgreSQL alone.
 _SEQUENCE = sa.Sequence("permission_status_index", start=0, minvalue=0, metadata=db.metadata)
+_SKIP = sa.text("SELECT count(nextval('permission_status_index')) FROM generate_series(1, :count)")
 _REDEEM = sa.update(_permission).where(_permission.c.id == sa.bindparam("id_")).values(redeemed=sa.bindparam("at"))
 
 
@@ -43,6 +44,8 @@ def _next_index(c: Connection) -> int:
         index = int(c.execute(sa.select(_SEQUENCE.next_value())).scalar_one())
         if c.execute(_ENDED_AT_INDEX, {"index_": index}).one_or_none() is None:
             return index
+        # Data may have been restored without the sequence. A later grant has a higher index, so gaps are not filled.
+        c.execute(_SKIP, {"count": c.execute(_AFTER_THE_LAST).scalar_one() - 1 - index})
 
 
 def find(c: Connection, permission: str) -> Permission | None:
