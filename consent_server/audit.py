@@ -48,8 +48,8 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "revocation_sent": "issuer connection attempt",
         "revocation_given_up": "issuer connection attempts error",
         # what an operator decided
-        "reading_released": "reading half_hour reason by why",
-        "reading_discarded": "reading half_hour reason by why",
+        "reading_released": "meter half_hour reason by why",
+        "reading_discarded": "meter half_hour reason by why",
         # what was refused or went wrong
         "refused": "refusal status private",
         "budget_used_up": "budget most seconds",

@@ -1,6 +1,7 @@
 """What an operator may see and decide of readings that are set aside: released, or deleted, one at a time.
 
-A value is named by an id that is made of its row: a meter's id may be a meter's number, which belongs in no line that is kept.
+A value is named by an id that is made of its row, for the command line alone. No line that is kept has it: a meter's id may be
+a meter's number, of which there are so few that the digest tells which. The audit has the meter by its last four characters.
 """
 
 import hashlib
@@ -68,9 +69,8 @@ def _decide(event: str, row: SetAside, why: str, by: str, act: Callable[[Connect
     def decide(c: Connection) -> None:
         act(c)
         readings.settle(c, [row])
-        line = audit.event(
-            event, reading=_id(row), half_hour=instant.text(row.start), reason=row.reason, by=by, why=why
-        )
+        at, meter = instant.text(row.start), masked(row.meter)
+        line = audit.event(event, meter=meter, half_hour=at, reason=row.reason, by=by, why=why)
         audit_events.keep(c, line)
 
     store.write_with_retry(decide)
