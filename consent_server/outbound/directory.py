@@ -254,7 +254,7 @@ def _application(url: str, body: bytes) -> Application:
 def _catalogue(url: str, body: bytes) -> list[dict[str, Any]]:
     """Return the entries of the catalogue: its member `apis`, its only list, or the list that it is. Raise ValueError."""
     source = fields.json_or_none(body)
-    if isinstance(source, list) and all(_is_plain(each) for each in source):
+    if isinstance(source, list) and any(_is_plain(each) for each in source):
         listed: Any = source
     elif not _is_plain(source):
         listed = _rdf().services(body, url)

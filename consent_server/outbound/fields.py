@@ -1,5 +1,6 @@
 """Strict readers of fields in others' documents. They raise ValueError, which names the field and not its value."""
 
+import json
 import logging
 import re
 import unicodedata
@@ -22,10 +23,13 @@ _LONGEST_URL = 2000
 
 
 def json_or_none(body: bytes) -> Any:
-    """Return the body as JSON; None for what is no JSON."""
+    """Return the body as JSON; None for what is no JSON.
+
+    Not by orjson, which refuses the whole of a list for half a surrogate pair in one of its texts.
+    """
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        return json.loads(body.decode())
+    except (ValueError, RecursionError):
         return None
 
 

@@ -140,6 +140,7 @@ def read_member(**changed):
         ({"brand": {"name": 7}}, {"brand_name": None}, "name"),
         ({"brand": [7]}, {"brand_name": None}, "brand"),
         ({"brand": "Acme plc"}, {"brand_name": "Acme plc"}, None),
+        pytest.param({"legalName": "Acme\ud800 Ltd"}, {"legal_name": "Acme Ltd"}, None, id="half a surrogate pair"),
         ({"logo": 7, "address": "GB", "companyRegistration": [], "email": None, "assuranceLevel": {}}, {}, None),
         ({"trustFrameworkMemberships": "x"}, {"membership_ok": False}, "trustFrameworkMemberships"),
         ({"trustFrameworkMemberships": ["x", *MEMBER["trustFrameworkMemberships"]]}, {}, "trustFrameworkMemberships"),
@@ -313,13 +314,18 @@ SERVICE_IN_TURTLE = """@prefix dcat: <http://www.w3.org/ns/dcat#> . @prefix dcte
         (SERVICE_IN_TURTLE, LIVE["id"], None),
         ({"apis": [{**LIVE, "publisher": "https://members.example/m/abc"}]}, LIVE["id"], LIVE["application_id"]),
         ({"apis": [{**LIVE, "id": 7, "application_id": "a/app"}]}, SERVICE["endpointURL"], None),
+        ([7, {"@id": "x"}, LIVE], LIVE["id"], LIVE["application_id"]),
+        ({"apis": [{"title": "\ud800"}, LIVE]}, LIVE["id"], LIVE["application_id"]),
         (
             {"apis": [7, {}, {**LIVE, "endpointURL": "http://x"}, {**LIVE, "publisher": None}, SERVICE]},
             SERVICE["endpointURL"],
             None,
         ),
     ],
-    ids=["live", "specified", "specified-beside", "another-member", "a-list", "turtle", "alias", "spoiled", "unusable"],
+    ids=[
+        *("live", "specified", "specified-beside", "another-member", "a-list", "turtle", "alias", "spoiled"),
+        *("a-list-with-others", "half-a-surrogate-pair-beside", "unusable"),
+    ],
 )
 def test_the_catalogue_in_each_published_form(
     settings_of, trust, session_of, cache, wire, held_clock, body, id, application
