@@ -19,14 +19,13 @@ from typing import Any
 
 import httpx
 import pytest
-import sqlalchemy as sa
 
 from consent_server import clock
+from tests.database import new_schema
 
 INTEROP = Path(__file__).parent / "interop"
 OLDEST_NODE = (20, 18, 1)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-_numbers = itertools.count()
 
 
 #: Seconds for a test marked `long` that names no limit of its own: on a machine that others use, too.
@@ -95,18 +94,13 @@ def postgresql_server() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database: a file, or a schema of its own on the server."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'store.db'}"
-    server = request.getfixturevalue("postgresql_server")
-    schema = f"test_{next(_numbers)}_{secrets.token_hex(4)}"
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE SCHEMA {schema}"))
-    engine.dispose()
-    separator = "&" if "?" in server else "?"
-    return f"{server}{separator}options=-csearch_path%3D{schema}"
+        yield f"sqlite:///{tmp_path / 'store.db'}"
+        return
+    with new_schema(request.getfixturevalue("postgresql_server")) as url:
+        yield url
 
 
 class HeldClock:

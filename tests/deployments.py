@@ -24,6 +24,7 @@ from consent_server.sandbox import parties
 from consent_server.sandbox.layout import Layout
 from consent_server.settings import Settings, load
 from consent_server.store.database import db
+from tests.database import make_tables
 
 #: The instant of tests whose clock is held (tests/conftest.py): certificates are made a little before it.
 START = 1773307800
@@ -95,6 +96,6 @@ def opened(deployment: Deployment, door: Door) -> Flask:
 def in_new_database(app: Flask) -> Iterator[Flask]:
     """Make the tables, and run the block in the application."""
     with app.app_context():
-        db.create_all()
+        make_tables()
         yield app
         db.engine.dispose()

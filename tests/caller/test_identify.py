@@ -29,7 +29,7 @@ from consent_server.sandbox.bank.bank import Bank, CapAddresses
 from consent_server.sandbox.bank.book import Book
 from consent_server.scheme import roles
 from consent_server.settings import Settings
-from consent_server.store.database import db
+from tests.database import make_tables
 from tests.deployments import START, layout, opened, settings_of
 
 PROXY = "10.0.0.5"
@@ -191,7 +191,7 @@ def endpoints(
         with_played_directory(deployment)
         app = opened(deployment, "mutual_tls")
         with app.app_context():
-            db.create_all()
+            make_tables()
             deployment.revocations.refresh()
         doors[party] = app.test_client()
     cap = CapAddresses(**json.loads(layout().bank.read_text()))

@@ -23,6 +23,7 @@ from consent_server.refusal import Unavailable
 from consent_server.settings import ClientsSettings, RevocationListSettings
 from consent_server.store.database import db
 from consent_server.store.fetched import StoredCache
+from tests.database import make_tables
 from tests.pki.authorities import CA, DAY, HOUR, NOW, Signer, list_of, make_root, part
 
 DIRECTORY = "https://directory.example"
@@ -101,7 +102,7 @@ def door(database_url: str, hierarchy: Hierarchy, tmp_path: Path, held_clock: An
     app = Flask("h18")
     store.init(app, database_url)
     with app.app_context():
-        db.create_all()
+        make_tables()
         yield Door(hierarchy, tmp_path, StoredCache())
         db.engine.dispose()
 

@@ -27,6 +27,7 @@ from consent_server.store.database import db
 from consent_server.store.rows import table_of
 from consent_server.store.tables import AuthorizationCode, Evidence, Journey, OwedCall, Permission, PushedRequest
 from consent_server.tokens import refresh_token
+from tests.database import make_tables
 from tests.deployments import deploy, layout, opened, settings_of
 
 DIRECTORY = "https://directory.example"
@@ -335,7 +336,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MemberCe
 def issuer(database_url: str, certificates: dict[str, MemberCertificate], held_clock: Any) -> Iterator[Issuer]:
     running = Issuer(settings_for(database_url), certificates)
     with running.public.app_context():
-        db.create_all()
+        make_tables()
     yield running
     running.close()
 
@@ -346,7 +347,7 @@ def refusing(tmp_path_factory: pytest.TempPathFactory, certificates: dict[str, M
     url = f"sqlite:///{tmp_path_factory.mktemp('refusing') / 'store.db'}"
     running = Issuer(settings_for(url), certificates)
     with running.public.app_context():
-        db.create_all()
+        make_tables()
     yield running
     running.close()
 

@@ -41,6 +41,7 @@ from consent_server.store.tables import (
     SmeAccount,
 )
 from tests import records
+from tests.database import make_tables
 
 NOW = 1773307800
 DAY = 86400
@@ -53,7 +54,7 @@ def app(database_url: str, held_clock: Any) -> Iterator[Flask]:
     app = Flask("retention-test")
     store.init(app, database_url)
     with app.app_context():
-        db.create_all()
+        make_tables()
         yield app
         db.engine.dispose()
 

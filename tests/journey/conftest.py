@@ -33,6 +33,7 @@ from consent_server.store.tables import (
     SmeAccount,
 )
 from tests.browser import Browser
+from tests.database import make_tables
 from tests.deployments import PlayedMail, deploy, layout, opened, settings_of
 
 DIRECTORY = "https://directory.example"
@@ -144,7 +145,7 @@ class World:
         self.deployment.mail = self.mail  # type: ignore[assignment]
         self.app = opened(self.deployment, "public")
         with self.app.app_context():
-            db.create_all()
+            make_tables()
 
     def close(self) -> None:
         with self.app.app_context():

@@ -19,6 +19,7 @@ from consent_server.store import meters
 from consent_server.store.database import db
 from consent_server.store.schema import migrate
 from consent_server.store.tables import Meter
+from tests.database import make_tables
 from tests.metering import foreign
 from tests.outbound.conftest import WireServer, authority, serve, wire
 
@@ -52,7 +53,7 @@ def edp(database_url: str) -> Iterator[Flask]:
     app = Flask("metering-test")
     store.init(app, database_url)
     with app.app_context():
-        migrate()
+        make_tables(migrate)
         with store.writing() as c:
             for meter in METERS:
                 outcode = meter["postcode"].split()[0]

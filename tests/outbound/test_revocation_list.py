@@ -24,6 +24,7 @@ from consent_server.sandbox.authority import Authority
 from consent_server.settings import RevocationListSettings
 from consent_server.store.database import db
 from consent_server.store.fetched import StoredCache
+from tests.database import make_tables
 
 NOW = 1773307800
 URL = "https://directory.example/revoked.crl"
@@ -76,7 +77,7 @@ def party(database_url: str, held_clock: Any, authorities: tuple[Authority, Auth
     app = Flask("revocations-test")
     store.init(app, database_url)
     with app.app_context():
-        db.create_all()
+        make_tables()
         yield Party(authorities[0])
         db.engine.dispose()
 

@@ -8,6 +8,7 @@ from flask import Flask
 from consent_server import store
 from consent_server.store.database import db
 from consent_server.store.schema import migrate
+from tests.database import make_tables
 
 
 @pytest.fixture
@@ -15,6 +16,6 @@ def app(database_url: str) -> Iterator[Flask]:
     app = Flask("store-test")
     store.init(app, database_url)
     with app.app_context():
-        migrate()
+        make_tables(migrate)
         yield app
         db.engine.dispose()

@@ -11,10 +11,10 @@ from flask import Flask, Response, make_response, request
 from consent_server import clock, deployment, store
 from consent_server.deployment import Door
 from consent_server.refusal import RedirectRefusal, Unavailable
-from consent_server.store.database import db
 from consent_server.web import cookies, csrf, parameters
 from consent_server.web import door as doors
 from consent_server.web.limits import Counted, TooMany
+from tests.database import make_tables
 from tests.deployments import deploy, settings_of
 
 ORIGIN = "https://localhost"
@@ -73,7 +73,7 @@ def make_app(door: Door, database: Path) -> Flask:
         return response
 
     with app.app_context():
-        db.create_all()
+        make_tables()
     return app
 
 

@@ -7,9 +7,9 @@ import pytest
 from flask import Flask, Response, request
 
 from consent_server import store
-from consent_server.store.database import db
 from consent_server.web import cookies, csrf, headers, pages
 from consent_server.web.sessions import LIFE_S, Sessions
+from tests.database import make_tables
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def stored(tmp_path: Path) -> Any:
     app = Flask("store-tests")
     store.init(app, f"sqlite:///{tmp_path / 'x.db'}")
     with app.app_context():
-        db.create_all()
+        make_tables()
         yield app
 
 

@@ -18,6 +18,7 @@ from consent_server.store.sealing import Sealer
 from consent_server.tokens import refresh_token
 from consent_server.tokens.keys import PUBLISHED_BEFORE_USE, SigningKeys
 from consent_server.tokens.refresh_token import KEPT_FOR, RefreshKeys
+from tests.database import make_tables
 
 NOW = 1773307800
 
@@ -27,7 +28,7 @@ def app(database_url: str, held_clock: Any) -> Iterator[Flask]:
     app = Flask("keyring-test")
     store.init(app, database_url)
     with app.app_context():
-        db.create_all()
+        make_tables()
         yield app
         db.engine.dispose()
 

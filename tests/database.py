@@ -1,0 +1,93 @@
+"""Databases of one test each, whose tables are copied from those of an earlier test: making them costs more than most tests."""
+
+import secrets
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import sqlalchemy as sa
+from flask import Flask
+
+from consent_server import store
+from consent_server.store.database import db
+
+#: What makes tables in the current application's database: `db.create_all`, or `migrate`.
+Make = Callable[[], None]
+
+
+@dataclass
+class _Schema:
+    name: str
+    server: str
+    made_by: Make | None = None
+
+
+_schemas: dict[sa.URL, _Schema] = {}  # those of running tests
+_spare: defaultdict[tuple[str, Make], list[str]] = defaultdict(list)  # server and maker -> schemas with empty tables
+
+
+def make_tables(make: Make = db.create_all) -> None:
+    """Bring the current application's database, which is empty, to where `make` brings it."""
+    url = db.engine.url
+    schema = _schemas.get(url)
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        shutil.copyfile(_template(make), str(url.database))
+    elif schema is None or schema.made_by is not None:
+        make()
+    else:
+        schema.made_by = make
+        if spare := _spare[schema.server, make]:
+            with _engine(schema.server).connect() as c:
+                c.exec_driver_sql(f"DROP SCHEMA {schema.name}; ALTER SCHEMA {spare.pop()} RENAME TO {schema.name}")
+        else:
+            make()
+
+
+@contextmanager
+def new_schema(server: str) -> Iterator[str]:
+    """An empty schema on a PostgreSQL server, as a URL. Its tables go to the next test if this one leaves no lock on them."""
+    schema = _Schema(f"test_{secrets.token_hex(6)}", server)
+    url = f"{server}{'&' if '?' in server else '?'}options=-csearch_path%3D{schema.name}"
+    with _engine(server).connect() as c:
+        c.exec_driver_sql(f"CREATE SCHEMA {schema.name}")
+    _schemas[sa.make_url(url)] = schema
+    yield url
+    del _schemas[sa.make_url(url)]
+    if schema.made_by is not None:
+        with suppress(sa.exc.SQLAlchemyError):
+            _empty(schema)
+            _spare[server, schema.made_by].append(f"spare_{schema.name}")
+
+
+def _empty(schema: _Schema) -> None:
+    """Delete every row; the new name keeps a connection that the test has left behind from reaching the tables."""
+    deletes = [f"DELETE FROM {schema.name}.{table.name}" for table in reversed(db.metadata.sorted_tables)]
+    restarts = [f"ALTER SEQUENCE {schema.name}.{name} RESTART" for name in db.metadata._sequences]
+    rename = f"ALTER SCHEMA {schema.name} RENAME TO spare_{schema.name}"
+    with _engine(schema.server).connect() as c:
+        c.exec_driver_sql(";".join([*deletes, *restarts, rename]))
+
+
+@cache
+def _engine(server: str) -> sa.Engine:
+    """Each text that this engine executes is one transaction."""
+    limit = {"options": "-clock_timeout=200"}
+    return sa.create_engine(server, isolation_level="AUTOCOMMIT", pool_pre_ping=True, connect_args=limit)
+
+
+@cache
+def _template(make: Make) -> Path:
+    """A SQLite file as `make` leaves it."""
+    file = Path(tempfile.mkdtemp(prefix="consent-server-template-")) / "store.db"
+    app = Flask("template")
+    store.init(app, f"sqlite:///{file}")
+    with app.app_context():
+        make()
+        db.engine.dispose()
+    assert [each.name for each in file.parent.iterdir()] == [file.name]
+    return file
