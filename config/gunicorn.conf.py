@@ -10,6 +10,8 @@ unless a proxy ends TLS for it (clients.arrival); then it must be reachable by t
 The worker is gunicorn's own for gevent: a connection costs a greenlet. What it does not bound, serving/connection.py does.
 """
 
+import atexit
+import gc
 import resource
 import secrets
 import signal
@@ -75,9 +77,14 @@ def post_fork(arbiter: Any, worker: Any) -> None:
     # Until a worker has handlers of its own it has its parent's, which would note a SIGTERM and stop nothing: it would serve on
     # until it is killed, requests in hand included. It has none in hand yet.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.disable()
 
 
 def post_worker_init(worker: Any) -> None:
+    # Nothing that a worker loads is garbage. To look for some, while it starts and when it ends, took two fifths of both.
+    gc.freeze()
+    gc.enable()
+    atexit.register(gc.freeze)
     worker.wsgi = with_request_body(worker.wsgi)
     serving.tls.worker = worker
     gevent.spawn(connection.stop_gently, worker)

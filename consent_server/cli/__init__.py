@@ -3,6 +3,9 @@
 Each command imports what it needs when it runs, so that `consent-server --help` does not wait for the whole package.
 """
 
+import atexit
+import gc
+
 import click
 
 from consent_server.cli import (
@@ -28,6 +31,8 @@ from consent_server.cli import (
 @click.version_option(package_name="consent-server")
 def main() -> None:
     """Consent and authorisation server for the Perseus scheme."""
+    # At its end the interpreter looks for garbage in all that a command has loaded, which takes 0.3 s.
+    atexit.register(gc.freeze)
 
 
 for _command in (
