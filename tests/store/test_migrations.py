@@ -137,8 +137,8 @@ def test_G14_every_migration_only_adds(empty: Flask) -> None:
     revisions = schema._revisions()
     first = revisions.index(FIRST_ADDITIVE)
     schema.migrate(revisions[first - 1])
+    before = described()
     for revision in revisions[first:]:
-        before = described()
         schema.migrate(revision)
         after = described()
         for table, old in before.items():
@@ -146,6 +146,7 @@ def test_G14_every_migration_only_adds(empty: Flask) -> None:
             assert old["columns"].items() <= new["columns"].items(), f"{revision}: {table} lost or changed a column"
             assert new["needed"] <= old["needed"], f"{revision}: {table} needs what the version before does not write"
             assert new["rules"] <= old["rules"], f"{revision}: {table} forbids what the version before writes"
+        before = after
 
 
 def filled(table: sa.Table) -> dict[str, Any]:
