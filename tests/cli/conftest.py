@@ -1,5 +1,6 @@
 """An operator at a command line: commands run in this process, and the clock is given back afterwards."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,20 +43,34 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     return layout
 
 
+@pytest.fixture(scope="session")
+def deployed(prepared: Layout, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `deployment` copies: keys and a migrated database, as the commands make them, beside the settings."""
+    folder = tmp_path_factory.mktemp("deployed")
+    config = deploy(prepared, folder)
+    for made in (["keys", "make"], ["db", "upgrade"]):
+        assert CliRunner().invoke(main, [*made, "--config", str(config)]).exit_code == 0
+    return folder
+
+
 @pytest.fixture
-def deployment(prepared: Layout, tmp_path: Path, command: Callable[..., Result]) -> Path:
+def deployment(prepared: Layout, deployed: Path, tmp_path: Path) -> Path:
     """The settings file of an EDP with keys and a migrated database of its own, and a clock at `tmp_path`/clock."""
+    shutil.copytree(deployed, tmp_path, dirs_exist_ok=True)
+    return deploy(prepared, tmp_path)
+
+
+def deploy(prepared: Layout, folder: Path) -> Path:
+    """Write the settings of an EDP whose keys, database and clock are in a folder."""
     text = prepared.settings("edp").read_text(encoding="utf-8")
     for old, new in (
-        (prepared.party("edp") / "keys", tmp_path / "keys"),
-        (prepared.database("edp"), tmp_path / "store.db"),
-        (prepared.clock, tmp_path / "clock"),
+        (prepared.party("edp") / "keys", folder / "keys"),
+        (prepared.database("edp"), folder / "store.db"),
+        (prepared.clock, folder / "clock"),
     ):
         assert str(old) in text
         text = text.replace(str(old), str(new))
-    config = tmp_path / "settings.toml"
+    config = folder / "settings.toml"
     config.write_text(text, encoding="utf-8")
-    clock.write_offset(tmp_path / "clock", 0)
-    assert command("keys", "make", "--config", config).exit_code == 0
-    assert command("db", "upgrade", "--config", config).exit_code == 0
+    clock.write_offset(folder / "clock", 0)
     return config
