@@ -170,7 +170,7 @@ def _measured(what: str, session: PlainSession, smes: int) -> None:
     seconds, elapsed = time.process_time() - worked, time.perf_counter() - began
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     with store.reading() as c:
-        months = c.execute(sa.text("SELECT count(*) FROM month WHERE complete")).scalar_one()
+        months = c.execute(sa.text("SELECT count(*) FROM meter_month WHERE complete")).scalar_one()
         troubles = c.execute(sa.text("SELECT count(*) FROM connection WHERE trouble IS NOT NULL")).scalar_one()
     print(
         f"{what}: {smes} SMEs ({troubles} with trouble) in {elapsed:.1f} s, {seconds:.1f} s of processor:"
