@@ -23,6 +23,7 @@ from consent_server.cli import (
     permissions,
     process,
     provenance,
+    report,
     sandbox,
 )
 
@@ -52,6 +53,7 @@ for _command in (
     guard.guard,
     provenance.provenance,
     factors.factors,
+    report.report,
     sandbox.sandbox,
 ):
     main.add_command(_command)

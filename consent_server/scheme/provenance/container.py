@@ -116,6 +116,8 @@ class Signer:
         self.serial = str(leaf.serial)
         self.not_before, self.not_after = validity(chain)
         self.certificates = _certificate_entries(chain)
+        #: The leaf and then its issuers, in DER.
+        self.chain = tuple(each.public_bytes(serialization.Encoding.DER) for each in chain)
         self._key = key
 
     def is_valid(self, at: int) -> bool:

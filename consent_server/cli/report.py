@@ -1,0 +1,69 @@
+"""`consent-server report`: verify a report that a carbon accounting provider made out to a bank."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from consent_server.cli.shared import set_option, settings_of
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.group()
+def report() -> None:
+    """Verify reports that were made out to a bank."""
+
+
+@report.command("verify")
+@click.argument("path", type=_FILE, metavar="FILE")
+@click.option("--config", type=_FILE, envvar="CONSENT_CONFIG", help="A party's settings, for all that follows.")
+@set_option
+@click.option("--root", type=_FILE, help="PEM of the Directory's signing root, where --config does not name it.")
+@click.option("--trust-framework", default="", help="Its URL, where --config does not name it.")
+@click.option("--to", "recipient", default="", help="The bank's member URL, where --config does not name it.")
+@click.option("--crl", "lists", type=_FILE, multiple=True, help="A revocation list of the Directory; may be repeated.")
+def verify(
+    path: Path,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    root: Path | None,
+    trust_framework: str,
+    recipient: str,
+    lists: tuple[Path, ...],
+) -> None:
+    """Verify the PDF in FILE: signature, attachments, record, and that its pages say what its data say.
+
+    The exit status is 1 when anything does not hold, and the message begins with the name of it.
+    """
+    from consent_server import clock
+    from consent_server.documents.bounded import verify_apart
+    from consent_server.documents.verify import LARGEST, NotGenuine, Trusted
+    from consent_server.pki.member_certificate import load_certificates
+    from consent_server.scheme import instant
+
+    if config is not None:
+        settings = settings_of(config, overrides)
+        root, trust_framework = root or settings.keys.signing_root, trust_framework or settings.scheme.trust_framework
+        recipient = recipient or settings.member.url
+    if root is None or not trust_framework:
+        raise click.UsageError("say what to verify with: --root and --trust-framework, or --config")
+    trusted = Trusted(
+        load_certificates(root.read_bytes())[0],
+        trust_framework,
+        [each.read_bytes() for each in lists],
+        recipient or None,
+    )
+    with path.open("rb") as file:
+        content = file.read(LARGEST + 1)
+    try:
+        found = verify_apart(content, trusted, clock.now())
+    except NotGenuine as error:
+        click.echo(f"does not hold: {error}", err=True)
+        sys.exit(1)
+    click.echo(f"holds: signed by {found.member} at {instant.text(found.signed_at)}, made out to {found.data.to.url}")
+    click.echo(f"its record has {found.steps} steps, and its pages say what its data say")
+    if not found.revocation_known:
+        click.echo("not known: whether the signer's certificates were revoked since; give current lists with --crl")
+    for total in found.data.totals:
+        click.echo(f"{total.fuel}: {total.kilograms:,.2f} {total.unit} in {total.months} months")

@@ -1,0 +1,76 @@
+"""The signature of a PDF: CMS as PAdES wants it (ETSI EN 319 142-1, B-B), with a member's signing certificate.
+
+It covers the whole file, and the file says that no change after it is allowed.
+"""
+
+import asyncio
+import io
+import threading
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from asn1crypto import x509
+from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+from pyhanko.sign import signers
+from pyhanko.sign.fields import InvisSigSettings, MDPPerm, SigFieldSpec, SigSeedSubFilter
+from pyhanko_certvalidator.registry import SimpleCertificateStore
+
+from consent_server.scheme.provenance.container import Signer
+
+FIELD: Final = "Signature"
+_ALGORITHM: Final = "sha256"
+#: Of an ECDSA signature on P-256 in DER, at most.
+_SIGNATURE_BYTES: Final = 72
+#: Under gevent, which serves this process, all requests share the thread that an event loop runs in.
+_one_loop: Final = threading.Lock()
+
+
+def signed(unsigned: bytes, signer: Signer, at: int) -> bytes:
+    """Return a PDF with the signature of a member, made at the instant `at`."""
+    out = io.BytesIO()
+    work = _DatedSigner(
+        signers.PdfSignatureMetadata(
+            field_name=FIELD,
+            md_algorithm=_ALGORITHM,
+            name=signer.member,
+            subfilter=SigSeedSubFilter.PADES,
+            certify=True,
+            docmdp_permissions=MDPPerm.NO_CHANGES,
+        ),
+        _MemberSigner(signer),
+        # Invisible to PDF/UA (7.18.1) outside the page, and with the print flag, as PDF/A wants it (ISO 19005-3, 6.3.2).
+        new_field_spec=SigFieldSpec(
+            FIELD,
+            invis_sig_settings=InvisSigSettings(box_out_of_bounds=True),
+            readable_field_name="Signature of the carbon accounting provider",
+        ),
+    )
+    work.at = datetime.fromtimestamp(at, UTC)
+    with _one_loop:
+        asyncio.run(work.async_sign_pdf(IncrementalPdfFileWriter(io.BytesIO(unsigned)), output=out))
+    return out.getvalue()
+
+
+class _DatedSigner(signers.PdfSigner):
+    """Signs at an instant that it is told."""
+
+    at: datetime
+
+    def init_signing_session(self, *args: Any, **options: Any) -> Any:
+        session = super().init_signing_session(*args, **options)
+        session.system_time = self.at
+        return session
+
+
+class _MemberSigner(signers.Signer):
+    """Signs with our Signer, which keeps its key."""
+
+    def __init__(self, signer: Signer) -> None:
+        leaf, *issuers = (x509.Certificate.load(der) for der in signer.chain)
+        known = SimpleCertificateStore()  # type: ignore[no-untyped-call]
+        known.register_multiple(issuers)
+        super().__init__(signing_cert=leaf, cert_registry=known, embed_roots=False)
+        self._signer = signer
+
+    async def async_sign_raw(self, data: bytes, digest_algorithm: str, dry_run: bool = False) -> bytes:
+        return bytes(_SIGNATURE_BYTES) if dry_run else self._signer.sign(data)

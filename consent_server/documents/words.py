@@ -1,0 +1,314 @@
+"""The words of a report that is made out to a bank, as blocks in reading order.
+
+`document()` makes all of it from the data and the steps of the provenance record. The PDF lays the blocks out and adds the
+foot of each page; verification holds the text of a PDF against the same blocks.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from consent_server.documents import chart
+from consent_server.documents.data import Energy, FactorData, MonthData, ReportData
+from consent_server.documents.dates import day, moment, month
+from consent_server.scheme import instant, pcaf
+from consent_server.scheme.factors import CALENDAR_YEAR
+from consent_server.scheme.licenses import ELECTRICITY, GAS
+from consent_server.scheme.provenance import drawing
+from consent_server.scheme.provenance.chain import told
+from consent_server.scheme.provenance.container import VerifiedStep
+from consent_server.scheme.report import KILOGRAMS_PER_TONNE
+
+DATA_FILE: Final = "report.json"
+TABLE_FILE: Final = "report.csv"
+RECORD_FILE: Final = "provenance.json"
+
+SANDBOX_MARK: Final = "Sandbox: made-up businesses and meters"
+_NAMES: Final = {ELECTRICITY: "Electricity", GAS: "Gas"}
+_METHODS: Final = {
+    ELECTRICITY: (
+        "Electricity: the use of each half-hour is multiplied by the carbon intensity of the grid in the meter's own region in "
+        "that half-hour, as forecast by the National Energy System Operator. It counts carbon dioxide (CO2) alone. Scope 2, "
+        "location-based. Exported electricity is not taken off."
+    ),
+    GAS: (
+        "Gas: the volume of each half-hour in cubic metres is multiplied by the government's conversion factor for natural "
+        "gas, in carbon dioxide equivalent (CO2e). Scope 1. Energy in kWh is by gross calorific value."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Heading:
+    text: str
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    text: str
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Terms with what is so called."""
+
+    rows: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows below a head; `foot` is the row of totals, empty where there is none."""
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    foot: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An SVG and what it shows, in words. A wide one has a page across."""
+
+    svg: str
+    shows: str
+    wide: bool = False
+
+
+Block = Heading | Paragraph | Facts | Table | Picture
+
+
+@dataclass(frozen=True)
+class Document:
+    title: str
+    author: str
+    mark: str
+    blocks: Sequence[Block]
+
+
+def document(data: ReportData, steps: Sequence[VerifiedStep]) -> Document:
+    """Return the document of a report with a verified record."""
+    return Document(
+        f"Emissions report: {data.about.name}",
+        data.by.name,
+        SANDBOX_MARK if data.sandbox else "",
+        [
+            *_parties(data),
+            *_total(data),
+            *_chart(data),
+            *(block for fuel in data.fuels for block in _fuel(data, fuel)),
+            *_missing(data),
+            *_method(data),
+            *_quality(data),
+            *_provenance(data, steps),
+        ],
+    )
+
+
+def _parties(data: ReportData) -> Iterator[Block]:
+    if data.sandbox:
+        yield Paragraph(SANDBOX_MARK, strong=True)
+    yield Facts(
+        [
+            ("Made out to", f"{data.to.name}, {data.to.url}"),
+            ("Application of the recipient", data.to.application),
+            ("About", f"{data.about.name} (account {data.about.id} at {data.by.name})"),
+            ("Made by", f"{data.by.name}, {data.by.url}"),
+            ("Months", f"{month(_at(data.start))} to {month(_at(data.end) - 1)}, from 00:00 UTC to 00:00 UTC"),
+            ("Made at", moment(_at(data.at))),
+            ("Permission", data.permission.account),
+            ("Licence", data.permission.license),
+            ("Permitted", f"{day(_at(data.permission.granted))}, until {moment(_at(data.permission.expires))}"),
+        ]
+    )
+    yield Paragraph(
+        f"This report is for {data.to.name} alone: the permission that it was made under names no other recipient. "
+        f"What it says is in its attachments as well: {DATA_FILE} and {TABLE_FILE} have the figures, {RECORD_FILE} the signed "
+        "record of where they come from."
+    )
+
+
+def _total(data: ReportData) -> Iterator[Block]:
+    yield Heading("Total")
+    if not data.totals:
+        yield Paragraph("No month is whole, so there is no figure.")
+        return
+    gas = any(each.m3 is not None for each in data.totals)
+    yield Table(
+        "All reported months. Figures are added before they are rounded.",
+        ["Fuel", "Months", *_columns(gas)],
+        [[_NAMES[each.fuel], str(each.months), *_cells(each, gas), each.unit] for each in data.totals],
+    )
+    if len(data.totals) > 1:
+        yield Paragraph(f"Both fuels: {_number(data.whole.kilograms)} kg. {data.whole.meaning}")
+
+
+def _chart(data: ReportData) -> Iterator[Block]:
+    if data.months:
+        bars = bars_of(data)
+        yield Picture(chart.svg(bars), chart.describe(bars))
+
+
+def bars_of(data: ReportData) -> chart.Bars:
+    """Return what the chart shows."""
+    tonnes = {(each.start, each.fuel): each.kilograms / KILOGRAMS_PER_TONNE for each in data.months}
+    starts = sorted({each.start for each in data.months} | {each.start for each in data.gaps})
+    return [(_at(start), [(fuel, tonnes.get((start, fuel))) for fuel in data.fuels]) for start in starts]
+
+
+def _fuel(data: ReportData, fuel: str) -> Iterator[Block]:
+    months, gas = data.of(fuel), fuel == GAS
+    if not months:
+        return
+    yield Heading(_NAMES[fuel])
+    (total,) = (each for each in data.totals if each.fuel == fuel)
+    yield Table(
+        f"{_NAMES[fuel]} by month",
+        ["Month", *_columns(gas), "Notes"],
+        [[month(_at(each.start)), *_cells(each, gas), each.unit, _note(each)] for each in months],
+        ["Total", *_cells(total, gas), total.unit, ""],
+    )
+    yield Table(
+        f"{_NAMES[fuel]} by site, all reported months",
+        ["Site (outcode)", "Meters", *_columns(gas)],
+        [[e.site or "unknown", str(e.meters), *_cells(e, gas), e.unit] for e in data.sites if e.fuel == fuel],
+    )
+
+
+def _columns(gas: bool) -> list[str]:
+    return [*(["m3"] if gas else []), "kWh", "Emissions", "Unit"]
+
+
+def _cells(each: Energy, gas: bool) -> list[str]:
+    volume = ["–" if each.m3 is None else _number(each.m3)] if gas else []
+    return [*volume, _number(each.kwh), _number(each.kilograms)]
+
+
+def _note(each: MonthData) -> str:
+    notes = [f"{each.filled} half-hours estimated"] if each.filled else []
+    if each.revised is not None:
+        notes.append(f"revised {day(_at(each.revised))}")
+    return ", ".join(notes) or "–"
+
+
+def _missing(data: ReportData) -> Iterator[Block]:
+    yield Heading("What is missing")
+    if data.gaps:
+        yield Table(
+            "Months that are left out",
+            ["Month", "Fuel", "Half-hours", "Because"],
+            [[month(_at(e.start)), _NAMES[e.fuel], str(e.half_hours), e.reason] for e in data.gaps],
+        )
+    filled = sum(each.filled for each in data.months)
+    if filled:
+        yield Paragraph(
+            f"{filled} half-hours are estimates: the mean of the same half-hour a week before and a week after, or the one of "
+            "them that there is."
+        )
+    if not data.gaps and not filled:
+        yield Paragraph(f"No half-hour of these months is missing for {' and '.join(data.fuels) or 'any fuel'}.")
+    for fuel in _NAMES.keys() - set(data.fuels):
+        yield Paragraph(
+            f"{_NAMES[fuel]} is not in this report: no such meter is connected, or the permission does not cover it."
+        )
+    yield Paragraph(
+        "The report has the energy of the connected meters alone. Vehicles, heating oil, purchases and all else are not in it."
+    )
+
+
+def _method(data: ReportData) -> Iterator[Block]:
+    yield Heading("Method and factors")
+    for fuel in data.fuels:
+        yield Paragraph(_METHODS[fuel])
+    if GAS in data.fuels:
+        rule = (
+            "the set of the calendar year"
+            if data.factor_rule == CALENDAR_YEAR
+            else "the set that was the newest published at that time"
+        )
+        yield Paragraph(f"Each half-hour of gas takes {rule}.")
+    yield Paragraph(
+        "Gaps of up to a day in a month of a meter are filled with estimates."
+        if data.fill_gaps
+        else "Nothing is filled in: a month with a gap is left out."
+    )
+    if data.factors:
+        yield Table(
+            "Factors in the figures. For electricity the value is the mean over the site's use.",
+            ["Factor", "From", "To", "Applied to", "Value"],
+            [_factor(each) for each in data.factors],
+        )
+        sources = dict.fromkeys((each.title, each.source, each.license) for each in data.factors)
+        for title, source, license_url in sources:
+            yield Paragraph(f"{title}: {source}. Licence: {license_url}.")
+    yield Paragraph(data.basis)
+
+
+def _factor(each: FactorData) -> list[str]:
+    unit = "kWh" if each.fuel == ELECTRICITY else "m3"
+    place = f"{_NAMES[each.fuel]}, {each.site}" if each.site else f"{_NAMES[each.fuel]}: {each.title}"
+    return [
+        place,
+        moment(_at(each.start)),
+        moment(_at(each.end)),
+        f"{_number(each.amount)} {unit}",
+        f"{each.value:,.5f} {each.unit}",
+    ]
+
+
+def _quality(data: ReportData) -> Iterator[Block]:
+    if data.quality:
+        yield Heading("Data quality (PCAF)")
+        yield Table(
+            "Scores run from 1 (best) to 5.",
+            ["Figure", "Score", "Option", "Reason"],
+            [[_NAMES.get(e.fuel, "Whole report"), str(e.score), e.option, e.reason] for e in data.quality],
+        )
+        yield Paragraph(f"{pcaf.STANDARD}. {pcaf.STANDARD_PAGE}")
+
+
+def _provenance(data: ReportData, steps: Sequence[VerifiedStep]) -> Iterator[Block]:
+    yield Heading("Where the figures come from")
+    yield Table(
+        "Connections to energy data providers",
+        ["Provider", "Our permission", "Granted", "Readings fetched", "Meters"],
+        [
+            [each.member, each.connection, day(_at(each.granted)), moment(_at(each.collected)), str(each.meters)]
+            for each in data.sources
+        ],
+    )
+    by_signer: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    for step in told(steps).values():
+        by_signer.setdefault((step.signer, step.member), []).append((step.kind, _at(step.at)))
+    yield Table(
+        "Steps of the signed record, by signer",
+        ["Signed by", "Member", "Steps", "First signature", "Last signature"],
+        [
+            [
+                signer,
+                member,
+                _counted([kind for kind, _ in signed]),
+                *(moment(f(at for _, at in signed)) for f in (min, max)),
+            ]
+            for (signer, member), signed in by_signer.items()
+        ],
+    )
+    yield Paragraph(
+        f"The whole record is attached as {RECORD_FILE}. It ends with a transfer to {data.to.url} and can be verified without "
+        "asking anybody: consent-server report verify does so, as it does with the signature of this file."
+    )
+    title = "Where the figures come from, step by step"
+    svg = drawing.svg(steps, title)
+    yield Picture(svg, f"{title}: origins on the left, transfers on the right.", wide=True)
+
+
+def _counted(kinds: Sequence[str]) -> str:
+    return ", ".join(f"{kind}: {kinds.count(kind)}" for kind in dict.fromkeys(kinds))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.2f}"
+
+
+def _at(text: str) -> int:
+    return instant.parse(text)

@@ -1,0 +1,165 @@
+"""A report to a bank with its signed record: two regions, two fuels, twelve months of which one lacks a reading of gas."""
+
+from functools import cache
+from typing import Any
+
+from consent_server.documents import data, pdf, signing
+from consent_server.documents.data import ReportData
+from consent_server.documents.verify import Trusted
+from consent_server.scheme import emissions, instant, report
+from consent_server.scheme.factors import LATEST_PUBLISHED, PUBLISHED, in_force
+from consent_server.scheme.instant import HALF_HOUR
+from consent_server.scheme.provenance import steps
+from consent_server.scheme.provenance.container import SignedRecord, Signer, verify
+from consent_server.scheme.provenance.duties import ExpectedTransfer, checked_receipt
+from consent_server.scheme.report import Method, MonthOfMeter, ReportedMeter, ReportParty, ReportSource
+from tests.scheme.signing import (
+    CAP_ROLE,
+    DIRECTORY,
+    EDP_ROLE,
+    NOW,
+    REGISTRY,
+    SMART_METERS,
+    member_signer,
+    signing_authority,
+)
+
+START, END = instant.parse("2025-03-01T00:00:00Z"), instant.parse("2026-03-01T00:00:00Z")
+HOLE = instant.parse("2025-11-05T10:00:00Z")
+SERVICE = f"{DIRECTORY}/s/cap"
+LICENSE = f"{REGISTRY}/scheme/perseus/license/emissions-cap-fsp/2026-03-12"
+FRAMEWORK = steps.trust_framework_url(REGISTRY)
+BANK = f"{DIRECTORY}/m/fsp"
+GRANT = steps.GrantedPermission(
+    account="aB3-opaque", license=LICENSE, granted=NOW - 60, expires=NOW + 86400, fuels=report.FUELS
+)
+_PERIODS = in_force(PUBLISHED, LATEST_PUBLISHED)
+
+
+def _meter(fuel: str, amount: int, site: str, name: str) -> ReportedMeter:
+    readings = [
+        (at, float(amount * (1 + at % 86400 // 7200)))
+        for at in range(START, END, HALF_HOUR)
+        if (fuel, at) != ("gas", HOLE)
+    ]
+    made = (
+        emissions.gas(readings, _PERIODS)
+        if fuel == "gas"
+        else emissions.electricity(readings, dict.fromkeys(range(START, END, HALF_HOUR), 120 if site == "SW8" else 35))
+    )
+    return ReportedMeter(name, fuel, site, {at: MonthOfMeter(month, NOW - 3600) for at, month in made.items()})
+
+
+@cache
+def _meters() -> tuple[ReportedMeter, ...]:
+    return (
+        _meter("electricity", 300, "SW8", "m1"),
+        _meter("electricity", 150, "AB10", "m2"),
+        _meter("gas", 1, "SW8", "m3"),
+    )
+
+
+def reported(name: str = "Acme & Sons (Bakers) Ltd", bank: str = "Money 4U Bank", at: int = NOW) -> report.Report:
+    return report.make(
+        by=ReportParty("Carbon Accounting R Us", f"{DIRECTORY}/m/cap"),
+        about=ReportParty(name, id="acme"),
+        to=ReportParty(bank, BANK, f"{DIRECTORY}/a/fsp"),
+        start=START,
+        end=END,
+        at=at,
+        meters=_meters(),
+        sources=(ReportSource(f"{DIRECTORY}/m/edp", "c-1", NOW - 7200, NOW - 3600, 3),),
+        periods=_PERIODS,
+        method=Method(LATEST_PUBLISHED, False),
+    )
+
+
+def report_data(found: report.Report | None = None) -> ReportData:
+    return data.of(found or reported(), GRANT, application=f"{DIRECTORY}/a/cap", service=SERVICE, sandbox=True)
+
+
+def record(signer: Signer | None = None, **changes: Any) -> SignedRecord:
+    fuels = [
+        steps.FuelEmissions(
+            fuel=total.fuel,
+            received=[
+                _received(total.fuel, site)
+                for site in dict.fromkeys(s.site for s in reported().sites if s.figure.fuel == total.fuel)
+            ],
+            factors=[_use(each) for each in reported().factors if each.fuel == total.fuel],
+            missing_data=steps.MISSING if total.months < 12 else steps.COMPLETE,
+            at=NOW - 3600,
+        )
+        for total in reported().totals
+    ]
+    values: dict[str, Any] = {
+        "registry": REGISTRY,
+        "grant": GRANT,
+        "license": LICENSE,
+        "to": BANK,
+        "service": SERVICE,
+        "start": START,
+        "end": END,
+        "fuels": fuels,
+        "at": NOW,
+    }
+    return steps.cap_record(steps.EmissionsRelease(**values | changes), signer or member_signer("cap", CAP_ROLE))
+
+
+def _use(each: report.UsedFactor) -> steps.IntensityUse | steps.GasFactorUse:
+    if each.fuel == "electricity":
+        return steps.IntensityUse(
+            outcode=each.site, start=each.start, end=each.end, missing_data=steps.COMPLETE, at=NOW - 3600
+        )
+    return steps.GasFactorUse(source=each.source, license=each.license, start=each.start, end=each.end, at=NOW - 3600)
+
+
+@cache
+def _received(fuel: str, site: str) -> SignedRecord:
+    at = NOW - 3600
+    license_ = f"{REGISTRY}/scheme/perseus/license/energy-consumption-edp-cap/2026-03-12"
+    release = steps.MeterRelease(
+        registry=REGISTRY,
+        grant=steps.GrantedPermission(
+            account="e", license=license_, granted=at - 60, expires=at + 86400, fuels=(fuel,)
+        ),
+        origin=SMART_METERS,
+        to=f"{DIRECTORY}/m/cap",
+        service=f"{DIRECTORY}/s/edp",
+        measure="import",
+        start=START,
+        end=END,
+        outcode=site,
+        missing_data=steps.COMPLETE,
+        at=at,
+    )
+    expected = ExpectedTransfer(
+        recipients={f"{DIRECTORY}/m/cap"},
+        signer_member=f"{DIRECTORY}/m/edp",
+        signer_application=f"{DIRECTORY}/a/edp",
+        signer_role=EDP_ROLE,
+        scheme=steps.scheme_url(REGISTRY),
+        standard=steps.consumption_standard(REGISTRY),
+        license=license_,
+        service=f"{DIRECTORY}/s/edp",
+        path=steps.CONSUMPTION_PATH,
+        parameters=steps.window_parameters(START, END, "import"),
+        at=at,
+    )
+    signed = steps.edp_record(release, member_signer("edp", EDP_ROLE))
+    cap = member_signer("cap", CAP_ROLE)
+    return checked_receipt(signed, expected, FRAMEWORK, signing_authority().root, cap).record
+
+
+def unsigned(told: ReportData | None = None, signed: SignedRecord | None = None) -> bytes:
+    signed = signed or record()
+    return pdf.unsigned(told or report_data(), signed, verify(signed, FRAMEWORK, signing_authority().root))
+
+
+def signed(told: ReportData | None = None) -> bytes:
+    """The PDF of the sample, signed by the CAP."""
+    return signing.signed(unsigned(told), member_signer("cap", CAP_ROLE), NOW)
+
+
+def trusted(**changes: Any) -> Trusted:
+    return Trusted(**{"root": signing_authority().root, "trust_framework": FRAMEWORK, "recipient": BANK} | changes)

@@ -1,0 +1,266 @@
+"""A report's PDF as a bank verifies it, and what was done to a file that is refused, by the name of what does not hold."""
+
+import io
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from pyhanko.pdf_utils import generic
+from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+from pyhanko.pdf_utils.writer import PageObject
+from pypdf import PdfReader, PdfWriter
+from pypdf.generic import DictionaryObject, NameObject, TextStringObject
+
+from consent_server.documents import bounded, data, pdf, signing, verify, words
+from consent_server.documents.verify import LARGEST, NotGenuine
+from consent_server.scheme.provenance.container import verify as verify_record
+from tests.documents import sample
+from tests.documents.sample import NOW, trusted
+from tests.scheme.signing import CAP_ROLE, FSP_ROLE, SigningAuthority, member_signer, signing_authority
+
+CAP = member_signer("cap", CAP_ROLE)
+BY_A_BANK = signing_authority().signer("cap", FSP_ROLE)
+
+
+@cache
+def good() -> bytes:
+    return sample.signed()
+
+
+def signed_again(change: Callable[[PdfWriter], object]) -> bytes:
+    """The report changed and then signed by its maker: only what it says can be wrong."""
+    writer = PdfWriter(clone_from=io.BytesIO(sample.unsigned()))
+    change(writer)
+    out = io.BytesIO()
+    writer.write(out)
+    return signing.signed(out.getvalue() + b"\n", CAP, NOW)
+
+
+def attached(name: str, change: Callable[[bytes], bytes]) -> Callable[[PdfWriter], object]:
+    def replace(writer: PdfWriter) -> None:
+        (file,) = (each for each in writer.attachment_list if each.name == name)
+        file.content = change(file.content)
+
+    return replace
+
+
+def with_another_page(file: bytes) -> bytes:
+    """A page added after the signature, by an incremental update."""
+    writer = IncrementalPdfFileWriter(io.BytesIO(file))
+    writer.insert_page(
+        PageObject(contents=writer.add_object(generic.StreamObject(stream_data=b"")), media_box=(0, 0, 9, 9))
+    )
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+def flipped(file: bytes, at: int) -> bytes:
+    return file[:at] + bytes([file[at] ^ 1]) + file[at + 1 :]
+
+
+def end_of_signature(file: bytes) -> int:
+    """Where the last digit of the signature is that is even, so that it stays one."""
+    end = re.search(rb"<(30[0-9a-fA-F]{500,}?)0*>", file)
+    assert end is not None
+    return next(at for at in range(end.end(1) - 1, 0, -1) if file[at] in b"02468")
+
+
+def with_script(writer: PdfWriter) -> None:
+    script = {NameObject("/S"): NameObject("/JavaScript"), NameObject("/JS"): TextStringObject("app.alert(1)")}
+    writer.root_object[NameObject("/Names")][NameObject("/JavaScript")] = DictionaryObject(script)
+
+
+def other_figures() -> bytes:
+    """The data say other figures than the pages."""
+    told = sample.report_data()
+    months = (told.months[0].model_copy(update={"kilograms": told.months[0].kilograms / 2}), *told.months[1:])
+    changed = data.as_json(told.model_copy(update={"months": months}))
+    return signed_again(attached(words.DATA_FILE, lambda _: changed))
+
+
+def other_name() -> bytes:
+    changed = data.as_json(sample.report_data(sample.reported(name="Somebody Else Ltd")))
+    return signed_again(attached(words.DATA_FILE, lambda _: changed))
+
+
+def of_another_report() -> bytes:
+    record = sample.record(start=sample.START + 31 * 86400)
+    return signing.signed(sample.unsigned(signed=record), CAP, NOW)
+
+
+def to_another_bank() -> bytes:
+    record = sample.record(to=f"{sample.DIRECTORY}/m/other")
+    return signing.signed(sample.unsigned(signed=record), CAP, NOW)
+
+
+def encrypted() -> bytes:
+    writer = PdfWriter(clone_from=io.BytesIO(good()))
+    writer.encrypt("", "owner", algorithm="AES-256")
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+def elsewhere() -> SigningAuthority:
+    return SigningAuthority("Elsewhere")
+
+
+REFUSED = {
+    "a byte of a page": (lambda: flipped(good(), 3000), "signature"),
+    "a byte of an attachment": (lambda: flipped(good(), len(good()) // 2), "signature"),
+    "a byte of the signature": (lambda: flipped(good(), end_of_signature(good())), "signature"),
+    "changed after it was signed": (lambda: with_another_page(good()), "coverage"),
+    "bytes after the end": (lambda: good() + b"\n%more", "coverage"),
+    "signed by another member": (
+        lambda: signing.signed(sample.unsigned(), member_signer("other", CAP_ROLE), NOW),
+        "signer",
+    ),
+    "signed by the same application without the role": (
+        lambda: signing.signed(sample.unsigned(signed=sample.record(BY_A_BANK)), BY_A_BANK, NOW),
+        "record",
+    ),
+    "signed under another root": (
+        lambda: signing.signed(sample.unsigned(), elsewhere().signer("cap", CAP_ROLE), NOW),
+        "certificate",
+    ),
+    "signed after the certificate had expired": (
+        lambda: signing.signed(sample.unsigned(), signing_authority().signer("cap", CAP_ROLE, valid=(-30, -1)), NOW),
+        "certificate",
+    ),
+    "signed in the future": (lambda: signing.signed(sample.unsigned(), CAP, NOW + 7200), "signature"),
+    "signed another day": (lambda: signing.signed(sample.unsigned(), CAP, NOW - 2 * 86400), "signature"),
+    "not signed": (sample.unsigned, "signature"),
+    "other figures attached": (other_figures, "data"),
+    "another business attached": (other_name, "page"),
+    "another table attached": (
+        lambda: signed_again(attached(words.TABLE_FILE, lambda text: text.replace(b"398.97", b"398.98"))),
+        "data",
+    ),
+    "no JSON": (lambda: signed_again(attached(words.DATA_FILE, lambda _: b"[" * 100_000)), "data"),
+    "a record that is none": (lambda: signed_again(attached(words.RECORD_FILE, lambda _: b"{}")), "record"),
+    "the record of other months": (of_another_report, "record"),
+    "the record of another recipient": (to_another_bank, "record"),
+    "made out to another bank": (
+        lambda: sample.signed(
+            sample.report_data().model_copy(
+                update={"to": sample.report_data().to.model_copy(update={"url": f"{sample.DIRECTORY}/m/other"})}
+            )
+        ),
+        "recipient",
+    ),
+    "a script": (lambda: signed_again(with_script), "active content"),
+    "encrypted": (encrypted, "encryption"),
+    "cut": (lambda: good()[:-4000], "file"),
+    "nothing": (lambda: b"", "file"),
+    "no PDF": (lambda: b"<html>" * 1000, "file"),
+    "100 MB": (lambda: bytes(100_000_000), "size"),
+}
+
+
+@pytest.mark.parametrize(("file", "check"), REFUSED.values(), ids=list(REFUSED))
+def test_a_file_that_does_not_hold_is_refused_by_name(file: Callable[[], bytes], check: str) -> None:
+    with pytest.raises(NotGenuine) as refused:
+        verify.verify(file(), trusted(), NOW + 60)
+    assert refused.value.check == check, refused.value
+
+
+def test_a_report_holds() -> None:
+    found = verify.verify(good(), trusted(), NOW + 60)
+    assert (found.data, found.member, found.signed_at) == (sample.report_data(), CAP.member, NOW)
+    assert found.steps == 21
+    assert not found.revocation_known
+
+
+HOSTILE = (
+    'Acme #read("/etc/passwd") $x$ *b* _i_ `c` <l> @r \\ // /* ]#panic() {1..}',
+    "</text></svg><script>alert(1)</script>&lt;&amp;",
+    "\u202eevil \u0645\u0631\u062d\u0628\u0627 \U0001f600\x00\n\tname fi ffi AV\u0301",
+    "=cmd|' /C calc'!A0",
+    "",
+    "x" * 1500,
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_is_text_and_nothing_else(name: str) -> None:
+    told = sample.report_data(sample.reported(name=name, bank=name))
+    found = verify.verify(sample.signed(told), trusted(), NOW + 60)
+    assert found.data.about.name == name
+    assert name not in data.as_csv(told).decode() or not name
+
+
+def test_a_report_without_a_month_and_one_of_a_single_fuel() -> None:
+    told = sample.report_data()
+    alone = told.model_copy(
+        update={
+            "months": told.of("gas"),
+            "sites": tuple(each for each in told.sites if each.fuel == "gas"),
+            "totals": told.totals[1:],
+            "whole": told.whole.model_copy(update={"kilograms": told.totals[1].kilograms}),
+        }
+    )
+    assert list(data.faults(alone)) == []
+    empty = told.model_copy(update={"months": (), "totals": (), "sites": (), "gaps": (), "factors": (), "quality": ()})
+    steps = verify_record(sample.record(), sample.FRAMEWORK, signing_authority().root)
+    for each in (alone, empty):
+        text = PdfReader(io.BytesIO(pdf.unsigned(each, sample.record(), steps))).pages[0].extract_text()
+        assert "Electricity by month" not in text
+
+
+def test_in_a_process_of_its_own() -> None:
+    assert bounded.verify_apart(good(), trusted(), NOW + 60) == verify.verify(good(), trusted(), NOW + 60)
+    with pytest.raises(NotGenuine) as refused:
+        bounded.verify_apart(flipped(good(), 3000), trusted(), NOW + 60)
+    assert refused.value.check == "signature"
+    with pytest.raises(NotGenuine) as refused:
+        bounded.verify_apart(bytes(LARGEST + 1), trusted(), NOW + 60)
+    assert refused.value.check == "size"
+
+
+def test_a_bound_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "SECONDS", 0)
+    with pytest.raises(NotGenuine) as refused:
+        bounded.verify_apart(good(), trusted(), NOW + 60)
+    assert refused.value.check == "time"
+
+
+def revocation_list(*serials: int, by: str = "issuer") -> bytes:
+    authority = signing_authority()
+    issuer, key = (authority.root, authority._root_key) if by == "root" else (authority.issuer, authority._issuer_key)
+    made = datetime.fromtimestamp(NOW, UTC)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.subject)
+        .last_update(made)
+        .next_update(made + timedelta(days=7))
+    )
+    for serial in serials:
+        revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(made).build()
+        builder = builder.add_revoked_certificate(revoked)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.mark.parametrize(
+    ("lists", "known"),
+    [
+        ([revocation_list(), revocation_list(by="root")], True),
+        ([revocation_list(1), revocation_list(int(CAP.serial), by="root")], True),
+        ([revocation_list()], False),
+        ([revocation_list(int(CAP.serial))], None),
+        ([revocation_list(signing_authority().issuer.serial_number, by="root")], None),
+        ([b"no list"], None),
+    ],
+    ids=["nobody", "others, and that number of another issuer", "half known", "the signer", "its issuer", "no list"],
+)
+def test_revocation(lists: list[bytes], known: bool | None) -> None:
+    if known is not None:
+        assert verify.verify(good(), trusted(lists=lists), NOW + 60).revocation_known is known
+        return
+    with pytest.raises(NotGenuine) as refused:
+        verify.verify(good(), trusted(lists=lists), NOW + 60)
+    assert refused.value.check == "revocation"
