@@ -9,7 +9,7 @@ from consent_server.issuer import views as issuer
 from consent_server.issuer.decision import TextIsNotTheLicense
 from consent_server.journey import text as permission_texts
 from consent_server.journey.views import evidence, journey
-from consent_server.portal.views import connect, forecast, permissions, result, sign_in
+from consent_server.portal.views import connect, download, forecast, permissions, result, sign_in
 from consent_server.resource import views as resource
 from consent_server.scheme.permission_text import ShownText
 from consent_server.settings import BadSettings, Settings
@@ -33,7 +33,9 @@ class Cap(Party):
 
     def blueprints(self, door: Door) -> Routes:
         if door == "public":
-            portal = (sign_in.routes, result.routes, forecast.routes, connect.routes, permissions.routes)
+            portal = (
+                sign_in.routes, result.routes, download.routes, forecast.routes, connect.routes, permissions.routes,
+            )  # fmt: skip
             return issuer.public, journey.routes, evidence.routes, *portal
         return issuer.mutual_tls, resource.emissions, inbox.routes
 

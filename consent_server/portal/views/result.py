@@ -30,5 +30,7 @@ def result() -> AnyResponse:
         return see_other("/connected")
     if found is None:
         return see_other("/connect")
-    names = {each.member: each.other for each in standing(known.id)}
-    return page("result", result=found, gaps=results.alike(found), names=names, bank=bank())
+    permitted = standing(known.id)
+    names = {each.member: each.other for each in permitted}
+    banks = [each for each in permitted if each.live and each.kind == RELEASE]
+    return page("result", result=found, gaps=results.alike(found), names=names, bank=bank(), banks=banks)

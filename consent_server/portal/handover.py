@@ -1,0 +1,61 @@
+"""The report of an SME as it is handed over: made out to a bank that the SME has permitted, with its provenance record."""
+
+from dataclasses import dataclass
+
+from consent_server import audit, clock, store
+from consent_server.collect import report
+from consent_server.deployment import current
+from consent_server.documents import data
+from consent_server.documents.data import ReportData
+from consent_server.portal.result import MONTHS
+from consent_server.scheme import instant
+from consent_server.scheme.permission import State, state_at
+from consent_server.scheme.provenance.container import SignedRecord
+from consent_server.scheme.provenance.steps import GrantedPermission
+from consent_server.scheme.report import FUELS, ReportParty
+from consent_server.store import permissions
+from consent_server.store.tables import Permission
+
+
+@dataclass(frozen=True)
+class Handover:
+    """The data of a report to a bank, and their record, which ends with a transfer to it."""
+
+    data: ReportData
+    record: SignedRecord
+
+
+def handover(account: str, permission: str) -> Handover | None:
+    """Return the report on the last twelve whole months, made out to the bank of one of the account's permissions.
+
+    None for a permission that is another's or not live, and while there is no month to report. Raise NothingYet, and
+    SigningCertificateNotValid.
+    """
+    at = clock.now()
+    with store.reading() as c:
+        row = permissions.find(c, permission)
+    if row is None or row.sme != account or not _is_live(row, at):
+        return None
+    here = current()
+    grant = GrantedPermission(
+        account=row.account, license=row.license, granted=row.granted, expires=row.expires, fuels=row.fuels
+    )
+    end = instant.month_start(at)
+    fuels = tuple(fuel for fuel in FUELS if fuel in row.fuels)
+    bank = ReportParty(here.directory.member(row.member).name, row.member, row.client_id)
+    found = report.report(account, instant.months_later(end, -MONTHS), end, fuels, bank)
+    record = report.provenance(found, grant, bank.url)
+    if record is None:
+        return None
+    member = here.settings.member
+    told = data.of(
+        found, grant, application=member.application, service=member.data_service, sandbox=here.settings.is_sandbox
+    )
+    audit.event(
+        "data_released", client_id=row.client_id, permission=row.account, resource="/report", readings=len(found.months)
+    )
+    return Handover(told, record)
+
+
+def _is_live(row: Permission, at: int) -> bool:
+    return row.redeemed is not None and state_at(row.ended, row.ended_as, row.expires, at) is State.GRANTED

@@ -1,0 +1,159 @@
+"""The report that an SME downloads for a bank: the same figures everywhere, and nobody else's."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+from pypdf import PdfReader
+
+from consent_server import clock, store
+from consent_server.deployment import current
+from consent_server.documents import verify
+from consent_server.documents.verify import Trusted
+from consent_server.resource.emissions import emissions
+from consent_server.resource.window import Window
+from consent_server.scheme import instant
+from consent_server.scheme.permission import Act
+from consent_server.store import accounts, connections, permissions
+from consent_server.store.tables import SmeAccount
+from tests import records
+from tests.deployments import deploy, in_new_database, settings_of
+from tests.portal.conftest import BANK, SETTINGS, Portal
+
+START, END = instant.parse("2025-03-01T00:00:00Z"), instant.parse("2026-03-01T00:00:00Z")
+GAP = instant.parse("2025-05-01T00:00:00Z")
+
+# Nothing here depends on the database: tests/collect has the sums on both.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def portal(database_url: str, held_clock: Any) -> Iterator[Portal]:
+    """The CAP of the layout itself, whose signing certificate is its own."""
+    ours = {name: value for name, value in SETTINGS.items() if not name.startswith(("member.", "scheme.directory"))}
+    portal = Portal(deploy(settings_of("cap", database_url, ours)))
+    with in_new_database(portal.app):
+        with store.writing() as c:
+            for name in ("kelham", "wensum"):
+                accounts.add(c, SmeAccount(id=name, email=f"office@{name}.example", business="Kelham Ltd", created=0))
+        yield portal
+
+
+def released(portal: Portal, **options: Any) -> tuple[Any, str]:
+    """A browser of an SME with a year of readings, a month of gas left out, and a permission of a bank."""
+    browser = portal.connected()
+    connection = portal.connections()[0].id
+    portal.collected(connection, lacking={("gas", GAP): "partial"})
+    with store.writing() as c:
+        windows, months = connections.collected(c, connection), connections.months(c, connection, 0, 1 << 40)
+        connections.forget_data(c, connection)
+        connections.put_months(c, connection, months)
+        for row in windows:
+            record = records.received(row.window_start, row.window_end, row.at, row.fuel)
+            connections.put_collected(c, row._replace(record=orjson.dumps(record)))
+    return browser, portal.released("p1", **options)
+
+
+def api(permission: str) -> dict[str, Any]:
+    """What the bank gets from /emissions."""
+    with store.reading() as c:
+        row = permissions.find(c, permission)
+    assert row is not None
+    token: Any = SimpleNamespace(
+        status_idx=row.status_index, scope=row.license, fuels=tuple(row.fuels), client_id=row.client_id, permission=row
+    )
+    release: Any = SimpleNamespace(
+        token=token, account=row.account, fuels=frozenset(row.fuels), caller=SimpleNamespace(member=row.member)
+    )
+    answer = emissions(release, Window(START, END))
+    return orjson.loads(b"".join(answer.body))
+
+
+def test_the_same_figures_from_api_page_pdf_csv_and_json(portal: Portal) -> None:
+    browser, permission = released(portal)
+    told = {(each["type"], each["from"]): each["emissions"]["value"] for each in api(permission)["data"]}
+    assert len(told) == 23
+
+    page = browser.open("/result").html
+    body = page[page.index("<tbody>") : page.index("</tbody>")]
+    rows = [re.findall(r"<td>(?:<span[^>]*>)?([0-9.]+|–)", row) for row in body.split("<tr>")[1:]]
+    starts = [START]
+    while len(starts) < 12:
+        starts.append(instant.next_month(starts[-1]))
+    keys = [[(fuel, instant.text(start)) for fuel in ("electricity", "gas")] for start in starts]
+    assert rows == [[f"{told[key] / 1000:.3f}" if key in told else "–" for key in pair] for pair in keys]
+
+    table = list(csv.DictReader(io.StringIO(browser.open(f"/report.csv?permission={permission}").html)))
+    assert {(row["fuel"], row["from"]): float(row["kilograms"]) for row in table if row["kilograms"]} == told
+    (left_out,) = (row for row in table if not row["kilograms"])
+    assert (left_out["fuel"], left_out["from"]) == ("gas", "2025-05-01T00:00:00Z")
+
+    data = orjson.loads(browser.open(f"/report.json?permission={permission}").html)
+    assert {(each["fuel"], each["start"]): each["kilograms"] for each in data["months"]} == told
+
+    file = browser.open(f"/report.pdf?permission={permission}").response.get_data()
+    here = current()
+    found = verify.verify(
+        file, Trusted(here.signing_root, here.settings.scheme.trust_framework, recipient=BANK), clock.now()
+    )
+    assert {(each.fuel, each.start): each.kilograms for each in found.data.months} == told
+    text = " ".join(page.extract_text() for page in PdfReader(io.BytesIO(file)).pages)
+    for value in told.values():
+        assert f" {value:,.2f} kg" in text
+    assert f"{sum(v for (fuel, _), v in told.items() if fuel == 'gas'):,.2f} kg CO2e" in text
+
+
+def test_what_a_download_is_called_and_that_nothing_keeps_it(portal: Portal) -> None:
+    browser, permission = released(portal)
+    for ending in ("pdf", "csv", "json"):
+        headers = browser.open(f"/report.{ending}?permission={permission}").response.headers
+        name = f"emissions-report-2025-03-to-2026-02.{ending}"
+        assert headers["Content-Disposition"] == f'attachment; filename="{name}"'
+        assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
+
+
+def test_the_page_says_what_is_missing_and_then_offers_the_report(portal: Portal) -> None:
+    browser, permission = released(portal)
+    html = browser.open("/result").html
+    assert html.index("What is missing, and why") < html.index(f"/report.pdf?permission={permission}")
+    with store.writing() as c:
+        ended = permissions.find(c, permission)
+        permissions.end(c, ended, Act.WITHDRAW, at=clock.now(), by="sme", where="portal", why="test")
+    assert "/report.pdf" not in browser.open("/result").html
+
+
+@pytest.mark.parametrize("case", ["unknown", "another's", "withdrawn", "never redeemed", "no month"])
+def test_no_report_without_a_live_permission_of_ones_own(portal: Portal, case: str) -> None:
+    browser, permission = released(portal, redeemed=case != "never redeemed")
+    if case == "unknown":
+        permission = "p2"
+    if case == "another's":
+        browser = portal.signed_in("office@wensum.example")
+    with store.writing() as c:
+        if case == "withdrawn":
+            ended = permissions.find(c, permission)
+            permissions.end(c, ended, Act.WITHDRAW, at=clock.now(), by="sme", where="portal", why="test")
+        if case == "no month":
+            connection = portal.connections()[0].id
+            windows = connections.collected(c, connection)
+            connections.forget_data(c, connection)
+            for row in windows:
+                connections.put_collected(c, row)
+    for ending in ("pdf", "csv", "json"):
+        assert browser.open(f"/report.{ending}?permission={permission}").status == 404
+
+
+def test_nobody_gets_a_report_without_signing_in(portal: Portal) -> None:
+    _, permission = released(portal)
+    assert portal.browser().open(f"/report.pdf?permission={permission}").path == "/sign-in"
+
+
+def test_a_bank_that_the_directory_does_not_name_gets_none(portal: Portal) -> None:
+    browser, permission = released(portal)
+    portal.directory.down = True
+    assert browser.open(f"/report.pdf?permission={permission}").status == 503
