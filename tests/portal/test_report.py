@@ -19,7 +19,7 @@ from consent_server.resource.emissions import emissions
 from consent_server.resource.window import Window
 from consent_server.scheme import instant
 from consent_server.scheme.permission import Act
-from consent_server.store import accounts, connections, permissions
+from consent_server.store import accounts, collecting, connections, permissions
 from consent_server.store.tables import SmeAccount
 from tests import records
 from tests.deployments import deploy, in_new_database, settings_of
@@ -50,12 +50,9 @@ def released(portal: Portal, **options: Any) -> tuple[Any, str]:
     connection = portal.connections()[0].id
     portal.collected(connection, lacking={("gas", GAP): "partial"})
     with store.writing() as c:
-        windows, months = connections.collected(c, connection), connections.months(c, connection, 0, 1 << 40)
-        connections.forget_data(c, connection)
-        connections.put_months(c, connection, months)
-        for row in windows:
+        for row in connections.collected(c, connection):
             record = records.received(row.window_start, row.window_end, row.at, row.fuel)
-            connections.put_collected(c, row._replace(record=orjson.dumps(record)))
+            collecting.put_window(c, row._replace(record=orjson.dumps(record)))
     return browser, portal.released("p1", **options)
 
 
@@ -139,11 +136,7 @@ def test_no_report_without_a_live_permission_of_ones_own(portal: Portal, case: s
             ended = permissions.find(c, permission)
             permissions.end(c, ended, Act.WITHDRAW, at=clock.now(), by="sme", where="portal", why="test")
         if case == "no month":
-            connection = portal.connections()[0].id
-            windows = connections.collected(c, connection)
-            connections.forget_data(c, connection)
-            for row in windows:
-                connections.put_collected(c, row)
+            connections.forget_data(c, portal.connections()[0].id)
     for ending in ("pdf", "csv", "json"):
         assert browser.open(f"/report.{ending}?permission={permission}").status == 404
 
