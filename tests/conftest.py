@@ -138,12 +138,15 @@ class RunningSandbox:
             )
 
     def wait_until_ready(self, within_s: float = 120) -> "RunningSandbox":
-        until = time.monotonic() + within_s
-        while "\nready\n" not in self.said():
-            assert self.process.poll() is None, f"the sandbox ended by itself:\n{self.said()}"
-            assert time.monotonic() < until, f"the sandbox was not ready within {within_s} s:\n{self.said()}"
-            time.sleep(0.1)
+        self.wait_until_said("\nready\n", within_s)
         return self
+
+    def wait_until_said(self, text: str, within_s: float = 120) -> None:
+        until = time.monotonic() + within_s
+        while text not in self.said():
+            assert self.process.poll() is None, f"the sandbox ended by itself:\n{self.said()}"
+            assert time.monotonic() < until, f"it did not say {text!r} within {within_s} s:\n{self.said()}"
+            time.sleep(0.1)
 
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")

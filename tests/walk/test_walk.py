@@ -15,23 +15,24 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.xdist_group("sandbox")
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_the_whole_path_holds(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def assert_the_whole_path_held(said: str, directory: Path) -> None:
+    assert "The whole path holds." in said
+    assert "Traceback" not in said
+    for log in (directory / "logs").glob("*.log"):
+        assert '"level":"error"' not in log.read_text(encoding="utf-8"), f"{log.name} has an error"
+
+
+def test_the_whole_path_holds_on_postgresql(postgresql_server: str, tmp_path: Path) -> None:
     arguments = ["--base-port", str(free_ports()), "--dir", str(tmp_path / "sandbox"), "--walk", "--once"]
-    if database == "postgresql":
-        arguments += ["--database-url", request.getfixturevalue("postgresql_server")]
     done = subprocess.run(
-        [sys.executable, "-m", "consent_server", "sandbox", "up", *arguments],
+        [sys.executable, "-m", "consent_server", "sandbox", "up", *arguments, "--database-url", postgresql_server],
         capture_output=True,
         text=True,
         timeout=170,
         env={name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "The whole path holds." in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
-    for log in (tmp_path / "sandbox" / "logs").glob("*.log"):
-        assert '"level":"error"' not in log.read_text(encoding="utf-8"), f"{log.name} has an error"
+    assert_the_whole_path_held(done.stdout + done.stderr, tmp_path / "sandbox")
 
 
 def test_the_sandbox_says_ready_and_stops_when_told(sandbox: RunningSandbox) -> None:
@@ -42,14 +43,18 @@ def test_the_sandbox_says_ready_and_stops_when_told(sandbox: RunningSandbox) -> 
     assert sandbox.process.poll() is None
 
 
-def test_two_sandboxes_run_side_by_side_and_stop_within_ten_seconds(sandbox: RunningSandbox, tmp_path: Path) -> None:
-    other = RunningSandbox(tmp_path / "other", free_ports())
+def test_two_sandboxes_run_side_by_side_walk_and_stop_within_ten_seconds(
+    sandbox: RunningSandbox, tmp_path: Path
+) -> None:
+    other = RunningSandbox(tmp_path / "other", free_ports(), "--walk")
     try:
         other.wait_until_ready()
         assert other.manifest["issuers"] != sandbox.manifest["issuers"]
+        other.wait_until_said("\nThe whole path holds.\n")
     finally:
         status = other.stop()
     assert status == 0
+    assert_the_whole_path_held(other.said(), other.directory)
     assert not (tmp_path / "other" / "ready").exists()
 
 
