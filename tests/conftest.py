@@ -224,21 +224,28 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def tab() -> Iterator[Any]:
-    """A tab of Debian's Chromium as a small phone has it, without JavaScript: every page must work so."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Debian's Chromium, started once for the tests of a module."""
+    program = shutil.which("chromium")
+    if program is None:
         missing("Debian's chromium (scripts/debian-packages chromium)")
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
         # The flags keep Chromium from calling home, which a closed network answers with many refusals.
         flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-        browser = driver.chromium.launch(executable_path=chromium, args=flags)
-        context = browser.new_context(
-            ignore_https_errors=True, viewport={"width": 320, "height": 640}, java_script_enabled=False
-        )
-        page = context.new_page()
-        page.set_default_timeout(15_000)
-        yield page
+        browser = driver.chromium.launch(executable_path=program, args=flags)
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def tab(chromium: Any) -> Iterator[Any]:
+    """A tab of Chromium as a small phone has it, without cookies and without JavaScript: every page must work so."""
+    context = chromium.new_context(
+        ignore_https_errors=True, viewport={"width": 320, "height": 640}, java_script_enabled=False
+    )
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    yield page
+    context.close()
