@@ -36,7 +36,19 @@ MOST_OBJECTS: Final = 50_000
 MOST_PAGES: Final = 200
 #: Entries and types of action by which a PDF does something (ISO 32000-1, 12.6). No report has any.
 _ACTIVE: Final = frozenset(
-    {"/JS", "/JavaScript", "/OpenAction", "/AA", "/XFA", "/Launch", "/SubmitForm", "/ImportData", "/GoToR", "/GoToE"}
+    {
+        "/JS",
+        "/JavaScript",
+        "/OpenAction",
+        "/AA",
+        "/XFA",
+        "/Launch",
+        "/SubmitForm",
+        "/ImportData",
+        "/GoToR",
+        "/GoToE",
+        "/URI",
+    }
 )
 _TRUST_FRAMEWORK_PATH: Final = "/trust-framework"
 
@@ -99,6 +111,7 @@ def verify(file: bytes, trusted: Trusted, at: int) -> VerifiedReport:
     report = _data(told, table, leaf, signed_at, trusted)
     verified = _record(record, report, leaf, trusted, signed_at)
     with _named("page", "cannot be read"):
+        _require_text_alone(reader)
         _require_printed(reader, report, verified)
     return VerifiedReport(report, leaf.member, leaf.application, signed_at, len(verified), known)
 
@@ -300,6 +313,16 @@ def _statements(found: Sequence[VerifiedStep], report: ReportData, registry: str
 def _period(origin: VerifiedStep) -> tuple[object, object]:
     period = origin["perseus:scheme"]["meteringPeriod"]
     return period["from"], period["to"]
+
+
+def _require_text_alone(reader: PdfReader) -> None:
+    """Refuse what is seen on a page and is no text of it: annotations, but for the signature's, and images."""
+    for page in reader.pages:
+        for each in page.get("/Annots") or ():
+            if (each.get_object().get("/Subtype"), each.get_object().get("/FT")) != ("/Widget", "/Sig"):
+                raise NotGenuine("page", "something lies on it")
+        if len(page.images):
+            raise NotGenuine("page", "it has an image, whose text nobody can verify")
 
 
 def _require_printed(reader: PdfReader, report: ReportData, found: Sequence[VerifiedStep]) -> None:

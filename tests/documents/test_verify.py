@@ -13,7 +13,7 @@ from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.writer import PageObject
 from pypdf import PdfReader, PdfWriter
-from pypdf.generic import DictionaryObject, NameObject, TextStringObject
+from pypdf.generic import ArrayObject, DictionaryObject, NameObject, NumberObject, StreamObject, TextStringObject
 
 from consent_server.documents import bounded, data, pdf, signing, verify, words
 from consent_server.documents.verify import LARGEST, NotGenuine
@@ -73,6 +73,26 @@ def end_of_signature(file: bytes) -> int:
 def with_script(writer: PdfWriter) -> None:
     script = {NameObject("/S"): NameObject("/JavaScript"), NameObject("/JS"): TextStringObject("app.alert(1)")}
     writer.root_object[NameObject("/Names")][NameObject("/JavaScript")] = DictionaryObject(script)
+
+
+def with_note(writer: PdfWriter) -> None:
+    """Text that lies on a page and is not in it."""
+    note = {
+        NameObject("/Subtype"): NameObject("/FreeText"),
+        NameObject("/Contents"): TextStringObject("Total: 1 kg"),
+        NameObject("/Rect"): ArrayObject(map(NumberObject, (0, 0, 300, 300))),
+    }
+    writer.pages[0][NameObject("/Annots")] = ArrayObject([DictionaryObject(note)])
+
+
+def with_image(writer: PdfWriter) -> None:
+    image = StreamObject()
+    image.set_data(bytes(3))
+    image.update({NameObject("/Subtype"): NameObject("/Image"), NameObject("/ColorSpace"): NameObject("/DeviceRGB")})
+    image.update({NameObject(f"/{name}"): NumberObject(1) for name in ("Width", "Height")})
+    image[NameObject("/BitsPerComponent")] = NumberObject(8)
+    resources = writer.pages[0]["/Resources"].get_object()
+    resources.setdefault(NameObject("/XObject"), DictionaryObject())[NameObject("/lie")] = image
 
 
 def other_figures() -> bytes:
@@ -154,6 +174,10 @@ REFUSED = {
         "recipient",
     ),
     "a script": (lambda: signed_again(with_script), "active content"),
+    "text that lies on a page": (lambda: signed_again(with_note), "page"),
+    "an image on a page": (lambda: signed_again(with_image), "page"),
+    "a page more": (lambda: signed_again(PdfWriter.add_blank_page), "page"),
+    "a file more": (lambda: signed_again(lambda writer: writer.add_attachment("more", b"")), "attachments"),
     "encrypted": (encrypted, "encryption"),
     "cut": (lambda: good()[:-4000], "file"),
     "nothing": (lambda: b"", "file"),
