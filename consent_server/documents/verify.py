@@ -50,6 +50,7 @@ _ACTIVE: Final = frozenset(
         "/URI",
     }
 )
+_IMAGE: Final = "an image is on it, and nobody can verify what that says"
 _TRUST_FRAMEWORK_PATH: Final = "/trust-framework"
 
 
@@ -111,7 +112,7 @@ def verify(file: bytes, trusted: Trusted, at: int) -> VerifiedReport:
     report = _data(told, table, leaf, signed_at, trusted)
     verified = _record(record, report, leaf, trusted, signed_at)
     with _named("page", "cannot be read"):
-        _require_text_alone(reader)
+        _require_no_notes(reader)
         _require_printed(reader, report, verified)
     return VerifiedReport(report, leaf.member, leaf.application, signed_at, len(verified), known)
 
@@ -206,7 +207,7 @@ def _not_revoked(chain: tuple[x509.Certificate, ...], trusted: Trusted, signed_a
 
 
 def _require_quiet(reader: PdfReader) -> None:
-    """Refuse a file that does something when it is opened: a script, a form, a program."""
+    """Refuse a file that does something when it is opened (a script, a form, a program), and one with images."""
     seen: set[int] = set()
     waiting: list[Any] = [reader.trailer]
     count = 0
@@ -222,6 +223,8 @@ def _require_quiet(reader: PdfReader) -> None:
         elif isinstance(each, DictionaryObject):
             if not _ACTIVE.isdisjoint(each) or any(isinstance(v, NameObject) and v in _ACTIVE for v in each.values()):
                 raise NotGenuine("active content", "a report does nothing when it is opened")
+            if each.get("/Subtype") == "/Image":
+                raise NotGenuine("page", _IMAGE)
             waiting.extend(dict.values(each))
         elif isinstance(each, ArrayObject):
             waiting.extend(list.__iter__(each))
@@ -315,14 +318,12 @@ def _period(origin: VerifiedStep) -> tuple[object, object]:
     return period["from"], period["to"]
 
 
-def _require_text_alone(reader: PdfReader) -> None:
-    """Refuse what is seen on a page and is no text of it: annotations, but for the signature's, and images."""
+def _require_no_notes(reader: PdfReader) -> None:
+    """Refuse annotations, which are seen on a page and are no text of it, but for the signature's."""
     for page in reader.pages:
         for each in page.get("/Annots") or ():
             if (each.get_object().get("/Subtype"), each.get_object().get("/FT")) != ("/Widget", "/Sig"):
                 raise NotGenuine("page", "something lies on it")
-        if len(page.images):
-            raise NotGenuine("page", "it has an image, whose text nobody can verify")
 
 
 def _require_printed(reader: PdfReader, report: ReportData, found: Sequence[VerifiedStep]) -> None:
@@ -333,13 +334,18 @@ def _require_printed(reader: PdfReader, report: ReportData, found: Sequence[Veri
     count = len(reader.pages)
     read = []
     for number, page in enumerate(reader.pages, 1):
-        text = _close(page.extract_text())
+        text = _close(page.extract_text(visitor_operand_before=_no_inline_image))
         end = _close(f"{foot}Page {number} of {count}")
         if not text.endswith(end):
             raise NotGenuine("page", f"the foot of page {number} is another one")
         read.append(text.removesuffix(end))
     if "".join(read) != expected:
         raise NotGenuine("page", "what is printed is not what the data say")
+
+
+def _no_inline_image(operator: bytes, *_: object) -> None:
+    if operator in (b"INLINE IMAGE", b"BI"):
+        raise NotGenuine("page", _IMAGE)
 
 
 def _close(text: str) -> str:

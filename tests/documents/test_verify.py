@@ -95,6 +95,13 @@ def with_image(writer: PdfWriter) -> None:
     resources.setdefault(NameObject("/XObject"), DictionaryObject())[NameObject("/lie")] = image
 
 
+def with_inline_image(writer: PdfWriter) -> None:
+    contents = writer.pages[0].get_contents()
+    assert contents is not None
+    contents.set_data(contents.get_data() + b"\nBI /W 1 /H 1 /CS /RGB /BPC 8 ID abc EI\n")
+    writer.pages[0].replace_contents(contents)
+
+
 def other_figures() -> bytes:
     """The data say other figures than the pages."""
     told = sample.report_data()
@@ -176,6 +183,7 @@ REFUSED = {
     "a script": (lambda: signed_again(with_script), "active content"),
     "text that lies on a page": (lambda: signed_again(with_note), "page"),
     "an image on a page": (lambda: signed_again(with_image), "page"),
+    "an image in a page's own text": (lambda: signed_again(with_inline_image), "page"),
     "a page more": (lambda: signed_again(PdfWriter.add_blank_page), "page"),
     "a file more": (lambda: signed_again(lambda writer: writer.add_attachment("more", b"")), "attachments"),
     "encrypted": (encrypted, "encryption"),
