@@ -33,10 +33,10 @@ from consent_server.scheme.provenance.container import Signer
 from consent_server.settings import Settings
 from consent_server.store.fetched import StoredCache
 from consent_server.store.intensity import StoredGridDays
-from consent_server.store.sealing import Sealer
 from consent_server.store.tables import Permission
 from consent_server.tokens.keys import SigningKeys
 from consent_server.tokens.refresh_token import RefreshKeys
+from consent_server.tokens.sealing import Sealer
 
 Door = Literal["public", "mutual_tls"]
 Routes = Sequence[Blueprint]

@@ -12,11 +12,11 @@ from consent_server import audit, clock, store
 from consent_server.refusal import Refusal
 from consent_server.settings import Settings
 from consent_server.store import job_runs, nodes, schema, withdrawal_journal
-from consent_server.store.sealing import Sealer
 from consent_server.store.tables import Node
 from consent_server.tokens.keys import KeysUnusable, SigningKeys
 from consent_server.tokens.keyset import KeySet, differences
 from consent_server.tokens.refresh_token import RefreshKeys
+from consent_server.tokens.sealing import Sealer
 
 log = logging.getLogger("consent_server.ready")
 

@@ -19,9 +19,9 @@ from consent_server.parties.operator.doctor import house
 from consent_server.readiness import LIVE_S, WORK_LIVE_S
 from consent_server.store import schema
 from consent_server.store.database import db
-from consent_server.store.sealing import BadSealingKey
 from consent_server.tokens import keys, refresh_token
 from consent_server.tokens.keys import KeysUnusable
+from consent_server.tokens.sealing import BadSealingKey
 from tests.deployments import START, deploy, opened, settings_of
 
 

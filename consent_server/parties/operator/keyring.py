@@ -12,11 +12,11 @@ from consent_server import audit, store
 from consent_server.scheme import instant
 from consent_server.settings import Settings
 from consent_server.store import StoreUnavailable, audit_events
-from consent_server.store.sealing import Sealer
 from consent_server.tokens import keys, refresh_token, status
 from consent_server.tokens.access_token import MAX_LIFETIME
 from consent_server.tokens.keys import KeysUnusable, SigningKeys
 from consent_server.tokens.refresh_token import RefreshKeys
+from consent_server.tokens.sealing import Sealer
 
 __all__ = ["HeldKey", "KeysUnusable", "held", "make_missing", "retire", "rotate"]
 

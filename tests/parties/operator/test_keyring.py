@@ -14,10 +14,10 @@ from consent_server.parties.operator import keyring
 from consent_server.parties.operator.keyring import LONGEST_SIGNED_S, KeysUnusable, held, make_missing, retire, rotate
 from consent_server.store import audit_events
 from consent_server.store.database import db
-from consent_server.store.sealing import Sealer
 from consent_server.tokens import refresh_token
 from consent_server.tokens.keys import PUBLISHED_BEFORE_USE, SigningKeys
 from consent_server.tokens.refresh_token import KEPT_FOR, RefreshKeys
+from consent_server.tokens.sealing import Sealer
 from tests.database import make_tables
 
 NOW = 1773307800

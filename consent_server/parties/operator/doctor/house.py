@@ -18,10 +18,10 @@ from consent_server.settings import BadSettings, Settings
 from consent_server.store import job_runs, nodes, withdrawal_journal
 from consent_server.store.database import opened, require_writable
 from consent_server.store.schema import state
-from consent_server.store.sealing import BadSealingKey, Sealer
 from consent_server.tokens.keys import KeysUnusable, SigningKeys
 from consent_server.tokens.keyset import differences
 from consent_server.tokens.refresh_token import RefreshKeys
+from consent_server.tokens.sealing import BadSealingKey, Sealer
 
 _DIFFER = {
     "behind": "it uses a {kind} key that is not here",
