@@ -741,10 +741,7 @@ def load_section(path: Path, kind: type[_S]) -> _S:
     """
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        for (name,) in path_keys(kind):
-            if values.get(name):
-                values[name] = path.parent / values[name]
-        return kind(**values)
+        return kind(**_with_absolute_paths(values, path.parent, kind))
     except OSError as error:
         raise BadSettings(f"{error.filename}: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
@@ -771,11 +768,13 @@ def path_keys(section: type[BaseModel] | None = None) -> set[tuple[str, ...]]:
     return found
 
 
-def _with_absolute_paths(values: dict[str, Any], base: Path) -> dict[str, Any]:
-    for *sections, key in path_keys():
-        table = values
+def _with_absolute_paths(values: dict[str, Any], base: Path, kind: type[BaseModel] | None = None) -> dict[str, Any]:
+    for *sections, key in path_keys(kind):
+        table: Any = values
         for section in sections:
-            table = table.get(section, {})
+            table = table.get(section, {}) if isinstance(table, dict) else {}
+        if not isinstance(table, dict):
+            continue  # which validation will refuse
         if text := table.get(key):
             table[key] = str(base / text)
         elif text == "":

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1] / "consent_server"
 #: A room may import the rooms that stand before it, and itself.
 ROOMS = (
     *("clock", "refusal", "settings", "audit"),
-    *("pki", "scheme", "documents", "tokens", "outbound", "caller", "store", "readiness", "deployment", "web"),
+    *("pki", "scheme", "documents", "tokens", "outbound", "caller", "bank", "store", "readiness", "deployment", "web"),
     *("metering", "accounts", "withdrawal", "issuer", "journey", "collect", "resource", "portal"),
     *("serving", "jobs", "parties", "__init__", "sandbox", "cli", "__main__"),
 )
@@ -36,6 +36,7 @@ NOTHING_ELSE = (
     ("pki/*", {"pki"}),
     ("scheme/*", {"scheme", "pki"}),
     ("documents/*", {"documents", "scheme", "pki"}),
+    ("bank/*", {"bank", "scheme", "pki", "caller", "tokens", "outbound", "refusal", "audit", "clock", "settings"}),
     *(
         (module, {"scheme", "pki", "caller", "tokens", "outbound", "refusal", "audit", "clock", "settings", "resource"})
         for module in ELSEWHERE

@@ -215,7 +215,6 @@ def _bank(layout: Layout) -> dict[str, str]:
     return {
         "issuer": layout.issuer("cap"),
         "portal": layout.origin("cap_public"),
-        "resource": layout.resource("cap"),
         "license": layout.license("emissions"),
     }
 

@@ -25,7 +25,7 @@ from consent_server.parties import party_of
 from consent_server.refusal import Refusal
 from consent_server.sandbox.authority import Authority
 from consent_server.sandbox.bank import mutual_tls
-from consent_server.sandbox.bank.bank import Bank, CapAddresses
+from consent_server.sandbox.bank.bank import BankProcess, CapAddresses
 from consent_server.sandbox.bank.book import Book
 from consent_server.scheme import roles
 from consent_server.settings import Settings
@@ -195,7 +195,7 @@ def endpoints(
             deployment.revocations.refresh()
         doors[party] = app.test_client()
     cap = CapAddresses(**json.loads(layout().bank.read_text()))
-    bank = Bank(settings_for("fsp", authority, folder), cap, Book(folder / "book"))
+    bank = BankProcess(settings_for("fsp", authority, folder), cap, Book(folder / "book"))
     with_played_directory(bank)
     return {
         "issuer": Endpoint(doors["edp"], "POST", "/par", "missing_parameter"),

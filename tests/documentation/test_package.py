@@ -27,6 +27,7 @@ FLOORS = {
 }
 
 GUARD_MODULES = ("protect", "asgi", "gate", "gate_settings", "sign", "signing_settings")
+BANK_MODULES = ("client", "held", "settings", "table", "verified")
 
 # Run without the server's libraries, as the guard's own lock file installs it.
 GUARD_ALONE = """
@@ -173,7 +174,7 @@ def test_what_we_ask_for_is_no_wider_than_the_floors() -> None:
         assert tuple(int(part) for part in version.split(".")) >= floor
 
 
-def test_the_guard_needs_none_of_the_servers_libraries() -> None:
+def test_guard_and_bank_need_none_of_the_servers_libraries() -> None:
     locked = {
         name: set(re.findall(r"^([a-z0-9.-]+)==", (ROOT / f"requirements/{name}.lock").read_text(), re.MULTILINE))
         for name in ("production", "guard")
@@ -187,6 +188,7 @@ def test_the_guard_needs_none_of_the_servers_libraries() -> None:
     }
     assert {"sqlalchemy", "authlib", "psycopg"} <= absent
     modules = [f"consent_server.resource.{name}" for name in GUARD_MODULES]
+    modules += [f"consent_server.bank.{name}" for name in BANK_MODULES]
     commands = ["consent_server.cli.guard", "consent_server.cli.provenance"]
     code = GUARD_ALONE.format(absent=sorted(absent), modules=[*modules, *commands])
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from consent_server import store
 from consent_server.caller.identify import Callers
+from consent_server.caller.message import LARGEST
 from consent_server.caller.trust import RoleMissing
 from consent_server.deployment import Deployment
 from consent_server.sandbox.authority import Authority
@@ -30,7 +31,6 @@ from consent_server.store.tables import (
     Permission,
     ProviderConnection,
 )
-from consent_server.withdrawal import views
 from tests.deployments import layout
 from tests.withdrawal.conftest import CLIENT, FAR, NOW, connection, linked, permission
 
@@ -248,7 +248,7 @@ def without(name: str) -> dict[str, Any]:
         pytest.param(b'{"subject": "\xff"}', {}, 400, id="not-utf-8"),
         pytest.param(b'{"subject": "\\ud800"}', {}, 400, id="lone-surrogate"),
         pytest.param(b"[" * 60_000, {}, 400, id="deeply-nested"),
-        pytest.param(message(more="x" * views.LARGEST), {}, 413, id="D12-oversized"),
+        pytest.param(message(more="x" * LARGEST), {}, 413, id="D12-oversized"),
         pytest.param(message(), {"content_type": "text/plain"}, 415, id="not-called-json"),
         pytest.param(message(), {"content_type": "application/x-www-form-urlencoded"}, 415, id="a-form"),
         pytest.param(message(), {"headers": {"Content-Encoding": "gzip"}}, 415, id="compressed"),
@@ -271,9 +271,9 @@ def test_D12_a_refused_message_changes_nothing(
 
 def test_D12_a_body_without_a_length_is_cut_off(inbox: Inbox) -> None:
     inbox.connection()
-    body = io.BytesIO(b" " * (8 * views.LARGEST))
+    body = io.BytesIO(b" " * (8 * LARGEST))
     assert inbox.stream(body).status_code == 413
-    assert body.tell() <= views.LARGEST + 1
+    assert body.tell() <= LARGEST + 1
     assert effect(inbox.stream(io.BytesIO(orjson.dumps(message())))) == "withdrawn"
 
 

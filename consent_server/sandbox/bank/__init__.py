@@ -1,8 +1,8 @@
-"""The sandbox's bank: a start link, a callback, and the emissions that it was given.
+"""The sandbox's bank: a start link, a callback, the emissions that it was given, and a portfolio of them.
 
-It is a minimal FSP and a complete OAuth client of the CAP: its own certificate, PAR, PKCE, the permission
-in the SME's browser, tokens, the emissions API, provenance verified, and withdrawal messages at its mutual-TLS door. What
-it holds is in JSON files beside its settings; a real bank would seal the tokens.
+It is a minimal FSP on the library for banks (consent_server/bank): its own certificate, the permission in the browser, the
+emissions API, provenance verified, and withdrawal messages at its mutual-TLS door. What it holds is in JSON files beside its
+settings, tokens sealed. A real bank shows its portfolio to its own staff alone.
 """
 
 import json
@@ -13,7 +13,7 @@ from flask import Flask
 
 from consent_server import clock, deployment
 from consent_server.sandbox.bank import views
-from consent_server.sandbox.bank.bank import Bank, CapAddresses
+from consent_server.sandbox.bank.bank import BankProcess, CapAddresses
 from consent_server.sandbox.bank.book import Book
 from consent_server.settings import load
 from consent_server.web import door
@@ -26,11 +26,11 @@ def application() -> Flask:
     if settings.sandbox.clock:
         clock.follow(settings.sandbox.clock)
     cap = CapAddresses(**json.loads((path.parent / "bank.json").read_text(encoding="utf-8")))
-    bank = Bank(settings, cap, Book(path.parent / "book"))
+    bank = BankProcess(settings, cap, Book(path.parent / "book"))
     return mutual_tls(bank) if os.environ["CONSENT_DOOR"] == "mutual_tls" else public(bank)
 
 
-def public(bank: Bank) -> Flask:
+def public(bank: BankProcess) -> Flask:
     """Return the door with the bank's pages."""
     app = Flask("sandbox-fsp", static_folder=None)
     deployment.install(app, bank)
@@ -39,7 +39,7 @@ def public(bank: Bank) -> Flask:
     return app
 
 
-def mutual_tls(bank: Bank) -> Flask:
+def mutual_tls(bank: BankProcess) -> Flask:
     """Return the door for messages."""
     app = Flask("sandbox-fsp-messages", static_folder=None)
     deployment.install(app, bank)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from consent_server.bank.held import HeldPermission, as_json, from_json
+
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 Entry = dict[str, Any]
@@ -29,22 +31,61 @@ class Book:
             return None
         return found
 
-    def all(self, kind: str) -> list[tuple[str, Entry]]:
-        """Return name and entry of each of a kind, the newest first."""
-        found = [(path.stem, self.get(path.stem)) for path in self._folder.glob(f"{kind}-*.json")]
-        return sorted(((name, entry) for name, entry in found if entry), key=lambda each: each[1]["at"], reverse=True)
+    def all(self, kind: str) -> list[Entry]:
+        """Return every entry of a kind."""
+        found = [self.get(path.stem) for path in self._folder.glob(f"{kind}-*.json")]
+        return [entry for entry in found if entry]
 
     def put(self, name: str, entry: Entry) -> None:
         """Keep an entry in the place of an earlier one."""
         self.change(name, lambda _: entry)
 
-    def change(self, name: str, edit: Callable[[Entry], Entry]) -> None:
-        """Replace an entry by what `edit` returns for it ({} when there is none), one change at a time over both doors."""
+    def change(self, name: str, edit: Callable[[Entry], Entry]) -> Entry:
+        """Replace an entry by what `edit` returns for it ({} when there is none), one change at a time over both doors, and
+        return that."""
         with (self._folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             unfinished = self._folder / f"{name}.unfinished"
-            unfinished.write_text(json.dumps(edit(self.get(name) or {})), encoding="utf-8")
+            entry = edit(self.get(name) or {})
+            unfinished.write_text(json.dumps(entry), encoding="utf-8")
             unfinished.replace(self._file(name))
+        return entry
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.json"
+
+
+class PermissionBook:
+    """The library's PermissionStore, in a book."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+
+    def put(self, held: HeldPermission) -> None:
+        self._book.put(_name(held.id), _entry(held))
+
+    def get(self, permission: str) -> HeldPermission | None:
+        entry = self._book.get(_name(permission))
+        return None if entry is None else _held(entry)
+
+    def by_mac(self, mac: str) -> HeldPermission | None:
+        return next((held for held in self.all() if mac in held.macs), None)
+
+    def all(self) -> list[HeldPermission]:
+        return sorted(map(_held, self._book.all("permission")), key=lambda held: held.granted, reverse=True)
+
+    def change(self, permission: str, edit: Callable[[HeldPermission], HeldPermission]) -> HeldPermission:
+        return _held(self._book.change(_name(permission), lambda entry: _entry(edit(_held(entry)))))
+
+
+def _name(permission: str) -> str:
+    return f"permission-{permission}"
+
+
+def _entry(held: HeldPermission) -> Entry:
+    found: Entry = json.loads(as_json(held))
+    return found
+
+
+def _held(entry: Entry) -> HeldPermission:
+    return from_json(json.dumps(entry).encode())

@@ -1,0 +1,200 @@
+"""The way of each fuel's data in a record whose signatures and last transfers hold: meter, transfer, receipt, calculation.
+
+What the last signer says of itself is duties.receipt_check()'s; here is what lies behind it: that each calculation rests on
+readings of an energy data provider, sent to the provider that we called, received by it, and permitted, and on factors.
+Everything costs at most as much as there are steps and references.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from consent_server.scheme import instant
+from consent_server.scheme.licenses import ELECTRICITY, GAS
+from consent_server.scheme.provenance.container import CLOCK_SKEW, ProvenanceError, VerifiedStep, as_object
+from consent_server.scheme.provenance.deployed import licenses_of
+from consent_server.scheme.provenance.steps import (
+    COMPLETE,
+    GAS_GREENHOUSE_GAS_FACTOR,
+    GRID_CARBON_INTENSITY,
+    MISSING,
+    SUBSTITUTED,
+    process_url,
+    scheme_url,
+    worst_missing_data,
+)
+
+_FACTOR_OF: Final = {ELECTRICITY: GRID_CARBON_INTENSITY, GAS: GAS_GREENHOUSE_GAS_FACTOR}
+_METERS: Final = ("Meter", "SubMeter", "VirtualMeter")
+
+Period = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class FuelChain:
+    """What one fuel's figures rest on: periods with readings and with factors, each in order and apart, over all meters;
+    and the worst that is said of missing readings: COMPLETE, SUBSTITUTED or MISSING."""
+
+    metered: tuple[Period, ...]
+    factored: tuple[Period, ...]
+    missing_data: str
+
+
+@dataclass(frozen=True)
+class _Allowed:
+    given: int
+    expires: int
+    licenses: frozenset[str]
+    processes: frozenset[str] | None
+
+
+def chains(
+    transfers: Sequence[VerifiedStep],
+    by_id: Mapping[str, VerifiedStep],
+    *,
+    registry: str,
+    provider: str,
+    edp_roles: Collection[str],
+    consumption_standard: str,
+) -> dict[str, FuelChain]:
+    """Return what stands behind each fuel in these transfers of `provider`. Raise ProvenanceError for what does not hold."""
+    judge = _Judge(by_id, registry, provider, edp_roles, consumption_standard)
+    processes: dict[str, dict[str, VerifiedStep]] = {}
+    for transfer in transfers:
+        process = by_id[transfer["of"]]
+        processes.setdefault(judge.fuel(process), {})[process["id"]] = process
+    return {fuel: judge.chain(fuel, list(found.values())) for fuel, found in processes.items()}
+
+
+class _Judge:
+    def __init__(
+        self,
+        by_id: Mapping[str, VerifiedStep],
+        registry: str,
+        provider: str,
+        edp_roles: Collection[str],
+        consumption_standard: str,
+    ) -> None:
+        self._by_id = by_id
+        self._scheme = scheme_url(registry)
+        self._fuels = {process_url(registry, fuel): fuel for fuel in (ELECTRICITY, GAS)}
+        self._provider = provider
+        self._edp_roles = frozenset(edp_roles)
+        self._standard = consumption_standard
+        # Each is read once: a step may name thousands of permissions, and a permission thousands of licenses.
+        self._permissions = {step["id"]: _allowed(step) for step in by_id.values() if step["type"] == "permission"}
+
+    def fuel(self, process: VerifiedStep) -> str:
+        """Return the fuel of a calculation."""
+        fuel = self._fuels.get(str(process.get("process")))
+        if process["type"] != "process" or fuel is None:
+            raise ProvenanceError("transfer: of must be a calculation that the scheme registers")
+        return fuel
+
+    def chain(self, fuel: str, processes: Sequence[VerifiedStep]) -> FuelChain:
+        readings: dict[str, VerifiedStep] = {}
+        factors: dict[str, VerifiedStep] = {}
+        for process in processes:
+            self._require_provider(process, "process")
+            self._require_allowed(process)
+            for step in (self._by_id[named] for named in dict.fromkeys(process.get("inputs", ()))):
+                if step["type"] == "receipt":
+                    origin = self._received(step)
+                    readings[origin["id"]] = origin
+                elif self._kind(step) == _FACTOR_OF[fuel]:
+                    self._require_provider(step, "origin")
+                    factors[step["id"]] = step
+                else:
+                    raise ProvenanceError(f"process: inputs must be receipts of readings and factors of {fuel}")
+        if not readings or not factors:
+            raise ProvenanceError(f"process: inputs must have readings and factors of {fuel}")
+        said = {_said(process) for process in processes} | {worst_missing_data(list(readings.values()))}
+        worst = COMPLETE if said == {COMPLETE} else SUBSTITUTED if said <= {COMPLETE, SUBSTITUTED} else MISSING
+        return FuelChain(_joined(map(_period, readings.values())), _joined(map(_period, factors.values())), worst)
+
+    def _received(self, receipt: VerifiedStep) -> VerifiedStep:
+        """Return the origin of the readings that a receipt is for."""
+        self._require_provider(receipt, "receipt")
+        ours = receipt["_signature"]["signed"]
+        transfer = self._by_id[receipt["transfer"]]
+        sender = transfer["_signature"]["signed"]
+        if self._edp_roles.isdisjoint(sender["roles"]):
+            raise ProvenanceError("transfer: readings must be signed by an energy data provider")
+        # Deployed providers name the application (scheme/provenance/deployed.py).
+        if transfer.get("to") not in (ours["member"], ours["application"]):
+            raise ProvenanceError("transfer: readings must have been sent to who received them")
+        if transfer.get("standard") != self._standard:
+            raise ProvenanceError("transfer: readings must be of the consumption data standard")
+        if _at(receipt) < _at(transfer) - CLOCK_SKEW:
+            raise ProvenanceError("receipt: readings were received before they were sent")
+        self._require_allowed(transfer)
+        origin = self._by_id[transfer["of"]]
+        if origin["type"] != "origin" or self._kind(origin) not in _METERS:
+            raise ProvenanceError("transfer: readings must come from a meter")
+        if origin["_signature"]["signed"]["member"] != sender["member"]:
+            raise ProvenanceError("origin: readings must be signed by the member that sent them")
+        return origin
+
+    def _kind(self, step: VerifiedStep) -> str:
+        head, _, kind = str(step.get("sourceType")).rpartition("/")
+        return kind if head == f"{self._scheme}/source-type" else ""
+
+    def _require_provider(self, step: VerifiedStep, kind: str) -> None:
+        if step["_signature"]["signed"]["member"] != self._provider:
+            raise ProvenanceError(f"{kind}: the signer must be the member that we called")
+
+    def _require_allowed(self, step: VerifiedStep) -> None:
+        """Require that permissions, good when the step was made, allow its license or its process."""
+        kind, at = step["type"], _at(step)
+        named = [self._permissions[each] for each in dict.fromkeys(step.get("permissions", ()))]
+        for each in named:
+            if not each.given - CLOCK_SKEW <= at < each.expires:
+                raise ProvenanceError(f"{kind}: a permission was not in force when it was made")
+        license_, process = str(step.get("license", step.get("licence"))), str(step.get("process"))
+        if kind == "transfer" and not any(license_ in each.licenses for each in named):
+            raise ProvenanceError("transfer: no permission that it names allows its license")
+        # A permission without a list of processes is a form that deployed providers write.
+        if kind == "process" and not any(each.processes is None or process in each.processes for each in named):
+            raise ProvenanceError("process: no permission that it names allows it")
+
+
+def _allowed(permission: VerifiedStep) -> _Allowed:
+    allows = as_object(permission.get("allows"))
+    try:
+        expires = instant.parse(permission.get("expires"))
+    except ValueError:
+        raise ProvenanceError("permission: expires must be an RFC 3339 date-time") from None
+    processes = _texts(allows["processes"]) if "processes" in allows else None
+    return _Allowed(_at(permission), expires, _texts(licenses_of(permission, deployed=True)), processes)
+
+
+def _texts(listed: object) -> frozenset[str]:
+    return frozenset(each for each in listed if isinstance(each, str)) if isinstance(listed, list) else frozenset()
+
+
+def _at(step: VerifiedStep) -> int:
+    return instant.parse(step["timestamp"])
+
+
+def _said(process: VerifiedStep) -> str:
+    said = str(as_object(process.get("perseus:assurance")).get("missingData")).rpartition("/")[2]
+    return said if said in (COMPLETE, SUBSTITUTED) else MISSING
+
+
+def _period(origin: VerifiedStep) -> Period:
+    period = as_object(as_object(origin.get("perseus:scheme")).get("meteringPeriod"))
+    try:
+        return instant.parse(period.get("from")), instant.parse(period.get("to"))
+    except ValueError:
+        raise ProvenanceError("origin: meteringPeriod must say from when until when") from None
+
+
+def _joined(periods: Iterable[Period]) -> tuple[Period, ...]:
+    """Return periods in order, those that meet or overlap as one."""
+    found: list[Period] = []
+    for start, end in sorted(periods):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((start, end))
+    return tuple(found)

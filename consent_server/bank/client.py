@@ -1,0 +1,257 @@
+"""A bank as a carbon accounting provider's client: ask for a permission, read emissions with it, and forget when it ends.
+
+What it does over the network and with OAuth is outbound/upstream.py's. What it keeps is in a store of the bank's own, tokens
+sealed. Any method that calls out raises Unreachable (outbound/errors.py) or one of its kinds; nothing was changed then.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final, Literal, Protocol
+from urllib.parse import urlencode
+
+from consent_server import audit, clock
+from consent_server.bank.held import Deletion, HeldPermission, PermissionState, PermissionStore
+from consent_server.bank.verified import EmissionsCall, EmissionsNotVerified, verified
+from consent_server.caller.identify import Callers
+from consent_server.caller.message import MessageNotYours, sent_message, withdrawn_token
+from consent_server.outbound.directory import DataService, Directory
+from consent_server.outbound.errors import BadAnswer, NotReady, OAuthRefused, TokenRefused, Unreachable
+from consent_server.outbound.session import MIB, Response, Session
+from consent_server.outbound.upstream import Metadata, Pushed, Upstream
+from consent_server.scheme import instant
+from consent_server.scheme.provenance.steps import EMISSIONS_PATH, window_parameters
+from consent_server.settings import Settings
+from consent_server.tokens.sealing import Sealer
+
+_LARGEST_ANSWER: Final = 32 * MIB
+_RETRY_S: Final = 60
+#: A message may quote a refresh token that was replaced since: so many of the newest are known.
+_MOST_MACS: Final = 50
+_NO_GRANT: Final = "The provider does not know this permission any more."
+
+
+class PermissionNotLive(Exception):
+    """The permission is no longer live: `state` says why. What was held of a withdrawn one is deleted."""
+
+    def __init__(self, state: PermissionState) -> None:
+        super().__init__(state)
+        self.state = state
+
+
+class BankOutside(Protocol):
+    """What a bank calls through and judges by: BankConnections, for one."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def session(self) -> Session: ...
+    @property
+    def directory(self) -> Directory: ...
+    @property
+    def upstream(self) -> Upstream: ...
+    @property
+    def callers(self) -> Callers: ...
+    @property
+    def signing_root(self) -> Any: ...
+
+
+class Bank:
+    """The client of any carbon accounting provider, for permissions under one license."""
+
+    def __init__(self, outside: BankOutside, store: PermissionStore, *, license: str, callback: str) -> None:
+        """`license` is the license that is asked for, `callback` the redirect URI. Raise BadSealingKey."""
+        self._outside = outside
+        self._store = store
+        self._license = license
+        self._callback = callback
+        self._sealer = Sealer.from_file(outside.settings.keys.sealing)
+
+    def provider(self, issuer: str) -> DataService:
+        """Return the emissions service of an issuer, from the Directory's catalogue. Raise Unreachable.
+
+        An issuer that several members claim is nobody's.
+        """
+        listed = self._outside.directory.data_services(self._outside.settings.scheme.emissions_standard)
+        found = [each for each in listed if each.issuer == issuer]
+        if len({each.member for each in found}) != 1:
+            raise Unreachable("not in the catalogue" if not found else "claimed by several members", "directory")
+        return found[0]
+
+    # A permission
+
+    def ask(self, issuer: str) -> Pushed:
+        """Push a request. Send the browser to `authorization_url`, and keep `state` and `code_verifier` in its session.
+
+        Raise OAuthRefused, Unreachable.
+        """
+        upstream = self._outside.upstream
+        return upstream.push(upstream.metadata(issuer), self._license, self._callback)
+
+    def answered(self, issuer: str, query: str, state: str, code_verifier: str, reference: str = "") -> HeldPermission:
+        """Redeem what came back to the callback for this browser's request, and keep the permission under a new id.
+
+        `query` is as it came, without `?`; `reference` the bank's own name for its customer. Take each state once. Raise
+        CallbackRefused, OAuthRefused (`access_denied`: the business said no), Unreachable.
+        """
+        upstream = self._outside.upstream
+        code = upstream.callback(issuer, query, state)
+        metadata, member = upstream.metadata(issuer), self.provider(issuer).member
+        tokens = upstream.redeem(metadata, self._callback, self._license, code, code_verifier)
+        if tokens.refresh_token is None or tokens.fault is not None:
+            raise tokens.fault or BadAnswer("no refresh token", "-", 200)
+        held = HeldPermission(
+            id=secrets.token_hex(8),
+            issuer=issuer,
+            member=member,
+            license=self._license,
+            reference=reference,
+            granted=clock.now(),
+            sealed_token=self._sealer.seal(tokens.refresh_token),
+            macs=(self._sealer.mac(tokens.refresh_token),),
+        )
+        self._store.put(held)
+        return held
+
+    def fetch(self, permission: str, start: int, end: int) -> HeldPermission:
+        """Read the whole months from `start` to before `end` (first instants of months), verify them, and keep the answer.
+
+        What does not verify leaves a `fault` in the place of figures. Raise LookupError for an unknown id, PermissionNotLive,
+        NotReady (`retry_after` seconds), TokenRefused, OAuthRefused, EmissionsNotVerified, Unreachable.
+        """
+        held = self._store.get(permission)
+        if held is None:
+            raise LookupError("no such permission")
+        if held.state(clock.now()) != "live":
+            raise PermissionNotLive(held.state(clock.now()))
+        metadata, service = self._outside.upstream.metadata(held.issuer), self.provider(held.issuer)
+        if service.member != held.member:
+            raise Unreachable("issuer of another member than granted", "directory")
+        try:
+            held = self._recorded(held, metadata)
+            answer = self._emissions(service, self._access_token(held, metadata), start, end)
+        except OAuthRefused as refused:
+            if refused.error == "invalid_grant":
+                self._change(held.id, lambda now: replace(now, emissions=None, fault=_NO_GRANT))
+            raise
+        try:
+            found = verified(answer.body, self._call(held, service, start, end))
+        except EmissionsNotVerified as error:
+            fault = f"Not verified: {error}."
+            self._change(held.id, lambda now: replace(now, emissions=None, fault=fault))
+            raise
+        return self._change(held.id, lambda now: replace(now, answer=answer.body, emissions=found, fault=""))
+
+    def _recorded(self, held: HeldPermission, metadata: Metadata) -> HeldPermission:
+        """Return the permission with what its record says. Raise PermissionNotLive when that is its end."""
+        record = self._outside.upstream.permission_record(metadata, self._sealer.unseal(held.sealed_token))
+        if record.license != held.license or held.account not in ("", record.account):
+            raise BadAnswer("permission record of another permission", "-", 200)
+        if record.revoked:
+            self._delete(held.id, "permission record", held.member, metadata.issuer)
+            raise PermissionNotLive("withdrawn")
+        held = self._change(held.id, lambda now: replace(now, account=record.account, expires=record.expires))
+        if held.state(clock.now()) != "live":
+            raise PermissionNotLive("expired")
+        return held
+
+    def _access_token(self, held: HeldPermission, metadata: Metadata) -> str:
+        before = self._sealer.unseal(held.sealed_token)
+        tokens = self._outside.upstream.refresh(metadata, held.license, before)
+        if tokens.refresh_token not in (None, before):
+            # RFC 6749 section 6: the one before has ended, so that the new one is kept before anything else can fail.
+            fresh = str(tokens.refresh_token)
+            sealed, mac = self._sealer.seal(fresh), self._sealer.mac(fresh)
+            self._change(held.id, lambda now: replace(now, sealed_token=sealed, macs=(mac, *now.macs)[:_MOST_MACS]))
+        return tokens.access_token
+
+    def _emissions(self, service: DataService, access_token: str, start: int, end: int) -> Response:
+        query = urlencode(window_parameters(start, end), safe=":")
+        url = f"{service.endpoint.rstrip('/')}{EMISSIONS_PATH}?{query}"
+        answer = self._outside.session.get(url, bearer=access_token, limit=_LARGEST_ANSWER)
+        if answer.status == 202:
+            raise NotReady(answer.host, answer.retry_after(_RETRY_S))
+        if answer.status == 401:
+            raise TokenRefused("status 401", answer.host, 401)
+        return answer.must_be(200)
+
+    def _call(self, held: HeldPermission, service: DataService, start: int, end: int) -> EmissionsCall:
+        settings = self._outside.settings
+        return EmissionsCall(
+            registry=settings.scheme.registry,
+            trust_framework=settings.scheme.trust_framework,
+            signing_root=self._outside.signing_root,
+            recipient=settings.member.url,
+            provider=service.member,
+            application=service.application or "",
+            service=service.id,
+            edp_roles=settings.scheme.edp_roles,
+            cap_roles=settings.scheme.cap_roles,
+            consumption_standard=settings.scheme.consumption_standard,
+            emissions_standard=settings.scheme.emissions_standard,
+            license=held.license,
+            account=held.account,
+            start=start,
+            end=end,
+            at=clock.now(),
+        )
+
+    def _change(self, permission: str, edit: Callable[[HeldPermission], HeldPermission]) -> HeldPermission:
+        """Change a permission unless it has been withdrawn meanwhile. Raise PermissionNotLive."""
+        held = self._store.change(permission, lambda now: now if now.deletion else edit(now))
+        if held.deletion:
+            raise PermissionNotLive("withdrawn")
+        return held
+
+    # The end
+
+    def receive(self, environ: Mapping[str, Any], read: Callable[[int], bytes]) -> Deletion | None:
+        """Act on one message: judge its sender, then read it, then delete what the permission gave.
+
+        `environ` is the request's WSGI environment, `read` returns at most so many bytes of its body. Return the proof; None
+        for a token that is not held, or no longer, which is accepted like any (Message Delivery). Raise a Refusal, which has
+        status and document of the answer.
+        """
+        scheme = self._outside.settings.scheme
+        sender = self._outside.callers.identify(environ, scheme.cap_roles, clock.now())
+        token = withdrawn_token(sent_message(environ, read), scheme.withdrawal_subjects)
+        held = self._store.by_mac(self._sealer.mac(token))
+        if held is not None and held.member != sender.member:
+            raise MessageNotYours(f"permission {held.id} is of {held.member}, not {sender.member}")
+        deletion = self._delete(held.id, "message", sender.member, sender.application) if held is not None else None
+        effect = "nothing" if deletion is None else "withdrawn"
+        audit.event("message_accepted", sender=sender.application, subject=held.id if held else "-", effect=effect)
+        return deletion
+
+    def _delete(
+        self, permission: str, said_by: Literal["message", "permission record"], sender: str, application: str
+    ) -> Deletion | None:
+        """Delete token and answer, and keep the proof in their place; None when that was done before."""
+        made: list[Deletion] = []
+
+        def once(now: HeldPermission) -> HeldPermission:
+            if now.deletion is not None:
+                return now
+            proof = Deletion(
+                permission=now.id,
+                reference=now.reference,
+                at=clock.now(),
+                said_by=said_by,
+                sender=sender,
+                application=application,
+                what=("refresh token", "emissions and their provenance") if now.answer else ("refresh token",),
+                sha256=hashlib.sha256(now.answer).hexdigest() if now.answer else "",
+                size=len(now.answer),
+            )
+            made.append(proof)
+            return replace(now, sealed_token=b"", macs=(), answer=b"", emissions=None, fault="", deletion=proof)
+
+        self._store.change(permission, once)
+        return made[0] if made else None
+
+
+def last_months(count: int) -> tuple[int, int]:
+    """Return the window of the last `count` whole months: first instants of months."""
+    end = instant.month_start(clock.now())
+    return instant.months_later(end, -count), end

@@ -1,0 +1,102 @@
+"""A bank's settings: one TOML file, as in docs/bank.md; and what they connect to."""
+
+from pathlib import Path
+from typing import Literal, cast
+
+from pydantic import Field, model_validator
+
+from consent_server.caller.identify import Callers
+from consent_server.outbound.cache import MemoryCache
+from consent_server.outbound.directory import Directory
+from consent_server.outbound.revocation_list import RevocationLists
+from consent_server.outbound.session import Session
+from consent_server.outbound.upstream import Upstream
+from consent_server.pki.member_certificate import load_certificates
+from consent_server.settings import (
+    CallsSettings,
+    ClientsSettings,
+    HttpsUrl,
+    LicenseSettings,
+    RevocationListSettings,
+    SchemeSettings,
+    Section,
+    Settings,
+    load_section,
+)
+
+
+class BankMember(Section):
+    url: HttpsUrl = Field(description="The bank's member URL in the Directory.")
+    application: HttpsUrl = Field(description="Its application URL: the one SAN URI of its certificates.")
+
+
+class BankScheme(SchemeSettings):
+    """As of any member, without what an issuer alone has."""
+
+    fsp_roles: tuple[HttpsUrl, ...] = ()
+    licenses: tuple[LicenseSettings, ...] = ()
+
+
+class BankKeys(Section):
+    client_certificate: Path = Field(description="PEM chain, leaf first, of the client certificate for calls out.")
+    client_key: Path = Field(description="PEM key of that certificate.")
+    signing_root: Path = Field(description="PEM of the Directory's signing root, for provenance that is received.")
+    sealing: Path = Field(description="File with the 32-byte key that encrypts the tokens that are kept.")
+    server_roots: Path | None = Field(None, description="PEM of the roots for calls out; the system's when absent.")
+
+
+class BankSettings(Section):
+    """The sections have the keys of docs/settings.md."""
+
+    environment: Literal["sandbox", "production"]
+    license: HttpsUrl = Field(description="The license that the bank asks for: the OAuth scope.")
+    callback: HttpsUrl = Field(description="The bank's redirect URI.")
+    member: BankMember
+    clients: ClientsSettings
+    revocation_list: RevocationListSettings
+    calls: CallsSettings = CallsSettings()
+    scheme: BankScheme
+    keys: BankKeys
+
+    @property
+    def is_sandbox(self) -> bool:
+        return self.environment == "sandbox"
+
+    @property
+    def refuses_lapsed_agreements(self) -> bool:
+        """Return whether a sender of messages without an agreement with the scheme in force is refused."""
+        return (self.clients.lapsed_agreements or ("warn" if self.is_sandbox else "refuse")) == "refuse"
+
+    @model_validator(mode="after")
+    def _production(self) -> "BankSettings":
+        if self.clients.arrival != "tls" and not self.clients.proxies:
+            raise ValueError("clients.proxies must name the proxies whose certificate header is trusted")
+        if self.is_sandbox:
+            return self
+        if self.clients.unknown_membership != "refuse":
+            raise ValueError("clients.unknown_membership must be refuse in production")
+        if self.calls.server_revocation == "off":
+            raise ValueError("calls.server_revocation must not be off in production (Public CA server certificates)")
+        if not self.revocation_list.sources:
+            raise ValueError("revocation_list.source is required in production (Member Identity Digital Certificates)")
+        return self
+
+
+def load(path: Path) -> BankSettings:
+    """Return the settings in a file; relative file names in it are relative to the file. Raise BadSettings."""
+    return load_section(path, BankSettings)
+
+
+class BankConnections:
+    """What a bank's process calls through and judges by. Nothing is fetched before the first call."""
+
+    def __init__(self, settings: BankSettings) -> None:
+        # As much of our Settings as is read here.
+        self.settings = cast(Settings, settings)
+        cache = MemoryCache()
+        self.session = Session(self.settings)
+        self.directory = Directory(self.settings, self.session, cache)
+        self.upstream = Upstream(self.settings, self.session, cache)
+        self.signing_root = load_certificates(settings.keys.signing_root.read_bytes())[0]
+        revocations = RevocationLists(self.settings, self.session, cache, polls=True)
+        self.callers = Callers(self.settings, revocations, self.directory)

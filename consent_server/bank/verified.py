@@ -1,0 +1,268 @@
+"""What an answer of the emissions API must be before a bank believes it: figures, provenance, and both together.
+
+`verified()` judges one answer against the call that it answers, without trusting its provider: every signature, every duty of
+a receiver (scheme/provenance/duties.py), and then the way of each fuel's data from the energy data provider's meter to the
+last transfer. One fault refuses the whole answer.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from cryptography import x509
+
+from consent_server.bank.chain import FuelChain, chains
+from consent_server.scheme import instant, pcaf
+from consent_server.scheme.licenses import ELECTRICITY, GAS
+from consent_server.scheme.pcaf import DataQuality
+from consent_server.scheme.provenance.container import CLOCK_SKEW, ProvenanceError, VerifiedStep, verify
+from consent_server.scheme.provenance.duties import ExpectedTransfer, receipt_check
+from consent_server.scheme.provenance.steps import COMPLETE, EMISSIONS_PATH, scheme_url, window_parameters
+
+FUELS: Final = (ELECTRICITY, GAS)
+#: What a kilogram is of: the grid's intensity counts carbon dioxide alone, a factor for gas methane and nitrous oxide too.
+GAS_OF: Final = {ELECTRICITY: "CO2", GAS: "CO2e"}
+
+#: A million tonnes in a month: no small business emits it.
+_MOST_KILOGRAMS: Final = 1e9
+_UNIT: Final = "KGM"
+
+
+class EmissionsNotVerified(ValueError):
+    """An answer that a bank must not use. The text says what does not hold, and repeats no figure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmissionsCall:
+    """The call that an answer is held against: who asked (`recipient`, a member URL) whom, for which months, and when.
+
+    `service` and `application` are the provider's, as the Directory's catalogue has them. `account` is the permission's, as the
+    issuer's record has it.
+    """
+
+    registry: str
+    trust_framework: str
+    signing_root: x509.Certificate
+    recipient: str
+    provider: str
+    application: str
+    service: str
+    edp_roles: tuple[str, ...]
+    cap_roles: tuple[str, ...]
+    consumption_standard: str
+    emissions_standard: str
+    license: str
+    account: str
+    start: int
+    end: int
+    at: int
+
+
+@dataclass(frozen=True)
+class VerifiedMonth:
+    """One whole month of one fuel, in kilograms of what GAS_OF says."""
+
+    fuel: str
+    start: int
+    end: int
+    kilograms: float
+    taken_at: int
+
+
+@dataclass(frozen=True)
+class SignedSteps:
+    """An application that signed, the roles of its certificate, and how many steps of each kind."""
+
+    member: str
+    application: str
+    roles: tuple[str, ...]
+    steps: dict[str, int]
+
+
+@dataclass(frozen=True)
+class FuelTotal:
+    """The months of one fuel added up: `months` of them, while those that begin at `missing` have no figure."""
+
+    fuel: str
+    months: int
+    missing: tuple[int, ...]
+    kilograms: float
+    quality: DataQuality
+
+
+@dataclass(frozen=True)
+class VerifiedEmissions:
+    """An answer that holds: the months from `start` to before `end` that are in it, electricity first, and what it rests on.
+
+    `sha256` is of the answer as it came, which arrived at `at`. `totals` has one entry for each fuel with a month.
+    """
+
+    start: int
+    end: int
+    at: int
+    sha256: str
+    months: tuple[VerifiedMonth, ...]
+    totals: tuple[FuelTotal, ...]
+    signers: tuple[SignedSteps, ...]
+
+    @property
+    def quality(self) -> DataQuality | None:
+        """Return the score of the whole: the worst of its fuels'. None where there is no figure."""
+        return pcaf.of_all([total.quality for total in self.totals])
+
+
+def verified(body: bytes, call: EmissionsCall) -> VerifiedEmissions:
+    """Return what an answer says, where all of it holds. Raise EmissionsNotVerified."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise EmissionsNotVerified("the answer is not JSON") from None
+    listed = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(listed, list):
+        raise EmissionsNotVerified("the answer has no list of months")
+    months = _months(listed, call)
+    steps: list[VerifiedStep] = []
+    by_fuel: dict[str, FuelChain] = {}
+    if months:  # a window without a whole month has nothing that a record could be about
+        try:
+            steps = verify(document.get("provenance"), call.trust_framework, call.signing_root)
+            by_fuel = _chains(steps, call)
+            _require_cover(months, by_fuel)
+        except ProvenanceError as error:
+            raise EmissionsNotVerified(f"provenance: {error}") from None
+    return VerifiedEmissions(
+        start=call.start,
+        end=call.end,
+        at=call.at,
+        sha256=hashlib.sha256(body).hexdigest(),
+        months=months,
+        totals=tuple(_total(fuel, months, by_fuel[fuel], call) for fuel in FUELS if fuel in {m.fuel for m in months}),
+        signers=_signers(steps),
+    )
+
+
+# The figures
+
+
+def _months(listed: list[Any], call: EmissionsCall) -> tuple[VerifiedMonth, ...]:
+    found: dict[tuple[int, int], VerifiedMonth] = {}
+    for each in listed:
+        month = _month(each if isinstance(each, dict) else {}, call)
+        key = (FUELS.index(month.fuel), month.start)
+        if key in found:  # so that there are never more than the window has
+            raise EmissionsNotVerified("a month of a fuel is there twice")
+        found[key] = month
+    return tuple(found[key] for key in sorted(found))
+
+
+def _month(source: dict[str, Any], call: EmissionsCall) -> VerifiedMonth:
+    fuel, emissions = source.get("type"), source.get("emissions")
+    if fuel not in FUELS:
+        raise EmissionsNotVerified("a month is of no fuel that the scheme has")
+    try:
+        start, end, taken = (instant.parse(source.get(name)) for name in ("from", "to", "takenAt"))
+        whole = start == instant.month_start(start) and end == instant.next_month(start)
+    except ValueError:
+        raise EmissionsNotVerified("from, to and takenAt must be RFC 3339 date-times") from None
+    if not whole:
+        raise EmissionsNotVerified("from and to must be the first instants of two months in a row")
+    if start < call.start or end > call.end:
+        raise EmissionsNotVerified("a month lies outside the window that was asked for")
+    if not end <= taken + CLOCK_SKEW <= call.at + 2 * CLOCK_SKEW:
+        raise EmissionsNotVerified("takenAt must lie between the month's end and now")
+    if not isinstance(emissions, dict) or emissions.get("unitCode") != _UNIT:
+        raise EmissionsNotVerified("emissions must be in kilograms (KGM)")
+    value = emissions.get("value")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_KILOGRAMS:
+        raise EmissionsNotVerified("emissions must be a plausible number, and not negative")
+    return VerifiedMonth(fuel, start, end, float(value), taken)
+
+
+def _total(fuel: str, months: Sequence[VerifiedMonth], chain: FuelChain, call: EmissionsCall) -> FuelTotal:
+    there = {month.start: month.kilograms for month in months if month.fuel == fuel}
+    missing, month = [], call.start
+    while month < call.end:
+        if month not in there:
+            missing.append(month)
+        month = instant.next_month(month)
+    return FuelTotal(fuel, len(there), tuple(missing), math.fsum(there.values()), _quality(fuel, chain))
+
+
+def _quality(fuel: str, chain: FuelChain) -> DataQuality:
+    if chain.missing_data == COMPLETE:
+        return pcaf.of_fuel(fuel, 0)
+    # The record says that there are gaps or estimates and not how many: they are counted as if they were in the figure.
+    reason = (
+        f"Option {pcaf.METERED_OPTION}, but the record says of readings behind {fuel}: {chain.missing_data.lower()}. "
+        "Table 5-7 has no row for them, so the score is one lower."
+    )
+    return DataQuality(fuel, pcaf.SCOPES[fuel], pcaf.METERED_OPTION, pcaf.ESTIMATED_SCORE, reason)
+
+
+# What they rest on
+
+
+def _chains(steps: list[VerifiedStep], call: EmissionsCall) -> dict[str, FuelChain]:
+    expected = ExpectedTransfer(
+        recipients={call.recipient},
+        signer_member=call.provider,
+        signer_application=call.application,
+        signer_role=call.cap_roles[0],
+        scheme=scheme_url(call.registry),
+        standard=call.emissions_standard,
+        license=call.license,
+        service=call.service,
+        path=EMISSIONS_PATH,
+        parameters=window_parameters(call.start, call.end),
+        at=call.at,
+    )
+    transfers = receipt_check(steps, expected)
+    by_id = {step["id"]: step for step in steps}
+    for named in {name for transfer in transfers for name in transfer["permissions"]}:
+        permission = by_id[named]
+        # Under the license of one permission it is the energy data provider's, whose account is another.
+        of_provider = permission["_signature"]["signed"]["member"] == call.provider
+        if of_provider and permission["account"] != call.account:
+            raise ProvenanceError("permission: account must be that of our permission's record")
+    return chains(
+        transfers,
+        by_id,
+        registry=call.registry,
+        provider=call.provider,
+        edp_roles=call.edp_roles,
+        consumption_standard=call.consumption_standard,
+    )
+
+
+def _require_cover(months: Sequence[VerifiedMonth], by_fuel: dict[str, FuelChain]) -> None:
+    for month in months:
+        chain = by_fuel.get(month.fuel)
+        if chain is None:
+            raise ProvenanceError(f"transfer: none is of the calculation for {month.fuel}")
+        if not _covers(chain.metered, month):
+            raise ProvenanceError(f"origin: no readings of {month.fuel} for a month that is in the answer")
+        if not _covers(chain.factored, month):
+            raise ProvenanceError(f"origin: no factor of {month.fuel} for a month that is in the answer")
+
+
+def _covers(periods: Sequence[tuple[int, int]], month: VerifiedMonth) -> bool:
+    """Return whether periods, in order and apart, have the whole month."""
+    return any(start <= month.start and month.end <= end for start, end in periods)
+
+
+def _signers(steps: Sequence[VerifiedStep]) -> tuple[SignedSteps, ...]:
+    """Return who signed, in the order of the data's way here."""
+    counted: dict[str, Counter[str]] = {}
+    signed: dict[str, dict[str, Any]] = {}
+    for step in steps:
+        by = step["_signature"]["signed"]
+        signed.setdefault(by["application"], by)
+        counted.setdefault(by["application"], Counter())[step["type"]] += 1
+    return tuple(
+        SignedSteps(by["member"], application, tuple(by["roles"]), dict(counted[application]))
+        for application, by in signed.items()
+    )

@@ -1,0 +1,110 @@
+"""What a bank meets outside, played: its CAP's issuer and data, and the Directory."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from consent_server.outbound.directory import Application, DataService, Member
+from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.session import Response
+from consent_server.outbound.upstream import Metadata, PermissionRecord, Pushed, Tokens, Upstream
+from consent_server.sandbox.layout import APPLICATIONS
+from tests.bank.answers import ACCOUNT, AT, answer
+from tests.deployments import layout
+
+
+class PlayedUpstream(Upstream):
+    """The CAP's issuer. `fault` is raised by each call; with `rotates` every refresh brings a new refresh token."""
+
+    def __init__(self) -> None:
+        self.fault: Exception | None = None
+        self.pushed: list[Pushed] = []
+        self.redeemed = 0
+        self.rotates = False
+        self.refreshed: list[str] = []
+        self.record = PermissionRecord(
+            layout().issuer("cap"),
+            layout().application("fsp_service"),
+            layout().license("emissions"),
+            ACCOUNT,
+            *(AT, AT + 86400, "https://e.example", False, None, AT, AT, AT + 86400),
+        )
+
+    def _may(self) -> None:
+        if self.fault:
+            raise self.fault
+
+    def metadata(self, issuer: str) -> Metadata:
+        return Metadata(issuer, f"{issuer}/authorize", *[f"{issuer}/{number}" for number in range(4)], None)
+
+    def push(self, metadata: Metadata, license: str, redirect_uri: str) -> Pushed:
+        self._may()
+        url = f"{metadata.authorization_endpoint}?client_id=us&request_uri=urn%3Ax"
+        self.pushed.append(Pushed(url, 90, license, redirect_uri, secrets.token_urlsafe(8), secrets.token_urlsafe(8)))
+        return self.pushed[-1]
+
+    def redeem(self, *_: Any) -> Tokens:
+        self._may()
+        self.redeemed += 1
+        return Tokens("access", f"refresh-{self.redeemed}", 600)
+
+    def refresh(self, metadata: Metadata, license: str, refresh_token: str) -> Tokens:
+        self._may()
+        self.refreshed.append(refresh_token)
+        return Tokens("access", f"{refresh_token}+" if self.rotates else None, 600)
+
+    def permission_record(self, metadata: Metadata, refresh_token: str) -> PermissionRecord:
+        self._may()
+        return self.record
+
+    def says(self, **changes: Any) -> None:
+        """Change the permission record."""
+        self.record = replace(self.record, **changes)
+
+
+class PlayedOutside:
+    """The Directory and the CAP's data, at a session's and a directory's methods."""
+
+    def __init__(self) -> None:
+        self.upstream = PlayedUpstream()
+        self.response = Response(200, {}, "localhost", answer())
+        self.asked = ""
+        self.during: Callable[[], object] | None = None
+        self.services = [self.service()]
+
+    @staticmethod
+    def service(member: str = "cap") -> DataService:
+        here = layout()
+        names = (
+            here.data_service("cap"),
+            here.application("cap_portal"),
+            here.member(member),
+            "",
+            here.resource("cap"),
+        )
+        return DataService(*names, here.issuer("cap"))
+
+    def member(self, url: str) -> Member:
+        return Member(url, "Tallyleaf Accounting Ltd", f"Brand {url[-8:]}", (), None, True)
+
+    def application(self, url: str) -> Application:
+        name = next(name for name in APPLICATIONS if layout().application(name) == url)
+        return Application(url, layout().member_of(name), "", (), None)
+
+    def data_services(self, _standard: str) -> list[DataService]:
+        if not self.services:
+            raise Unreachable("time", "directory")
+        return self.services
+
+    def get(self, url: str, **_: Any) -> Response:
+        self.asked = url
+        if self.during:
+            self.during()
+        return self.response
+
+    def gives(self, body: bytes, status: int = 200, **headers: str) -> None:
+        """Let the CAP's data API answer so."""
+        self.response = Response(
+            status, {name.replace("_", "-"): value for name, value in headers.items()}, "localhost", body
+        )

@@ -1,0 +1,266 @@
+"""The library for banks: what it keeps, what it refuses, and what it forgets."""
+
+import hashlib
+import io
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from consent_server.bank.client import Bank, PermissionNotLive
+from consent_server.bank.held import HeldPermission, MemoryStore, as_json, from_json
+from consent_server.bank.verified import EmissionsNotVerified
+from consent_server.caller.message import MessageMalformed, MessageNotJson, MessageNotYours, MessageTooLarge
+from consent_server.outbound.errors import BadAnswer, CallbackRefused, NotReady, OAuthRefused, TokenRefused, Unreachable
+from consent_server.scheme.messages import WITHDRAWAL_SUBJECT, withdrawal
+from tests.bank.answers import ACCOUNT, AT, BEGIN, END, answer, call, month
+from tests.bank.played import PlayedOutside
+from tests.deployments import PlayedCallers, layout, settings_of
+
+ISSUER = layout().issuer("cap")
+
+
+class Played:
+    """A bank whose outside is played, and a permission that it was given."""
+
+    def __init__(self) -> None:
+        self.outside = PlayedOutside()
+        self.store = MemoryStore()
+        parts = SimpleNamespace(
+            settings=settings_of("fsp", "sqlite://"),
+            session=self.outside,
+            directory=self.outside,
+            upstream=self.outside.upstream,
+            callers=PlayedCallers(),
+            signing_root=call().signing_root,
+        )
+        license_ = layout().license("emissions")
+        self.bank = Bank(cast(Any, parts), self.store, license=license_, callback="https://bank.example/callback")
+        self.held = self.given()
+
+    def given(self, **changes: str) -> HeldPermission:
+        pushed = self.bank.ask(ISSUER)
+        values = {"code": "c", "state": pushed.state, "iss": ISSUER, **changes}
+        query = "&".join(f"{name}={value}" for name, value in values.items() if value)
+        return self.bank.answered(ISSUER, query, pushed.state, pushed.code_verifier, "Bakery")
+
+    def fetch(self) -> HeldPermission:
+        return self.bank.fetch(self.held.id, BEGIN, END)
+
+    @property
+    def now(self) -> HeldPermission:
+        found = self.store.get(self.held.id)
+        assert found is not None
+        return found
+
+    def message(self, token: str, sender: str = "cap", role: str = "cap_portal", **environ: str) -> Any:
+        body = json.dumps(withdrawal(layout().trust_framework, WITHDRAWAL_SUBJECT, token)).encode()
+        return self.posted(body, sender, role, **environ)
+
+    def posted(self, body: bytes, sender: str = "cap", role: str = "cap_portal", **environ: str) -> Any:
+        caller = SimpleNamespace(
+            member=layout().member(sender), application="https://a.example", roles=layout().roles_of(role)
+        )
+        read = io.BytesIO(body).read
+        return self.bank.receive({"test.client": caller, "CONTENT_TYPE": "application/json", **environ}, read)
+
+
+@pytest.fixture
+def played(held_clock: Any) -> Played:
+    return Played()
+
+
+def test_what_is_kept_of_a_permission(played: Played) -> None:
+    assert b"refresh-1" not in as_json(played.held)
+    assert "sealed" not in repr(played.held)
+    got = played.fetch()
+    assert (got.account, got.expires, got.reference, got.fault) == (ACCOUNT, AT + 86400, "Bakery", "")
+    assert got.emissions is not None
+    assert got.emissions.sha256 == hashlib.sha256(got.answer).hexdigest()
+    assert from_json(as_json(got)) == got
+    assert (
+        played.outside.asked
+        == f"{layout().resource('cap')}/emissions?from=2025-03-01T00:00:00Z&to=2026-03-01T00:00:00Z"
+    )
+    assert got.state(AT) == "live"
+    assert got.state(AT + 86400) == "expired"
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        pytest.param({"state": "another"}, CallbackRefused, id="another state"),
+        pytest.param({"iss": "https://evil.example"}, CallbackRefused, id="another issuer"),
+        pytest.param({"iss": ""}, CallbackRefused, id="no issuer"),
+        pytest.param({"code": ""}, CallbackRefused, id="no code"),
+        pytest.param({"error": "access_denied"}, OAuthRefused, id="declined"),
+    ],
+)
+def test_what_comes_back_without_permission(played: Played, changes: dict[str, str], refused: type[Exception]) -> None:
+    with pytest.raises(refused):
+        played.given(**changes)
+    assert [each.id for each in played.store.all()] == [played.held.id]
+    assert played.outside.upstream.redeemed == 1
+
+
+def test_a_rotated_refresh_token_is_kept_before_anything_can_fail(played: Played) -> None:
+    played.outside.upstream.rotates = True
+    played.outside.gives(b"", 500)
+    for _ in range(3):
+        with pytest.raises(BadAnswer):
+            played.fetch()
+    assert played.outside.upstream.refreshed == ["refresh-1", "refresh-1+", "refresh-1++"]
+    # A message may quote the one that the issuer gave first.
+    assert played.message("refresh-1").permission == played.held.id
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "raised", "retry_after"),
+    [
+        pytest.param(202, {"retry_after": "17"}, NotReady, 17, id="not ready"),
+        pytest.param(202, {}, NotReady, 60, id="not ready, for who knows how long"),
+        pytest.param(401, {}, TokenRefused, 0, id="the token is refused"),
+        pytest.param(503, {"retry_after": "5"}, BadAnswer, 5, id="unavailable"),
+    ],
+)
+def test_what_says_nothing_about_the_figures_leaves_them(
+    played: Played, status: int, headers: dict[str, str], raised: type[BadAnswer], retry_after: int
+) -> None:
+    before = played.fetch()
+    played.outside.gives(b"{}", status, **headers)
+    with pytest.raises(raised) as caught:
+        played.fetch()
+    assert (caught.value.retry_after, played.now) == (retry_after, before)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        pytest.param(b"nonsense", "not JSON", id="no JSON"),
+        pytest.param(answer([month(), month()]), "twice", id="a month twice"),
+        pytest.param(answer(permission={"account": "another"}), "account", id="an answer for another permission"),
+    ],
+)
+def test_an_answer_that_does_not_hold_leaves_no_figure(played: Played, body: bytes, says: str) -> None:
+    kept = played.fetch().answer
+    played.outside.gives(body)
+    with pytest.raises(EmissionsNotVerified, match=says):
+        played.fetch()
+    assert says in played.now.fault
+    assert (played.now.emissions, played.now.answer) == (None, kept)
+    played.outside.gives(answer())
+    assert played.fetch().fault == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "raised", "left"),
+    [
+        pytest.param({"revoked": True}, PermissionNotLive, "withdrawn", id="revoked"),
+        pytest.param({"expires": AT}, PermissionNotLive, "expired", id="expired"),
+        pytest.param({"account": "another"}, BadAnswer, "live", id="of another account"),
+        pytest.param({"license": "https://l.example"}, BadAnswer, "live", id="of another license"),
+    ],
+)
+def test_what_the_permission_record_says(
+    played: Played, changes: dict[str, Any], raised: type[Exception], left: str
+) -> None:
+    played.fetch()
+    played.outside.upstream.says(**changes)
+    with pytest.raises(raised):
+        played.fetch()
+    assert played.now.state(AT) == left
+    assert (played.now.deletion.said_by if played.now.deletion else None) == (
+        "permission record" if left == "withdrawn" else None
+    )
+
+
+def test_a_permission_that_its_issuer_does_not_know_has_no_figures(played: Played) -> None:
+    played.fetch()
+    played.outside.upstream.fault = OAuthRefused("invalid_grant", "localhost", 400)
+    with pytest.raises(OAuthRefused):
+        played.fetch()
+    assert (played.now.emissions, "does not know" in played.now.fault) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("services", "says"),
+    [
+        pytest.param((), "time", id="no Directory"),
+        pytest.param(("fsp",), "another member", id="an issuer that changed hands"),
+        pytest.param(("cap", "cap2"), "several members", id="an issuer that two claim"),
+    ],
+)
+def test_whose_issuer_it_is(played: Played, services: tuple[str, ...], says: str) -> None:
+    played.outside.services = [PlayedOutside.service(name) for name in services]
+    with pytest.raises(Unreachable, match=says):
+        played.fetch()
+    assert played.outside.asked == ""
+
+
+def test_a_withdrawal_leaves_proof_and_nothing_else(played: Played) -> None:
+    kept = played.fetch().answer
+    proof = played.message("refresh-1")
+    assert (proof.permission, proof.reference, proof.at, proof.said_by) == (played.held.id, "Bakery", AT, "message")
+    assert (proof.sender, proof.application) == (layout().member("cap"), "https://a.example")
+    assert (proof.sha256, proof.size) == (hashlib.sha256(kept).hexdigest(), len(kept))
+    left = json.loads(as_json(played.now))
+    assert {left[name] for name in ("sealed_token", "answer", "fault")} == {""}
+    assert (left["macs"], left["emissions"]) == ([], None)
+    assert "1234.5" not in json.dumps(left)
+    assert played.message("refresh-1") is None
+    with pytest.raises(PermissionNotLive):
+        played.fetch()
+
+
+def test_a_withdrawal_while_emissions_are_read_keeps_nothing(played: Played) -> None:
+    played.outside.during = lambda: played.message("refresh-1")
+    with pytest.raises(PermissionNotLive):
+        played.fetch()
+    assert (played.now.answer, played.now.emissions, played.now.sealed_token) == (b"", None, b"")
+    assert played.now.deletion is not None
+    assert (played.now.deletion.sha256, played.now.deletion.what) == ("", ("refresh token",))
+
+
+@pytest.mark.parametrize(
+    ("sent", "refused"),
+    [
+        pytest.param({"sender": "cap2"}, MessageNotYours, id="another member"),
+        pytest.param({"role": "edp_service"}, Exception, id="without the role"),
+        pytest.param({"CONTENT_TYPE": "text/plain"}, MessageNotJson, id="no JSON by its type"),
+        pytest.param({"HTTP_CONTENT_ENCODING": "gzip"}, MessageNotJson, id="encoded"),
+        pytest.param({"CONTENT_LENGTH": "70000"}, MessageTooLarge, id="too large by its own word"),
+        pytest.param({"CONTENT_LENGTH": "-1"}, MessageTooLarge, id="no length"),
+    ],
+)
+def test_a_message_that_is_refused(played: Played, sent: dict[str, str], refused: type[Exception]) -> None:
+    with pytest.raises(refused):
+        played.message("refresh-1", **sent)
+    assert played.now == played.held
+
+
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        pytest.param(b"{", MessageMalformed, id="not JSON"),
+        pytest.param(b"{}", MessageMalformed, id="no message"),
+        pytest.param(b" " * 70_000, MessageTooLarge, id="too large"),
+    ],
+)
+def test_what_is_no_message(played: Played, body: bytes, refused: type[Exception]) -> None:
+    with pytest.raises(refused):
+        played.posted(body)
+
+
+def test_the_sender_is_judged_before_the_body_is_read(played: Played) -> None:
+    def read(_: int) -> bytes:
+        raise AssertionError("read")
+
+    stranger = SimpleNamespace(member="m", application="a", roles=())
+    with pytest.raises(Exception, match="role"):
+        played.bank.receive({"test.client": stranger}, read)
+
+
+def test_a_token_that_is_not_held_changes_nothing(played: Played) -> None:
+    assert played.message("another") is None
+    assert played.now == played.held
