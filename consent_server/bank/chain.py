@@ -81,6 +81,7 @@ class _Judge:
         self._provider = provider
         self._edp_roles = frozenset(edp_roles)
         self._standard = consumption_standard
+        self._origins: dict[str, VerifiedStep] = {}
         # Each is read once: a step may name thousands of permissions, and a permission thousands of licenses.
         self._permissions = {step["id"]: _allowed(step) for step in by_id.values() if step["type"] == "permission"}
 
@@ -117,16 +118,23 @@ class _Judge:
         self._require_provider(receipt, "receipt")
         ours = receipt["_signature"]["signed"]
         transfer = self._by_id[receipt["transfer"]]
-        sender = transfer["_signature"]["signed"]
-        if self._edp_roles.isdisjoint(sender["roles"]):
-            raise ProvenanceError("transfer: readings must be signed by an energy data provider")
         # Deployed providers name the application (scheme/provenance/deployed.py).
         if transfer.get("to") not in (ours["member"], ours["application"]):
             raise ProvenanceError("transfer: readings must have been sent to who received them")
-        if transfer.get("standard") != self._standard:
-            raise ProvenanceError("transfer: readings must be of the consumption data standard")
         if _at(receipt) < _at(transfer) - CLOCK_SKEW:
             raise ProvenanceError("receipt: readings were received before they were sent")
+        # Each is judged once: thousands of receipts may be for one transfer, which may name thousands of permissions.
+        if transfer["id"] not in self._origins:
+            self._origins[transfer["id"]] = self._sent(transfer)
+        return self._origins[transfer["id"]]
+
+    def _sent(self, transfer: VerifiedStep) -> VerifiedStep:
+        """Return the origin of the readings that an energy data provider sent."""
+        sender = transfer["_signature"]["signed"]
+        if self._edp_roles.isdisjoint(sender["roles"]):
+            raise ProvenanceError("transfer: readings must be signed by an energy data provider")
+        if transfer.get("standard") != self._standard:
+            raise ProvenanceError("transfer: readings must be of the consumption data standard")
         self._require_allowed(transfer)
         origin = self._by_id[transfer["of"]]
         if origin["type"] != "origin" or self._kind(origin) not in _METERS:

@@ -7,6 +7,7 @@ sealed. Any method that calls out raises Unreachable (outbound/errors.py) or one
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import urlencode
@@ -100,6 +101,10 @@ class Bank:
         metadata, member = upstream.metadata(issuer), self.provider(issuer).member
         tokens = upstream.redeem(metadata, self._callback, self._license, code, code_verifier)
         if tokens.refresh_token is None or tokens.fault is not None:
+            if tokens.refresh_token is not None:
+                # The business would have given a permission that nobody can use, and that no message could end here.
+                with suppress(Unreachable):
+                    upstream.revoke(metadata, tokens.refresh_token)
             raise tokens.fault or BadAnswer("no refresh token", "-", 200)
         held = HeldPermission(
             id=secrets.token_hex(8),

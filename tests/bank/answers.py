@@ -78,11 +78,12 @@ def received(
     origin: Any = (),
     edp_transfer: Any = (),
     receipt: Any = (),
+    metered_by: str = "",
 ) -> tuple[SignedRecord, str, str]:
     """The EDP's record of one meter with the CAP's receipt, and the ids of receipt and permission."""
     here, scheme, license_ = layout(), scheme_url(layout().registry), layout().license("electricity_and_gas")
-    inner = Record(here.trust_framework)
-    permission = inner.add_step(
+    source = inner = Record(here.trust_framework)
+    permission = source.add_step(
         permission_step(
             scheme=scheme,
             at=AT - 60,
@@ -93,7 +94,7 @@ def received(
         )
         | dict(edp_permission)
     )
-    metered = inner.add_step(
+    metered = source.add_step(
         origin_step(
             scheme=scheme,
             at=AT,
@@ -108,6 +109,9 @@ def received(
         )
         | dict(origin)
     )
+    if metered_by:  # and passed on by the EDP
+        inner = Record(here.trust_framework)
+        inner.add_record(source.sign(records.signer(metered_by), AT))
     transfer = inner.add_step(
         transfer_step(
             scheme=scheme,

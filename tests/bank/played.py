@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from consent_server.outbound.directory import Application, DataService, Member
-from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.outbound.session import Response
 from consent_server.outbound.upstream import Metadata, PermissionRecord, Pushed, Tokens, Upstream
 from consent_server.sandbox.layout import APPLICATIONS
@@ -21,6 +21,8 @@ class PlayedUpstream(Upstream):
         self.fault: Exception | None = None
         self.pushed: list[Pushed] = []
         self.redeemed = 0
+        self.of_no_use: BadAnswer | None = None
+        self.revoked: list[str] = []
         self.rotates = False
         self.refreshed: list[str] = []
         self.record = PermissionRecord(
@@ -47,7 +49,11 @@ class PlayedUpstream(Upstream):
     def redeem(self, *_: Any) -> Tokens:
         self._may()
         self.redeemed += 1
-        return Tokens("access", f"refresh-{self.redeemed}", 600)
+        return Tokens("access", f"refresh-{self.redeemed}", 600, self.of_no_use)
+
+    def revoke(self, metadata: Metadata, refresh_token: str) -> None:
+        self.revoked.append(refresh_token)
+        raise Unreachable("time", "localhost")
 
     def refresh(self, metadata: Metadata, license: str, refresh_token: str) -> Tokens:
         self._may()

@@ -104,6 +104,14 @@ def test_what_comes_back_without_permission(played: Played, changes: dict[str, s
     assert played.outside.upstream.redeemed == 1
 
 
+def test_tokens_that_cannot_be_used_are_revoked(played: Played) -> None:
+    played.outside.upstream.of_no_use = BadAnswer("scope", "localhost", 200)
+    with pytest.raises(BadAnswer, match="scope"):
+        played.given()
+    assert played.outside.upstream.revoked == ["refresh-2"]
+    assert len(played.store.all()) == 1
+
+
 def test_a_rotated_refresh_token_is_kept_before_anything_can_fail(played: Played) -> None:
     played.outside.upstream.rotates = True
     played.outside.gives(b"", 500)

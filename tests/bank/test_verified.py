@@ -154,6 +154,7 @@ def test_what_is_not_json(text: bytes) -> None:
         pytest.param(
             {"origin": {"sourceType": "https://s.example/Meter"}}, {}, "meter", id="a meter of another scheme"
         ),
+        pytest.param({"metered_by": "fsp_service"}, {}, "member that sent them", id="readings of another member"),
         pytest.param({"origin": {"perseus:scheme": {}}}, {}, "meteringPeriod", id="readings of no period"),
         pytest.param({"origin": period(BEGIN + DAY, END)}, {}, "no readings", id="readings that begin a day late"),
         pytest.param({"factor": period(BEGIN, END - DAY)}, {}, "no factor", id="factors that end a day early"),
@@ -161,7 +162,7 @@ def test_what_is_not_json(text: bytes) -> None:
         pytest.param(
             {"factor": {"sourceType": f"{SCHEME}/source-type/GasGreenhouseGasFactor"}},
             {},
-            "factors of electricity",
+            "inputs must be receipts",
             id="a factor of gas",
         ),
         pytest.param({"fuels": ("gas",)}, {}, "calculation for electricity", id="a record of the other fuel"),
