@@ -59,11 +59,14 @@ def take(layout: Layout, page: Page) -> None:
     _picture(page, "portal-result")
 
     page.goto(manifest["pages"]["fsp"])
+    page.fill("#business", "Oakfield Bakery Ltd")
     page.click("#apply")
     for step in sme["journey"]["cap"]:
         _fill(page, step)
         page.click(f"#{step['click']}")
     _picture(page, "bank-emissions")
+    page.goto(f"{manifest['pages']['fsp']}/portfolio")
+    _picture(page, "bank-portfolio")
 
 
 def _log_in(manifest: dict[str, Any], cap: Client, page: Page) -> None:
