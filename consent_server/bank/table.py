@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from consent_server.bank.held import HeldPermission
-from consent_server.bank.verified import GAS_OF, FuelTotal, VerifiedEmissions
+from consent_server.bank.verified import FuelTotal, VerifiedEmissions
 from consent_server.scheme import instant, pcaf
+from consent_server.scheme.emissions import GASES
 
 COLUMNS: Final = (
     *("reference", "permission", "account", "provider", "license", "permission_ends"),
@@ -45,7 +46,7 @@ def _figures(total: FuelTotal, emissions: VerifiedEmissions) -> tuple[str, ...]:
         str(total.months),
         " ".join(instant.text(month)[:7] for month in total.missing),
         f"{total.kilograms / 1000:.6f}",
-        GAS_OF[total.fuel],
+        GASES[total.fuel],
         str(quality.score),
         quality.option,
         quality.reason,

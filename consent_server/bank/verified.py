@@ -25,7 +25,6 @@ from consent_server.scheme.provenance.steps import COMPLETE, EMISSIONS_PATH, sch
 
 FUELS: Final = (ELECTRICITY, GAS)
 #: What a kilogram is of: the grid's intensity counts carbon dioxide alone, a factor for gas methane and nitrous oxide too.
-GAS_OF: Final = {ELECTRICITY: "CO2", GAS: "CO2e"}
 
 #: A million tonnes in a month: no small business emits it.
 _MOST_KILOGRAMS: Final = 1e9
@@ -64,7 +63,7 @@ class EmissionsCall:
 
 @dataclass(frozen=True)
 class VerifiedMonth:
-    """One whole month of one fuel, in kilograms of what GAS_OF says."""
+    """One whole month of one fuel, in kilograms of what GASES says."""
 
     fuel: str
     start: int
