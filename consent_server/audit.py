@@ -47,6 +47,8 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "message_given_up": "recipient permission attempts error",
         "revocation_sent": "issuer connection attempt",
         "revocation_given_up": "issuer connection attempts error",
+        "mail_sent": "subject kind attempt",
+        "mail_given_up": "subject kind attempts error",
         # what an operator decided
         "reading_released": "meter half_hour reason by why",
         "reading_discarded": "meter half_hour reason by why",

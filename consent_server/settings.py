@@ -553,7 +553,8 @@ class CollectionSettings(Section):
 
 class MailSettings(Section):
     source: str = Field(
-        "", description="smtp://host:port to send sign-in codes, or an https URL that accepts JSON (sandbox)."
+        "",
+        description="smtp://host:port to send sign-in codes and receipts, or an https URL that accepts JSON (sandbox).",
     )
     sender: str = Field("", description="The From address.")
 

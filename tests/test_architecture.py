@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1] / "consent_server"
 ROOMS = (
     *("clock", "refusal", "settings", "audit"),
     *("pki", "scheme", "documents", "tokens", "outbound", "caller", "bank", "store", "readiness", "deployment", "web"),
-    *("metering", "accounts", "withdrawal", "issuer", "journey", "collect", "resource", "portal"),
+    *("metering", "accounts", "receipts", "withdrawal", "issuer", "journey", "collect", "resource", "portal"),
     *("serving", "jobs", "parties", "__init__", "sandbox", "cli", "__main__"),
 )
 

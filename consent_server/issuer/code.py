@@ -17,11 +17,10 @@ from typing import Final
 
 from consent_server import audit, clock, store
 from consent_server.deployment import current
-from consent_server.issuer import issue
+from consent_server.issuer import issue, superseding
 from consent_server.issuer.issue import TokenResponse
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, verdict
-from consent_server.scheme import licenses
 from consent_server.scheme.permission import Act
 from consent_server.store import audit_events, codes, permissions
 from consent_server.store.tables import AuthorizationCode, Permission
@@ -212,22 +211,14 @@ def _tokens(permission: Permission, caller: MemberCertificate, at: int) -> Token
 
 
 def _supersede(c: store.Connection, new: Permission, at: int) -> None:
-    """End this client's older permissions from this SME that the new one replaces: same license, or one that it covers.
+    """End the older permissions that the new one replaces.
 
     Without a message: the client holds the new token in the same moment. What rests on the older one stays as it is.
     """
-    for old in permissions.live(c, client_id=new.client_id, sme=new.sme, at=at):
-        if old.status_index < new.status_index and _covers(new.license, old.license):
-            how = {"by": new.id, "where": "token endpoint", "why": "a newer permission"}
-            if permissions.end(c, old, Act.SUPERSEDE, at=at, **how):
-                audit_events.keep(c, audit.event("permission_superseded", permission=old.id, by=new.id))
-
-
-def _covers(new: str, old: str) -> bool:
-    if new == old:
-        return True
-    known = current().licenses
-    return new in known and old in known and licenses.at_least_as_wide(known[new], known[old])
+    for old in superseding.replaced_by(c, new, at):
+        how = {"by": new.id, "where": "token endpoint", "why": "a newer permission"}
+        if permissions.end(c, old, Act.SUPERSEDE, at=at, **how):
+            audit_events.keep(c, audit.event("permission_superseded", permission=old.id, by=new.id))
 
 
 def _end_what_it_issued(c: store.Connection, code: AuthorizationCode, at: int) -> None:

@@ -11,6 +11,8 @@ from typing import Final
 
 from consent_server import audit, clock, store
 from consent_server.deployment import current
+from consent_server.issuer import superseding
+from consent_server.receipts import mails
 from consent_server.refusal import Refusal, require, with_query
 from consent_server.scheme import licenses
 from consent_server.scheme.licenses import License
@@ -186,8 +188,10 @@ def _grant(journey: Journey, decision: Decision) -> str:
     with store.writing() as c:
         _conclude_once(c, journey, granted)
         locks.lock_business(c, decision.sme)
-        _add_permission(c, journey, decision, license_, permission, granted)
+        new = _add_permission(c, journey, decision, license_, permission, granted)
         _add_evidence(c, journey, decision, permission, granted)
+        kind = mails.kind_of_grant(new, superseding.replaced_by(c, new, granted))
+        mails.owe(c, permission, decision.sme, kind, granted)
         for support in here.party.supports(c, decision.sme):
             links.add(c, support, permission)
         code = AuthorizationCode(
@@ -219,7 +223,7 @@ def _conclude_once(c: store.Connection, journey: Journey, at: int) -> None:
 
 def _add_permission(
     c: store.Connection, journey: Journey, decision: Decision, license_: License, permission: str, granted: int
-) -> None:
+) -> Permission:
     refresh_id, refresh_version = refresh_token.make(current().refresh_keys)
     new = Permission(
         id=permission,
@@ -237,7 +241,7 @@ def _add_permission(
         refresh_id=refresh_id,
         refresh_version=refresh_version,
     )
-    permissions.add(c, new)
+    return permissions.add(c, new)
 
 
 def _data_sources(c: store.Connection, journey: Journey, decision: Decision) -> list[GrantedSource]:

@@ -9,6 +9,7 @@ from consent_server.deployment import current
 from consent_server.jobs import retention
 from consent_server.outbound.fair_pool import FairPool
 from consent_server.portal import providers
+from consent_server.receipts import mails
 from consent_server.scheme.instant import DAY
 from consent_server.withdrawal import outbox
 
@@ -73,6 +74,13 @@ class DispatchOutbox(Job):
         return outbox.dispatch(self._pool).failed
 
 
+class SendMails(Job):
+    name = "mails"
+
+    def run(self) -> int:
+        return mails.send_due()
+
+
 class ApplyRetention(Job):
     name = "retention"
 
@@ -130,6 +138,7 @@ def jobs() -> tuple[Job, ...]:
         ReportNode(NODE_REPORT_S),
         FetchRevocationList(settings.revocation_list.refresh_s),
         DispatchOutbox(every.outbox_s),
+        SendMails(every.outbox_s),
         ApplyRetention(every.retention_s),
         WarnOfSigningCertificate(DAY),
     )

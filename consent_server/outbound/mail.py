@@ -1,4 +1,4 @@
-"""Mail to an SME: sign-in codes. By SMTP, or in the sandbox as JSON to the trust services."""
+"""Mail to an SME: sign-in codes and receipts. By SMTP, or in the sandbox as JSON to the trust services."""
 
 import os
 import smtplib

@@ -13,6 +13,7 @@ from consent_server.deployment import current
 from consent_server.journey import text as permission_texts
 from consent_server.outbound.errors import CallbackRefused, OAuthRefused, Unreachable
 from consent_server.portal.providers import Provider, ProviderSlow, no_use
+from consent_server.receipts import mails
 from consent_server.refusal import Refusal
 from consent_server.scheme import licenses
 from consent_server.scheme.permission import Act
@@ -217,6 +218,7 @@ def _keep(pending: Pending, provider: Provider, refresh_token: str, fault: Unrea
             raise ProviderRepeatedToken(provider.issuer)
         for row in older:
             _supersede(c, row, pending["id"], at)
+        mails.owe(c, new.id, new.account, mails.Kind.RENEWED if older else mails.Kind.GRANTED, at)
         event = audit.event("connection_made", connection=pending["id"], issuer=provider.issuer, license=asked.url)
         audit_events.keep(c, event)
 

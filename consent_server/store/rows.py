@@ -83,7 +83,7 @@ def add(c: Connection, *rows: NamedTuple) -> None:
 
 def add_unless_there(c: Connection, row: NamedTuple) -> bool:
     """Keep a row, unless one with its key, or equal in a unique column, is there already. Return whether it was kept."""
-    added = _insert(c, table_of(type(row))).on_conflict_do_nothing().returning(sa.literal(1))
+    added = insert(c, type(row)).on_conflict_do_nothing().returning(sa.literal(1))
     return c.execute(added, row._asdict()).first() is not None
 
 
@@ -99,12 +99,14 @@ def upsert(
 ) -> postgresql.Insert | sqlite.Insert:
     """Return an INSERT that updates the row whose key is there: to the inserted values of some columns, or to others."""
     held = table_of(kind)
-    statement = _insert(c, held)
+    statement = insert(c, kind)
     values = changed if isinstance(changed, Mapping) else {name: statement.excluded[name] for name in changed}
     return statement.on_conflict_do_update(index_elements=held.primary_key, set_=values)
 
 
-def _insert(c: Connection, into: sa.Table) -> postgresql.Insert | sqlite.Insert:
+def insert(c: Connection, kind: type[NamedTuple]) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT that can say what happens on a conflict."""
+    into = table_of(kind)
     return postgresql.insert(into) if c.dialect.name == "postgresql" else sqlite.insert(into)
 
 

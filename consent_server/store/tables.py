@@ -346,6 +346,21 @@ class OwedCall(NamedTuple):
     last_error: str | None = None
 
 
+@table("owed_mail", sa.Index("ix_owed_mail_due", "due", sqlite_where=_OPEN_CALLS, postgresql_where=_OPEN_CALLS))
+class OwedMail(NamedTuple):
+    """A mail that we owe a business about a permission or connection: one of each kind (receipts.mails.Kind)."""
+
+    subject: Annotated[Id, KEY]
+    kind: Annotated[str, sa.String(16), KEY]
+    created: Instant
+    due: Instant
+    leased: Instant | None = None
+    attempts: Count = 0
+    delivered: Instant | None = None
+    given_up: Instant | None = None
+    last_error: str | None = None
+
+
 @table("meter")
 class Meter(NamedTuple):
     """One business's time at one meter of the EDP's own register: from `since` (0: from the first reading on) to before

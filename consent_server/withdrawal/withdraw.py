@@ -6,6 +6,7 @@ Withdrawal of Permission: the tokens end first, and the messages that follow are
 from dataclasses import asdict, dataclass, replace
 
 from consent_server import audit, clock, store
+from consent_server.receipts import mails
 from consent_server.scheme.permission import Act
 from consent_server.store import Connection, audit_events, connections, outbox, permissions, withdrawal_journal
 from consent_server.store.withdrawal_journal import JournalEntry
@@ -75,6 +76,7 @@ def _end_permission(c: Connection, subject: str, withdrawal: Withdrawal, at: int
     if row.redeemed is not None and withdrawal.already_told != row.client_id:
         # A client that never redeemed its code holds no token that a message could quote.
         outbox.add(c, kind="message", subject=subject, recipient=row.client_id, at=at)
+    mails.owe(c, subject, row.sme, mails.Kind.WITHDRAWN, at)
     audit_events.keep(c, audit.event("permission_withdrawn", permission=subject, client_id=row.client_id, **ending))
     return True
 
@@ -85,6 +87,8 @@ def _end_connection(c: Connection, subject: str, withdrawal: Withdrawal, at: int
         return False
     if withdrawal.already_told != row.issuer:
         outbox.add(c, kind="revocation", subject=subject, recipient=row.issuer, at=at)
+    if withdrawal.by != "cap":  # whose tokens could not be used: the business was never told that it is connected
+        mails.owe(c, subject, row.account, mails.Kind.WITHDRAWN, at)
     # Withdrawal of Permission, duties of the consumer: stored data and what was derived from it one to one are deleted.
     removed = connections.forget_data(c, subject)
     event = audit.event("connection_ended", connection=subject, by=withdrawal.by, why=withdrawal.why, removed=removed)

@@ -14,7 +14,10 @@ from tests.conftest import HeldClock
 from tests.deployments import deploy, in_new_database, layout, opened, settings_of
 
 PACES = {"jobs.outbox_s": 3, "jobs.collect_s": 4, "jobs.retention_s": 500, "revocation_list.refresh_s": 6}
-COMMON = [("node-report", 15), ("revocation-list", 6), ("outbox", 3), ("retention", 500), ("signing-certificate", DAY)]
+COMMON = [
+    *(("node-report", 15), ("revocation-list", 6), ("outbox", 3), ("mails", 3)),
+    *(("retention", 500), ("signing-certificate", DAY)),
+]
 
 
 @pytest.mark.parametrize(

@@ -122,8 +122,8 @@ def test_D13_many_at_once_fall_once_each_in_bounded_work(deployment: Deployment,
     statements: list[str] = []
     sa.event.listen(db.engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
     fallen = withdraw("c", ASKED)
-    # Three statements find each of them (its row, its dependents, its supports), and four end it (row, end, call, event).
-    assert len(statements) <= 7 * (count + 1) + 10
+    # Three statements find each of them (its row, its dependents, its supports), and five end it (row, end, call, mail, event).
+    assert len(statements) <= 8 * (count + 1) + 10
     assert len(fallen) == len(set(fallen)) == count + 1
     assert withdraw("c", ASKED) == []
 

@@ -1,0 +1,170 @@
+"""Receipts by e-mail: owed in the transaction of the act that they are about, and sent by the worker.
+
+A mail is made when it is sent, of the rows as they are then. It has no token and no meter's whole number, and is plain text.
+"""
+
+import logging
+from enum import StrEnum
+from typing import Final
+
+from consent_server import audit, clock, store
+from consent_server.deployment import current
+from consent_server.outbound.back_off import back_off
+from consent_server.outbound.errors import Unreachable
+from consent_server.receipts import receipt
+from consent_server.receipts.receipt import Receipt
+from consent_server.store import mails
+from consent_server.store.tables import OwedMail, Permission
+from consent_server.web.language import N_, gettext
+from consent_server.web.pages import day, plain, uk_moment
+
+log = logging.getLogger("consent_server.receipts")
+
+LEASE_S: Final = 120
+BATCH: Final = 20
+TURN_S: Final = 30  # no further mail of a turn is begun after this: what it has leased must not run out
+FIRST_DELAY_S: Final = 10
+LONGEST_DELAY_S: Final = 1800
+LONGEST_NAME: Final = 60
+
+
+class Kind(StrEnum):
+    """What a mail is about. A business gets one of each about a permission."""
+
+    GRANTED = "granted"
+    RENEWED = "renewed"
+    CHANGED = "changed"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+
+
+_SUBJECTS: Final = {
+    Kind.GRANTED: N_("Receipt: your permission for %(other)s"),
+    Kind.RENEWED: N_("Receipt: you renewed your permission for %(other)s"),
+    Kind.CHANGED: N_("Receipt: you changed your permission for %(other)s"),
+    Kind.WITHDRAWN: N_("Receipt: your permission for %(other)s is withdrawn"),
+    Kind.EXPIRED: N_("Your permission for %(other)s has ended"),
+}
+_OPENINGS: Final = {
+    Kind.GRANTED: N_("You gave this permission. This is your receipt: please keep it."),
+    Kind.RENEWED: N_(
+        "You renewed this permission. It takes the place of the one before. This is your receipt: please keep it."
+    ),
+    Kind.CHANGED: N_(
+        "You gave this permission in place of a different one for the same company, which ends. "
+        "This is your receipt: please keep it."
+    ),
+    Kind.WITHDRAWN: N_("This permission is withdrawn. Nothing more is shared under it."),
+    Kind.EXPIRED: N_("The time of this permission is over. Nothing more is shared under it."),
+}
+_ENDED_BY: Final = {
+    "sme": N_("It ended because you withdrew it, or because you withdrew another that it depended on."),
+    "operator": N_("We ended it because you asked us to."),
+    "client": N_("It ended because %(other)s gave it back."),
+    "issuer": N_("We ended it for safety: somebody tried to use it a second time. You can give it again."),
+}
+
+
+def kind_of_grant(new: Permission, older: list[Permission]) -> Kind:
+    """Return what a grant is to the business, given the permissions that it will replace, the newest first."""
+    if not older:
+        return Kind.GRANTED
+    return Kind.RENEWED if _covered(new) == _covered(older[0]) else Kind.CHANGED
+
+
+def owe(c: store.Connection, subject: str, account: str, kind: Kind, at: int) -> None:
+    """Owe a mail about a permission or connection to its account. A business that has none gets no mail."""
+    mails.add(c, subject, kind, account, at)
+
+
+def send_due() -> int:
+    """Send the mails that are due; return how many could not be sent. Each is tried again until it is given up."""
+    at = clock.now()
+    with store.writing() as c:
+        owed = mails.lease(c, at, LEASE_S, BATCH)
+    failed = 0
+    while owed and clock.now() - at < TURN_S:
+        mail = owed.pop(0)
+        fault = _fault(mail)
+        _settled(mail, fault)
+        failed += fault is not None
+        if isinstance(fault, Unreachable) and fault.kind != "refused":
+            break  # it is the relay that fails: the others would too
+    with store.writing() as c:
+        mails.release(c, owed)
+    return failed
+
+
+def text(kind: Kind, about: Receipt) -> tuple[str, str]:
+    """Return the subject and the text of a mail."""
+    other = plain(about.other, LONGEST_NAME)
+    parts = [gettext(_OPENINGS[kind]), _facts(about), _how_to_undo(about)]
+    if kind is Kind.WITHDRAWN and about.ended_by in _ENDED_BY:
+        parts.insert(1, gettext(_ENDED_BY[about.ended_by], other=other))
+    return gettext(_SUBJECTS[kind], other=other), "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _facts(about: Receipt) -> str:
+    values = {"business": about.business, "granted": uk_moment(about.granted), "license": plain(about.license)}
+    lines = [
+        about.what,
+        "",
+        gettext("Given by: %(business)s", **values),
+        gettext("Given on: %(granted)s", **values),
+        _end(about),
+        gettext("License: %(license)s", **values),
+    ]
+    if about.meters:
+        lines += ["", gettext("Meters:"), *(f"- {name}" for name in about.meter_names)]
+    return "\n".join(lines)
+
+
+def _end(about: Receipt) -> str:
+    if about.ended is not None:
+        return gettext("Ended on: %(ended)s", ended=uk_moment(about.ended))
+    return gettext("Ends on: %(expires)s, unless you withdraw it before", expires=day(about.expires))
+
+
+def _how_to_undo(about: Receipt) -> str:
+    if not about.open:
+        return ""
+    path = "manage" if current().settings.party == "edp" else "permissions"
+    address = f"{current().settings.public.origin}/{path}"
+    return gettext("You can withdraw it at any time:\n%(address)s", address=address)
+
+
+def _covered(permission: Permission) -> tuple[str, list[str], list[str]]:
+    return permission.license, sorted(permission.fuels), sorted(meter["id"] for meter in permission.meters)
+
+
+def _fault(mail: OwedMail) -> Exception | None:
+    """Send one mail; return why it could not be sent, None when it was."""
+    with store.reading() as c:
+        about, to = receipt.find(c, mail.subject, clock.now()), receipt.address(c, mail.subject)
+    try:
+        if about is not None and to is not None:
+            current().mail.send(to, *text(Kind(mail.kind), about))
+    except Unreachable as error:
+        return error
+    except Exception as fault:
+        # A fault of ours in one mail must not hold up the mails behind it.
+        log.exception("mail %s about %s", mail.kind, mail.subject)
+        return fault
+    return None
+
+
+def _settled(mail: OwedMail, fault: Exception | None) -> None:
+    at, attempt = clock.now(), mail.attempts + 1
+    error = "" if fault is None else f"{type(fault).__name__} {getattr(fault, 'kind', '')}".strip()
+    too_old = at - mail.created >= current().settings.jobs.give_up_after_s
+    with store.writing() as c:
+        if fault is None:
+            mails.settle(c, mail, delivered=at, last_error=None)
+        elif too_old:
+            mails.settle(c, mail, given_up=at, last_error=error)
+        else:
+            mails.settle(c, mail, due=at + back_off(mail.attempts, FIRST_DELAY_S, LONGEST_DELAY_S), last_error=error)
+    if fault is None:
+        audit.event("mail_sent", subject=mail.subject, kind=mail.kind, attempt=attempt)
+    elif too_old:
+        audit.event("mail_given_up", subject=mail.subject, kind=mail.kind, attempts=attempt, error=error)

@@ -1,0 +1,112 @@
+"""What a receipt says of one permission or connection: what, who, until when. The page and the mails say the same."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from consent_server import store
+from consent_server.deployment import current
+from consent_server.scheme.licenses import ELECTRICITY, GAS
+from consent_server.scheme.meters import MaskedMeter
+from consent_server.scheme.permission import State, state_at
+from consent_server.store import accounts, connections, evidence, permissions
+from consent_server.store.tables import Evidence, Permission, ProviderConnection
+from consent_server.web.language import N_, gettext
+from consent_server.web.pages import plain
+
+_FUELS: Final = {(ELECTRICITY,): N_("electricity"), (GAS,): N_("gas"), (ELECTRICITY, GAS): N_("electricity and gas")}
+
+
+class Given(StrEnum):
+    """What a permission gives, and to whom."""
+
+    READINGS = "readings"  # an EDP's, to its client
+    EMISSIONS = "emissions"  # a CAP's, to its client
+    CONNECTION = "connection"  # an EDP's readings to us, a CAP
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """One permission or connection at an instant. `other` is the name of the other side, as the business read it.
+
+    `meters` are masked. `ended` is the instant at which it was over, whatever ended it, and `ended_by` who did.
+    """
+
+    subject: str
+    given: Given
+    other: str
+    business: str
+    license: str
+    fuels: Sequence[str]
+    meters: Sequence[MaskedMeter]
+    granted: int
+    expires: int
+    state: State
+    ended: int | None
+    ended_by: str
+
+    @property
+    def open(self) -> bool:
+        """Return whether it can still be withdrawn."""
+        return self.state is State.GRANTED
+
+    @property
+    def what(self) -> str:
+        """Return in one sentence what was permitted."""
+        words = {"other": self.other, "fuels": self._fuels, "brand": plain(current().settings.brand)}
+        if self.given is Given.CONNECTION:
+            return gettext("%(other)s may give %(brand)s half-hourly readings of your meters.", **words)
+        if self.given is Given.EMISSIONS:
+            return gettext("%(other)s may see your monthly emissions from %(fuels)s.", **words)
+        return gettext("%(other)s may read your half-hourly use of %(fuels)s.", **words)
+
+    @property
+    def meter_names(self) -> list[str]:
+        """Return each meter by its fuel, its district and the last digits of its number."""
+        return [f"{gettext(_FUELS[meter['fuel'],])}, {meter['outcode']}, {meter['masked']}" for meter in self.meters]
+
+    @property
+    def _fuels(self) -> str:
+        return gettext(_FUELS.get(tuple(sorted(self.fuels)), _FUELS[ELECTRICITY, GAS]))
+
+
+def find(c: store.Connection, subject: str, at: int) -> Receipt | None:
+    """Return the receipt of a permission or connection; None for one that is unknown, or was kept without evidence."""
+    row = permissions.find(c, subject) or connections.find(c, subject)
+    seen = evidence.of_subject(c, subject)
+    return _receipt(row, seen, at) if row is not None and seen is not None else None
+
+
+def address(c: store.Connection, subject: str) -> str | None:
+    """Return the e-mail address of the business that gave a permission or connection; None where none is known."""
+    connection = connections.find(c, subject)
+    permission = permissions.find(c, subject) if connection is None else None
+    known = connection.account if connection is not None else permission.sme if permission is not None else ""
+    account = accounts.find(c, known)
+    return account.email if account is not None else None
+
+
+def _receipt(row: Permission | ProviderConnection, seen: Evidence, at: int) -> Receipt:
+    state = state_at(row.ended, row.ended_as, row.expires, at)
+    permission = row if isinstance(row, Permission) else None
+    return Receipt(
+        subject=row.id,
+        given=_given(permission),
+        other=plain(seen.names.get("client", row.member)),
+        business=plain(seen.who["business"]),
+        license=seen.names.get("license", row.license),
+        fuels=permission.fuels if permission is not None else (),
+        meters=seen.meters,
+        granted=row.granted,
+        expires=row.expires,
+        state=state,
+        ended=row.expires if state is State.EXPIRED else row.ended,
+        ended_by=row.ended_by or "",
+    )
+
+
+def _given(permission: Permission | None) -> Given:
+    if permission is None:
+        return Given.CONNECTION
+    return Given.READINGS if current().settings.party == "edp" else Given.EMISSIONS
