@@ -349,7 +349,7 @@ class LimitsSettings(Section):
         3600, ge=600, description="Seconds between two mails beyond a mailbox's budget; their codes last as long."
     )
     unknown_links_per_network: int = Field(
-        200, ge=1, description="Unknown request_uris from one network, and unknown evidence pages."
+        200, ge=1, description="Unknown request_uris from one network, and unknown pages of evidence or receipts."
     )
     pushed_requests_per_client: int = Field(3000, ge=1, description="Pushed requests of one client, good ones as well.")
 

@@ -176,6 +176,13 @@ def again(journey: Journey, code: str) -> str | None:
     return _granted(journey, code)
 
 
+def permission_of(code: str) -> str | None:
+    """Return the id of the permission that an authorization code is for; None for an unknown code."""
+    with store.reading() as c:
+        row = codes.find(c, code)
+    return row.permission if row is not None else None
+
+
 def _grant(journey: Journey, decision: Decision) -> str:
     here = current()
     license_ = here.licenses.get(journey.license)

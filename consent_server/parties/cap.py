@@ -8,7 +8,7 @@ from consent_server.deployment import Door, Party, Routes, current
 from consent_server.issuer import views as issuer
 from consent_server.issuer.decision import TextIsNotTheLicense
 from consent_server.journey import text as permission_texts
-from consent_server.journey.views import evidence, journey
+from consent_server.journey.views import evidence, journey, receipt
 from consent_server.portal.views import connect, download, forecast, permissions, result, sign_in
 from consent_server.resource import views as resource
 from consent_server.scheme.permission_text import ShownText
@@ -36,7 +36,7 @@ class Cap(Party):
             portal = (
                 sign_in.routes, result.routes, download.routes, forecast.routes, connect.routes, permissions.routes,
             )  # fmt: skip
-            return issuer.public, journey.routes, evidence.routes, *portal
+            return issuer.public, journey.routes, evidence.routes, receipt.routes, *portal
         return issuer.mutual_tls, resource.emissions, inbox.routes
 
     def text(self, license_url: str, client_id: str, sme: str) -> ShownText:

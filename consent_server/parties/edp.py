@@ -7,7 +7,7 @@ from consent_server.deployment import Door, Party, Routes, current
 from consent_server.issuer import views as issuer
 from consent_server.journey import steps
 from consent_server.journey import text as permission_texts
-from consent_server.journey.views import evidence, journey, manage
+from consent_server.journey.views import evidence, journey, manage, receipt
 from consent_server.metering import sources
 from consent_server.resource import views as resource
 from consent_server.scheme.permission_text import ShownText
@@ -32,7 +32,7 @@ class Edp(Party):
 
     def blueprints(self, door: Door) -> Routes:
         if door == "public":
-            return issuer.public, journey.routes, evidence.routes, manage.routes
+            return issuer.public, journey.routes, evidence.routes, receipt.routes, manage.routes
         return issuer.mutual_tls, resource.energy
 
     def text(self, license_url: str, client_id: str, sme: str) -> ShownText:

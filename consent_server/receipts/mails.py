@@ -1,6 +1,7 @@
 """Receipts by e-mail: owed in the transaction of the act that they are about, and sent by the worker.
 
-A mail is made when it is sent, of the rows as they are then. It has no token and no meter's whole number, and is plain text.
+A mail is made when it is sent, of the rows as they are then. It is plain text, and has no token and no
+meter's whole number; its link withdraws and does nothing else (receipts.links).
 """
 
 import logging
@@ -11,7 +12,7 @@ from consent_server import audit, clock, store
 from consent_server.deployment import current
 from consent_server.outbound.back_off import back_off
 from consent_server.outbound.errors import Unreachable
-from consent_server.receipts import receipt
+from consent_server.receipts import links, receipt
 from consent_server.receipts.receipt import Receipt
 from consent_server.store import mails
 from consent_server.store.tables import OwedMail, Permission
@@ -128,9 +129,11 @@ def _end(about: Receipt) -> str:
 def _how_to_undo(about: Receipt) -> str:
     if not about.open:
         return ""
-    path = "manage" if current().settings.party == "edp" else "permissions"
-    address = f"{current().settings.public.origin}/{path}"
-    return gettext("You can withdraw it at any time:\n%(address)s", address=address)
+    return gettext(
+        "How to undo it: open this link, and confirm. It works until the permission ends.\n%(address)s\n\n"
+        "Whoever has this link can withdraw this permission, and can do nothing else. You need not sign in.",
+        address=links.address(about.subject),
+    )
 
 
 def _covered(permission: Permission) -> tuple[str, list[str], list[str]]:

@@ -361,6 +361,15 @@ class OwedMail(NamedTuple):
     last_error: str | None = None
 
 
+@table("receipt_link")
+class ReceiptLink(NamedTuple):
+    """The link to the receipt of one permission or connection. Its handle can be made again from `subject` and a key that is
+    not in the store."""
+
+    digest: Annotated[Digest, KEY]
+    subject: Annotated[Id, INDEXED]
+
+
 @table("meter")
 class Meter(NamedTuple):
     """One business's time at one meter of the EDP's own register: from `since` (0: from the first reading on) to before

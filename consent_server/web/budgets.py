@@ -65,6 +65,11 @@ def evidence() -> Limit:
     return Limit("evidence", Counted.EVIDENCE, (_window(_settings().unknown_links_per_network),))
 
 
+def receipts() -> Limit:
+    """Return the limit on guessed links to receipts, from one network."""
+    return Limit("receipt", Counted.RECEIPTS, (_window(_settings().unknown_links_per_network),))
+
+
 def unknown_requests() -> Limit:
     """Return the limit on unknown request_uris at the authorization endpoint, from one network."""
     return Limit("unknown_request", Counted.REQUESTS, (_window(_settings().unknown_links_per_network),))

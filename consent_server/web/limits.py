@@ -23,6 +23,7 @@ class Counted(StrEnum):
     MAILS = "mails"
     INVITATIONS = "invitations"
     EVIDENCE = "evidence"
+    RECEIPTS = "receipts"
     REQUESTS = "requests"
 
 

@@ -1,8 +1,16 @@
 """Receipts of permissions at our own issuer: by mail where an address is known, and as a page."""
 
+import re
 from typing import Any
 
-from consent_server.receipts import mails
+import pytest
+
+from consent_server import clock, store
+from consent_server.receipts import links, mails
+from consent_server.store import permissions
+from consent_server.store.digests import digest
+from consent_server.store.rows import every, table_of
+from consent_server.store.tables import ReceiptLink
 from tests.journey.conftest import EMAIL, GOOD
 
 
@@ -39,3 +47,147 @@ def test_a_bill_gives_no_address_and_nothing_is_owed(edp: Any) -> None:
     edp.begun().click("continue", **GOOD).click("allow", agree="yes")
     assert edp.grant()
     assert posted(edp) == []
+
+
+def ended(party: Any, subject: str = "p-1") -> tuple[str | None, str | None]:
+    """How a permission ended, and where."""
+    with party.app.app_context(), store.reading() as c:
+        row = permissions.find(c, subject)
+    assert row is not None
+    return row.ended_as, row.ended_where
+
+
+def link(party: Any, subject: str = "p-1") -> str:
+    with party.app.app_context():
+        return links.path(subject)
+
+
+@pytest.fixture
+def kept(edp: Any) -> Any:
+    edp.keep_grant(1)
+    edp.keep_grant(2)
+    return edp
+
+
+def test_P12_the_link_in_a_mail_withdraws_in_one_visit(cap: Any) -> None:
+    allowed(cap)
+    ((_, text),) = posted(cap)
+    (address,) = re.findall(rf"{cap.origin}(/receipt/[0-9a-f]{{64}})\n", text)
+    browser = cap.browser().open(address)
+    browser.click("confirm")
+    assert (browser.path, browser.status) == (address, 200)
+    assert "It ended on " in browser.html
+    assert "confirm" not in browser.page.ids()
+    assert ended(cap, cap.grant().permission.id) == ("withdrawn", "receipt")
+    ((_, text),) = posted(cap)
+    assert "/receipt/" not in text
+
+
+def test_a_mail_scanner_that_follows_the_link_changes_nothing(kept: Any) -> None:
+    client = kept.app.test_client()
+    for method in ("GET", "HEAD", "GET"):
+        assert client.open(link(kept), method=method, base_url="https://localhost").status_code == 200
+    for method in ("PUT", "DELETE", "OPTIONS"):
+        assert client.open(link(kept), method=method, base_url="https://localhost").status_code == 405
+    assert ended(kept) == (None, None)
+
+
+def test_E01_withdrawing_takes_the_form_of_this_very_receipt(kept: Any) -> None:
+    browser = kept.browser().open(link(kept))
+    action, fields, _ = browser.form_of("confirm")
+    others = kept.browser().open(link(kept, "p-2")).form_of("confirm")[1]
+    for sent, headers in (
+        ({}, {}),
+        (others, {}),
+        ({"csrf": "0" * 40}, {}),
+        (fields, {"Sec-Fetch-Site": "cross-site"}),
+        (fields, {"Origin": "https://evil.example"}),
+    ):
+        assert browser.post(action, sent, headers=headers).status == 403
+    assert ended(kept) == (None, None)
+    browser.post(action, fields)
+    assert browser.post(action, fields).status == 200, "a second click"
+    assert (ended(kept), ended(kept, "p-2")) == (("withdrawn", "receipt"), (None, None))
+
+
+def test_E10_a_link_that_is_passed_on_shows_the_receipt_and_nothing_else(kept: Any) -> None:
+    browser = kept.browser().open(link(kept))
+    assert "Acme Widgets Ltd" in browser.html
+    for secret in (
+        "1212345678902",
+        "192.0.2.7",
+        "A browser",
+        "evidence-1",
+        "p-1",
+        "Smith",
+        kept.grants()[0].evidence.id,
+    ):
+        assert secret not in browser.html
+    assert "Set-Cookie" not in browser.response.headers
+    assert "noindex" in browser.response.headers["X-Robots-Tag"]
+    for path in ("/manage/permissions", "/manage/receipt?permission=p-1"):
+        assert browser.open(path).path == "/manage"
+
+
+def test_the_store_has_the_links_digest_alone(kept: Any) -> None:
+    handle = link(kept).removeprefix(links.PATH)
+    with kept.app.app_context(), store.reading() as c:
+        (row,) = every(c, ReceiptLink, table_of(ReceiptLink).select())
+    assert row == (digest(handle), "p-1")
+    assert handle != link(kept, "p-2").removeprefix(links.PATH)
+
+
+def test_E11_guessing_is_limited_and_never_keeps_the_owner_out(kept: Any) -> None:
+    browser, right = kept.browser(), link(kept)
+    statuses = [browser.open(f"/receipt/{number:064x}").status for number in range(7)]
+    assert statuses == [404] * 5 + [429] * 2
+    assert "There is no receipt at this address" in browser.html
+    assert browser.open(right).click("confirm").status == 200
+    assert ended(kept) == ("withdrawn", "receipt")
+
+
+@pytest.mark.parametrize("handle", ["x", "0" * 63, "0" * 65, "A" * 5000, "%00", "..%2fmanage", "é"])
+def test_what_is_no_link(kept: Any, handle: str) -> None:
+    assert kept.browser().open(f"/receipt/{handle}").status == 404
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"ended_as": "withdrawn"}, "Withdrawn"),
+        ({"ended_as": "superseded"}, "Replaced by a newer one"),
+        ({"expires": 0}, "Expired"),
+    ],
+)
+def test_a_link_lasts_as_long_as_its_permission(edp: Any, change: dict[str, Any], said: str) -> None:
+    at = clock.now()
+    dated = {"expires": at} if "expires" in change else {"ended": at - 60, **change}
+    edp.keep_grant(1, **dated)
+    browser = edp.browser().open(link(edp))
+    assert "This permission has ended" in browser.html
+    assert said in browser.html
+    assert browser.page.forms == []
+    before = ended(edp)
+    token = edp.browser().open(link(edp)).html
+    assert "csrf" not in token
+    assert ended(edp) == before
+
+
+def test_H23_who_has_moved_out_withdraws_with_the_receipt_printed_after_allow(edp: Any) -> None:
+    browser = edp.begun().click("continue", **GOOD)
+    (receipt,) = {
+        a["href"] for tag, a in browser.page.found if tag == "a" and a.get("href", "").startswith("/journey/receipt")
+    }
+    assert "There is no receipt yet" in browser.open(receipt).html
+    browser.open(browser.page.found and receipt.replace("/receipt?", "/permission?")).click("allow", agree="yes")
+    browser.open(receipt)
+    printed = browser.path
+    assert printed.startswith(links.PATH)
+    assert f"{edp.origin}{printed}" in browser.html
+    edp.browser().open(printed).click("confirm")
+    assert ended(edp, edp.grant().permission.id) == ("withdrawn", "receipt")
+
+
+def test_the_way_to_the_receipt_from_the_pages_of_a_signed_in_business(kept: Any) -> None:
+    browser = kept.browser().open("/manage").click("continue", **GOOD).open("/manage/receipt?permission=p-2")
+    assert [a["href"] for tag, a in browser.page.found if a.get("id") == "receipt"] == [link(kept, "p-2")]

@@ -30,7 +30,7 @@ def test_P12_a_connection_is_receipted_when_it_is_made_renewed_and_withdrawn(por
         "Hartlebury Meters Limited may give Tallyleaf half-hourly readings of your meters.",
         "Given by: Kelham Crumb Bakery Ltd",
         "Ends on: ",
-        "You can withdraw it at any time:",
+        "How to undo it: open this link",
     ):
         assert told in text
     assert posted(portal) == [], "once"
@@ -42,7 +42,7 @@ def test_P12_a_connection_is_receipted_when_it_is_made_renewed_and_withdrawn(por
     assert subject.endswith("is withdrawn")
     assert "because you withdrew it" in text
     assert "Ended on: " in text
-    assert "withdraw it at any time" not in text
+    assert "How to undo it" not in text
 
 
 def test_P12_what_rested_on_a_permission_has_a_receipt_of_its_own(portal: Any) -> None:
@@ -129,3 +129,18 @@ def test_a_hostile_name_makes_no_header_and_no_line_of_its_own(portal: Any, name
     assert subject.isprintable()
     assert not any(line.startswith(("Bcc", "https://evil")) for line in text.splitlines())
     assert not set("\u202e\u200b\x00\r") & set(text)
+
+
+def test_the_receipt_of_an_own_permission_and_of_no_other(portal: Any) -> None:
+    browser = portal.connected()
+    (connection,) = portal.connections()
+    browser.open(f"/permissions/receipt?permission={connection.id}")
+    assert browser.path.startswith("/receipt/")
+    receipt = browser.path
+    other = portal.signed_in("hello@wensum.example").open(f"/permissions/receipt?permission={connection.id}")
+    assert other.status == 404
+    portal.browser().open(receipt).click("confirm")
+    (ended,) = portal.connections()
+    assert ended.ended_as == "withdrawn"
+    ((_, subject, _),) = [mail for mail in posted(portal) if "withdrawn" in mail[1]]
+    assert "Hartlebury" in subject

@@ -116,8 +116,9 @@ LIMITED = {
     Counted.CODES: "wrong codes",
     Counted.PASSWORDS: "wrong passwords",
     Counted.MAILS: "codes to sign in",
-    Counted.INVITATIONS: "too many tries",
+    Counted.INVITATIONS: "invitations",
     Counted.EVIDENCE: "evidence",
+    Counted.RECEIPTS: "no receipt",
     Counted.REQUESTS: "links",
 }
 

@@ -17,6 +17,7 @@ from consent_server.journey import browser
 from consent_server.journey.browser import Holds, NotThisBrowser
 from consent_server.journey.step import Away, Ended, Onward, Page, Step, Visit, journey_of
 from consent_server.journey.steps import done_after, open_step, path_of, step_named, steps, ways
+from consent_server.receipts import links
 from consent_server.store import journeys
 from consent_server.store.digests import digest
 from consent_server.store.tables import Journey, Progress
@@ -109,6 +110,16 @@ def again() -> AnyResponse:
     if here.journey.concluded is None:
         raise NotThisBrowser("not concluded by this browser")
     return _ended(here, decision.again(here.journey, code_for(here.journey.id, here.secret)))
+
+
+@routes.get("/journey/receipt")
+def receipt() -> AnyResponse:
+    """Lead to the receipt of what this browser has allowed: the redirect to the client leaves no time to show it."""
+    here = _current_visit()
+    granted = decision.permission_of(code_for(here.journey.id, here.secret))
+    if granted is not None:
+        return redirect(links.path(granted), 303)
+    return pages.render("journey/no_receipt.html", form_targets=_targets(here), **_common(here, None))
 
 
 # this browser's visit

@@ -19,6 +19,7 @@ from consent_server.journey.steps.bill import Bill
 from consent_server.journey.steps.log_in import LogIn
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.log_in import RETURNED
+from consent_server.receipts import links
 from consent_server.store.tables import LogInState, SessionData
 from consent_server.web import csrf, device_cookie, headers, pages, parameters, sessions
 from consent_server.web.refusals import NotFound
@@ -130,7 +131,7 @@ def permissions() -> AnyResponse:
 
 @routes.get("/receipt")
 def receipt() -> AnyResponse:
-    return _own_page("manage/receipt.html")
+    return _own_page("manage/receipt.html", with_link=True)
 
 
 @routes.get("/withdraw")
@@ -243,8 +244,8 @@ def _shown(session: BrowserSession, template: str, **values: Any) -> Response:
     return pages.render(template, form_targets=targets, csrf=csrf.token(session.secret), **values)
 
 
-def _own_page(template: str) -> AnyResponse:
-    """Return a page about one of the SME's own permissions. Raise NotFound for any other."""
+def _own_page(template: str, *, with_link: bool = False) -> AnyResponse:
+    """Return a page about one of the SME's own permissions, `with_link` to its receipt. Raise NotFound for any other."""
     session = _sessions().current(request)
     if session is None:
         return redirect("/manage", 303)
@@ -252,4 +253,5 @@ def _own_page(template: str) -> AnyResponse:
     grant = own(session.data["sme"], wanted, clock.now())
     if grant is None:
         raise NotFound("permission")
-    return _shown(session, template, grant=grant)
+    link = links.path(grant.permission.id) if with_link else ""
+    return _shown(session, template, grant=grant, link=link)

@@ -7,6 +7,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server.portal import record, standing
 from consent_server.portal.views.visit import data, keep, page, see_other, sent, signed_in, signed_in_account
+from consent_server.receipts import links
 from consent_server.web import headers, parameters
 from consent_server.web.refusals import NotFound
 
@@ -33,6 +34,17 @@ def record_of_connection() -> AnyResponse:
     subject = standing.own(known, held.connection.id)  # after the look, which may end it
     frames = (headers.origin_of(theirs.evidence),) if theirs.evidence else ()
     return page("record", frames=frames, subject=subject, grant=held, theirs=theirs)
+
+
+@routes.get("/permissions/receipt")
+@signed_in
+def receipt() -> AnyResponse:
+    found = standing.own(
+        signed_in_account().id, parameters.query(request, optional=("permission",)).get("permission", "")
+    )
+    if found is None:
+        raise NotFound("permission")
+    return see_other(links.path(found.id))
 
 
 @routes.get("/permissions/withdraw")

@@ -1,4 +1,4 @@
-"""Mails that are owed to businesses"""
+"""Receipts: mails that are owed to businesses, and links by which they withdraw"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -25,7 +25,15 @@ def upgrade() -> None:
     )
     still_owed = sa.text("delivered IS NULL AND given_up IS NULL")
     op.create_index("ix_owed_mail_due", "owed_mail", ["due"], sqlite_where=still_owed, postgresql_where=still_owed)
+    op.create_table(
+        "receipt_link",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_receipt_link")),
+    )
+    op.create_index("ix_receipt_link_subject", "receipt_link", ["subject"])
 
 
 def downgrade() -> None:
+    op.drop_table("receipt_link")
     op.drop_table("owed_mail")
