@@ -1,5 +1,6 @@
 """Receipts of permissions at our own issuer: by mail where an address is known, and as a page."""
 
+import json
 import re
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from consent_server import clock, store
 from consent_server.receipts import links, mails
+from consent_server.scheme import consent_receipt
 from consent_server.store import permissions
 from consent_server.store.digests import digest
 from consent_server.store.rows import every, table_of
@@ -191,3 +193,17 @@ def test_H23_who_has_moved_out_withdraws_with_the_receipt_printed_after_allow(ed
 def test_the_way_to_the_receipt_from_the_pages_of_a_signed_in_business(kept: Any) -> None:
     browser = kept.browser().open("/manage").click("continue", **GOOD).open("/manage/receipt?permission=p-2")
     assert [a["href"] for tag, a in browser.page.found if a.get("id") == "receipt"] == [link(kept, "p-2")]
+
+
+def test_the_signed_receipt_is_had_by_the_link_and_from_the_evidence_and_opens_nothing(kept: Any) -> None:
+    browser, seen = kept.app.test_client(), kept.grants()[1].evidence
+    root = kept.deployment.signing_root
+    for path in (f"{link(kept)}/consent.json", f"/evidence/{seen.id}/consent.json"):
+        response = browser.get(path, base_url="https://localhost")
+        assert (response.status_code, response.mimetype) == (200, "application/json")
+        receipt = consent_receipt.verify(response.data, root)
+        assert receipt["dpv:hasRecordOfActivity"]["dpv:hasDataSubject"]["dpv:hasName"] == "Acme Widgets Ltd"
+        for secret in (link(kept), "/receipt/", "1212345678902", seen.id, seen.address):
+            assert secret not in json.dumps(receipt)
+    for path in ("/receipt/unknown/consent.json", "/evidence/unknown/consent.json"):
+        assert browser.get(path, base_url="https://localhost").status_code == 404

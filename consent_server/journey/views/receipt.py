@@ -8,7 +8,7 @@ from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock, store
-from consent_server.receipts import links, receipt
+from consent_server.receipts import consent, links, receipt
 from consent_server.receipts.receipt import Receipt
 from consent_server.web import budgets, csrf, pages
 from consent_server.web.limits import network_of
@@ -36,6 +36,22 @@ def confirm(handle: str) -> AnyResponse:
         why = "the SME withdrew by the link in its receipt"
         withdraw(found.subject, Withdrawal(by="sme", where="receipt", why=why))
     return redirect(f"{links.PATH}{handle}", 303)
+
+
+@routes.get("/<handle>/consent.json")
+def consent_receipt(handle: str) -> Response:
+    return consent_file(_receipt(handle).subject)
+
+
+def consent_file(subject: str) -> Response:
+    """Return the signed consent receipt of a permission, as a file. One signature costs less than the page beside it."""
+    body = consent.signed(subject)
+    if body is None:
+        raise NotFound("consent receipt")
+    response = Response(body, mimetype="application/json")
+    response.headers["Content-Disposition"] = f'attachment; filename="{consent.FILE_NAME}"'
+    response.headers["X-Robots-Tag"] = "noindex, nofollow, noarchive"
+    return response
 
 
 def _receipt(handle: str) -> Receipt:

@@ -1,0 +1,34 @@
+"""`consent-server evidence`: check what a business kept of its permission."""
+
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def evidence() -> None:
+    """Check a consent receipt that a business kept."""
+
+
+@evidence.command("verify")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    required=True,
+    help="PEM of the Directory's signing root (the setting keys.signing_root).",
+)
+def verify(file: Path, root: Path) -> None:
+    """Say who signed the receipt in FILE, and what it is about. The exit status is 1 when it does not hold, and why is said."""
+    from consent_server.pki.member_certificate import MalformedCertificate, load_certificates
+    from consent_server.scheme import consent_receipt
+
+    try:
+        found = consent_receipt.verify(file.read_bytes(), load_certificates(root.read_bytes())[0])
+    except (consent_receipt.ReceiptFault, MalformedCertificate) as fault:
+        raise click.ClickException(str(fault)) from None
+    record = found["dpv:hasRecordOfActivity"]
+    click.echo(f"Signed by {found['dct:publisher']['@id']} on {found['dct:created']['@value']}")
+    click.echo(f"Consent {record['dct:identifier']}")
+    for status in record["dpv:hasConsentStatus"]:
+        click.echo(f"{status['@type'][0]} {status['dpv:isIndicatedAtTime']['@value']}")

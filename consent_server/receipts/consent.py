@@ -1,0 +1,53 @@
+"""The signed consent receipt of one permission or connection (scheme.consent_receipt)."""
+
+import orjson
+
+from consent_server import clock, store
+from consent_server.deployment import current
+from consent_server.receipts import receipt
+from consent_server.receipts.receipt import Given, Receipt
+from consent_server.scheme import consent_receipt
+from consent_server.scheme.consent_receipt import Consent
+from consent_server.store import connections, evidence, permissions
+from consent_server.store.tables import Evidence
+
+#: The name under which a browser keeps it.
+FILE_NAME = "consent-receipt.json"
+
+
+def signed(subject: str) -> bytes | None:
+    """Return the receipt as JSON; None for an unknown permission. It is signed anew: its state is that of this moment.
+
+    Raise SigningCertificateNotValid.
+    """
+    at = clock.now()
+    with store.reading() as c:
+        about, seen = receipt.find(c, subject, at), evidence.of_subject(c, subject)
+        row = permissions.find(c, subject) or connections.find(c, subject)
+    if about is None or seen is None or row is None:
+        return None
+    made = consent_receipt.document(_consent(about, seen, row.member, row.license), at)
+    return orjson.dumps(consent_receipt.sign(made, current().valid_signer(at)))
+
+
+def _consent(about: Receipt, seen: Evidence, other: str, license_url: str) -> Consent:
+    ours, brand = current().settings.member.url, current().settings.brand
+    connected = about.given is Given.CONNECTION
+    return Consent(
+        identifier=about.subject,
+        publisher=ours,
+        business=about.business,
+        controller=ours if connected else other,
+        controller_name=brand if connected else about.other,
+        source=other if connected else ours,
+        data=about.what,
+        meters=tuple(about.meter_names),
+        license=license_url,
+        text=seen.text_shown,
+        text_sha256=seen.shown_sha256,
+        granted=about.granted,
+        expires=about.expires,
+        state=about.state,
+        ended=about.ended,
+        how=seen.who["method"],
+    )
