@@ -9,13 +9,14 @@ from consent_server.deployment import current
 from consent_server.jobs import retention
 from consent_server.outbound.fair_pool import FairPool
 from consent_server.portal import providers
-from consent_server.receipts import mails
+from consent_server.receipts import mails, reminders
 from consent_server.scheme.instant import DAY
 from consent_server.withdrawal import outbox
 
 NODE_REPORT_S: Final = 15
 PROVIDERS_S: Final = 30
 FORECAST_S: Final = 1800
+REMIND_S: Final = 60
 #: The renewal of a certificate is due from so many days before its end, as the doctor says too.
 RENEWAL_DAYS: Final = 60
 
@@ -81,6 +82,14 @@ class SendMails(Job):
         return mails.send_due()
 
 
+class Remind(Job):
+    name = "reminders"
+
+    def run(self) -> int:
+        reminders.owe()
+        return 0
+
+
 class ApplyRetention(Job):
     name = "retention"
 
@@ -139,6 +148,7 @@ def jobs() -> tuple[Job, ...]:
         FetchRevocationList(settings.revocation_list.refresh_s),
         DispatchOutbox(every.outbox_s),
         SendMails(every.outbox_s),
+        Remind(REMIND_S),
         ApplyRetention(every.retention_s),
         WarnOfSigningCertificate(DAY),
     )

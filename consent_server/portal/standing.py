@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from consent_server import clock, store
 from consent_server.deployment import current
 from consent_server.outbound.errors import Unreachable
 from consent_server.scheme import permission_text
+from consent_server.scheme.instant import DAY
 from consent_server.scheme.permission import State, state_at
 from consent_server.store import collecting, connections, evidence, locks, permissions
 from consent_server.store.collecting import Trouble
@@ -16,6 +18,8 @@ from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
 
 CONNECTION = "connection"  # an EDP gives us readings
 RELEASE = "release"  # we give months of emissions to a bank
+#: From so many days before its end an account shows that a permission ends, as mails do (receipts.reminders).
+REMIND_DAYS: Final = 30
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class Standing:
     """One permission: who may do what until when. `kind` is CONNECTION or RELEASE, `other` the member on the other side.
 
     `ended` is the instant at which it was over, whatever ended it. `evidence` is the id of the evidence page that the issuer
-    of a release shows; `troubles` (what fails now, whoever's failure it is) and `collected` are a connection's.
+    of a release shows; `troubles` (what fails now, whoever's failure it is), `collected` and `service` (the
+    catalogue's entry to connect again) are a connection's.
     """
 
     id: str
@@ -40,6 +45,7 @@ class Standing:
     troubles: Sequence[Trouble] = ()
     collected: int | None = None
     redeemed: bool = True
+    service: str = ""
 
     @property
     def open(self) -> bool:
@@ -97,6 +103,20 @@ def own(account: str, subject: str) -> Standing | None:
     return next((each for each in standing(account) if each.id == subject), None)
 
 
+def to_renew(everything: Sequence[Standing]) -> list[Standing]:
+    """Return the connections that end within REMIND_DAYS, and those that ended by themselves and have no successor."""
+    connections_ = [each for each in everything if each.kind == CONNECTION]
+    live = [each for each in connections_ if each.live]
+    soon = clock.now() + REMIND_DAYS * DAY
+    served = {each.service for each in live}
+    over: dict[str, Standing] = {}
+    for each in connections_:  # the newest first
+        if each.service not in served:
+            over.setdefault(each.service, each)
+    ended = [each for each in over.values() if each.state is State.EXPIRED]
+    return [*(each for each in live if each.expires <= soon), *ended]
+
+
 def newest_bank(account: str) -> str | None:
     """Return the member URL of the bank that sent this SME here last, as its connections remember it."""
     with store.reading() as c:
@@ -141,7 +161,8 @@ def _all_falling(c: store.Connection, withdrawable: dict[str, Standing], subject
 
 
 def _connection(row: ProviderConnection, seen: Evidence | None, troubles: list[Trouble], at: int) -> Standing:
-    return replace(_standing(CONNECTION, row, seen, at), troubles=troubles, collected=row.collected)
+    found = _standing(CONNECTION, row, seen, at)
+    return replace(found, troubles=troubles, collected=row.collected, service=row.resource)
 
 
 def _troubles(c: store.Connection, row: ProviderConnection) -> list[Trouble]:

@@ -37,6 +37,10 @@ class Kind(StrEnum):
     CHANGED = "changed"
     WITHDRAWN = "withdrawn"
     EXPIRED = "expired"
+    IN_30_DAYS = "in-30-days"
+    IN_7_DAYS = "in-7-days"
+    TOMORROW = "tomorrow"
+    READY = "ready"
 
 
 _SUBJECTS: Final = {
@@ -45,6 +49,10 @@ _SUBJECTS: Final = {
     Kind.CHANGED: N_("Receipt: you changed your permission for %(other)s"),
     Kind.WITHDRAWN: N_("Receipt: your permission for %(other)s is withdrawn"),
     Kind.EXPIRED: N_("Your permission for %(other)s has ended"),
+    Kind.IN_30_DAYS: N_("Your permission for %(other)s ends in a month"),
+    Kind.IN_7_DAYS: N_("Your permission for %(other)s ends in a week"),
+    Kind.TOMORROW: N_("Your permission for %(other)s ends tomorrow"),
+    Kind.READY: N_("Your result is ready"),
 }
 _OPENINGS: Final = {
     Kind.GRANTED: N_("You gave this permission. This is your receipt: please keep it."),
@@ -57,6 +65,13 @@ _OPENINGS: Final = {
     ),
     Kind.WITHDRAWN: N_("This permission is withdrawn. Nothing more is shared under it."),
     Kind.EXPIRED: N_("The time of this permission is over. Nothing more is shared under it."),
+    **dict.fromkeys(
+        (Kind.IN_30_DAYS, Kind.IN_7_DAYS, Kind.TOMORROW),
+        N_("This permission ends soon. If you want it to go on, renew it. If not, you need do nothing."),
+    ),
+    Kind.READY: N_(
+        "The readings of your meters are here, and your emissions are worked out. You see them in your account."
+    ),
 }
 _ENDED_BY: Final = {
     "sme": N_("It ended because you withdrew it, or because you withdrew another that it depended on."),
@@ -64,6 +79,8 @@ _ENDED_BY: Final = {
     "client": N_("It ended because %(other)s gave it back."),
     "issuer": N_("We ended it for safety: somebody tried to use it a second time. You can give it again."),
 }
+#: The others lead to the account, where one renews and sees the result.
+_RECEIPTS: Final = {Kind.GRANTED, Kind.RENEWED, Kind.CHANGED, Kind.WITHDRAWN}
 
 
 def kind_of_grant(new: Permission, older: list[Permission]) -> Kind:
@@ -100,6 +117,8 @@ def text(kind: Kind, about: Receipt) -> tuple[str, str]:
     """Return the subject and the text of a mail."""
     other = plain(about.other, LONGEST_NAME)
     parts = [gettext(_OPENINGS[kind]), _facts(about), _how_to_undo(about)]
+    if kind not in _RECEIPTS:
+        parts.insert(1, f"{current().settings.public.origin}/account")
     if kind is Kind.WITHDRAWN and about.ended_by in _ENDED_BY:
         parts.insert(1, gettext(_ENDED_BY[about.ended_by], other=other))
     return gettext(_SUBJECTS[kind], other=other), "\n\n".join(part for part in parts if part) + "\n"

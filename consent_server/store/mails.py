@@ -3,25 +3,28 @@
 Not in the outbox: its calls go to other members, and a version that knows no mails would take one for a call.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from consent_server.store import due, rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import OwedMail, SmeAccount
+from consent_server.store.tables import MeterMonth, OwedMail, Permission, ProviderConnection, SmeAccount
 
 _account = table_of(SmeAccount)
+_permission = table_of(Permission)
+_connection = table_of(ProviderConnection)
+_month = table_of(MeterMonth)
 _mail = table_of(OwedMail)
 _OPEN = sa.and_(_mail.c.delivered.is_(None), _mail.c.given_up.is_(None))
 
 
 def add(c: Connection, subject: str, kind: str, account: str, at: int) -> None:
     """Owe a mail, due at once, unless one of this kind about this subject is owed or was sent, or there is no such account."""
-    known = sa.select(*(sa.literal(each) for each in (subject, kind, at, at))).where(
-        sa.exists().where(_account.c.id == account)
-    )
-    columns = (_mail.c.subject, _mail.c.kind, _mail.c.created, _mail.c.due)
-    c.execute(rows.insert(c, OwedMail).from_select(columns, known).on_conflict_do_nothing())
+    about = sa.select(*(sa.literal(each) for each in (subject, kind, at, at)))
+    _owe(c, about.where(sa.exists().where(_account.c.id == account)))
 
 
 def lease(c: Connection, at: int, lease_s: int, limit: int) -> list[OwedMail]:
@@ -50,6 +53,40 @@ def release(c: Connection, mails: list[OwedMail]) -> None:
     for mail in mails:
         ours = sa.and_(_mail.c.subject == mail.subject, _mail.c.kind == mail.kind, _mail.c.leased == mail.leased)
         c.execute(sa.update(_mail).where(ours).values(leased=None))
+
+
+def owe_of_permissions(c: Connection, kind: str, after: int, until: int, longer_than: int, at: int) -> int:
+    """Owe a mail of a kind about each live permission and connection of an account whose time ends after an instant and by
+    another, and lasts longer than some seconds in all. Return about how many; each is owed once."""
+    owed = 0
+    for held, account in ((_permission, _permission.c.sme), (_connection, _connection.c.account)):
+        in_force = held.c.redeemed.is_not(None) if held is _permission else sa.true()
+        ending = sa.and_(held.c.expires > after, held.c.expires <= until, held.c.expires - held.c.granted > longer_than)
+        known = sa.exists().where(_account.c.id == account)
+        about = sa.select(held.c.id, *(sa.literal(each) for each in (kind, at, at)))
+        owed += _owe(c, about.where(held.c.ended.is_(None), in_force, ending, known))
+    return owed
+
+
+def owe_of_results(c: Connection, kind: str, receipts: Sequence[str], at: int) -> int:
+    """Owe a mail of a kind about each live connection whose readings are here and worked out; return about how many.
+
+    Those without a receipt of one of the kinds `receipts` were made before mails were sent: their businesses have seen their
+    results.
+    """
+    has_receipt = sa.exists().where(_mail.c.subject == _connection.c.id, _mail.c.kind.in_(receipts))
+    weighing = sa.exists().where(
+        _month.c.connection == _connection.c.id, _month.c.weigh_due.is_not(None), _month.c.trouble.is_(None)
+    )
+    about = sa.select(_connection.c.id, *(sa.literal(each) for each in (kind, at, at)))
+    here = sa.and_(_connection.c.ended.is_(None), _connection.c.expires > at, _connection.c.collected.is_not(None))
+    owed = sa.exists().where(_mail.c.subject == _connection.c.id, _mail.c.kind == kind)
+    return _owe(c, about.where(here, ~owed, has_receipt, ~weighing))
+
+
+def _owe(c: Connection, about: sa.Select[*tuple[Any, ...]]) -> int:
+    columns = (_mail.c.subject, _mail.c.kind, _mail.c.created, _mail.c.due)
+    return c.execute(rows.insert(c, OwedMail).from_select(columns, about).on_conflict_do_nothing()).rowcount
 
 
 def of_subject(c: Connection, subject: str) -> list[OwedMail]:

@@ -475,7 +475,7 @@ class ProviderConnection(NamedTuple):
     refresh_sealed: bytes
     refresh_mac: Annotated[Digest, UNIQUE]
     granted: Instant
-    expires: Instant
+    expires: Annotated[Instant, INDEXED]
     fsp: str | None = None
     collect_due: Annotated[Instant | None, INDEXED] = None
     ended: Instant | None = None

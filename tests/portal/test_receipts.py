@@ -7,10 +7,11 @@ import pytest
 from consent_server import clock, store
 from consent_server.outbound.errors import Unreachable
 from consent_server.parties.operator.records import withdraw_as_operator
-from consent_server.receipts import mails
+from consent_server.receipts import mails, reminders
+from consent_server.scheme.instant import DAY
 from consent_server.store import mails as kept
 from consent_server.store.rows import table_of
-from consent_server.store.tables import Evidence
+from consent_server.store.tables import Evidence, ProviderConnection
 
 EMAIL = "office@kelham.example"
 
@@ -144,3 +145,81 @@ def test_the_receipt_of_an_own_permission_and_of_no_other(portal: Any) -> None:
     assert ended.ended_as == "withdrawn"
     ((_, subject, _),) = [mail for mail in posted(portal) if "withdrawn" in mail[1]]
     assert "Hartlebury" in subject
+
+
+@pytest.fixture
+def ending(portal: Any) -> Any:
+    """A portal with a connection and a release that end in a year, whose receipts are sent."""
+    portal.connected()
+    portal.released("release-1")
+    posted(portal)
+    return portal
+
+
+def reminded(portal: Any) -> list[str]:
+    """Subjects of the mails that time alone causes now."""
+    reminders.owe()
+    return sorted(subject for _, subject, _ in posted(portal))
+
+
+NAMES = ("Hartlebury Meters Limited", "Wharfside Bank Limited")
+
+
+def test_P7_reminders_come_once_each_and_then_the_end(ending: Any, held_clock: Any) -> None:
+    end = held_clock.instant + 365 * DAY
+    for days, ends in ((31, ""), (30, " ends in a month"), (8, ""), (7, " ends in a week"), (1, " ends tomorrow")):
+        held_clock.step(end - days * DAY - held_clock.instant)
+        expected = [f"Your permission for {name}{ends}" for name in NAMES] if ends else []
+        assert reminded(ending) == expected
+        assert reminded(ending) == [], "once"
+    held_clock.step(DAY)
+    assert reminded(ending) == [f"Your permission for {name} has ended" for name in NAMES]
+    held_clock.step(-40 * DAY)
+    held_clock.step(38 * DAY)
+    assert reminded(ending) == [], "whatever the clock did"
+
+
+def test_P7_what_a_pause_of_the_jobs_left_out_is_one_mail(ending: Any, held_clock: Any) -> None:
+    held_clock.step(363 * DAY)
+    assert reminded(ending) == [f"Your permission for {name} ends in a week" for name in NAMES]
+    held_clock.step(365 * DAY)
+    assert reminded(ending) == [], "an end of last year is no news"
+
+
+def test_P7_nobody_is_reminded_of_what_has_ended_was_never_collected_or_was_short(portal: Any, held_clock: Any) -> None:
+    portal.connected()
+    portal.released("release-1", redeemed=False)
+    (connection,) = portal.connections()
+    with store.writing() as c:
+        held = table_of(ProviderConnection)
+        c.execute(held.update().values(expires=held_clock.instant + 20 * DAY))
+    posted(portal)
+    assert reminded(portal) == [], "it was never longer than a month"
+    withdraw_as_operator(connection.id, "asked by telephone")
+    posted(portal)
+    held_clock.step(364 * DAY)
+    assert reminded(portal) == []
+
+
+def test_P1_a_mail_says_that_the_result_is_there(portal: Any) -> None:
+    portal.connected()
+    posted(portal)
+    assert reminded(portal) == []
+    (connection,) = portal.connections()
+    portal.collected(connection.id)
+    assert reminded(portal) == ["Your result is ready"]
+    assert reminded(portal) == []
+
+
+def test_P7_the_account_says_what_ends_soon_and_renews_it_in_one_page(ending: Any, held_clock: Any) -> None:
+    browser = ending.signed_in().open("/account")
+    assert "renew" not in browser.page.ids()
+    held_clock.step(340 * DAY)
+    browser = ending.signed_in().open("/account")
+    assert "<bdi>Hartlebury Meters</bdi> gives us readings until" in browser.html
+    assert browser.click("renew").path == "/connect/permission"
+    held_clock.step(30 * DAY)
+    browser = ending.signed_in().open("/account")
+    assert "<bdi>Hartlebury Meters</bdi> gave us readings until" in browser.html
+    assert "Have this at hand" not in browser.html, "it is no new account"
+    assert browser.click("renew").path == "/connect/permission"

@@ -5,7 +5,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server.collect.report import NothingYet
 from consent_server.portal import result as results
-from consent_server.portal.standing import CONNECTION, RELEASE, standing
+from consent_server.portal.standing import CONNECTION, RELEASE, standing, to_renew
 from consent_server.portal.views.visit import bank, page, see_other, signed_in, signed_in_account
 
 routes = Blueprint("portal_result", __name__)
@@ -14,10 +14,11 @@ routes = Blueprint("portal_result", __name__)
 @routes.get("/account")
 @signed_in
 def home() -> AnyResponse:
-    live = [each for each in standing(signed_in_account().id) if each.live]
+    everything = standing(signed_in_account().id)
+    live = [each for each in everything if each.live]
     connected = [each for each in live if each.kind == CONNECTION]
     released = [each for each in live if each.kind == RELEASE]
-    return page("home", connected=connected, released=released, bank=bank())
+    return page("home", connected=connected, released=released, renewable=to_renew(everything), bank=bank())
 
 
 @routes.get("/result")

@@ -32,8 +32,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_receipt_link")),
     )
     op.create_index("ix_receipt_link_subject", "receipt_link", ["subject"])
+    op.create_index("ix_connection_expires", "connection", ["expires"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_connection_expires", "connection")
     op.drop_table("receipt_link")
     op.drop_table("owed_mail")
