@@ -27,7 +27,7 @@ UNSAID: Final = N_("the customer's log-in; how it logged in is not known")
 #: Seconds after which a background task that has no result will have none: its process has ended.
 LONGEST_S: Final = 120
 #: Seconds between two looks of a page that waits.
-REFRESH_S: Final = 5
+REFRESH_S: Final = 30
 #: In whose name the provider's documents are fetched: everybody's.
 _DOCUMENTS: Final = "documents"
 

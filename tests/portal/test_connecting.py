@@ -210,8 +210,19 @@ def test_a_provider_or_directory_that_is_down(portal: Any) -> None:
 def test_it_shows_whether_readings_are_there_yet(portal: Any) -> None:
     browser = portal.connected()
     (row,) = portal.connections()
-    assert browser.response.headers["Refresh"] == "3"
-    assert "refresh" in browser.page.ids()
+    for look in ("1", "2"):  # each goes to another address: to one that differs by its fragment alone nothing is loaded
+        assert browser.response.headers["Refresh"] == f"30;url=/connected?look={look}#waiting"
+        assert {"refresh", "stop", "waiting"} <= set(browser.page.ids())
+        browser.open(f"/connected?look={look}")
+    (stop,) = [a["href"] for tag, a in browser.page.found if a.get("id") == "stop"]
+    assert "Refresh" not in browser.open(stop.partition("#")[0]).response.headers
+    assert "go-on" in browser.page.ids()
+    for hostile in ("-1", "1e9", "x;url=//evil.example", "%D9%A1", "9" * 50):
+        assert (
+            browser.open(f"/connected?look={hostile}")
+            .response.headers["Refresh"]
+            .startswith("30;url=/connected?look=1#")
+        )
     with store.writing() as c:
         connections.settle(c, row, due=1, trouble="The provider is still collecting the readings.", failures=1)
     assert "still collecting" in browser.open("/connected").html

@@ -86,7 +86,7 @@ def is_waiting(browser: Any, path: str) -> None:
     assert (browser.status, browser.path) == (200, path)
     assert "Hartlebury Meters" in browser.html
     seconds, _, url = browser.response.headers["Refresh"].partition(";url=")
-    assert (int(seconds) >= 30, url) == (True, path)
+    assert (int(seconds) >= 30, url) == (True, f"{path}?look=1#waiting")
     assert "refresh" in browser.page.ids(), "a link, for whoever does not wait for that"
 
 

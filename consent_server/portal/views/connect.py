@@ -27,7 +27,16 @@ from consent_server.portal.views.visit import (
     signed_in,
     signed_in_account,
 )
-from consent_server.portal.views.waiting import LEAVING, RETURNING, come_back, leave, outcome, waiting_page
+from consent_server.portal.views.waiting import (
+    LEAVING,
+    RETURNING,
+    come_back,
+    leave,
+    look_again,
+    looks_by_itself,
+    outcome,
+    waiting_page,
+)
 from consent_server.scheme.permission_text import ShownText
 from consent_server.store import collecting, connections
 from consent_server.web import headers, pages, parameters
@@ -36,8 +45,6 @@ from consent_server.web.language import N_
 NOT_CHOSEN: Final = N_("Choose the company that holds your meter readings.")
 NOT_TICKED: Final = N_("Tick the box to say that you give this permission, or press Cancel.")
 CHANGED: Final = N_("What is asked has changed since this page was opened. Read it again before you agree.")
-
-REFRESH_S: Final = 3
 
 routes = Blueprint("portal_connect", __name__)
 
@@ -154,10 +161,16 @@ def connected() -> AnyResponse:
         return see_other("/connect")
     trouble = next((row.trouble for row in live if row.collected is None and row.trouble), None)
     names = [each.other for each in standing(known.id) if each.live and each.kind == CONNECTION]
-    response = page("connected", waiting=waiting, trouble=trouble, names=names, bank=bank(), refresh_s=REFRESH_S)
-    if waiting:
-        response.headers["Refresh"] = str(REFRESH_S)
-    return response
+    response = page(
+        "connected",
+        waiting=waiting,
+        trouble=trouble,
+        names=names,
+        bank=bank(),
+        path="/connected",
+        by_itself=looks_by_itself(),
+    )
+    return look_again(response, "/connected") if waiting else response
 
 
 def _chosen_provider() -> Provider | None:

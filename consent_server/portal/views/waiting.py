@@ -1,9 +1,10 @@
 """A browser's background tasks at a provider: what they leave in its session, and the page that waits for them."""
 
+import re
 from collections.abc import Callable
 from typing import Final, Literal, TypeVar
 
-from flask import Response, redirect
+from flask import Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock
@@ -15,7 +16,7 @@ from consent_server.refusal import Refusal, ServerFault, by_code
 from consent_server.scheme.permission_text import ShownText
 from consent_server.store.digests import new_id
 from consent_server.store.tables import BackgroundTask, Pending, SessionData
-from consent_server.web import background
+from consent_server.web import background, parameters
 from consent_server.web.background import StillUnderWay
 from consent_server.web.sessions import BrowserSession
 
@@ -24,6 +25,7 @@ T = TypeVar("T")
 LEAVING: Final = "/connect/leaving"
 RETURNING: Final = "/connect/returning"
 REFRESH_S: Final = 30
+BY_HAND: Final = "by-hand"
 #: Seconds after which a task that has no result will have none: its process has ended.
 LONGEST_S: Final = 120
 MOST_PENDING: Final = 4
@@ -76,10 +78,30 @@ def outcome(found: BackgroundTask | None, path: str) -> AnyResponse:
 
 
 def waiting_page(name: str, path: str) -> Response:
-    """Return the page that says whom the browser waits for. It looks again by itself, which needs no script."""
-    response = page("waiting", provider=name, path=path)
-    response.headers["Refresh"] = f"{REFRESH_S};url={path}"
+    """Return the page that says whom the browser waits for."""
+    return look_again(page("waiting", provider=name, path=path, by_itself=looks_by_itself()), path)
+
+
+def looks_by_itself() -> bool:
+    """Return whether this page looks again by itself: unless the visitor has stopped it (WCAG 2.2.2)."""
+    return _look() != BY_HAND
+
+
+def look_again(response: Response, path: str) -> Response:
+    """Let the browser look again by itself, which needs no script, unless the visitor has stopped it.
+
+    Each look has another number, since to the same address with a fragment no browser goes again. The fragment is where the
+    keyboard then goes on from: the words about the waiting, with its links (WCAG 2.2.1 and 2.4.3).
+    """
+    if looks_by_itself():
+        looked = _look()
+        following = (int(looked) + 1) % 1000 if re.fullmatch("[0-9]{1,3}", looked) else 1
+        response.headers["Refresh"] = f"{REFRESH_S};url={path}?look={following}#waiting"
     return response
+
+
+def _look() -> str:
+    return parameters.query(request, optional=("look",)).get("look", "")
 
 
 def _push(
