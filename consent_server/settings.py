@@ -99,6 +99,31 @@ class ListenerSettings(Section):
     answer_s: int = Field(60, ge=1, description="Seconds that a client may take to read one answer.")
 
 
+def _https_or_none(value: str) -> str:
+    return value and _plain_https(value)
+
+
+PageUrl = Annotated[str, AfterValidator(_https_or_none)]
+
+
+class ContactSettings(Section):
+    """Whom a person can ask: on every error page, and at the foot of every page. What is empty is not shown."""
+
+    email: str = Field(
+        default="", pattern=r"^([^\s@<>\"?&]+@[^\s@<>\"?&]+)?$", description="E-mail address for questions."
+    )
+    telephone: str = Field(default="", pattern=r"^[+0-9 ()-]*$", description="Telephone number for questions.")
+    privacy: PageUrl = Field(default="", description="https URL of the privacy notice.")
+    complaints: PageUrl = Field(default="", description="https URL of how to complain.")
+    accessibility: PageUrl = Field(default="", description="https URL of the accessibility statement.")
+
+
+class PublicSettings(ListenerSettings):
+    """The door of browsers: the address it is known by, the address it binds to, and its server certificate."""
+
+    contact: ContactSettings = ContactSettings()
+
+
 #: In which form a proxy passes a client's certificate on, and with "tls" that there is no proxy.
 CertificateHeader = Literal["client-cert", "escaped-pem", "xfcc"]
 CertificateArrival = Literal["tls", CertificateHeader]
@@ -594,7 +619,7 @@ class Settings(BaseSettings):
     party: Literal["edp", "cap"] = Field(description="The role of this deployment in the scheme.")
     issuer: HttpsUrl = Field(description="The OAuth issuer identifier, byte-equal to the Directory's oauthIssuer.")
     member: MemberSettings
-    public: ListenerSettings
+    public: PublicSettings
     mutual_tls: ListenerSettings
     clients: ClientsSettings
     revocation_list: RevocationListSettings

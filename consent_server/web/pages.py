@@ -70,10 +70,13 @@ def render(
     """Return a page. `form_targets` are origins beside our own to which one of its forms may end up redirecting, `frames`
     the origins of what it shows in frames.
     """
+    settings = current().settings
     body = render_template(
         template,
-        brand=plain(current().settings.brand),
-        sandbox=current().settings.is_sandbox,
+        brand=plain(settings.brand),
+        sandbox=settings.is_sandbox,
+        contact=settings.public.contact,
+        home="/manage" if settings.party == "edp" else "/account",
         correlation_id=audit.correlation_id.get(),
         **values,
     )

@@ -1,0 +1,50 @@
+"""Whom a person can ask: what the settings name is on every page, and on error pages with the reference to say."""
+
+from typing import Any
+
+import pytest
+
+from consent_server.settings import ContactSettings
+
+NAMED = {
+    "public.contact.email": "help@example.org",
+    "public.contact.telephone": "+44 20 7946 0000",
+    "public.contact.privacy": "https://example.org/privacy",
+    "public.contact.complaints": "https://example.org/complaints",
+    "public.contact.accessibility": "https://example.org/accessibility",
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/manage", 200), ("/nowhere", 404), ("/authorize", 400), ("/receipt/unknown", 404)]
+)
+def test_P10_every_page_names_whom_to_ask_and_an_error_page_how(build_party: Any, path: str, status: int) -> None:
+    browser = build_party("edp", changes=NAMED).browser().open(path)
+    assert browser.status == status
+    links = [a.get("href") for tag, a in browser.page.found if tag == "a"]
+    assert {"mailto:help@example.org", "tel:+442079460000", *list(NAMED.values())[2:]} <= set(links)
+    assert ("Ask a person" in browser.html) is (status != 200)
+    assert ("onward" in browser.page.ids()) is (status == 404)
+    assert browser.html.count(browser.response.headers["X-Request-Id"]) == (1 if status == 200 else 2)
+
+
+def test_P10_what_is_not_named_is_not_shown(build_party: Any) -> None:
+    html = build_party("edp").browser().open("/nowhere").html
+    assert "Ask a person" not in html
+    assert "mailto:" not in html
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"email": "help@example.org?cc=x@y"},
+        {"email": "a b@c"},
+        {"email": "<a@b>"},
+        {"telephone": "javascript:1"},
+        {"privacy": "http://example.org"},
+        {"complaints": "javascript:alert(1)"},
+    ],
+)
+def test_P10_what_is_no_contact_is_refused_at_the_start(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        ContactSettings(**wrong)
