@@ -115,3 +115,21 @@ def test_nothing_scrolls_sideways_at_320_pixels(tab: Any, party: Any, client_app
         assert edges["x"] + edges["width"] <= 320
     for control in ("#allow", "#decline", "#cancel"):
         assert tab.locator(control).bounding_box()["height"] >= 44
+
+
+def test_H23_the_receipt_beside_allow_withdraws_in_any_browser(tab: Any, party: Any, client_app: Served) -> None:
+    identify(tab, party, client_app)
+    with tab.context.expect_page() as opened:
+        tab.click("text=in a page of its own")
+    beside = opened.value
+    tab.check("#agree")
+    tab.click("#allow")
+    tab.wait_for_url(f"{client_app.origin}/callback**")
+    beside.click("#refresh")
+    beside.wait_for_url(f"{party.origin}/receipt/*")
+    address = beside.url
+    beside.context.clear_cookies()
+    beside.goto(address)
+    beside.click("#confirm")
+    beside.wait_for_selector("text=It ended on")
+    assert party.grant().permission.ended_where == "receipt"
