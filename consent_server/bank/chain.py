@@ -41,7 +41,7 @@ class FuelChain:
 
 
 @dataclass(frozen=True)
-class _Allowed:
+class _Permitted:
     given: int
     expires: int
     licenses: frozenset[str]
@@ -166,14 +166,14 @@ class _Judge:
             raise ProvenanceError("process: no permission that it names allows it")
 
 
-def _allowed(permission: VerifiedStep) -> _Allowed:
+def _allowed(permission: VerifiedStep) -> _Permitted:
     allows = as_object(permission.get("allows"))
     try:
         expires = instant.parse(permission.get("expires"))
     except ValueError:
         raise ProvenanceError("permission: expires must be an RFC 3339 date-time") from None
     processes = _texts(allows["processes"]) if "processes" in allows else None
-    return _Allowed(_at(permission), expires, _texts(licenses_of(permission, deployed=True)), processes)
+    return _Permitted(_at(permission), expires, _texts(licenses_of(permission, deployed=True)), processes)
 
 
 def _texts(listed: object) -> frozenset[str]:
