@@ -1,9 +1,11 @@
 """Work out electricity: months whose readings are there, by the grid's figures, which are another party's.
 
 Nothing here asks an energy provider, and no collection waits for the grid. A figure that is late or unknown is asked for again
-by itself, with the readings that are kept meanwhile.
+by itself, with the readings that are kept meanwhile. The grid takes one call at a time, so issuers have their turns at it one
+after the other, and the outcodes of one that the grid does not know are asked for up to a number a day.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from itertools import groupby
@@ -16,17 +18,20 @@ from consent_server.deployment import current
 from consent_server.outbound.back_off import back_off
 from consent_server.outbound.errors import Unreachable
 from consent_server.scheme import regions
-from consent_server.scheme.instant import next_month
+from consent_server.scheme.instant import day_start, next_month
 from consent_server.scheme.month_readings import unpacked
 from consent_server.scheme.regions import Region
-from consent_server.store import collecting, connections
+from consent_server.store import collecting, connections, limits
 from consent_server.store.tables import MeterMonth
 
 log = logging.getLogger("consent_server.collect")
 
 LEASE_S: Final = 900
 RUN_S: Final = 30
-BATCH: Final = 240
+#: Months of a turn, and so the most outcodes that it can look up.
+BATCH: Final = 48
+#: Outcodes without a region that are asked for on behalf of one issuer in a day (UTC).
+MOST_UNKNOWN: Final = 100
 WAIT_S: Final = 60
 #: When a figure that the API lacks, and a region for a place that it does not know, are looked for again.
 LACKING_S: Final = 6 * 3600
@@ -37,24 +42,30 @@ ANOTHER_GRID = "The meter is not on Great Britain's grid, for which alone there 
 
 
 def weigh_due() -> int:
-    """Work out months that wait for the grid's figures, for RUN_S seconds at most; return how many must wait on."""
+    """Work out months that wait for the grid's figures, issuer by issuer in turn; return how many must wait on.
+
+    A round in which each issuer has one turn is never broken off; none is begun after RUN_S seconds.
+    """
     began, waiting = clock.now(), 0
-    while 0 <= clock.now() - began < RUN_S:
-        with store.writing() as c:
-            months = collecting.lease_weighing(c, clock.now(), LEASE_S, BATCH)
-        if not months:
-            break
-        waiting += _weigh(months)
+    with store.reading() as c:
+        issuers = collecting.issuers_weighing(c, began)
+    while issuers and 0 <= clock.now() - began < RUN_S:
+        for issuer in list(issuers):
+            with store.writing() as c:
+                months = collecting.lease_weighing(c, issuer, clock.now(), LEASE_S, BATCH)
+            waiting += _weigh(issuer, months)
+            if len(months) < BATCH:
+                issuers.remove(issuer)
     return waiting
 
 
-def _weigh(months: Iterable[MeterMonth]) -> int:
+def _weigh(issuer: str, months: Iterable[MeterMonth]) -> int:
     waiting = 0
     placed: list[MeterMonth] = []
     for (outcode, datasource), group in groupby(sorted(months, key=_place), key=_place):
         of_place = list(group)
         try:
-            region = region_of(datasource, outcode)
+            region = region_of(datasource, outcode, issuer)
         except Unreachable as fault:
             waiting += _wait(of_place, UNREACHABLE, _wait_s(fault), fault)
         else:
@@ -83,12 +94,28 @@ def _figures_key(month: MeterMonth) -> tuple[int, int]:
     return month.region, month.start
 
 
-def region_of(datasource: str, outcode: str) -> Region | None:
-    """Return the region of a meter, and how it was found; None where nothing says one. Raise Unreachable."""
+def region_of(datasource: str, outcode: str, issuer: str) -> Region | None:
+    """Return the region of an issuer's meter, and how it was found; None where nothing says one. Raise Unreachable."""
     if regions.is_elsewhere(outcode):
         return None
-    known = current().intensity.region_of(outcode)
+    known = _looked_up(outcode, issuer) if regions.is_of_the_grid(outcode) else None
     return regions.stand_in(datasource, outcode) if known is None else Region(known, "outcode")
+
+
+def _looked_up(outcode: str, issuer: str) -> int | None:
+    """Return the region that the grid has for an outcode; None too where too many of the issuer's had none today."""
+    grid = current().intensity
+    if grid.has_looked_up(outcode):
+        return grid.region_of(outcode)
+    unknown, day = f"no region {hashlib.sha256(issuer.encode()).hexdigest()}", day_start(clock.now())
+    with store.reading() as c:
+        if limits.count(c, unknown, day) >= MOST_UNKNOWN:
+            return None
+    region = grid.region_of(outcode)
+    if region is None:
+        with store.writing() as c:
+            limits.add(c, unknown, day)
+    return region
 
 
 def _wait_s(fault: Unreachable) -> int:

@@ -116,6 +116,10 @@ class Intensity:
                 ]
             )
 
+    def has_looked_up(self, outcode: str) -> bool:
+        """Return whether `region_of` would return without a call."""
+        return not OUTCODE.fullmatch(outcode) or self._looked_up(outcode) is not None
+
     def region_of(self, outcode: str) -> int | None:
         """Return the region of an outcode, by the name in the API's response, whose number may be off by one.
 
@@ -123,15 +127,20 @@ class Intensity:
         """
         if not OUTCODE.fullmatch(outcode):
             return None
-        name, now = f"intensity region {outcode}", clock.now()
-        kept = self._cache.get(name)
-        if kept is not None and kept.fetched <= now < kept.fresh_until:
+        kept = self._looked_up(outcode)
+        if kept is not None:
             return int(kept.body) or None
+        now = clock.now()
         since = instant.day_start(now) - DAY
         answer = self._ask(f"{_times(since, since + HALF_HOUR)}/postcode/{outcode}", missing_is_none=True)
         region = _BY_NAME.get(_plain(_region(answer).get("shortname")))
-        self._cache.put(name, Copy(b"%d" % (region or 0), {}, now, now + (_REGION_S if region else DAY)))
+        copy = Copy(b"%d" % (region or 0), {}, now, now + (_REGION_S if region else DAY))
+        self._cache.put(_region_name(outcode), copy)
         return region
+
+    def _looked_up(self, outcode: str) -> Copy | None:
+        kept, now = self._cache.get(_region_name(outcode)), clock.now()
+        return kept if kept is not None and kept.fetched <= now < kept.fresh_until else None
 
     def _ask(self, path: str, *, missing_is_none: bool = False) -> Any:
         """Return `data` of the response, or None where a 400 says that there is none. Raise Unreachable.
@@ -184,6 +193,10 @@ def _spans(days: Sequence[int]) -> Iterator[tuple[int, int]]:
         last = day + DAY
     if first is not None and last is not None:
         yield first, last
+
+
+def _region_name(outcode: str) -> str:
+    return f"intensity region {outcode}"
 
 
 def _region(data: Any) -> dict[str, Any]:

@@ -66,7 +66,13 @@ _AREAS: Final = {
     14: "BN CT ME RH TN",
 }
 _OF_AREA: Final = {area: region for region, areas in _AREAS.items() for area in areas.split()}
-_NATION_OF_AREA: Final = {"FK": _SCOTLAND, "PA": _SCOTLAND, "TD": _SCOTLAND, "LD": _WALES}
+#: Those others of Great Britain's 120 postcode areas, by the nation in which most of each lies.
+_SHARED_AREAS: Final = {
+    _ENGLAND: "BA BR CR DA DT E GL GU HA HG HP IG KT MK N NW PE SM SW SY TW W WA YO",
+    _SCOTLAND: "FK PA TD",
+    _WALES: "LD",
+}
+_NATION_OF_AREA: Final = {area: nation for nation, areas in _SHARED_AREAS.items() for area in areas.split()}
 _OTHER_GRIDS: Final = frozenset({"BT", "JE", "GY", "IM"})
 _AREA: Final = re.compile(r"([A-Z]{1,2})[0-9][0-9A-Z]?", re.ASCII)
 #: A meter's id that is its supply number, as deployed providers write it: the core alone, or all 21 digits after an S.
@@ -78,16 +84,20 @@ def is_elsewhere(outcode: str) -> bool:
     return _area(outcode) in _OTHER_GRIDS
 
 
+def is_of_the_grid(outcode: str) -> bool:
+    """Return whether an outcode is of one of Great Britain's postcode areas: the API can know no other."""
+    area = _area(outcode)
+    return area in _OF_AREA or area in _NATION_OF_AREA
+
+
 def stand_in(source_id: str, outcode: str) -> Region | None:
     """Return the region for a meter whose outcode the API does not know; None where nothing says which nation it is in."""
     if (region := _OF_DISTRIBUTOR.get(_distributor(source_id))) is not None:
         return Region(region, "distributor")
     area = _area(outcode)
-    if not area or area in _OTHER_GRIDS:
-        return None
     if area in _OF_AREA:
         return Region(_OF_AREA[area], "district")
-    return Region(_NATION_OF_AREA.get(area, _ENGLAND), "nation")
+    return Region(_NATION_OF_AREA[area], "nation") if area in _NATION_OF_AREA else None
 
 
 def name_of(region: int) -> str:

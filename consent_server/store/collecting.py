@@ -8,11 +8,12 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import CollectedMeter, CollectedWindow, MeterMonth
+from consent_server.store.tables import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection
 
 _meter = table_of(CollectedMeter)
 _month = table_of(MeterMonth)
 _window = table_of(CollectedWindow)
+_connection = table_of(ProviderConnection)
 
 
 class Trouble(NamedTuple):
@@ -92,10 +93,18 @@ def put_window(c: Connection, window: CollectedWindow) -> None:
     rows.put(c, window)
 
 
-def lease_weighing(c: Connection, at: int, lease_s: int, most: int) -> list[MeterMonth]:
-    """Take months whose grid figures are due, for `lease_s` seconds, the one first that is due longest."""
+def issuers_weighing(c: Connection, at: int) -> list[str]:
+    """Return the issuers from whose connections months have come whose grid figures are due, each once."""
+    of_month = _connection.c.id == _month.c.connection
+    query = sa.select(_connection.c.issuer).join_from(_month, _connection, of_month).where(_month.c.weigh_due <= at)
+    return list(c.execute(query.distinct().order_by(_connection.c.issuer)).scalars())
+
+
+def lease_weighing(c: Connection, issuer: str, at: int, lease_s: int, most: int) -> list[MeterMonth]:
+    """Take months of an issuer whose grid figures are due, for `lease_s` seconds, the one first that is due longest."""
     key = (_month.c.connection, _month.c.datasource, _month.c.start)
-    first = sa.select(*key).where(_month.c.weigh_due <= at).order_by(_month.c.weigh_due).limit(most)
+    of_issuer = sa.exists().where(_connection.c.id == _month.c.connection, _connection.c.issuer == issuer)
+    first = sa.select(*key).where(_month.c.weigh_due <= at, of_issuer).order_by(_month.c.weigh_due).limit(most)
     taken = (
         sa.update(_month)
         .where(sa.tuple_(*key).in_(first.with_for_update(skip_locked=True)))

@@ -181,9 +181,15 @@ class Cap:
         played.signer, played.signing_root = member_signer("cap", CAP_ROLE), signing_authority().root
         self.late: Exception | None = None  # raised when the grid is asked
         self.unknown: set[str] = set()  # outcodes that the grid does not know
+        self.looked_up: list[str] = []  # outcodes that the grid was asked for
         self.asked: list[tuple[int, int, int]] = []  # what the grid was asked for
         self._outcodes: list[str] = []  # by region, from FIRST_REGION on
-        played.intensity = SimpleNamespace(region_of=self._region_of, fetch=self._fetch, kept=self._kept)
+        played.intensity = SimpleNamespace(
+            has_looked_up=self.looked_up.__contains__,
+            region_of=self._region_of,
+            fetch=self._fetch,
+            kept=self._kept,
+        )
         played.directory = SimpleNamespace(data_services=self._data_services)
         played.upstream = SimpleNamespace(
             metadata=lambda issuer: next(each for each in self.providers.values() if each.issuer == issuer),
@@ -224,7 +230,9 @@ class Cap:
     def _region_of(self, outcode: str) -> int | None:
         if self.late:
             raise self.late
-        if not outcode or outcode in self.unknown:
+        if outcode not in self.looked_up:
+            self.looked_up.append(outcode)
+        if outcode in self.unknown:
             return None
         if outcode not in self._outcodes:
             self._outcodes.append(outcode)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from consent_server.collect import report, weigh
+from consent_server.collect import gather, report, weigh
 from consent_server.collect.report import NothingYet
 from consent_server.jobs import retention
 from consent_server.outbound.errors import BadAnswer, Unreachable
@@ -108,6 +108,35 @@ def test_a_place_without_any_region_is_said_and_gas_stands(cap: Cap, outcode: st
     assert cap.asked == []
 
 
+def test_many_invented_outcodes_of_one_issuer_delay_no_other(cap: Cap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weigh, "BATCH", 2)
+    monkeypatch.setattr(weigh, "MOST_UNKNOWN", 3)
+    invented = [f"EH9{letter}" for letter in "ABCDEFG"]
+    cap.unknown = {*invented, "W3"}
+    cap.connect(cap.provider("a-hostile", *(Meter(each, outcode=each) for each in invented)), "hostile")
+    gather.collect_due()
+    cap.clock.step(1)
+    cap.connect(cap.provider("honest", Meter("known"), Meter("unknown", outcode="W3")), "honest")
+    cap.collect()
+    first_round = [*invented[:2], "SW8", "W3"]
+    assert cap.looked_up == [*first_round, invented[2]], "each issuer in turn, and no more than MOST_UNKNOWN of one"
+    regions = {of[FEBRUARY].region_by for of in cap.kept("hostile").of.values()}
+    assert (regions, cap.kept("honest").troubles) == ({"district"}, [])
+    left = next(each for each in invented if each not in cap.looked_up)
+    issuer = cap.providers["a-hostile"].issuer
+    for day in (0, 1):
+        cap.clock.step(day * DAY)
+        weigh.region_of("m", left, issuer)
+        assert (left in cap.looked_up) == bool(day), "tomorrow some more are asked for"
+
+
+@pytest.mark.parametrize("outcode", ["ZZ1", "QQ9", "J1", "BT1", "GY1"])
+def test_the_grid_is_not_asked_for_a_place_that_it_cannot_know(cap: Cap, outcode: str) -> None:
+    assert weigh.region_of("m", outcode, "https://edp.example") is None
+    found = weigh.region_of(LONDON_MPAN, outcode, "https://edp.example")
+    assert (found, cap.looked_up) == (None if outcode in {"BT1", "GY1"} else (13, "distributor"), [])
+
+
 def test_withdrawn_while_the_grid_is_asked_leaves_nothing_behind(cap: Cap, monkeypatch: pytest.MonkeyPatch) -> None:
     fetch = cap._fetch
 
@@ -123,7 +152,7 @@ def test_withdrawn_while_the_grid_is_asked_leaves_nothing_behind(cap: Cap, monke
 
 def test_a_worker_that_died_leaves_a_lease_that_runs_out(cap: Cap, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as killed:
-        killed.setattr(weigh, "_weigh", lambda months: 0)
+        killed.setattr(weigh, "_weigh", lambda issuer, months: 0)
         cap.collected(cap.provider())
     assert weigh.weigh_due() == 0
     assert cap.kept().of["meter-1"][FEBRUARY].weigh_due == NOW + weigh.LEASE_S

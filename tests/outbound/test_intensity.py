@@ -107,7 +107,9 @@ def test_a_day_that_is_not_over_is_fetched_again_an_hour_later(grid, client_of, 
     [("SW8", 13), ("BN3", 14)],  # the postcode route says 13 for BN3, and the name South East England
 )
 def test_the_region(grid, client_of, outcode, region):
-    assert client_of(grid).region_of(outcode) == region
+    client = client_of(grid)
+    before = client.has_looked_up(outcode)
+    assert (client.region_of(outcode), before, client.has_looked_up(outcode)) == (region, False, True)
 
 
 @pytest.mark.parametrize("outcode", ["", "W3", "GIR", "sw8", "../x"])  # W3: 400, no postcode match
