@@ -12,7 +12,7 @@ from typing import Final
 from consent_server.scheme import instant
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.provenance.container import CLOCK_SKEW, ProvenanceError, VerifiedStep, as_object
-from consent_server.scheme.provenance.deployed import licenses_of
+from consent_server.scheme.provenance.permitted import permitted
 from consent_server.scheme.provenance.steps import (
     COMPLETE,
     GAS_GREENHOUSE_GAS_FACTOR,
@@ -38,14 +38,6 @@ class FuelChain:
     metered: tuple[Period, ...]
     factored: tuple[Period, ...]
     missing_data: str
-
-
-@dataclass(frozen=True)
-class _Permitted:
-    given: int
-    expires: int
-    licenses: frozenset[str]
-    processes: frozenset[str] | None
 
 
 def chains(
@@ -83,7 +75,7 @@ class _Judge:
         self._standard = consumption_standard
         self._origins: dict[str, VerifiedStep] = {}
         # Each is read once: a step may name thousands of permissions, and a permission thousands of licenses.
-        self._permissions = {step["id"]: _allowed(step) for step in by_id.values() if step["type"] == "permission"}
+        self._permissions = {step["id"]: permitted(step) for step in by_id.values() if step["type"] == "permission"}
 
     def fuel(self, process: VerifiedStep) -> str:
         """Return the fuel of a calculation."""
@@ -155,29 +147,12 @@ class _Judge:
         """Require that permissions, good when the step was made, allow its license or its process."""
         kind, at = step["type"], _at(step)
         named = [self._permissions[each] for each in dict.fromkeys(step.get("permissions", ()))]
-        for each in named:
-            if not each.given - CLOCK_SKEW <= at < each.expires:
-                raise ProvenanceError(f"{kind}: a permission was not in force when it was made")
-        license_, process = str(step.get("license", step.get("licence"))), str(step.get("process"))
-        if kind == "transfer" and not any(license_ in each.licenses for each in named):
+        if not all(each.is_given(at) and not each.is_over(at) for each in named):
+            raise ProvenanceError(f"{kind}: a permission was not in force when it was made")
+        if kind == "transfer" and not any(each.allows(step) for each in named):
             raise ProvenanceError("transfer: no permission that it names allows its license")
-        # A permission without a list of processes is a form that deployed providers write.
-        if kind == "process" and not any(each.processes is None or process in each.processes for each in named):
+        if kind == "process" and not any(each.allows(step) for each in named):
             raise ProvenanceError("process: no permission that it names allows it")
-
-
-def _allowed(permission: VerifiedStep) -> _Permitted:
-    allows = as_object(permission.get("allows"))
-    try:
-        expires = instant.parse(permission.get("expires"))
-    except ValueError:
-        raise ProvenanceError("permission: expires must be an RFC 3339 date-time") from None
-    processes = _texts(allows["processes"]) if "processes" in allows else None
-    return _Permitted(_at(permission), expires, _texts(licenses_of(permission, deployed=True)), processes)
-
-
-def _texts(listed: object) -> frozenset[str]:
-    return frozenset(each for each in listed if isinstance(each, str)) if isinstance(listed, list) else frozenset()
 
 
 def _at(step: VerifiedStep) -> int:

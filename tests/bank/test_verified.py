@@ -138,7 +138,7 @@ def test_what_is_not_json(text: bytes) -> None:
         pytest.param(
             {"edp_permission": {"timestamp": instant.text(AT + DAY)}}, {}, "not in force", id="readings before it"
         ),
-        pytest.param({"edp_permission": {"expires": None}}, {}, "expires", id="a permission without an end"),
+        pytest.param({"edp_permission": {"expires": None}}, {}, "was not in force", id="a permission without an end"),
         pytest.param(
             {"edp_permission": {"allows": {"licenses": [layout().license("electricity_and_gas")], "processes": []}}},
             {},

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep, as_object
 from consent_server.scheme.provenance.deployed import licenses_of
+from consent_server.scheme.provenance.permitted import Permitted, permitted
 
 _LONGEST_TEXT = 200
 _MOST_FAULTS = 20
@@ -65,7 +66,7 @@ def faults(steps: Sequence[VerifiedStep]) -> list[str]:
     """Return what does not hold between the steps, the first few of it."""
     by_id = {step["id"]: step for step in steps}
     # Each is read once: a step may name thousands of permissions, and a permission thousands of licenses.
-    permissions = {step["id"]: _read(step) for step in steps if step["type"] == "permission"}
+    permissions = {step["id"]: permitted(step) for step in steps if step["type"] == "permission"}
     receipted = {step["transfer"] for step in steps if step["type"] == "receipt"}
     found: list[str] = []
     for step in steps:
@@ -79,31 +80,6 @@ def faults(steps: Sequence[VerifiedStep]) -> list[str]:
     return found
 
 
-@dataclass(frozen=True)
-class _Allowed:
-    """What a permission allows, and for how long; None for an end that cannot be read, and where no processes are listed: a
-    form that deployed providers write (deployed.PERMISSION_WITHOUT_PROCESSES)."""
-
-    given: int
-    expires: int | None
-    licenses: frozenset[str]
-    processes: frozenset[str] | None
-
-
-def _read(permission: VerifiedStep) -> _Allowed:
-    allows = as_object(permission.get("allows"))
-    try:
-        expires = instant.parse(permission.get("expires"))
-    except ValueError:
-        expires = None
-    processes = _texts(allows["processes"]) if "processes" in allows else None
-    return _Allowed(_at(permission), expires, _texts(licenses_of(permission, deployed=True)), processes)
-
-
-def _texts(listed: object) -> frozenset[str]:
-    return frozenset(each for each in listed if isinstance(each, str)) if isinstance(listed, list) else frozenset()
-
-
 def _receipt_faults(receipt: VerifiedStep, transfer: VerifiedStep) -> Iterator[str]:
     signed = receipt["_signature"]["signed"]
     if transfer.get("to") not in (signed["member"], signed["application"]):
@@ -112,17 +88,14 @@ def _receipt_faults(receipt: VerifiedStep, transfer: VerifiedStep) -> Iterator[s
         yield f"{_name(receipt)}: received before it was sent"
 
 
-def _permission_faults(step: VerifiedStep, permissions: Sequence[_Allowed]) -> Iterator[str]:
+def _permission_faults(step: VerifiedStep, permissions: Sequence[Permitted]) -> Iterator[str]:
     at, kind = _at(step), step["type"]
-    if any(each.given > at + CLOCK_SKEW for each in permissions):
+    if not all(each.is_given(at) for each in permissions):
         yield f"{_name(step)}: made before its permission was given"
-    if any(each.expires is None or each.expires <= at for each in permissions):
+    if any(each.is_over(at) for each in permissions):
         yield f"{_name(step)}: made after its permission had expired"
-    license_url, process = str(step.get("license", step.get("licence"))), str(step.get("process"))
-    if kind == "transfer" and not any(license_url in each.licenses for each in permissions):
-        yield f"{_name(step)}: no permission that it names allows its license"
-    if kind == "process" and not any(each.processes is None or process in each.processes for each in permissions):
-        yield f"{_name(step)}: no permission that it names allows its process"
+    if kind in ("transfer", "process") and not any(each.allows(step) for each in permissions):
+        yield f"{_name(step)}: no permission that it names allows its {'license' if kind == 'transfer' else 'process'}"
 
 
 def _at(step: VerifiedStep) -> int:
