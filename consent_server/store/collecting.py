@@ -174,7 +174,7 @@ def forget_before(c: Connection, connection: str, oldest: int) -> None:
 
 
 def drop_readings(c: Connection, before: int, first_before: int) -> int:
-    """Delete the readings of months that began before an instant and are closed; return of how many.
+    """Delete the readings of months that began before an instant and are closed; return how many months those are.
 
     A month is closed when it is complete, or when it was first collected before `first_before`.
     """

@@ -1,6 +1,7 @@
 """What is believed and kept of a provider's readings, and what becomes of each trouble on the way."""
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
@@ -8,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+import sqlalchemy as sa
 from flask import current_app
 
 from consent_server import store
@@ -20,6 +22,7 @@ from consent_server.scheme.month_readings import unpacked
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.steps import MISSING, trust_framework_url
 from consent_server.store import connections
+from consent_server.store.database import db
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 from tests.collect.conftest import FEBRUARY, LICENSE, MARCH, RETRY_S, TODAY, Cap, Meter, Provider, reading
 from tests.scheme.signing import (
@@ -35,6 +38,27 @@ from tests.scheme.signing import (
 
 DAY = 86400
 HALF_HOUR = 1800
+
+
+def test_keeping_an_answer_reads_no_other_meter(cap: Cap) -> None:
+    """Only the statements of a turn, as many for six meters as for two, are about a connection's meters together."""
+    together: list[list[str]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        condition = statement.partition("WHERE")[2].partition("ORDER BY")[0]
+        kept = re.search(r"\b(FROM|JOIN|UPDATE) (meter_month|collected|collected_meter)\b", statement)
+        if kept and "VALUES" not in statement and "datasource" not in condition:
+            together[-1].append(statement)
+
+    sa.event.listen(db.engine, "before_cursor_execute", note)
+    for meters in (2, 6):
+        together.append([])
+        provider = cap.provider(f"edp-{meters}", *(Meter(f"m-{number}", "gas") for number in range(meters)))
+        cap.collected(provider, provider.name)
+        assert len(cap.kept(provider.name).windows) == meters
+    sa.event.remove(db.engine, "before_cursor_execute", note)
+    assert together[0]
+    assert together[0] == together[1]
 
 
 def test_readings_records_and_months_are_kept_together(cap: Cap, caplog: pytest.LogCaptureFixture) -> None:
