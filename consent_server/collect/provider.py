@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from consent_server import store
+from consent_server import clock, store
+from consent_server.caller.membership import may_act
 from consent_server.deployment import current
 from consent_server.outbound.data import ConsumptionData
 from consent_server.outbound.directory import DataService
@@ -15,12 +16,19 @@ from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 UNREACHABLE: Final = "The provider could not be reached."
 WRONG: Final = "The provider's answer cannot be used, and it has to mend this. If it lasts, please tell us."
 REFUSED: Final = "The provider no longer accepts our permission."
+LAPSED: Final = "The provider may not act in the scheme just now, so nothing is collected from it."
+
+
+class MayNotAct(Unreachable):
+    """The provider's membership, or its agreement with the scheme, is not in force."""
 
 
 def trouble(fault: Unreachable) -> str:
     """Return what the SME reads of a fault."""
     if isinstance(fault, OAuthRefused):
         return REFUSED
+    if isinstance(fault, MayNotAct):
+        return LAPSED
     return WRONG if fault.is_wrong else UNREACHABLE
 
 
@@ -45,7 +53,7 @@ def access_token(connection: ProviderConnection) -> str:
 
 
 def service_of(connection: ProviderConnection) -> DataService:
-    """Return the catalogue's entry of the connection's resource. Raise Unreachable.
+    """Return the catalogue's entry of the connection's resource. Raise Unreachable, and MayNotAct of a provider that has left.
 
     A member writes its entries itself: an id counts only in the entry of the member that the SME chose.
     """
@@ -55,6 +63,10 @@ def service_of(connection: ProviderConnection) -> DataService:
     found = next((each for each in listed if (each.id, each.member) == chosen), None)
     if found is None:
         raise Unreachable("not in the catalogue", "directory")
+    member = here.directory.member(connection.member)
+    if not (member.membership_ok and may_act(member, here.settings.scheme.edp_roles, here.settings, clock.now())):
+        # Perseus Scheme Agreement: who may act in the scheme, and until when
+        raise MayNotAct("no membership or agreement in force", connection.member)
     return found
 
 

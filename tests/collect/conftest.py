@@ -12,7 +12,7 @@ from consent_server import clock, store
 from consent_server.collect import figures, gather, provider, weigh
 from consent_server.deployment import Deployment
 from consent_server.outbound.data import DataSource, FetchedWindow
-from consent_server.outbound.directory import DataService
+from consent_server.outbound.directory import Agreement, DataService, Member
 from consent_server.outbound.upstream import Tokens
 from consent_server.scheme import emissions, instant
 from consent_server.scheme.emissions import MonthEmissions
@@ -190,7 +190,9 @@ class Cap:
             fetch=self._fetch,
             kept=self._kept,
         )
-        played.directory = SimpleNamespace(data_services=self._data_services)
+        self.membership_ok = True  # of every provider
+        self.agreements: tuple[Agreement, ...] = ()  # of every provider
+        played.directory = SimpleNamespace(data_services=self._data_services, member=self._member)
         played.upstream = SimpleNamespace(
             metadata=lambda issuer: next(each for each in self.providers.values() if each.issuer == issuer),
             refresh=self._refresh,
@@ -209,6 +211,9 @@ class Cap:
 
     def api(self, service: DataService) -> Provider:
         return next(each for each in self.providers.values() if each.service == service)
+
+    def _member(self, url: str) -> Member:
+        return Member(url, "Meter Data Corp Ltd", None, (EDP_ROLE,), None, self.membership_ok, self.agreements)
 
     def _data_services(self, standard: str) -> list[DataService]:
         assert standard == consumption_standard(REGISTRY)

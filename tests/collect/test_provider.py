@@ -6,9 +6,11 @@ import pytest
 
 from consent_server import store
 from consent_server.collect import provider
+from consent_server.outbound.directory import Agreement
 from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.store import connections, outbox
 from tests.collect.conftest import Cap
+from tests.scheme.signing import EDP_ROLE, NOW
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -57,6 +59,29 @@ def test_a_service_that_has_left_the_catalogue_cannot_be_reached(cap: Cap) -> No
     cap.providers.clear()
     with pytest.raises(Unreachable, match="not in the catalogue"):
         provider.service_of(cap.row())
+
+
+@pytest.mark.parametrize(
+    ("lapsed_agreements", "membership_ok", "until", "said"),
+    [
+        ("refuse", True, NOW + 1, None),
+        ("refuse", True, NOW, provider.LAPSED),
+        ("warn", True, NOW, None),
+        ("warn", False, NOW + 1, provider.LAPSED),
+    ],
+)
+def test_a_provider_that_may_not_act_in_the_scheme_is_not_asked(
+    cap: Cap, lapsed_agreements: str, membership_ok: bool, until: int, said: str | None
+) -> None:
+    settings = cap.deployment.settings
+    clients = settings.clients.model_copy(update={"lapsed_agreements": lapsed_agreements})
+    cap.deployment.settings = settings.model_copy(update={"clients": clients})
+    cap.membership_ok, cap.agreements = membership_ok, (Agreement((EDP_ROLE,), 0, until),)
+    edp = cap.provider()
+    cap.connect(edp)
+    assert cap.collect() == (said is None)
+    assert cap.row().trouble == said
+    assert bool(edp.fetched) == (said is None)
 
 
 def test_H05_an_entry_of_another_member_with_the_same_id_is_not_asked(cap: Cap) -> None:
