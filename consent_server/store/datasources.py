@@ -20,8 +20,10 @@ _WITHOUT_NUMBER = _alias.c.id.not_like("%.%")
 
 
 def ids_for(c: Connection, client_id: str, sme: str, meters: Sequence[str]) -> dict[str, str]:
-    """Return meter -> the data source id that this client knows it by, in the order of `meters`."""
-    locks.lock_business(c, sme)  # two grants must not give one number twice
+    """Return meter -> the data source id that this client knows it by, in the order of `meters`.
+
+    The caller holds the lock of the business (locks.lock_business): two grants must not give one number twice.
+    """
     known = _numbered(c, client_id, sme)
     new = [meter for meter in dict.fromkeys(meters) if meter not in known]
     made = dict(zip(new, _following(known.values(), len(new)), strict=True))

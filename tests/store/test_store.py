@@ -20,6 +20,7 @@ from consent_server.store import (
     journeys,
     limits,
     links,
+    locks,
     meters,
     outbox,
     permissions,
@@ -126,12 +127,14 @@ def test_concurrent_grants_get_different_indices(app: Flask) -> None:
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one writer
 def test_a_grant_waits_for_no_grant_of_another_business(app: Flask) -> None:
     with store.writing() as c:
+        locks.lock_business(c, "acme")
         granted(c, "p", sme="acme")
         datasources.ids_for(c, "client-a", "acme", ["m-1"])
         with ThreadPoolExecutor(1) as pool:
 
             def grant() -> int:
                 with app.app_context(), store.writing() as other:
+                    locks.lock_business(other, "bakery")
                     datasources.ids_for(other, "client-a", "bakery", ["m-2"])
                     return granted(other, "q", sme="bakery")
 
@@ -294,6 +297,7 @@ def test_two_grants_at_once_give_no_number_twice(app: Flask) -> None:
 
     def grant(name: str) -> None:
         with app.app_context(), store.writing() as c:
+            locks.lock_business(c, "acme")
             made.append(datasources.ids_for(c, "client-a", "acme", [f"{name}-{n}" for n in range(3)]))
 
     threads = [threading.Thread(target=grant, args=(f"m{n}",)) for n in range(8)]
