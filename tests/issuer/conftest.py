@@ -273,8 +273,10 @@ class Issuer:
     # what the database holds
 
     def rows(self, kind: Any) -> list[Any]:
+        """Every row, in the order of the primary key: without it a database returns them in any order."""
+        table = table_of(kind)
         with self.public.app_context(), store.reading() as c:
-            return rows.every(c, kind, db.select(table_of(kind)))
+            return rows.every(c, kind, db.select(table).order_by(*table.primary_key))
 
     def row(self, kind: Any, **where: Any) -> Any:
         return next(row for row in self.rows(kind) if all(getattr(row, name) == value for name, value in where.items()))
