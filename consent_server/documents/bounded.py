@@ -33,8 +33,9 @@ def verify_apart(file: bytes, trusted: Trusted, at: int) -> VerifiedReport:
         "at": at,
     }
     try:
-        done = subprocess.run(  # ourselves
-            [sys.executable, "-m", "consent_server.documents.bounded"],
+        done = subprocess.run(
+            # -P: the stranger's files may lie in the working directory, and none of them is a module of ours.
+            [sys.executable, "-P", "-m", "consent_server.documents.bounded"],
             input=orjson.dumps(question),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
