@@ -17,7 +17,7 @@ from consent_server.scheme.emissions import GASES
 from consent_server.scheme.factors import FactorRule
 from consent_server.scheme.licenses import ELECTRICITY
 from consent_server.scheme.provenance.steps import GrantedPermission
-from consent_server.scheme.report import FUELS, Figure, Report, ReportedMonth, UsedFactor
+from consent_server.scheme.report import FUELS, Figure, GapReason, Report, ReportedMonth, UsedFactor
 
 _DECIMALS: Final = 6
 #: Bounds of what a stranger's file may say; no report of ours is near them.
@@ -96,7 +96,7 @@ class WholeData(_Part):
 class GapData(_Part):
     fuel: Fuel
     start: When
-    reason: Text
+    reason: GapReason
     half_hours: Count
 
 
@@ -190,9 +190,7 @@ def of(found: Report, grant: GrantedPermission, *, application: str, service: st
         whole=WholeData(kilograms=_rounded(found.kilograms), meaning=report.WHOLE_MEANING),
         sites=tuple(SiteData(site=each.site, meters=each.meters, **_energy(each.figure)) for each in found.sites),
         gaps=tuple(
-            GapData(
-                fuel=each.fuel, start=instant.text(each.start), reason=each.reason.value, half_hours=each.half_hours
-            )
+            GapData(fuel=each.fuel, start=instant.text(each.start), reason=each.reason, half_hours=each.half_hours)
             for each in found.gaps
         ),
         factor_rule=found.method.factor_rule,

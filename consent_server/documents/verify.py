@@ -109,8 +109,10 @@ def verify(file: bytes, trusted: Trusted, at: int) -> VerifiedReport:
         if len(reader.pages) > MOST_PAGES:
             raise NotGenuine("size", f"more than {MOST_PAGES} pages")
         told, record, table = _attachments(reader)
-    report = _data(told, table, leaf, signed_at, trusted)
-    verified = _record(record, report, leaf, trusted, signed_at)
+    with _named("data", f"{words.DATA_FILE} is not the data of a report"):
+        report = _data(told, table, leaf, signed_at, trusted)
+    with _named("record", "cannot be read"):
+        verified = _record(record, report, leaf, trusted, signed_at)
     with _named("page", "cannot be read"):
         _require_no_notes(reader)
         _require_printed(reader, report, verified)
@@ -242,11 +244,8 @@ def _attachments(reader: PdfReader) -> tuple[bytes, bytes, bytes]:
 
 
 def _data(told: bytes, table: bytes, leaf: MemberCertificate, signed_at: int, trusted: Trusted) -> ReportData:
-    try:
-        report = data.read(told)
-        contradictions = list(data.faults(report))
-    except ValueError:
-        raise NotGenuine("data", f"{words.DATA_FILE} is not the data of a report") from None
+    report = data.read(told)
+    contradictions = list(data.faults(report))
     if contradictions:
         raise NotGenuine("data", contradictions[0])
     if data.as_csv(report) != table:

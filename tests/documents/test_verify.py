@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
+import orjson
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -18,6 +19,7 @@ from pypdf.generic import ArrayObject, DictionaryObject, NameObject, NumberObjec
 
 from consent_server.documents import bounded, data, pdf, signing, verify, words
 from consent_server.documents.verify import LARGEST, NotGenuine
+from consent_server.scheme.provenance import steps
 from consent_server.scheme.provenance.container import verify as verify_record
 from tests.documents import sample
 from tests.documents.sample import NOW, trusted
@@ -121,6 +123,34 @@ def of_another_report() -> bytes:
     return signing.signed(sample.unsigned(signed=record), CAP, NOW)
 
 
+def with_a_bare_origin() -> bytes:
+    """A record whose signatures hold, with origins that say nothing of the scheme."""
+    sample.record()  # what the CAP received is made once, and is as it must be
+    with pytest.MonkeyPatch.context() as patched:
+        whole = steps.origin_step
+        patched.setattr(steps, "origin_step", lambda **values: whole(**values) | {"perseus:scheme": 1})
+        bare = orjson.dumps(sample.record())
+    return signed_again(attached(words.RECORD_FILE, lambda _: bare))
+
+
+def with_a_formula() -> bytes:
+    """Data and table that agree on why a month is left out, in words that a spreadsheet computes."""
+
+    def changed(text: bytes) -> bytes:
+        return text.replace(sample.report_data().gaps[0].reason.encode(), b"=cmd|' /C calc'!A0")
+
+    def change(writer: PdfWriter) -> None:
+        for name in (words.DATA_FILE, words.TABLE_FILE):
+            attached(name, changed)(writer)
+
+    return signed_again(change)
+
+
+def made_on_no_day() -> bytes:
+    changed = data.as_json(sample.report_data().model_copy(update={"at": "2026-13-01T00:00:00Z"}))
+    return signed_again(attached(words.DATA_FILE, lambda _: changed))
+
+
 def to_another_bank() -> bytes:
     record = sample.record(to=f"{sample.DIRECTORY}/m/other")
     return signing.signed(sample.unsigned(signed=record), CAP, NOW)
@@ -169,8 +199,11 @@ REFUSED = {
         lambda: signed_again(attached(words.TABLE_FILE, lambda text: text.replace(b"398.97", b"398.98"))),
         "data",
     ),
+    "a formula in the table": (with_a_formula, "data"),
+    "made on a day that does not exist": (made_on_no_day, "data"),
     "no JSON": (lambda: signed_again(attached(words.DATA_FILE, lambda _: b"[" * 100_000)), "data"),
     "a record that is none": (lambda: signed_again(attached(words.RECORD_FILE, lambda _: b"{}")), "record"),
+    "a record with an origin that says nothing": (with_a_bare_origin, "record"),
     "the record of other months": (of_another_report, "record"),
     "the record of another recipient": (to_another_bank, "record"),
     "made out to another bank": (
