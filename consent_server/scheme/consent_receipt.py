@@ -165,7 +165,7 @@ def _require_contents(receipt: dict[str, Any], member: str, at: int) -> None:
         fits = notice["schema:sha256"] == digest
     except (KeyError, TypeError, IndexError, AttributeError, UnicodeEncodeError):
         raise ReceiptFault("form", "it lacks what a consent receipt says") from None
-    if receipt["@type"] != "dpv:ConsentReceipt" or receipt.get("@context") != _CONTEXT:
+    if receipt.get("@type") != "dpv:ConsentReceipt" or receipt.get("@context") != _CONTEXT:
         raise ReceiptFault("form", "it is no consent receipt in the terms of DPV")
     if publisher != member:
         raise ReceiptFault("publisher", "another member signed it than the one that it names")

@@ -43,6 +43,9 @@ CONSENT = Consent(
 )
 
 
+DOCUMENT = consent_receipt.document(CONSENT, NOW)
+
+
 def made(consent: Consent = CONSENT, at: int = NOW, signer: Signer = SIGNER) -> dict[str, str]:
     return consent_receipt.sign(consent_receipt.document(consent, at), signer)
 
@@ -91,6 +94,7 @@ def stranger() -> Signer:
         ("form", lambda: again("protected", lambda header: header.update(typ="at+jwt"))),
         ("form", lambda: again("protected", lambda header: header.update(jwk={}))),
         ("form", lambda: again("payload", lambda receipt: receipt.pop("dct:created"))),
+        ("form", lambda: consent_receipt.sign({k: v for k, v in DOCUMENT.items() if k != "@type"}, SIGNER)),
         ("certificate", lambda: again("protected", lambda header: header.update(x5c=[]))),
         ("certificate", lambda: again("protected", lambda header: header.update(x5c=["AAAA"]))),
         ("certificate", lambda: again("protected", lambda header: header["x5c"].pop())),
