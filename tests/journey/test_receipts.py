@@ -85,10 +85,12 @@ def test_P12_the_link_in_a_mail_withdraws_in_one_visit(cap: Any) -> None:
     assert "/receipt/" not in text
 
 
-def test_a_mail_scanner_that_follows_the_link_changes_nothing(kept: Any) -> None:
-    client = kept.app.test_client()
-    for method in ("GET", "HEAD", "GET"):
-        assert client.open(link(kept), method=method, base_url="https://localhost").status_code == 200
+def test_a_mail_scanner_that_follows_the_link_changes_nothing(kept: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, address = kept.app.test_client(), link(kept)
+    with monkeypatch.context() as patched:
+        patched.delattr(store, "writing")
+        for method in ("GET", "HEAD", "GET"):
+            assert client.open(address, method=method, base_url="https://localhost").status_code == 200
     for method in ("PUT", "DELETE", "OPTIONS"):
         assert client.open(link(kept), method=method, base_url="https://localhost").status_code == 405
     assert ended(kept) == (None, None)

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock, store
+from consent_server.deployment import current
 from consent_server.receipts import consent, links, receipt
 from consent_server.receipts.receipt import Receipt
 from consent_server.web import budgets, csrf, pages
@@ -21,7 +22,9 @@ routes = Blueprint("receipt", __name__, url_prefix="/receipt")
 @routes.get("/<handle>")
 def show(handle: str) -> Response:
     found = _receipt(handle)
-    address = links.address(found.subject)
+    address = (
+        f"{current().settings.public.origin}{links.PATH}{handle}"  # as it was opened: nothing is written for a link
+    )
     response = pages.render("receipt/receipt.html", receipt=found, address=address, csrf=csrf.token(handle))
     response.headers["X-Robots-Tag"] = "noindex, nofollow, noarchive"
     return response
