@@ -260,6 +260,11 @@ def test_what_is_no_message(played: Played, body: bytes, refused: type[Exception
         played.posted(body)
 
 
+def test_no_more_is_read_than_the_message_says_to_have(played: Played) -> None:
+    body = json.dumps(withdrawal(layout().trust_framework, WITHDRAWAL_SUBJECT, "refresh-1")).encode()
+    assert played.posted(body + b"POST /messages HTTP/1.1", CONTENT_LENGTH=str(len(body))) is not None
+
+
 def test_the_sender_is_judged_before_the_body_is_read(played: Played) -> None:
     def read(_: int) -> bytes:
         raise AssertionError("read")
