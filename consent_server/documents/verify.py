@@ -318,11 +318,18 @@ def _period(origin: VerifiedStep) -> tuple[object, object]:
 
 
 def _require_no_notes(reader: PdfReader) -> None:
-    """Refuse annotations, which are seen on a page and are no text of it, but for the signature's."""
+    """Refuse annotations, which are seen on a page and are no text of it, but for that of a signature that is not seen."""
     for page in reader.pages:
         for each in page.get("/Annots") or ():
-            if (each.get_object().get("/Subtype"), each.get_object().get("/FT")) != ("/Widget", "/Sig"):
+            if not _is_unseen_signature(each.get_object()):
                 raise NotGenuine("page", "something lies on it")
+
+
+def _is_unseen_signature(note: DictionaryObject) -> bool:
+    place: Any = note["/Rect"]
+    left, lower, right, upper = place
+    is_signature = (note.get("/Subtype"), note.get("/FT")) == ("/Widget", "/Sig")
+    return is_signature and "/AP" not in note and (left, lower) == (right, upper)
 
 
 def _require_printed(reader: PdfReader, report: ReportData, found: Sequence[VerifiedStep]) -> None:

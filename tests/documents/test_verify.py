@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.writer import PageObject
+from pyhanko.sign.fields import SigFieldSpec
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, NameObject, NumberObject, StreamObject, TextStringObject
 
@@ -86,6 +87,13 @@ def with_note(writer: PdfWriter) -> None:
         NameObject("/Rect"): ArrayObject(map(NumberObject, (0, 0, 300, 300))),
     }
     writer.pages[0][NameObject("/Annots")] = ArrayObject([DictionaryObject(note)])
+
+
+def with_visible_signature() -> bytes:
+    """A signature that is drawn over the page, where its maker may have it say anything."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(signing, "SigFieldSpec", lambda name, **_: SigFieldSpec(name, box=(50, 50, 500, 800)))
+        return sample.signed()
 
 
 def with_image(writer: PdfWriter) -> None:
@@ -216,6 +224,7 @@ REFUSED = {
     ),
     "a script": (lambda: signed_again(with_script), "active content"),
     "text that lies on a page": (lambda: signed_again(with_note), "page"),
+    "a signature that is seen": (with_visible_signature, "page"),
     "an image on a page": (lambda: signed_again(with_image), "page"),
     "an image in a page's own text": (lambda: signed_again(with_inline_image), "page"),
     "a page more": (lambda: signed_again(PdfWriter.add_blank_page), "page"),
