@@ -61,6 +61,8 @@ def install(app: Flask, *, door: str, origin: str) -> None:
     app.register_error_handler(Refusal, refused)
     app.register_error_handler(HTTPException, refused_by_http)
     app.register_error_handler(Exception, fault)
+    # For a fault in the making of an answer. Flask's own line has the path, and that of a receipt or of evidence is secret.
+    app.log_exception = lambda exc_info: _log(exc_info[1])  # type: ignore[method-assign]
     if door == "public":
         known = ", ".join(map(repr, Refusal.family))
         app.add_url_rule(f"{HELP}<any({known}):code>", view_func=help_page)
@@ -84,7 +86,7 @@ def refused_by_http(error: HTTPException) -> AnyResponse:
 def fault(error: Exception) -> AnyResponse:
     """Log where a fault happened, and return 500."""
     audit.event("server_fault", kind=type(error).__name__)
-    log.error("%s %s", audit.correlation_id.get(), _where(error))
+    _log(error)
     return _response(ServerFault())
 
 
@@ -120,10 +122,14 @@ def _json(refusal: Refusal) -> Response:
     return Response(orjson.dumps(body), refusal.status, mimetype="application/json")
 
 
-def _where(error: BaseException) -> str:
+def _log(error: BaseException | None) -> None:
+    log.error("%s %s", audit.correlation_id.get(), _where(error))
+
+
+def _where(error: BaseException | None) -> str:
     """Return where a fault happened, without its message: libraries quote parameters in theirs, and those are secret."""
     lines = []
-    cause: BaseException | None = error
+    cause = error
     while cause is not None:
         frames = traceback.extract_tb(cause.__traceback__)
         lines.append(f"{type(cause).__name__} at " + " > ".join(f"{f.filename}:{f.lineno} {f.name}" for f in frames))

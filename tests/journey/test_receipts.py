@@ -13,6 +13,7 @@ from consent_server.store import permissions
 from consent_server.store.digests import digest
 from consent_server.store.rows import every, table_of
 from consent_server.store.tables import ReceiptLink
+from consent_server.web import pages
 from tests.journey.conftest import EMAIL, GOOD
 
 
@@ -131,6 +132,21 @@ def test_E10_a_link_that_is_passed_on_shows_the_receipt_and_nothing_else(kept: A
     assert "noindex" in browser.response.headers["X-Robots-Tag"]
     for path in ("/manage/permissions", "/manage/receipt?permission=p-1"):
         assert browser.open(path).path == "/manage"
+
+
+def test_no_log_line_has_the_link_even_when_no_page_can_be_made(
+    kept: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    client, address = kept.app.test_client(), link(kept)
+    monkeypatch.setitem(kept.app.config, "PROPAGATE_EXCEPTIONS", False)
+    monkeypatch.setattr(pages, "render", fails)
+    with pytest.raises(RuntimeError):  # gunicorn's to answer
+        client.get(address, base_url="https://localhost")
+    assert "RuntimeError" in caplog.text
+    assert address.removeprefix(links.PATH) not in caplog.text
 
 
 def test_the_store_has_the_links_digest_alone(kept: Any) -> None:
