@@ -106,6 +106,10 @@ class Bank:
                 with suppress(Unreachable):
                     upstream.revoke(metadata, tokens.refresh_token)
             raise tokens.fault or BadAnswer("no refresh token", "-", 200)
+        mac = self._sealer.mac(tokens.refresh_token)
+        if self._store.by_mac(mac) is not None:
+            # A message names a permission by its token alone: one that two share would end one of them, and keep the other.
+            raise BadAnswer("refresh token of another permission", "-", 200)
         held = HeldPermission(
             id=secrets.token_hex(8),
             issuer=issuer,
@@ -114,7 +118,7 @@ class Bank:
             reference=reference,
             granted=clock.now(),
             sealed_token=self._sealer.seal(tokens.refresh_token),
-            macs=(self._sealer.mac(tokens.refresh_token),),
+            macs=(mac,),
         )
         self._store.put(held)
         return held

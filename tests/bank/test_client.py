@@ -183,6 +183,13 @@ def test_what_the_permission_record_says(
     )
 
 
+def test_a_token_that_two_permissions_would_share_is_refused(played: Played) -> None:
+    played.outside.upstream.redeemed = 0
+    with pytest.raises(BadAnswer, match="another permission"):
+        played.given()
+    assert (played.store.all(), played.outside.upstream.revoked) == ([played.held], [])
+
+
 def test_a_permission_that_its_issuer_does_not_know_has_no_figures(played: Played) -> None:
     played.fetch()
     played.outside.upstream.fault = OAuthRefused("invalid_grant", "localhost", 400)
