@@ -2,7 +2,8 @@
 
 `verify()` needs nothing but the file and what its caller trusts: the Directory's signing root, and the URL of the trust
 framework. Each check has a name, and a file that does not hold is refused with it. The text of the pages is the text that
-programs extract; a maker that signs a font which draws other characters than it says is not found out, so the data count.
+programs extract; a maker that signs a font which draws other characters than it says, or paints over the text, is
+not found out, so the data count.
 """
 
 import io
