@@ -142,7 +142,7 @@ class Bank:
             answer = self._emissions(service, self._access_token(held, metadata), start, end)
         except OAuthRefused as refused:
             if refused.error == "invalid_grant":
-                self._change(held.id, lambda now: replace(now, emissions=None, fault=_NO_GRANT))
+                self._refused(held)
             raise
         try:
             found = verified(answer.body, self._call(held, service, start, end))
@@ -174,6 +174,14 @@ class Bank:
             sealed, mac = self._sealer.seal(fresh), self._sealer.mac(fresh)
             self._change(held.id, lambda now: replace(now, sealed_token=sealed, macs=(mac, *now.macs)[:_MOST_MACS]))
         return tokens.access_token
+
+    def _refused(self, held: HeldPermission) -> None:
+        """Keep that the issuer refused the token of `held`, unless another process has replaced it since."""
+        refused = held.sealed_token
+        self._change(
+            held.id,
+            lambda now: now if now.sealed_token != refused else replace(now, emissions=None, fault=_NO_GRANT),
+        )
 
     def _emissions(self, service: DataService, access_token: str, start: int, end: int) -> Response:
         query = urlencode(window_parameters(start, end), safe=":")

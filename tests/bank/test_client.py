@@ -183,6 +183,24 @@ def test_what_the_permission_record_says(
     )
 
 
+def test_who_comes_late_with_a_rotated_token_leaves_the_others_figures(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream = played.outside.upstream
+    upstream.rotates = True
+    refresh = upstream.refresh
+
+    def late(*_: Any) -> Any:
+        monkeypatch.setattr(upstream, "refresh", refresh)
+        played.fetch()  # in another process
+        raise OAuthRefused("invalid_grant", "localhost", 400)
+
+    monkeypatch.setattr(upstream, "refresh", late)
+    with pytest.raises(OAuthRefused):
+        played.fetch()
+    assert (played.now.fault, played.now.emissions is None) == ("", False)
+
+
 def test_a_token_that_two_permissions_would_share_is_refused(played: Played) -> None:
     played.outside.upstream.redeemed = 0
     with pytest.raises(BadAnswer, match="another permission"):
