@@ -6,7 +6,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from consent_server.store import rows
+from consent_server.store import due, rows
 from consent_server.store.rows import table_of
 from consent_server.store.tables import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection
 
@@ -105,12 +105,7 @@ def lease_weighing(c: Connection, issuer: str, at: int, lease_s: int, most: int)
     key = (_month.c.connection, _month.c.datasource, _month.c.start)
     of_issuer = sa.exists().where(_connection.c.id == _month.c.connection, _connection.c.issuer == issuer)
     first = sa.select(*key).where(_month.c.weigh_due <= at, of_issuer).order_by(_month.c.weigh_due).limit(most)
-    taken = (
-        sa.update(_month)
-        .where(sa.tuple_(*key).in_(first.with_for_update(skip_locked=True)))
-        .values(weigh_due=at + lease_s)
-    )
-    return rows.every(c, MeterMonth, taken.returning(*_month.c))
+    return rows.every(c, MeterMonth, due.lease(_month, first, weigh_due=at + lease_s))
 
 
 def put_weighed(c: Connection, month: MeterMonth) -> None:

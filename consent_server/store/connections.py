@@ -82,10 +82,8 @@ def lease_due(c: Connection, issuer: str, at: int, lease_s: int) -> ProviderConn
         .where(_connection.c.issuer == issuer, _connection.c.ended.is_(None), _is_due(at))
         .order_by(_connection.c.collect_due)
         .limit(1)
-        .with_for_update(skip_locked=True)
     )
-    taken = sa.update(_connection).where(_connection.c.id.in_(first)).values(leased=at + lease_s)
-    return rows.one(c, ProviderConnection, taken.returning(*_connection.c))
+    return rows.one(c, ProviderConnection, due.lease(_connection, first, leased=at + lease_s))
 
 
 def _is_due(at: int) -> sa.ColumnElement[bool]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.dml import ReturningUpdate
 
 
 def parties(
@@ -15,6 +16,18 @@ def parties(
     every = first.union_all(sa.select(following).where(first.c.party.is_not(None)))
     has_work = sa.exists().where(party == every.c.party, among, due)
     return list(c.execute(sa.select(every.c.party).where(every.c.party.is_not(None), has_work)).scalars())
+
+
+def lease(table: sa.Table, first: sa.Select[Any], **values: int) -> ReturningUpdate[Any]:
+    """Return an UPDATE of the rows whose primary key `first` selects, but of none that another process is taking, which
+    returns them whole, in any order.
+
+    `first` is a CTE of its own and so runs once. As a subquery of IN, PostgreSQL may run it for each row of the table, and each
+    run passes over the rows that the one before has locked: more rows are then taken than its limit.
+    """
+    chosen = first.with_for_update(skip_locked=True).cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
+    key = sa.tuple_(*(table.c[column.name] for column in chosen.c))
+    return sa.update(table).where(key.in_(sa.select(*chosen.c))).values(values).returning(*table.c)
 
 
 def is_due(due: sa.Column[Any], leased: sa.Column[Any], at: int) -> sa.ColumnElement[bool]:

@@ -29,16 +29,13 @@ def add(c: Connection, subject: str, kind: str, account: str, at: int) -> None:
 
 def lease(c: Connection, at: int, lease_s: int, limit: int) -> list[OwedMail]:
     """Lease and return mails that are due, the longest due first. For `lease_s` seconds no other worker takes them."""
-    key = (_mail.c.subject, _mail.c.kind)
     first = (
-        sa.select(*key)
+        sa.select(_mail.c.subject, _mail.c.kind)
         .where(_OPEN, due.is_due(_mail.c.due, _mail.c.leased, at))
         .order_by(_mail.c.due)
         .limit(limit)
-        .with_for_update(skip_locked=True)
     )
-    taken = sa.update(_mail).where(sa.tuple_(*key).in_(first)).values(leased=at + lease_s).returning(*_mail.c)
-    return sorted(rows.every(c, OwedMail, taken), key=lambda mail: mail.due)
+    return sorted(rows.every(c, OwedMail, due.lease(_mail, first, leased=at + lease_s)), key=lambda mail: mail.due)
 
 
 def settle(c: Connection, mail: OwedMail, **values: int | str | None) -> bool:

@@ -36,10 +36,10 @@ def lease(c: Connection, recipient: str, at: int, lease_s: int, limit: int) -> l
         .where(_outbox.c.recipient == recipient, _OPEN, _is_due(at))
         .order_by(_outbox.c.due, _outbox.c.id)
         .limit(limit)
-        .with_for_update(skip_locked=True)
     )
-    taken = sa.update(_outbox).where(_outbox.c.id.in_(first)).values(leased=at + lease_s).returning(*_outbox.c)
-    return sorted(rows.every(c, OwedCall, taken), key=lambda call: (call.due, call.id))
+    return sorted(
+        rows.every(c, OwedCall, due.lease(_outbox, first, leased=at + lease_s)), key=lambda call: (call.due, call.id)
+    )
 
 
 def release(c: Connection, calls: list[OwedCall]) -> None:

@@ -318,6 +318,20 @@ def test_links_are_kept_once(app: Flask) -> None:
         assert links.supports(c, "b") == ["a"]
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_no_more_is_leased_than_was_asked_for_whatever_the_plan(app: Flask) -> None:
+    """PostgreSQL looks at each call and at each time into the first three: the plan that it chose once for a small table."""
+    cap = "https://directory.example/a/cap"
+    with store.writing() as c:
+        for number in range(10):
+            outbox.add(c, kind="message", subject=f"p{number}", recipient=cap, at=100)
+    with store.writing() as c:
+        for way in ("hashjoin", "mergejoin", "material", "hashagg", "sort", "indexscan", "bitmapscan"):
+            c.execute(sa.text(f"SET LOCAL enable_{way} = off"))
+        leased = outbox.lease(c, cap, 200, lease_s=60, limit=3)
+        assert [call.subject for call in leased] == ["p0", "p1", "p2"]
+
+
 def test_what_is_owed_is_leased_to_one_dispatcher(app: Flask) -> None:
     cap = "https://directory.example/a/cap"
     with store.writing() as c:
