@@ -305,7 +305,8 @@ def added_up(meters: list[CollectedMeter], months: list[MeterMonth]) -> list[Mon
     """The months of a connection: the sums over its meters, electricity first."""
     of: dict[str, tuple[str, dict[int, MonthEmissions]]] = {meter.datasource: (meter.fuel, {}) for meter in meters}
     for month in months:
-        of[month.datasource][1][month.start] = figures.kept(month)
+        # A month whose meter is gone is there as well: a race that is lost leaves one.
+        of.setdefault(month.datasource, (month.fuel, {}))[1][month.start] = figures.kept(month)
     return [
         month
         for fuel in ("electricity", "gas")
