@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,14 @@ def mutual_tls(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Any:
-    """The audit lines written so far."""
+    """The audit lines that this thread has written so far: a poller of an earlier test may still run in another."""
     caplog.set_level(logging.DEBUG)
-    return lambda: [json.loads(r.getMessage()) for r in caplog.records if r.name == "consent_server.audit"]
+
+    def written() -> list[dict[str, Any]]:
+        ours = [r for r in caplog.records if r.name == "consent_server.audit" and r.thread == threading.get_ident()]
+        return [json.loads(record.getMessage()) for record in ours]
+
+    return written
 
 
 @pytest.fixture
