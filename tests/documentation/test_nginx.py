@@ -32,6 +32,9 @@ class Echo(BaseHTTPRequestHandler):
     """A door's place: says which headers reached it."""
 
     def do_GET(self) -> None:
+        if self.path.startswith("/fails"):
+            self.close_connection = True  # without an answer
+            return
         body = json.dumps([[name.lower(), value] for name, value in self.headers.items()]).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -212,11 +215,12 @@ def test_no_session_is_resumed(proxy: Proxy) -> None:
             session = connection.session
 
 
-def test_the_log_holds_no_query(proxy: Proxy) -> None:
+@pytest.mark.parametrize(("path", "status"), [("/?code=canary", 200), ("/fails/canary?code=canary", 503)])
+def test_the_logs_hold_no_path_and_no_query(proxy: Proxy, path: str, status: int) -> None:
     with proxy.connect(PUBLIC) as connection:
-        connection.sendall(f"GET /?code=canary HTTP/1.1\r\nHost: {PUBLIC}\r\nConnection: close\r\n\r\n".encode())
-        connection.recv(4096)
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {PUBLIC}\r\nConnection: close\r\n\r\n".encode())
+        assert connection.recv(4096).split()[1] == str(status).encode()
     time.sleep(0.2)
     written = proxy.access_log.read_text()
-    assert written
-    assert not re.search("canary|code=", written)
+    assert f" GET {status} " in written
+    assert not re.search("canary|code=", written + (proxy.access_log.parent / "error.log").read_text())
