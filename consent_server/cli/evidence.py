@@ -20,11 +20,12 @@ def evidence() -> None:
 )
 def verify(file: Path, root: Path) -> None:
     """Say who signed the receipt in FILE, and what it is about. The exit status is 1 when it does not hold, and why is said."""
+    from consent_server import clock
     from consent_server.pki.member_certificate import MalformedCertificate, load_certificates
     from consent_server.scheme import consent_receipt
 
     try:
-        found = consent_receipt.verify(file.read_bytes(), load_certificates(root.read_bytes())[0])
+        found = consent_receipt.verify(file.read_bytes(), load_certificates(root.read_bytes())[0], clock.now())
     except (consent_receipt.ReceiptFault, MalformedCertificate) as fault:
         raise click.ClickException(str(fault)) from None
     record = found["dpv:hasRecordOfActivity"]

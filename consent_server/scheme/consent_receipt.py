@@ -23,7 +23,7 @@ from consent_server.pki.chain import MAX_INTERMEDIATES, UntrustedChain, build_ch
 from consent_server.pki.member_certificate import MalformedCertificate
 from consent_server.scheme import instant
 from consent_server.scheme.permission import State
-from consent_server.scheme.provenance.container import Signer
+from consent_server.scheme.provenance.container import CLOCK_SKEW, Signer
 
 TYPE: Final = "consent-receipt+jws"
 LONGEST: Final = 1024 * 1024
@@ -134,8 +134,11 @@ def sign(receipt: Mapping[str, Any], signer: Signer) -> dict[str, str]:
     return {"payload": payload, "protected": protected, "signature": _base64url(signature)}
 
 
-def verify(text: bytes, root: x509.Certificate) -> dict[str, Any]:
-    """Return the receipt that a signed one holds, whose signer's chain led to `root` when it was made. Raise ReceiptFault."""
+def verify(text: bytes, root: x509.Certificate, now: int) -> dict[str, Any]:
+    """Return the receipt that a signed one holds, whose signer's chain led to `root` when it was made. Raise ReceiptFault.
+
+    `now` is the verifier's instant in POSIX seconds: what says that it was made later was not made when it says.
+    """
     if len(text) > LONGEST:
         raise ReceiptFault("form", "it is too long")
     signed = _object(text)
@@ -148,6 +151,8 @@ def verify(text: bytes, root: x509.Certificate) -> dict[str, Any]:
     if header.keys() != {"alg", "typ", "cty", "x5c"} or header["alg"] != "ES256" or header["typ"] != TYPE:
         raise ReceiptFault("form", "its header is not that of a consent receipt")
     at = _instant(receipt.get("dct:created"))
+    if at > now + CLOCK_SKEW:
+        raise ReceiptFault("time", "it says that it was made in the future")
     key, member = _signer(header["x5c"], root, at)
     if not _is_signature(key, signature, f"{parts[0]}.{parts[1]}".encode()):
         raise ReceiptFault("signature", "it does not fit what it signs")

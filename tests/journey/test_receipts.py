@@ -219,7 +219,7 @@ def test_the_signed_receipt_is_had_by_the_link_and_from_the_evidence_and_opens_n
     for path in (f"{link(kept)}/consent.json", f"/evidence/{seen.id}/consent.json"):
         response = browser.get(path, base_url="https://localhost")
         assert (response.status_code, response.mimetype) == (200, "application/json")
-        receipt = consent_receipt.verify(response.data, root)
+        receipt = consent_receipt.verify(response.data, root, clock.now())
         assert receipt["dpv:hasRecordOfActivity"]["dpv:hasDataSubject"]["dpv:hasName"] == "Acme Widgets Ltd"
         for secret in (link(kept), "/receipt/", "1212345678902", seen.id, seen.address):
             assert secret not in json.dumps(receipt)

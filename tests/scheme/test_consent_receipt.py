@@ -51,7 +51,7 @@ def made(consent: Consent = CONSENT, at: int = NOW, signer: Signer = SIGNER) -> 
 
 
 def verify(signed: object, root: x509.Certificate = AUTHORITY.root) -> dict[str, Any]:
-    return consent_receipt.verify(signed if isinstance(signed, bytes) else json.dumps(signed).encode(), root)
+    return consent_receipt.verify(signed if isinstance(signed, bytes) else json.dumps(signed).encode(), root, NOW)
 
 
 def test_a_receipt_verifies_and_says_what_was_agreed() -> None:
@@ -99,7 +99,8 @@ def stranger() -> Signer:
         ("certificate", lambda: again("protected", lambda header: header.update(x5c=["AAAA"]))),
         ("certificate", lambda: again("protected", lambda header: header["x5c"].pop())),
         ("certificate", lambda: made(signer=Signer(*SigningAuthority().member("edp", EDP_ROLE)))),
-        ("certificate", lambda: made(at=NOW + 400 * DAY)),
+        ("time", lambda: made(at=NOW + 301)),
+        ("certificate", lambda: made(at=NOW - 400 * DAY)),
         ("signature", lambda: again("payload", lambda receipt: receipt.update(x=1))),
         ("signature", lambda: {**made(), "signature": made(at=NOW + 1)["signature"]}),
         ("signature", lambda: {**made(), "signature": ""}),
