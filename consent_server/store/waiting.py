@@ -18,6 +18,9 @@ from consent_server.store.faults import StoreUnavailable, is_locked
 LOCK_WAIT_S = 5.0
 #: Seconds after which a page, or another request that only asks, gives up on a file that another process keeps locked.
 STUCK_S = 1.0
+#: Seconds for which a request looks for itself before it believes that a lock is stuck. One that was stuck for the requests
+#: before may have been released since, and what it meets now be another's short transaction.
+OWN_LOOK_S = 0.25
 #: Seconds between two attempts: the first pause, doubled up to the last.
 PAUSES_S = (0.002, 0.05)
 #: A lock at which nobody has looked for so many seconds may have been released and taken again.
@@ -36,11 +39,13 @@ class LockWait:
     def __init__(self, left_s: float, stuck_s: float) -> None:
         self.left_s = left_s
         self.stuck_s = stuck_s
+        self._waited_s = 0.0
 
     def spend(self, seconds: float, stuck_s: float) -> None:
         """Count a wait for a lock that has been stuck for `stuck_s` seconds. Raise StoreUnavailable when no time is left."""
         self.left_s -= seconds
-        if self.left_s <= 0 or stuck_s >= self.stuck_s:
+        self._waited_s += seconds
+        if self.left_s <= 0 or (stuck_s >= self.stuck_s and self._waited_s >= OWN_LOOK_S):
             self.left_s = 0
             raise StoreUnavailable("locked: another process does not finish its transaction")
 

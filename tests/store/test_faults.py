@@ -109,10 +109,27 @@ def test_G04_while_a_lock_is_stuck_no_later_page_waits_again(
     client = serving(app).test_client()
     with locked(database_url, "IMMEDIATE") as other:
         assert [client.get("/").status_code for _ in range(20)] == [503] * 20
-        assert played_time.slept < 1.5
+        assert played_time.slept < waiting.STUCK_S + 20 * (waiting.OWN_LOOK_S + waiting.PAUSES_S[1])
         played_time.sleep(60)
         played_time.during = lambda _: other.execute("ROLLBACK") if other.in_transaction else None
         assert client.get("/").status_code == 200, "a lock that was seen a minute ago is not stuck now"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_G04_a_short_transaction_right_after_a_stuck_one_is_waited_for(
+    app: Flask, database_url: str, method: str, played_time: PlayedTime
+) -> None:
+    client = serving(app).test_client()
+    with locked(database_url, "IMMEDIATE") as other:
+        assert client.open("/", method=method).status_code == 503
+        other.execute("ROLLBACK")
+        other.execute("BEGIN IMMEDIATE")
+        began = played_time.slept
+        played_time.during = lambda so_far: (
+            other.execute("ROLLBACK") if other.in_transaction and so_far > began + 0.1 else None
+        )
+        assert client.open("/", method=method).status_code == 200
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
