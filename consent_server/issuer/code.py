@@ -189,7 +189,7 @@ def _may_answer(code: str, row: AuthorizationCode, at: int) -> bool:
     """Return whether this call, and no other, sends what the code issued; end what it issued otherwise.
 
     True also when that cannot be known. Its redemption is kept, so the tokens are good; to refuse them would leave the client
-    with a code that it may not send again.
+    with a code that it may not send again. Raise OutcomeUnknown where the store fails before that; it may then send it again.
     """
     first = False
     try:
@@ -197,9 +197,9 @@ def _may_answer(code: str, row: AuthorizationCode, at: int) -> bool:
             first = codes.answer(c, code)
             if not first:
                 _end_what_it_issued(c, row, at)
-    except store.OutcomeUnknown:
-        if not first:
-            raise
+    except store.StoreUnavailable as refusal:
+        if not first or not isinstance(refusal, store.OutcomeUnknown):
+            raise store.OutcomeUnknown(refusal.private) from refusal
     return first
 
 

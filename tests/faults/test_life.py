@@ -75,7 +75,7 @@ class Grant(Held):
     granted: int = 0
     id: str = ""
     redeemed: bool = False
-    refresh: str = ""
+    refresh: str = ""  # empty until tokens were sent
     access: list[tuple[str, int]] = field(default_factory=list)  # with iat
     told: bool = False  # a message about its withdrawal is owed or was sent
 
@@ -172,28 +172,36 @@ class Life(RuleBasedStateMachine):
         new = self.one_of(data, self.grants)
         assert new.code is not None
         done, answer = self.act(lambda: self.issuer.redeem(new.code, self.issuer.clients[new.client]))
-        if not done:
-            return
         at = self.now
-        if new.redeemed:  # RFC 6749 section 4.1.2: used twice
+        if not done:
+            if not new.redeemed and self.issuer.code(new.code).redeemed is not None:
+                assert answer.get_json()["error_uri"].endswith("/outcome_unknown")
+                self.redeemed(new, at)
+            return
+        if new.refresh:  # RFC 6749 section 4.1.2: used twice
             new.end("withdrawn", at)
-        if new.redeemed or at >= new.granted + CODE_S or not new.lives(at):
+        if new.refresh or at >= new.granted + CODE_S or not new.lives(at):
             assert (answer.status_code, answer.get_json()["error"]) == (400, "invalid_grant")
             return
         assert answer.status_code == 200, answer.text
         body = answer.get_json()
-        new.redeemed, new.refresh = True, body["refresh_token"]
+        if not new.redeemed:
+            self.redeemed(new, at)
+        new.refresh = body["refresh_token"]
         new.access.append((body["access_token"], at))
-        for old in itertools.takewhile(lambda each: each is not new, self.grants):
-            if old.client == new.client and old.license.url in COVERS[new.license.url]:
-                old.end("superseded", at)
         if new.client == "cap":
             self.connect(PUBLIC, new.refresh, new)
 
-    @precondition(lambda self: any(each.redeemed for each in self.grants))
+    def redeemed(self, new: Grant, at: int) -> None:
+        new.redeemed = True
+        for old in itertools.takewhile(lambda each: each is not new, self.grants):
+            if old.client == new.client and old.license.url in COVERS[new.license.url]:
+                old.end("superseded", at)
+
+    @precondition(lambda self: any(each.refresh for each in self.grants))
     @rule(data=st.data())
     def refresh(self, data: st.DataObject) -> None:
-        grant = self.one_of(data, [each for each in self.grants if each.redeemed])
+        grant = self.one_of(data, [each for each in self.grants if each.refresh])
         done, answer = self.act(lambda: self.issuer.refresh(grant.refresh, self.issuer.clients[grant.client]))
         if done:
             assert answer.status_code == (200 if grant.lives(self.now) else 400), answer.text
@@ -212,10 +220,10 @@ class Life(RuleBasedStateMachine):
                 grant.told = True
                 self.messages.append((self.now, grant))
 
-    @precondition(lambda self: any(each.redeemed for each in self.grants))
+    @precondition(lambda self: any(each.refresh for each in self.grants))
     @rule(data=st.data())
     def revoke(self, data: st.DataObject) -> None:
-        grant = self.one_of(data, [each for each in self.grants if each.redeemed])
+        grant = self.one_of(data, [each for each in self.grants if each.refresh])
         client = self.issuer.clients[grant.client]
         done, answer = self.act(lambda: self.issuer.post("/revoke", {"token": grant.refresh}, client))
         if done:

@@ -9,6 +9,7 @@ from typing import Any
 import jwt
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from consent_server.issuer import code
 from consent_server.store import codes, tables
@@ -95,6 +96,23 @@ def test_G02_after_an_uncertain_redemption_the_client_gets_its_tokens(
     assert other.refresh(tokens["refresh_token"]).status_code == 200
     assert other.redeem(granted).status_code == 400
     assert other.refresh(tokens["refresh_token"]).status_code == 400, "used twice"
+
+
+def test_G02_a_redemption_that_is_kept_but_not_answered_is_not_called_nothing(
+    issuer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is gone between the two transactions: the code may be sent again, and its permission is redeemed."""
+
+    def gone(*_: object) -> bool:
+        raise sa.exc.OperationalError("", {}, ConnectionError())
+
+    granted = issuer.grant()
+    with monkeypatch.context() as patch:
+        patch.setattr(codes, "answer", gone)
+        answer = issuer.redeem(granted)
+    assert (answer.status_code, answer.get_json()["error_uri"].rpartition("/")[2]) == (503, "outcome_unknown")
+    assert issuer.row(tables.Permission).redeemed is not None
+    assert issuer.refresh(issuer.redeem(granted).get_json()["refresh_token"]).status_code == 200
 
 
 @pytest.mark.parametrize("kept", [True, False])
