@@ -23,10 +23,11 @@ def verify(file: Path, root: Path) -> None:
     from consent_server import clock
     from consent_server.pki.member_certificate import MalformedCertificate, load_certificates
     from consent_server.scheme import consent_receipt
+    from consent_server.scheme.signed_document import DocumentFault
 
     try:
         found = consent_receipt.verify(file.read_bytes(), load_certificates(root.read_bytes())[0], clock.now())
-    except (consent_receipt.ReceiptFault, MalformedCertificate) as fault:
+    except (DocumentFault, MalformedCertificate) as fault:
         raise click.ClickException(str(fault)) from None
     record = found["dpv:hasRecordOfActivity"]
     click.echo(f"Signed by {found['dct:publisher']['@id']} on {found['dct:created']['@value']}")

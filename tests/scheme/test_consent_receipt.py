@@ -13,7 +13,8 @@ from cryptography import x509
 
 from consent_server.cli import main
 from consent_server.scheme import consent_receipt
-from consent_server.scheme.consent_receipt import Consent, ReceiptFault
+from consent_server.scheme.consent_receipt import Consent
+from consent_server.scheme.signed_document import LONGEST, DocumentFault
 from consent_server.scheme.permission import State
 from consent_server.scheme.provenance.container import Signer
 from consent_server.store.digests import digest
@@ -84,7 +85,7 @@ def stranger() -> Signer:
         ("form", lambda: b"[]"),
         ("form", lambda: b"\xff"),
         ("form", lambda: b"[" * 100_000),
-        ("form", lambda: b" " * (consent_receipt.LONGEST + 1)),
+        ("form", lambda: b" " * (LONGEST + 1)),
         ("form", dict),
         ("form", lambda: {**made(), "header": {}}),
         ("form", lambda: {**made(), "payload": 1}),
@@ -110,7 +111,7 @@ def stranger() -> Signer:
     ],
 )
 def test_what_does_not_hold_is_named(part: str, signed: Callable[[], object]) -> None:
-    with pytest.raises(ReceiptFault) as fault:
+    with pytest.raises(DocumentFault) as fault:
         verify(signed())
     assert fault.value.part == part
 

@@ -1,0 +1,146 @@
+"""A JSON document that a member signed so that it can be verified for years, without asking the member.
+
+The form is the flattened JSON of JWS (RFC 7515 section 7.2.2), with the signer's chain in `x5c`. The key is that of a
+signing certificate from the Directory, and not one of those that sign tokens: those are published for as long as they are
+used, while a document has to verify later, and the certificate says which member signed it.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+
+from consent_server.pki import member_certificate
+from consent_server.pki.chain import MAX_INTERMEDIATES, UntrustedChain, build_chain
+from consent_server.pki.member_certificate import MalformedCertificate
+from consent_server.scheme.provenance.container import CLOCK_SKEW, Signer
+
+LONGEST: Final = 1024 * 1024
+_COORDINATE: Final = 32
+
+
+class DocumentFault(ValueError):
+    """A document that does not hold. `part` names what does not: form, certificate, signature, publisher, text or time."""
+
+    def __init__(self, part: str, why: str) -> None:
+        super().__init__(f"{part}: {why}")
+        self.part = part
+
+
+@dataclass(frozen=True)
+class DocumentKind:
+    """A kind of signed document: the `typ` and `cty` of its header, and where it says when it was made.
+
+    `made` returns POSIX seconds, and raises DocumentFault.
+    """
+
+    type: str
+    content_type: str
+    made: Callable[[dict[str, Any]], int]
+
+
+def sign(document: Mapping[str, Any], kind: DocumentKind, signer: Signer) -> dict[str, str]:
+    """Return the document signed with ES256."""
+    _, *issuers = signer.certificates[signer.serial]
+    pems = [signer.certificates[serial][0] for serial in (signer.serial, *issuers)]
+    chain = [base64.b64encode(member_certificate.one_pem(pem)).decode() for pem in pems]
+    protected = _encoded({"alg": "ES256", "typ": kind.type, "cty": kind.content_type, "x5c": chain})
+    payload = _encoded(document)
+    r, s = utils.decode_dss_signature(signer.sign(f"{protected}.{payload}".encode()))
+    signature = r.to_bytes(_COORDINATE, "big") + s.to_bytes(_COORDINATE, "big")
+    return {"payload": payload, "protected": protected, "signature": _base64url(signature)}
+
+
+def verify(text: bytes, kind: DocumentKind, root: x509.Certificate, now: int) -> tuple[dict[str, Any], str]:
+    """Return the document that a signed one holds, and the URL of the member that signed it.
+
+    Its signer's chain must have led to `root` when it was made. `now` is the verifier's instant in POSIX seconds: what says
+    that it was made later was not made when it says. Raise DocumentFault.
+    """
+    if len(text) > LONGEST:
+        raise DocumentFault("form", "it is too long")
+    signed = _object(text)
+    parts = [signed.get(name) for name in ("protected", "payload", "signature")]
+    if signed.keys() != {"protected", "payload", "signature"} or not all(isinstance(part, str) for part in parts):
+        raise DocumentFault("form", "it is no flattened JWS (RFC 7515 section 7.2.2)")
+    protected, payload, signature = (_octets(part) for part in parts)
+    header, document = _object(protected), _object(payload)
+    # RFC 8725 section 3.1 and 3.10: one algorithm, and nothing else that the sender chooses
+    fixed = {"alg": "ES256", "typ": kind.type, "cty": kind.content_type}
+    if header.keys() != {*fixed, "x5c"} or {name: header[name] for name in fixed} != fixed:
+        raise DocumentFault("form", f"its header is not that of {kind.type}")
+    at = kind.made(document)
+    if at > now + CLOCK_SKEW:
+        raise DocumentFault("time", "it says that it was made in the future")
+    key, member = _signer(header["x5c"], root, at)
+    if not _is_signature(key, signature, f"{parts[0]}.{parts[1]}".encode()):
+        raise DocumentFault("signature", "it does not fit what it signs")
+    return document, member
+
+
+def _signer(x5c: object, root: x509.Certificate, at: int) -> tuple[ec.EllipticCurvePublicKey, str]:
+    """Return the key and the member URL of the signing certificate."""
+    if not isinstance(x5c, list) or not 1 <= len(x5c) <= MAX_INTERMEDIATES + 1:
+        raise DocumentFault("certificate", "x5c is no chain")
+    try:
+        ders = [base64.b64decode(each, validate=True) for each in x5c]
+        leaf = member_certificate.parse(ders[0])
+        key = build_chain(ders[0], ders[1:], root, at)[0].public_key()
+    except (TypeError, ValueError, binascii.Error, MalformedCertificate, UntrustedChain) as error:
+        raise DocumentFault("certificate", f"at the time of signing: {error}") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise DocumentFault("certificate", "the key must be on P-256")
+    return key, leaf.member
+
+
+def _is_signature(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes) -> bool:
+    if len(signature) != 2 * _COORDINATE:
+        return False
+    r, s = (int.from_bytes(half, "big") for half in (signature[:_COORDINATE], signature[_COORDINATE:]))
+    try:
+        key.verify(utils.encode_dss_signature(r, s), data, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _encoded(value: Mapping[str, Any]) -> str:
+    return _base64url(json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode())
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _octets(text: Any) -> bytes:
+    try:
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        raise DocumentFault("form", "not base64url") from None
+    if _base64url(data) != text:
+        raise DocumentFault("form", "not canonical base64url")
+    return data
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text.decode(), object_pairs_hook=_once_each)
+    except (ValueError, RecursionError):
+        raise DocumentFault("form", "not JSON, or a member appears twice") from None
+    if not isinstance(value, dict):
+        raise DocumentFault("form", "not a JSON object")
+    return value
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
