@@ -64,6 +64,7 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "keys_changed": "key change",
         "certificate_ends": "certificate days",
         "clock_stepped_back": "seconds",
+        "audit_checkpoint": "position digest",
     }.items()
 }
 

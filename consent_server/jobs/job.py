@@ -6,7 +6,7 @@ from typing import Final
 from consent_server import audit, clock
 from consent_server.collect import forecast, gather, weigh
 from consent_server.deployment import current
-from consent_server.jobs import retention
+from consent_server.jobs import audit_trail, retention
 from consent_server.outbound.fair_pool import FairPool
 from consent_server.portal import providers
 from consent_server.receipts import mails, reminders
@@ -17,6 +17,7 @@ NODE_REPORT_S: Final = 15
 PROVIDERS_S: Final = 30
 FORECAST_S: Final = 1800
 REMIND_S: Final = 60
+SEAL_S: Final = 5
 #: The renewal of a certificate is due from so many days before its end, as the doctor says too.
 RENEWAL_DAYS: Final = 60
 
@@ -100,6 +101,16 @@ class ApplyRetention(Job):
         return 0
 
 
+class SealAuditTrail(Job):
+    """Gives the events of the audit trail their places in its chain, and signs a checkpoint each day."""
+
+    name = "audit-trail"
+
+    def run(self) -> int:
+        audit_trail.seal()
+        return 0
+
+
 class Collect(Job):
     name = "collect"
 
@@ -151,6 +162,7 @@ def jobs() -> tuple[Job, ...]:
         Remind(REMIND_S),
         ApplyRetention(every.retention_s),
         WarnOfSigningCertificate(DAY),
+        SealAuditTrail(SEAL_S),
     )
     if settings.party == "edp":
         return common

@@ -1,14 +1,31 @@
-"""Grants, decisions and withdrawals as events, written in the transaction of the act that they record."""
+"""The audit trail: events, written in the transaction of the act that they record, and sealed into a chain afterwards.
+
+They are sealed by a job and not by the act, since each position depends on the one before: two acts would wait for each other.
+"""
+
+from collections.abc import Iterator, Mapping
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from consent_server.scheme import audit_chain
+from consent_server.scheme.audit_chain import BEFORE_THE_FIRST, AuditCheckpoint, Link
 from consent_server.store import rows
+from consent_server.store.locks import lock_name
 from consent_server.store.rows import table_of
-from consent_server.store.tables import KeptEvent
+from consent_server.store.tables import KeptCheckpoint, KeptEvent
 
 _event = table_of(KeptEvent)
+_checkpoint = table_of(KeptCheckpoint)
 _OWN_COLUMNS = ("at", "event", "correlation_id")
+_LAST = (
+    sa.select(_event.c.position, _event.c.digest, _event.c.at).order_by(_event.c.position.desc().nulls_last()).limit(1)
+)
+_SEAL = (
+    sa.update(_event)
+    .where(_event.c.id == sa.bindparam("id_"))
+    .values({name: sa.bindparam(f"{name}_") for name in ("position", "contents", "digest")})
+)
 
 
 def keep(c: Connection, event: dict[str, object]) -> None:
@@ -30,3 +47,69 @@ def newest(
     if since is not None:
         query = query.where(_event.c.at >= since)
     return rows.every(c, KeptEvent, query.order_by(_event.c.id.desc()).limit(limit))[::-1]
+
+
+def seal(c: Connection, most: int) -> int:
+    """Give at most so many events, oldest first, their places in the chain; return how many."""
+    lock_name(c, "audit chain")
+    waiting = rows.every(
+        c, KeptEvent, sa.select(_event).where(_event.c.position.is_(None)).order_by(_event.c.id).limit(most)
+    )
+    if not waiting:
+        return 0
+    last = end(c)
+    position, digest = (last.position, last.digest) if last else (0, BEFORE_THE_FIRST)
+    sealed = []
+    for row in waiting:
+        position, contents = position + 1, audit_chain.contents(_contents(row))
+        digest = audit_chain.follow(digest, position, contents)
+        sealed.append({"id_": row.id, "position_": position, "contents_": contents, "digest_": digest})
+    c.execute(_SEAL, sealed)
+    return len(sealed)
+
+
+def end(c: Connection) -> AuditCheckpoint | None:
+    """Return the end of the chain: the last position that was sealed, its digest, and the instant of its event."""
+    row = c.execute(_LAST.where(_event.c.position.is_not(None))).one_or_none()
+    return None if row is None else AuditCheckpoint(*row)
+
+
+def waiting_since(c: Connection) -> int | None:
+    """Return the instant of the oldest event that has no place in the chain yet."""
+    found: int | None = c.execute(sa.select(sa.func.min(_event.c.at)).where(_event.c.position.is_(None))).scalar_one()
+    return found
+
+
+def chain(c: Connection, after: int = 0, until: int | None = None, page: int = 1000) -> Iterator[Link]:
+    """Yield what is sealed, by position, from the one after `after`. `c` must stay open meanwhile."""
+    while True:
+        query = sa.select(_event).where(_event.c.position > after).order_by(_event.c.position).limit(page)
+        if until is not None:
+            query = query.where(_event.c.position <= until)
+        found = rows.every(c, KeptEvent, query)
+        for row in found:
+            assert row.position is not None and row.contents is not None and row.digest is not None  # noqa: PT018
+            yield Link(row.position, _contents(row), row.contents, row.digest)
+            after = row.position
+        if len(found) < page:
+            return
+
+
+def add_checkpoint(c: Connection, point: AuditCheckpoint, signed: Mapping[str, str]) -> bool:
+    """Keep a signed checkpoint, unless there is one of its position. Return whether it was kept."""
+    return rows.add_unless_there(c, KeptCheckpoint(point.position, point.digest, point.at, signed))
+
+
+def checkpoints(c: Connection, since: int = 0) -> list[KeptCheckpoint]:
+    """Return the checkpoints that were signed from an instant on, oldest first."""
+    query = sa.select(_checkpoint).where(_checkpoint.c.at >= since).order_by(_checkpoint.c.position)
+    return rows.every(c, KeptCheckpoint, query)
+
+
+def last_checkpoint(c: Connection) -> KeptCheckpoint | None:
+    return rows.one(c, KeptCheckpoint, sa.select(_checkpoint).order_by(_checkpoint.c.position.desc()).limit(1))
+
+
+def _contents(row: KeptEvent) -> dict[str, object]:
+    own = {"at": row.at, "correlation_id": row.correlation_id, "event": row.event, "id": row.id}
+    return {**own, "fields": dict(row.fields)}

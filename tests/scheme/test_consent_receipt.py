@@ -14,9 +14,9 @@ from cryptography import x509
 from consent_server.cli import main
 from consent_server.scheme import consent_receipt
 from consent_server.scheme.consent_receipt import Consent
-from consent_server.scheme.signed_document import LONGEST, DocumentFault
 from consent_server.scheme.permission import State
 from consent_server.scheme.provenance.container import Signer
+from consent_server.scheme.signed_document import LONGEST, DocumentFault
 from consent_server.store.digests import digest
 from tests.scheme.signing import EDP_ROLE, NOW, SigningAuthority
 
