@@ -1,8 +1,8 @@
 """The closed list of audit events, and the fields that each must have.
 
-An event is a flat dictionary. Every event becomes one JSON line on the logger `consent_server.audit`; grants, decisions
-and withdrawals are also kept in the database, with the act that they record (see `store.audit_events`). No field ever
-holds a token, a code, a key, a meter number or a postcode.
+An event is a flat dictionary. Every event becomes one JSON line on the logger `consent_server.audit`; what has to be proved
+later is also kept in the database, with the act that it records (see `store.audit_events`). No field ever holds a token, a
+code, a key, a meter number or a postcode.
 """
 
 import json
@@ -39,7 +39,7 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "connection_made": "connection issuer license",
         "connection_ended": "connection by why",
         # what was sent and received
-        "data_released": "client_id permission resource readings",
+        "data_released": "client_id permission resource fuels window readings",
         "readings_collected": "connection readings deployed_forms",
         "deployed_form_accepted": "form issuer",
         "message_accepted": "sender subject effect",

@@ -1,6 +1,7 @@
-"""`consent-server audit`: the events that are kept in the database."""
+"""`consent-server audit`: the events that are kept in the database, and the chain that they form."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +16,7 @@ MOST_LINES = 100_000
 
 @click.group()
 def audit() -> None:
-    """Read the audit events that are kept beside the acts: grants, decisions, withdrawals, keys. JSON lines."""
+    """Read, check and export the audit events that are kept beside the acts."""
 
 
 def _instant(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
@@ -54,3 +55,67 @@ def _print_events(settings: "Settings", event: str | None, subject: str | None, 
     with database_of(settings):
         for line in records.events(event=event, subject=subject, since=since, limit=limit):
             click.echo(json.dumps(line))
+
+
+_READABLE = click.Path(path_type=Path, dir_okay=False, exists=True)
+
+
+@audit.command("verify")
+@with_settings
+@click.option(
+    "--checkpoint", "kept", type=_READABLE, multiple=True, help="A checkpoint that a partner kept. May be repeated."
+)
+@click.option("--root", type=_READABLE, help="PEM of the Directory's signing root, in place of keys.signing_root.")
+def verify(settings: "Settings", kept: tuple[Path, ...], root: Path | None) -> None:
+    """Say of each event that was changed, moved, inserted or removed. The exit status is 1 when there is one."""
+    from consent_server.parties.operator.audit_trail import Verified
+    from consent_server.pki.member_certificate import load_certificates
+    from consent_server.scheme.signed_document import DocumentFault
+
+    trusted = load_certificates((root or settings.keys.signing_root).read_bytes())[0]
+    found = 0
+    with database_of(settings):
+        chain = Verified(trusted, [path.read_bytes() for path in kept])
+        try:
+            for fault in chain.faults():
+                found += 1
+                click.echo(f"position {fault.position}: {fault.kind}: {fault.why}")
+        except DocumentFault as fault:
+            raise click.ClickException(f"a checkpoint of --checkpoint does not hold: {fault}") from None
+        if not found:
+            click.echo(f"{chain.last} events hold, against {chain.signed} signed checkpoints.")
+    if found:
+        raise click.ClickException(f"the audit trail does not hold: {found} faults")
+
+
+@audit.command("checkpoints")
+@with_settings
+@click.option("--since", callback=_instant, metavar="TIME", help="Those signed from this day or instant on (UTC).")
+def checkpoints(settings: "Settings", since: int | None) -> None:
+    """The signed checkpoints, oldest first, for a partner to keep. JSON lines."""
+    from consent_server.parties.operator import audit_trail
+
+    with database_of(settings):
+        for signed in audit_trail.checkpoints(since or 0):
+            click.echo(json.dumps(signed))
+
+
+@audit.command("export")
+@with_settings
+@click.option("--permission", "subjects", multiple=True, help="A permission or connection. May be repeated.")
+@click.option("--business", help="All permissions of the business of this name, as its evidence has it.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The archive to write: a new file."
+)
+def export(settings: "Settings", subjects: tuple[str, ...], business: str | None, out: Path) -> None:
+    """Write an archive for an auditor: events with proofs, evidence, records, receipts. docs/audit.md says how to check it."""
+    from consent_server import create_app
+    from consent_server.parties.operator import audit_trail
+
+    if bool(subjects) == bool(business):
+        raise click.UsageError("name --permission, once or more, or --business")
+    if out.exists():
+        raise click.BadParameter(f"{out} is there already: name a new file", param_hint="--out")
+    with create_app(settings, "mutual_tls").app_context(), said_plainly():
+        events = audit_trail.export(subjects or audit_trail.permissions_of(business or ""), out)
+    click.echo(f"{out}: {events} events")

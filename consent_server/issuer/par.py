@@ -13,7 +13,7 @@ from consent_server.deployment import current
 from consent_server.issuer import redirect_uri
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, require
-from consent_server.store import requests
+from consent_server.store import audit_events, requests
 from consent_server.store.digests import digest, new_secret
 from consent_server.store.tables import PushedRequest
 from consent_server.web import budgets
@@ -252,15 +252,16 @@ def push(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, str | 
     with store.writing() as c:
         _count(c, caller.application)
         requests.push(c, pushed)
-    # The push is the client's assertion that it has shown the text: who, with which certificate, for what, when.
-    audit.event(
-        "pushed_request",
-        client_id=caller.application,
-        member=caller.member,
-        license=license_,
-        redirect_host=redirect_uri.host(form["redirect_uri"]),
-        certificate=caller.fingerprint,
-    )
+        # The push is the client's assertion that it has shown the text: who, with which certificate, for what, when.
+        event = audit.event(
+            "pushed_request",
+            client_id=caller.application,
+            member=caller.member,
+            license=license_,
+            redirect_host=redirect_uri.host(form["redirect_uri"]),
+            certificate=caller.fingerprint,
+        )
+        audit_events.keep(c, event)
     return {"request_uri": handle, "expires_in": settings.lifetimes.pushed_request}
 
 

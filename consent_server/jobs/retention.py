@@ -8,7 +8,17 @@ from consent_server import audit, clock, store
 from consent_server.collect import gather, period
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, months_later
-from consent_server.store import codes, collecting, connections, intensity, journeys, limits, requests, sessions
+from consent_server.store import (
+    audit_events,
+    codes,
+    collecting,
+    connections,
+    intensity,
+    journeys,
+    limits,
+    requests,
+    sessions,
+)
 
 KEEP_REQUESTS_S = DAY
 KEEP_SESSIONS_S = DAY
@@ -31,8 +41,8 @@ def apply() -> int:
         for connection in connections.collected_before(c, months_later(at, -KEEP_COLLECTED_MONTHS)):
             removed += connections.forget_data(c, connection)
             connections.collect_anew(c, connection)
-    if removed:
-        audit.event("retention_applied", removed=removed)
+        if removed:
+            audit_events.keep(c, audit.event("retention_applied", removed=removed))
     return removed
 
 
@@ -43,6 +53,6 @@ def forget_readings() -> int:
     with store.writing() as c:
         removed = collecting.drop_readings(c, instant.month_start(over), over)
         removed += intensity.forget(c, period.first_month(at))
-    if removed:
-        audit.event("retention_applied", removed=removed)
+        if removed:
+            audit_events.keep(c, audit.event("retention_applied", removed=removed))
     return removed

@@ -13,7 +13,7 @@ from consent_server.scheme.permission import State, state_at
 from consent_server.scheme.provenance.container import SignedRecord
 from consent_server.scheme.provenance.steps import GrantedPermission
 from consent_server.scheme.report import FUELS, ReportParty
-from consent_server.store import permissions
+from consent_server.store import audit_events, permissions
 from consent_server.store.tables import Permission
 
 
@@ -51,9 +51,17 @@ def handover(account: str, permission: str) -> Handover | None:
     told = data.of(
         found, grant, application=member.application, service=member.data_service, sandbox=here.settings.is_sandbox
     )
-    audit.event(
-        "data_released", client_id=row.client_id, permission=row.account, resource="/report", readings=len(found.months)
+    released = audit.event(
+        "data_released",
+        client_id=row.client_id,
+        permission=row.account,
+        resource="/report",
+        fuels=list(fuels),
+        window=instant.interval(instant.months_later(end, -MONTHS), end),
+        readings=len(found.months),
     )
+    with store.writing() as c:
+        audit_events.keep(c, released)
     return Handover(told, record)
 
 

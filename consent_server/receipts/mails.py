@@ -14,7 +14,7 @@ from consent_server.outbound.back_off import back_off
 from consent_server.outbound.errors import Unreachable
 from consent_server.receipts import links, receipt
 from consent_server.receipts.receipt import Receipt
-from consent_server.store import mails
+from consent_server.store import audit_events, mails
 from consent_server.store.tables import OwedMail, Permission
 from consent_server.web.language import N_, gettext
 from consent_server.web.pages import day, plain, uk_moment
@@ -186,7 +186,8 @@ def _settled(mail: OwedMail, fault: Exception | None) -> None:
             mails.settle(c, mail, given_up=at, last_error=error)
         else:
             mails.settle(c, mail, due=at + back_off(mail.attempts, FIRST_DELAY_S, LONGEST_DELAY_S), last_error=error)
-    if fault is None:
-        audit.event("mail_sent", subject=mail.subject, kind=mail.kind, attempt=attempt)
-    elif too_old:
-        audit.event("mail_given_up", subject=mail.subject, kind=mail.kind, attempts=attempt, error=error)
+        about = {"subject": mail.subject, "kind": mail.kind}
+        if fault is None:
+            audit_events.keep(c, audit.event("mail_sent", attempt=attempt, **about))
+        elif too_old:
+            audit_events.keep(c, audit.event("mail_given_up", attempts=attempt, error=error, **about))

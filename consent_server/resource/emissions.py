@@ -16,7 +16,7 @@ from consent_server.resource.window import Window
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.steps import GrantedPermission
 from consent_server.scheme.report import FUELS, ReportedMonth, ReportParty
-from consent_server.store import permissions
+from consent_server.store import audit_events, permissions
 
 #: UN/CEFACT code of the kilogram.
 UNIT: Final = "KGM"
@@ -45,13 +45,17 @@ def emissions(release: Release, window: Window) -> Answer:
     except report.NothingYet as wait:
         return not_yet(wait.retry_after)
     data = [_described(month) for month in found.months]
-    audit.event(
+    released = audit.event(
         "data_released",
         client_id=token.client_id,
         permission=release.account,
         resource="/emissions",
+        fuels=list(fuels),
+        window=instant.interval(window.start, window.end),
         readings=len(data),
     )
+    with store.writing() as c:
+        audit_events.keep(c, released)
     # A window without a whole month has nothing that a record could be about; null would break the standard's schema.
     signed = {} if record is None else {"provenance": record}
     return Answer([orjson.dumps({"data": data} | signed)])

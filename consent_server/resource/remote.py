@@ -153,7 +153,9 @@ class RemoteGuard:
             client_id=release.token.client_id,
             permission=release.account,
             resource=resource,
-            readings=None,  # the API knows; its response is not examined
+            fuels=sorted(release.fuels),
+            window=None,  # the API knows both; its response is not examined
+            readings=None,
         )
 
 

@@ -21,7 +21,7 @@ from consent_server.scheme.signed_document import DocumentFault, DocumentKind
 BEFORE_THE_FIRST: Final = bytes(32).hex()
 
 
-class Link(NamedTuple):
+class ChainLink(NamedTuple):
     """An event in the chain. `contents` and `digest` are SHA-256 in hex."""
 
     position: int
@@ -57,7 +57,7 @@ def follow(before: str, position: int, contents_: str) -> str:
     return hashlib.sha256(bytes.fromhex(before) + position.to_bytes(8, "big") + bytes.fromhex(contents_)).hexdigest()
 
 
-def faults(links: Iterable[Link], checkpoints: Mapping[int, str], last: int = 0) -> Iterator[ChainFault]:
+def faults(links: Iterable[ChainLink], checkpoints: Mapping[int, str], last: int = 0) -> Iterator[ChainFault]:
     """Yield what does not hold of a chain, whose links come by position, against digests that were signed.
 
     A chain that does not begin at 1 must begin right after a checkpoint. `last` is a position that must be there.
@@ -77,7 +77,7 @@ def faults(links: Iterable[Link], checkpoints: Mapping[int, str], last: int = 0)
         )
 
 
-def _faults(link: Link, before: str, signed: str | None) -> Iterator[ChainFault]:
+def _faults(link: ChainLink, before: str, signed: str | None) -> Iterator[ChainFault]:
     """`before` is empty where it is not known."""
     if contents(link.event) != link.contents:
         yield ChainFault(link.position, "changed", "its contents are not those that were sealed")

@@ -28,6 +28,11 @@ def text(instant: int) -> str:
     return f"{_date(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
 
 
+def interval(start: int, end: int) -> str:
+    """Return two instants as an ISO 8601 interval."""
+    return f"{text(start)}/{text(end)}"
+
+
 def parse(value: object) -> int:
     """Read an RFC 3339 date-time with `Z` or a numeric offset; a fraction of a second is dropped.
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from consent_server.scheme import audit_chain
-from consent_server.scheme.audit_chain import BEFORE_THE_FIRST, AuditCheckpoint, Link
+from consent_server.scheme.audit_chain import BEFORE_THE_FIRST, AuditCheckpoint, ChainLink
 from consent_server.store import rows
 from consent_server.store.locks import lock_name
 from consent_server.store.rows import table_of
@@ -17,6 +17,8 @@ from consent_server.store.tables import KeptCheckpoint, KeptEvent
 
 _event = table_of(KeptEvent)
 _checkpoint = table_of(KeptCheckpoint)
+#: The fields that name a permission or a connection.
+_SUBJECTS = ("permission", "connection", "subject", "by")
 _OWN_COLUMNS = ("at", "event", "correlation_id")
 _LAST = (
     sa.select(_event.c.position, _event.c.digest, _event.c.at).order_by(_event.c.position.desc().nulls_last()).limit(1)
@@ -42,7 +44,7 @@ def newest(
     if event is not None:
         query = query.where(_event.c.event == event)
     if subject is not None:
-        about = (_event.c.fields[name].as_string() == subject for name in ("permission", "connection", "by"))
+        about = (_event.c.fields[name].as_string() == subject for name in _SUBJECTS)
         query = query.where(sa.or_(*about))
     if since is not None:
         query = query.where(_event.c.at >= since)
@@ -80,7 +82,7 @@ def waiting_since(c: Connection) -> int | None:
     return found
 
 
-def chain(c: Connection, after: int = 0, until: int | None = None, page: int = 1000) -> Iterator[Link]:
+def chain(c: Connection, after: int = 0, until: int | None = None, page: int = 1000) -> Iterator[ChainLink]:
     """Yield what is sealed, by position, from the one after `after`. `c` must stay open meanwhile."""
     while True:
         query = sa.select(_event).where(_event.c.position > after).order_by(_event.c.position).limit(page)
@@ -89,7 +91,7 @@ def chain(c: Connection, after: int = 0, until: int | None = None, page: int = 1
         found = rows.every(c, KeptEvent, query)
         for row in found:
             assert row.position is not None and row.contents is not None and row.digest is not None  # noqa: PT018
-            yield Link(row.position, _contents(row), row.contents, row.digest)
+            yield ChainLink(row.position, _contents(row), row.contents, row.digest)
             after = row.position
         if len(found) < page:
             return

@@ -18,6 +18,13 @@ def find(c: Connection, evidence_id: str) -> Evidence | None:
     return rows.one(c, Evidence, sa.select(_evidence).where(_evidence.c.id == evidence_id))
 
 
+def subjects_of(c: Connection, business: str) -> list[str]:
+    """Return the permissions and connections whose evidence names a business, by its name as it was shown."""
+    named = _evidence.c.who["business"].as_string()
+    query = sa.select(_evidence.c.subject).where(named == business).order_by(_evidence.c.at)
+    return list(c.execute(query).scalars())
+
+
 def of_subject(c: Connection, subject: str) -> Evidence | None:
     """Return the evidence of one permission or one connection."""
     return rows.one(c, Evidence, sa.select(_evidence).where(_evidence.c.subject == subject))

@@ -4,7 +4,7 @@ from consent_server import audit, store
 from consent_server.caller.message import MessageNotYours, withdrawn_token
 from consent_server.deployment import current
 from consent_server.pki.member_certificate import MemberCertificate
-from consent_server.store import connections
+from consent_server.store import audit_events, connections
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
 
@@ -27,5 +27,8 @@ def receive(sender: MemberCertificate, document: object) -> str:
         )
         effect = "withdrawn" if withdraw(connection.id, withdrawal) else "nothing"
         subject = connection.id
-    audit.event("message_accepted", sender=sender.application, subject=subject, effect=effect)
+    event = audit.event("message_accepted", sender=sender.application, subject=subject, effect=effect)
+    if connection is not None:  # what is about nothing of ours is not kept: a member could fill the table with it
+        with store.writing() as c:
+            audit_events.keep(c, event)
     return effect

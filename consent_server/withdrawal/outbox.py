@@ -16,7 +16,7 @@ from consent_server.outbound.deliver import deliver
 from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.outbound.fair_pool import FairPool, Tally
 from consent_server.scheme import messages
-from consent_server.store import connections, outbox, permissions
+from consent_server.store import audit_events, connections, outbox, permissions
 from consent_server.store.tables import OwedCall
 from consent_server.tokens import refresh_token
 
@@ -104,12 +104,14 @@ def _fault(row: OwedCall) -> Exception | None:
 
 
 def _made(row: OwedCall) -> None:
+    attempt = row.attempts + 1
     with store.writing() as c:
         outbox.delivered(c, row, clock.now())
-    if row.kind == "message":
-        audit.event("message_sent", recipient=row.recipient, permission=row.subject, attempt=row.attempts + 1)
-    else:
-        audit.event("revocation_sent", issuer=row.recipient, connection=row.subject, attempt=row.attempts + 1)
+        if row.kind == "message":
+            event = audit.event("message_sent", recipient=row.recipient, permission=row.subject, attempt=attempt)
+        else:
+            event = audit.event("revocation_sent", issuer=row.recipient, connection=row.subject, attempt=attempt)
+        audit_events.keep(c, event)
 
 
 def _send_message(owed: OwedCall) -> None:
@@ -156,13 +158,12 @@ def _failed(row: OwedCall, fault: Exception, *, behind: list[OwedCall] | None) -
                 gone = [row._replace(attempts=row.attempts + 1)]
             if behind is not None:
                 gone += outbox.give_up_older(c, row.recipient, too_old, at, error)
-    for each in gone:
-        _given_up(each, error)
+        for each in gone:
+            audit_events.keep(c, _given_up(each, error))
 
 
-def _given_up(row: OwedCall, error: str) -> None:
+def _given_up(row: OwedCall, error: str) -> dict[str, object]:
     common = {"attempts": row.attempts, "error": error}
     if row.kind == "message":
-        audit.event("message_given_up", recipient=row.recipient, permission=row.subject, **common)
-    else:
-        audit.event("revocation_given_up", issuer=row.recipient, connection=row.subject, **common)
+        return audit.event("message_given_up", recipient=row.recipient, permission=row.subject, **common)
+    return audit.event("revocation_given_up", issuer=row.recipient, connection=row.subject, **common)
