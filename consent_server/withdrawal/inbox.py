@@ -28,7 +28,7 @@ def receive(sender: MemberCertificate, document: object) -> str:
         effect = "withdrawn" if withdraw(connection.id, withdrawal) else "nothing"
         subject = connection.id
     event = audit.event("message_accepted", sender=sender.application, subject=subject, effect=effect)
-    if connection is not None:  # what is about nothing of ours is not kept: a member could fill the table with it
+    if effect != "nothing":  # what has no effect is not kept: a member could fill the table with it
         with store.writing() as c:
             audit_events.keep(c, event)
     return effect

@@ -146,7 +146,7 @@ def test_a_decision_leaves_permission_evidence_code_and_event_together(issuer: A
     assert (evidence.at, evidence.raw_sha256, evidence.address) == (shared.START, shared.BOTH.text_sha256, "192.0.2.7")
     code = issuer.row(tables.AuthorizationCode, permission=permission.id)
     assert (code.issued, code.expires, code.redeemed) == (shared.START, shared.START + 60, None)
-    assert [event.event for event in issuer.rows(tables.KeptEvent)] == ["permission_granted"]
+    assert [event.event for event in issuer.rows(tables.KeptEvent)] == ["pushed_request", "permission_granted"]
     assert issuer.row(tables.PushedRequest).concluded == issuer.row(tables.Journey).concluded == shared.START
 
 
@@ -184,7 +184,7 @@ def test_declining_says_so_and_grants_nothing(issuer: Any, shared: Any) -> None:
     assert answer.keys() == {"error", "error_description", "state", "iss"}
     assert (answer["error"], answer["state"], answer["iss"]) == ("access_denied", "the state", shared.PUBLIC)
     assert not issuer.rows(tables.Permission)
-    assert [event.event for event in issuer.rows(tables.KeptEvent)] == ["permission_declined"]
+    assert [event.event for event in issuer.rows(tables.KeptEvent)] == ["pushed_request", "permission_declined"]
 
 
 def test_offline_access_beside_the_license_is_dropped(issuer: Any, shared: Any) -> None:

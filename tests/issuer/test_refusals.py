@@ -600,7 +600,7 @@ def test_a_code_used_twice_ends_what_it_issued(issuer: Any, held_clock: Any, lat
     )
     asked(issuer.refresh(tokens["refresh_token"]), 400, "invalid_grant", "refresh_token_refused")
     events = [event.event for event in issuer.rows(tables.KeptEvent)]
-    assert events == ["permission_granted", "code_replayed", "permission_withdrawn"]
+    assert events == ["pushed_request", "permission_granted", "code_replayed", "permission_withdrawn"]
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_a_withdrawal_ends_the_connection_and_forgets_its_data(inbox: Inbox, cap
     rows = inbox.rows()
     assert rows["meter_month"] == []
     assert rows["outbox"] == [], "who told us is not told back"
-    assert [row.event for row in rows["audit_event"]] == ["connection_ended"]
+    assert [row.event for row in rows["audit_event"]] == ["connection_ended", "message_accepted"]
     accepted = next(json.loads(r.message) for r in caplog.records if '"message_accepted"' in r.message)
     assert (accepted["sender"], accepted["subject"], accepted["effect"]) == (
         layout().application("edp"),
