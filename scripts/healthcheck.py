@@ -1,7 +1,10 @@
 """Whether this container's process does its work: the image's HEALTHCHECK. Exit status 0 means yes.
 
-A door is asked for /health, as itself and over TLS; the mutual-TLS door is shown our own client certificate, for /health
-asks for no role. Which door it is stands in the environment of the first process (`consent-server serve` puts it there).
+    healthcheck.py [/health | /ready]
+
+A door is asked for /health (whether it lives) or /ready (whether it can serve), as itself and over TLS; the mutual-TLS door is
+shown our own client certificate, for neither asks for a role. Which door it is stands in the environment of the first process
+(`consent-server serve` puts it there).
 `consent-server work` opens nothing: as long as it runs, it is well.
 """
 
@@ -17,8 +20,8 @@ from consent_server.settings import load
 TIMEOUT_S = 4
 
 
-def healthy(environment: Mapping[str, str]) -> bool:
-    """`environment` is that of the served process. Raises OSError when nothing answers."""
+def healthy(environment: Mapping[str, str], path: str = "/health") -> bool:
+    """`environment` is that of the served process. Raise OSError when nothing answers."""
     door = environment.get("CONSENT_DOOR")
     if door is None:
         return True
@@ -33,7 +36,7 @@ def healthy(environment: Mapping[str, str]) -> bool:
     port = int(listener.bind.rpartition(":")[2])
     connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT_S, context=context)
     try:
-        connection.request("GET", "/health")
+        connection.request("GET", path)
         return connection.getresponse().status == 200
     finally:
         connection.close()
@@ -41,7 +44,8 @@ def healthy(environment: Mapping[str, str]) -> bool:
 
 def main() -> None:
     entries = Path("/proc/1/environ").read_text(encoding="utf-8").split("\0")
-    sys.exit(0 if healthy(dict(entry.split("=", 1) for entry in entries if "=" in entry)) else 1)
+    environment = dict(entry.split("=", 1) for entry in entries if "=" in entry)
+    sys.exit(0 if healthy(environment, *sys.argv[1:2]) else 1)
 
 
 if __name__ == "__main__":
