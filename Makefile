@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 # What tests/several_machines run, and deploy/ha.
 MACHINES := haproxy pgbouncer etcd-server:etcd postgresql:/usr/lib/postgresql python3-venv:/usr/share/doc/python3-venv
 
-.PHONY: demo test test-browser test-long lint types bench bench-attacks bench-guessing bench-growth bench-readings bench-collection screenshots lock clean
+.PHONY: demo test test-browser test-long lint types bench bench-attacks bench-guessing bench-growth bench-readings bench-collection bench-acts screenshots lock clean
 
 demo: $(READY)
 	$(BIN)/consent-server sandbox up --walk $(if $(ONCE),--once) $(if $(PORT),--base-port $(PORT)) $(if $(DATABASE_URL),--database-url $(DATABASE_URL))
@@ -33,6 +33,10 @@ types: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench
+
+# What the back channel costs, served on one core; takes some minutes. PROFILE=1: where the time goes; BEFORE=checkout: ratios.
+bench-acts: $(READY)
+	$(BIN)/python -m bench.acts $(if $(PROFILE),--profile) $(if $(BEFORE),--before $(BEFORE))
 
 # What hostile clients cost an honest one, in a sandbox of its own; takes ten minutes.
 bench-attacks: $(READY)
