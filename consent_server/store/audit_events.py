@@ -28,12 +28,13 @@ _SEAL = (
     .where(_event.c.id == sa.bindparam("id_"))
     .values({name: sa.bindparam(f"{name}_") for name in ("position", "contents", "digest")})
 )
+_KEEP = sa.insert(_event)
 
 
 def keep(c: Connection, event: dict[str, object]) -> None:
     """Keep what `audit.event` returned."""
     fields = {name: value for name, value in event.items() if name not in _OWN_COLUMNS}
-    c.execute(sa.insert(_event), {"fields": fields, **{name: event[name] for name in _OWN_COLUMNS}})
+    c.execute(_KEEP, {"fields": fields, **{name: event[name] for name in _OWN_COLUMNS}})
 
 
 def newest(

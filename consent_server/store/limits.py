@@ -1,5 +1,7 @@
 """Failures counted under a key in a window of time, shared by every process of a party."""
 
+from functools import cache
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -8,28 +10,39 @@ from consent_server.store.rows import table_of
 from consent_server.store.tables import FailureCount
 
 _count = table_of(FailureCount)
+_COUNT = sa.select(_count.c.count).where(
+    _count.c.key == sa.bindparam("key_"), _count.c.window == sa.bindparam("window_")
+)
+_TAKE_BACK = (
+    sa.update(_count)
+    .where(_count.c.key == sa.bindparam("key_"), _count.c.window == sa.bindparam("window_"), _count.c.count > 0)
+    .values(count=_count.c.count - 1)
+)
+_CLEAR = sa.delete(_count).where(_count.c.key == sa.bindparam("key_"))
+
+
+@cache
+def _add(dialect: str) -> sa.Executable:
+    return rows.upsert(dialect, FailureCount, {"count": _count.c.count + 1}).returning(_count.c.count)
 
 
 def count(c: Connection, key: str, window: int) -> int:
     """Return the number of failures under `key` in the window that starts at `window`."""
-    query = sa.select(_count.c.count).where(_count.c.key == key, _count.c.window == window)
-    return int(c.execute(query).scalar() or 0)
+    return int(c.execute(_COUNT, {"key_": key, "window_": window}).scalar() or 0)
 
 
 def add(c: Connection, key: str, window: int) -> int:
     """Count one more failure; return the new count."""
-    statement = rows.upsert(c, FailureCount, {"count": _count.c.count + 1}).returning(_count.c.count)
-    return int(c.execute(statement, FailureCount(key, window, 1)._asdict()).scalar_one())
+    return int(c.execute(_add(c.dialect.name), FailureCount(key, window, 1)._asdict()).scalar_one())
 
 
 def take_back(c: Connection, key: str, window: int) -> None:
     """Count one failure less, where there is one."""
-    counted = sa.and_(_count.c.key == key, _count.c.window == window, _count.c.count > 0)
-    c.execute(sa.update(_count).where(counted).values(count=_count.c.count - 1))
+    c.execute(_TAKE_BACK, {"key_": key, "window_": window})
 
 
 def clear(c: Connection, key: str) -> None:
-    c.execute(sa.delete(_count).where(_count.c.key == key))
+    c.execute(_CLEAR, {"key_": key})
 
 
 def forget(c: Connection, before: int) -> int:

@@ -83,7 +83,9 @@ def owe_of_results(c: Connection, kind: str, receipts: Sequence[str], at: int) -
 
 def _owe(c: Connection, about: sa.Select[*tuple[Any, ...]]) -> int:
     columns = (_mail.c.subject, _mail.c.kind, _mail.c.created, _mail.c.due)
-    return c.execute(rows.insert(c, OwedMail).from_select(columns, about).on_conflict_do_nothing()).rowcount
+    return c.execute(
+        rows.insert(c.dialect.name, OwedMail).from_select(columns, about).on_conflict_do_nothing()
+    ).rowcount
 
 
 def of_subject(c: Connection, subject: str) -> list[OwedMail]:

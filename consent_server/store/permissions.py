@@ -24,6 +24,16 @@ _AFTER_THE_LAST = sa.select(sa.func.coalesce(sa.func.max(_permission.c.status_in
 #: On PostgreSQL alone.
 _SEQUENCE = sa.Sequence("permission_status_index", start=0, minvalue=0, metadata=db.metadata)
 _SKIP = sa.text("SELECT count(nextval('permission_status_index')) FROM generate_series(1, :count)")
+_LIVE = (
+    sa.select(_permission)
+    .where(
+        _permission.c.client_id == sa.bindparam("client_id_"),
+        _permission.c.sme == sa.bindparam("sme_"),
+        _permission.c.ended.is_(None),
+        _permission.c.expires > sa.bindparam("at"),
+    )
+    .order_by(_permission.c.status_index.desc())
+)
 _REDEEM = sa.update(_permission).where(_permission.c.id == sa.bindparam("id_")).values(redeemed=sa.bindparam("at"))
 
 
@@ -69,14 +79,9 @@ def by_status_index(c: Connection, index: int) -> Permission | None:
     return rows.one(c, Permission, _BY_INDEX, {"index_": index})
 
 
-def live(c: Connection, *, at: int, client_id: str | None = None, sme: str | None = None) -> list[Permission]:
-    """Return the permissions that hold at an instant, newest first."""
-    query = sa.select(_permission).where(_permission.c.ended.is_(None), _permission.c.expires > at)
-    if client_id is not None:
-        query = query.where(_permission.c.client_id == client_id)
-    if sme is not None:
-        query = query.where(_permission.c.sme == sme)
-    return rows.every(c, Permission, query.order_by(_permission.c.status_index.desc()))
+def live(c: Connection, *, at: int, client_id: str, sme: str) -> list[Permission]:
+    """Return the permissions of a client and an SME that hold at an instant, newest first."""
+    return rows.every(c, Permission, _LIVE, {"at": at, "client_id_": client_id, "sme_": sme})
 
 
 def of_sme(c: Connection, sme: str) -> list[Permission]:

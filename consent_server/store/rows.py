@@ -5,6 +5,7 @@ makes it nullable, and Annotated adds the rest: another SQL type, KEY, INDEXED, 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
 from types import NoneType
 from typing import Annotated, Final, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
@@ -64,9 +65,9 @@ def one(c: Connection, kind: type[R], query: sa.Executable, values: Mapping[str,
     return None if row is None else kind._make(row)
 
 
-def every(c: Connection, kind: type[R], query: sa.Executable) -> list[R]:
+def every(c: Connection, kind: type[R], query: sa.Executable, values: Mapping[str, object] | None = None) -> list[R]:
     """Return all rows that a query finds."""
-    return [kind._make(row) for row in c.execute(query)]
+    return [kind._make(row) for row in c.execute(query, values)]
 
 
 def batches(values: Iterable[str]) -> Iterator[list[str]]:
@@ -78,36 +79,54 @@ def batches(values: Iterable[str]) -> Iterator[list[str]]:
 
 def add(c: Connection, *rows: NamedTuple) -> None:
     """Keep new rows of one type."""
-    c.execute(sa.insert(table_of(type(rows[0]))), [row._asdict() for row in rows])
+    c.execute(_insert(type(rows[0])), [row._asdict() for row in rows] if len(rows) > 1 else rows[0]._asdict())
 
 
 def add_unless_there(c: Connection, row: NamedTuple) -> bool:
     """Keep a row, unless one with its key, or equal in a unique column, is there already. Return whether it was kept."""
-    added = insert(c, type(row)).on_conflict_do_nothing().returning(sa.literal(1))
-    return c.execute(added, row._asdict()).first() is not None
+    return c.execute(_insert_unless_there(c.dialect.name, type(row)), row._asdict()).first() is not None
 
 
 def put(c: Connection, *rows: NamedTuple) -> None:
     """Keep rows of one type, each replacing the one that has its key."""
-    columns = table_of(type(rows[0])).c
-    changed = [column.name for column in columns if not column.primary_key]
-    c.execute(upsert(c, type(rows[0]), changed), [row._asdict() for row in rows])
+    c.execute(_replace(c.dialect.name, type(rows[0])), [row._asdict() for row in rows])
 
 
 def upsert(
-    c: Connection, kind: type[NamedTuple], changed: Sequence[str] | Mapping[str, object]
+    dialect: str, kind: type[NamedTuple], changed: Sequence[str] | Mapping[str, object]
 ) -> postgresql.Insert | sqlite.Insert:
-    """Return an INSERT that updates the row whose key is there: to the inserted values of some columns, or to others."""
+    """Return an INSERT that updates the row whose key is there: to the inserted values of some columns, or to others.
+
+    `dialect` is "sqlite" or "postgresql".
+    """
     held = table_of(kind)
-    statement = insert(c, kind)
+    statement = insert(dialect, kind)
     values = changed if isinstance(changed, Mapping) else {name: statement.excluded[name] for name in changed}
     return statement.on_conflict_do_update(index_elements=held.primary_key, set_=values)
 
 
-def insert(c: Connection, kind: type[NamedTuple]) -> postgresql.Insert | sqlite.Insert:
+def insert(dialect: str, kind: type[NamedTuple]) -> postgresql.Insert | sqlite.Insert:
     """Return an INSERT that can say what happens on a conflict."""
     into = table_of(kind)
-    return postgresql.insert(into) if c.dialect.name == "postgresql" else sqlite.insert(into)
+    return postgresql.insert(into) if dialect == "postgresql" else sqlite.insert(into)
+
+
+# Building a statement takes longer than running it, so each is built once.
+
+
+@cache
+def _insert(kind: type[NamedTuple]) -> sa.Insert:
+    return sa.insert(table_of(kind))
+
+
+@cache
+def _insert_unless_there(dialect: str, kind: type[NamedTuple]) -> sa.Executable:
+    return insert(dialect, kind).on_conflict_do_nothing().returning(sa.literal(1))
+
+
+@cache
+def _replace(dialect: str, kind: type[NamedTuple]) -> sa.Executable:
+    return upsert(dialect, kind, [column.name for column in table_of(kind).c if not column.primary_key])
 
 
 def _column(name: str, hint: object) -> sa.Column[object]:

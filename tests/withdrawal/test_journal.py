@@ -91,7 +91,8 @@ class Backup:
 def alive() -> set[str]:
     """What is in force, whoever granted it."""
     with store.reading() as c:
-        return {row.id for row in permissions.live(c, at=NOW)} | {row.id for row in connections.live(c, "acme", NOW)}
+        granted = {row.id for row in permissions.of_sme(c, "acme") if row.ended is None}
+        return granted | {row.id for row in connections.live(c, "acme", NOW)}
 
 
 def test_G15_a_restored_back_up_revives_nothing_that_was_withdrawn(
