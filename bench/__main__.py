@@ -118,8 +118,7 @@ def refreshes(folder: Path, verification: float) -> None:
 
         def recognise_and_read() -> object:
             found = refresh_token.recognise(refresh_keys, text)
-            with store.reading() as c:
-                return permissions.by_refresh_id(c, found or "")
+            return permissions.by_refresh_id(found or "")
 
         show(
             "refresh: token recognised, permission read",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from consent_server import audit, clock, store
+from consent_server import audit, clock
 from consent_server.deployment import current
 from consent_server.issuer import issue
 from consent_server.issuer.issue import TokenResponse
@@ -109,7 +109,4 @@ def refresh(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse
 def permission_of(token: str) -> Permission | None:
     """Return the permission whose refresh token this is, live or ended; None for any other text, without a look-up."""
     refresh_id = refresh_token.recognise(current().refresh_keys, token)
-    if refresh_id is None:
-        return None
-    with store.reading() as c:
-        return permissions.by_refresh_id(c, refresh_id)
+    return None if refresh_id is None else permissions.by_refresh_id(refresh_id)

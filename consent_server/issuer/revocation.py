@@ -4,7 +4,7 @@ Either token of a permission ends the whole of it: an SME that withdrew at its c
 token of this client changes nothing and gets the same response as one that was revoked (RFC 7009 section 2.2).
 """
 
-from consent_server import audit, clock, store
+from consent_server import audit, clock
 from consent_server.deployment import current
 from consent_server.issuer.refresh import permission_of
 from consent_server.pki.member_certificate import MemberCertificate
@@ -43,5 +43,4 @@ def access_token_of(token: str, at: int) -> tuple[AccessToken | None, Permission
         )
     except InvalidToken:
         return None, None
-    with store.reading() as c:
-        return claims, permissions.by_status_index(c, claims.status_idx)
+    return claims, permissions.by_status_index(claims.status_idx)

@@ -8,7 +8,7 @@ from typing import Final
 
 import orjson
 
-from consent_server import audit, store
+from consent_server import audit
 from consent_server.collect import report
 from consent_server.resource.answer import Answer, not_yet
 from consent_server.resource.guard import Release
@@ -27,8 +27,7 @@ _DECIMALS: Final = 6
 def emissions(release: Release, window: Window) -> Answer:
     """Return the months of the window, of the fuels that the permission covers. A month that is not whole is left out."""
     token = release.token
-    with store.reading() as c:
-        permission = permissions.by_status_index(c, token.status_idx)
+    permission = permissions.by_status_index(token.status_idx)
     assert permission is not None  # the guard has just asked the store about it
     grant = GrantedPermission(
         account=release.account,

@@ -1,9 +1,11 @@
 """The database: one engine per process, SQLite or PostgreSQL, and the two kinds of transaction."""
 
 import secrets
+import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +13,7 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy.engine import Connection, Engine, ExceptionContext
+from sqlalchemy.engine import Connection, Engine, ExceptionContext, RootTransaction
 from sqlalchemy.pool import QueuePool
 
 from consent_server.settings import DatabaseSettings
@@ -37,6 +39,10 @@ POSTGRESQL_LIMITS_MS = {"lock_timeout": 3000, "statement_timeout": 30000, "idle_
 RERUNS = 3
 #: The engine's option that holds those who write to SQLite in this process.
 WRITERS = "writers"
+#: The option of a connection on which each statement is a transaction of its own: neither BEGIN nor COMMIT is sent.
+ALONE = "alone"
+#: The engines that share the pool of an engine, by what their connections are for: "reading", "writing" or ALONE.
+KINDS = "kinds"
 #: How a connection to PostgreSQL is opened and watched (the names are libpq's).
 POSTGRESQL_LINK = {
     "connect_timeout": 2,
@@ -50,6 +56,7 @@ POSTGRESQL_LINK = {
 }
 #: SQLSTATE of BEGIN READ WRITE, and of a statement that writes, where the database only follows another.
 _SAYS_A_STANDBY = ("0A000", "25006")
+_STANDBY = "the database is a standby; DATABASE_URL must lead to the primary"
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -72,7 +79,7 @@ def init(app: Flask, url: str, journal: Path | None = None) -> None:
     if is_sqlite:
         options |= {"poolclass": QueuePool, "connect_args": {"timeout": 0, "check_same_thread": False}}
     else:
-        options |= {"pool_pre_ping": True, "connect_args": POSTGRESQL_LINK}
+        options |= {"connect_args": POSTGRESQL_LINK}
     app.config["WITHDRAWAL_JOURNAL"] = journal
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
@@ -80,6 +87,14 @@ def init(app: Flask, url: str, journal: Path | None = None) -> None:
     _migrate.init_app(app)
     with app.app_context():
         (_prepare_sqlite if is_sqlite else _prepare_postgresql)(db.engine)
+        # Made once: options that are set on each connection cost more than some statements.
+        kinds = {kind: db.engine.execution_options(**{kind: True}) for kind in ("reading", "writing", ALONE)}
+        db.engine.update_execution_options(**{KINDS: kinds})
+
+
+def is_sqlite() -> bool:
+    """Return whether the current application's database is SQLite, which has one writer and is never another machine's."""
+    return db.engine.dialect.name == "sqlite"
 
 
 def journal() -> Path | None:
@@ -105,21 +120,25 @@ def _prepare_postgresql(engine: Engine) -> None:
 
     @sa.event.listens_for(engine, "connect")
     def _limits(raw: Any, _record: object) -> None:
-        # Not as options of the connection, which pgbouncer refuses. What URL, role or database set stays.
+        # Transactions are begun by _begin alone, so that a statement by itself needs none.
         raw.autocommit = True
+        # Not as options of the connection, which pgbouncer refuses. What URL, role or database set stays.
         raw.execute(
             f"SELECT set_config(name, ms, false) FROM (VALUES {limits}) AS given (name, ms) WHERE current_setting(name) = '0'"  # noqa: S608
         )
-        raw.autocommit = False
-        # Every transaction then starts with BEGIN READ WRITE, which a standby refuses: it may not know yet what has ended.
-        raw.read_only = False
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        if not connection.get_execution_options().get(ALONE):
+            # READ WRITE, which a standby refuses: it may not know yet what has ended.
+            connection.exec_driver_sql("BEGIN READ WRITE")
 
     @sa.event.listens_for(engine, "handle_error")
     def _standby(context: ExceptionContext) -> StoreUnavailable | None:
         if getattr(context.original_exception, "sqlstate", None) not in _SAYS_A_STANDBY:
             return None
         context.is_disconnect = True  # the next attempt looks for the primary again
-        return StoreUnavailable("the database is a standby; DATABASE_URL must lead to the primary")
+        return StoreUnavailable(_STANDBY)
 
 
 def _prepare_sqlite(engine: Engine) -> None:
@@ -136,18 +155,28 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # Without IMMEDIATE, two readers that both turn writer fail at once, whatever the time-out.
-        writing = connection.get_execution_options().get("writing")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        options = connection.get_execution_options()
+        if options.get(ALONE):
+            return
+        raw: Any = connection.connection.driver_connection
+        try:
+            # Without IMMEDIATE, two readers that both turn writer fail at once, whatever the time-out.
+            raw.execute("BEGIN IMMEDIATE" if options.get("writing") else "BEGIN")
+        except sqlite3.Error as error:
+            raise sa.exc.DBAPIError.instance("BEGIN", None, error, sqlite3.Error) from error
 
 
-def _connected(wait: LockWait) -> Connection:
-    """Return a connection. A new one to SQLite waits while another process reads the log of one that was killed."""
+def _connected(wait: LockWait, kind: str) -> Connection:
+    """Return a connection for "reading", "writing" or ALONE.
+
+    A new one to SQLite waits while another process reads the log of one that was killed.
+    """
+    engine: Engine = db.engine.get_execution_options()[KINDS][kind]
     pause, longest = PAUSES_S
     waited = 0.0
     while True:
         try:
-            return db.engine.connect()
+            return engine.connect()
         except sa.exc.OperationalError as error:
             if not is_locked(error):
                 raise
@@ -166,13 +195,13 @@ def _begun(writing: bool, wait: LockWait) -> Iterator[Connection]:
     """
     writers = db.engine.get_execution_options().get(WRITERS)
     if not writing or writers is None:
-        with _connected(wait) as connection, connection.begin():
+        connection, transaction = _live(wait, "writing" if writing else "reading")
+        with connection, transaction:
             yield connection
         return
     if writers.broken:
         raise StoreUnavailable(f"{writers.broken}: nothing is written any more; look at the disk, then restart")
-    with writers.turn(wait), _connected(wait) as connection:
-        connection = connection.execution_options(writing=True)
+    with writers.turn(wait), _connected(wait, "writing") as connection:
         try:
             with writers.begin(connection, wait):
                 yield connection
@@ -182,25 +211,104 @@ def _begun(writing: bool, wait: LockWait) -> Iterator[Connection]:
             raise
 
 
+def _live(wait: LockWait, kind: str) -> tuple[Connection, RootTransaction]:
+    """Return a connection and its transaction. One that the server has closed is replaced: nothing was done on it yet."""
+    is_new = False
+    while True:
+        connection = _connected(wait, kind)
+        try:
+            return connection, connection.begin()
+        except sa.exc.DBAPIError as error:
+            connection.close()
+            if is_new or not error.connection_invalidated:
+                raise
+            is_new = True  # the pool opens another: what it had was opened before this one failed
+
+
 @contextmanager
 def _transaction(*, writing: bool, wait: LockWait | None = None) -> Iterator[Connection]:
     wait = wait or lock_wait_of_this_request()
-    if wait.left_s <= 0:
-        raise StoreUnavailable("it was unavailable to this request before")
     committing = False
     try:
+        _require_time(wait)
         with _begun(writing, wait) as connection:
             yield connection
             committing = writing
     except sa.exc.SQLAlchemyError as error:
-        refusal = refusal_for(error)
-        if refusal is None:
-            raise
-        if committing and is_uncertain(error):
-            refusal = OutcomeUnknown(refusal.private)
-        if not isinstance(refusal, TransactionLost):
-            wait.left_s = 0
-        raise refusal from error
+        raise _refusal(error, wait, committing=committing) from error
+
+
+def _require_time(wait: LockWait) -> None:
+    if wait.left_s <= 0:
+        raise StoreUnavailable("it was unavailable to this request before")
+
+
+def _refusal(error: sa.exc.SQLAlchemyError, wait: LockWait, *, committing: bool) -> Exception:
+    """Return what is raised in place of a database's error; an error that is a fault of ours is raised itself."""
+    refusal = refusal_for(error)
+    if refusal is None:
+        return error
+    if committing and is_uncertain(error):
+        refusal = OutcomeUnknown(refusal.private)
+    if not isinstance(refusal, TransactionLost):
+        wait.left_s = 0
+    return refusal
+
+
+def ask(query: sa.Select[Any], values: Mapping[str, object]) -> Sequence[Any] | None:
+    """Return the one row that a query finds, or None, without a transaction: the database is waited for once.
+
+    The first column of a row that is found must not be NULL. Raise StoreUnavailable.
+    """
+    wait = lock_wait_of_this_request()
+    try:
+        _require_time(wait)
+        if is_sqlite():
+            with _connected(wait, ALONE) as connection:
+                return connection.execute(query, values).one_or_none()
+        answer = _by_itself(_in_one_row(query), values, wait)
+    except sa.exc.SQLAlchemyError as error:
+        raise _refusal(error, wait, committing=False) from error
+    assert answer is not None  # its first column has no condition
+    is_standby, *row = answer
+    if is_standby:
+        raise StoreUnavailable(_STANDBY)
+    return None if row[0] is None else row
+
+
+def write_alone(statement: sa.Select[Any], values: Mapping[str, object]) -> Sequence[Any] | None:
+    """Run one statement that writes, as a transaction of its own, and return its row. For PostgreSQL.
+
+    It is run again where its connection was lost, and must have the effect of one run then. Raise StoreUnavailable,
+    OutcomeUnknown.
+    """
+    wait = lock_wait_of_this_request()
+    try:
+        _require_time(wait)
+        return _by_itself(statement, values, wait)
+    except sa.exc.SQLAlchemyError as error:
+        raise _refusal(error, wait, committing=True) from error
+
+
+def _by_itself(statement: sa.Select[Any], values: Mapping[str, object], wait: LockWait) -> Sequence[Any] | None:
+    """Return a statement's row. It is run again on a new connection where the server has closed the one that we had."""
+    is_new = False
+    while True:
+        with _connected(wait, ALONE) as connection:
+            try:
+                return connection.execute(statement, values).one_or_none()
+            except sa.exc.DBAPIError as error:
+                if is_new or not error.connection_invalidated:
+                    raise
+                is_new = True
+
+
+@cache
+def _in_one_row(query: sa.Select[Any]) -> sa.Select[Any]:
+    """Return a query for whether PostgreSQL is a standby, which refuses no SELECT, and for what `query` finds, if anything."""
+    found = query.subquery("found")
+    here = sa.select(sa.func.pg_is_in_recovery().label("is_standby")).subquery("here")
+    return sa.select(here.c.is_standby, *found.c).select_from(here.outerjoin(found, sa.true()))
 
 
 T = TypeVar("T")

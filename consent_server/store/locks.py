@@ -14,13 +14,15 @@ _OF_NAME = sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))")
 _BESIDE_OTHERS = sa.text("SELECT pg_advisory_xact_lock_shared(hashtext(:name))")
 
 
-def lock_business(c: Connection, sme: str) -> None:
+def lock_business(c: Connection, sme: str) -> bool:
     """Wait for other transactions that act on this business's permissions, and make later ones wait for this one.
 
-    What the transaction read before may be out of date.
+    Return whether what the transaction read before may be out of date.
     """
     if c.dialect.name == "postgresql":
         c.execute(_OF_BUSINESS, {"sme": sme})
+        return True
+    return False
 
 
 def lock_name(c: Connection, name: str) -> None:

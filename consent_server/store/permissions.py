@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from consent_server.scheme.permission import Act
 from consent_server.store import ending, locks, rows
-from consent_server.store.database import db, reading
+from consent_server.store.database import ask, db
 from consent_server.store.faults import StoreUnavailable
 from consent_server.store.rows import table_of
 from consent_server.store.tables import Permission
@@ -19,7 +19,9 @@ _permission = table_of(Permission)
 _BY_ID = sa.select(_permission).where(_permission.c.id == sa.bindparam("id_"))
 _BY_REFRESH_ID = sa.select(_permission).where(_permission.c.refresh_id == sa.bindparam("refresh_id_"))
 _BY_INDEX = sa.select(_permission).where(_permission.c.status_index == sa.bindparam("index_"))
-_ENDED_AT_INDEX = sa.select(_permission.c.ended).where(_permission.c.status_index == sa.bindparam("index_"))
+_ENDED_AT_INDEX = sa.select(_permission.c.status_index, _permission.c.ended).where(
+    _permission.c.status_index == sa.bindparam("index_")
+)
 _AFTER_THE_LAST = sa.select(sa.func.coalesce(sa.func.max(_permission.c.status_index), -1) + 1)
 #: On PostgreSQL alone.
 _SEQUENCE = sa.Sequence("permission_status_index", start=0, minvalue=0, metadata=db.metadata)
@@ -65,18 +67,17 @@ def find(c: Connection, permission: str) -> Permission | None:
 def hold(c: Connection, permission: str) -> Permission | None:
     """Return the permission as `find` does, with its business locked."""
     row = find(c, permission)
-    if row is None:
-        return None
-    locks.lock_business(c, row.sme)
-    return find(c, permission)
+    return find(c, permission) if row is not None and locks.lock_business(c, row.sme) else row
 
 
-def by_refresh_id(c: Connection, refresh_id: str) -> Permission | None:
-    return rows.one(c, Permission, _BY_REFRESH_ID, {"refresh_id_": refresh_id})
+def by_refresh_id(refresh_id: str) -> Permission | None:
+    """Return the permission, without a transaction."""
+    return rows.ask(Permission, _BY_REFRESH_ID, {"refresh_id_": refresh_id})
 
 
-def by_status_index(c: Connection, index: int) -> Permission | None:
-    return rows.one(c, Permission, _BY_INDEX, {"index_": index})
+def by_status_index(index: int) -> Permission | None:
+    """Return the permission, without a transaction."""
+    return rows.ask(Permission, _BY_INDEX, {"index_": index})
 
 
 def live(c: Connection, *, at: int, client_id: str, sme: str) -> list[Permission]:
@@ -140,6 +141,5 @@ def is_ended(index: int) -> bool:
             return _ended_here(index)
         except sqlite3.Error as error:
             raise StoreUnavailable(f"sqlite3.{type(error).__name__}") from error
-    with reading() as c:  # this column alone: the row of a business with many meters is long
-        row = c.execute(_ENDED_AT_INDEX, {"index_": index}).one_or_none()
-        return row is None or row.ended is not None
+    row = ask(_ENDED_AT_INDEX, {"index_": index})  # not the row: that of a business with many meters is long
+    return row is None or row[1] is not None

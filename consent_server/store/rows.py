@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.schema import SchemaItem
 
+from consent_server.store import database
 from consent_server.store.database import db
 
 R = TypeVar("R", bound=NamedTuple)
@@ -62,6 +63,12 @@ def table_of(kind: type[NamedTuple]) -> sa.Table:
 def one(c: Connection, kind: type[R], query: sa.Executable, values: Mapping[str, object] | None = None) -> R | None:
     """Return the row that a query finds, or None."""
     row = c.execute(query, values).one_or_none()
+    return None if row is None else kind._make(row)
+
+
+def ask(kind: type[R], query: sa.Select[tuple[object, ...]], values: Mapping[str, object]) -> R | None:
+    """Return the row that a query finds, or None, without a transaction (see `database.ask`)."""
+    row = database.ask(query, values)
     return None if row is None else kind._make(row)
 
 
