@@ -70,7 +70,14 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
 
 
 def event(name: str, **fields: Any) -> dict[str, Any]:
-    """Write one audit line and return it, so that the act that it records can keep it.
+    """Write one audit line and return it, so that the act that it records can keep it. Raise ValueError, as `line` does."""
+    found = line(name, **fields)
+    write(found)
+    return found
+
+
+def line(name: str, **fields: Any) -> dict[str, Any]:
+    """Return an audit line, for an act that writes it when it has succeeded.
 
     `fields` must have at least the event's own fields. Raise ValueError for an unknown event or a missing field: the list
     is closed, so that a reader of the log knows what can be there.
@@ -80,6 +87,9 @@ def event(name: str, **fields: Any) -> dict[str, Any]:
         raise ValueError(f"{name} is not an audit event")
     if missing := required - fields.keys():
         raise ValueError(f"audit event {name} lacks {', '.join(sorted(missing))}")
-    line = {"at": clock.now(), "event": name, "correlation_id": correlation_id.get(), **fields}
-    log.info(json.dumps(line, ensure_ascii=True, separators=(",", ":"), default=str))
-    return line
+    return {"at": clock.now(), "event": name, "correlation_id": correlation_id.get(), **fields}
+
+
+def write(line_: dict[str, Any]) -> None:
+    """Write an audit line."""
+    log.info(json.dumps(line_, ensure_ascii=True, separators=(",", ":"), default=str))

@@ -8,16 +8,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from consent_server import audit, clock, store
+from consent_server import audit, clock
 from consent_server.deployment import current
 from consent_server.issuer import redirect_uri
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, require
-from consent_server.store import audit_events, requests
+from consent_server.store import requests
 from consent_server.store.digests import digest, new_secret
 from consent_server.store.tables import PushedRequest
 from consent_server.web import budgets
-from consent_server.web.limits import TooMany
 
 #: Parameters of a pushed request; others are ignored (RFC 6749 section 3.1).
 PARAMETERS: Final = (
@@ -249,25 +248,20 @@ def push(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, str | 
         created=at,
         expires=at + settings.lifetimes.pushed_request,
     )
-    with store.writing() as c:
-        _count(c, caller.application)
-        requests.push(c, pushed)
-        # The push is the client's assertion that it has shown the text: who, with which certificate, for what, when.
-        event = audit.event(
-            "pushed_request",
-            client_id=caller.application,
-            member=caller.member,
-            license=license_,
-            redirect_host=redirect_uri.host(form["redirect_uri"]),
-            certificate=caller.fingerprint,
-        )
-        audit_events.keep(c, event)
+    limit = budgets.pushed_requests()
+    # The push is the client's assertion that it has shown the text: who, with which certificate, for what, when.
+    event = audit.line(
+        "pushed_request",
+        client_id=caller.application,
+        member=caller.member,
+        license=license_,
+        redirect_host=redirect_uri.host(form["redirect_uri"]),
+        certificate=caller.fingerprint,
+    )
+    # Counted and audited in the same transaction as the push: a second commit would double its cost.
+    if not requests.push_within(pushed, limit.budget(caller.application), event):
+        (window,) = limit.windows
+        # RFC 9126 section 2.3: 429 when a client exceeds what the server allows
+        raise TooManyPushedRequests(f"from {caller.application}", headers={"Retry-After": str(window.left)})
+    audit.write(event)
     return {"request_uri": handle, "expires_in": settings.lifetimes.pushed_request}
-
-
-def _count(c: store.Connection, client_id: str) -> None:
-    """Count in the same transaction as the push: a second commit would double its cost."""
-    try:
-        budgets.pushed_requests().take(c, client_id)
-    except TooMany as refused:  # RFC 9126 section 2.3: 429 when a client exceeds what the server allows
-        raise TooManyPushedRequests(f"from {client_id}", headers=refused.answer_headers) from None

@@ -33,8 +33,24 @@ _KEEP = sa.insert(_event)
 
 def keep(c: Connection, event: dict[str, object]) -> None:
     """Keep what `audit.event` returned."""
+    c.execute(_KEEP, _row(event))
+
+
+def kept_where(condition: sa.CTE) -> sa.CTE:
+    """Return, for a statement of PostgreSQL that has `condition`, what keeps an event of `parameters` for each of its rows."""
+    names = (*_OWN_COLUMNS, "fields")
+    values = sa.select(*(sa.bindparam(f"event_{name}", type_=_event.c[name].type) for name in names))
+    return sa.insert(_event).from_select(names, values.select_from(condition)).cte("kept_event")
+
+
+def parameters(event: dict[str, object]) -> dict[str, object]:
+    """Return the parameters of `kept_where` for an event."""
+    return {f"event_{name}": value for name, value in _row(event).items()}
+
+
+def _row(event: dict[str, object]) -> dict[str, object]:
     fields = {name: value for name, value in event.items() if name not in _OWN_COLUMNS}
-    c.execute(_KEEP, {"fields": fields, **{name: event[name] for name in _OWN_COLUMNS}})
+    return {"fields": fields, **{name: event[name] for name in _OWN_COLUMNS}}
 
 
 def newest(

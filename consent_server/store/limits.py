@@ -1,6 +1,7 @@
 """Failures counted under a key in a window of time, shared by every process of a party."""
 
 from functools import cache
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -24,6 +25,26 @@ _CLEAR = sa.delete(_count).where(_count.c.key == sa.bindparam("key_"))
 @cache
 def _add(dialect: str) -> sa.Executable:
     return rows.upsert(dialect, FailureCount, {"count": _count.c.count + 1}).returning(_count.c.count)
+
+
+class Budget(NamedTuple):
+    """How often may be counted under a key in the window that starts at an instant."""
+
+    key: str
+    window: int
+    most: int
+
+
+def within(dialect: str) -> sa.Insert:
+    """Return what counts once and returns the count, or no row where the budget is used up; its parameters are a Budget."""
+    first = rows.insert(dialect, FailureCount).values(
+        key=sa.bindparam("key"), window=sa.bindparam("window"), count=sa.literal(1)
+    )
+    return first.on_conflict_do_update(
+        index_elements=_count.primary_key,
+        set_={"count": _count.c.count + 1},
+        where=_count.c.count < sa.bindparam("most", type_=sa.Integer),
+    ).returning(_count.c.count)
 
 
 def count(c: Connection, key: str, window: int) -> int:

@@ -1,9 +1,11 @@
 """Pushed authorization requests (RFC 9126)."""
 
+from functools import cache
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from consent_server.store import rows
+from consent_server.store import audit_events, database, limits, rows
 from consent_server.store.digests import digest
 from consent_server.store.rows import table_of
 from consent_server.store.tables import PushedRequest
@@ -15,6 +17,38 @@ _CONCLUDE = (
     .where(_request.c.digest == sa.bindparam("digest_"), _request.c.concluded.is_(None))
     .values(concluded=sa.bindparam("at"))
 )
+
+
+_WITHIN = limits.within("sqlite")
+
+
+@cache
+def _push_within() -> sa.Select[tuple[int]]:
+    """Return both in one statement, as PostgreSQL takes it: a second run with the same request keeps one."""
+    counted = limits.within("postgresql").cte("counted")
+    values = sa.select(*(sa.bindparam(f"{column.name}_", type_=column.type) for column in _request.c)).select_from(
+        counted
+    )
+    names = [column.name for column in _request.c]
+    kept = rows.insert("postgresql", PushedRequest).from_select(names, values).on_conflict_do_nothing().cte("kept")
+    return sa.select(counted.c.count).add_cte(kept, audit_events.kept_where(counted))
+
+
+def push_within(request: PushedRequest, budget: limits.Budget, event: dict[str, object]) -> bool:
+    """Keep a pushed request with its audit event and count it, all or nothing. Return False where the budget is used up.
+
+    Raise StoreUnavailable, OutcomeUnknown.
+    """
+    if database.is_sqlite():
+        with database.writing() as c:
+            is_within = c.execute(_WITHIN, budget._asdict()).first() is not None
+            if is_within:
+                push(c, request)
+                audit_events.keep(c, event)
+        return is_within
+    values = {f"{name}_": value for name, value in request._asdict().items()}
+    values |= audit_events.parameters(event)
+    return database.write_alone(_push_within(), values | budget._asdict()) is not None
 
 
 def push(c: Connection, request: PushedRequest) -> None:

@@ -76,6 +76,11 @@ class Limit:
     windows: tuple[Period, ...]
     pause_s: int | None = None
 
+    def budget(self, subject: str) -> limits.Budget:
+        """Return what one statement counts by, of a limit that has one window."""
+        (window,) = self.windows
+        return limits.Budget(self._key(subject, window), window.start, window.most)
+
     def count(self, c: store.Connection, subject: str) -> dict[Period, int]:
         """Count an attempt; return how many each window then has."""
         return {each: limits.add(c, self._key(subject, each), each.start) for each in self.windows}
