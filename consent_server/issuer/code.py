@@ -160,8 +160,7 @@ def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
     """Exchange a code for tokens; return the body of RFC 6749 section 5.1."""
     at = clock.now()
     with store.writing() as c:
-        row = codes.find(c, form.get("code", ""))
-        permission = permissions.hold(c, row.permission) if row is not None else None
+        row, permission = codes.hold(c, form.get("code", "")) or (None, None)
         refusal = verdict(CHECKS, Redemption(form, caller.application, row, permission, at))
         # Minted before the code is spent: a fault of ours then leaves the code, and the permission before, as they were.
         tokens = _tokens(permission, caller, at) if refusal is None and permission is not None else None

@@ -3,13 +3,16 @@
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from consent_server.store import rows
+from consent_server.store import locks, permissions, rows
 from consent_server.store.digests import digest
 from consent_server.store.rows import table_of
-from consent_server.store.tables import AuthorizationCode
+from consent_server.store.tables import AuthorizationCode, Permission
 
-_code = table_of(AuthorizationCode)
+_code, _permission = table_of(AuthorizationCode), table_of(Permission)
 _FIND = sa.select(_code).where(_code.c.digest == sa.bindparam("digest_"))
+_WITH_PERMISSION = (
+    sa.select(_code, _permission).join_from(_code, _permission).where(_code.c.digest == sa.bindparam("digest_"))
+)
 _REDEEM = (
     sa.update(_code)
     .where(_code.c.digest == sa.bindparam("digest_"), _code.c.redeemed.is_(None))
@@ -29,6 +32,17 @@ def add(c: Connection, code: AuthorizationCode) -> None:
 
 def find(c: Connection, code: str) -> AuthorizationCode | None:
     return rows.one(c, AuthorizationCode, _FIND, {"digest_": digest(code)})
+
+
+def hold(c: Connection, code: str) -> tuple[AuthorizationCode, Permission] | None:
+    """Return a code and its permission, as `permissions.hold` does: with its business locked."""
+    row = c.execute(_WITH_PERMISSION, {"digest_": digest(code)}).one_or_none()
+    if row is None:
+        return None
+    found, permission = AuthorizationCode._make(row[: len(_code.c)]), Permission._make(row[len(_code.c) :])
+    if locks.lock_business(c, permission.sme):
+        permission = permissions.find(c, permission.id) or permission
+    return found, permission
 
 
 def issued_for(c: Connection, client_id: str, code_challenge: str) -> bool:
