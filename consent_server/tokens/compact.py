@@ -1,6 +1,6 @@
 """The only form of JWT that we make and read: compact JWS, ES256, a header of exactly `alg`, `typ` and `kid`.
 
-PyJWT signs and verifies the signature and does nothing else. What a lenient reader would accept is refused before a key
+PyJWT makes and verifies the signature and does nothing else. What a lenient reader would accept is refused before a key
 is looked up: other headers, padded or non-canonical base64url, doubled member names, numbers that
 are not whole, text that is not UTF-8.
 """
@@ -9,18 +9,19 @@ import base64
 import binascii
 import json
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from jwt import PyJWS, get_algorithm_by_name
+from jwt import get_algorithm_by_name
 
-from consent_server.tokens.keys import PublicKeySource, SigningKeys
+from consent_server.tokens.keys import PublicKeySource, SigningKeys, base64url
 
 ALGORITHM: Final = "ES256"
 # RFC 7518 section 3.4: an ES256 signature is 64 octets, which are 86 characters of base64url.
 _FORM: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{86})")
 _KID: Final = re.compile(r"[A-Za-z0-9._~-]{1,128}")
-_jws: Final = PyJWS()
+_json: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 _es256: Final = get_algorithm_by_name(ALGORITHM)
 
 
@@ -31,8 +32,13 @@ class Unacceptable(ValueError):
 def sign(keys: SigningKeys, typ: str, claims: dict[str, Any]) -> str:
     """Return the claims as a JWT signed with the current key."""
     kid, key = keys.current()
-    payload = json.dumps(claims, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
-    return _jws.encode(payload, key, algorithm=ALGORITHM, headers={"typ": typ, "kid": kid})
+    signed = f"{_header(typ, kid)}.{base64url(_json.encode(claims).encode('ascii'))}"
+    return f"{signed}.{base64url(_es256.sign(signed.encode('ascii'), key))}"
+
+
+@lru_cache(maxsize=16)
+def _header(typ: str, kid: str) -> str:
+    return base64url(_json.encode({"alg": ALGORITHM, "kid": kid, "typ": typ}).encode("ascii"))
 
 
 def verify(
