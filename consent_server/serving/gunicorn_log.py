@@ -63,7 +63,7 @@ class DoorLog(Logger):  # type: ignore[misc]
             "bytes": resp.sent,
             "ms": round(request_time.total_seconds() * 1000, 1),
         }
-        self.access_log.info(json.dumps(line, ensure_ascii=True, separators=(",", ":")))
+        self.access_log.info(audit.as_json(line))
 
 
 def _callers_id(environ: dict[str, Any]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 No query string, no header and no body is ever written, nor what a library's exception says: its type and place are.
 """
 
-import json
 import logging
 import resource
 import sys
@@ -40,7 +39,7 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[0]:
             line["fault"] = record.exc_info[0].__name__
             line["where"] = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(record.exc_info[2])]
-        return json.dumps(line, ensure_ascii=True, separators=(",", ":"))
+        return audit.as_json(line)
 
 
 def may_be_written(record: logging.LogRecord) -> bool:
@@ -65,4 +64,7 @@ def install(process: str, stream: TextIO | None = None) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     if most == resource.RLIM_INFINITY or most > 1:  # a limit of none that somebody has set cannot be raised
         resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    # No line has the place in the code, thread or process: finding them takes as long as the line (logging, "Optimization").
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=logging.INFO, handlers=[handler(process, stream or sys.stderr)], force=True)
