@@ -272,6 +272,7 @@ def ask(query: sa.Select[Any], values: Mapping[str, object]) -> Sequence[Any] | 
     assert answer is not None  # its first column has no condition
     is_standby, *row = answer
     if is_standby:
+        db.engine.dispose()  # the next attempt looks for the primary again
         raise StoreUnavailable(_STANDBY)
     return None if row[0] is None else row
 

@@ -8,6 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from consent_server import store
+from consent_server.store import limits, permissions, requests
+from consent_server.store.digests import digest, new_id
+from consent_server.store.tables import PushedRequest
 from tests.journey.conftest import GOOD, World, with_meters
 
 
@@ -71,11 +74,25 @@ def test_G08_a_pool_of_stale_connections_is_no_error(own_server: OwnServer, held
     with world.app.app_context():
         with store.reading() as first, store.reading() as second, store.writing() as third:
             assert first is not second is not third
-        own_server.stop()
-        own_server.start()
-        for _ in range(3):
-            with store.writing() as c:
-                assert c.execute(sa.text("SELECT 1")).scalar() == 1
+        for act in (one_statement_that_reads, one_statement_that_writes, a_transaction):
+            own_server.stop()
+            own_server.start()
+            for _ in range(3):
+                act()
+
+
+def one_statement_that_reads() -> None:
+    assert permissions.by_refresh_id("unknown") is None
+
+
+def one_statement_that_writes() -> None:
+    request = PushedRequest(digest(new_id()), "c", "m", "0" * 64, "https://c.example/cb", None, "l", "v" * 43, 1, 2)
+    assert requests.push_within(request, limits.Budget("k", 0, 9))
+
+
+def a_transaction() -> None:
+    with store.writing() as c:
+        assert c.execute(sa.text("SELECT 1")).scalar() == 1
 
 
 def written_across_a_restart(own_server: OwnServer) -> None:

@@ -25,12 +25,13 @@ from consent_server.store import (
     outbox,
     permissions,
     readings,
+    requests,
     rows,
 )
 from consent_server.store.database import MIGRATIONS, db
 from consent_server.store.digests import digest
 from consent_server.store.schema import migrate
-from consent_server.store.tables import AuthorizationCode, Journey, Meter, MeterAlias, Permission
+from consent_server.store.tables import AuthorizationCode, Journey, Meter, MeterAlias, Permission, PushedRequest
 from consent_server.tokens.data_sources import DataSources
 
 EXPIRES = 1000
@@ -418,6 +419,27 @@ def test_day_blocks_come_back_in_order(app: Flask) -> None:
         assert readings.days(c, "edp", "m", "import", 0, 259200) == [(86400, b"one again"), (172800, b"two")]
         assert readings.extent(c, "edp", "m", "import") == (86400, 172800)
         assert readings.extent(c, "edp", "m", "export") is None
+
+
+def pushed(handle: str) -> PushedRequest:
+    return PushedRequest(digest(handle), "c", "m", "0" * 64, "https://c.example/cb", None, "l", "v" * 43, 1, 2)
+
+
+def test_a_push_and_its_count_are_kept_together(app: Flask) -> None:
+    budget = limits.Budget("k", 0, 2)
+    assert [requests.push_within(pushed(str(number)), budget) for number in range(4)] == [True, True, False, False]
+    assert requests.push_within(pushed("another window's"), budget._replace(window=60))
+    with store.reading() as c:
+        assert limits.count(c, "k", 0) == 2
+        assert [requests.find(c, str(number)) for number in range(4)] == [pushed("0"), pushed("1"), None, None]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_push_that_is_run_again_after_a_lost_connection_is_kept_once(app: Flask) -> None:
+    for _ in range(2):
+        assert requests.push_within(pushed("one"), limits.Budget("k", 0, 9))
+    with store.reading() as c:
+        assert requests.find(c, "one") == pushed("one")
 
 
 def test_failures_are_counted_and_cleared(app: Flask) -> None:
