@@ -60,14 +60,17 @@ def install(app: Flask, *, sandbox: bool = False) -> None:
 
     @app.after_request
     def _headers(response: Response) -> Response:
+        headers = response.headers
+        present = {name.lower() for name in headers.keys()}  # noqa: SIM118 - headers are pairs
+        is_page = response.mimetype == "text/html"
+        # Every name is looked for once: each look-up of werkzeug's goes through all headers.
         for name, value in everywhere.items():
-            response.headers.setdefault(name, value)
-        policy = response.headers.get("Content-Security-Policy")
-        if policy is None:
-            is_page = response.mimetype == "text/html"
-            policy = response.headers["Content-Security-Policy"] = page_policy() if is_page else MACHINE_POLICY
-        if "frame-ancestors 'none'" in policy:
-            response.headers["X-Frame-Options"] = "DENY"
-        if response.mimetype == "text/html":
+            if name.lower() not in present:
+                headers.add(name, value)
+        if "content-security-policy" not in present:
+            headers.add("Content-Security-Policy", page_policy() if is_page else MACHINE_POLICY)
+        if "frame-ancestors 'none'" in headers["Content-Security-Policy"]:
+            headers["X-Frame-Options"] = "DENY"
+        if is_page:
             response.vary.add("Cookie")
         return response
