@@ -78,6 +78,10 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         if not self._reads:
             return self._recv_first(buflen, flags)
+        if self._times <= UNPACED_READS:
+            data = self._recv_at_once(buflen, flags)
+            if data is not None:
+                return self._counted(data)
         with self._waiting("request"):
             if self._times > UNPACED_READS:
                 gevent.sleep(PACE_S if self._read < AVERAGE_READ * self._times else 0)
@@ -87,6 +91,12 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
         # sendall goes through here as well. RFC 9110 section 15.2: after an interim answer the same request goes on.
         if self._reads and data[: len(CONTINUE)] != CONTINUE:
             self._reads, self._left_s = False, self.context.listener.answer_s
+        self.settimeout(0.0)
+        try:
+            if sent := super().send(data, flags):
+                return int(sent)
+        finally:
+            self.settimeout(None)
         with self._waiting("answer"):
             return int(super().send(data, flags, *timeout))
 
@@ -105,22 +115,42 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
                 self._linger()
             super().close()
 
+    def _recv_at_once(self, buflen: int, flags: int) -> bytes | None:
+        """Return what has arrived, or None: without a timer, which takes longer than the reading."""
+        self.settimeout(0.0)
+        try:
+            data: bytes = super().recv(buflen, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        finally:
+            self.settimeout(None)
+        return data
+
     def _recv_first(self, buflen: int, flags: int) -> bytes:
+        data = self._recv_at_once(buflen, flags) if self._is_secure else None
+        if data is None:
+            data = self._wait_for_first(buflen, flags)
+        if data is None:
+            return b""
+        self._reads, self._left_s, self._read, self._times = True, self.context.listener.request_s, 0, 0
+        return self._counted(data)
+
+    def _wait_for_first(self, buflen: int, flags: int) -> bytes | None:
+        """Return the first bytes of a request; None where there will be none."""
         greenlet = gevent.getcurrent()
         self.idle.add(greenlet)
         try:
             if not self._is_secure and not self._shake_hands():
-                return b""
+                return None
             self._left_s = self.context.listener.keep_alive_s
             with self._waiting("silence"):
-                data = super().recv(buflen, flags)
+                data: bytes = super().recv(buflen, flags)
         except (_Stopping, TooSlow):
             self._lingers = False
-            return b""
+            return None
         finally:
             self.idle.discard(greenlet)
-        self._reads, self._left_s, self._read, self._times = True, self.context.listener.request_s, 0, 0
-        return self._counted(data)
+        return data
 
     def _shake_hands(self) -> bool:
         """Whether the handshake has succeeded; one that is refused is one line in the log."""
