@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
+from weakref import WeakKeyDictionary
 
 from consent_server.pki.chain import MAX_INTERMEDIATES
 from consent_server.pki.member_certificate import MAX_CERTIFICATE_BYTES, MalformedCertificate, one_pem
@@ -69,14 +70,21 @@ class Arrival:
     intermediates: tuple[bytes, ...] = field(default=(), repr=False)
 
 
+#: What arrived on each open connection. TLS 1.3 has no renegotiation, and our doors ask for no certificate after the handshake.
+_arrivals: Final[WeakKeyDictionary[ssl.SSLSocket, Arrival]] = WeakKeyDictionary()
+
+
 def from_socket(sock: object) -> Arrival | None:
     """Return what the TLS layer verified on this connection; None without TLS or without a certificate."""
     if not isinstance(sock, ssl.SSLSocket) or sock.context.verify_mode is not ssl.CERT_REQUIRED:
         return None
-    leaf = sock.getpeercert(binary_form=True)
-    if leaf is None:
-        return None
-    return Arrival(leaf, verified_chain(sock)[1:-1])
+    arrival = _arrivals.get(sock)
+    if arrival is None:
+        leaf = sock.getpeercert(binary_form=True)
+        if leaf is None:
+            return None
+        arrival = _arrivals[sock] = Arrival(leaf, verified_chain(sock)[1:-1])
+    return arrival
 
 
 def from_header(value: str, kind: CertificateHeader, chain: str | None) -> Arrival:

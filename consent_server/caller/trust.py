@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from consent_server.caller.arrival import Arrival
 from consent_server.outbound.revocation_list import RevocationLists, client_authority
 from consent_server.pki.chain import UntrustedChain, build_chain, validity
-from consent_server.pki.crl import IssuedSerial, issued_serials
+from consent_server.pki.crl import IssuedSerial, RevokedSerials, issued_serials
 from consent_server.pki.member_certificate import (
     MalformedCertificate,
     MemberCertificate,
@@ -127,6 +127,7 @@ class Trust:
         self._production = not settings.is_sandbox
         self._revocation_list = revocation_list
         self._verdicts: dict[str, _TrustVerdict] = {}
+        self._unrevoked: dict[str, tuple[_TrustVerdict, tuple[RevokedSerials, ...], int]] = {}
         self._lock = Lock()
         self._alarmed: int | None = None
 
@@ -143,7 +144,13 @@ class Trust:
                 self._verdicts[fingerprint] = verdict
                 if len(self._verdicts) > _REMEMBERED:
                     del self._verdicts[next(iter(self._verdicts))]
-        self._require_unrevoked(verdict.chain, at)
+        lists = self._revocation_list.lists()
+        # What follows depends on these three alone, so a second request with all of them needs no second answer.
+        if self._unrevoked.get(fingerprint) != (verdict, lists, at):
+            self._require_unrevoked(verdict.chain, lists, at)
+            self._unrevoked[fingerprint] = verdict, lists, at
+            if len(self._unrevoked) > _REMEMBERED:
+                self._unrevoked.clear()
         return verdict.certificate
 
     def _judge(self, arrival: Arrival, at: int) -> _TrustVerdict:
@@ -167,8 +174,7 @@ class Trust:
             issued_serials(chain),
         )
 
-    def _require_unrevoked(self, chain: tuple[IssuedSerial, ...], at: int) -> None:
-        lists = self._revocation_list.lists()
+    def _require_unrevoked(self, chain: tuple[IssuedSerial, ...], lists: tuple[RevokedSerials, ...], at: int) -> None:
         speaking = {link: [each for each in lists if each.speaks_of(link)] for link in chain}
         if any(link.serial in each.serials for link, said in speaking.items() for each in said):
             raise CertificateRevoked("on the revocation list")
