@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 # What tests/several_machines run, and deploy/ha.
 MACHINES := haproxy pgbouncer etcd-server:etcd postgresql:/usr/lib/postgresql python3-venv:/usr/share/doc/python3-venv
 
-.PHONY: demo test test-browser test-long lint types bench bench-attacks bench-guessing bench-growth bench-readings bench-collection bench-acts screenshots lock clean
+.PHONY: demo test test-browser test-long lint types bench bench-attacks bench-guessing bench-growth bench-readings bench-collection bench-acts screenshots messages lock clean
 
 demo: $(READY)
 	$(BIN)/consent-server sandbox up --walk $(if $(ONCE),--once) $(if $(PORT),--base-port $(PORT)) $(if $(DATABASE_URL),--database-url $(DATABASE_URL))
@@ -63,6 +63,10 @@ bench-growth: $(READY)
 screenshots: $(READY)
 	@scripts/debian-packages chromium
 	$(BIN)/python -m scripts.screenshots
+
+# The Welsh catalogue, brought up to date with the code and compiled.
+messages: $(READY)
+	$(BIN)/python -m scripts.messages
 
 COMPILE := $(BIN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
   --strip-extras --allow-unsafe

@@ -19,7 +19,7 @@ from consent_server.refusal import Refusal, ServerFault, Unavailable, by_code
 from consent_server.store.tables import FoundCustomer, LogInState
 from consent_server.web import background, headers
 from consent_server.web.background import ProviderBusy, StillUnderWay
-from consent_server.web.language import N_, gettext
+from consent_server.web.language import N_
 from consent_server.web.limits import network_of
 
 #: How strong a log-in is whose authentication context the settings do not describe.
@@ -104,7 +104,7 @@ def provider() -> LogInProvider:
 
 def method() -> str:
     """Return what the evidence calls this way to show who one is."""
-    return gettext(N_("log-in at %(provider)s"), provider=current().settings.login.provider)
+    return f"log-in at {current().settings.login.provider}"  # a record, and in English whoever reads the page
 
 
 def form_targets() -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from consent_server.scheme import consent_receipt
 from consent_server.scheme.consent_receipt import Consent
 from consent_server.store import connections, evidence, permissions
 from consent_server.store.tables import Evidence
+from consent_server.web import language
 
 #: The name under which a browser keeps it.
 FILE_NAME = "consent-receipt.json"
@@ -26,7 +27,8 @@ def signed(subject: str) -> bytes | None:
         row = permissions.find(c, subject) or connections.find(c, subject)
     if about is None or seen is None or row is None:
         return None
-    made = consent_receipt.document(_consent(about, seen, row.member, row.license), at)
+    with language.speaking(language.ENGLISH):  # a record: the same whoever asks for it
+        made = consent_receipt.document(_consent(about, seen, row.member, row.license), at)
     return orjson.dumps(consent_receipt.sign(made, current().valid_signer(at)))
 
 

@@ -16,8 +16,9 @@ from consent_server.receipts import links, receipt
 from consent_server.receipts.receipt import Receipt
 from consent_server.store import audit_events, mails
 from consent_server.store.tables import OwedMail, Permission
+from consent_server.web import language
 from consent_server.web.language import N_, gettext
-from consent_server.web.pages import day, plain, uk_moment
+from consent_server.web.pages import day, moment, plain
 
 log = logging.getLogger("consent_server.receipts")
 
@@ -91,8 +92,11 @@ def kind_of_grant(new: Permission, older: list[Permission]) -> Kind:
 
 
 def owe(c: store.Connection, subject: str, account: str, kind: Kind, at: int) -> None:
-    """Owe a mail about a permission or connection to its account. A business that has none gets no mail."""
-    mails.add(c, subject, kind, account, at)
+    """Owe a mail about a permission or connection to its account. A business that has none gets no mail.
+
+    It is in the language in which somebody acts now; else in the one in which the business did before.
+    """
+    mails.add(c, subject, kind, account, language.of_reader(), at)
 
 
 def send_due() -> int:
@@ -125,7 +129,7 @@ def text(kind: Kind, about: Receipt) -> tuple[str, str]:
 
 
 def _facts(about: Receipt) -> str:
-    values = {"business": about.business, "granted": uk_moment(about.granted), "license": plain(about.license)}
+    values = {"business": about.business, "granted": moment(about.granted), "license": plain(about.license)}
     lines = [
         about.what,
         "",
@@ -141,7 +145,7 @@ def _facts(about: Receipt) -> str:
 
 def _end(about: Receipt) -> str:
     if about.ended is not None:
-        return gettext("Ended on: %(ended)s", ended=uk_moment(about.ended))
+        return gettext("Ended on: %(ended)s", ended=moment(about.ended))
     return gettext("Ends on: %(expires)s, unless you withdraw it before", expires=day(about.expires))
 
 
@@ -163,9 +167,12 @@ def _fault(mail: OwedMail) -> Exception | None:
     """Send one mail; return why it could not be sent, None when it was."""
     with store.reading() as c:
         about, to = receipt.find(c, mail.subject, clock.now()), receipt.address(c, mail.subject)
+        spoken = mail.language or mails.language_of(c, mail.subject) or language.ENGLISH
     try:
         if about is not None and to is not None:
-            current().mail.send(to, *text(Kind(mail.kind), about))
+            with language.speaking(spoken):
+                written = text(Kind(mail.kind), about)
+            current().mail.send(to, *written)
     except Unreachable as error:
         return error
     except Exception as fault:

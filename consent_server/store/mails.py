@@ -21,10 +21,10 @@ _mail = table_of(OwedMail)
 _OPEN = sa.and_(_mail.c.delivered.is_(None), _mail.c.given_up.is_(None))
 
 
-def add(c: Connection, subject: str, kind: str, account: str, at: int) -> None:
+def add(c: Connection, subject: str, kind: str, account: str, language: str | None, at: int) -> None:
     """Owe a mail, due at once, unless one of this kind about this subject is owed or was sent, or there is no such account."""
-    about = sa.select(*(sa.literal(each) for each in (subject, kind, at, at)))
-    _owe(c, about.where(sa.exists().where(_account.c.id == account)))
+    about = sa.select(*(sa.literal(each) for each in (subject, kind, at, at)), sa.literal(language, sa.String))
+    _owe(c, about.where(sa.exists().where(_account.c.id == account)), _mail.c.language)
 
 
 def lease(c: Connection, at: int, lease_s: int, limit: int) -> list[OwedMail]:
@@ -81,14 +81,19 @@ def owe_of_results(c: Connection, kind: str, receipts: Sequence[str], at: int) -
     return _owe(c, about.where(here, ~owed, has_receipt, ~weighing))
 
 
-def _owe(c: Connection, about: sa.Select[*tuple[Any, ...]]) -> int:
-    columns = (_mail.c.subject, _mail.c.kind, _mail.c.created, _mail.c.due)
-    return c.execute(
-        rows.insert(c.dialect.name, OwedMail).from_select(columns, about).on_conflict_do_nothing()
-    ).rowcount
+def _owe(c: Connection, about: sa.Select[*tuple[Any, ...]], *more: sa.Column[Any]) -> int:
+    columns = (_mail.c.subject, _mail.c.kind, _mail.c.created, _mail.c.due, *more)
+    owed = rows.insert(c.dialect.name, OwedMail).from_select(columns, about)
+    return c.execute(owed.on_conflict_do_nothing()).rowcount
 
 
 def of_subject(c: Connection, subject: str) -> list[OwedMail]:
     """Return every mail, sent or not, about one permission or connection, oldest first."""
     query = sa.select(_mail).where(_mail.c.subject == subject)
     return rows.every(c, OwedMail, query.order_by(_mail.c.created, _mail.c.kind))
+
+
+def language_of(c: Connection, subject: str) -> str | None:
+    """Return the language in which a business last acted on a permission or connection; None where that is not known."""
+    known = sa.select(_mail.c.language).where(_mail.c.subject == subject, _mail.c.language.is_not(None))
+    return c.execute(known.order_by(_mail.c.created.desc()).limit(1)).scalar()

@@ -348,7 +348,10 @@ class OwedCall(NamedTuple):
 
 @table("owed_mail", sa.Index("ix_owed_mail_due", "due", sqlite_where=_OPEN_CALLS, postgresql_where=_OPEN_CALLS))
 class OwedMail(NamedTuple):
-    """A mail that we owe a business about a permission or connection: one of each kind (receipts.mails.Kind)."""
+    """A mail that we owe a business about a permission or connection: one of each kind (receipts.mails.Kind).
+
+    `language` is the one in which the business acted; None where it did not act itself.
+    """
 
     subject: Annotated[Id, KEY]
     kind: Annotated[str, sa.String(16), KEY]
@@ -359,6 +362,7 @@ class OwedMail(NamedTuple):
     delivered: Instant | None = None
     given_up: Instant | None = None
     last_error: str | None = None
+    language: Annotated[str | None, sa.String(8)] = None
 
 
 @table("receipt_link")

@@ -45,11 +45,16 @@ def check(request: Request, sent: str | None, secret: str, origin: str) -> None:
     docs/operator.md that have no Fetch Metadata yet (Firefox before 90, Safari before 16.4) cannot say more. Another page with
     that origin knows no token, and gets no SameSite cookie that a token could belong to.
     """
+    check_origin(request, origin)
+    if not hmac.compare_digest((sent or "").encode(), token(secret).encode()):
+        raise CsrfRefused("token")
+
+
+def check_origin(request: Request, origin: str) -> None:
+    """Raise CsrfRefused if the browser says that another origin sent the form."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None and site != "same-origin":
         raise CsrfRefused("Sec-Fetch-Site")
     sender = request.headers.get("Origin")
     if sender not in {None, "null", origin}:
         raise CsrfRefused("another origin")
-    if not hmac.compare_digest((sent or "").encode(), token(secret).encode()):
-        raise CsrfRefused("token")

@@ -10,7 +10,7 @@ from flask import Blueprint, Flask, Response, jsonify, request
 from consent_server.deployment import Door, current
 from consent_server.outbound import page_time
 from consent_server.settings import Settings
-from consent_server.web import correlation, headers, openapi, pages, parameters, refusals
+from consent_server.web import correlation, headers, language, openapi, pages, parameters, refusals
 from consent_server.web.refusals import BadHttpRequest, NotFound
 
 # RFC 9110 section 5.5: of the control characters a header may hold the tab alone.
@@ -33,6 +33,7 @@ def install(app: Flask, settings: Settings, door: Door, documents: tuple[str, ..
     correlation.install(app)
     app.before_request(_require_text)
     headers.install(app, sandbox=settings.is_sandbox)
+    language.install(app, of_reader=door == "public")
     if door == "public":
         pages.install(app)
         app.before_request(page_time.begin_page)

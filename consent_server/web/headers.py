@@ -72,5 +72,5 @@ def install(app: Flask, *, sandbox: bool = False) -> None:
         if "frame-ancestors 'none'" in headers["Content-Security-Policy"]:
             headers["X-Frame-Options"] = "DENY"
         if is_page:
-            response.vary.add("Cookie")
+            response.vary.update(("Accept-Language", "Cookie"))
         return response

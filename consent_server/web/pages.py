@@ -12,7 +12,7 @@ from flask import Flask, Response, make_response, render_template, send_from_dir
 from consent_server import audit
 from consent_server.deployment import current
 from consent_server.scheme import instant
-from consent_server.web import headers, language
+from consent_server.web import headers, language, switch
 from consent_server.web.language import N_
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -43,13 +43,14 @@ def install(app: Flask) -> None:
         "month": month,
         "month_in_short": month_in_short,
         "moment": moment,
-        "uk_moment": uk_moment,
+        "utc_day": utc_day,
         "plain": plain,
         # For sentences that Python code made: unlike `_`, its text is escaped, and holds no placeholders.
         "translated": language.gettext,
     }
     # Named files before Flask's own rule for /static, whichever way the application was made.
     app.add_url_rule("/static/<any('style.css', 'icon.svg'):name>", view_func=look)
+    app.add_url_rule(switch.PATH, view_func=switch.choose, methods=["POST"])
 
 
 def look(name: str) -> Response:
@@ -70,23 +71,33 @@ def render(
     """Return a page. `form_targets` are origins beside our own to which one of its forms may end up redirecting, `frames`
     the origins of what it shows in frames.
     """
-    settings = current().settings
+    settings, spoken = current().settings, language.current()
     body = render_template(
         template,
         brand=plain(settings.brand),
         sandbox=settings.is_sandbox,
         contact=settings.public.contact,
-        home="/manage" if settings.party == "edp" else "/account",
+        home=switch.home(),
+        here=switch.here(),
+        language=spoken,
+        languages=language.NAMES,
+        lang=language.TAGS[spoken],
         correlation_id=audit.correlation_id.get(),
         **values,
     )
     response = make_response(body, status)
+    response.headers["Content-Language"] = language.TAGS[spoken]
     response.headers["Content-Security-Policy"] = headers.page_policy(form_targets, frames)
     return response
 
 
 def day(at: int) -> str:
-    """Return a date such as 12 March 2026."""
+    """Return the date of an instant in the United Kingdom, such as 12 March 2026."""
+    return utc_day(at + instant.uk_offset(at))
+
+
+def utc_day(at: int) -> str:
+    """Return the date of an instant in UTC, by which the months of figures begin and end."""
     return language.gettext("%(day)d %(month)s", day=int(instant.text(at)[8:10]), month=month(at))
 
 
@@ -102,14 +113,9 @@ def month_in_short(at: int) -> str:
 
 
 def moment(at: int) -> str:
-    """Return an instant such as 12 March 2026 at 09:30 UTC."""
-    return language.gettext("%(day)s at %(time)s UTC", day=day(at), time=instant.text(at)[11:16])
-
-
-def uk_moment(at: int) -> str:
     """Return an instant as the clocks of the United Kingdom show it, such as 12 July 2026 at 10:30, UK time."""
     shown = at + instant.uk_offset(at)
-    return language.gettext("%(day)s at %(time)s, UK time", day=day(shown), time=instant.text(shown)[11:16])
+    return language.gettext("%(day)s at %(time)s, UK time", day=utc_day(shown), time=instant.text(shown)[11:16])
 
 
 def plain(text: str, longest: int = 120) -> str:

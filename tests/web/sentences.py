@@ -204,7 +204,8 @@ class _Seen(HTMLParser):
         # Names, addresses and what is the same in every language; and the permission's own text.
         kind = set(held.get("class", "").split()) & {"mono", "host", "ref", "text"}
         if tag not in VOID:
-            self._open.append((tag, tag in {"bdi", "style"} or bool(kind)))
+            other = tag != "html" and "lang" in held  # the switch to it, and what is published in one language alone
+            self._open.append((tag, tag in {"bdi", "style"} or bool(kind) or other))
 
     def handle_endtag(self, tag: str) -> None:
         while self._open and self._open.pop()[0] != tag:

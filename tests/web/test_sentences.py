@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flask import Flask, render_template_string
 
-from consent_server.web import pages
+from consent_server.web import language, pages
 from tests.web import sentences
 
 #: The control page of the sandbox is a tool for developers, in English alone, and its customers' log-in plays somebody else's
@@ -69,6 +69,7 @@ def test_what_marks_do_not_hold() -> None:
 def shown() -> Any:
     """Return what a template shows, with the macros that go into sentences as `w`."""
     app = Flask("sentences")
+    language.install(app, of_reader=False)
     pages.install(app)
 
     def show(source: str, **values: object) -> str:

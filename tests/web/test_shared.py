@@ -140,7 +140,10 @@ def test_signing_out_ends_it(stored: Flask, held_at: Any) -> None:
 
 def test_words_for_instants() -> None:
     assert pages.day(1_773_307_800) == "12 March 2026"
-    assert pages.moment(1_773_307_800) == "12 March 2026 at 09:30 UTC"
+    assert pages.moment(1_773_307_800) == "12 March 2026 at 09:30, UK time"
+    assert pages.moment(1_783_807_800) == "11 July 2026 at 23:10, UK time"
+    assert pages.day(1_783_810_800) == "12 July 2026", "UTC is at 23:00 of the day before"
+    assert pages.utc_day(1_783_810_800) == "11 July 2026"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from consent_server.sandbox.bank import views
 from consent_server.sandbox.bank.bank import BankProcess, CapAddresses
 from consent_server.sandbox.bank.book import Book
 from consent_server.settings import load
-from consent_server.web import door
+from consent_server.web import door, language
 
 
 def application() -> Flask:
@@ -35,6 +35,7 @@ def public(bank: BankProcess) -> Flask:
     app = Flask("sandbox-fsp", static_folder=None)
     deployment.install(app, bank)
     door.install(app, bank.settings, "public", ())
+    language.install(app, of_reader=False)  # the sandbox is in English alone
     app.register_blueprint(views.pages_of_the_bank)
     return app
 
