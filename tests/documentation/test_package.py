@@ -60,6 +60,7 @@ inside = Path(consent_server.__file__).parent
 assert inside.is_relative_to(sys.prefix), inside
 assert shipped("templates") == inside / "templates" and shipped("config") == inside / "config"
 assert (shipped("config") / "gunicorn.conf.py").is_file()
+assert (inside / "web/translations/cy/LC_MESSAGES/messages.mo").is_file()
 layout = Layout(Path("box").resolve(), 18440)
 parties.prepare(layout)
 for party in ("edp", "cap"):
