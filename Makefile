@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 # What tests/several_machines run, and deploy/ha.
 MACHINES := haproxy pgbouncer etcd-server:etcd postgresql:/usr/lib/postgresql python3-venv:/usr/share/doc/python3-venv
 
-.PHONY: demo test test-browser test-long lint types bench bench-attacks bench-guessing bench-growth bench-readings bench-collection bench-acts screenshots messages lock clean
+.PHONY: demo test test-browser test-long lint types bench bench-attacks bench-guessing bench-growth bench-readings bench-pages bench-collection bench-acts screenshots messages lock clean
 
 demo: $(READY)
 	$(BIN)/consent-server sandbox up --walk $(if $(ONCE),--once) $(if $(PORT),--base-port $(PORT)) $(if $(DATABASE_URL),--database-url $(DATABASE_URL))
@@ -51,6 +51,10 @@ bench-guessing: $(READY)
 # A meter's year from Parquet files; takes a minute.
 bench-readings: $(READY)
 	$(BIN)/python -m bench.readings
+
+# Transactions, statements and processor time of each page of the SME, on both databases; takes half a minute.
+bench-pages: $(READY)
+	$(BIN)/python -m bench.pages
 
 # A first and a monthly collection of 100 SMEs with four meters each; takes some minutes.
 bench-collection: $(READY)
