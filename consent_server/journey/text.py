@@ -81,17 +81,24 @@ def _shown(license_: LicenseSettings, edps: Sequence[str], cap: str, fsp: str | 
     names = {"EDP": " and ".join(each.name for each in providers), "CAP": here.directory.member(cap).name}
     if fsp is not None:
         names["FSP"] = here.directory.member(fsp).name
-    text = permission_text.fill(published.text, _values(names, providers))
+    text, shown_sha256 = _filled(published.text, tuple(_values(names, providers).items()))
     return ShownText(
         html=permission_text.render(text),
         text=text,
-        shown_sha256=digest(text),
+        shown_sha256=shown_sha256,
         raw_sha256=published.license.text_sha256,
         names=names,
         fuels=frozenset(license_.fuels),
         title=published.license.title,
         duration=published.license.duration,
     )
+
+
+@lru_cache(maxsize=256)
+def _filled(raw_text: str, values: tuple[tuple[str, str], ...]) -> tuple[str, str]:
+    """Return a text with its placeholders filled, and its digest: made once for a license and the parties that it names."""
+    text = permission_text.fill(raw_text, dict(values))
+    return text, digest(text)
 
 
 def _require_permitted(published: PublishedLicense) -> None:

@@ -20,6 +20,9 @@ FOR_EVER = 1 << 40
 _UNSTATED_S = 60  # how long a response without Cache-Control is fresh
 _MOST_FRESH_S = 86400
 _RETRY_S = 30  # after a failed refresh, so that callers do not each wait for the same time-out
+# What a process holds of the copies itself, beside their place: so many, each of so many bytes at most.
+_MOST_HELD = 512
+_LARGEST_HELD = 1 << 16
 _MAX_AGE = re.compile(r"(?:^|,)\s*max-age=\"?(\d{1,9})", re.IGNORECASE)
 
 
@@ -54,11 +57,16 @@ class MemoryCache:
 
 
 class Fetcher:
-    """GETs through a cache: fresh copies without a call, ETags, and the last good copy while a refresh fails."""
+    """GETs through a cache: fresh copies without a call, ETags, and the last good copy while a refresh fails.
+
+    A copy that is fresh is held by the process, so that the cache is looked into once for each time that it is fresh. Another
+    process may have fetched a newer one meanwhile, as any cache of HTTP may (RFC 9111 section 4.2).
+    """
 
     def __init__(self, session: Session, cache: Cache) -> None:
         self._session = session
         self._cache = cache
+        self._held: dict[str, Copy] = {}
 
     def get(
         self,
@@ -81,7 +89,7 @@ class Fetcher:
         its response is wrong in any way.
         """
         now = clock.now()
-        kept = self._cache.get(url)
+        kept = self._kept(url, now)
         if kept is not None and not fresh and _is_fresh(kept, now):
             return _read_kept(url, read, kept)
         etag = kept.headers.get("etag") if kept else None
@@ -89,7 +97,7 @@ class Fetcher:
             response = self._session.get(url, accept=accept, limit=limit, etag=etag, configured=configured)
             if kept is not None and etag is not None and response.status == 304:
                 renewed = _keep(kept.body, response.headers, now)
-                self._cache.put(url, replace(renewed, headers={**kept.headers, **renewed.headers}))
+                self._put(url, replace(renewed, headers={**kept.headers, **renewed.headers}))
                 return _read_kept(url, read, kept)
             return self._replace(url, read, response.must_be(200), now)
         except Unreachable as error:
@@ -99,20 +107,42 @@ class Fetcher:
             if stop_if_wrong and error.is_wrong:
                 raise
             log.warning("%s; the copy of %s is used", error, instant.text(kept.fetched))
-            self._cache.put(url, replace(kept, fresh_until=now + _RETRY_S))
+            self._put(url, replace(kept, fresh_until=now + _RETRY_S))
             return _read_kept(url, read, kept)
 
     def has_fresh(self, url: str) -> bool:
         """Return whether `get` would return without a call."""
+        now = clock.now()
+        kept = self._kept(url, now)
+        return kept is not None and _is_fresh(kept, now)
+
+    def _kept(self, url: str, now: int) -> Copy | None:
+        held = self._held.get(url)
+        if held is not None and _is_fresh(held, now):
+            return held
         kept = self._cache.get(url)
-        return kept is not None and _is_fresh(kept, clock.now())
+        if kept is not None and _is_fresh(kept, now):
+            self._hold(url, kept)
+        return kept
+
+    def _put(self, url: str, copy: Copy) -> None:
+        self._cache.put(url, copy)
+        self._hold(url, copy)
+
+    def _hold(self, url: str, copy: Copy) -> None:
+        if len(self._held) >= _MOST_HELD:
+            self._held.clear()
+        if len(copy.body) <= _LARGEST_HELD:
+            self._held[url] = copy
+        else:
+            self._held.pop(url, None)
 
     def _replace(self, url: str, read: Callable[[bytes], T], response: Response, now: int) -> T:
         try:
             value = read(response.body)
         except ValueError as error:
             raise BadAnswer(f"unreadable: {error}", response.host, response.status) from None
-        self._cache.put(url, _keep(response.body, response.headers, now))
+        self._put(url, _keep(response.body, response.headers, now))
         return value
 
 

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -78,6 +79,7 @@ _NEGATED = re.compile(
 )
 
 
+@lru_cache(maxsize=64)  # asked for each page that shows a text
 def names_fuel(raw_text: str, fuel: str) -> bool:
     """Return whether the text names the fuel as something consumed: "Your electricity and gas consumption".
 
@@ -137,6 +139,7 @@ def fill(raw_text: str, values: Mapping[str, str]) -> str:
     return _BRACKETED.sub(replacement, raw_text)
 
 
+@lru_cache(maxsize=256)  # as many as there are licenses and parties that a text may name
 def render(filled_text: str) -> str:
     """Return a filled text as HTML: p, ul, li, em, and a with an https target; everything else is escaped text."""
     blocks: list[str] = []
