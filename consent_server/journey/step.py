@@ -3,6 +3,7 @@
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from consent_server.store.tables import Journey, Progress
@@ -108,6 +109,12 @@ class Step(ABC):
     @abstractmethod
     def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward | Ended | Away:
         """Return what follows from the form: the page again with what to mend, the next step, the end, or the way out."""
+
+    def act(self) -> AbstractContextManager[None]:
+        """Return what `take` runs in, with what is kept of it: `store.together()` for a step that calls nobody and waits for
+        nothing but our store.
+        """
+        return nullcontext()
 
     def resume(self, visit: Visit, returned: Mapping[str, str]) -> Onward | None:
         """Return what follows when the browser is back: the next step, or None for this step's page once more.

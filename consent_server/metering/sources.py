@@ -6,9 +6,11 @@ or a command starts, and `consent-server doctor` and `consent-server metering ch
 
 import importlib
 import inspect
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, cast
 
+from consent_server import store
 from consent_server.deployment import current
 from consent_server.metering.own import OwnReadings, OwnRegister
 from consent_server.metering.readings import Readings
@@ -25,6 +27,13 @@ def register() -> Register:
 def readings() -> Readings:
     """Return the deployment's source of readings."""
     return readings_of(current().settings.metering)
+
+
+def act() -> AbstractContextManager[None]:
+    """Return what an act that asks the register runs in: one transaction where the register is our own table. Else its parts
+    are transactions of their own, since none may be open while another's server is waited for.
+    """
+    return store.together() if isinstance(register(), OwnRegister) else nullcontext()
 
 
 @lru_cache(maxsize=8)

@@ -7,13 +7,15 @@ which writes several rows is one transaction, opened by the act itself:
         permissions.add(connection, Permission(…))
         codes.add(connection, AuthorizationCode(…))
 
+Where an act is made of functions that open transactions of their own, `store.together()` makes them one.
+
 All statements are Core statements on explicit connections. A refresh through ORM objects costs about ten times as much,
 and a second way to read the same tables would gain nothing.
 """
 
 from sqlalchemy.engine import Connection
 
-from consent_server.store.database import init, journal, ping, reading, write_with_retry, writing
+from consent_server.store.database import init, journal, ping, reading, together, write_with_retry, writing
 from consent_server.store.faults import OutcomeUnknown, StoreUnavailable
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "journal",
     "ping",
     "reading",
+    "together",
     "write_with_retry",
     "writing",
 ]

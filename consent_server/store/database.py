@@ -5,6 +5,8 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -258,8 +260,13 @@ def _refusal(error: sa.exc.SQLAlchemyError, wait: LockWait, *, committing: bool)
 def ask(query: sa.Select[Any], values: Mapping[str, object]) -> Sequence[Any] | None:
     """Return the one row that a query finds, or None, without a transaction: the database is waited for once.
 
-    The first column of a row that is found must not be NULL. Raise StoreUnavailable.
+    Within `together` it is a part of that transaction. The first column of a row that is found must not be NULL. Raise
+    StoreUnavailable.
     """
+    act = _under_way()
+    if act is not None:
+        with _part(act) as connection:
+            return connection.execute(query, values).one_or_none()
     wait = lock_wait_of_this_request()
     try:
         _require_time(wait)
@@ -278,11 +285,12 @@ def ask(query: sa.Select[Any], values: Mapping[str, object]) -> Sequence[Any] | 
 
 
 def write_alone(statement: sa.Select[Any], values: Mapping[str, object]) -> Sequence[Any] | None:
-    """Run one statement that writes, as a transaction of its own, and return its row. For PostgreSQL.
+    """Run one statement that writes, as a transaction of its own, and return its row. For PostgreSQL, outside of `together`.
 
     It is run again where its connection was lost, and must have the effect of one run then. Raise StoreUnavailable,
     OutcomeUnknown.
     """
+    assert _under_way() is None
     wait = lock_wait_of_this_request()
     try:
         _require_time(wait)
@@ -312,6 +320,52 @@ def _in_one_row(query: sa.Select[Any]) -> sa.Select[Any]:
     return sa.select(here.c.is_standby, *found.c).select_from(here.outerjoin(found, sa.true()))
 
 
+@dataclass
+class _Act:
+    """A transaction that others join, and whether one of them has failed."""
+
+    engine: Engine
+    connection: Connection
+    failed: bool = False
+
+
+_act: ContextVar[_Act | None] = ContextVar("act", default=None)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Run the block in one transaction that writes: every `reading` and `writing` inside is a part of it.
+
+    Nothing in the block may call out or sleep (see `_begun`). Where a part fails all of it is rolled back, so an exception of a
+    part must leave the block. Raise as `writing`.
+    """
+    with writing() as connection:
+        act = _Act(db.engine, connection)
+        token = _act.set(act)
+        try:
+            yield
+        finally:
+            _act.reset(token)
+        if act.failed:
+            raise RuntimeError("a part of this transaction failed, and the rest of it went on")
+
+
+@contextmanager
+def _part(act: _Act) -> Iterator[Connection]:
+    if act.failed:
+        raise StoreUnavailable("the transaction has failed before")
+    try:
+        yield act.connection
+    except BaseException:
+        act.failed = True
+        raise
+
+
+def _under_way() -> _Act | None:
+    act = _act.get()
+    return act if act is not None and act.engine is db.engine else None
+
+
 T = TypeVar("T")
 
 
@@ -335,14 +389,16 @@ def writing() -> AbstractContextManager[Connection]:
 
     Raise StoreUnavailable, and OutcomeUnknown where it may have been committed.
     """
-    return _transaction(writing=True)
+    act = _under_way()
+    return _transaction(writing=True) if act is None else _part(act)
 
 
 def reading(wait: LockWait | None = None) -> AbstractContextManager[Connection]:
     """Open a transaction that only reads. Raise StoreUnavailable, also where a transaction of this request failed before
     and no `wait` of its own is given.
     """
-    return _transaction(writing=False, wait=wait)
+    act = _under_way()
+    return _transaction(writing=False, wait=wait) if act is None else _part(act)
 
 
 def migrating() -> AbstractContextManager[Connection]:

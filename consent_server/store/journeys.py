@@ -18,7 +18,20 @@ _OPEN = sa.and_(_journey.c.request == sa.bindparam("request_"), _journey.c.concl
 #: Those in which somebody has done something, then those looked at last, stay.
 _OTHERS = sa.select(_journey.c.id).where(_OPEN).order_by(_journey.c.claimed.is_(None), _journey.c.seen.desc())
 _CLOSE = sa.delete(_journey).where(_journey.c.id.in_(_OTHERS.offset(MOST_OPEN - 1).limit(MOST_OPEN)))
-_FIND = sa.select(_journey).where(_journey.c.id == sa.bindparam("id_"))
+_IS_IT = _journey.c.id == sa.bindparam("id_")
+_IS_OPEN = sa.and_(_IS_IT, _journey.c.concluded.is_(None))
+_FIND = sa.select(_journey).where(_IS_IT)
+_NOTED = {
+    "seen": sa.bindparam("at"),
+    "claimed": sa.func.coalesce(_journey.c.claimed, sa.bindparam("claimed_", type_=sa.Integer)),
+}
+_PROGRESS = {"progress": sa.bindparam("progress_", type_=sa.JSON)}
+_TOUCH = sa.update(_journey).where(_IS_OPEN).values(_NOTED)
+_KEEP = sa.update(_journey).where(_IS_OPEN).values(_NOTED | _PROGRESS)
+_SECRET = sa.bindparam("secret_", type_=sa.Text)
+_BEFORE = sa.case((_journey.c.secret == _SECRET, _journey.c.previous_secret), else_=_journey.c.secret)
+_PROVE = sa.update(_journey).where(_IS_IT).values(_NOTED | _PROGRESS | {"secret": _SECRET, "previous_secret": _BEFORE})
+_CONCLUDE = sa.update(_journey).where(_IS_OPEN).values(concluded=sa.bindparam("at"))
 
 
 def open(c: Connection, journey_id: str, secret: str, request: PushedRequest, at: int) -> None:
@@ -51,12 +64,17 @@ def touch(
     c: Connection, journey_id: str, at: int, progress: Progress | None = None, claimed: int | None = None
 ) -> None:
     """Record the time of a request; keep the progress and the first POST when given."""
-    values: dict[str, object] = {"seen": at}
-    if progress is not None:
-        values["progress"] = progress
-    if claimed is not None:
-        values["claimed"] = sa.func.coalesce(_journey.c.claimed, claimed)
-    c.execute(sa.update(_journey).where(_journey.c.id == journey_id, _journey.c.concluded.is_(None)).values(values))
+    values = {"id_": journey_id, "at": at, "claimed_": claimed}
+    c.execute(*((_TOUCH, values) if progress is None else (_KEEP, {**values, "progress_": progress})))
+
+
+def prove(c: Connection, journey_id: str, at: int, progress: Progress, claimed: int | None, secret: str) -> None:
+    """Keep progress as `touch` does, and give the journey a new secret, unless a click at the same instant has given it.
+
+    The previous one stays valid for a request already under way.
+    """
+    values = {"id_": journey_id, "at": at, "claimed_": claimed, "progress_": progress, "secret_": digest(secret)}
+    c.execute(_PROVE, values)
 
 
 def change(c: Connection, journey_id: str, at: int, edit: Callable[[Progress], object]) -> None:
@@ -69,21 +87,9 @@ def change(c: Connection, journey_id: str, at: int, edit: Callable[[Progress], o
         touch(c, journey_id, at, progress)
 
 
-def rotate(c: Connection, journey_id: str, secret: str) -> None:
-    """Give the journey a new secret; the previous one stays valid for a request already under way."""
-    c.execute(
-        sa.update(_journey)
-        .where(_journey.c.id == journey_id)
-        .values(secret=digest(secret), previous_secret=_journey.c.secret)
-    )
-
-
 def conclude(c: Connection, journey_id: str, at: int) -> bool:
     """Return True for the one call that concludes this journey."""
-    concluded = c.execute(
-        sa.update(_journey).where(_journey.c.id == journey_id, _journey.c.concluded.is_(None)).values(concluded=at)
-    )
-    return concluded.rowcount == 1
+    return c.execute(_CONCLUDE, {"id_": journey_id, "at": at}).rowcount == 1
 
 
 def forget(c: Connection, before: int) -> int:

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -247,6 +248,49 @@ def test_an_exception_leaves_nothing_behind(app: Flask) -> None:
         interrupted()
     with store.reading() as c:
         assert permissions.find(c, "p") is None
+
+
+def test_what_is_done_together_is_one_transaction(app: Flask) -> None:
+    def counted() -> int:
+        with store.reading() as c:
+            return limits.count(c, "key", 0)
+
+    def count() -> int:
+        with store.writing() as c:
+            limits.add(c, "key", 0)
+        return counted()
+
+    def part(kind: Any) -> None:
+        count()
+        with suppress(ZeroDivisionError), kind():
+            raise ZeroDivisionError
+
+    def interrupted() -> None:
+        with store.together():
+            count()
+            raise InterruptedError
+
+    def went_on() -> None:
+        with store.together():
+            part(store.writing)
+
+    def went_on_to_count() -> None:
+        with store.together():
+            part(store.reading)
+            count()
+
+    with store.together():
+        assert [count(), count()] == [1, 2], "a part sees what another has written"
+    # An exception rolls all of it back; so does a part that failed although nobody looked.
+    for act, raised in (
+        (interrupted, InterruptedError),
+        (went_on, RuntimeError),
+        (went_on_to_count, store.StoreUnavailable),
+    ):
+        with pytest.raises(raised):
+            act()
+        assert counted() == 2
+    assert count() == 3
 
 
 def test_a_data_source_id_is_stable_and_differs_between_clients(app: Flask) -> None:

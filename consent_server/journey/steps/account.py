@@ -4,8 +4,9 @@ Every address gets the same page, whether it has an account or not.
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
-from consent_server import audit
+from consent_server import audit, store
 from consent_server.accounts import sign_in
 from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
 from consent_server.scheme.permission import Who
@@ -36,6 +37,9 @@ class EnterCode(Step):
     label = N_("Your code")
     template = "journey/code.html"
     fields = ("code",)
+
+    def act(self) -> AbstractContextManager[None]:
+        return store.together()
 
     def show(self, visit: Visit) -> Page:
         return Page({"typed": {}, "email": visit.progress["email"], "no_mail": visit.progress.get("no_mail", False)})

@@ -5,6 +5,7 @@ the register does not have and numbers that do not match get the same sentence, 
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -121,6 +122,9 @@ class Bill(Step):
     template = "journey/identify.html"
     fields = (*FIELDS, *WHO_FIELDS)
     offer = N_("Use a bill instead")
+
+    def act(self) -> AbstractContextManager[None]:
+        return sources.act()
 
     def show(self, visit: Visit) -> Page:
         return Page({"typed": {}})

@@ -5,6 +5,7 @@ Nothing is ticked for it. A bill opens the meters whose numbers were typed, and 
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -59,6 +60,9 @@ class Sites(Step):
 
     def needed(self, progress: Progress) -> bool:
         return progress.get("offers", False)
+
+    def act(self) -> AbstractContextManager[None]:
+        return sources.act()
 
     def show(self, visit: Visit) -> Page:
         places = _offered(visit)
@@ -137,5 +141,4 @@ def _page(
 
 
 def _common(visit: Visit) -> dict[str, object]:
-    asker = current().member_of(visit.journey.client_id)
-    return {"asker": asker, "business": visit.progress["identified"]["who"]["business"]}
+    return {"business": visit.progress["identified"]["who"]["business"]}

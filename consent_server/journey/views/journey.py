@@ -3,6 +3,7 @@
 import hmac
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flask import Blueprint, Response, redirect, request
@@ -18,6 +19,7 @@ from consent_server.journey.browser import Holds, NotThisBrowser
 from consent_server.journey.step import Away, Ended, Onward, Page, Step, Visit, journey_of
 from consent_server.journey.steps import done_after, open_step, path_of, step_named, steps, ways
 from consent_server.receipts import links
+from consent_server.refusal import Refusal
 from consent_server.store import journeys
 from consent_server.store.digests import digest
 from consent_server.store.tables import Journey, Progress
@@ -29,6 +31,15 @@ COOKIE_MAX_AGE_S: Final = 3600
 #: Journeys that one browser can be on at a time; the oldest is forgotten.
 MOST_JOURNEYS: Final = 20
 LONGEST_ID: Final = 32
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Where a journey has moved on to: a path, and the secret that its browser gets, if it has shown who the SME is."""
+
+    path: str
+    secret: str = field(default="", repr=False)
+
 
 routes = Blueprint("journey", __name__)
 
@@ -68,9 +79,9 @@ def step(name: str) -> AnyResponse:
         return redirect(path_of(open_, here.journey.id), 303)
     if sent is None:
         # What was waited for has no form: nobody can repeat it, and so nobody who had the old secret gets the new one.
-        return _followed(here, this, this.show(here), {"once": secrets.token_urlsafe(16)})
-    _keep(here, claimed=here.at)
-    return _followed(here, this, this.take(here, sent), sent)
+        outcome, sent = this.show(here), {"once": secrets.token_urlsafe(16)}
+        return _followed(here, this, outcome, _kept(here, this, outcome, sent))
+    return _taken(here, this, sent)
 
 
 @routes.get("/journey/<name>/return")
@@ -90,7 +101,7 @@ def came_back(name: str) -> AnyResponse:
     onward = this.resume(here, returned)
     if onward is None:
         return redirect(path_of(this, here.journey.id), 303)
-    return _onward(here, this, onward, returned)
+    return _led(here, onward, _onward(here, this, onward, returned))
 
 
 @routes.post("/journey/cancel")
@@ -154,27 +165,66 @@ def _find(journey_id: str) -> Journey | None:
 
 
 def _keep(here: Visit, progress: Progress | None = None, claimed: int | None = None) -> None:
-    """Note the visit, and keep progress and the instant of the first POST when they are given."""
-    with store.writing() as c:
-        journeys.touch(c, here.journey.id, here.at, progress, claimed)
+    """Note the visit, and keep progress and the instant of the first POST when they are given.
+
+    Nothing is written where nothing has changed since another visit that was noted shortly before.
+    """
+    changed = progress is not None and progress != here.progress
+    if changed or claimed is not None or not _is_noted(here):
+        with store.writing() as c:
+            journeys.touch(c, here.journey.id, here.at, progress if changed else None, claimed)
+
+
+def _is_noted(here: Visit) -> bool:
+    """Return whether a visit was noted within a sixtieth of the time after which a journey is over unless it is visited."""
+    return 0 <= here.at - here.journey.seen < current().settings.lifetimes.journey_idle // 60
+
+
+def _taken(here: Visit, step: Step, sent: Mapping[str, str]) -> AnyResponse:
+    """Take a form, in one transaction with what is kept of it where the step can (`Step.act`)."""
+    claimed = here.at if here.journey.claimed is None else None
+    try:
+        with step.act():
+            outcome = step.take(here, sent)
+            moved = _kept(here, step, outcome, sent, claimed)
+    except store.StoreUnavailable:
+        raise
+    except Refusal:  # such as that it must wait: the journey is this browser's all the same
+        _keep(here, claimed=claimed)
+        raise
+    return _followed(here, step, outcome, moved)
+
+
+def _kept(
+    here: Visit,
+    step: Step,
+    outcome: Page | Onward | Ended | Away,
+    sent: Mapping[str, str],
+    claimed: int | None = None,
+) -> Moved | None:
+    """Keep what an outcome says of the journey; return where it has moved on to. An end is kept with the decision."""
+    if isinstance(outcome, Onward):
+        return _onward(here, step, outcome, sent, claimed)
+    if not isinstance(outcome, Ended):
+        _keep(here, {**here.progress, **outcome.progress}, claimed)
+    return None
 
 
 # responses
 
 
-def _followed(here: Visit, step: Step, outcome: Page | Onward | Ended | Away, sent: Mapping[str, str]) -> AnyResponse:
+def _followed(here: Visit, step: Step, outcome: Page | Onward | Ended | Away, moved: Moved | None) -> AnyResponse:
     if isinstance(outcome, Page):
         return _shown(here, step, outcome)
     if isinstance(outcome, Ended):
         return _ended(here, outcome.redirect)
     if isinstance(outcome, Away):
-        _keep(here, {**here.progress, **outcome.progress})
         return redirect(outcome.redirect, 303)
-    return _onward(here, step, outcome, sent)
+    assert moved is not None
+    return _led(here, outcome, moved)
 
 
 def _shown(here: Visit, step: Step, page: Page) -> Response:
-    _keep(here, {**here.progress, **page.progress} if page.progress else None)
     values = {**_common(here, step), "errors": page.errors, **page.values}
     targets = (*_targets(here), *page.form_targets)
     response = pages.render(page.template or step.template, page.status, form_targets=targets, **values)
@@ -214,25 +264,27 @@ def _ended(here: Visit, location: str | None) -> AnyResponse:
     return redirect(location, 303) if location else _finished(here)
 
 
-def _onward(here: Visit, step: Step, done: Onward, sent: Mapping[str, str]) -> AnyResponse:
+def _onward(here: Visit, step: Step, done: Onward, sent: Mapping[str, str], claimed: int | None = None) -> Moved:
     progress: Progress = {**here.progress, **done.progress}
     if step in ways():
         progress["way"] = step.name
     mine = steps(progress)
     progress["done"] = done_after(mine, step)
-    journey_id = here.journey.id
-    following_path = path_of(open_step(mine, progress), journey_id)
+    path = path_of(open_step(mine, progress), here.journey.id)
     if not done.proven:
-        _keep(here, progress)
-        return redirect(following_path, 303)
-    nonce = progress.setdefault("nonce", secrets.token_urlsafe(16))
-    _keep(here, {**progress, "proved": here.at})
-    following = browser.next_secret(here.secret, nonce, sent)
-    newest = _find(journey_id)
-    if newest is None or newest.secret != digest(following):  # else a click at the same instant was first
-        with store.writing() as c:
-            journeys.rotate(c, journey_id, following)
-    response = _with_secret(here, following_path, following)
+        _keep(here, progress, claimed)
+        return Moved(path)
+    following = browser.next_secret(here.secret, progress.setdefault("nonce", secrets.token_urlsafe(16)), sent)
+    progress["proved"] = here.at
+    with store.writing() as c:
+        journeys.prove(c, here.journey.id, here.at, progress, claimed, following)
+    return Moved(path, following)
+
+
+def _led(here: Visit, done: Onward, moved: Moved) -> AnyResponse:
+    if not moved.secret:
+        return redirect(moved.path, 303)
+    response = _with_secret(here, moved.path, moved.secret)
     device_cookie.remember(response, here.device_cookie, done.owns)
     return response
 
