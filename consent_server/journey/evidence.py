@@ -4,7 +4,7 @@ Permission Records: the evidence page is full evidence as HTML, with the type of
 earlier grants of that SME to that client. Meters are masked; nothing on it can be clicked, run or used.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from consent_server import store
@@ -83,10 +83,10 @@ def by_evidence(evidence_id: str, at: int) -> list[GrantView]:
         return _views(c, [shown, *others], at)
 
 
-def _views(c: store.Connection, rows: Iterable[Permission], at: int) -> list[GrantView]:
-    found = [(row, evidence.of_subject(c, row.id)) for row in rows]
+def _views(c: store.Connection, rows: Sequence[Permission], at: int) -> list[GrantView]:
+    seen = evidence.of_subjects(c, [row.id for row in rows])
     return [
-        GrantView(row, seen, state_at(row.ended, row.ended_as, row.expires, at))
-        for row, seen in found
-        if seen is not None
+        GrantView(row, seen[row.id], state_at(row.ended, row.ended_as, row.expires, at))
+        for row in rows
+        if row.id in seen
     ]

@@ -16,6 +16,7 @@ from consent_server.store.tables import MeterAlias, Permission
 
 _alias = table_of(MeterAlias)
 _permission = table_of(Permission)
+_KNOWN = sa.select(_alias).where(_alias.c.client_id == sa.bindparam("client_id_"), _alias.c.sme == sa.bindparam("sme_"))
 _WITHOUT_NUMBER = _alias.c.id.not_like("%.%")
 
 
@@ -47,8 +48,8 @@ def number_the_rest() -> None:
 
 def _numbered(c: Connection, client_id: str, sme: str) -> dict[str, str]:
     """Return meter -> id of this client and SME. Ids without a number get one, in the permissions as well."""
-    query = sa.select(_alias).where(_alias.c.client_id == client_id, _alias.c.sme == sme)
-    every = {row.meter: row.id for row in rows.every(c, MeterAlias, query)}
+    known_as = rows.every(c, MeterAlias, _KNOWN, {"client_id_": client_id, "sme_": sme})
+    every = {row.meter: row.id for row in known_as}
     known = {meter: each for meter, each in every.items() if "." in each}
     rest = {each: meter for meter, each in every.items() if "." not in each}
     if not rest:

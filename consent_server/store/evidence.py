@@ -1,5 +1,7 @@
 """Evidence: what an SME saw and did, one row for each grant and each connection."""
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -8,6 +10,8 @@ from consent_server.store.rows import table_of
 from consent_server.store.tables import Evidence
 
 _evidence = table_of(Evidence)
+_BY_ID = sa.select(_evidence).where(_evidence.c.id == sa.bindparam("id_"))
+_OF_SUBJECT = sa.select(_evidence).where(_evidence.c.subject == sa.bindparam("subject_"))
 
 
 def add(c: Connection, evidence: Evidence) -> None:
@@ -15,7 +19,7 @@ def add(c: Connection, evidence: Evidence) -> None:
 
 
 def find(c: Connection, evidence_id: str) -> Evidence | None:
-    return rows.one(c, Evidence, sa.select(_evidence).where(_evidence.c.id == evidence_id))
+    return rows.one(c, Evidence, _BY_ID, {"id_": evidence_id})
 
 
 def subjects_of(c: Connection, business: str) -> list[str]:
@@ -27,4 +31,11 @@ def subjects_of(c: Connection, business: str) -> list[str]:
 
 def of_subject(c: Connection, subject: str) -> Evidence | None:
     """Return the evidence of one permission or one connection."""
-    return rows.one(c, Evidence, sa.select(_evidence).where(_evidence.c.subject == subject))
+    return rows.one(c, Evidence, _OF_SUBJECT, {"subject_": subject})
+
+
+def of_subjects(c: Connection, subjects: Collection[str]) -> dict[str, Evidence]:
+    """Return subject -> evidence, for those of some permissions or connections that have any."""
+    query = sa.select(_evidence)
+    every = (rows.every(c, Evidence, query.where(_evidence.c.subject.in_(batch))) for batch in rows.batches(subjects))
+    return {row.subject: row for some in every for row in some}

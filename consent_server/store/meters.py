@@ -10,6 +10,16 @@ from consent_server.store.rows import table_of
 from consent_server.store.tables import Meter
 
 _meter = table_of(Meter)
+_HELD_AT = (
+    _meter.c.since <= sa.bindparam("at"),
+    sa.or_(_meter.c.until.is_(None), _meter.c.until > sa.bindparam("at")),
+)
+_HELD = sa.select(_meter).where(*_HELD_AT)
+_IN_ORDER = _HELD.order_by(_meter.c.postcode, _meter.c.id)
+#: Two: so many are enough to know that the register has more than one.
+_BY_NUMBER = _HELD.where(_meter.c.fuel == sa.bindparam("fuel_"), _meter.c.number == sa.bindparam("number_")).limit(2)
+_OF_SME = _IN_ORDER.where(_meter.c.sme == sa.bindparam("sme_"))
+_OF_CUSTOMER = _IN_ORDER.where(_meter.c.customer == sa.bindparam("customer_"))
 
 
 def add(c: Connection, *meters: Meter) -> None:
@@ -18,21 +28,18 @@ def add(c: Connection, *meters: Meter) -> None:
 
 def by_number(c: Connection, fuel: str, number: str, at: int) -> Meter | None:
     """Return the meter with a number, in the hands in which it is at an instant. None also where the register has two."""
-    query = sa.select(_meter).where(_meter.c.fuel == fuel, _meter.c.number == number, *_held_at(at))
-    found = rows.every(c, Meter, query.limit(2))
+    found = rows.every(c, Meter, _BY_NUMBER, {"fuel_": fuel, "number_": number, "at": at})
     return found[0] if len(found) == 1 else None
 
 
 def of_sme(c: Connection, sme: str, at: int) -> list[Meter]:
     """Return the meters that are a business's at an instant."""
-    query = sa.select(_meter).where(_meter.c.sme == sme, *_held_at(at))
-    return rows.every(c, Meter, query.order_by(_meter.c.postcode, _meter.c.id))
+    return rows.every(c, Meter, _OF_SME, {"sme_": sme, "at": at})
 
 
 def of_customer(c: Connection, customer: str, at: int) -> list[Meter]:
     """Return the meters that are at an instant those of whoever has a log-in of this name."""
-    query = sa.select(_meter).where(_meter.c.customer == customer, *_held_at(at))
-    return rows.every(c, Meter, query.order_by(_meter.c.postcode, _meter.c.id))
+    return rows.every(c, Meter, _OF_CUSTOMER, {"customer_": customer, "at": at})
 
 
 def tenancies(c: Connection, sme: str, meters: Collection[str]) -> list[Meter]:
@@ -58,7 +65,3 @@ def with_number(c: Connection, fuel: str, numbers: Collection[str]) -> list[Mete
 def put(c: Connection, *meters: Meter) -> None:
     """Keep tenancies, each replacing the one of its meter that begins at the same time."""
     rows.put(c, *meters)
-
-
-def _held_at(at: int) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
-    return _meter.c.since <= at, sa.or_(_meter.c.until.is_(None), _meter.c.until > at)

@@ -22,6 +22,11 @@ _BY_INDEX = sa.select(_permission).where(_permission.c.status_index == sa.bindpa
 _ENDED_AT_INDEX = sa.select(_permission.c.status_index, _permission.c.ended).where(
     _permission.c.status_index == sa.bindparam("index_")
 )
+_OF_SME = (
+    sa.select(_permission)
+    .where(_permission.c.sme == sa.bindparam("sme_"))
+    .order_by(_permission.c.granted.desc(), _permission.c.status_index.desc())
+)
 _AFTER_THE_LAST = sa.select(sa.func.coalesce(sa.func.max(_permission.c.status_index), -1) + 1)
 #: On PostgreSQL alone.
 _SEQUENCE = sa.Sequence("permission_status_index", start=0, minvalue=0, metadata=db.metadata)
@@ -87,8 +92,7 @@ def live(c: Connection, *, at: int, client_id: str, sme: str) -> list[Permission
 
 def of_sme(c: Connection, sme: str) -> list[Permission]:
     """Return every grant that an SME ever made here, newest first."""
-    query = sa.select(_permission).where(_permission.c.sme == sme)
-    return rows.every(c, Permission, query.order_by(_permission.c.granted.desc(), _permission.c.status_index.desc()))
+    return rows.every(c, Permission, _OF_SME, {"sme_": sme})
 
 
 def redeem(c: Connection, permission: str, at: int) -> None:

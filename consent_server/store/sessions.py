@@ -14,6 +14,12 @@ _FIND = sa.select(_session).where(
 )
 
 
+_IS_IT = _session.c.digest == sa.bindparam("digest_")
+_TOUCH = sa.update(_session).where(_IS_IT).values(seen=sa.bindparam("at"))
+_KEEP = _TOUCH.values(data=sa.bindparam("data_", type_=sa.JSON))
+_END = sa.delete(_session).where(_IS_IT)
+
+
 def make(c: Connection, secret: str, kind: str, data: SessionData, at: int) -> None:
     rows.add(c, SessionRow(digest(secret), kind, data, created=at, seen=at))
 
@@ -23,12 +29,12 @@ def find(c: Connection, secret: str, kind: str) -> SessionRow | None:
 
 
 def touch(c: Connection, secret: str, at: int, data: SessionData | None = None) -> None:
-    values: dict[str, object] = {"seen": at} if data is None else {"seen": at, "data": data}
-    c.execute(sa.update(_session).where(_session.c.digest == digest(secret)).values(values))
+    values = {"digest_": digest(secret), "at": at}
+    c.execute(*((_TOUCH, values) if data is None else (_KEEP, {**values, "data_": data})))
 
 
 def end(c: Connection, secret: str) -> None:
-    c.execute(sa.delete(_session).where(_session.c.digest == digest(secret)))
+    c.execute(_END, {"digest_": digest(secret)})
 
 
 def forget(c: Connection, before: int) -> int:

@@ -1,13 +1,14 @@
 """At an EDP: an SME shows who it is, by a bill or by its log-in, sees what it has permitted, and withdraws."""
 
 import secrets
+from contextlib import nullcontext
 from typing import Any, Final
 
 from flask import Blueprint, Response, redirect, request
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response as AnyResponse
 
-from consent_server import clock
+from consent_server import clock, store
 from consent_server.deployment import current
 from consent_server.journey import log_in
 from consent_server.journey.evidence import grants_of, own
@@ -17,6 +18,7 @@ from consent_server.journey.steps import bill
 from consent_server.journey.steps import log_in as login_step
 from consent_server.journey.steps.bill import Bill
 from consent_server.journey.steps.log_in import LogIn
+from consent_server.metering import sources
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.log_in import RETURNED
 from consent_server.receipts import links
@@ -56,13 +58,15 @@ def identify() -> AnyResponse:
     typed = bill.read(sent)
     if isinstance(typed, Page):
         return _bill_page(typed)
-    identified = bill.match(typed, request.remote_addr or "", device_cookie.sent(request))
+    response = redirect("/manage/permissions", 303)
+    with sources.act():
+        identified = bill.match(typed, request.remote_addr or "", device_cookie.sent(request))
+        if identified is not None:
+            _sessions().end(request, response)
+            _sessions().begin(response, {"sme": identified.sme, "business": identified.business})
     if identified is None:
         error = FieldError("postcode", bill.NO_MATCH)
         return _bill_page(bill.again(sent, error, checked=sent.get("checked", "")))
-    response = redirect("/manage/permissions", 303)
-    _sessions().end(request, response)
-    _sessions().begin(response, {"sme": identified.sme, "business": identified.business})
     device_cookie.remember(response, device_cookie.sent(request), typed.subjects())
     return response
 
@@ -250,8 +254,9 @@ def _own_page(template: str, *, with_link: bool = False) -> AnyResponse:
     if session is None:
         return redirect("/manage", 303)
     wanted = parameters.query(request, required=("permission",))["permission"]
-    grant = own(session.data["sme"], wanted, clock.now())
-    if grant is None:
-        raise NotFound("permission")
-    link = links.path(grant.permission.id) if with_link else ""
+    with store.together() if with_link else nullcontext():
+        grant = own(session.data["sme"], wanted, clock.now())
+        if grant is None:
+            raise NotFound("permission")
+        link = links.path(grant.permission.id) if with_link else ""
     return _shown(session, template, grant=grant, link=link)

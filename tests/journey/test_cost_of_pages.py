@@ -1,0 +1,49 @@
+"""What a page may ask of its store, however fast the machine is: `python -m bench.pages` has the times."""
+
+from typing import Any
+
+import pytest
+
+from bench import pages
+from consent_server.store.database import db
+from tests.journey.conftest import GOOD, with_meters
+
+#: At most so many transactions, of which so many write; and so many statements.
+MOST = (2, 1)
+STATEMENTS = 24
+#: A withdrawal may be run again after a deadlock, and so shares its transaction with nothing that the page reads.
+BY_ITSELF = {"POST /manage/withdraw": (3, 1)}
+BYTES = 40_000
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return pages.walked(f"sqlite:///{tmp_path_factory.mktemp('pages') / 'store.db'}", 3)
+
+
+def test_a_page_makes_two_transactions_at_most_and_writes_in_one(walked: Any) -> None:
+    assert len(walked) > 12
+    found = {name: (page.asked.transactions, page.asked.writing) for name, page in walked.items()}
+    over = {name: each for name, each in found.items() if any(map(int.__gt__, each, BY_ITSELF.get(name, MOST)))}
+    assert not over
+
+
+def test_a_page_asks_few_statements_and_is_small(walked: Any) -> None:
+    assert not {name: page.asked.statements for name, page in walked.items() if page.asked.statements > STATEMENTS}
+    assert not {name: page.size for name, page in walked.items() if page.size > BYTES}
+
+
+def test_a_wrong_try_counts_with_its_page_and_one_that_must_wait_counts_nowhere(build_party: Any) -> None:
+    """docs/guessing.md: a try is counted in one transaction with what the journey keeps of it."""
+    changes = {"limits.own_tries_per_day": "1", "limits.tries_per_meter_per_day": "1"}
+    edp = with_meters(build_party("edp", changes=changes))
+    browser, tries = edp.begun(), []
+    action, fields, _ = browser.form_of("continue", **{**GOOD, "postcode": "SW8 2BB"})
+    with edp.app.app_context():
+        engine = db.engine
+    for _ in range(4):
+        with pages.counted(engine) as asked:
+            browser.post(action, fields)
+        tries.append((browser.status, edp.failures()["postcode"], asked.transactions, asked.writing))
+    # The second is beyond the budget and is accepted, since nobody had one in this minute; the third has to wait.
+    assert tries == [(422, 1, 2, 1), (422, 2, 2, 1), (429, 2, 2, 1), (429, 2, 2, 1)]
