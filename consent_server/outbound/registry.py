@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from consent_server.outbound.cache import FOR_EVER, Cache, Fetcher
 from consent_server.outbound.errors import NotAllowed, Unreachable
 from consent_server.outbound.session import Session
-from consent_server.scheme import licenses, rdf
+from consent_server.scheme import licenses
 from consent_server.scheme.permission_text import names_fuel
-from consent_server.scheme.registry_document import from_rdf
 from consent_server.settings import LicenseSettings, Settings
 
 _LARGEST_TEXT = 1 << 18
@@ -42,6 +41,10 @@ class Registry:
 
     def license(self, configured: LicenseSettings) -> PermissionText:
         """Return the license and its text. Raise TextChanged, FuelNotNamed or RegistryUnreachable."""
+        # Here, and not above: most processes show no text, and rdflib takes three megabytes and 0.06 s.
+        from consent_server.scheme import rdf
+        from consent_server.scheme.registry_document import from_rdf
+
         try:
             published = self._fetcher.get(
                 configured.url,

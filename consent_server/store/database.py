@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from flask import Flask, current_app
-from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.engine import Connection, Engine, ExceptionContext, RootTransaction
 from sqlalchemy.pool import QueuePool
@@ -71,7 +70,6 @@ metadata = sa.MetaData(
     }
 )
 db = SQLAlchemy(metadata=metadata)
-_migrate = Migrate(db=db, directory=str(MIGRATIONS), compare_type=True)
 
 
 def init(app: Flask, url: str, journal: Path | None = None) -> None:
@@ -86,7 +84,6 @@ def init(app: Flask, url: str, journal: Path | None = None) -> None:
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
     db.init_app(app)
-    _migrate.init_app(app)
     with app.app_context():
         (_prepare_sqlite if is_sqlite else _prepare_postgresql)(db.engine)
         # Made once: options that are set on each connection cost more than some statements.
@@ -97,6 +94,15 @@ def init(app: Flask, url: str, journal: Path | None = None) -> None:
 def is_sqlite() -> bool:
     """Return whether the current application's database is SQLite, which has one writer and is never another machine's."""
     return db.engine.dialect.name == "sqlite"
+
+
+def upgrade(revision: str) -> None:
+    """Run the migrations of the current application's database up to one of them, or "head" (see `schema.migrate`)."""
+    from flask_migrate import Migrate  # Alembic takes a tenth of a second, and no door needs it
+    from flask_migrate import upgrade as run
+
+    Migrate(current_app, db, directory=str(MIGRATIONS), compare_type=True)
+    run(directory=str(MIGRATIONS), revision=revision)
 
 
 def journal() -> Path | None:

@@ -4,12 +4,12 @@ from functools import cache
 from typing import Literal
 
 import sqlalchemy as sa
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from flask_migrate import upgrade
 
-from consent_server.store.database import MIGRATIONS, reading
+from consent_server.store.database import MIGRATIONS, reading, upgrade
 from consent_server.store.faults import SchemaNotCurrent, refusal_for
+
+#: Alembic's own table.
+_VERSION = sa.table("alembic_version", sa.column("version_num"))
 
 
 def migrate(revision: str = "head") -> None:
@@ -20,7 +20,7 @@ def migrate(revision: str = "head") -> None:
     if state() == "newer":
         return
     try:
-        upgrade(directory=str(MIGRATIONS), revision=revision)
+        upgrade(revision)
     except sa.exc.SQLAlchemyError as error:
         raise (refusal_for(error) or error) from error
 
@@ -31,7 +31,8 @@ def state() -> Literal["current", "behind", "newer"]:
     A revision that this program does not know belongs to a newer one, whose schema suits this one too (CONTRIBUTING.md).
     """
     with reading() as connection:
-        revision = MigrationContext.configure(connection).get_current_revision()
+        known = sa.inspect(connection).has_table(_VERSION.name)
+        revision = connection.execute(sa.select(_VERSION.c.version_num)).scalar_one_or_none() if known else None
     *older, newest = _revisions()
     if revision is None or revision in older:
         return "behind"
@@ -46,6 +47,5 @@ def require_current() -> None:
 
 @cache
 def _revisions() -> tuple[str, ...]:
-    """Return the revisions that this program knows, oldest first."""
-    script = ScriptDirectory(str(MIGRATIONS))
-    return tuple(each.revision for each in script.walk_revisions())[::-1]
+    """Return the revisions that this program knows, oldest first: a migration's file begins with its own."""
+    return tuple(sorted(path.name.partition("_")[0] for path in MIGRATIONS.glob("versions/[0-9]*.py")))
