@@ -76,6 +76,7 @@ def send_code(typed: str, address: str, cookie: str, *, opens_account: bool) -> 
     return CodeAsked(email, no_mail=False)
 
 
+@store.together()
 def check_code(email: str, typed: str, address: str, cookie: str, browser: str) -> SmeAccount | None:
     """Return the account of an address whose newest code was typed, once for each code; None for a wrong code.
 
