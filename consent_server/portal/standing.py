@@ -90,10 +90,11 @@ def standing(account: str) -> list[Standing]:
     """Return connections and releases of an account, newest first. Names are the evidence's while the Directory is down."""
     at = clock.now()
     with store.reading() as c:
-        held = [(row, evidence.of_subject(c, row.id), _troubles(c, row)) for row in connections.of_account(c, account)]
-        given = [(row, evidence.of_subject(c, row.id)) for row in permissions.of_sme(c, account)]
-    found = [_connection(row, seen, troubles, at) for row, seen, troubles in held]
-    found += [_release(row, seen, at) for row, seen in given]
+        held = [(row, _troubles(c, row)) for row in connections.of_account(c, account)]
+        given = permissions.of_sme(c, account)
+        seen = evidence.of_subjects(c, [row.id for row, _ in held] + [row.id for row in given])
+    found = [_connection(row, seen.get(row.id), troubles, at) for row, troubles in held]
+    found += [_release(row, seen.get(row.id), at) for row in given]
     # A release of the same second rests on the connection, so it is the newer one.
     return sorted(found, key=lambda each: (each.granted, each.kind == RELEASE), reverse=True)
 
