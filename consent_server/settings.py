@@ -377,6 +377,7 @@ class LimitsSettings(Section):
         200, ge=1, description="Unknown request_uris from one network, and unknown pages of evidence or receipts."
     )
     pushed_requests_per_client: int = Field(3000, ge=1, description="Pushed requests of one client, good ones as well.")
+    reports_per_account: int = Field(60, ge=1, description="Reports to a bank made for one account, as whatever file.")
 
 
 class JourneySettings(Section):

@@ -5,9 +5,8 @@ It covers the whole file, and the file says that no change after it is allowed.
 
 import asyncio
 import io
-import threading
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from asn1crypto import x509
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
@@ -15,18 +14,26 @@ from pyhanko.sign import signers
 from pyhanko.sign.fields import InvisSigSettings, MDPPerm, SigFieldSpec, SigSeedSubFilter
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
-from consent_server.scheme.provenance.container import Signer
-
 FIELD: Final = "Signature"
 _ALGORITHM: Final = "sha256"
 #: Of an ECDSA signature on P-256 in DER, at most.
 _SIGNATURE_BYTES: Final = 72
-#: Under gevent, which serves this process, all requests share the thread that an event loop runs in.
-_one_loop: Final = threading.Lock()
 
 
-def signed(unsigned: bytes, signer: Signer, at: int) -> bytes:
-    """Return a PDF with the signature of a member, made at the instant `at`."""
+class FileSigner(Protocol):
+    """A member, its certificate and then the issuers in DER, and a signature with its key (ECDSA with SHA-256, in DER)."""
+
+    member: str
+    chain: tuple[bytes, ...]
+
+    def sign(self, data: bytes) -> bytes: ...
+
+
+def signed(unsigned: bytes, signer: FileSigner, at: int) -> bytes:
+    """Return a PDF with the signature of a member, made at the instant `at`.
+
+    It runs an event loop of its own, so it has no place in a process that gevent serves: `making.made_apart()` has.
+    """
     out = io.BytesIO()
     work = _DatedSigner(
         signers.PdfSignatureMetadata(
@@ -46,8 +53,7 @@ def signed(unsigned: bytes, signer: Signer, at: int) -> bytes:
         ),
     )
     work.at = datetime.fromtimestamp(at, UTC)
-    with _one_loop:
-        asyncio.run(work.async_sign_pdf(IncrementalPdfFileWriter(io.BytesIO(unsigned)), output=out))
+    asyncio.run(work.async_sign_pdf(IncrementalPdfFileWriter(io.BytesIO(unsigned)), output=out))
     return out.getvalue()
 
 
@@ -63,9 +69,9 @@ class _DatedSigner(signers.PdfSigner):
 
 
 class _MemberSigner(signers.Signer):
-    """Signs with our Signer, which keeps its key."""
+    """Signs with a FileSigner, which keeps its key."""
 
-    def __init__(self, signer: Signer) -> None:
+    def __init__(self, signer: FileSigner) -> None:
         leaf, *issuers = (x509.Certificate.load(der) for der in signer.chain)
         known = SimpleCertificateStore()  # type: ignore[no-untyped-call]
         known.register_multiple(issuers)

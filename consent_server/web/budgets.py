@@ -80,6 +80,11 @@ def pushed_requests() -> Limit:
     return Limit("push", Counted.REQUESTS, (_window(_settings().pushed_requests_per_client),))
 
 
+def reports() -> Limit:
+    """Return the limit on reports that are made for one account, good ones as well."""
+    return Limit("report", Counted.REPORTS, (_window(_settings().reports_per_account),))
+
+
 def _guess(kind: Counted, address: str, device: str | None, *shared: tuple[Limit, str]) -> Guess:
     most = _settings()
     own = (Limit(f"{kind}-own", kind, (Period(most.own_tries_per_day, DAY),)), place_of(address))

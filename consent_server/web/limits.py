@@ -25,6 +25,7 @@ class Counted(StrEnum):
     EVIDENCE = "evidence"
     RECEIPTS = "receipts"
     REQUESTS = "requests"
+    REPORTS = "reports"
 
 
 class TooMany(Refusal):

@@ -1,10 +1,11 @@
 """A report's PDF as a bank verifies it, and what was done to a file that is refused, by the name of what does not hold."""
 
 import io
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import orjson
@@ -18,7 +19,7 @@ from pyhanko.sign.fields import SigFieldSpec
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, NameObject, NumberObject, StreamObject, TextStringObject
 
-from consent_server.documents import bounded, data, pdf, signing, verify, words
+from consent_server.documents import apart, bounded, data, making, pdf, signing, verify, words
 from consent_server.documents.verify import LARGEST, NotGenuine
 from consent_server.scheme.provenance import steps
 from consent_server.scheme.provenance.container import verify as verify_record
@@ -301,10 +302,35 @@ def test_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_a_bound_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded, "SECONDS", 0)
+    monkeypatch.setattr(apart, "SECONDS", 0)
     with pytest.raises(NotGenuine) as refused:
         bounded.verify_apart(good(), trusted(), NOW + 60)
     assert refused.value.check == "time"
+
+
+@pytest.mark.parametrize(("root", "is_made"), [(signing_authority().root, True), (SigningAuthority().root, False)])
+def test_made_in_a_process_of_its_own(root: x509.Certificate, is_made: bool) -> None:
+    ask = partial(making.made_apart, sample.report_data(), sample.record(), CAP, root=root)
+    if is_made:
+        assert verify.verify(ask(trust_framework=sample.FRAMEWORK), trusted(), NOW + 60).member == CAP.member
+        return
+    with pytest.raises(apart.OutOfBounds):  # nothing is handed over that does not hold
+        ask(trust_framework=sample.FRAMEWORK)
+
+
+def test_a_process_asks_for_nothing_that_it_is_not_given_and_has_no_secret(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "played.py").write_text(
+        "import os\nfrom consent_server.documents import apart\n"
+        "apart.work(lambda question, ask: sorted(os.environ) if question['ask'] is None else ask(question['ask'], b'') and 1)"
+    )
+    monkeypatch.setenv("DATABASE_URL", "secret")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    assert "DATABASE_URL" not in apart.run("played", {"ask": None})
+    assert apart.run("played", {"ask": "sign"}, {"sign": lambda _: b"signature"}) == 1
+    with pytest.raises(apart.OutOfBounds):
+        apart.run("played", {"ask": "key"}, {"sign": lambda _: b"signature"})
 
 
 def revocation_list(*serials: int, by: str = "issuer") -> bytes:

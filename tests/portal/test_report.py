@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from consent_server import clock, store
 from consent_server.deployment import current
 from consent_server.documents import verify
 from consent_server.documents.verify import Trusted
+from consent_server.portal import making
 from consent_server.resource.emissions import emissions
 from consent_server.resource.window import Window
 from consent_server.scheme import instant
@@ -36,7 +38,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def portal(database_url: str, held_clock: Any) -> Iterator[Portal]:
     """The CAP of the layout itself, whose signing certificate is its own."""
     ours = {name: value for name, value in SETTINGS.items() if not name.startswith(("member.", "scheme.directory"))}
-    portal = Portal(deploy(settings_of("cap", database_url, ours)))
+    portal = Portal(deploy(settings_of("cap", database_url, {**ours, "limits.reports_per_account": 6})))
     with in_new_database(portal.app):
         with store.writing() as c:
             for name in ("kelham", "wensum"):
@@ -150,3 +152,36 @@ def test_a_bank_that_the_directory_does_not_name_gets_none(portal: Portal) -> No
     browser, permission = released(portal)
     portal.directory.down = True
     assert browser.open(f"/report.pdf?permission={permission}").status == 503
+
+
+def test_of_one_account_one_pdf_is_made_at_a_time(portal: Portal) -> None:
+    browser, permission = released(portal)
+    with making.place("kelham"):
+        busy = browser.open(f"/report.pdf?permission={permission}")
+        assert (busy.status, busy.response.headers["Retry-After"]) == (503, "10")
+        with making.place("wensum"):  # another's has its place meanwhile
+            assert browser.open(f"/report.csv?permission={permission}").status == 200
+    with making.place("kelham"):
+        pass
+
+
+def test_many_accounts_wait_in_line_and_no_more_than_it_holds(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "LONGEST_S", 0.05)
+    with ExitStack() as held:
+        for number in range(making.MOST):
+            held.enter_context(making.place(str(number)))
+        with pytest.raises(making.ReportBusy), making.place("kelham"):
+            pytest.fail("there is no place")
+        monkeypatch.setattr(making, "MOST_IN_LINE", 0)
+        with pytest.raises(making.ReportBusy), making.place("kelham"):
+            pytest.fail("the line is full")
+    with making.place("kelham"):
+        pass
+
+
+def test_a_budget_of_reports(portal: Portal) -> None:
+    browser, permission = released(portal)
+    asked = [browser.open(f"/report.csv?permission={permission}").status for _ in range(7)]
+    assert asked == [200] * 6 + [429]
+    assert "Many reports were made" in browser.html
+    assert int(browser.response.headers["Retry-After"]) > 0

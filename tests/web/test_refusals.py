@@ -119,6 +119,7 @@ LIMITED = {
     Counted.EVIDENCE: "evidence",
     Counted.RECEIPTS: "no receipt",
     Counted.REQUESTS: "links",
+    Counted.REPORTS: "reports",
 }
 
 

@@ -6,15 +6,14 @@ from flask import Blueprint, Response, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server.collect.report import NothingYet
-from consent_server.deployment import current
-from consent_server.documents import data, pdf, signing
+from consent_server.documents import data
 from consent_server.outbound.errors import Unreachable
+from consent_server.portal import making
 from consent_server.portal.handover import Handover, handover
 from consent_server.portal.views.visit import see_other, signed_in, signed_in_account
 from consent_server.refusal import Unavailable
 from consent_server.scheme import instant
-from consent_server.scheme.provenance import container
-from consent_server.web import parameters
+from consent_server.web import budgets, parameters
 from consent_server.web.refusals import NotFound
 
 routes = Blueprint("portal_download", __name__)
@@ -23,7 +22,8 @@ routes = Blueprint("portal_download", __name__)
 @routes.get("/report.pdf")
 @signed_in
 def as_pdf() -> AnyResponse:
-    return _file("pdf", "application/pdf", _signed_pdf)
+    with making.place(signed_in_account().id):
+        return _file("pdf", "application/pdf", making.signed_pdf)
 
 
 @routes.get("/report.csv")
@@ -40,9 +40,11 @@ def as_json() -> AnyResponse:
 
 def _file(ending: str, kind: str, make: Callable[[Handover], bytes]) -> AnyResponse:
     """Return the report to the bank of the permission that is asked for; its name has nothing in it that others wrote."""
+    account = signed_in_account().id
     permission = parameters.query(request, optional=("permission",)).get("permission", "")
+    budgets.reports().failed(account)
     try:
-        found = handover(signed_in_account().id, permission)
+        found = handover(account, permission)
     except NothingYet:
         return see_other("/connected")
     except Unreachable as error:  # the bank's name is the Directory's, or the report is not made
@@ -60,10 +62,3 @@ def _file(ending: str, kind: str, make: Callable[[Handover], bytes]) -> AnyRespo
 
 def _last_month(found: Handover) -> str:
     return instant.text(instant.parse(found.data.end) - 1)[:7]
-
-
-def _signed_pdf(given: Handover) -> bytes:
-    here, at = current(), instant.parse(given.data.at)
-    # Verified as any receiver will: what does not hold is not handed over.
-    steps = container.verify(given.record, here.settings.scheme.trust_framework, here.signing_root)
-    return signing.signed(pdf.unsigned(given.data, given.record, steps), here.valid_signer(at), at)
