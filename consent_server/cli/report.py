@@ -34,7 +34,7 @@ def verify(
 ) -> None:
     """Verify the PDF in FILE: signature, attachments, record, and that its pages say what its data say.
 
-    The exit status is 1 when anything does not hold, and the message begins with the name of it.
+    The exit status is 1 when anything does not hold, and there is a line with the name of each such check.
     """
     from consent_server import clock
     from consent_server.documents.bounded import verify_apart
@@ -59,7 +59,8 @@ def verify(
     try:
         found = verify_apart(content, trusted, clock.now())
     except NotGenuine as error:
-        click.echo(f"does not hold: {error}", err=True)
+        for check, why in error.faults:
+            click.echo(f"does not hold: {check}: {why}", err=True)
         sys.exit(1)
     click.echo(f"holds: signed by {found.member} at {instant.text(found.signed_at)}, made out to {found.data.to.url}")
     click.echo(f"its record has {found.steps} steps, and its pages say what its data say")

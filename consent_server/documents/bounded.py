@@ -7,14 +7,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from consent_server.documents import apart
 from consent_server.documents.data import as_json, read
-from consent_server.documents.verify import LARGEST, NotGenuine, Trusted, VerifiedReport, verify
+from consent_server.documents.verify import LARGEST, NotGenuine, ReportFault, Trusted, VerifiedReport, verify
 from consent_server.pki.member_certificate import load_certificates
 
 
 def verify_apart(file: bytes, trusted: Trusted, at: int) -> VerifiedReport:
     """Return the report that a PDF is, as `verify()` does, of whatever size. Raise NotGenuine."""
     if len(file) > LARGEST:
-        raise NotGenuine("size", f"more than {LARGEST} bytes")
+        raise NotGenuine(ReportFault("size", f"more than {LARGEST} bytes"))
     question = {
         "file": b64encode(file).decode(),
         "root": trusted.root.public_bytes(Encoding.PEM).decode(),
@@ -26,9 +26,9 @@ def verify_apart(file: bytes, trusted: Trusted, at: int) -> VerifiedReport:
     try:
         answer: dict[str, Any] = apart.run(__name__, question)
     except apart.OutOfBounds as error:
-        raise NotGenuine("time", f"verification takes {error}") from None
-    if "check" in answer:
-        raise NotGenuine(answer["check"], answer["why"])
+        raise NotGenuine(ReportFault("time", f"verification takes {error}")) from None
+    if "faults" in answer:
+        raise NotGenuine(*(ReportFault(*each) for each in answer["faults"]))
     return VerifiedReport(**answer | {"data": read(answer["data"].encode())})
 
 
@@ -42,7 +42,7 @@ def _answer(question: dict[str, Any], _: apart.Ask) -> dict[str, Any]:
     try:
         found = verify(b64decode(question["file"]), trusted, question["at"])
     except NotGenuine as error:
-        return {"check": error.check, "why": error.why}
+        return {"faults": [[*each] for each in error.faults]}
     return {**vars(found), "data": as_json(found.data).decode()}
 
 

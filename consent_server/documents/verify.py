@@ -7,11 +7,12 @@ not found out, so the data count.
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import orjson
+from asn1crypto import parser
 from cryptography import x509
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.validation.generic_cms import validate_sig_integrity
@@ -51,16 +52,25 @@ _ACTIVE: Final = frozenset(
         "/URI",
     }
 )
+_ENCRYPTED: Final = "a report is not encrypted"
 _IMAGE: Final = "an image is on it, and nobody can verify what that says"
 _TRUST_FRAMEWORK_PATH: Final = "/trust-framework"
+_T = TypeVar("_T")
+
+
+class ReportFault(NamedTuple):
+    """What does not hold of a file: the name of the check, and why."""
+
+    check: str
+    why: str
 
 
 class NotGenuine(ValueError):
-    """A file that is not a report as its maker signed it. `check` is the name of what does not hold."""
+    """A file that is not a report as its maker signed it. `faults` says what does not hold, each check once."""
 
-    def __init__(self, check: str, why: str) -> None:
-        super().__init__(f"{check}: {why}")
-        self.check, self.why = check, why
+    def __init__(self, *faults: ReportFault) -> None:
+        super().__init__("; ".join(f"{check}: {why}" for check, why in faults))
+        self.faults = faults
 
 
 @dataclass(frozen=True)
@@ -94,30 +104,45 @@ class VerifiedReport:
 def verify(file: bytes, trusted: Trusted, at: int) -> VerifiedReport:
     """Return the report that a PDF is, at the instant `at`. Raise NotGenuine, and nothing else.
 
-    Use `bounded.verify_apart()` for a file of a stranger's: this one is bounded in what it reads, not in time or memory.
+    Signature, contents, record and pages are judged one by one, so that each that does not hold is named. Use
+    `bounded.verify_apart()` for a file of a stranger's: this one is bounded in what it reads, not in time or memory.
     """
     if len(file) > LARGEST:
-        raise NotGenuine("size", f"more than {LARGEST} bytes")
-    with _named("file", "cannot be read"):
-        signature = _signature(file)
-    with _named("signature", "cannot be read"):
-        signed_at = _covers(file, signature)
-        leaf, chain = _signer(signature, trusted, signed_at, at)
-        known = _not_revoked(chain, trusted, signed_at, at)
-    with _named("file", "cannot be read"):
-        reader = PdfReader(io.BytesIO(file), strict=True)
-        _require_quiet(reader)
-        if len(reader.pages) > MOST_PAGES:
-            raise NotGenuine("size", f"more than {MOST_PAGES} pages")
-        told, record, table = _attachments(reader)
-    with _named("data", f"{words.DATA_FILE} is not the data of a report"):
-        report = _data(told, table, leaf, signed_at, trusted)
-    with _named("record", "cannot be read"):
-        verified = _record(record, report, leaf, trusted, signed_at)
-    with _named("page", "cannot be read"):
-        _require_no_notes(reader)
-        _require_printed(reader, report, verified)
-    return VerifiedReport(report, leaf.member, leaf.application, signed_at, len(verified), known)
+        raise _not("size", f"more than {LARGEST} bytes")
+    judged = _Judged()
+    made = judged.by(lambda: _signed(file, trusted, at), "signature")
+    said = judged.by(lambda: _contents(file, trusted), "file")
+    found = judged.by(lambda: _steps(said.record, trusted), "record") if said is not None else None
+    if made is not None and said is not None:
+        judged.by(lambda: _agree(made, said, found, trusted), "record")
+    if said is not None and found is not None:
+        judged.by(lambda: _require_printed(said.reader, said.data, found), "page")
+    if judged.faults or made is None or said is None or found is None:
+        raise NotGenuine(*judged.faults.values())
+    leaf = made.leaf
+    return VerifiedReport(said.data, leaf.member, leaf.application, made.at, len(found), made.revocation_known)
+
+
+class _Judged:
+    """The faults that were found, the first of each check."""
+
+    def __init__(self) -> None:
+        self.faults: dict[str, ReportFault] = {}
+
+    def by(self, look: Callable[[], _T], otherwise: str) -> _T | None:
+        """Return what a look at the file finds, None where something does not hold. `otherwise` is the check that does not
+        hold when a library fails on a hostile file."""
+        try:
+            with _named(otherwise, "cannot be read"):
+                return look()
+        except NotGenuine as error:
+            for each in error.faults:
+                self.faults.setdefault(each.check, each)
+            return None
+
+
+def _not(check: str, why: str) -> NotGenuine:
+    return NotGenuine(ReportFault(check, why))
 
 
 class _named:
@@ -129,47 +154,74 @@ class _named:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> Literal[False]:
         if isinstance(error, Exception) and not isinstance(error, NotGenuine):
-            raise NotGenuine(self._check, f"{self._why} ({type(error).__name__})") from error
+            raise _not(self._check, f"{self._why} ({type(error).__name__})") from error
+        return False
+
+
+class _Made(NamedTuple):
+    """Who signed, and when; whether each certificate of the chain was looked up in a list."""
+
+    leaf: MemberCertificate
+    at: int
+    revocation_known: bool
+
+
+class _Contents(NamedTuple):
+    """What is in the file."""
+
+    reader: PdfReader
+    data: ReportData
+    record: bytes
 
 
 # The signature
 
 
+def _signed(file: bytes, trusted: Trusted, at: int) -> _Made:
+    with _named("file", "cannot be read"):
+        signature = _signature(file)
+    signed_at = _covers(file, signature)
+    leaf, chain = _signer(signature, trusted, signed_at, at)
+    return _Made(leaf, signed_at, _not_revoked(chain, trusted, signed_at, at))
+
+
 def _signature(file: bytes) -> EmbeddedPdfSignature:
     reader = PdfFileReader(io.BytesIO(file), strict=True)
     if reader.encrypted:
-        raise NotGenuine("encryption", "a report is not encrypted")
+        raise _not("encryption", _ENCRYPTED)
     found: list[EmbeddedPdfSignature] = reader.embedded_signatures
     if len(found) != 1 or found[0].sig_object_type != "/Sig":
-        raise NotGenuine("signature", "a report has exactly one")
+        raise _not("signature", "a report has exactly one")
     return found[0]
 
 
 def _covers(file: bytes, signature: EmbeddedPdfSignature) -> int:
     """Return the instant at which the signer says to have signed; the signature is whole, and covers the whole file."""
     if signature.evaluate_signature_coverage() != SignatureCoverageLevel.ENTIRE_FILE:
-        raise NotGenuine("coverage", "something was added after the signature")
+        raise _not("coverage", "something was added after the signature")
     _, first, second, rest = (int(each) for each in signature.byte_range)
     between = file[first:second]
     # ISO 32000-1, 12.8.1: what is not signed is the signature itself and nothing else
     if first + len(between) != second or second + rest != len(file) or between[:1] + between[-1:] != b"<>":
-        raise NotGenuine("coverage", "the signature leaves a part of the file out")
-    if bytes.fromhex(between[1:-1].decode("ascii")) != bytes(signature.pkcs7_content):
-        raise NotGenuine("coverage", "the signature leaves a part of the file out")
+        raise _not("coverage", "the signature leaves a part of the file out")
+    held = bytes.fromhex(between[1:-1].decode("ascii"))
+    # Its place is larger than the signature, and nobody has signed what is behind it there.
+    if held != bytes(signature.pkcs7_content) or any(held[parser.peek(held) :]):
+        raise _not("coverage", "the signature leaves a part of the file out")
     if signature.md_algorithm not in ("sha256", "sha384", "sha512"):
-        raise NotGenuine("signature", "its digest is not SHA-2")
+        raise _not("signature", "its digest is not SHA-2")
     intact, valid = validate_sig_integrity(
         signature.signer_info, signature.signer_cert, "data", signature.compute_digest()
     )
     if not intact:
-        raise NotGenuine("signature", "the file is not as it was signed")
+        raise _not("signature", "the file is not as it was signed")
     if not valid:
-        raise NotGenuine("signature", "it is not its signer's")
+        raise _not("signature", "it is not its signer's")
     said = signature.self_reported_timestamp
     if said is None or said.tzinfo is None:
-        raise NotGenuine("signature", "does not say when it was made")
+        raise _not("signature", "does not say when it was made")
     return int(said.timestamp())
 
 
@@ -178,14 +230,14 @@ def _signer(
 ) -> tuple[MemberCertificate, tuple[x509.Certificate, ...]]:
     """Return the signer, and the chain that led to the root when the signature was made."""
     if signed_at > at + CLOCK_SKEW:
-        raise NotGenuine("signature", "made in the future")
+        raise _not("signature", "made in the future")
     der = signature.signer_cert.dump()
     others = [each.dump() for each in signature.other_embedded_certs]
     try:
         chain = build_chain(der, others, trusted.root, signed_at)
         return member_certificate.parse(der), chain
     except (UntrustedChain, MalformedCertificate) as error:
-        raise NotGenuine("certificate", str(error)) from None
+        raise _not("certificate", str(error)) from None
 
 
 def _not_revoked(chain: tuple[x509.Certificate, ...], trusted: Trusted, signed_at: int, at: int) -> bool:
@@ -195,11 +247,11 @@ def _not_revoked(chain: tuple[x509.Certificate, ...], trusted: Trusted, signed_a
     try:
         lists = [crl.read_revocation_list(each, issuers, trusted.root, at) for each in trusted.lists]
     except crl.NotTrusted as error:
-        raise NotGenuine("revocation", f"a list cannot be trusted: {error}") from None
+        raise _not("revocation", f"a list cannot be trusted: {error}") from None
     serials = crl.issued_serials(chain)
     for issued in serials:
         if any(each.speaks_of(issued) and issued.serial in each.serials for each in lists):
-            raise NotGenuine("revocation", "a certificate of the signer's chain is revoked")
+            raise _not("revocation", "a certificate of the signer's chain is revoked")
     return all(
         any(each.speaks_of(issued) and each.issued >= signed_at and each.next_update > at for each in lists)
         for issued in serials
@@ -207,6 +259,18 @@ def _not_revoked(chain: tuple[x509.Certificate, ...], trusted: Trusted, signed_a
 
 
 # What is in the file
+
+
+def _contents(file: bytes, trusted: Trusted) -> _Contents:
+    reader = PdfReader(io.BytesIO(file), strict=True)
+    if reader.is_encrypted:
+        raise _not("encryption", _ENCRYPTED)
+    _require_quiet(reader)
+    if len(reader.pages) > MOST_PAGES:
+        raise _not("size", f"more than {MOST_PAGES} pages")
+    told, record, table = _attachments(reader)
+    with _named("data", f"{words.DATA_FILE} is not the data of a report"):
+        return _Contents(reader, _data(told, table, trusted), record)
 
 
 def _require_quiet(reader: PdfReader) -> None:
@@ -218,16 +282,16 @@ def _require_quiet(reader: PdfReader) -> None:
         each = waiting.pop()
         count += 1
         if count > 20 * MOST_OBJECTS or len(seen) > MOST_OBJECTS:
-            raise NotGenuine("size", "too many objects")
+            raise _not("size", "too many objects")
         if isinstance(each, IndirectObject):
             if each.idnum not in seen:
                 seen.add(each.idnum)
                 waiting.append(each.get_object())
         elif isinstance(each, DictionaryObject):
             if not _ACTIVE.isdisjoint(each) or any(isinstance(v, NameObject) and v in _ACTIVE for v in each.values()):
-                raise NotGenuine("active content", "a report does nothing when it is opened")
+                raise _not("active content", "a report does nothing when it is opened")
             if each.get("/Subtype") == "/Image":
-                raise NotGenuine("page", _IMAGE)
+                raise _not("page", _IMAGE)
             waiting.extend(dict.values(each))
         elif isinstance(each, ArrayObject):
             waiting.extend(list.__iter__(each))
@@ -238,33 +302,50 @@ def _attachments(reader: PdfReader) -> tuple[bytes, bytes, bytes]:
     files = [(each.name, each.content) for each in reader.attachment_list]
     expected = [words.DATA_FILE, words.RECORD_FILE, words.TABLE_FILE]
     if sorted(name for name, _ in files) != sorted(expected):
-        raise NotGenuine("attachments", f"must be {', '.join(expected)}")
+        raise _not("attachments", f"must be {', '.join(expected)}")
     by_name = dict(files)
     told, record, table = (by_name[name] for name in expected)
     return told, record, table
 
 
-def _data(told: bytes, table: bytes, leaf: MemberCertificate, signed_at: int, trusted: Trusted) -> ReportData:
+def _data(told: bytes, table: bytes, trusted: Trusted) -> ReportData:
     report = data.read(told)
     contradictions = list(data.faults(report))
     if contradictions:
-        raise NotGenuine("data", contradictions[0])
+        raise _not("data", contradictions[0])
     if data.as_csv(report) != table:
-        raise NotGenuine("data", f"{words.TABLE_FILE} has other figures than {words.DATA_FILE}")
-    if (report.by.url, report.by.application) != (leaf.member, leaf.application):
-        raise NotGenuine("signer", "the file is signed by another than it says that it is by")
+        raise _not("data", f"{words.TABLE_FILE} has other figures than {words.DATA_FILE}")
+    instant.parse(report.at)
     if trusted.recipient is not None and report.to.url != trusted.recipient:
-        raise NotGenuine("recipient", "the report is made out to another bank")
-    made = instant.parse(report.at)
-    if not made - CLOCK_SKEW <= signed_at <= made + instant.DAY:
-        raise NotGenuine("signature", "made at another time than the report")
+        raise _not("recipient", "the report is made out to another bank")
     return report
 
 
-def _record(
-    record: bytes, report: ReportData, leaf: MemberCertificate, trusted: Trusted, signed_at: int
-) -> list[VerifiedStep]:
-    """Return the steps of the record, which fulfils a receiver's duties and is that of this report."""
+# The record
+
+
+def _steps(record: bytes, trusted: Trusted) -> list[VerifiedStep]:
+    """Return the steps of the record, each of which holds by itself."""
+    try:
+        found = container.verify(_loaded(record), trusted.trust_framework, trusted.root)
+        wrong = faults(found)
+    except ProvenanceError as error:
+        raise _not("record", str(error)) from None
+    if wrong:
+        raise _not("record", wrong[0])
+    return found
+
+
+def _agree(made: _Made, said: _Contents, found: list[VerifiedStep] | None, trusted: Trusted) -> None:
+    """Require signer, data and record to be of one report; the record fulfils a receiver's duties."""
+    report, leaf = said.data, made.leaf
+    if (report.by.url, report.by.application) != (leaf.member, leaf.application):
+        raise _not("signer", "the file is signed by another than it says that it is by")
+    at = instant.parse(report.at)
+    if not at - CLOCK_SKEW <= made.at <= at + instant.DAY:
+        raise _not("signature", "made at another time than the report")
+    if found is None:
+        return
     expected = ExpectedTransfer(
         recipients={report.to.url},
         signer_member=leaf.member,
@@ -276,20 +357,15 @@ def _record(
         service=report.by.service,
         path=steps.EMISSIONS_PATH,
         parameters={"from": report.start, "to": report.end},
-        at=signed_at,
+        at=made.at,
     )
     try:
-        found = container.verify(_loaded(record), trusted.trust_framework, trusted.root)
         receipt_check(found, expected)
-        wrong = faults(found)
     except ProvenanceError as error:
-        raise NotGenuine("record", str(error)) from None
-    if wrong:
-        raise NotGenuine("record", wrong[0])
-    for said, stated in _statements(found, report, trusted.registry):
-        if said != stated:
-            raise NotGenuine("record", "is that of another report")
-    return found
+        raise _not("record", str(error)) from None
+    for told, stated in _statements(found, report, trusted.registry):
+        if told != stated:
+            raise _not("record", "is that of another report")
 
 
 def _loaded(record: bytes) -> object:
@@ -323,7 +399,7 @@ def _require_no_notes(reader: PdfReader) -> None:
     for page in reader.pages:
         for each in page.get("/Annots") or ():
             if not _is_unseen_signature(each.get_object()):
-                raise NotGenuine("page", "something lies on it")
+                raise _not("page", "something lies on it")
 
 
 def _is_unseen_signature(note: DictionaryObject) -> bool:
@@ -335,6 +411,7 @@ def _is_unseen_signature(note: DictionaryObject) -> bool:
 
 def _require_printed(reader: PdfReader, report: ReportData, found: Sequence[VerifiedStep]) -> None:
     """Require the text of the pages to be that which the data and the record make, nothing less and nothing more."""
+    _require_no_notes(reader)
     document = words.document(report, found)
     expected = _close("".join(pdf.printed(document)))
     foot = pdf.foot(document)
@@ -344,15 +421,15 @@ def _require_printed(reader: PdfReader, report: ReportData, found: Sequence[Veri
         text = _close(page.extract_text(visitor_operand_before=_no_inline_image))
         end = _close(f"{foot}Page {number} of {count}")
         if not text.endswith(end):
-            raise NotGenuine("page", f"the foot of page {number} is another one")
+            raise _not("page", f"the foot of page {number} is another one")
         read.append(text.removesuffix(end))
     if "".join(read) != expected:
-        raise NotGenuine("page", "what is printed is not what the data say")
+        raise _not("page", "what is printed is not what the data say")
 
 
 def _no_inline_image(operator: bytes, *_: object) -> None:
     if operator in (b"INLINE IMAGE", b"BI"):
-        raise NotGenuine("page", _IMAGE)
+        raise _not("page", _IMAGE)
 
 
 def _close(text: str) -> str:

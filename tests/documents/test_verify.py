@@ -75,6 +75,13 @@ def end_of_signature(file: bytes) -> int:
     return next(at for at in range(end.end(1) - 1, 0, -1) if file[at] in b"02468")
 
 
+def with_bytes_behind_the_signature(file: bytes) -> bytes:
+    """The place of the signature is larger than it, and nobody has signed the rest."""
+    hole = re.search(rb"<30[0-9a-fA-F]{500,}?0{40}", file)
+    assert hole is not None
+    return file[: hole.end() - 2] + b"ff" + file[hole.end() :]
+
+
 def with_script(writer: PdfWriter) -> None:
     script = {NameObject("/S"): NameObject("/JavaScript"), NameObject("/JS"): TextStringObject("app.alert(1)")}
     writer.root_object[NameObject("/Names")][NameObject("/JavaScript")] = DictionaryObject(script)
@@ -182,6 +189,7 @@ REFUSED = {
     "a byte of an attachment": (lambda: flipped(good(), len(good()) // 2), "signature"),
     "a byte of the signature": (lambda: flipped(good(), end_of_signature(good())), "signature"),
     "changed after it was signed": (lambda: with_another_page(good()), "coverage"),
+    "bytes behind the signature": (lambda: with_bytes_behind_the_signature(good()), "coverage"),
     "bytes after the end": (lambda: good() + b"\n%more", "coverage"),
     "signed by another member": (
         lambda: signing.signed(sample.unsigned(), member_signer("other", CAP_ROLE), NOW),
@@ -242,7 +250,18 @@ REFUSED = {
 def test_a_file_that_does_not_hold_is_refused_by_name(file: Callable[[], bytes], check: str) -> None:
     with pytest.raises(NotGenuine) as refused:
         verify.verify(file(), trusted(), NOW + 60)
-    assert refused.value.check == check, refused.value
+    assert refused.value.faults[0].check == check, refused.value
+
+
+def test_each_check_that_does_not_hold_is_named() -> None:
+    file = signing.signed(sample.unsigned(), elsewhere().signer("cap", CAP_ROLE), NOW)
+    with pytest.raises(NotGenuine) as refused:
+        verify.verify(file, trusted(recipient=f"{sample.DIRECTORY}/m/other"), NOW + 60)
+    assert [each.check for each in refused.value.faults] == ["certificate", "recipient"]
+    file = other_name()
+    with pytest.raises(NotGenuine) as refused:
+        verify.verify(flipped(file, end_of_signature(file)), trusted(), NOW + 60)
+    assert [each.check for each in refused.value.faults] == ["signature", "page"]
 
 
 def test_a_report_holds() -> None:
@@ -295,17 +314,17 @@ def test_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert bounded.verify_apart(good(), trusted(), NOW + 60) == verify.verify(good(), trusted(), NOW + 60)
     with pytest.raises(NotGenuine) as refused:
         bounded.verify_apart(flipped(good(), 3000), trusted(), NOW + 60)
-    assert refused.value.check == "signature"
+    assert refused.value.faults[0].check == "signature"
     with pytest.raises(NotGenuine) as refused:
         bounded.verify_apart(bytes(LARGEST + 1), trusted(), NOW + 60)
-    assert refused.value.check == "size"
+    assert refused.value.faults[0].check == "size"
 
 
 def test_a_bound_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "SECONDS", 0)
     with pytest.raises(NotGenuine) as refused:
         bounded.verify_apart(good(), trusted(), NOW + 60)
-    assert refused.value.check == "time"
+    assert refused.value.faults[0].check == "time"
 
 
 @pytest.mark.parametrize(("root", "is_made"), [(signing_authority().root, True), (SigningAuthority().root, False)])
@@ -367,4 +386,4 @@ def test_revocation(lists: list[bytes], known: bool | None) -> None:
         return
     with pytest.raises(NotGenuine) as refused:
         verify.verify(good(), trusted(lists=lists), NOW + 60)
-    assert refused.value.check == "revocation"
+    assert refused.value.faults[0].check == "revocation"
