@@ -1,6 +1,8 @@
 """The sandbox's bank: applies in earnest, believes only what is signed, and forgets what was withdrawn."""
 
+import io
 import json
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -8,8 +10,10 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from consent_server.caller.identify import Callers
+from consent_server.documents.verify import verify
 from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.sandbox import bank as doors
+from consent_server.sandbox.bank import report, views
 from consent_server.sandbox.bank.bank import BankProcess, CapAddresses
 from consent_server.sandbox.bank.book import Book
 from consent_server.sandbox.layout import CLIENTS
@@ -18,18 +22,21 @@ from tests.bank.answers import answer, month
 from tests.bank.played import PlayedOutside
 from tests.browser import Browser
 from tests.deployments import layout, settings_of
+from tests.documents import sample
+from tests.scheme.signing import signing_authority
 
 
 class Played:
     """The bank's two doors; the CAP and the Directory, which it calls, are played."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **more: str) -> None:
         self.layout = layout()
         # Certificates arrive in a header and the revocation list comes from its file: no sockets here.
         changes = {
             "clients.arrival": "escaped-pem",
             "clients.proxies": ["127.0.0.1"],
             "revocation_list.source": str(self.layout.revocation_list),
+            **more,
         }
         cap = CapAddresses(**json.loads(self.layout.bank.read_text()))
         self.bank = BankProcess(settings_of("fsp", "sqlite://", changes), cap, Book(folder))
@@ -244,3 +251,52 @@ def test_health_and_ready_ask_for_no_role(bank: Played) -> None:
         assert app.test_client().get("/ready").status_code == 200
     number = bank.messages.test_client().get("/ready").get_json()["revocation_list"]["number"]
     assert number == json.loads(bank.layout.revoked.read_text())["number"]
+
+
+@pytest.fixture
+def given(tmp_path: Path, held_clock: Any) -> Browser:
+    """The page for reports of a bank whose Directory is that of the sample."""
+    settings = {
+        "scheme.trust_framework": sample.FRAMEWORK,
+        "scheme.directory": sample.DIRECTORY,
+        "member.url": sample.BANK,
+        "member.application": f"{sample.DIRECTORY}/a/fsp",
+    }
+    bank = Played(tmp_path / "book", **settings)
+    bank.bank.signing_root = signing_authority().root
+    return bank.browser().open("/portfolio").open("/report")
+
+
+def sent(browser: Browser, file: bytes, name: str = "report.pdf") -> Browser:
+    return browser.click("verify", file=(io.BytesIO(file), name))
+
+
+def test_a_report_that_a_business_has_given(given: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "verify_apart", verify)  # tests/documents has the process that it is done in
+    file = sample.signed()
+    html = sent(given, file).html
+    assert "Verified</h2>" in html
+    for shown in (
+        "Acme &amp; Sons",
+        "<strong>4,697.55</strong> kg CO<sub>2</sub> in 12 months",
+        "Not known: no revocation",
+    ):
+        assert shown in html
+    html = sent(given, file + b"more").html
+    assert "Verified</h2>" not in html
+    assert "<dt>coverage</dt>" in html
+
+
+def test_a_file_that_is_not_taken(given: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sent(given, b"", "").status == 422
+    monkeypatch.setattr(report, "LARGEST", 1000)
+    assert "<dt>size</dt>" in sent(given, bytes(50_000)).html
+    assert given.status == 413
+    action, fields, _ = given.form_of("verify")
+    assert given.post(action, {**fields, "csrf": "another"}).status == 403
+    monkeypatch.setattr(report, "LONGEST_S", 0)
+    monkeypatch.setattr(report, "_places", threading.BoundedSemaphore(1))
+    with report._places:
+        assert sent(given.open("/report"), b"%PDF").status == 503
+    given.client.delete_cookie(views.COOKIE)
+    assert given.post(action, fields).status == 403

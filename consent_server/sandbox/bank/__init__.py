@@ -12,7 +12,7 @@ from pathlib import Path
 from flask import Flask
 
 from consent_server import clock, deployment
-from consent_server.sandbox.bank import views
+from consent_server.sandbox.bank import report, views
 from consent_server.sandbox.bank.bank import BankProcess, CapAddresses
 from consent_server.sandbox.bank.book import Book
 from consent_server.settings import load
@@ -37,6 +37,7 @@ def public(bank: BankProcess) -> Flask:
     door.install(app, bank.settings, "public", ())
     language.install(app, of_reader=False)  # the sandbox is in English alone
     app.register_blueprint(views.pages_of_the_bank)
+    app.register_blueprint(report.routes)
     return app
 
 

@@ -19,7 +19,7 @@ from consent_server.store.digests import digest
 from consent_server.web import cookies, csrf, pages, parameters
 
 COOKIE: Final = "__Host-fsp-visit"
-_COOKIE_MAX_AGE: Final = 3600
+COOKIE_MAX_AGE: Final = 3600
 _REPORT_MONTHS: Final = 12
 _LONGEST_NAME: Final = 60
 _FOLDER: Final = "permission-"  # before an id, in the addresses of pages
@@ -39,7 +39,7 @@ def home() -> Response:
         cap=here.cap_name(),
         csrf=csrf.token(secret),
     )
-    cookies.set_cookie(response, COOKIE, secret, _COOKIE_MAX_AGE)
+    cookies.set_cookie(response, COOKIE, secret, COOKIE_MAX_AGE)
     return response
 
 
