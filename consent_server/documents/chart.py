@@ -3,12 +3,13 @@
 Bars of the two fuels differ in darkness and in pattern, not in colour alone. What is left out has a dash in place of a bar.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
 from consent_server.documents.dates import month_in_short
 from consent_server.scheme.emissions import GASES
+from consent_server.scheme.report import KILOGRAMS_PER_TONNE
 
 #: Fill and name by fuel: 7:1 and 3.4:1 on white (WCAG 2.2, 1.4.11 asks for 3:1), hatched and plain.
 _FILL: Final = {"electricity": "#1d4a7d", "gas": "url(#hatched)"}
@@ -18,6 +19,12 @@ _TALL: Final = _BASE - _TOP - 16
 
 #: First instant of a month, fuel, tonnes; None for a month that is left out.
 Bars = Sequence[tuple[int, Sequence[tuple[str, float | None]]]]
+
+
+def bars_of(starts: Sequence[int], fuels: Sequence[str], kilograms: Mapping[tuple[str, int], float]) -> Bars:
+    """Return the months that begin at `starts`, from kilograms by fuel and first instant; one that has none is left out."""
+    found = {key: each / KILOGRAMS_PER_TONNE for key, each in kilograms.items()}
+    return [(start, [(fuel, found.get((fuel, start))) for fuel in fuels]) for start in starts]
 
 
 def svg(bars: Bars) -> str:

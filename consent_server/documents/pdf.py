@@ -7,7 +7,6 @@ no file, no system font and no network.
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -35,7 +34,6 @@ _WITHOUT_GLYPH: Final = re.compile(
     "[^ -~\u00a1-\u00ac\u00ae-\u017f\u0391-\u03a1\u03a3-\u03a9\u03b1-\u03c9\u0410-\u044f"
     "\u2013\u2014\u2018-\u201a\u201c-\u201e\u2026\u20ac]"
 )
-_NUMBER: Final = re.compile(r"[0-9,.]+|–|")
 _SVG_TEXT: Final = "{http://www.w3.org/2000/svg}text"
 
 
@@ -92,21 +90,15 @@ def printed(document: Document) -> Iterator[str]:
 
 def _laid_out(document: Document) -> Any:
     """Return a document as report.typ reads it."""
-    blocks = [
-        {"kind": type(block).__name__.lower(), **asdict(block)}
-        | ({"widths": _widths(block)} if isinstance(block, Table) else {})
-        | ({"svg": block.svg.replace("\n", " ")} if isinstance(block, Picture) else {})
-        for block in document.blocks
-    ]
-    return _all_printable(
-        {
-            "title": document.title,
-            "author": document.author,
-            "description": "An emissions report with its data and their provenance record",
-            "foot": foot(document),
-            "blocks": blocks,
-        }
-    )
+    told = words.as_json(document)
+    for block in told["blocks"]:
+        match block["kind"]:
+            case "table":
+                block["widths"] = _widths(block)
+            case "picture":
+                block["svg"] = block["svg"].replace("\n", " ")
+    described = {"description": "An emissions report with its data and their provenance record", "foot": foot(document)}
+    return _all_printable(told | described)
 
 
 def _all_printable(value: Any) -> Any:
@@ -117,12 +109,11 @@ def _all_printable(value: Any) -> Any:
     return [_all_printable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _widths(table: Table) -> list[int]:
+def _widths(table: dict[str, Any]) -> list[int]:
     """Return the share of the free width that each column has by its longest cell; 0 for numbers, which take what they need."""
-    columns = list(zip(*table.rows, strict=True)) or [(each,) for each in table.head]
     return [
-        0 if all(_NUMBER.fullmatch(cell) for cell in column) else _width((head, *column))
-        for head, column in zip(table.head, columns, strict=True)
+        0 if numeric else _width((head, *(row[at] for row in table["rows"])))
+        for at, (head, numeric) in enumerate(zip(table["head"], table["numeric"], strict=True))
     ]
 
 

@@ -4,9 +4,10 @@
 foot of each page; verification holds the text of a PDF against the same blocks.
 """
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from consent_server.documents import chart
 from consent_server.documents.data import Energy, FactorData, MonthData, ReportData
@@ -17,12 +18,12 @@ from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.provenance import drawing
 from consent_server.scheme.provenance.chain import told
 from consent_server.scheme.provenance.container import VerifiedStep
-from consent_server.scheme.report import KILOGRAMS_PER_TONNE
 
 DATA_FILE: Final = "report.json"
 TABLE_FILE: Final = "report.csv"
 RECORD_FILE: Final = "provenance.json"
 
+_NUMBER: Final = re.compile(r"[0-9,.]+|–|")
 SANDBOX_MARK: Final = "Sandbox: made-up businesses and meters"
 _NAMES: Final = {ELECTRICITY: "Electricity", GAS: "Gas"}
 _METHODS: Final = {
@@ -84,6 +85,21 @@ class Document:
     author: str
     mark: str
     blocks: Sequence[Block]
+
+
+def as_json(document: Document) -> dict[str, Any]:
+    """Return a document as JSON has it: each block with its `kind`, and of a table which columns are `numeric`."""
+    blocks = [
+        {"kind": type(block).__name__.lower(), **asdict(block)}
+        | ({"numeric": _numeric(block)} if isinstance(block, Table) else {})
+        for block in document.blocks
+    ]
+    return {**asdict(document), "blocks": blocks}
+
+
+def _numeric(table: Table) -> list[bool]:
+    columns = list(zip(*table.rows, strict=True)) or [() for _ in table.head]
+    return [bool(column) and all(_NUMBER.fullmatch(cell) for cell in column) for column in columns]
 
 
 def document(data: ReportData, steps: Sequence[VerifiedStep]) -> Document:
@@ -151,9 +167,8 @@ def _chart(data: ReportData) -> Iterator[Block]:
 
 def bars_of(data: ReportData) -> chart.Bars:
     """Return what the chart shows."""
-    tonnes = {(each.start, each.fuel): each.kilograms / KILOGRAMS_PER_TONNE for each in data.months}
-    starts = sorted({each.start for each in data.months} | {each.start for each in data.gaps})
-    return [(_at(start), [(fuel, tonnes.get((start, fuel))) for fuel in data.fuels]) for start in starts]
+    starts = sorted({_at(each.start) for each in data.months} | {_at(each.start) for each in data.gaps})
+    return chart.bars_of(starts, data.fuels, {(each.fuel, _at(each.start)): each.kilograms for each in data.months})
 
 
 def _fuel(data: ReportData, fuel: str) -> Iterator[Block]:

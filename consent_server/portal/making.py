@@ -1,21 +1,24 @@
 """Whose report is made when: a few at once in each process, of each account one, and no more than its budget.
 
-Making a PDF takes half a second of processor time in a process of its own. Who asks for many waits for itself alone.
+Making one takes half a second of processor time in a process of its own. Who asks for many waits for itself alone.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 from consent_server.deployment import current
 from consent_server.documents import making
 from consent_server.documents.apart import OutOfBounds
+from consent_server.documents.making import GivenReport
 from consent_server.portal.handover import Handover
 from consent_server.refusal import Refusal, Unavailable
 from consent_server.scheme import instant
 
-#: PDFs that are made at once in this process, and accounts that may wait for that.
+T = TypeVar("T")
+
+#: Reports that are made at once in this process, and accounts that may wait for that.
 MOST: Final = 2
 MOST_IN_LINE: Final = 16
 #: Seconds in line.
@@ -31,30 +34,37 @@ class ReportBusy(Refusal):
     error = "temporarily_unavailable"
     status = 503
     public = "A report of this account is being made already, or too many are; try again after the time in Retry-After."
-    help = "Wait for the number of seconds in Retry-After and ask again. Of one account one PDF is made at a time."
+    help = "Wait for the number of seconds in Retry-After and ask again. Of one account one report is made at a time."
     clause = "RFC 9110 15.6.4; ASVS 15.2.2"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "10"}
 
 
-def signed_pdf(given: Handover) -> bytes:
+def signed_pdf(found: Handover) -> bytes:
     """Return the PDF of a report. Raise SigningCertificateNotValid, Unavailable."""
+    signer = current().valid_signer(instant.parse(found.data.at))
+    return _made(lambda: making.pdf_of(_given(found), signer))
+
+
+def words(found: Handover) -> dict[str, Any]:
+    """Return the words of a report, those of its PDF (`documents.words.as_json()`). Raise Unavailable."""
+    return _made(lambda: making.page_of(_given(found)))
+
+
+def _given(found: Handover) -> GivenReport:
     here = current()
-    signer = here.valid_signer(instant.parse(given.data.at))
+    return GivenReport(found.data, found.record, here.signing_root, here.settings.scheme.trust_framework)
+
+
+def _made(make: Callable[[], T]) -> T:
     try:
-        return making.made_apart(
-            given.data,
-            given.record,
-            signer,
-            root=here.signing_root,
-            trust_framework=here.settings.scheme.trust_framework,
-        )
+        return make()
     except OutOfBounds as error:
         raise Unavailable(f"report: {error}") from None
 
 
 @contextmanager
 def place(account: str) -> Iterator[None]:
-    """Wait in line for one of the places in which PDFs are made. Raise ReportBusy."""
+    """Wait in line for one of the places in which reports are made. Raise ReportBusy."""
     with _lock:
         if account in _accounts or len(_accounts) >= MOST + MOST_IN_LINE:
             raise ReportBusy(account)

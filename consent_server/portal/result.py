@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from consent_server import clock
 from consent_server.collect import report
+from consent_server.documents import chart
 from consent_server.scheme import instant
 from consent_server.scheme.report import Report
 
@@ -15,6 +16,12 @@ def result(account: str) -> Report | None:
     end = instant.month_start(clock.now())
     found = report.report(account, instant.months_later(end, -MONTHS), end)
     return found if found.sources else None
+
+
+def chart_of(found: Report) -> str:
+    """Return the chart of a report with a month in it, as the report to a bank has it: SVG."""
+    kilograms = {(each.fuel, each.start): each.figure.kilograms for each in found.months}
+    return chart.svg(chart.bars_of(found.starts, found.fuels, kilograms))
 
 
 @dataclass(frozen=True)

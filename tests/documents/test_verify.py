@@ -4,8 +4,9 @@ import io
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import orjson
@@ -20,6 +21,7 @@ from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, NameObject, NumberObject, StreamObject, TextStringObject
 
 from consent_server.documents import apart, bounded, data, making, pdf, signing, verify, words
+from consent_server.documents.making import GivenReport
 from consent_server.documents.verify import LARGEST, NotGenuine
 from consent_server.scheme.provenance import steps
 from consent_server.scheme.provenance.container import verify as verify_record
@@ -327,14 +329,13 @@ def test_a_bound_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused.value.faults[0].check == "time"
 
 
-@pytest.mark.parametrize(("root", "is_made"), [(signing_authority().root, True), (SigningAuthority().root, False)])
-def test_made_in_a_process_of_its_own(root: x509.Certificate, is_made: bool) -> None:
-    ask = partial(making.made_apart, sample.report_data(), sample.record(), CAP, root=root)
-    if is_made:
-        assert verify.verify(ask(trust_framework=sample.FRAMEWORK), trusted(), NOW + 60).member == CAP.member
-        return
-    with pytest.raises(apart.OutOfBounds):  # nothing is handed over that does not hold
-        ask(trust_framework=sample.FRAMEWORK)
+def test_made_in_a_process_of_its_own() -> None:
+    given = GivenReport(sample.report_data(), sample.record(), signing_authority().root, sample.FRAMEWORK)
+    assert verify.verify(making.pdf_of(given, CAP), trusted(), NOW + 60).member == CAP.member
+    told = words.document(given.data, verify_record(given.record, given.trust_framework, given.root))
+    assert making.page_of(given) == orjson.loads(orjson.dumps(words.as_json(told)))
+    with pytest.raises(apart.OutOfBounds):  # what does not hold is not handed over
+        making.page_of(replace(given, root=elsewhere().root))
 
 
 def test_a_process_asks_for_nothing_that_it_is_not_given_and_has_no_secret(

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -73,7 +74,15 @@ def api(permission: str) -> dict[str, Any]:
     return orjson.loads(b"".join(answer.body))
 
 
-def test_the_same_figures_from_api_page_pdf_csv_and_json(portal: Portal) -> None:
+def tables(html: str) -> dict[str, list[list[str]]]:
+    """The cells of each table of a page, by its caption."""
+    found = re.findall(r"<caption>(.*?)</caption>(.*?)</table>", html, re.DOTALL)
+    rows = {caption: re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL) for caption, body in found}
+    cell = re.compile(r"<t[hd][^>]*>(.*?)</t[hd]>")
+    return {caption: [cell.findall(row) for row in of_table] for caption, of_table in rows.items()}
+
+
+def test_the_same_figures_from_api_pages_pdf_csv_and_json(portal: Portal) -> None:
     browser, permission = released(portal)
     told = {(each["type"], each["from"]): each["emissions"]["value"] for each in api(permission)["data"]}
     assert len(told) == 23
@@ -86,6 +95,21 @@ def test_the_same_figures_from_api_page_pdf_csv_and_json(portal: Portal) -> None
         starts.append(instant.next_month(starts[-1]))
     keys = [[(fuel, instant.text(start)) for fuel in ("electricity", "gas")] for start in starts]
     assert rows == [[f"{told[key] / 1000:.3f}" if key in told else "–" for key in pair] for pair in keys]
+
+    page = browser.open(f"/report?permission={permission}").html
+    assert f"Wharfside Bank, {BANK}" in page
+    told_there = tables(page)
+    for fuel, name in (("electricity", "Electricity"), ("gas", "Gas")):
+        of_fuel = [value for (each, _), value in told.items() if each == fuel]
+        _, *months, total = told_there[f"{name} by month"]
+        _, site = told_there[f"{name} by site, all reported months"]
+        unit = {"electricity": "kg CO2", "gas": "kg CO2e"}[fuel]
+        assert [row[-3:-1] for row in months] == [[f"{value:,.2f}", unit] for value in of_fuel]
+        assert total[-3:-1] == site[-2:] == [f"{math.fsum(of_fuel):,.2f}", unit]
+    assert told_there["Months that are left out"][1][:2] == ["May 2025", "Gas"]
+    assert re.findall(r"<text[^>]*>(\d\.\d\d)</text>", page) == [
+        f"{told[key] / 1000:.2f}" for pair in keys for key in pair if key in told
+    ]
 
     table = list(csv.DictReader(io.StringIO(browser.open(f"/report.csv?permission={permission}").html)))
     assert {(row["fuel"], row["from"]): float(row["kilograms"]) for row in table if row["kilograms"]} == told

@@ -1,4 +1,4 @@
-"""The report as files that the SME downloads: a PDF for a bank, and its data."""
+"""The report to a bank, as a page and as the files that the SME downloads: a PDF, and its data."""
 
 from collections.abc import Callable
 
@@ -10,13 +10,20 @@ from consent_server.documents import data
 from consent_server.outbound.errors import Unreachable
 from consent_server.portal import making
 from consent_server.portal.handover import Handover, handover
-from consent_server.portal.views.visit import see_other, signed_in, signed_in_account
+from consent_server.portal.views.visit import page, see_other, signed_in, signed_in_account
 from consent_server.refusal import Unavailable
 from consent_server.scheme import instant
 from consent_server.web import budgets, parameters
 from consent_server.web.refusals import NotFound
 
 routes = Blueprint("portal_download", __name__)
+
+
+@routes.get("/report")
+@signed_in
+def as_page() -> AnyResponse:
+    with making.place(signed_in_account().id):
+        return _told(lambda found: page("report", document=making.words(found), permission=_permission()))
 
 
 @routes.get("/report.pdf")
@@ -29,35 +36,43 @@ def as_pdf() -> AnyResponse:
 @routes.get("/report.csv")
 @signed_in
 def as_csv() -> AnyResponse:
-    return _file("csv", "text/csv; charset=utf-8; header=present", lambda given: data.as_csv(given.data))
+    return _file("csv", "text/csv; charset=utf-8; header=present", lambda found: data.as_csv(found.data))
 
 
 @routes.get("/report.json")
 @signed_in
 def as_json() -> AnyResponse:
-    return _file("json", "application/json", lambda given: data.as_json(given.data))
+    return _file("json", "application/json", lambda found: data.as_json(found.data))
 
 
-def _file(ending: str, kind: str, make: Callable[[Handover], bytes]) -> AnyResponse:
-    """Return the report to the bank of the permission that is asked for; its name has nothing in it that others wrote."""
+def _told(tell: Callable[[Handover], AnyResponse]) -> AnyResponse:
+    """Return what `tell` makes of the report to the bank of the permission that is asked for."""
     account = signed_in_account().id
-    permission = parameters.query(request, optional=("permission",)).get("permission", "")
     budgets.reports().failed(account)
     try:
-        found = handover(account, permission)
+        found = handover(account, _permission())
     except NothingYet:
         return see_other("/connected")
     except Unreachable as error:  # the bank's name is the Directory's, or the report is not made
         raise Unavailable(str(error)) from None
     if found is None:
         raise NotFound("report")
-    name = f"emissions-report-{found.data.start[:7]}-to-{_last_month(found)}.{ending}"
-    return Response(
-        make(found),
-        mimetype=None,
-        content_type=kind,
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
+    return tell(found)
+
+
+def _permission() -> str:
+    return parameters.query(request, optional=("permission",)).get("permission", "")
+
+
+def _file(ending: str, kind: str, make: Callable[[Handover], bytes]) -> AnyResponse:
+    """Return the report as a file, whose name has nothing in it that others wrote."""
+
+    def told(found: Handover) -> AnyResponse:
+        name = f"emissions-report-{found.data.start[:7]}-to-{_last_month(found)}.{ending}"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(make(found), mimetype=None, content_type=kind, headers=headers)
+
+    return _told(told)
 
 
 def _last_month(found: Handover) -> str:

@@ -34,4 +34,12 @@ def result() -> AnyResponse:
     permitted = standing(known.id)
     names = {each.member: each.other for each in permitted}
     banks = [each for each in permitted if each.live and each.kind == RELEASE]
-    return page("result", result=found, gaps=results.alike(found), names=names, bank=bank(), banks=banks)
+    return page(
+        "result",
+        result=found,
+        chart=results.chart_of(found) if found.months else "",
+        gaps=results.alike(found),
+        names=names,
+        bank=bank(),
+        banks=banks,
+    )
