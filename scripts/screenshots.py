@@ -67,6 +67,24 @@ def take(layout: Layout, page: Page) -> None:
     _picture(page, "bank-emissions")
     page.goto(f"{manifest['pages']['fsp']}/portfolio")
     _picture(page, "bank-portfolio")
+    _report(manifest, page)
+
+
+def _report(manifest: dict[str, Any], page: Page) -> None:
+    """The report to the bank: its page, and its PDF as the bank verifies it, whole and with one byte changed."""
+    page.goto(f"{manifest['pages']['cap']}/result")
+    link = page.locator("a[href^='/report?']").first.get_attribute("href")
+    page.goto(f"{manifest['pages']['cap']}{link}")
+    _picture(page, "report-to-the-bank", screens=2)
+    with page.expect_download() as download:
+        page.click("a[href^='/report.pdf']")
+    file = download.value.path().read_bytes()
+    for name, sent in (("verified", file), ("refused", file[:3000] + bytes([file[3000] ^ 1]) + file[3001:])):
+        page.goto(f"{manifest['pages']['fsp']}/report")
+        page.set_input_files("#file", {"name": "report.pdf", "mimeType": "application/pdf", "buffer": sent})
+        page.click("#verify")
+        page.wait_for_selector(f"#{name}")
+        _picture(page, f"bank-report-{name}")
 
 
 def _log_in(manifest: dict[str, Any], cap: Client, page: Page) -> None:
