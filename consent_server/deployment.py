@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar, Final, Literal
 
+from cryptography.x509 import Certificate
 from flask import Blueprint, Flask, current_app
 
 from consent_server import store
@@ -22,6 +23,7 @@ from consent_server.outbound.mail import Mail
 from consent_server.outbound.registry import Registry
 from consent_server.outbound.revocation_list import RevocationLists
 from consent_server.outbound.session import Session
+from consent_server.outbound.timestamps import TimestampAuthority
 from consent_server.outbound.upstream import Upstream
 from consent_server.pki.member_certificate import load_certificates
 from consent_server.readiness import NodeReport, Readiness, Watch, journal, worker
@@ -131,6 +133,7 @@ class Deployment(MemberProcess):
         pause_s = 0 if settings.is_sandbox else 0.2
         self.intensity = Intensity(settings, self.session, cache, StoredGridDays(), pause_s=pause_s)
         self.mail = Mail(settings, self.session)
+        self.timestamps = TimestampAuthority(settings, self.session)
         self.log_in = LogInProvider(settings.login, self.session, cache) if settings.has_log_in else None
 
     def valid_signer(self, at: int) -> Signer:
@@ -141,6 +144,12 @@ class Deployment(MemberProcess):
                 "renew keys.signing_certificate: it, or an issuer of it, is not valid today"
             )
         return self.signer
+
+    @cached_property
+    def timestamp_roots(self) -> tuple[Certificate, ...]:
+        """Return the roots for timestamps; none where no authority is asked."""
+        path = self.settings.collection.timestamp_roots
+        return () if path is None else tuple(load_certificates(path.read_bytes()))
 
     @property
     def asking_roles(self) -> tuple[str, ...]:

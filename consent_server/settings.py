@@ -575,6 +575,19 @@ class CollectionSettings(Section):
             "month is left out. It holds for months that are worked out from then on."
         ),
     )
+    timestamp_authority: PageUrl = Field(
+        "",
+        description="https URL of the authority (RFC 3161) that stamps the signature of a report's PDF; empty for none.",
+    )
+    timestamp_roots: Path | None = Field(
+        None, description="PEM of the roots for its timestamps. One that does not lead to them is not taken."
+    )
+
+    @model_validator(mode="after")
+    def _has_roots(self) -> "CollectionSettings":
+        if bool(self.timestamp_authority) != (self.timestamp_roots is not None):
+            raise ValueError("timestamp_authority and timestamp_roots belong together")
+        return self
 
 
 class MailSettings(Section):

@@ -23,6 +23,7 @@ def report() -> None:
 @click.option("--trust-framework", default="", help="Its URL, where --config does not name it.")
 @click.option("--to", "recipient", default="", help="The bank's member URL, where --config does not name it.")
 @click.option("--crl", "lists", type=_FILE, multiple=True, help="A revocation list of the Directory; may be repeated.")
+@click.option("--timestamp-root", "roots", type=_FILE, multiple=True, help="Roots of authorities for time (PEM).")
 def verify(
     path: Path,
     config: Path | None,
@@ -31,6 +32,7 @@ def verify(
     trust_framework: str,
     recipient: str,
     lists: tuple[Path, ...],
+    roots: tuple[Path, ...],
 ) -> None:
     """Verify the PDF in FILE: signature, attachments, record, and that its pages say what its data say.
 
@@ -53,6 +55,7 @@ def verify(
         trust_framework,
         [each.read_bytes() for each in lists],
         recipient or None,
+        [root for path in roots for root in load_certificates(path.read_bytes())],
     )
     with path.open("rb") as file:
         content = file.read(LARGEST + 1)
@@ -66,5 +69,10 @@ def verify(
     click.echo(f"its record has {found.steps} steps, and its pages say what its data say")
     if not found.revocation_known:
         click.echo("not known: whether the signer's certificates were revoked since; give current lists with --crl")
+    if found.stamped_at is None:
+        click.echo("it has no timestamp: the time is its signer's word")
+    else:
+        said = "" if found.stamp_trusted else ", if that is an authority: give its root with --timestamp-root"
+        click.echo(f"stamped by {found.data.timestamp.authority} at {instant.text(found.stamped_at)}{said}")
     for total in found.data.totals:
         click.echo(f"{total.fuel}: {total.kilograms:,.2f} {total.unit} in {total.months} months")

@@ -8,6 +8,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -132,6 +133,22 @@ class SourceData(_Part):
     meters: Count
 
 
+class TimestampState(StrEnum):
+    """Whether the signature of a PDF has a timestamp by an authority. Data that are in no PDF yet say that one is asked for."""
+
+    NONE = "no authority is asked"
+    ASKED = "asked for when a PDF is signed"
+    GIVEN = "given"
+    MISSING = "not given"
+
+
+class TimestampData(_Part):
+    """What there is of a timestamp; `authority` is the https URL of the authority, empty where none is asked."""
+
+    authority: Text = ""
+    state: TimestampState = TimestampState.NONE
+
+
 class ReportData(_Part):
     """A report in one value. `months`, `sites`, `totals` and `gaps` stand in the order in which they are told."""
 
@@ -155,6 +172,7 @@ class ReportData(_Part):
     factors: Annotated[tuple[FactorData, ...], Field(max_length=MOST_ROWS)]
     quality: Annotated[tuple[QualityData, ...], Field(max_length=3)]
     sources: Annotated[tuple[SourceData, ...], Field(max_length=MOST_ROWS)]
+    timestamp: TimestampData
 
     def of(self, fuel: str) -> tuple[MonthData, ...]:
         """Return the whole months of a fuel."""
@@ -167,8 +185,13 @@ class ReportData(_Part):
         return tuple(fuel for fuel in FUELS if fuel in there)
 
 
-def of(found: Report, grant: GrantedPermission, *, application: str, service: str, sandbox: bool) -> ReportData:
-    """Return the data of a report that is made out to a bank under `grant`, by our `application` and catalogue entry."""
+def of(
+    found: Report, grant: GrantedPermission, *, application: str, service: str, sandbox: bool, authority: str = ""
+) -> ReportData:
+    """Return the data of a report that is made out to a bank under `grant`, by our `application` and catalogue entry.
+
+    `authority` is the URL of who is asked for a timestamp, empty where nobody is.
+    """
     assert found.to is not None
     overall = found.overall_quality
     return ReportData(
@@ -211,6 +234,7 @@ def of(found: Report, grant: GrantedPermission, *, application: str, service: st
             )
             for each in found.sources
         ),
+        timestamp=TimestampData(authority=authority, state=TimestampState.ASKED) if authority else TimestampData(),
     )
 
 
@@ -257,6 +281,8 @@ def faults(data: ReportData) -> Iterator[str]:
         yield "a unit is not that of its fuel"
     if any((each.m3 is None) != (each.fuel == ELECTRICITY) for each in figures):
         yield "gas has cubic metres, and electricity has none"
+    if (data.timestamp.state == TimestampState.NONE) != (data.timestamp.authority == ""):
+        yield "a timestamp has an authority, and there is none without one"
     if not _near(data.whole.kilograms, [each.kilograms for each in data.totals]):
         yield "the fuels do not add up to the total over both"
 

@@ -1,4 +1,4 @@
-"""The signature of a PDF: CMS as PAdES wants it (ETSI EN 319 142-1, B-B), with a member's signing certificate.
+"""The signature of a PDF: CMS as PAdES wants it (ETSI EN 319 142-1, B-B, or B-T with a timestamp), with a member's certificate.
 
 It covers the whole file, and the file says that no change after it is allowed.
 """
@@ -14,10 +14,14 @@ from pyhanko.sign import signers
 from pyhanko.sign.fields import InvisSigSettings, MDPPerm, SigFieldSpec, SigSeedSubFilter
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
+from consent_server.documents.timestamps import Stamper
+
 FIELD: Final = "Signature"
 _ALGORITHM: Final = "sha256"
 #: Of an ECDSA signature on P-256 in DER, at most.
 _SIGNATURE_BYTES: Final = 72
+#: Of a signature with its certificates and a timestamp with those of its authority.
+_STAMPED_BYTES: Final = 24 * 1024
 
 
 class FileSigner(Protocol):
@@ -29,8 +33,8 @@ class FileSigner(Protocol):
     def sign(self, data: bytes) -> bytes: ...
 
 
-def signed(unsigned: bytes, signer: FileSigner, at: int) -> bytes:
-    """Return a PDF with the signature of a member, made at the instant `at`.
+def signed(unsigned: bytes, signer: FileSigner, at: int, stamper: Stamper | None = None) -> bytes:
+    """Return a PDF with the signature of a member, made at the instant `at`. Raise NotStamped where a stamper has no stamp.
 
     It runs an event loop of its own, so it has no place in a process that gevent serves: `making.made_apart()` has.
     """
@@ -45,6 +49,7 @@ def signed(unsigned: bytes, signer: FileSigner, at: int) -> bytes:
             docmdp_permissions=MDPPerm.NO_CHANGES,
         ),
         _MemberSigner(signer),
+        timestamper=stamper,
         # Invisible to PDF/UA (7.18.1) outside the page, and with the print flag, as PDF/A wants it (ISO 19005-3, 6.3.2).
         new_field_spec=SigFieldSpec(
             FIELD,
@@ -53,7 +58,10 @@ def signed(unsigned: bytes, signer: FileSigner, at: int) -> bytes:
         ),
     )
     work.at = datetime.fromtimestamp(at, UTC)
-    asyncio.run(work.async_sign_pdf(IncrementalPdfFileWriter(io.BytesIO(unsigned)), output=out))
+    # Otherwise a first stamp is asked for, to see how large one is.
+    reserved = None if stamper is None else 2 * _STAMPED_BYTES
+    writer = IncrementalPdfFileWriter(io.BytesIO(unsigned))
+    asyncio.run(work.async_sign_pdf(writer, bytes_reserved=reserved, output=out))
     return out.getvalue()
 
 

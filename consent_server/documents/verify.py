@@ -21,8 +21,9 @@ from pyhanko.sign.validation.status import SignatureCoverageLevel
 from pypdf import PdfReader
 from pypdf.generic import ArrayObject, DictionaryObject, IndirectObject, NameObject
 
-from consent_server.documents import data, pdf, words
-from consent_server.documents.data import ReportData
+from consent_server.documents import data, pdf, timestamps, words
+from consent_server.documents.data import ReportData, TimestampState
+from consent_server.documents.timestamps import Stamp
 from consent_server.pki import crl, member_certificate
 from consent_server.pki.chain import UntrustedChain, build_chain
 from consent_server.pki.member_certificate import MalformedCertificate, MemberCertificate
@@ -76,12 +77,13 @@ class NotGenuine(ValueError):
 @dataclass(frozen=True)
 class Trusted:
     """What a bank verifies against. `lists` are revocation lists of the Directory, in DER or PEM; `recipient` is the bank's
-    own member URL, None to accept a report to any bank."""
+    own member URL, None to accept a report to any bank; a timestamp must lead to one of `timestamp_roots`, if there are any."""
 
     root: x509.Certificate
     trust_framework: str
     lists: Sequence[bytes] = ()
     recipient: str | None = None
+    timestamp_roots: Sequence[x509.Certificate] = ()
 
     @property
     def registry(self) -> str:
@@ -91,7 +93,10 @@ class Trusted:
 @dataclass(frozen=True)
 class VerifiedReport:
     """A report that holds: its data, the member and application that signed it, and when. `steps` is how many steps its record
-    has; `revocation_known` tells whether each certificate of the signer's chain was looked up in a list of its issuer."""
+    has; `revocation_known` tells whether each certificate of the signer's chain was looked up in a list of its issuer.
+
+    `stamped_at` is when an authority for time had seen the signature, None without a timestamp; `stamp_trusted` tells
+    whether its chain led to a root of those that are trusted for it."""
 
     data: ReportData
     member: str
@@ -99,6 +104,8 @@ class VerifiedReport:
     signed_at: int
     steps: int
     revocation_known: bool
+    stamped_at: int | None
+    stamp_trusted: bool
 
 
 def verify(file: bytes, trusted: Trusted, at: int) -> VerifiedReport:
@@ -119,8 +126,17 @@ def verify(file: bytes, trusted: Trusted, at: int) -> VerifiedReport:
         judged.by(lambda: _require_printed(said.reader, said.data, found), "page")
     if judged.faults or made is None or said is None or found is None:
         raise NotGenuine(*judged.faults.values())
-    leaf = made.leaf
-    return VerifiedReport(said.data, leaf.member, leaf.application, made.at, len(found), made.revocation_known)
+    leaf, stamp = made.leaf, made.stamp
+    return VerifiedReport(
+        said.data,
+        leaf.member,
+        leaf.application,
+        made.at,
+        len(found),
+        made.revocation_known,
+        stamp.at if stamp else None,
+        bool(stamp and stamp.is_trusted),
+    )
 
 
 class _Judged:
@@ -155,17 +171,18 @@ class _named:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> Literal[False]:
-        if isinstance(error, Exception) and not isinstance(error, NotGenuine):
+        if isinstance(error, Exception) and not isinstance(error, NotGenuine | timestamps.NotStamped):
             raise _not(self._check, f"{self._why} ({type(error).__name__})") from error
         return False
 
 
 class _Made(NamedTuple):
-    """Who signed, and when; whether each certificate of the chain was looked up in a list."""
+    """Who signed, and when; whether each certificate of the chain was looked up in a list; and the timestamp, if any."""
 
     leaf: MemberCertificate
     at: int
     revocation_known: bool
+    stamp: Stamp | None
 
 
 class _Contents(NamedTuple):
@@ -184,7 +201,13 @@ def _signed(file: bytes, trusted: Trusted, at: int) -> _Made:
         signature = _signature(file)
     signed_at = _covers(file, signature)
     leaf, chain = _signer(signature, trusted, signed_at, at)
-    return _Made(leaf, signed_at, _not_revoked(chain, trusted, signed_at, at))
+    known = _not_revoked(chain, trusted, signed_at, at)
+    try:
+        with _named("timestamp", "cannot be read"):
+            stamp = timestamps.of_signature(signature.signer_info, trusted.timestamp_roots, signed_at)
+    except timestamps.NotStamped as error:
+        raise _not("timestamp", str(error)) from None
+    return _Made(leaf, signed_at, known, stamp)
 
 
 def _signature(file: bytes) -> EmbeddedPdfSignature:
@@ -344,6 +367,9 @@ def _agree(made: _Made, said: _Contents, found: list[VerifiedStep] | None, trust
     at = instant.parse(report.at)
     if not at - CLOCK_SKEW <= made.at <= at + instant.DAY:
         raise _not("signature", "made at another time than the report")
+    without = (TimestampState.NONE, TimestampState.MISSING)
+    if report.timestamp.state not in ((TimestampState.GIVEN,) if made.stamp else without):
+        raise _not("timestamp", "the report says otherwise of it than the signature")
     if found is None:
         return
     expected = ExpectedTransfer(

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from consent_server.documents import chart
-from consent_server.documents.data import Energy, FactorData, MonthData, ReportData
+from consent_server.documents.data import Energy, FactorData, MonthData, ReportData, TimestampState
 from consent_server.documents.dates import day, moment, month
 from consent_server.scheme import instant, pcaf
 from consent_server.scheme.factors import CALENDAR_YEAR
@@ -35,6 +35,14 @@ _METHODS: Final = {
     GAS: (
         "Gas: the volume of each half-hour in cubic metres is multiplied by the government's conversion factor for natural "
         "gas, in carbon dioxide equivalent (CO2e). Scope 1. Energy in kWh is by gross calorific value."
+    ),
+}
+_TIMESTAMPS: Final = {
+    TimestampState.NONE: "The time of signing is the signer's word: no authority for time is asked for a timestamp.",
+    TimestampState.ASKED: "When the PDF is signed, {authority} is asked for a timestamp.",
+    TimestampState.GIVEN: "The signature of this file has a timestamp by {authority}.",
+    TimestampState.MISSING: (
+        "This file has no timestamp, since {authority} gave none when it was signed. The time of signing is the signer's word."
     ),
 }
 
@@ -312,6 +320,7 @@ def _provenance(data: ReportData, steps: Sequence[VerifiedStep]) -> Iterator[Blo
         f"The whole record is attached as {RECORD_FILE}. It ends with a transfer to {data.to.url} and can be verified without "
         "asking anybody: consent-server report verify does so, as it does with the signature of this file."
     )
+    yield Paragraph(_TIMESTAMPS[data.timestamp.state].format(authority=data.timestamp.authority))
     title = "Where the figures come from, step by step"
     svg = drawing.svg(steps, title)
     yield Picture(svg, f"{title}: origins on the left, transfers on the right.", wide=True)

@@ -231,6 +231,12 @@ class Session(Calls):
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         return self._call("POST", url, headers, orjson.dumps(document), None, configured)
 
+    def post_octets(
+        self, url: str, content: bytes, *, kind: str, accept: str, limit: int, configured: bool = False
+    ) -> Response:
+        """POST octets of a media type. See `post_form` on redirects."""
+        return self._call("POST", url, {"Accept": accept, "Content-Type": kind}, content, limit, configured)
+
     def _published(self, text: str, question: bytes | None, limit: int) -> bytes:
         """Return a revocation list or an OCSP response: the only calls over http, within the time of the call in progress."""
         headers = {"Accept": "application/pkix-crl"}

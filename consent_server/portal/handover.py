@@ -49,7 +49,12 @@ def handover(account: str, permission: str) -> Handover | None:
         return None
     member = here.settings.member
     told = data.of(
-        found, grant, application=member.application, service=member.data_service, sandbox=here.settings.is_sandbox
+        found,
+        grant,
+        application=member.application,
+        service=member.data_service,
+        sandbox=here.settings.is_sandbox,
+        authority=here.settings.collection.timestamp_authority,
     )
     released = audit.event(
         "data_released",

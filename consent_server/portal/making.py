@@ -3,6 +3,7 @@
 Making one takes half a second of processor time in a process of its own. Who asks for many waits for itself alone.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +13,14 @@ from consent_server.deployment import current
 from consent_server.documents import making
 from consent_server.documents.apart import OutOfBounds
 from consent_server.documents.making import GivenReport
+from consent_server.outbound.errors import Unreachable
 from consent_server.portal.handover import Handover
 from consent_server.refusal import Refusal, Unavailable
 from consent_server.scheme import instant
 
 T = TypeVar("T")
+
+log = logging.getLogger("consent_server.portal")
 
 #: Reports that are made at once in this process, and accounts that may wait for that.
 MOST: Final = 2
@@ -41,8 +45,17 @@ class ReportBusy(Refusal):
 
 def signed_pdf(found: Handover) -> bytes:
     """Return the PDF of a report. Raise SigningCertificateNotValid, Unavailable."""
-    signer = current().valid_signer(instant.parse(found.data.at))
-    return _made(lambda: making.pdf_of(_given(found), signer))
+    here = current()
+    signer = here.valid_signer(instant.parse(found.data.at))
+    return _made(lambda: making.pdf_of(_given(found), signer, _stamp, here.timestamp_roots))
+
+
+def _stamp(request: bytes) -> bytes:
+    try:
+        return current().timestamps.respond(request)
+    except Unreachable as fault:  # the report is made without, and says so
+        log.warning("no timestamp: %s", fault)
+        return b""
 
 
 def words(found: Handover) -> dict[str, Any]:

@@ -331,7 +331,7 @@ def test_a_bound_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_made_in_a_process_of_its_own() -> None:
     given = GivenReport(sample.report_data(), sample.record(), signing_authority().root, sample.FRAMEWORK)
-    assert verify.verify(making.pdf_of(given, CAP), trusted(), NOW + 60).member == CAP.member
+    assert verify.verify(making.pdf_of(given, CAP, lambda _: b""), trusted(), NOW + 60).member == CAP.member
     told = words.document(given.data, verify_record(given.record, given.trust_framework, given.root))
     assert making.page_of(given) == orjson.loads(orjson.dumps(words.as_json(told)))
     with pytest.raises(apart.OutOfBounds):  # what does not hold is not handed over

@@ -13,6 +13,7 @@ from consent_server.outbound.deliver import deliver
 from consent_server.outbound.directory import Directory
 from consent_server.outbound.errors import BadAnswer, NotAllowed, Unreachable
 from consent_server.outbound.mail import Mail
+from consent_server.outbound.timestamps import TimestampAuthority
 
 MESSAGE = {"ib1:message": "https://registry.example/trust-framework", "body": {"token": "canary"}}
 
@@ -174,3 +175,25 @@ class TestMail:
         with pytest.raises(Unreachable) as failed:
             Mail(settings, session_of(settings)).send("a@b.example", "Your code", "123456")
         assert str(failed.value) == "127.0.0.1: connection"
+
+
+class TestTimestamps:
+    def test_an_authority_for_time(self, authority, settings_of, session_of, trust, wire):
+        collection = {
+            "timestamp_authority": trust.url("/time", wire.directory),
+            "timestamp_roots": authority.server_root,
+        }
+        settings = settings_of(trust.port, collection=collection)
+        time = TimestampAuthority(settings, session_of(settings))
+        trust.routes["/time"] = wire.answer(200, b"response")
+        assert time.respond(b"request") == b"response"
+        (asked,) = trust.asked
+        kinds = asked.headers["content-type"], asked.headers["accept"]
+        assert (asked.method, asked.body, *kinds, asked.certificate) == (
+            *("POST", b"request", "application/timestamp-query", "application/timestamp-reply"),
+            None,
+        )
+        for answer in (wire.answer(503), wire.answer(200, b""), wire.answer(200, bytes(100_000)), wire.answer(307)):
+            trust.routes["/time"] = answer
+            with pytest.raises(Unreachable):
+                time.respond(b"request")
