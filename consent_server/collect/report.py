@@ -42,6 +42,8 @@ from consent_server.store import accounts, collecting, connections
 from consent_server.store.tables import CollectedMeter, MeterMonth, ProviderConnection
 
 SOON_S = 5
+#: Seconds after which a report waits no more for electricity to be worked out: what is not done has its gap then.
+LONGEST_WEIGHING_S = 2 * 3600
 
 
 class NothingYet(Exception):
@@ -60,7 +62,7 @@ def report(account: str, start: int, end: int, fuels: tuple[str, ...] = FUELS, t
     """Return the report on an account from `start` to before `end`, first instants of months; `to` is the bank it is for.
 
     Raise NothingYet while a live connection waits for its first collection, or electricity for being worked out; not when that
-    has failed.
+    has failed, nor when it takes longer than LONGEST_WEIGHING_S.
     """
     settings = current().settings
     at = clock.now()
@@ -69,7 +71,7 @@ def report(account: str, start: int, end: int, fuels: tuple[str, ...] = FUELS, t
         live = connections.live(c, account, at)
         meters = {each.id: collecting.meters(c, each.id) for each in live}
         months = {each.id: collecting.figures(c, each.id, start, end) for each in live}
-        weighing = any(collecting.is_weighing(c, each.id, start, end) for each in live)
+        weighing = any(is_weighing(c, each.id, start, end, at) for each in live)
         periods = factor_sets.periods(c)
     for each in live:
         # One that was never listed was collected by a version that kept no months of meters.
@@ -90,6 +92,11 @@ def report(account: str, start: int, end: int, fuels: tuple[str, ...] = FUELS, t
         method=Method(settings.collection.gas_factors, settings.collection.fill_gaps),
         fuels=fuels,
     )
+
+
+def is_weighing(c: store.Connection, connection: str, start: int, end: int, at: int) -> bool:
+    """Return whether electricity of a connection is about to be worked out for months from `start` to before `end`."""
+    return collecting.is_weighing(c, connection, start, end, at - LONGEST_WEIGHING_S)
 
 
 def available_from(account: str, fuels: Collection[str], at: int) -> int:

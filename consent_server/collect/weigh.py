@@ -38,6 +38,7 @@ LACKING_S: Final = 6 * 3600
 UNREACHABLE = "The grid's carbon intensity service could not be reached."
 LACKING = "The grid's carbon intensity service has not published every figure yet."
 NO_REGION = "The grid's carbon intensity service has no region for this meter, and its place does not say one."
+FAULT = "We could not work this out, and it is our fault. We try again."
 ANOTHER_GRID = "The meter is not on Great Britain's grid, for which alone there are figures."
 
 
@@ -68,6 +69,8 @@ def _weigh(issuer: str, months: Iterable[MeterMonth]) -> int:
             region = region_of(datasource, outcode, issuer)
         except Unreachable as fault:
             waiting += _wait(of_place, UNREACHABLE, _wait_s(fault), fault)
+        except Exception as fault:  # of one place, which is no reason to leave the others
+            waiting += _fault(of_place, fault)
         else:
             if region is None:
                 elsewhere = regions.is_elsewhere(outcode)
@@ -78,10 +81,13 @@ def _weigh(issuer: str, months: Iterable[MeterMonth]) -> int:
         of_region = list(group)
         try:
             current().intensity.fetch(number, start, next_month(start))
+            intensity = current().intensity.kept(number, start, next_month(start))
         except Unreachable as fault:
             waiting += _wait(of_region, UNREACHABLE, _wait_s(fault), fault)
+        except Exception as fault:
+            waiting += _fault(of_region, fault)
         else:
-            waiting += _keep(of_region, current().intensity.kept(number, start, next_month(start)))
+            waiting += _keep(of_region, intensity)
     return waiting
 
 
@@ -131,12 +137,20 @@ def _wait(months: list[MeterMonth], trouble: str, wait_s: int, detail: object) -
     return len(months)
 
 
+def _fault(months: list[MeterMonth], fault: Exception) -> int:
+    return _wait(months, FAULT, LACKING_S, type(fault).__name__)
+
+
 def _keep(months: list[MeterMonth], intensity: Mapping[int, float]) -> int:
     """Work out months of one region and one calendar month. Return how many still lack a figure."""
-    at, weighed, lacking = clock.now(), [], 0
+    at, weighed, lacking, wrong = clock.now(), [], 0, 0
     for month in months:
         assert month.readings is not None
-        found = figures.electricity(month, unpacked(month.start, month.readings), intensity, at)
+        try:
+            found = figures.electricity(month, unpacked(month.start, month.readings), intensity, at)
+        except Exception as fault:
+            wrong += _fault([month], fault)
+            continue
         closed = is_closed(found.start, found.first, found.complete, at)
         done = closed or not found.unknown
         lacking += not done
@@ -150,7 +164,7 @@ def _keep(months: list[MeterMonth], intensity: Mapping[int, float]) -> int:
     if lacking:
         log.warning("%d months of electricity: %s", lacking, LACKING)
     _put(weighed)
-    return lacking
+    return lacking + wrong
 
 
 def _connection(month: MeterMonth) -> str:

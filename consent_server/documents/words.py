@@ -261,10 +261,18 @@ def _method(data: ReportData) -> Iterator[Block]:
             ["Factor", "From", "To", "Applied to", "Value"],
             [_factor(each) for each in data.factors],
         )
-        sources = dict.fromkeys((each.title, each.source, each.license) for each in data.factors)
-        for title, source, license_url in sources:
-            yield Paragraph(f"{title}: {source}. Licence: {license_url}.")
+        yield from dict.fromkeys(Paragraph(_source(each)) for each in data.factors)
     yield Paragraph(data.basis)
+
+
+def _source(each: FactorData) -> str:
+    """Return where a factor comes from; of a set, which file it was read from, if any was."""
+    said = f"{each.title}: {each.source}. Licence: {each.license}."
+    if each.fuel == ELECTRICITY:
+        return said
+    if each.digest:
+        return f"{said} Read from the government's file with the SHA-256 {each.digest}."
+    return f"{said} As this software has it: it was not read from the government's file here."
 
 
 def _factor(each: FactorData) -> list[str]:

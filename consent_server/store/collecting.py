@@ -95,9 +95,10 @@ def put_window(c: Connection, window: CollectedWindow) -> None:
 
 def issuers_weighing(c: Connection, at: int) -> list[str]:
     """Return the issuers from whose connections months have come whose grid figures are due, each once."""
-    of_month = _connection.c.id == _month.c.connection
-    query = sa.select(_connection.c.issuer).join_from(_month, _connection, of_month).where(_month.c.weigh_due <= at)
-    return list(c.execute(query.distinct().order_by(_connection.c.issuer)).scalars())
+    # One look into the index for each connection, however many of its months wait.
+    waits = sa.exists().where(_month.c.connection == _connection.c.id, _month.c.weigh_due <= at)
+    query = sa.select(_connection.c.issuer).where(waits).distinct().order_by(_connection.c.issuer)
+    return list(c.execute(query).scalars())
 
 
 def lease_weighing(c: Connection, issuer: str, at: int, lease_s: int, most: int) -> list[MeterMonth]:
@@ -138,14 +139,16 @@ def troubles(c: Connection, connection: str) -> list[Trouble]:
     return found
 
 
-def is_weighing(c: Connection, connection: str, start: int, end: int) -> bool:
-    """Return whether a month from `start` to before `end` has readings, and the grid's figures were not asked for yet."""
+def is_weighing(c: Connection, connection: str, start: int, end: int, since: int) -> bool:
+    """Return whether a month from `start` to before `end` has got readings after `since` for which the grid's figures were
+    not asked for yet."""
     query = sa.select(sa.literal(1)).where(
         _month.c.connection == connection,
         _month.c.start >= start,
         _month.c.start < end,
         _month.c.weigh_due.is_not(None),
         _month.c.trouble.is_(None),
+        _month.c.at > since,
     )
     return c.execute(query.limit(1)).first() is not None
 

@@ -532,6 +532,11 @@ _WEIGHING: Final = sa.text("weigh_due IS NOT NULL")
     "meter_month",
     sa.Index("ix_meter_month_of_fuel", "connection", "fuel", "start"),
     sa.Index("ix_meter_month_weigh", "weigh_due", sqlite_where=_WEIGHING, postgresql_where=_WEIGHING),
+    sa.Index(
+        *("ix_meter_month_weigh_of_connection", "connection", "weigh_due"),
+        sqlite_where=_WEIGHING,
+        postgresql_where=_WEIGHING,
+    ),
     sa.Index("ix_meter_month_start", "start"),
 )
 class MeterMonth(NamedTuple):

@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 
-from consent_server.collect import gather, report, weigh
+from consent_server.collect import figures, gather, report, weigh
 from consent_server.collect.report import NothingYet
 from consent_server.jobs import retention
 from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.steps import GrantedPermission, trust_framework_url
+from consent_server.scheme.report import GapReason
+from consent_server.store.tables import MeterMonth
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 from tests.collect.conftest import FEBRUARY, FIRST_REGION, LICENSE, MARCH, Cap, Meter
 from tests.scheme.signing import DIRECTORY, NOW, REGISTRY, signing_authority
@@ -53,6 +55,33 @@ def test_a_report_waits_until_the_grid_was_asked(cap: Cap, monkeypatch: pytest.M
     with pytest.raises(NothingYet):
         report.report("acme", FEBRUARY, MARCH)
     assert report.report("acme", FEBRUARY, MARCH, ("gas",)).months == ()
+    cap.clock.step(report.LONGEST_WEIGHING_S)  # nobody works it out
+    (gap,) = report.report("acme", FEBRUARY, MARCH).gaps
+    assert gap.reason is GapReason.NO_FACTOR
+
+
+def test_what_goes_wrong_with_one_month_leaves_the_others(cap: Cap, monkeypatch: pytest.MonkeyPatch) -> None:
+    worked_out = figures.electricity
+
+    def fails(month: MeterMonth, *more: Any) -> MeterMonth:
+        return worked_out(month, *more) if month.datasource == "a" else 1 // 0
+
+    cap.connect(cap.provider("edp", Meter("a"), Meter("b")))
+    with monkeypatch.context() as broken:
+        broken.setattr(figures, "electricity", fails)
+        cap.collect()
+    kept = cap.kept()
+    assert kept.of["a"][FEBRUARY].complete
+    assert kept.troubles == [("electricity", weigh.FAULT, 1)]
+    cap.clock.step(weigh.LACKING_S)
+    weigh.weigh_due()
+    assert cap.kept().of["b"][FEBRUARY].complete
+    for broken_part in ("region_of", "fetch"):
+        with monkeypatch.context() as broken:
+            owner = weigh if broken_part == "region_of" else cap.deployment.intensity
+            broken.setattr(owner, broken_part, lambda *_: 1 // 0)
+            month = cap.kept().of["a"][FEBRUARY]._replace(readings=b"", weigh_due=0)
+            assert weigh._weigh("issuer", [month]) == 1
 
 
 def test_a_figure_that_is_published_later_is_taken_then(cap: Cap) -> None:

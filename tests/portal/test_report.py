@@ -98,6 +98,7 @@ def test_the_same_figures_from_api_pages_pdf_csv_and_json(portal: Portal) -> Non
 
     page = browser.open(f"/report?permission={permission}").html
     assert f"Wharfside Bank, {BANK}" in page
+    assert "it was not read from the government&#39;s file here" in page
     told_there = tables(page)
     for fuel, name in (("electricity", "Electricity"), ("gas", "Gas")):
         of_fuel = [value for (each, _), value in told.items() if each == fuel]

@@ -9,6 +9,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock, store
 from consent_server.accounts.business import name_business
+from consent_server.collect.report import is_weighing
 from consent_server.journey.step import FieldError
 from consent_server.portal import connecting
 from consent_server.portal.connecting import ReturnNotOurs, Visitor
@@ -38,7 +39,7 @@ from consent_server.portal.views.waiting import (
     waiting_page,
 )
 from consent_server.scheme.permission_text import ShownText
-from consent_server.store import collecting, connections
+from consent_server.store import connections
 from consent_server.web import headers, pages, parameters
 from consent_server.web.language import N_
 
@@ -156,7 +157,7 @@ def connected() -> AnyResponse:
     at = clock.now()
     with store.reading() as c:
         live = connections.live(c, known.id, at)
-        waiting = any(row.collected is None or collecting.is_weighing(c, row.id, 0, at) for row in live)
+        waiting = any(row.collected is None or is_weighing(c, row.id, 0, at, at) for row in live)
     if not live:
         return see_other("/connect")
     trouble = next((row.trouble for row in live if row.collected is None and row.trouble), None)
