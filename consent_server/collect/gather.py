@@ -449,15 +449,19 @@ def _readings(meter: CollectedMeter, window: FetchedWindow) -> list[Reading]:
         found = readings.parse(window.body["data"])
     except ReadingError as error:
         raise NotUsable(f"readings: {error}") from None
-    for reading in found:
-        if reading.fuel != meter.fuel or not window.start <= reading.start < window.end:
-            raise NotUsable("readings: another fuel, or outside the window that was asked for")
+    # They are in order of time.
+    if {reading.fuel for reading in found} - {meter.fuel} or (
+        found and not window.start <= found[0].start <= found[-1].start < window.end
+    ):
+        raise NotUsable("readings: another fuel, or outside the window that was asked for")
     return found
 
 
 def _plausible(meter: CollectedMeter, sent: list[Reading]) -> list[Reading]:
     """Return the readings that a meter can have counted. The others are missing: their month is then not complete."""
     most = plausible.most_in_half_an_hour(meter.fuel)
+    if plausible.all_plausible(meter.fuel, [each.value for each in sent], most):
+        return sent
     counted = [each for each in sent if plausible.implausible(meter.fuel, each.value, most) is None]
     if len(counted) < len(sent):
         log.warning(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consent_server.scheme import instant
+from consent_server.scheme import instant, readings
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.readings import Reading, ReadingError, day_block, join, parse, slice_block
 
@@ -151,6 +151,13 @@ def test_also_read(changes, value):
 def test_readings_come_in_order_of_time():
     day = json.loads(join([day_block("gas", MIDNIGHT, FULL_DAY, 0)]))
     assert parse(day[::-1]) == parse(day)
+
+
+@pytest.mark.parametrize("fuel", ["electricity", "gas"])
+def test_a_usual_answer_is_read_as_a_whole_and_to_the_same(fuel):
+    day = json.loads(join([day_block(fuel, MIDNIGHT, FULL_DAY, 0)]))
+    assert parse(day) == readings._as_usual(day) == readings._one_by_one(day)
+    assert all(type(each.value) is float for each in parse(day))
 
 
 @pytest.mark.parametrize(
