@@ -12,6 +12,7 @@ import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
@@ -21,6 +22,8 @@ MEMORY: Final = 1024 * 1024 * 1024
 #: Bytes of what a process may say at once: a report, and the text around it.
 _LONGEST_LINE: Final = 64 * 1024 * 1024
 
+_NOTHING: Final[Mapping[str, Callable[[bytes], bytes]]] = MappingProxyType({})
+
 Ask = Callable[[str, bytes], bytes]
 
 
@@ -28,7 +31,7 @@ class OutOfBounds(Exception):
     """The work took more time or memory than it may, or failed in a way that it has no word for."""
 
 
-def run(module: str, question: Mapping[str, Any], given: Mapping[str, Callable[[bytes], bytes]] | None = None) -> Any:
+def run(module: str, question: Mapping[str, Any], given: Mapping[str, Callable[[bytes], bytes]] = _NOTHING) -> Any:
     """Return what a module makes of a question. `given` are the functions that it may ask for, by name. Raise OutOfBounds."""
     child = subprocess.Popen(  # noqa: S603  # a module of ours, which its caller names
         # -P: the stranger's files may lie in the working directory, and none of them is a module of ours.
@@ -46,14 +49,17 @@ def run(module: str, question: Mapping[str, Any], given: Mapping[str, Callable[[
     line = orjson.dumps(question)
     try:
         while True:
-            child.stdin.write(line + b"\n")
-            child.stdin.flush()
-            said = orjson.loads(child.stdout.readline(_LONGEST_LINE))
+            try:
+                child.stdin.write(line + b"\n")
+                child.stdin.flush()
+                said = orjson.loads(child.stdout.readline(_LONGEST_LINE))
+            except (BrokenPipeError, orjson.JSONDecodeError):
+                raise OutOfBounds(f"more than {SECONDS} s, or more memory than there is") from None
             if "done" in said:
                 return said["done"]
-            line = orjson.dumps(b64encode((given or {})[said["ask"]](b64decode(said["data"]))).decode())
-    except (BrokenPipeError, orjson.JSONDecodeError, KeyError):
-        raise OutOfBounds(f"more than {SECONDS} s, or more memory than there is") from None
+            if said["ask"] not in given:
+                raise OutOfBounds("it asks for what it is not given")
+            line = orjson.dumps(b64encode(given[said["ask"]](b64decode(said["data"]))).decode())
     finally:
         watch.cancel()
         child.kill()

@@ -145,7 +145,7 @@ class TimestampState(StrEnum):
 class TimestampData(_Part):
     """What there is of a timestamp; `authority` is the https URL of the authority, empty where none is asked."""
 
-    authority: Text = ""
+    authority: Annotated[str, StringConstraints(pattern=r"\A(https://[!-~]{1,500})?\z")] = ""
     state: TimestampState = TimestampState.NONE
 
 

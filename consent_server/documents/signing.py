@@ -36,7 +36,7 @@ class FileSigner(Protocol):
 def signed(unsigned: bytes, signer: FileSigner, at: int, stamper: Stamper | None = None) -> bytes:
     """Return a PDF with the signature of a member, made at the instant `at`. Raise NotStamped where a stamper has no stamp.
 
-    It runs an event loop of its own, so it has no place in a process that gevent serves: `making.made_apart()` has.
+    It runs an event loop of its own, so it has no place in a process that gevent serves: `making.pdf_of()` has.
     """
     out = io.BytesIO()
     work = _DatedSigner(
