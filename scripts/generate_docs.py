@@ -9,7 +9,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -182,7 +182,7 @@ def _kind(annotation: Any, field: FieldInfo | None = None) -> str:
         return " or ".join(_kind(each) for each in get_args(annotation))
     if type(None) in get_args(annotation):
         return _kind(next(each for each in get_args(annotation) if each is not type(None)))
-    return {str: "text", int: "whole number", bool: "`true` or `false`", Path: "file"}[annotation]
+    return {str: "text", SecretStr: "text", int: "whole number", bool: "`true` or `false`", Path: "file"}[annotation]
 
 
 def _limits(field: FieldInfo) -> str:

@@ -12,7 +12,8 @@ from consent_server.cli.shared import config_option, read_settings, set_option
 @click.command()
 @config_option
 @set_option
-def doctor(config: Path, overrides: tuple[str, ...]) -> None:
+@click.option("--mail-to", metavar="ADDRESS", default="", help="Send a test mail to this address as well.")
+def doctor(config: Path, overrides: tuple[str, ...], mail_to: str) -> None:
     """Check a deployment before it goes live. Each line says what to do; the exit status is 1 when one says FAIL."""
     from consent_server.parties.operator import doctor as examination
     from consent_server.settings import BadSettings
@@ -25,7 +26,7 @@ def doctor(config: Path, overrides: tuple[str, ...]) -> None:
         sys.exit(1)
     click.echo(f"ok    settings: {config}")
     failed = 0
-    for finding in examination.examine(settings, clock.now()):
+    for finding in examination.examine(settings, clock.now(), mail_to):
         click.echo(finding)
         failed += finding.level == examination.FAIL
     if failed:

@@ -12,6 +12,7 @@ from consent_server import audit, clock, store
 from consent_server.deployment import current
 from consent_server.outbound.back_off import back_off
 from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.mail import MailNotTaken
 from consent_server.receipts import links, receipt
 from consent_server.receipts.receipt import Receipt
 from consent_server.store import audit_events, mails
@@ -110,7 +111,7 @@ def send_due() -> int:
         fault = _fault(mail)
         _settled(mail, fault)
         failed += fault is not None
-        if isinstance(fault, Unreachable) and fault.kind != "refused":
+        if isinstance(fault, Unreachable) and not isinstance(fault, MailNotTaken):
             break  # it is the relay that fails: the others would too
     with store.writing() as c:
         mails.release(c, owed)

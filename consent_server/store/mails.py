@@ -97,3 +97,17 @@ def language_of(c: Connection, subject: str) -> str | None:
     """Return the language in which a business last acted on a permission or connection; None where that is not known."""
     known = sa.select(_mail.c.language).where(_mail.c.subject == subject, _mail.c.language.is_not(None))
     return c.execute(known.order_by(_mail.c.created.desc()).limit(1)).scalar()
+
+
+def unsent(c: Connection) -> list[OwedMail]:
+    """Return every mail that is owed or was given up, oldest first."""
+    return rows.every(
+        c, OwedMail, sa.select(_mail).where(_mail.c.delivered.is_(None)).order_by(_mail.c.created, _mail.c.kind)
+    )
+
+
+def retry(c: Connection, subject: str, kind: str, at: int) -> bool:
+    """Owe a mail that was given up once more, as if from now on; return False when there is none."""
+    given_up = sa.and_(_mail.c.subject == subject, _mail.c.kind == kind, _mail.c.given_up.is_not(None))
+    owed = sa.update(_mail).where(given_up).values(given_up=None, attempts=0, created=at, due=at, leased=None)
+    return c.execute(owed).rowcount == 1

@@ -1,4 +1,4 @@
-"""`consent-server audit`, `permissions` and `outbox` on a database of their own."""
+"""`consent-server audit`, `permissions`, `outbox` and `mail` on a database of their own."""
 
 import json
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from flask import Flask
 
 from consent_server import audit, store
 from consent_server.settings import load
-from consent_server.store import audit_events, outbox, permissions, rows
-from consent_server.store.tables import FetchedCopy, Permission
+from consent_server.store import accounts, audit_events, mails, outbox, permissions, rows
+from consent_server.store.tables import FetchedCopy, Permission, SmeAccount
 
 GRANTED, YEAR = 1773307800, 365 * 86400
 CLIENT = "https://directory.example/a/app"
@@ -226,6 +226,38 @@ def test_calls_wait_are_given_up_and_are_retried(
     assert ask("outbox", "retry", "2").exit_code == 0
     assert len(ask("outbox", "waiting").output.splitlines()) == 2
     assert ask("outbox", "given-up").output == ""
+
+
+def test_mails_are_listed_and_retried_without_an_address(
+    ask: Callable[..., Result], act: Callable[[Callable[[Any], None]], None]
+) -> None:
+    def write(c: Any) -> None:
+        accounts.add(c, SmeAccount("sme", "owner@bakery.example", "Bakery", GRANTED))
+        granted(c, "p1", sme="sme")
+        for subject, kind in (("p1", "granted"), ("p1", "withdrawn"), ("-p2", "granted")):
+            mails.add(c, subject, kind, "sme", GRANTED)
+        (first, *others) = mails.lease(c, GRANTED, 60, 10)
+        mails.settle(c, first, due=GRANTED + 10, last_error="Unreachable tls")
+        for each in others:
+            mails.settle(c, each, given_up=GRANTED, last_error="MailNotTaken refused 550")
+
+    act(write)
+    listed = ask("mail", "list").output
+    assert "owner" not in listed
+    assert [line.split("\t")[2:4] for line in listed.splitlines()] == [
+        ["waiting" if "tls" in line else "given-up", "o***@bakery.example" if line.startswith("p1") else "-"]
+        for line in listed.splitlines()
+    ]
+    assert len(listed.splitlines()) == 3
+    assert ask("mail", "retry", "--all", "--dry-run").output.count("would be due now") == 2
+    assert ask("mail", "list").output == listed, "a dry run changes nothing"
+    for wrong in ((), ("p1", "--all"), ("p9",)):
+        assert ask("mail", "retry", *wrong).exit_code != 0
+    assert ask("mail", "list").output == listed
+    assert ask("mail", "retry", "-p2").output == "-p2\tgranted\tdue now\n"
+    assert ask("mail", "retry", "--all").output.count("due now") == 1
+    assert "given-up" not in ask("mail", "list").output
+    assert ask("mail", "retry", "--all").output == ""
 
 
 def test_a_database_that_is_not_there_is_one_sentence(ask: Callable[..., Result], deployment: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from consent_server import clock, store
-from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.mail import MailNotTaken
 from consent_server.parties.operator.records import withdraw_as_operator
 from consent_server.receipts import mails, reminders
 from consent_server.scheme.instant import DAY
@@ -92,7 +92,7 @@ def test_a_refused_address_holds_up_no_other_and_is_given_up(portal: Any, held_c
 
     def refuses(to: str, subject: str, text: str) -> None:
         if to == EMAIL:
-            raise Unreachable("refused", "mail.example")
+            raise MailNotTaken("refused 554", "mail.example")
         send(to, subject, text)
 
     portal.mail.send = refuses
@@ -102,7 +102,7 @@ def test_a_refused_address_holds_up_no_other_and_is_given_up(portal: Any, held_c
     (connection,) = portal.connections()
     with store.reading() as c:
         (owed,) = kept.of_subject(c, connection.id)
-    assert (owed.given_up, owed.attempts, owed.last_error) == (clock.now(), 2, "Unreachable refused")
+    assert (owed.given_up, owed.attempts, owed.last_error) == (clock.now(), 2, "MailNotTaken refused 554")
 
 
 def test_two_workers_send_a_mail_once(portal: Any) -> None:

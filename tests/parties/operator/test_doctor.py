@@ -19,6 +19,7 @@ from consent_server.parties.operator.doctor.finding import Finding, fine
 from consent_server.sandbox import membership
 from consent_server.sandbox.authority import Authority
 from consent_server.sandbox.layout import Layout
+from consent_server.sandbox.mail import mailed
 from consent_server.settings import Settings, load
 from tests.conftest import RunningSandbox
 
@@ -94,6 +95,31 @@ def test_a_sound_deployment_passes(ward: Ward, party: str) -> None:
     assert (done.exit_code, done.exception) == (0, None), done.output
     assert len(done.output.splitlines()) > 40
     assert all(line.startswith("ok    ") for line in done.output.splitlines()), done.output
+
+
+@pytest.mark.parametrize(
+    ("to", "code", "said"),
+    [
+        ("operator@tallyleaf.example", 0, "ok    mail: the relay took the test"),
+        (
+            "operator@tallyleaf.example\nBcc: all@x.example",
+            1,
+            "FAIL  mail: the test was not sent: this is no e-mail address",
+        ),
+    ],
+)
+def test_O7_a_test_mail_is_sent_on_request(ward: Ward, to: str, code: int, said: str) -> None:
+    before = mailed(ward.layout)
+    done = CliRunner().invoke(main, ["doctor", "--config", str(ward.layout.settings("cap")), "--mail-to", to])
+    assert (done.exit_code, said in done.output) == (code, True), done.output
+    assert [mail["to"] for mail in mailed(ward.layout)[len(before) :]] == ([to] if code == 0 else [])
+
+
+def test_O7_a_relay_without_tls_is_named(ward: Ward) -> None:
+    found = examined(ward.settings("cap", mail__source="smtp://127.0.0.1:1", mail__unencrypted="true"))
+    assert [each.what for each in found if each.level == "warn"] == [
+        "mail: the relay is spoken to without TLS (mail.unencrypted)"
+    ]
 
 
 Spoil = Callable[[Ward], Settings]
@@ -301,6 +327,15 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
         "login: ",
     ),
     "mail-down": (lambda w: w.settings("cap", mail__source="smtp://127.0.0.1:1"), "mail: 127.0.0.1: connection"),
+    "mail-password-open": (
+        lambda w: w.settings(
+            "cap",
+            mail__source="smtp://127.0.0.1:1",
+            mail__user="cap",
+            mail__password_file=w.copied(w.layout.customers_secret, 0o644),
+        ),
+        "mail: the password: ",
+    ),
     "mail-forgotten": (lambda w: w.settings("cap", mail__source=""), "mail: mail.source"),
 }
 

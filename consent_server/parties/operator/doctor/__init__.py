@@ -19,8 +19,8 @@ log = logging.getLogger("consent_server.doctor")
 logging.getLogger("consent_server").addHandler(logging.NullHandler())
 
 
-def examine(settings: Settings, at: int) -> Iterator[Finding]:
-    """Yield every finding as it is made: first what is in files, then what is outside."""
+def examine(settings: Settings, at: int, test_mail_to: str = "") -> Iterator[Finding]:
+    """Yield every finding as it is made: first what is in files, then what is outside. Send a test mail where one is wanted."""
     yield from _each_carefully(
         {
             "roots": certificates.roots(settings, at),
@@ -50,7 +50,7 @@ def examine(settings: Settings, at: int) -> Iterator[Finding]:
             "texts": scheme.texts(settings, outside, at),
             "metadata": scheme.metadata(settings, outside),
             "login": house.log_in(settings, outside),
-            "mail": house.mail(settings, outside),
+            "mail": house.mail(settings, outside, test_mail_to),
         }
     )
 

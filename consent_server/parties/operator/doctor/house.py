@@ -165,10 +165,7 @@ def log_in(settings: Settings, outside: Outside) -> Iterator[Finding]:
         yield failing(str(error), "put the key or the secret there that the provider knows us by")
         return
     assert ours is not None  # a provider of ours has one
-    mode = ours.stat().st_mode
-    yield either(
-        not mode & 0o007, "login: our key or secret", f"chmod 600 {ours}", f"login: {ours} is open to every user"
-    )
+    yield from _private_file("login: our key or secret", ours)
     try:
         provider.examine()
     except Unreachable as error:
@@ -177,16 +174,43 @@ def log_in(settings: Settings, outside: Outside) -> Iterator[Finding]:
         yield fine(f"login: {settings.login.issuer} responds and has keys for what we accept")
 
 
-def mail(settings: Settings, outside: Outside) -> Iterator[Finding]:
-    """Examine the mail relay of a CAP, which sends sign-in codes."""
-    if settings.party != "cap":
+def mail(settings: Settings, outside: Outside, test_to: str) -> Iterator[Finding]:
+    """Examine the mail relay, which a CAP cannot do without: it sends sign-in codes. Send a test to `test_to`, if any."""
+    ours = settings.mail
+    if not ours.source:
+        if settings.party == "cap":
+            yield failing("mail: mail.source is empty", "name the relay: without it nobody can sign in")
+        elif test_to:
+            yield failing("mail: mail.source is empty", "name the relay: no test was sent")
         return
-    if not settings.mail.source or not settings.mail.sender:
-        yield failing("mail: mail.source or mail.sender is empty", "name the relay: without it nobody can sign in")
-        return
+    if ours.unencrypted:
+        yield doubtful("mail: the relay is spoken to without TLS (mail.unencrypted)", "only for one on this machine")
+    if ours.password_file is not None:
+        yield from _private_file("mail: the password", ours.password_file)
     try:
         outside.mail.reach()
     except Unreachable as error:
-        yield failing(f"mail: {error}", "look at mail.source and the relay")
-    else:
-        yield fine("mail: the relay answers")
+        yield failing(f"mail: {error}", "look at the relay, and at the section mail of the settings")
+        return
+    yield fine("mail: the relay answers" + (", and takes our password" if ours.user else ""))
+    if test_to:
+        yield _test_mail(settings, outside, test_to)
+
+
+def _private_file(what: str, path: Path) -> Iterator[Finding]:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        yield failing(f"{what}: {path}: {error.strerror}", "write it there")
+        return
+    yield either(not mode & 0o007, what, f"chmod 600 {path}", f"{what}: {path} is open to every user")
+
+
+def _test_mail(settings: Settings, outside: Outside, to: str) -> Finding:
+    text = f"This is a test by the operator of {settings.brand}. Nothing needs to be done.\n"
+    try:
+        outside.mail.send(to, f"Test from {settings.brand}", text)
+    except (Unreachable, ValueError) as error:
+        why = str(error) if isinstance(error, Unreachable) else "this is no e-mail address"
+        return failing(f"mail: the test was not sent: {why}", "look at what the relay logged of it")
+    return fine("mail: the relay took the test")
