@@ -415,6 +415,11 @@ class LoginSettings(Section):
     customer_claim: str = Field(
         default="sub", description="The ID token's claim that names the customer to the meter register."
     )
+    mail_claim: str = Field(
+        default="email",
+        description="The ID token's claim with the e-mail address to which receipts go, which counts where the claim of that "
+        "name with _verified behind it is true. Empty: no address is read.",
+    )
     acr_values: tuple[str, ...] = Field(
         default=(),
         description="Authentication contexts that are asked for; any other is refused. Empty: whatever the provider does.",

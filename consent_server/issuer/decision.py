@@ -27,6 +27,7 @@ from consent_server.store import (
     links,
     locks,
     permissions,
+    receipt_addresses,
     requests,
 )
 from consent_server.store.digests import digest, new_id, new_secret
@@ -77,7 +78,8 @@ class Decision:
 
     `who` says who decided and how we know: business, name, capacity, method, strength. `meters` are all meters that were
     identified, `fuels` what may be read of them. `names` are the names that the SME read: those in the text, and "client",
-    "host" and "license". `code` is the authorization code to issue: see code_for.
+    "host" and "license". `code` is the authorization code to issue: see code_for. `email` is where
+    receipts go of a business that has no account with us.
     """
 
     agreed: bool
@@ -92,6 +94,7 @@ class Decision:
     address: str
     user_agent: str
     code: str = field(repr=False)
+    email: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,8 @@ def _grant(journey: Journey, decision: Decision) -> str:
         new = _add_permission(c, journey, decision, license_, permission, granted)
         _add_evidence(c, journey, decision, permission, granted)
         kind = mails.kind_of_grant(new, superseding.replaced_by(c, new, granted))
+        if decision.email and here.settings.mail.source:
+            receipt_addresses.add(c, permission, decision.email)
         mails.owe(c, permission, decision.sme, kind, granted)
         for support in here.party.supports(c, decision.sme):
             links.add(c, support, permission)

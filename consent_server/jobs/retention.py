@@ -6,6 +6,7 @@ then deleted by an operator's decision, not by this job.
 
 from consent_server import audit, clock, store
 from consent_server.collect import gather, period
+from consent_server.receipts import reminders
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, months_later
 from consent_server.store import (
@@ -16,6 +17,7 @@ from consent_server.store import (
     intensity,
     journeys,
     limits,
+    receipt_addresses,
     requests,
     sessions,
 )
@@ -23,12 +25,14 @@ from consent_server.store import (
 KEEP_REQUESTS_S = DAY
 KEEP_SESSIONS_S = DAY
 KEEP_LIMITS_S = 2 * DAY
+KEEP_ADDRESSES_S = reminders.LATEST_DAYS * DAY  # until then a mail about the end may come to be owed
 # Perseus policy data-retention (draft of 24 November 2025): six months after the data was collected.
 KEEP_COLLECTED_MONTHS = 6
 
 
 def apply() -> int:
-    """Delete requests, journeys, codes, sessions, counts and collected data that are too old; return how many rows."""
+    """Delete requests, journeys, codes, sessions, counts, addresses of receipts and collected data that are too old; return how
+    many rows."""
     at = clock.now()
     with store.writing() as c:
         removed = (
@@ -37,6 +41,7 @@ def apply() -> int:
             + codes.forget(c, at - KEEP_REQUESTS_S)
             + sessions.forget(c, at - KEEP_SESSIONS_S)
             + limits.forget(c, at - KEEP_LIMITS_S)
+            + receipt_addresses.forget(c, at - KEEP_ADDRESSES_S)
         )
         for connection in connections.collected_before(c, months_later(at, -KEEP_COLLECTED_MONTHS)):
             removed += connections.forget_data(c, connection)

@@ -53,5 +53,6 @@ def _decision(visit: Visit, asked: read.Question) -> Decision:
         names={**text.names, "client": asked.asker.legal_name, "host": asked.host, "license": text.title},
         address=visit.address,
         user_agent=visit.user_agent[:300],
+        email=identified.get("email", ""),
         code=code_for(visit.journey.id, visit.secret),
     )

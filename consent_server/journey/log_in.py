@@ -212,7 +212,9 @@ def _found(asked: LogInRequest, returned: Mapping[str, str]) -> FoundCustomer:
     if identified is None:
         return FoundCustomer(sme="", business="", strength=strength, meters=[])
     meters = [meter.meter for meter in identified.meters]
-    return FoundCustomer(sme=identified.sme, business=identified.business, strength=strength, meters=meters)
+    return FoundCustomer(
+        sme=identified.sme, business=identified.business, strength=strength, meters=meters, email=customer.email
+    )
 
 
 def _asked(redirect_uri: str, log_in: LogInState) -> LogInRequest:

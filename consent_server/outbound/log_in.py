@@ -31,6 +31,7 @@ from consent_server.outbound.cache import Cache, Fetcher
 from consent_server.outbound.errors import BadAnswer, CallbackRefused, OAuthRefused
 from consent_server.outbound.session import Session
 from consent_server.outbound.upstream import error_code, require
+from consent_server.scheme.email import email_address
 from consent_server.settings import BadSettings, LoginSettings
 
 #: The signatures that count, of ID tokens and of our own assertions: asymmetric ones alone.
@@ -73,10 +74,14 @@ class LogInRequest:
 
 @dataclass(frozen=True)
 class ProvenCustomer:
-    """Who has logged in, by the claim that the settings name, and how (`acr`, empty where the provider does not say)."""
+    """Who has logged in, by the claim that the settings name, and how (`acr`, empty where the provider does not say).
+
+    `email` is a verified address, or empty.
+    """
 
     id: str = field(repr=False)
     acr: str
+    email: str = field(repr=False)
 
 
 class TooWeak(BadAnswer):
@@ -250,7 +255,15 @@ class LogInProvider:
             raise TooWeak("acr", self._host, 200)
         if not isinstance(customer, str) or not 0 < len(customer) <= _LONGEST_CUSTOMER or not customer.isprintable():
             raise BadAnswer(f"ID token: {wanted.customer_claim}", self._host, 200)
-        return ProvenCustomer(customer, acr if isinstance(acr, str) else "")
+        return ProvenCustomer(customer, acr if isinstance(acr, str) else "", self._email(claims))
+
+    def _email(self, claims: Mapping[str, Any]) -> str:
+        name = self._settings.mail_claim
+        address = claims.get(name) if name else None
+        # OpenID Connect Core 5.1: JSON's true says that the provider has seen who has the address; "true" and 1 do not.
+        if claims.get(f"{name}_verified") is not True or not isinstance(address, str):
+            return ""
+        return email_address(address) or ""
 
     def _public(self, metadata: LogInMetadata, header: Mapping[str, Any]) -> ECKey | RSAKey:
         """Return the one key that may have signed. A key that we do not have yet is asked for, once a minute at most."""

@@ -93,7 +93,7 @@ def kind_of_grant(new: Permission, older: list[Permission]) -> Kind:
 
 
 def owe(c: store.Connection, subject: str, account: str, kind: Kind, at: int) -> None:
-    """Owe a mail about a permission or connection to its account. A business that has none gets no mail.
+    """Owe a mail about a permission or connection to its account, or the address kept for it; without either, none.
 
     It is in the language in which somebody acts now; else in the one in which the business did before.
     """
@@ -123,7 +123,8 @@ def text(kind: Kind, about: Receipt) -> tuple[str, str]:
     other = plain(about.other, LONGEST_NAME)
     parts = [gettext(_OPENINGS[kind]), _facts(about), _how_to_undo(about)]
     if kind not in _RECEIPTS:
-        parts.insert(1, f"{current().settings.public.origin}/account")
+        settings = current().settings
+        parts.insert(1, f"{settings.public.origin}{'/account' if settings.party == 'cap' else '/manage'}")
     if kind is Kind.WITHDRAWN and about.ended_by in _ENDED_BY:
         parts.insert(1, gettext(_ENDED_BY[about.ended_by], other=other))
     return gettext(_SUBJECTS[kind], other=other), "\n\n".join(part for part in parts if part) + "\n"

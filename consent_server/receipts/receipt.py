@@ -10,7 +10,7 @@ from consent_server.deployment import current
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import State, state_at
-from consent_server.store import accounts, connections, evidence, permissions
+from consent_server.store import accounts, connections, evidence, permissions, receipt_addresses
 from consent_server.store.tables import Evidence, Permission, ProviderConnection
 from consent_server.web.language import N_, gettext
 from consent_server.web.pages import plain
@@ -90,7 +90,7 @@ def address(c: store.Connection, subject: str) -> str | None:
     permission = permissions.find(c, subject) if connection is None else None
     known = connection.account if connection is not None else permission.sme if permission is not None else ""
     account = accounts.find(c, known)
-    return account.email if account is not None else None
+    return account.email if account is not None else receipt_addresses.find(c, subject)
 
 
 def _receipt(row: Permission | ProviderConnection, seen: Evidence, at: int) -> Receipt:

@@ -83,7 +83,7 @@ class _Customers:
         if who is None or not hmac.compare_digest(who.code.encode(), request.form.get("password", "").encode()):
             return self._form(asked, wrong=True)
         code = secrets.token_urlsafe(32)
-        self._codes[code] = {**asked, "sub": who.name, "at": clock.now()}
+        self._codes[code] = {**asked, "sub": who.name, "email": who.email, "at": clock.now()}
         query = urlencode({"code": code, "state": asked["state"], "iss": self._issuer})
         return redirect(f"{asked['redirect_uri']}?{query}", 303)  # type: ignore[return-value]
 
@@ -98,6 +98,7 @@ class _Customers:
         if asked is None or now - asked["at"] > _CODE_S or sent != (asked["redirect_uri"], asked["code_challenge"]):
             return refused(400, "invalid_grant", "The code is unknown, used, too old, or another's.")
         claims = {"iss": self._issuer, "aud": CLIENT_ID, "sub": asked["sub"], "nonce": asked["nonce"], "acr": ACR}
+        claims |= {"email": asked["email"], "email_verified": True}
         claims |= {"iat": now, "exp": now + _TOKEN_S, "auth_time": asked["at"]}
         signed = jwt.encode({"alg": "ES256", "kid": self._key.kid}, claims, self._key, ["ES256"])
         return answered({"access_token": secrets.token_urlsafe(16), "token_type": "Bearer", "id_token": signed})

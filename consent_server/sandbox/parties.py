@@ -149,7 +149,7 @@ def settings_for(layout: Layout, party: str, database_url: str | None = None) ->
             if party == "cap"
             else {}
         ),
-        "mail": {"source": layout.mail, "sender": "post@tallyleaf.example"} if party == "cap" else {},
+        "mail": {"source": layout.mail, "sender": _SENDERS[party]} if party in _SENDERS else {},
         "jobs": {"outbox_s": 1, "collect_s": 1},
         "sandbox": {
             "clock": str(layout.clock),
@@ -198,6 +198,9 @@ def _keys(layout: Layout, party: str) -> dict[str, str]:
         "signing_root": str(layout.authority / "signing_root.pem"),
         "server_roots": str(layout.authority / "server_root.pem"),
     }
+
+
+_SENDERS: Final = {"edp": "post@hartlebury.example", "cap": "post@tallyleaf.example"}
 
 
 def _login(layout: Layout) -> dict[str, Any]:

@@ -11,9 +11,17 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import due, rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import MeterMonth, OwedMail, Permission, ProviderConnection, SmeAccount
+from consent_server.store.tables import (
+    MeterMonth,
+    OwedMail,
+    Permission,
+    ProviderConnection,
+    ReceiptAddress,
+    SmeAccount,
+)
 
 _account = table_of(SmeAccount)
+_address = table_of(ReceiptAddress)
 _permission = table_of(Permission)
 _connection = table_of(ProviderConnection)
 _month = table_of(MeterMonth)
@@ -22,9 +30,9 @@ _OPEN = sa.and_(_mail.c.delivered.is_(None), _mail.c.given_up.is_(None))
 
 
 def add(c: Connection, subject: str, kind: str, account: str, language: str | None, at: int) -> None:
-    """Owe a mail, due at once, unless one of this kind about this subject is owed or was sent, or there is no such account."""
+    """Owe a mail, due at once, unless one of this kind about this subject is owed or was sent, or no address is known."""
     about = sa.select(*(sa.literal(each) for each in (subject, kind, at, at)), sa.literal(language, sa.String))
-    _owe(c, about.where(sa.exists().where(_account.c.id == account)), _mail.c.language)
+    _owe(c, about.where(_has_address(sa.literal(subject), sa.literal(account))), _mail.c.language)
 
 
 def lease(c: Connection, at: int, lease_s: int, limit: int) -> list[OwedMail]:
@@ -53,13 +61,13 @@ def release(c: Connection, mails: list[OwedMail]) -> None:
 
 
 def owe_of_permissions(c: Connection, kind: str, after: int, until: int, longer_than: int, at: int) -> int:
-    """Owe a mail of a kind about each live permission and connection of an account whose time ends after an instant and by
+    """Owe a mail of a kind about each live permission and connection with an address whose time ends after an instant and by
     another, and lasts longer than some seconds in all. Return about how many; each is owed once."""
     owed = 0
     for held, account in ((_permission, _permission.c.sme), (_connection, _connection.c.account)):
         in_force = held.c.redeemed.is_not(None) if held is _permission else sa.true()
         ending = sa.and_(held.c.expires > after, held.c.expires <= until, held.c.expires - held.c.granted > longer_than)
-        known = sa.exists().where(_account.c.id == account)
+        known = _has_address(held.c.id, account)
         about = sa.select(held.c.id, *(sa.literal(each) for each in (kind, at, at)))
         owed += _owe(c, about.where(held.c.ended.is_(None), in_force, ending, known))
     return owed
@@ -79,6 +87,10 @@ def owe_of_results(c: Connection, kind: str, receipts: Sequence[str], at: int) -
     here = sa.and_(_connection.c.ended.is_(None), _connection.c.expires > at, _connection.c.collected.is_not(None))
     owed = sa.exists().where(_mail.c.subject == _connection.c.id, _mail.c.kind == kind)
     return _owe(c, about.where(here, ~owed, has_receipt, ~weighing))
+
+
+def _has_address(subject: sa.ColumnElement[str], account: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    return sa.or_(sa.exists().where(_account.c.id == account), sa.exists().where(_address.c.subject == subject))
 
 
 def _owe(c: Connection, about: sa.Select[*tuple[Any, ...]], *more: sa.Column[Any]) -> int:

@@ -5,10 +5,16 @@ is recomputed from its id and key version, and the tokens that we hold as a clie
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import (
+    Annotated,
+    Final,
+    Literal,
+    NamedTuple,
+    NotRequired,  # typing's own cannot be validated by pydantic before Python 3.12
+)
 
 import sqlalchemy as sa
-from typing_extensions import TypedDict  # typing's own cannot be validated by pydantic before Python 3.12
+from typing_extensions import TypedDict
 
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import GrantedSource, Who
@@ -41,20 +47,24 @@ NO_INDEX: Final = -1
 
 
 class Identity(TypedDict):
-    """The SME that a journey has identified, and its meters; a CAP has none."""
+    """The SME that a journey has identified, and its meters; a CAP has none. `email` is where its log-in says that it can be
+    reached, where it has no account with us."""
 
     sme: str
     meters: Sequence[MaskedMeter]
     who: Who
+    email: NotRequired[str]
 
 
 class FoundCustomer(TypedDict):
-    """What a log-in has led to: the business and the ids of its meters; `sme` is empty where the register has none."""
+    """What a log-in has led to: the business and the ids of its meters; `sme` is empty where the register has none. `email` is
+    the verified address of whoever logged in, where the provider names one."""
 
     sme: str
     business: str
     strength: str
     meters: Sequence[str]
+    email: NotRequired[str]
 
 
 class LogInState(TypedDict):
@@ -372,6 +382,14 @@ class ReceiptLink(NamedTuple):
 
     digest: Annotated[Digest, KEY]
     subject: Annotated[Id, INDEXED]
+
+
+@table("receipt_address")
+class ReceiptAddress(NamedTuple):
+    """Where the receipts of one permission go, of a business that has no account with us."""
+
+    subject: Annotated[Id, KEY]
+    email: Email
 
 
 @table("meter")

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flask import Flask
 from joserfc.jwk import ECKey
 
-from consent_server import clock
+from consent_server import clock, store
+from consent_server.jobs import retention
 from consent_server.journey.log_in import (
     LogInNotOurs,
     LogInRefused,
@@ -26,9 +27,12 @@ from consent_server.journey.log_in import (
 )
 from consent_server.journey.steps.sites import NONE
 from consent_server.metering.register import LOGGED_IN
+from consent_server.receipts import mails
 from consent_server.serving import lines
+from consent_server.store import receipt_addresses
 from consent_server.store.tables import Meter
 from consent_server.web import background, csrf
+from consent_server.withdrawal import withdraw
 from tests.browser import Browser
 from tests.journey.conftest import GOOD, World
 from tests.journey.test_in_chromium import Served
@@ -211,6 +215,93 @@ def test_O1_another_claim_names_the_customer(enter: Any, provider: OpenIdProvide
     assert logged_in(edp, customer, "somebody").path == "/journey/sites"
     provider.days(claims={"customer_number": 17})
     assert logged_in(edp, customer, "somebody").status == LogInRefused.status
+
+
+# receipts by mail
+
+VERIFIED = {"email": "Owner@Acme.example", "email_verified": True}
+
+
+def mailed(world: World) -> list[tuple[str, str]]:
+    """Address and subject of what the worker sends now."""
+    with world.app.app_context():
+        mails.send_due()
+    sent, world.mail.sent = world.mail.sent, []
+    return [(to, subject) for to, subject, _ in sent]
+
+
+def test_a_receipt_goes_to_the_verified_address_and_the_evidence_is_without_it(
+    edp: World, provider: OpenIdProvider, customer: Customer
+) -> None:
+    provider.days(claims=VERIFIED)
+    logged_in(edp, customer).click("continue", all="yes").click("allow", agree="yes")
+    granted = edp.grant()
+    name = "Carbon Accounting R Us Limited"
+    assert mailed(edp) == [("owner@acme.example", f"Receipt: your permission for {name}")]
+    assert "owner@acme.example" not in repr(granted)
+    with edp.app.app_context():
+        withdraw.withdraw(granted.permission.id, withdraw.Withdrawal(by="sme", where="receipt", why="a test"))
+    assert mailed(edp) == [("owner@acme.example", f"Receipt: your permission for {name} is withdrawn")]
+
+
+#: (settings, claims, who is mailed)
+ADDRESSES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
+    "not verified": ({}, {**VERIFIED, "email_verified": False}, []),
+    "verified, as a text": ({}, {**VERIFIED, "email_verified": "true"}, []),
+    "verified, as a number": ({}, {**VERIFIED, "email_verified": 1}, []),
+    "nobody says whether": ({}, {"email": "owner@acme.example"}, []),
+    "no address": ({}, {"email": "x\r\nBcc: all@acme.example", "email_verified": True}, []),
+    "a list": ({}, {**VERIFIED, "email": ["owner@acme.example"]}, []),
+    "another claim": (
+        {"login__mail_claim": "work"},
+        {**VERIFIED, "work": "work@acme.example", "work_verified": True},
+        ["work@acme.example"],
+    ),
+    "another claim that is not verified": ({"login__mail_claim": "work"}, {**VERIFIED, "work": "w@acme.example"}, []),
+    "no claim": ({"login__mail_claim": ""}, {**VERIFIED, "": "owner@acme.example", "_verified": True}, []),
+    "no relay": ({"mail__source": ""}, VERIFIED, []),
+}
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_only_a_verified_address_is_mailed_to(
+    enter: Any, provider: OpenIdProvider, customer: Customer, name: str
+) -> None:
+    settings, claims, to = ADDRESSES[name]
+    edp = enter(**settings)
+    provider.days(claims=claims)
+    logged_in(edp, customer).click("continue", all="yes").click("allow", agree="yes")
+    assert edp.grant()
+    assert [each for each, _ in mailed(edp)] == to
+
+
+def test_who_uses_a_bill_after_a_log_in_gets_no_mail(edp: World, provider: OpenIdProvider, customer: Customer) -> None:
+    provider.days(claims=VERIFIED)
+    browser = logged_in(edp, customer)
+    browser.open(f"/journey/identify?journey={browser.response.request.args['journey']}")
+    browser.click("continue", **GOOD).click("allow", agree="yes")
+    assert edp.grant()
+    assert mailed(edp) == []
+
+
+def test_an_address_is_deleted_when_no_mail_can_be_owed(
+    edp: World, provider: OpenIdProvider, customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.days(claims=VERIFIED)
+    logged_in(edp, customer).click("continue", all="yes").click("allow", agree="yes")
+    permission = edp.grant().permission
+
+    def address_at(instant: int) -> str | None:
+        monkeypatch.setattr(clock, "now", lambda: instant)
+        with edp.app.app_context():
+            retention.apply()
+            with store.reading() as c:
+                return receipt_addresses.find(c, permission.id)
+
+    over = permission.expires + retention.KEEP_ADDRESSES_S
+    assert address_at(over + 1) == "owner@acme.example", "its receipt was not sent yet"
+    mailed(edp)
+    assert [address_at(over), address_at(over + 1)] == ["owner@acme.example", None]
 
 
 # the bad days

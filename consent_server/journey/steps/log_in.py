@@ -79,7 +79,7 @@ def _onward(visit: Visit, found: FoundCustomer) -> Onward:
     method, strength = log_in.method(), found["strength"]
     audit.event("sme_identified", client_id=visit.journey.client_id, method=method, strength=strength)
     who: Who = {"business": found["business"], "method": method, "strength": strength}
-    return offered_to(found["sme"], found["meters"], who)
+    return offered_to(found["sme"], found["meters"], who, found.get("email", ""))
 
 
 def outcome(under_way: LogInState | None) -> FoundCustomer | Page:

@@ -44,9 +44,9 @@ def identified_by(identified: Identified, who: Who, proof: str, license_url: str
     return Onward({**found, "offers": offers, "vouched": [], "chosen": []}, proven=True)
 
 
-def offered_to(sme: str, meters: Sequence[str], who: Who) -> Onward:
+def offered_to(sme: str, meters: Sequence[str], who: Who, email: str) -> Onward:
     """Return what follows once a business has proved that these are all its meters: it ticks some of them."""
-    found: Progress = {"identified": {"sme": sme, "meters": [], "who": who}}
+    found: Progress = {"identified": {"sme": sme, "meters": [], "who": who, "email": email}}
     return Onward({**found, "offers": True, "vouched": meters, "chosen": [], "log_in": None}, proven=True)
 
 
