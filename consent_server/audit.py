@@ -37,7 +37,9 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "permission_declined": "client_id license",
         "permission_superseded": "permission by",
         "permission_withdrawn": "permission by where why",
-        "signed_in": "account",
+        "signed_in": "account method",
+        "passkey_added": "account passkey",
+        "passkey_removed": "account passkey",
         "connection_made": "connection issuer license",
         "connection_ended": "connection by why",
         # what was sent and received
@@ -56,6 +58,7 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "reading_discarded": "meter half_hour reason by why",
         # what was refused or went wrong
         "refused": "refusal status private",
+        "passkey_refused": "why passkey",
         "budget_used_up": "budget most seconds",
         "server_fault": "kind",
         "list_refreshed": "list entries",

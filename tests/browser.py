@@ -58,7 +58,8 @@ def inspect(response: TestResponse) -> None:
     assert len(ids) == len(set(ids)), "an id stands twice"
     labelled = {a.get("for") for tag, a in page.found if tag == "label"}
     for tag, a in page.found:
-        assert tag not in {"script", "object", "embed", "base"}
+        assert tag not in {"object", "embed", "base"}
+        assert tag != "script" or a == {"src": "/static/passkeys.js", "defer": ""}
         assert not any(name.startswith("on") or name == "style" for name in a), f"inline code on {tag}"
         for name in ("src", "href") if tag in {"link", "img", "source"} else ("src",):
             assert tag == "iframe" or a.get(name, "/").startswith("/"), f"{tag} fetches {a[name]}"
@@ -83,6 +84,8 @@ def inspect(response: TestResponse) -> None:
     policy = response.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; style-src 'self'")
     assert "unsafe" not in policy
+    assert ("script-src 'self'" in policy) == ("script" in [tag for tag, _ in page.found])
+    assert policy.count("script-src") <= 1
     inspect_frames(response, page, policy)
 
 

@@ -1,9 +1,12 @@
-"""The business that an account is for."""
+"""The business that an account is for, and what evidence says of whoever acts for it."""
 
 from typing import Final
 
 from consent_server import store
+from consent_server.accounts import passkeys, sign_in
+from consent_server.scheme.permission import Who
 from consent_server.store import accounts
+from consent_server.store.tables import SmeAccount
 from consent_server.web.language import N_
 
 LONGEST_BUSINESS: Final = 120
@@ -20,3 +23,9 @@ def name_business(account: str, typed: str) -> str | None:
     with store.writing() as c:
         accounts.name(c, account, name)
     return None
+
+
+def who(account: SmeAccount, *, by_passkey: bool) -> Who:
+    """Return what evidence says of whoever has signed in to an account: by a code, or by a passkey."""
+    way = passkeys if by_passkey else sign_in
+    return {"business": account.business, "method": way.METHOD, "strength": way.STRENGTH}

@@ -17,6 +17,7 @@ from consent_server.store import (
     intensity,
     journeys,
     limits,
+    passkeys,
     receipt_addresses,
     requests,
     sessions,
@@ -25,6 +26,7 @@ from consent_server.store import (
 KEEP_REQUESTS_S = DAY
 KEEP_SESSIONS_S = DAY
 KEEP_LIMITS_S = 2 * DAY
+KEEP_PASSKEYS_S = 30 * DAY  # after their removal, for the mail about it
 KEEP_ADDRESSES_S = reminders.LATEST_DAYS * DAY  # until then a mail about the end may come to be owed
 # Perseus policy data-retention (draft of 24 November 2025): six months after the data was collected.
 KEEP_COLLECTED_MONTHS = 6
@@ -41,6 +43,7 @@ def apply() -> int:
             + codes.forget(c, at - KEEP_REQUESTS_S)
             + sessions.forget(c, at - KEEP_SESSIONS_S)
             + limits.forget(c, at - KEEP_LIMITS_S)
+            + passkeys.forget(c, at - KEEP_PASSKEYS_S, at - KEEP_REQUESTS_S)
             + receipt_addresses.forget(c, at - KEEP_ADDRESSES_S)
         )
         for connection in connections.collected_before(c, months_later(at, -KEEP_COLLECTED_MONTHS)):

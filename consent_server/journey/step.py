@@ -41,7 +41,7 @@ class Page:
     """Show a page: the step's own, unless `template` names another. `progress` is kept before it is shown.
 
     `form_targets` are origins to which its form may end up redirecting (web.headers). With `refresh_s` the browser looks again
-    by itself.
+    by itself. `script` says that it has one of our static scripts.
     """
 
     values: Mapping[str, object]
@@ -51,6 +51,7 @@ class Page:
     template: str | None = None
     form_targets: tuple[str, ...] = ()
     refresh_s: int = 0
+    script: bool = False
 
 
 @dataclass(frozen=True)

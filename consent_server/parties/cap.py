@@ -9,7 +9,7 @@ from consent_server.issuer import views as issuer
 from consent_server.issuer.decision import TextIsNotTheLicense
 from consent_server.journey import text as permission_texts
 from consent_server.journey.views import evidence, journey, receipt
-from consent_server.portal.views import connect, download, forecast, permissions, result, sign_in
+from consent_server.portal.views import connect, download, forecast, passkeys, permissions, result, sign_in
 from consent_server.resource import views as resource
 from consent_server.scheme.permission_text import ShownText
 from consent_server.settings import BadSettings, Settings
@@ -35,6 +35,7 @@ class Cap(Party):
         if door == "public":
             portal = (
                 sign_in.routes, result.routes, download.routes, forecast.routes, connect.routes, permissions.routes,
+                passkeys.routes,
             )  # fmt: skip
             return issuer.public, journey.routes, evidence.routes, receipt.routes, *portal
         return issuer.mutual_tls, resource.emissions, inbox.routes

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from consent_server import audit, clock, store
-from consent_server.accounts import sign_in
+from consent_server.accounts import business
 from consent_server.deployment import current
 from consent_server.journey import text as permission_texts
 from consent_server.outbound.errors import CallbackRefused, OAuthRefused, Unreachable
@@ -69,9 +69,10 @@ class Declined(Exception):
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who agrees: the account, and where from."""
+    """Who agrees: the account, how it signed in, and where from."""
 
     account: SmeAccount
+    by_passkey: bool
     address: str
     user_agent: str
 
@@ -178,7 +179,7 @@ def _keep_evidence(connection: str, provider: Provider, text: ShownText, visitor
         raw_sha256=text.raw_sha256,
         client_id=provider.application or provider.member,
         names={**text.names, "client": provider.legal_name, "license": text.title},
-        who={"business": visitor.account.business, "method": sign_in.METHOD, "strength": sign_in.STRENGTH},
+        who=business.who(visitor.account, by_passkey=visitor.by_passkey),
         meters=[],
         address=visitor.address,
         user_agent=visitor.user_agent[:LONGEST_USER_AGENT],

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from consent_server import audit, clock, store
+from consent_server.accounts import passkeys
 from consent_server.deployment import current
 from consent_server.outbound.back_off import back_off
 from consent_server.outbound.errors import Unreachable
@@ -168,13 +169,12 @@ def _covered(permission: Permission) -> tuple[str, list[str], list[str]]:
 def _fault(mail: OwedMail) -> Exception | None:
     """Send one mail; return why it could not be sent, None when it was."""
     with store.reading() as c:
-        about, to = receipt.find(c, mail.subject, clock.now()), receipt.address(c, mail.subject)
         spoken = mail.language or mails.language_of(c, mail.subject) or language.ENGLISH
     try:
-        if about is not None and to is not None:
-            with language.speaking(spoken):
-                written = text(Kind(mail.kind), about)
-            current().mail.send(to, *written)
+        with store.reading() as c, language.speaking(spoken):
+            made = _made(c, mail)
+        if made is not None:
+            current().mail.send(*made)
     except Unreachable as error:
         return error
     except Exception as fault:
@@ -182,6 +182,14 @@ def _fault(mail: OwedMail) -> Exception | None:
         log.exception("mail %s about %s", mail.kind, mail.subject)
         return fault
     return None
+
+
+def _made(c: store.Connection, mail: OwedMail) -> tuple[str, str, str] | None:
+    """Return address, subject and text of a mail; None where there is nobody or nothing any more that it could be about."""
+    if mail.kind in list(passkeys.Notice):
+        return passkeys.notice(c, mail.subject, passkeys.Notice(mail.kind))
+    about, to = receipt.find(c, mail.subject, clock.now()), receipt.address(c, mail.subject)
+    return (to, *text(Kind(mail.kind), about)) if about is not None and to is not None else None
 
 
 def _settled(mail: OwedMail, fault: Exception | None) -> None:

@@ -10,7 +10,7 @@ from consent_server.deployment import current
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import State, state_at
-from consent_server.store import accounts, connections, evidence, permissions, receipt_addresses
+from consent_server.store import accounts, connections, evidence, passkeys, permissions, receipt_addresses
 from consent_server.store.tables import Evidence, Permission, ProviderConnection
 from consent_server.web.language import N_, gettext
 from consent_server.web.pages import plain
@@ -85,10 +85,9 @@ def find(c: store.Connection, subject: str, at: int) -> Receipt | None:
 
 
 def address(c: store.Connection, subject: str) -> str | None:
-    """Return the e-mail address of the business that gave a permission or connection; None where none is known."""
-    connection = connections.find(c, subject)
-    permission = permissions.find(c, subject) if connection is None else None
-    known = connection.account if connection is not None else permission.sme if permission is not None else ""
+    """Return the e-mail address of the business that gave a permission or connection, or has a passkey; None for none."""
+    permission, owned = permissions.find(c, subject), connections.find(c, subject) or passkeys.find(c, subject)
+    known = permission.sme if permission is not None else owned.account if owned is not None else ""
     account = accounts.find(c, known)
     return account.email if account is not None else receipt_addresses.find(c, subject)
 

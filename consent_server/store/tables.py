@@ -87,7 +87,8 @@ class Progress(TypedDict, total=False):
     """The progress of a journey. `shown` is the digest of the question that was shown, `done` names the steps that are
     done, `nonce` and `proved` belong to the change of its secret.
 
-    `no_mail` says that no sign-in code was sent for `email`, since an older one works. `offers` says whether the register
+    `no_mail` says that no sign-in code was sent for `email`, since an older one works, and `by_passkey` that none is needed.
+    `offers` says whether the register
     vouches for other meters of the business, `offered` is the digest of those that were shown, and `chosen` are those that
     it ticked. `way` names the step by which it showed who it is, `log_in` is a customer log-in under way, and `vouched` are the
     ids of the meters that a log-in has proved to be its own, of which it ticks some.
@@ -102,6 +103,7 @@ class Progress(TypedDict, total=False):
     chosen: Sequence[MaskedMeter]
     email: str
     no_mail: bool
+    by_passkey: bool
     shown: str
     done: Sequence[str]
     nonce: str
@@ -150,7 +152,8 @@ class SessionData(TypedDict, total=False):
     `pending` are connections under way by their state, `leaving` is the way to a provider that was begun last, `returning`
     the last return from one, whose id is its state; `withdrawn` what ended with the last withdrawal. A name that had another
     form in the version before (`returned`) is not used again: nodes of both serve the same sessions. `log_in` is a customer
-    log-in under way, and `log_out` where its provider ends its own session.
+    log-in under way, and `log_out` where its provider ends its own session. `signed_in` is when its browser signed in, and
+    `by_passkey` whether with a passkey.
     """
 
     sme: str
@@ -158,6 +161,8 @@ class SessionData(TypedDict, total=False):
     log_in: LogInState
     log_out: str
     account: str
+    signed_in: int
+    by_passkey: bool
     email: str
     no_mail: bool
     next: str
@@ -454,6 +459,32 @@ class SmeAccount(NamedTuple):
     email: Annotated[Email, UNIQUE]
     business: str
     created: Instant
+
+
+@table("passkey")
+class Passkey(NamedTuple):
+    """A passkey of an account: its credential id, its public key (COSE) and the newest signature counter that it has shown.
+
+    A row is kept for a while after it was `removed`, for the mail about it.
+    """
+
+    id: Annotated[Id, KEY]
+    account: Annotated[Id, References("account.id"), INDEXED]
+    credential: Annotated[bytes, UNIQUE]
+    public_key: bytes
+    sign_count: Annotated[int, sa.BigInteger()]
+    name: Annotated[str, sa.String(60)]
+    added: Instant
+    used: Instant | None = None
+    removed: Instant | None = None
+
+
+@table("used_challenge")
+class UsedChallenge(NamedTuple):
+    """A challenge that a passkey has answered, so that it is answered once."""
+
+    digest: Annotated[Digest, KEY]
+    at: Annotated[Instant, INDEXED]
 
 
 @table("sign_in_code")

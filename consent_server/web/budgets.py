@@ -33,6 +33,11 @@ def codes() -> Limit:
     return _daily("code", Counted.CODES, _settings().tries_per_account_per_day)
 
 
+def passkey(address: str, device: str | None) -> Guess:
+    """Return an attempt to sign in with a passkey; `device` as in `identification`."""
+    return _guess(Counted.PASSKEYS, address, device)
+
+
 def password(address: str, account: str) -> Guess:
     """Return an attempt to log in with a password."""
     return _guess(Counted.PASSWORDS, address, None, (passwords(), account))

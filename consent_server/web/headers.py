@@ -21,17 +21,18 @@ TRANSPORT = {"Strict-Transport-Security": "max-age=63072000; includeSubDomains"}
 MACHINE_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
-def page_policy(form_targets: Iterable[str] = (), frames: Collection[str] = ()) -> str:
+def page_policy(form_targets: Iterable[str] = (), frames: Collection[str] = (), *, script: bool = False) -> str:
     """Return the policy of a page. `form_targets` are origins to which a form of this page may end up redirecting, `frames`
-    those of pages that it shows in frames.
+    those of pages that it shows in frames; `script` says that it has one of our static scripts.
 
     Chromium applies form-action to the whole redirect chain, so the client's origin must be named: FAPI 2.0 has the
     authorization response as a redirect. Nothing else is named.
     """
     targets = " ".join(("'self'", *form_targets))
     framed = " ".join(("frame-src", *frames)) + "; " if frames else ""
+    scripts = "script-src 'self'; " if script else ""
     return (
-        f"default-src 'none'; style-src 'self'; img-src 'self'; {framed}"
+        f"default-src 'none'; style-src 'self'; img-src 'self'; {scripts}{framed}"
         f"form-action {targets}; frame-ancestors 'none'; base-uri 'none'"
     )
 

@@ -19,6 +19,7 @@ class Counted(StrEnum):
 
     METERS = "meters"
     CODES = "codes"
+    PASSKEYS = "passkeys"
     PASSWORDS = "passwords"
     MAILS = "mails"
     INVITATIONS = "invitations"

@@ -49,12 +49,12 @@ def install(app: Flask) -> None:
         "translated": language.gettext,
     }
     # Named files before Flask's own rule for /static, whichever way the application was made.
-    app.add_url_rule("/static/<any('style.css', 'icon.svg'):name>", view_func=look)
+    app.add_url_rule("/static/<any('style.css', 'icon.svg', 'passkeys.js'):name>", view_func=look)
     app.add_url_rule(switch.PATH, view_func=switch.choose, methods=["POST"])
 
 
 def look(name: str) -> Response:
-    """Return the stylesheet or the icon."""
+    """Return the stylesheet, the icon or the script."""
     response = send_from_directory(STATIC, name)
     response.headers["Cache-Control"] = f"public, max-age={STATIC_MAX_AGE_S}"
     return response
@@ -66,10 +66,11 @@ def render(
     *,
     form_targets: Iterable[str] = (),
     frames: Collection[str] = (),
+    script: bool = False,
     **values: object,
 ) -> Response:
     """Return a page. `form_targets` are origins beside our own to which one of its forms may end up redirecting, `frames`
-    the origins of what it shows in frames.
+    the origins of what it shows in frames; `script` says that it has a static script.
     """
     settings, spoken = current().settings, language.current()
     body = render_template(
@@ -87,7 +88,7 @@ def render(
     )
     response = make_response(body, status)
     response.headers["Content-Language"] = language.TAGS[spoken]
-    response.headers["Content-Security-Policy"] = headers.page_policy(form_targets, frames)
+    response.headers["Content-Security-Policy"] = headers.page_policy(form_targets, frames, script=script)
     return response
 
 

@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from consent_server.accounts import passkeys
 from consent_server.metering.register import Identified
+from consent_server.store.tables import SmeAccount
 from tests.journey.conftest import EMAIL, LIMITS
 from tests.journey.plug_in import PlayedLogin
+from tests.passkey import SoftwarePasskey
 
 
 def at_code(cap: Any, email: str = " Owner@Acme.example ") -> Any:
@@ -26,6 +29,50 @@ def test_the_whole_journey(cap: Any) -> None:
     assert (granted.permission.sme, granted.permission.meters) == ("account-1", [])
     assert granted.permission.fuels == ["electricity", "gas"]
     assert granted.evidence.who["method"]
+
+
+@pytest.fixture
+def device(cap: Any) -> SoftwarePasskey:
+    """A passkey of the account."""
+    made = SoftwarePasskey()
+    with cap.app.app_context():
+        account = SmeAccount("account-1", EMAIL, "Acme Widgets Ltd", 0)
+        assert passkeys.add(account, "Phone", made.made(passkeys.to_add(account, "x"), cap.origin), "x") is None
+    return made
+
+
+def passkey(browser: Any, device: SoftwarePasskey, cap: Any) -> str:
+    """What a device sends from the page."""
+    (asked,) = [a["data-options"] for tag, a in browser.page.found if "data-options" in a]
+    return device.used(asked, cap.origin)
+
+
+def test_a_passkey_signs_in_without_a_code_and_the_evidence_says_so(cap: Any, device: SoftwarePasskey) -> None:
+    browser = cap.begun()
+    before = browser.secret()
+    action, fields, _ = browser.form_of("use-passkey", passkey=passkey(browser, device, cap))
+    assert browser.post(action, fields).path == "/journey/permission"
+    after = browser.secret()
+    assert before != after
+    browser.client.set_cookie(browser.cookie, before, domain="localhost", secure=True)
+    assert (browser.post(action, fields).path, browser.secret()) == ("/journey/permission", after), "a double click"
+    browser.click("allow", agree="yes")
+    granted = cap.grant()
+    assert (granted.permission.sme, granted.evidence.who["method"]) == ("account-1", passkeys.METHOD)
+    assert cap.mail.sent == []
+
+
+def test_E04_a_passkey_that_is_not_accepted_leads_nowhere_and_a_code_is_needed_again(
+    cap: Any, device: SoftwarePasskey
+) -> None:
+    other, browser = cap.begun(), cap.begun()
+    browser.click("use-passkey", passkey=passkey(other, device, cap))
+    assert (browser.status, passkeys.NOT_ACCEPTED in browser.html) == (422, True)
+    journey = browser.response.request.args["journey"]
+    assert browser.open(f"/journey/permission?journey={journey}").path == "/journey/sign-in"
+    browser.click("use-passkey", passkey=passkey(browser, device, cap))
+    browser.open(f"/journey/sign-in?journey={journey}").click("continue", email="nobody@acme.example")
+    assert browser.open(f"/journey/permission?journey={journey}").path == "/journey/code"
 
 
 def test_a_double_click_on_the_code_works_although_the_code_works_once(cap: Any) -> None:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
@@ -168,6 +169,18 @@ class Portal:
         deployment.session.allow_hosts(lambda: {"hartlebury.example", "northmoor.example"})
         self.app = opened(deployment, "public")
 
+    @contextmanager
+    def started(self) -> Iterator[None]:
+        """Have two accounts in a new database, and this CAP's application for a block."""
+        with in_new_database(self.app):
+            with store.writing() as c:
+                for name, email, business in (
+                    ("kelham", "office@kelham.example", "Kelham Crumb Bakery Ltd"),
+                    ("wensum", "hello@wensum.example", "Wensum Letterpress Ltd"),
+                ):
+                    accounts.add(c, SmeAccount(id=name, email=email, business=business, created=0))
+            yield
+
     def browser(self) -> Browser:
         browser = Browser(self.app)
         browser.cookie = COOKIE
@@ -295,11 +308,5 @@ class Portal:
 @pytest.fixture
 def portal(database_url: str, held_clock: Any) -> Iterator[Portal]:
     portal = Portal(deploy(settings_of("cap", database_url, SETTINGS)))
-    with in_new_database(portal.app):
-        with store.writing() as c:
-            for name, email, business in (
-                ("kelham", "office@kelham.example", "Kelham Crumb Bakery Ltd"),
-                ("wensum", "hello@wensum.example", "Wensum Letterpress Ltd"),
-            ):
-                accounts.add(c, SmeAccount(id=name, email=email, business=business, created=0))
+    with portal.started():
         yield portal

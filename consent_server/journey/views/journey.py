@@ -227,7 +227,8 @@ def _followed(here: Visit, step: Step, outcome: Page | Onward | Ended | Away, mo
 def _shown(here: Visit, step: Step, page: Page) -> Response:
     values = {**_common(here, step), "errors": page.errors, **page.values}
     targets = (*_targets(here), *page.form_targets)
-    response = pages.render(page.template or step.template, page.status, form_targets=targets, **values)
+    template = page.template or step.template
+    response = pages.render(template, page.status, form_targets=targets, script=page.script, **values)
     if page.refresh_s:
         response.headers["Refresh"] = f"{page.refresh_s};url={path_of(step, here.journey.id)}"
     return response

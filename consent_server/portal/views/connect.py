@@ -99,7 +99,7 @@ def agree() -> AnyResponse:
     if form.get("agree") != "yes":
         return _permission_page(provider, text, 422, (FieldError("agree", NOT_TICKED),))
     agent = pages.plain(request.user_agent.string, connecting.LONGEST_USER_AGENT)
-    visitor = Visitor(signed_in_account(), request.remote_addr or "", agent)
+    visitor = Visitor(signed_in_account(), data().get("by_passkey", False), request.remote_addr or "", agent)
     return leave(provider, text, visitor)
 
 

@@ -8,7 +8,8 @@ from urllib.parse import quote
 from flask import Blueprint, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from consent_server import audit
+from consent_server import audit, clock
+from consent_server.accounts import passkeys
 from consent_server.accounts import sign_in as codes
 from consent_server.journey.step import FieldError
 from consent_server.portal import invitation
@@ -25,7 +26,7 @@ from consent_server.portal.views.visit import (
     sent,
     session,
 )
-from consent_server.store.tables import SessionData
+from consent_server.store.tables import SessionData, SmeAccount
 from consent_server.web import device_cookie, parameters
 
 #: One slash and no second one behind it, which would begin the name of a host.
@@ -57,7 +58,7 @@ def sign_in() -> AnyResponse:
     asked = parameters.query(request, optional=("cookie", "next"))
     following = _following(asked.get("next") or data().get("next", ""))
     if form_secret():
-        return page("sign_in", typed={"email": data().get("email", "")}, following=following)
+        return _page(following, data().get("email", ""))
     if "cookie" in asked:
         return page("no_cookies", 400)
     # The form needs a handle to be ours in: come back with one.
@@ -73,8 +74,7 @@ def send_code() -> AnyResponse:
     typed, following = form.get("email", ""), _following(form.get("next", ""))
     asked = codes.send_code(typed, request.remote_addr or "", device_cookie.sent(request), opens_account=True)
     if asked is None:
-        error = FieldError("email", codes.NOT_AN_ADDRESS)
-        return page("sign_in", 422, typed={"email": typed}, following=following, errors=(error,))
+        return _page(following, typed, FieldError("email", codes.NOT_AN_ADDRESS))
     response = see_other("/sign-in/code")
     kept: SessionData = {"email": asked.email, "no_mail": asked.no_mail, "next": following}
     if session() is None:  # the first row that is kept for a visitor
@@ -101,17 +101,39 @@ def check_code() -> AnyResponse:
     found = codes.check_code(email, typed, request.remote_addr or "", device_cookie.sent(request), form_secret())
     if found is None:
         return page("code", 422, email=email, errors=(FieldError("code", codes.WRONG_CODE),))
-    kept: SessionData = {"account": found.id}
+    return _signed_in(found, data().get("next", "/account"), by_passkey=False)
+
+
+@routes.post("/sign-in/passkey")
+def use_passkey() -> AnyResponse:
+    form = sent("passkey", "next")
+    following = _following(form.get("next", ""))
+    found = passkeys.sign_in(
+        form.get("passkey", ""), request.remote_addr or "", device_cookie.sent(request), form_secret()
+    )
+    if found is None:
+        return _page(following, "", FieldError("use-passkey", passkeys.NOT_ACCEPTED))
+    return _signed_in(found, following, by_passkey=True)
+
+
+def _page(following: str, email: str, *errors: FieldError) -> AnyResponse:
+    status, options = 422 if errors else 200, passkeys.to_sign_in(form_secret())
+    typed = {"email": email}
+    return page("sign_in", status, script=True, typed=typed, following=following, options=options, errors=errors)
+
+
+def _signed_in(found: SmeAccount, following: str, *, by_passkey: bool) -> AnyResponse:
+    kept: SessionData = {"account": found.id, "signed_in": clock.now(), "by_passkey": by_passkey}
     sender = data().get("fsp") or invitation.held(request)
     if sender is not None:
         kept["fsp"] = sender
-    response = see_other(data().get("next", "/account"))
+    response = see_other(following)
     # A new handle: one known before sign-in gives no access. The old session stays without account until it is idle, for the
     # second half of a double click.
     change(_leave_what_signs_in)
     of_portal().begin(response, kept)
-    device_cookie.remember(response, device_cookie.sent(request), (email,))
-    audit.event("signed_in", account=found.id)
+    device_cookie.remember(response, device_cookie.sent(request), (found.email,))
+    audit.event("signed_in", account=found.id, method="passkey" if by_passkey else "code")
     return response
 
 

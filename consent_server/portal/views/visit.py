@@ -117,12 +117,14 @@ def page(
     *,
     form_targets: Iterable[str] = (),
     frames: Collection[str] = (),
+    script: bool = False,
     **values: object,
 ) -> Response:
-    """Return a page of the portal. `form_targets` and `frames` as in `pages.render`."""
+    """Return a page of the portal. `form_targets`, `frames` and `script` as in `pages.render`."""
     token = csrf.token(form_secret()) if form_secret() else ""
     shown = {"csrf": token, "account": account(), "errors": (), **values}
-    return pages.render(f"portal/{template}.html", status, form_targets=form_targets, frames=frames, **shown)
+    name = f"portal/{template}.html"
+    return pages.render(name, status, form_targets=form_targets, frames=frames, script=script, **shown)
 
 
 def sent(*optional: str) -> dict[str, str]:

@@ -1,0 +1,56 @@
+"""The passkeys of an account: what there is, one more, one less."""
+
+from typing import Final
+
+from flask import Blueprint
+from werkzeug.wrappers import Response as AnyResponse
+
+from consent_server import clock
+from consent_server.accounts import passkeys
+from consent_server.journey.step import FieldError
+from consent_server.portal.views.visit import browser, data, page, see_other, sent, signed_in, signed_in_account
+from consent_server.web.refusals import NotFound
+
+#: Seconds after signing in within which a passkey may be added: a session that was left open adds none.
+FRESH_S: Final = 600
+
+routes = Blueprint("portal_passkeys", __name__)
+
+
+@routes.get("/passkeys")
+@signed_in
+def shown() -> AnyResponse:
+    return _page()
+
+
+@routes.post("/passkeys/add")
+@signed_in
+def add() -> AnyResponse:
+    form = sent("name", "passkey")
+    if not _is_fresh():
+        return see_other("/passkeys")
+    wrong = passkeys.add(signed_in_account(), form.get("name", ""), form.get("passkey", ""), browser().secret)
+    if wrong is not None:
+        return _page(422, (FieldError("name", wrong),), form.get("name", ""))
+    return see_other("/passkeys")
+
+
+@routes.post("/passkeys/remove")
+@signed_in
+def remove() -> AnyResponse:
+    if not passkeys.remove(signed_in_account(), sent("id").get("id", "")):
+        raise NotFound("passkey")
+    return see_other("/passkeys")
+
+
+def _page(status: int = 200, errors: tuple[FieldError, ...] = (), name: str = "") -> AnyResponse:
+    known = signed_in_account()
+    options = passkeys.to_add(known, browser().secret) if _is_fresh() else ""
+    mine = passkeys.of_account(known)
+    return page(
+        "passkeys", status, script=bool(options), mine=mine, options=options, typed={"name": name}, errors=errors
+    )
+
+
+def _is_fresh() -> bool:
+    return 0 <= clock.now() - data().get("signed_in", 0) < FRESH_S
