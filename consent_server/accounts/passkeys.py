@@ -40,9 +40,9 @@ from consent_server.deployment import current
 from consent_server.store import accounts, mails, passkeys
 from consent_server.store.digests import digest, new_id
 from consent_server.store.tables import Passkey, SmeAccount
-from consent_server.web import budgets, device_cookie
+from consent_server.web import budgets, device_cookie, language
 from consent_server.web.language import N_, gettext
-from consent_server.web.pages import plain, uk_moment
+from consent_server.web.pages import moment, plain
 
 NOT_ACCEPTED: Final = N_("This passkey was not accepted. Try again, or have a code sent.")
 NOT_ADDED: Final = N_("The passkey was not added. Try again.")
@@ -144,7 +144,7 @@ def add(account: SmeAccount, typed_name: str, sent: str, browser: str) -> str | 
             return TOO_MANY
         if not passkeys.add(c, new):
             return NOT_ADDED
-        mails.add(c, new.id, Notice.ADDED, account.id, at)
+        mails.add(c, new.id, Notice.ADDED, account.id, language.of_reader(), at)
     audit.event("passkey_added", account=account.id, passkey=new.id)
     return None
 
@@ -155,7 +155,7 @@ def remove(account: SmeAccount, passkey: str) -> bool:
     with store.writing() as c:
         if not passkeys.remove(c, account.id, passkey, at):
             return False
-        mails.add(c, passkey, Notice.REMOVED, account.id, at)
+        mails.add(c, passkey, Notice.REMOVED, account.id, language.of_reader(), at)
     audit.event("passkey_removed", account=account.id, passkey=passkey)
     return True
 
@@ -176,7 +176,7 @@ def notice(c: store.Connection, subject: str, about: Notice) -> tuple[str, str, 
     values = {
         "brand": plain(settings.brand),
         "name": plain(passkey.name),
-        "at": uk_moment(passkey.removed or passkey.added),
+        "at": moment(passkey.removed or passkey.added),
         "address": f"{settings.public.origin}/passkeys",
     }
     if about is Notice.ADDED:

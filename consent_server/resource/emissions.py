@@ -8,7 +8,7 @@ from typing import Final
 
 import orjson
 
-from consent_server import audit
+from consent_server import audit, store
 from consent_server.collect import report
 from consent_server.resource.answer import Answer, not_yet
 from consent_server.resource.guard import Release

@@ -30,8 +30,8 @@ def _push_within() -> sa.Select[tuple[int]]:
         counted
     )
     names = [column.name for column in _request.c]
-    kept = rows.insert("postgresql", PushedRequest).from_select(names, values).on_conflict_do_nothing()
-    kept = kept.returning(_request.c.digest).cte("kept")
+    insert = rows.insert("postgresql", PushedRequest).from_select(names, values).on_conflict_do_nothing()
+    kept = insert.returning(_request.c.digest).cte("kept")
     return sa.select(counted.c.count).add_cte(kept, audit_events.kept_where(kept))
 
 
