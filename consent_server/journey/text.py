@@ -1,7 +1,7 @@
 """Permission texts as an SME reads them: the Registry's wording, with names from the Directory."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import ClassVar, Final
 
@@ -78,10 +78,12 @@ def _shown(license_: LicenseSettings, edps: Sequence[str], cap: str, fsp: str | 
         raise TextChanged(f"{license_.label}: duration")
     _require_permitted(published.license)
     providers = [here.directory.member(url) for url in edps]
-    names = {"EDP": " and ".join(each.name for each in providers), "CAP": here.directory.member(cap).name}
+    parties = {"EDP": providers, "CAP": [here.directory.member(cap)]}
     if fsp is not None:
-        names["FSP"] = here.directory.member(fsp).name
-    text, shown_sha256 = _filled(published.text, tuple(_values(names, providers).items()))
+        parties["FSP"] = [here.directory.member(fsp)]
+    names = {role: " and ".join(each.name for each in members) for role, members in parties.items()}
+    values = _values(names, providers)
+    text, shown_sha256 = _filled(published.text, tuple(values.items()))
     return ShownText(
         html=permission_text.render(text),
         text=text,
@@ -91,6 +93,12 @@ def _shown(license_: LicenseSettings, edps: Sequence[str], cap: str, fsp: str | 
         fuels=frozenset(license_.fuels),
         title=published.license.title,
         duration=published.license.duration,
+        label=license_.label,
+        uses=published.license.uses,
+        named=permission_text.named(published.text),
+        ending=_sentences(permission_text.on_ending, published.text, values),
+        withdrawal=_sentences(permission_text.on_withdrawal, published.text, values),
+        legal_names={role: " and ".join(each.legal_name for each in members) for role, members in parties.items()},
     )
 
 
@@ -99,6 +107,11 @@ def _filled(raw_text: str, values: tuple[tuple[str, str], ...]) -> tuple[str, st
     """Return a text with its placeholders filled, and its digest: made once for a license and the parties that it names."""
     text = permission_text.fill(raw_text, dict(values))
     return text, digest(text)
+
+
+def _sentences(chosen: Callable[[str], str], raw_text: str, values: Mapping[str, str]) -> str:
+    """Return chosen sentences of a text, filled. They are chosen before, since a name could be mistaken for a sentence."""
+    return permission_text.without_markup(permission_text.fill(chosen(raw_text), values))
 
 
 def _require_permitted(published: PublishedLicense) -> None:

@@ -16,8 +16,10 @@ from consent_server.portal.providers import Provider, ProviderSlow, no_use
 from consent_server.receipts import mails
 from consent_server.refusal import Refusal
 from consent_server.scheme import licenses
+from consent_server.scheme.changes import Change, Terms, change
 from consent_server.scheme.permission import Act
-from consent_server.scheme.permission_text import ShownText, question_digest
+from consent_server.scheme.permission_text import ShownText, names_fuel, question_digest
+from consent_server.scheme.summary import Summary
 from consent_server.settings import LicenseSettings
 from consent_server.store import audit_events, connections, evidence, links, locks, outbox
 from consent_server.store.digests import new_id, new_secret
@@ -105,6 +107,26 @@ def question(account: SmeAccount, provider: Provider, text: ShownText) -> str:
     """Return the digest of everything that an agreement would cover."""
     facts = (account.id, account.business, provider.service, provider.member, provider.issuer)
     return question_digest(text, asked_license().url, *facts)
+
+
+def change_of(account: str, provider: Provider, asked: Summary) -> Change | None:
+    """Return what an agreement would change of the connection that it would replace; None where there is none.
+
+    Which meters it is about is chosen at the provider.
+    """
+    issuer = provider.issuer.rstrip("/")
+    with store.reading() as c:
+        live = connections.live(c, account, clock.now())
+        old = next((row for row in live if (row.issuer.rstrip("/"), row.member) == (issuer, provider.member)), None)
+        seen = evidence.of_subject(c, old.id) if old is not None else None
+    if old is None or seen is None:
+        return None
+    # The older license need not be configured any more: what was read then says what it covers.
+    fuels = [fuel for fuel in asked.fuels if names_fuel(seen.text_shown, fuel)]
+    return change(
+        Terms(fuels, old.expires, bank="FSP" in seen.names),
+        Terms(asked.fuels, asked.until, bank=asked.bank is not None),
+    )
 
 
 def begin(provider: Provider, text: ShownText, visitor: Visitor, fsp: str | None) -> tuple[str, Pending]:

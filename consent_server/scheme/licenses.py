@@ -17,14 +17,17 @@ GAS: Final = "gas"
 
 COMBINED: Final = "energy-consumption-emissions-edp-cap-fsp"
 
+READINGS: Final = "EDP to CAP"
+EMISSIONS: Final = "CAP to FSP"
+
 # License label -> the transfers it covers.
 _TRANSFERS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "energy-consumption-edp-cap": frozenset({"EDP to CAP"}),
-        "energy-consumption-data": frozenset({"EDP to CAP"}),
-        "emissions-cap-fsp": frozenset({"CAP to FSP"}),
-        "emissions-report": frozenset({"CAP to FSP"}),
-        COMBINED: frozenset({"EDP to CAP", "CAP to FSP"}),
+        "energy-consumption-edp-cap": frozenset({READINGS}),
+        "energy-consumption-data": frozenset({READINGS}),
+        "emissions-cap-fsp": frozenset({EMISSIONS}),
+        "emissions-report": frozenset({EMISSIONS}),
+        COMBINED: frozenset({READINGS, EMISSIONS}),
     }
 )
 
@@ -49,7 +52,8 @@ class License:
 class PublishedLicense:
     """A license as the Registry describes it. The two instants are None where the Registry sets no end.
 
-    After `deprecated_after` a new grant causes a warning; after `prohibited_after` it is refused.
+    After `deprecated_after` a new grant causes a warning; after `prohibited_after` it is refused. `uses` are those that it
+    permits, in the Registry's words.
     """
 
     url: str
@@ -59,6 +63,7 @@ class PublishedLicense:
     duration: str
     deprecated_after: int | None = None
     prohibited_after: int | None = None
+    uses: tuple[str, ...] = ()
 
     def is_deprecated(self, at: int) -> bool:
         return self.deprecated_after is not None and at >= self.deprecated_after
@@ -88,8 +93,9 @@ def at_least_as_wide(new: License, old: License) -> bool:
 
     The combined license covers what energy-consumption-edp-cap covers, and not the other way round.
     """
-    return new.asked_by == old.asked_by and new.fuels >= old.fuels and _transfers(new) >= _transfers(old)
+    return new.asked_by == old.asked_by and new.fuels >= old.fuels and transfers(new.label) >= transfers(old.label)
 
 
-def _transfers(license: License) -> frozenset[str]:
-    return _TRANSFERS.get(license.label, frozenset({license.label}))
+def transfers(label: str) -> frozenset[str]:
+    """Return what a license covers, of READINGS and EMISSIONS; for an unknown label what nothing else covers."""
+    return _TRANSFERS.get(label, frozenset({label}))

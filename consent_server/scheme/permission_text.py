@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
@@ -33,12 +33,29 @@ class UnfilledPlaceholder(ValueError):
 
 
 @dataclass(frozen=True)
+class Named:
+    """What a text names of the data beside the fuels that are consumed, each only where a sentence of it says so.
+
+    `months_back` is how far back the data go, None where the text sets no limit.
+    """
+
+    tariffs: frozenset[str] = frozenset()
+    export: bool = False
+    half_hourly: bool = False
+    by_month: bool = False
+    months_back: int | None = None
+
+
+@dataclass(frozen=True)
 class ShownText:
     """A license's permission text, filled for one client.
 
     `text` is the filled text, `html` its rendering, `shown_sha256` the digest of `text`, `raw_sha256` that of the
     Registry's bytes. `names` holds the party names that were filled in, under "EDP", "CAP" and "FSP" as far as the text
-    has them; `duration` is the license's own words, such as "1 year".
+    has them; `duration` is the license's own words, such as "1 year". `label` is the license's, and `uses` are those that
+    it permits. `named` is read from the raw text, so that no name that is filled in can add to it. `ending` and
+    `withdrawal` are the text's own sentences (`on_ending`, `on_withdrawal`). `legal_names` are those of the parties in
+    `names`.
     """
 
     html: str
@@ -49,6 +66,12 @@ class ShownText:
     fuels: frozenset[str]
     title: str
     duration: str
+    label: str = ""
+    uses: tuple[str, ...] = ()
+    named: Named = Named()
+    ending: str = ""
+    withdrawal: str = ""
+    legal_names: Mapping[str, str] = field(default_factory=dict)
 
 
 def question_digest(text: ShownText, *facts: str) -> str:
@@ -88,10 +111,71 @@ def names_fuel(raw_text: str, fuel: str) -> bool:
     """
     return any(
         fuel in re.findall(r"electricity|gas", match["before"] or match["after"])
-        for sentence in _sentences(raw_text)
-        if not _NEGATED.search(sentence)
+        for sentence in _said(raw_text)
         for match in _CONSUMED.finditer(sentence)
     )
+
+
+_TARIFF: Final = re.compile(r"\btariffs?\b")
+_EXPORT: Final = re.compile(r"\bexport(?:s|ed|ing)?\b")
+_HALF_HOURLY: Final = re.compile(r"\bhalf[ -]?hour|\b(?:30|thirty)[ -]minute")
+_BY_MONTH: Final = re.compile(r"\b(?:by|each|every|per) month\b|\bmonthly\b|\bmonth by month\b")
+_NUMBERS: Final = {"": 1, "one": 1, "two": 2, "three": 3, "twelve": 12, "thirteen": 13, "twenty-four": 24}
+_BACK: Final = re.compile(
+    rf"\b(?:last|past|preceding|previous)\s(?:(?P<count>[0-9]{{1,3}}|{'|'.join(filter(None, _NUMBERS))})\s)?"
+    r"(?P<unit>month|year)s?\b"
+)
+
+
+def named(raw_text: str) -> Named:
+    """Return what a text names of the data. What is named in a sentence that excludes anything is not named."""
+    said = list(_said(raw_text))
+    back = [match for sentence in said for match in _BACK.finditer(sentence)]
+    return Named(
+        tariffs=frozenset(
+            fuel for each in said if _TARIFF.search(each) for fuel in re.findall(r"\b(electricity|gas)\b", each)
+        ),
+        export=any(_EXPORT.search(each) for each in said),
+        half_hourly=any(_HALF_HOURLY.search(each) for each in said),
+        by_month=any(_BY_MONTH.search(each) for each in said),
+        months_back=max((_months(match) for match in back), default=None),
+    )
+
+
+def _months(match: re.Match[str]) -> int:
+    count = match["count"] or ""
+    return (_NUMBERS[count] if count in _NUMBERS else int(count)) * (12 if match["unit"] == "year" else 1)
+
+
+def on_withdrawal(text: str) -> str:
+    """Return the sentences of a text, raw or filled, that say what a withdrawal leads to: those of its paragraphs on it."""
+    return _quoted(text, r"\bwithdraw", r"\b(?:stop|cease|delet|eras)")
+
+
+def on_ending(text: str) -> str:
+    """Return the sentences of a text, raw or filled, by which a permission ends otherwise than by time or withdrawal."""
+    return _quoted(text, r"\bends? (?:when|once|as soon as)\b", r"\bends? (?:when|once|as soon as)\b")
+
+
+def _quoted(text: str, of_paragraph: str, of_sentence: str) -> str:
+    paragraphs = re.split(r"\r?\n[^\S\n]*\r?\n", text)
+    return " ".join(
+        sentence
+        for paragraph in paragraphs
+        if re.search(of_paragraph, paragraph, re.IGNORECASE)
+        for sentence in re.split(r"(?<=[.!?])\s+", " ".join(paragraph.split()))
+        if re.search(of_sentence, sentence, re.IGNORECASE)
+    )
+
+
+def without_markup(filled_text: str) -> str:
+    """Return the words of a filled text, without what marks up links and italics."""
+    return html.unescape(re.sub(r"<[^>]*>", "", render(filled_text))).strip()
+
+
+def _said(raw_text: str) -> Iterator[str]:
+    """Yield the sentences that exclude nothing, as `_sentences` does."""
+    return (sentence for sentence in _sentences(raw_text) if not _NEGATED.search(sentence))
 
 
 def _sentences(raw_text: str) -> Iterator[str]:

@@ -16,10 +16,10 @@ from consent_server.outbound.directory import Application, Member
 from consent_server.outbound.errors import Unreachable
 from consent_server.parties.cap import Cap
 from consent_server.parties.edp import Edp
-from consent_server.scheme import permission_text
+from consent_server.scheme import permission_text, roles
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import Act
-from consent_server.scheme.permission_text import ShownText
+from consent_server.scheme.permission_text import Named, ShownText
 from consent_server.store import audit_events, codes, connections, evidence, permissions, requests, rows
 from consent_server.store.database import db
 from consent_server.store.digests import digest, new_secret
@@ -92,7 +92,12 @@ class PlayedText:
         world = self.world
         html, raw_sha256 = permission_text.render(world.text), world.deployment.licenses[license_url].text_sha256
         facts = (world.names, world.fuels, "Energy License", "1 year")
-        return ShownText(html, world.text, digest(world.text), raw_sha256, *facts)
+        asking = {roles.CAP: "CAP", roles.FSP: "FSP"}[world.deployment.licenses[license_url].asked_by]
+        legal = {asking: world.directory.member(ASKER).legal_name}
+        label = world.deployment.licenses[license_url].label
+        return ShownText(
+            html, world.text, digest(world.text), raw_sha256, *facts, label=label, legal_names=legal, named=world.named
+        )
 
 
 class PlayedEdp(PlayedText, Edp):
@@ -125,6 +130,7 @@ class World:
 
     text = TEXT
     fuels = frozenset({"electricity", "gas"})
+    named = Named(half_hourly=True)
 
     def __init__(
         self, party: str, database_url: str, origin: str, environment: str, changes: Mapping[str, str]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.deployments import layout
 from tests.journey.conftest import ASKER, GOOD, WRONG_CHECK_DIGIT, Start
 
 
@@ -458,7 +459,9 @@ def test_a_license_for_electricity_covers_no_gas(edp: Any) -> None:
 
 def test_the_financial_provider_is_named_where_the_text_names_one(edp: Any) -> None:
     edp.names = {**edp.names, "FSP": "Money 4U Bank"}
-    assert "Money 4U Bank" in identified(edp).html
+    link = edp.journey(license=layout().license("one_permission"))
+    browser = edp.browser(link).open(link.path).click("continue", **GOOD)
+    assert "Money 4U Bank</bdi></strong> gets the emissions" in browser.html
 
 
 def test_other_meters_can_be_named_before_deciding(edp: Any) -> None:

@@ -1,12 +1,14 @@
 """A permission text is shown as the Registry publishes it, with the Directory's names in it, or not at all."""
 
 import hashlib
+import html
+import re
 from typing import Any
 from unittest.mock import ANY
 
 import orjson
 import pytest
-from flask import Flask
+from flask import Flask, render_template_string
 
 from consent_server import deployment as deployments
 from consent_server.journey import text as permission_texts
@@ -17,9 +19,12 @@ from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.registry import Registry
 from consent_server.outbound.session import Response
 from consent_server.refusal import Unavailable
+from consent_server.sandbox.layout import LICENSES
 from consent_server.scheme import instant
 from consent_server.scheme.permission_text import ShownText
-from tests.deployments import deploy, settings_of
+from consent_server.scheme.summary import summary
+from tests.deployments import START, deploy, settings_of
+from tests.scheme.test_summary import from_the_registry
 
 REGISTRY, DIRECTORY = "https://registry.example", "https://directory.example"
 LICENSE, TEXT_URL = f"{REGISTRY}/license/one", f"{REGISTRY}/text/one"
@@ -279,3 +284,24 @@ def test_what_was_once_verified_stays_while_the_registry_is_down(world: World, h
         world.down.add("registry")
         held_clock.step(instant.DAY * 30)
         assert permission_texts.shown(LICENSE, edps=[EDP], cap=CAP) == before
+
+
+@pytest.mark.parametrize("name", LICENSES)
+def test_what_is_asked_in_short_is_the_same_at_both_parties(edp: Any, cap: Any, name: str) -> None:
+    """And it has every fact of the license in words, for each license of the sandbox's Registry."""
+    short = summary(from_the_registry(name), START)
+    source = "{% import 'components/summary.html' as s with context %}{{ s.facts(short, 'Acme') }}"
+    pages_ = []
+    for world in (edp, cap):
+        with world.app.test_request_context():
+            pages_.append(render_template_string(source, short=short))
+    assert pages_[0] == pages_[1]
+    words = html.unescape(re.sub(r"<[^>]*>", "", pages_[0]))
+    parties = [each.name for each in (short.asks, short.gives, short.bank) if each]
+    told = [*parties, *short.fuels, *short.uses, "12 March 2027", "1 year", short.ending, short.withdrawal]
+    assert not [each for each in told if each not in words]
+    assert ("Tariffs" in words, "export" in words, "gets the emissions" in words) == (
+        bool(short.tariffs),
+        short.export,
+        short.bank is not None,
+    )

@@ -4,13 +4,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from consent_server import clock, store
 from consent_server.outbound.directory import Agreement
 from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.outbound.upstream import Tokens
 from consent_server.portal import providers
-from consent_server.store import collecting, connections, evidence, links, outbox, readings
+from consent_server.store import collecting, connections, evidence, links, outbox, readings, rows
+from consent_server.store.tables import Evidence
 
 
 def evidence_of(connection: str) -> Any:
@@ -411,3 +413,27 @@ def test_H05_of_two_claims_that_the_directory_confirms_alike_the_one_that_we_dea
         page = portal.signed_in().open("/connect")
         assert "Hartlebury Meters" in page.html
         assert "Aardvark" not in page.html
+
+
+def test_a_renewal_says_so_with_both_dates_and_cancel_leaves_what_there_is(portal: Any, held_clock: Any) -> None:
+    browser = portal.connected()
+    assert "instead of" not in browser.html
+    held_clock.step(40 * 86400)
+    before = portal.connections()
+    browser = portal.at_permission()
+    first = browser.html.partition("In short")[0]
+    assert "<h1>Renew your permission for" in first
+    assert "21 April 2027</strong> instead of 12 March 2027" in first
+    browser.click("cancel")
+    assert portal.connections() == before
+
+
+def test_an_upgrade_from_electricity_shows_gas_as_new(portal: Any) -> None:
+    portal.connected()
+    with store.writing() as c:
+        kept = evidence.of_subject(c, portal.connections()[0].id)
+        older = {"text_shown": "Tallyleaf may fetch your electricity consumption."}
+        c.execute(sa.update(rows.table_of(Evidence)).where(rows.table_of(Evidence).c.id == kept.id).values(older))
+    first = portal.at_permission().html.partition("In short")[0]
+    assert "<h1>Change your permission for" in first
+    assert "New: readings of your use of <strong>gas</strong>" in first

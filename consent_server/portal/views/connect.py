@@ -39,6 +39,7 @@ from consent_server.portal.views.waiting import (
     waiting_page,
 )
 from consent_server.scheme.permission_text import ShownText
+from consent_server.scheme.summary import summary
 from consent_server.store import connections
 from consent_server.web import headers, pages, parameters
 from consent_server.web.language import N_
@@ -189,7 +190,8 @@ def _permission_page(
         target = connecting.destination(provider)
     except ProviderSlow:
         return waiting_page(provider.name, "/connect/permission")
-    shown = connecting.question(signed_in_account(), provider, text)
+    known = signed_in_account()
+    shown, asked = connecting.question(known, provider, text), summary(text, clock.now())
     keep({"shown": shown})
     return page(
         "permission",
@@ -198,6 +200,8 @@ def _permission_page(
         provider=provider,
         host=urlsplit(target).netloc,
         text=text,
+        asked=asked,
+        change=connecting.change_of(known.id, provider, asked),
         shown=shown,
         errors=errors,
     )
