@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from consent_server.scheme.meters import parse_mpan, parse_mprn
 from consent_server.settings import ContactSettings
 
 NAMED = {
@@ -48,3 +49,15 @@ def test_P10_what_is_not_named_is_not_shown(build_party: Any) -> None:
 def test_P10_what_is_no_contact_is_refused_at_the_start(wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         ContactSettings(**wrong)
+
+
+def test_P16_a_bill_is_drawn_with_words_for_who_cannot_see_it(build_party: Any) -> None:
+    """And the numbers in the picture pass their check digits: whoever copies them is told that nobody has them."""
+    edp = build_party("edp", changes=NAMED)
+    browser = edp.browser().open("/manage")
+    drawn = next(a for tag, a in browser.page.found if tag == "svg")
+    assert (drawn["role"], drawn["aria-labelledby"]) == ("img", "bill-words")
+    assert 'id="bill-words">On an electricity bill' in browser.html
+    assert "A person can help: <strong>help@example.org, +44 20 7946 0000</strong>" in browser.html
+    assert parse_mpan("12 1234 5678 902").check_digit_ok
+    assert parse_mprn("3938424403").check_digit_ok
