@@ -87,7 +87,8 @@ class Ended:
 class Step(ABC):
     """A step of a party's journey, at /journey/<name>.
 
-    `fields` are the form fields that it reads; whatever else is sent is ignored. A plug-in step is another subclass: see
+    `fields` are the form fields that it reads; whatever else is sent is ignored. Of these `kept` are shown again with what was
+    typed, also on Back: no code and no password is. A plug-in step is another subclass: see
     steps/customer_login_example. A step that sends the browser Away names in `returns` what comes back in the query, `state`
     among it. `offer` are the words of the link to it where there are several ways to show who one is.
     """
@@ -96,6 +97,7 @@ class Step(ABC):
     label: str
     template: str
     fields: tuple[str, ...]
+    kept: tuple[str, ...] = ()
     returns: tuple[str, ...] = ()
     offer: str = ""
 

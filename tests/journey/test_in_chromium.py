@@ -133,3 +133,19 @@ def test_H23_the_receipt_beside_allow_withdraws_in_any_browser(tab: Any, party: 
     beside.click("#confirm")
     beside.wait_for_selector("text=It ended on")
     assert party.grant().permission.ended_where == "receipt"
+
+
+def test_back_shows_what_was_typed_after_an_error_and_after_it_was_mended(
+    tab: Any, party: Any, client_app: Served
+) -> None:
+    begin(tab, party, client_app)
+    for name, text in {**GOOD, "postcode": "SW8 2BB"}.items():
+        tab.fill(f"#{name}", text)
+    tab.click("#continue")
+    tab.wait_for_selector("#errors-title")
+    tab.fill("#postcode", GOOD["postcode"])
+    tab.click("#continue")
+    tab.wait_for_selector("#permission-text")
+    tab.go_back()
+    assert {name: tab.input_value(f"#{name}") for name in GOOD} == GOOD
+    assert tab.locator("#errors-title").count() == 0

@@ -143,7 +143,7 @@ def test_signing_in_has_the_same_words_and_limits_as_a_journey(managed: Any) -> 
     browser = managed.browser().open("/manage")
     for _ in range(11):
         browser.click("continue", **{**GOOD, "postcode": "SW8 2BB"})
-        assert (browser.status, browser.path) == (422, "/manage")
+        assert (browser.status, browser.path) == (422, "/manage/bill")
     assert browser.click("continue", **GOOD).status == 429
 
 

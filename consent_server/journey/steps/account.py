@@ -18,6 +18,7 @@ class SignIn(Step):
     label = N_("Sign in")
     template = "journey/sign_in.html"
     fields = ("email", "passkey")
+    kept = ("email",)
 
     def show(self, visit: Visit) -> Page:
         return self._page(visit, visit.progress.get("email", ""))

@@ -121,6 +121,7 @@ class Bill(Step):
     label = N_("Your meters")
     template = "journey/identify.html"
     fields = (*FIELDS, *WHO_FIELDS)
+    kept = fields
     offer = N_("Use a bill instead")
 
     def act(self) -> AbstractContextManager[None]:

@@ -28,6 +28,7 @@ class CustomerLogin(Step):
     label = N_("Log in")
     template = "journey/customer_login_example.html"
     fields = ("customer", "password")
+    kept = ("customer",)
 
     @abstractmethod
     def check_password(self, customer: str, password: str) -> Identified | None:

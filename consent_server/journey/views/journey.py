@@ -3,8 +3,8 @@
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeVar
 
 from flask import Blueprint, Response, redirect, request
 from werkzeug.exceptions import MethodNotAllowed
@@ -16,21 +16,24 @@ from consent_server.issuer import authorize, decision, metadata
 from consent_server.issuer.decision import code_for
 from consent_server.journey import browser
 from consent_server.journey.browser import Holds, NotThisBrowser
-from consent_server.journey.step import Away, Ended, Onward, Page, Step, Visit, journey_of
+from consent_server.journey.step import Away, Ended, FieldError, Onward, Page, Step, Visit, journey_of
 from consent_server.journey.steps import done_after, open_step, path_of, step_named, steps, ways
 from consent_server.receipts import links
 from consent_server.refusal import Refusal
 from consent_server.store import journeys
 from consent_server.store.digests import digest
 from consent_server.store.tables import Journey, Progress
-from consent_server.web import budgets, cookies, csrf, device_cookie, headers, pages, parameters
+from consent_server.web import budgets, cookies, csrf, device_cookie, headers, pages, parameters, typed
 from consent_server.web.limits import network_of
 from consent_server.web.refusals import NotFound
+from consent_server.web.typed import KeptForm
 
 COOKIE_MAX_AGE_S: Final = 3600
 #: Journeys that one browser can be on at a time; the oldest is forgotten.
 MOST_JOURNEYS: Final = 20
 LONGEST_ID: Final = 32
+
+Shown = TypeVar("Shown", bound=Page | Onward | Ended | Away)
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,10 @@ def step(name: str) -> AnyResponse:
         return redirect(path_of(open_, here.journey.id), 303)
     if sent is None:
         # What was waited for has no form: nobody can repeat it, and so nobody who had the old secret gets the new one.
-        outcome, sent = this.show(here), {"once": secrets.token_urlsafe(16)}
+        outcome, sent = _typed_before(here, this, this.show(here)), {"once": secrets.token_urlsafe(16)}
         return _followed(here, this, outcome, _kept(here, this, outcome, sent))
+    kept = {name: text for name, text in sent.items() if name in this.kept}
+    typed.keep(this.name, here.journey.id, KeptForm(kept))  # whatever follows, a refusal too: Back shows it
     return _taken(here, this, sent)
 
 
@@ -192,6 +197,8 @@ def _taken(here: Visit, step: Step, sent: Mapping[str, str]) -> AnyResponse:
     except Refusal:  # such as that it must wait: the journey is this browser's all the same
         _keep(here, claimed=claimed)
         raise
+    if isinstance(outcome, Page) and outcome.errors:
+        return _to_mend(here, step, outcome)
     return _followed(here, step, outcome, moved)
 
 
@@ -211,6 +218,25 @@ def _kept(
 
 
 # responses
+
+
+def _to_mend(here: Visit, step: Step, page: Page) -> AnyResponse:
+    """Redirect to the step's page, which then says what to mend, and goes on saying so after Back and reload."""
+    values: Mapping[str, str] = page.values.get("typed", {})  # type: ignore[assignment]
+    again = {name: text for name, text in values.items() if name in step.kept}
+    errors = [(error.field, error.text) for error in page.errors]
+    typed.keep(step.name, here.journey.id, KeptForm(again, errors, page.status))
+    return redirect(path_of(step, here.journey.id), 303)
+
+
+def _typed_before(here: Visit, step: Step, outcome: Shown) -> Shown:
+    """Return a step's page with what its browser typed into it before, and what is to be mended."""
+    if not isinstance(outcome, Page) or outcome.template is not None or outcome.errors:
+        return outcome
+    before = typed.held(step.name, here.journey.id)
+    values = {**outcome.values, "typed": {**outcome.values.get("typed", {}), **before.values}}  # type: ignore[dict-item]
+    errors = tuple(FieldError(*error) for error in before.errors)
+    return replace(outcome, values=values, errors=errors, status=before.status)
 
 
 def _followed(here: Visit, step: Step, outcome: Page | Onward | Ended | Away, moved: Moved | None) -> AnyResponse:
@@ -262,6 +288,7 @@ def _finished(here: Visit) -> Response:
 
 
 def _ended(here: Visit, location: str | None) -> AnyResponse:
+    typed.forget(*(each.name for each in steps(here.progress)))
     return redirect(location, 303) if location else _finished(here)
 
 
@@ -271,6 +298,7 @@ def _onward(here: Visit, step: Step, done: Onward, sent: Mapping[str, str], clai
         progress["way"] = step.name
     mine = steps(progress)
     progress["done"] = done_after(mine, step)
+    typed.forget(*(each.name for each in mine if each.name not in progress["done"]))
     path = path_of(open_step(mine, progress), here.journey.id)
     if not done.proven:
         _keep(here, progress, claimed)

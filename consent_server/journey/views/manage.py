@@ -1,6 +1,7 @@
 """At an EDP: an SME shows who it is, by a bill or by its log-in, sees what it has permitted, and withdraws."""
 
 import secrets
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -23,12 +24,14 @@ from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.log_in import RETURNED
 from consent_server.receipts import links
 from consent_server.store.tables import LogInState, SessionData
-from consent_server.web import csrf, device_cookie, headers, pages, parameters, sessions
+from consent_server.web import csrf, device_cookie, headers, pages, parameters, sessions, typed
 from consent_server.web.refusals import NotFound
 from consent_server.web.sessions import BrowserSession
+from consent_server.web.typed import KeptForm
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
 KIND = "manage"
+_BILL: Final = "bill"
 #: Way to show who one is, as `journey.steps` names it -> the link to its page here.
 _WAYS: Final = {
     "bill": {"name": Bill.name, "words": Bill.offer, "path": "/manage/bill"},
@@ -42,12 +45,12 @@ routes = Blueprint("manage", __name__, url_prefix="/manage")
 def start() -> AnyResponse:
     """Return the page of the first way to show who one is. A way of the EDP's own is for journeys alone."""
     first = next((way for way in current().settings.journey.steps if way in _WAYS), "bill")
-    return _bill_page(Page({"typed": {}})) if first == "bill" else _log_in_page(login_step.page())
+    return _bill_page() if first == "bill" else _log_in_page(login_step.page())
 
 
 @routes.get("/bill")
 def bill_page() -> AnyResponse:
-    return _bill_page(Page({"typed": {}}))
+    return _bill_page()
 
 
 @routes.post("")
@@ -55,19 +58,21 @@ def identify() -> AnyResponse:
     if not _offers("bill"):
         raise NotFound("bill")
     sent = csrf.form(_sessions().form_secret(request), *bill.FIELDS)
-    typed = bill.read(sent)
-    if isinstance(typed, Page):
-        return _bill_page(typed)
+    typed.keep(_BILL, _sessions().form_secret(request), KeptForm(sent))  # whatever follows, a refusal too
+    read = bill.read(sent)
+    if isinstance(read, Page):
+        return _bill_to_mend(read)
     response = redirect("/manage/permissions", 303)
     with sources.act():
-        identified = bill.match(typed, request.remote_addr or "", device_cookie.sent(request))
+        identified = bill.match(read, request.remote_addr or "", device_cookie.sent(request))
         if identified is not None:
             _sessions().end(request, response)
             _sessions().begin(response, {"sme": identified.sme, "business": identified.business})
     if identified is None:
         error = FieldError("postcode", bill.NO_MATCH)
-        return _bill_page(bill.again(sent, error, checked=sent.get("checked", "")))
-    device_cookie.remember(response, device_cookie.sent(request), typed.subjects())
+        return _bill_to_mend(bill.again(sent, error, checked=sent.get("checked", "")))
+    typed.forget(_BILL)
+    device_cookie.remember(response, device_cookie.sent(request), read.subjects())
     return response
 
 
@@ -225,10 +230,20 @@ def _log_in_page(page: Page) -> Response:
     return response
 
 
-def _bill_page(page: Page) -> Response:
+def _bill_page() -> Response:
+    """Return the page with a bill's fields, with what this browser typed before and what is to be mended."""
     if not _offers("bill"):
         raise NotFound("bill")
-    return _sign_in_page("manage/identify.html", "bill", page)
+    before = typed.held(_BILL, _sessions().form_secret(request))
+    errors = tuple(FieldError(*error) for error in before.errors)
+    return _sign_in_page("manage/identify.html", "bill", Page({"typed": before.values}, {}, errors, before.status))
+
+
+def _bill_to_mend(page: Page) -> AnyResponse:
+    values: Mapping[str, str] = page.values["typed"]  # type: ignore[assignment]
+    errors = [(error.field, error.text) for error in page.errors]
+    typed.keep(_BILL, _sessions().form_secret(request), KeptForm(values, errors, page.status))
+    return redirect("/manage/bill", 303)
 
 
 def _sign_in_page(template: str, way: str, page: Page) -> Response:

@@ -1,6 +1,5 @@
 """Connecting an energy data provider: choose, read, agree, go there and come back."""
 
-from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,16 +16,18 @@ from consent_server.portal.providers import Provider, ProviderSlow, providers
 from consent_server.portal.standing import CONNECTION, standing
 from consent_server.portal.views.visit import (
     account,
-    account_changed,
     bank,
     change,
     data,
     keep,
+    mended,
     page,
     see_other,
     sent,
     signed_in,
     signed_in_account,
+    to_mend,
+    typed_before,
 )
 from consent_server.portal.views.waiting import (
     LEAVING,
@@ -48,6 +49,9 @@ NOT_CHOSEN: Final = N_("Choose the company that holds your meter readings.")
 NOT_TICKED: Final = N_("Tick the box to say that you give this permission, or press Cancel.")
 CHANGED: Final = N_("What is asked has changed since this page was opened. Read it again before you agree.")
 
+CONNECT: Final = "/connect"
+PERMISSION: Final = "/connect/permission"
+
 routes = Blueprint("portal_connect", __name__)
 
 
@@ -56,7 +60,15 @@ routes = Blueprint("portal_connect", __name__)
 def connect() -> AnyResponse:
     found = providers()
     only = found[0].service if len(found) == 1 else None
-    return page("connect", providers=found, chosen=data().get("provider", only), typed={}, bank=bank())
+    before = typed_before(CONNECT)
+    return page(
+        "connect",
+        before=before,
+        providers=found,
+        chosen=before.values.get("provider", data().get("provider", only)),
+        typed=before.values,
+        bank=bank(),
+    )
 
 
 @routes.post("/connect")
@@ -73,10 +85,10 @@ def choose() -> AnyResponse:
     if chosen not in {provider.service for provider in found}:
         errors.append(FieldError("providers", NOT_CHOSEN))
     if errors or chosen is None:
-        account_changed()  # its name may be kept by now
-        return page("connect", 422, providers=found, chosen=chosen, typed=form, bank=bank(), errors=errors)
+        return to_mend(CONNECT, errors, 422, **form)
+    mended(CONNECT, PERMISSION)
     keep({"provider": chosen})
-    return see_other("/connect/permission")
+    return see_other(PERMISSION)
 
 
 @routes.get("/connect/permission")
@@ -96,9 +108,10 @@ def agree() -> AnyResponse:
     text = connecting.text_for(provider)
     asked = connecting.question(signed_in_account(), provider, text)
     if not form.get("shown") == data().get("shown") == asked:
-        return _permission_page(provider, text, 409, (FieldError("permission-text", CHANGED),))
+        return to_mend(PERMISSION, [FieldError("permission-text", CHANGED)], 409)
     if form.get("agree") != "yes":
-        return _permission_page(provider, text, 422, (FieldError("agree", NOT_TICKED),))
+        return to_mend(PERMISSION, [FieldError("agree", NOT_TICKED)])
+    mended(PERMISSION)
     agent = pages.plain(request.user_agent.string, connecting.LONGEST_USER_AGENT)
     visitor = Visitor(signed_in_account(), data().get("by_passkey", False), request.remote_addr or "", agent)
     return leave(provider, text, visitor)
@@ -183,19 +196,17 @@ def _chosen_provider() -> Provider | None:
     return next((each for each in providers() if each.service == service), None)
 
 
-def _permission_page(
-    provider: Provider, text: ShownText, status: int = 200, errors: Sequence[FieldError] = ()
-) -> Response:
+def _permission_page(provider: Provider, text: ShownText) -> Response:
     try:
         target = connecting.destination(provider)
     except ProviderSlow:
-        return waiting_page(provider.name, "/connect/permission")
+        return waiting_page(provider.name, PERMISSION)
     known = signed_in_account()
     shown, asked = connecting.question(known, provider, text), summary(text, clock.now())
     keep({"shown": shown})
     return page(
         "permission",
-        status,
+        before=typed_before(PERMISSION),
         form_targets=(headers.origin_of(target),),
         provider=provider,
         host=urlsplit(target).netloc,
@@ -203,5 +214,4 @@ def _permission_page(
         asked=asked,
         change=connecting.change_of(known.id, provider, asked),
         shown=shown,
-        errors=errors,
     )

@@ -20,17 +20,23 @@ from consent_server.portal.views.visit import (
     data,
     form_secret,
     keep,
+    mended,
     of_portal,
     page,
     see_other,
     sent,
     session,
+    to_mend,
+    typed_before,
 )
 from consent_server.store.tables import SessionData, SmeAccount
 from consent_server.web import device_cookie, parameters
 
 #: One slash and no second one behind it, which would begin the name of a host.
 _OUR_PATH: Final = re.compile(r"/[a-z][a-z/-]{0,60}")
+
+SIGN_IN: Final = "/sign-in"
+CODE: Final = "/sign-in/code"
 
 routes = Blueprint("portal_sign_in", __name__)
 
@@ -58,7 +64,10 @@ def sign_in() -> AnyResponse:
     asked = parameters.query(request, optional=("cookie", "next"))
     following = _following(asked.get("next") or data().get("next", ""))
     if form_secret():
-        return _page(following, data().get("email", ""))
+        before = typed_before(SIGN_IN)
+        typed = {"email": before.values.get("email") or data().get("email", "")}
+        options = passkeys.to_sign_in(form_secret())
+        return page("sign_in", script=True, before=before, typed=typed, following=following, options=options)
     if "cookie" in asked:
         return page("no_cookies", 400)
     # The form needs a handle to be ours in: come back with one.
@@ -74,8 +83,9 @@ def send_code() -> AnyResponse:
     typed, following = form.get("email", ""), _following(form.get("next", ""))
     asked = codes.send_code(typed, request.remote_addr or "", device_cookie.sent(request), opens_account=True)
     if asked is None:
-        return _page(following, typed, FieldError("email", codes.NOT_AN_ADDRESS))
-    response = see_other("/sign-in/code")
+        return _to_mend(following, FieldError("email", codes.NOT_AN_ADDRESS), email=typed)
+    mended(SIGN_IN, CODE)
+    response = see_other(CODE)
     kept: SessionData = {"email": asked.email, "no_mail": asked.no_mail, "next": following}
     if session() is None:  # the first row that is kept for a visitor
         of_portal().begin(response, kept)
@@ -89,7 +99,7 @@ def code() -> AnyResponse:
     email = data().get("email")
     if email is None:
         return see_other("/sign-in")
-    return page("code", email=email, no_mail=data().get("no_mail", False))
+    return page("code", before=typed_before(CODE), email=email, no_mail=data().get("no_mail", False))
 
 
 @routes.post("/sign-in/code")
@@ -100,7 +110,8 @@ def check_code() -> AnyResponse:
         return see_other("/sign-in")
     found = codes.check_code(email, typed, request.remote_addr or "", device_cookie.sent(request), form_secret())
     if found is None:
-        return page("code", 422, email=email, errors=(FieldError("code", codes.WRONG_CODE),))
+        return to_mend(CODE, [FieldError("code", codes.WRONG_CODE)])
+    mended(CODE)
     return _signed_in(found, data().get("next", "/account"), by_passkey=False)
 
 
@@ -112,14 +123,13 @@ def use_passkey() -> AnyResponse:
         form.get("passkey", ""), request.remote_addr or "", device_cookie.sent(request), form_secret()
     )
     if found is None:
-        return _page(following, "", FieldError("use-passkey", passkeys.NOT_ACCEPTED))
+        return _to_mend(following, FieldError("use-passkey", passkeys.NOT_ACCEPTED))
+    mended(SIGN_IN)
     return _signed_in(found, following, by_passkey=True)
 
 
-def _page(following: str, email: str, *errors: FieldError) -> AnyResponse:
-    status, options = 422 if errors else 200, passkeys.to_sign_in(form_secret())
-    typed = {"email": email}
-    return page("sign_in", status, script=True, typed=typed, following=following, options=options, errors=errors)
+def _to_mend(following: str, error: FieldError, **typed: str) -> AnyResponse:
+    return to_mend(f"{SIGN_IN}?next={quote(following)}", [error], **typed)
 
 
 def _signed_in(found: SmeAccount, following: str, *, by_passkey: bool) -> AnyResponse:

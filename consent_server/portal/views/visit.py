@@ -8,12 +8,14 @@ from flask import Response, g, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import store
+from consent_server.journey.step import FieldError
 from consent_server.portal import invitation, providers
 from consent_server.portal.standing import newest_bank
 from consent_server.store import accounts
 from consent_server.store.tables import SessionData, SmeAccount
-from consent_server.web import csrf, pages, sessions
+from consent_server.web import csrf, pages, sessions, typed
 from consent_server.web.sessions import BrowserSession
+from consent_server.web.typed import KeptForm
 
 KIND = "portal"
 
@@ -81,11 +83,6 @@ def signed_in_account() -> SmeAccount:
     return found
 
 
-def account_changed() -> None:
-    """Read the account again the next time it is asked for."""
-    g.pop("portal_account", None)
-
-
 def bank() -> str | None:
     """Return the name of the bank that sent this SME, in this session or an earlier one."""
     sender, known = data().get("fsp") or invitation.held(request), account()
@@ -118,13 +115,39 @@ def page(
     form_targets: Iterable[str] = (),
     frames: Collection[str] = (),
     script: bool = False,
+    before: KeptForm | None = None,
     **values: object,
 ) -> Response:
-    """Return a page of the portal. `form_targets`, `frames` and `script` as in `pages.render`."""
+    """Return a page of the portal. `form_targets`, `frames` and `script` as in `pages.render`; `before` is what was typed into
+    it."""
     token = csrf.token(form_secret()) if form_secret() else ""
-    shown = {"csrf": token, "account": account(), "errors": (), **values}
+    shown: dict[str, object] = {"csrf": token, "account": account(), "errors": (), **values}
+    if before is not None:
+        shown["errors"] = [FieldError(*error) for error in before.errors]
+        status = before.status
     name = f"portal/{template}.html"
     return pages.render(name, status, form_targets=form_targets, frames=frames, script=script, **shown)
+
+
+def to_mend(path: str, errors: Iterable[FieldError], status: int = 422, **values: str) -> AnyResponse:
+    """Redirect to a page of ours, which then says what to mend, with the values that were typed (web.typed)."""
+    found = [(error.field, error.text) for error in errors]
+    typed.keep(_form(path), form_secret(), KeptForm(values, found, status))
+    return see_other(path)
+
+
+def typed_before(path: str) -> KeptForm:
+    """Return what this browser typed into the form of a page of ours, and what of it is to be mended."""
+    return typed.held(_form(path), form_secret())
+
+
+def mended(*paths: str) -> None:
+    """Forget what was typed into forms of ours."""
+    typed.forget(*map(_form, paths))
+
+
+def _form(path: str) -> str:
+    return path.partition("?")[0].strip("/").replace("/", "-")
 
 
 def sent(*optional: str) -> dict[str, str]:

@@ -1,0 +1,80 @@
+"""What was typed into a form, and what is to be mended: kept by the browser that typed it, for as long as a page may be idle.
+
+A page that says what to mend is opened again at its own address, and not as the response to the form. So it is there after Back
+and reload too, with what was typed, although no cache keeps a page of ours. The values are in a cookie, sealed by us and
+bound to one form of one journey or session: the store has none of them, and another browser has no such cookie, whatever else
+somebody planted in it. Codes and passwords are not kept.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+from flask import after_this_request, g, request
+from werkzeug.wrappers import Response
+
+from consent_server.deployment import current
+from consent_server.tokens.sealing import BadSealingKey
+from consent_server.web import cookies
+
+#: Browsers keep 4096 characters of a cookie: what is longer than that is not kept.
+LONGEST: Final = 3500
+
+
+@dataclass(frozen=True)
+class KeptForm:
+    """What was typed by the names of the fields, and what is to be mended: pairs of a field's id and a sentence.
+
+    `status` is that of the response to the form.
+    """
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    errors: Sequence[tuple[str, str]] = ()
+    status: int = 200
+
+
+def keep(form: str, owner: str, typed: KeptForm) -> None:
+    """Let this browser keep what was typed into a form, with whatever this request's response is.
+
+    `owner` is the journey's id, or a secret of the session's: nothing is shown again under another.
+    """
+    text = orjson.dumps([form, owner, typed.values, typed.errors, typed.status]).decode()
+    sealed = base64.urlsafe_b64encode(current().sealer.seal(text)).decode()
+    _keep(_cookie(form), sealed if len(sealed) <= LONGEST else "")
+
+
+def held(form: str, owner: str) -> KeptForm:
+    """Return what this browser keeps of a form; nothing where it keeps none, or another's."""
+    try:
+        sealed = base64.urlsafe_b64decode(request.cookies.get(_cookie(form), ""))
+        kept_form, kept_owner, values, errors, status = orjson.loads(current().sealer.unseal(sealed))
+    except (BadSealingKey, ValueError):
+        return KeptForm()
+    if (kept_form, kept_owner) != (form, owner):
+        return KeptForm()
+    return KeptForm(values, [(name, text) for name, text in errors], status)
+
+
+def forget(*forms: str) -> None:
+    """Let this browser forget what was typed into forms."""
+    for name in {_cookie(form) for form in forms} & request.cookies.keys():
+        _keep(name, "")
+
+
+def _keep(name: str, value: str) -> None:
+    if "typed" not in g:
+        g.typed = {}
+        after_this_request(_set_cookies)
+    g.typed[name] = value
+
+
+def _set_cookies(response: Response) -> Response:
+    for name, value in g.typed.items():
+        cookies.set_cookie(response, name, value, current().settings.lifetimes.journey_idle if value else 0)
+    return response
+
+
+def _cookie(form: str) -> str:
+    return f"__Host-{current().settings.party}-typed-{form}"
