@@ -35,6 +35,12 @@ def add(c: Connection, subject: str, kind: str, account: str, language: str | No
     _owe(c, about.where(_has_address(sa.literal(subject), sa.literal(account))), _mail.c.language)
 
 
+def about(c: Connection, subject: str) -> list[OwedMail]:
+    """Return every mail, sent or not, about one permission or connection, oldest first."""
+    query = sa.select(_mail).where(_mail.c.subject == subject).order_by(_mail.c.created, _mail.c.kind)
+    return rows.every(c, OwedMail, query)
+
+
 def lease(c: Connection, at: int, lease_s: int, limit: int) -> list[OwedMail]:
     """Lease and return mails that are due, the longest due first. For `lease_s` seconds no other worker takes them."""
     first = (

@@ -92,6 +92,13 @@ def render(
     return response
 
 
+def file(body: bytes | Iterable[bytes], name: str) -> Response:
+    """Return JSON that a browser keeps as a file with this name."""
+    response = Response(body, mimetype="application/json")
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
 def day(at: int) -> str:
     """Return the date of an instant in the United Kingdom, such as 12 March 2026."""
     return utc_day(at + instant.uk_offset(at))

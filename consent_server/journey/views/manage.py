@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, Final
 
+import orjson
 from flask import Blueprint, Response, redirect, request
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response as AnyResponse
@@ -13,6 +14,7 @@ from consent_server import clock, store
 from consent_server.deployment import current
 from consent_server.journey import log_in
 from consent_server.journey.evidence import grants_of, own
+from consent_server.journey.held import of_business
 from consent_server.journey.log_in import KeptLogIn, LogInNotOurs, LogInUnreachable
 from consent_server.journey.step import FieldError, Page
 from consent_server.journey.steps import bill
@@ -23,6 +25,7 @@ from consent_server.metering import sources
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.log_in import RETURNED
 from consent_server.receipts import links
+from consent_server.receipts.held import HeldPart, as_json
 from consent_server.store.tables import LogInState, SessionData
 from consent_server.web import csrf, device_cookie, headers, pages, parameters, sessions, typed
 from consent_server.web.refusals import NotFound
@@ -136,6 +139,27 @@ def permissions() -> AnyResponse:
         past=[grant for grant in grants if not grant.open],
         business=session.data["business"],
     )
+
+
+@routes.get("/held")
+def held() -> AnyResponse:
+    """Return everything that we hold about the business."""
+    session = _sessions().current(request)
+    if session is None:
+        return redirect("/manage", 303)
+    return _shown(session, "manage/held.html", parts=_held(session))
+
+
+@routes.get("/held.json")
+def held_file() -> AnyResponse:
+    session = _sessions().current(request)
+    if session is None:
+        return redirect("/manage", 303)
+    return pages.file(orjson.dumps(as_json(_held(session))), "what-we-hold.json")
+
+
+def _held(session: BrowserSession) -> list[HeldPart]:
+    return of_business(session.data["sme"], session.data["business"], clock.now())
 
 
 @routes.get("/receipt")

@@ -2,13 +2,14 @@
 
 from dataclasses import asdict
 
-from flask import Blueprint, request
+from flask import Blueprint, request, stream_with_context
 from werkzeug.wrappers import Response as AnyResponse
 
-from consent_server.portal import record, standing
+from consent_server import clock
+from consent_server.portal import held, record, standing
 from consent_server.portal.views.visit import data, keep, page, see_other, sent, signed_in, signed_in_account
 from consent_server.receipts import links
-from consent_server.web import headers, parameters
+from consent_server.web import headers, pages, parameters
 from consent_server.web.refusals import NotFound
 
 routes = Blueprint("portal_permissions", __name__)
@@ -23,17 +24,30 @@ def permissions() -> AnyResponse:
     return page("permissions", live=live, unfinished=unfinished, past=[each for each in everything if not each.open])
 
 
+@routes.get("/permissions/held")
+@signed_in
+def everything_held() -> AnyResponse:
+    """Return everything that we hold about the business."""
+    return page("held", parts=held.of_account(signed_in_account(), clock.now()))
+
+
+@routes.get("/permissions/held.json")
+@signed_in
+def held_file() -> AnyResponse:
+    return pages.file(stream_with_context(held.as_json(signed_in_account(), clock.now())), "what-we-hold.json")
+
+
 @routes.get("/permissions/record")
 @signed_in
 def record_of_connection() -> AnyResponse:
     known = signed_in_account().id
-    held = record.held(known, parameters.query(request, optional=("permission",)).get("permission", ""))
-    if held is None:
+    logged = record.held(known, parameters.query(request, optional=("permission",)).get("permission", ""))
+    if logged is None:
         raise NotFound("permission")
-    theirs = record.look(held.connection)
-    subject = standing.own(known, held.connection.id)  # after the look, which may end it
+    theirs = record.look(logged.connection)
+    subject = standing.own(known, logged.connection.id)  # after the look, which may end it
     frames = (headers.origin_of(theirs.evidence),) if theirs.evidence else ()
-    return page("record", frames=frames, subject=subject, grant=held, theirs=theirs)
+    return page("record", frames=frames, subject=subject, grant=logged, theirs=theirs)
 
 
 @routes.get("/permissions/receipt")

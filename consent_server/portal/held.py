@@ -1,0 +1,78 @@
+"""What a CAP holds about the business of an account: the account, its permissions, its meters and their months.
+
+The JSON has the half-hours as well, as long as they are kept. It is made meter by meter: a chain has thousands.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+import orjson
+
+from consent_server import store
+from consent_server.receipts import held
+from consent_server.receipts.held import HeldFact, HeldPart, Instant, facts
+from consent_server.scheme import instant, month_readings
+from consent_server.store import collecting, connections, permissions
+from consent_server.store.tables import CollectedMeter, MeterMonth, SmeAccount
+from consent_server.web.language import N_
+
+
+def of_account(account: SmeAccount, at: int) -> list[HeldPart]:
+    """Return everything but half-hours and months."""
+    with store.reading() as c:
+        connected = [row.id for row in connections.of_account(c, account.id)]
+        given = [row.id for row in permissions.of_sme(c, account.id)]
+        meters = [_meter(each) for row in connected for each in collecting.meters(c, row)]
+        permitted = held.permissions_part(c, [*connected, *given], at)
+    about = facts(
+        ("email", N_("E-mail address"), account.email),
+        ("business", N_("Business"), account.business),
+        ("opened", N_("Account opened"), Instant(account.created)),
+    )
+    return [
+        HeldPart("account", N_("Your account"), [about]),
+        permitted,
+        HeldPart("meters", N_("Your meters"), meters),
+    ]
+
+
+def as_json(account: SmeAccount, at: int) -> Iterator[bytes]:
+    """Return the same in pieces, with every month, its figures and its half-hours."""
+    first = orjson.dumps(held.as_json(of_account(account, at)))[:-1] + b',"months":['
+    with store.reading() as c:
+        meters = [each for row in connections.of_account(c, account.id) for each in collecting.meters(c, row.id)]
+    return chain([first], _months(meters), [b"]}"])
+
+
+def _months(meters: Iterable[CollectedMeter]) -> Iterator[bytes]:
+    comma = b""
+    for each in meters:
+        with store.reading() as c:
+            months = collecting.months_of(c, each.connection, each.datasource)
+        for month in months.values():
+            yield comma + orjson.dumps(_month(month))
+            comma = b","
+
+
+def _meter(each: CollectedMeter) -> list[HeldFact]:
+    return facts(
+        ("connection", N_("Permission"), each.connection),
+        ("meter", N_("Meter at the provider"), each.datasource),
+        ("fuel", N_("Fuel"), each.fuel),
+        ("outcode", N_("District"), each.outcode),
+    )
+
+
+def _month(month: MeterMonth) -> dict[str, object]:
+    readings = month_readings.unpacked(month.start, month.readings) if month.readings is not None else []
+    return {
+        "connection": month.connection,
+        "meter": month.datasource,
+        "fuel": month.fuel,
+        "start": instant.text(month.start),
+        "amount": month.amount,
+        "kilograms": month.kilograms,
+        "complete": month.complete,
+        "fetched": instant.text(month.fetched),
+        "half_hours": [[instant.text(at), value] for at, value in readings],
+    }

@@ -1,0 +1,112 @@
+"""Everything that is held about a business, for the business alone: as a page to read, and as JSON. Both say the same.
+
+Meters are masked, as everywhere outside the register: a file is passed on more easily than a page.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from consent_server import store
+from consent_server.deployment import current
+from consent_server.receipts import receipt
+from consent_server.scheme import instant
+from consent_server.scheme.meters import MaskedMeter
+from consent_server.store import evidence, mails, outbox
+from consent_server.store.tables import Evidence
+from consent_server.web.language import N_
+
+
+class Instant(int):
+    """An instant in POSIX seconds."""
+
+
+Value = str | Instant | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HeldFact:
+    """One thing that is held: its name in the JSON, its words on the page, and its value."""
+
+    name: str
+    label: str
+    value: Value
+
+
+@dataclass(frozen=True)
+class HeldPart:
+    """Things of one kind, each with its facts."""
+
+    name: str
+    title: str
+    things: Sequence[Sequence[HeldFact]]
+
+
+def as_json(parts: Iterable[HeldPart]) -> dict[str, Any]:
+    """Return what the page shows, for machines: instants in ISO 8601."""
+    return {part.name: [{fact.name: _json(fact.value) for fact in thing} for thing in part.things] for part in parts}
+
+
+def permissions_part(c: store.Connection, subjects: Iterable[str], at: int) -> HeldPart:
+    """Return all that is kept of permissions and connections: the grant, its evidence, and who was told."""
+    return HeldPart("permissions", N_("Permissions"), [_permission(c, subject, at) for subject in subjects])
+
+
+def meter(each: MaskedMeter) -> str:
+    """Return a masked meter in words: fuel, place, district, last digits."""
+    return ", ".join(filter(None, (each["fuel"], each.get("site", ""), each["outcode"], each["masked"])))
+
+
+def facts(*found: tuple[str, str, Value | None]) -> list[HeldFact]:
+    """Return what is known of facts (name, label, value)."""
+    return [HeldFact(name, label, value) for name, label, value in found if value not in (None, "", ())]
+
+
+def _permission(c: store.Connection, subject: str, at: int) -> list[HeldFact]:
+    about, seen = receipt.find(c, subject, at), evidence.of_subject(c, subject)
+    if about is None or seen is None:
+        return facts(("id", N_("Number"), subject))
+    mailed = [f"{each.kind}: {_when(each.delivered)}" for each in mails.about(c, subject)]
+    told = [f"{call.kind}: {_when(call.delivered)} {call.recipient}" for call in outbox.of_subject(c, subject)]
+    return [
+        *facts(
+            ("id", N_("Number"), subject),
+            ("permits", N_("What it permits"), about.what),
+            ("state", N_("State"), str(about.state)),
+            ("granted", N_("Given"), Instant(about.granted)),
+            ("expires", N_("Lasts until"), Instant(about.expires)),
+            ("ended", N_("Ended"), Instant(about.ended) if about.ended is not None else None),
+            ("ended_by", N_("Ended by"), about.ended_by),
+            ("meters", N_("Meters"), tuple(map(meter, about.meters))),
+            ("told", N_("Who was told of its end"), tuple(told)),
+            ("mailed", N_("Mails about it"), tuple(mailed)),
+        ),
+        *_evidence(seen),
+    ]  # fmt: skip
+
+
+def _evidence(seen: Evidence) -> list[HeldFact]:
+    who = seen.who
+    return facts(
+        ("license", N_("License"), seen.license),
+        ("asked_by", N_("Asked by"), seen.names.get("client", seen.client_id)),
+        ("business", N_("Given by"), who.get("business")),
+        ("name", N_("Person, as stated"), who.get("name")),
+        ("capacity", N_("Role, as stated"), who.get("capacity")),
+        ("method", N_("How we know who it was"), who.get("method")),
+        ("strength", N_("What that shows"), who.get("strength")),
+        ("address", N_("Network address"), seen.address),
+        ("browser", N_("Browser"), seen.user_agent),
+        ("reference", N_("Reference"), seen.correlation_id),
+        ("evidence", N_("Evidence page"), f"{current().settings.public.origin}/evidence/{seen.id}"),
+        ("text_sha256", N_("SHA-256 of the text as shown"), seen.shown_sha256),
+        ("text", N_("The text that you read"), seen.text_shown),
+    )
+
+
+def _when(at: int | None) -> str:
+    return instant.text(at) if at is not None else "-"
+
+
+def _json(value: Value) -> Any:
+    return instant.text(value) if isinstance(value, Instant) else list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,34 @@
+"""Everything that a CAP holds about a business is there to read and to keep, for its account alone."""
+
+from typing import Any
+
+import pytest
+
+
+def test_the_page_and_the_file_say_the_same_and_the_file_has_the_half_hours(portal: Any) -> None:
+    browser = portal.connected()
+    connection = portal.connections()[0].id
+    portal.collected(connection)
+    portal.released("bank", on=[connection])
+    page = browser.open("/permissions").open("/permissions/held").html
+    response = browser.open("/permissions/held.json").response
+    assert response.headers["Content-Disposition"] == 'attachment; filename="what-we-hold.json"'
+    held = response.get_json()
+    assert held.keys() == {"account", "permissions", "meters", "months"}
+    assert {each["id"] for each in held["permissions"]} == {connection, "bank"}
+    assert {each["meter"] for each in held["meters"]} == {each["meter"] for each in held["months"]}
+    assert len(held["months"]) == 26
+    for told in (held["account"][0]["email"], "Kelham Crumb Bakery Ltd", connection, "Hartlebury Meters Limited"):
+        assert told in page
+    assert "granted: -" in page, "the receipt that is owed by mail"
+    assert "refresh-" not in page + response.get_data(as_text=True)
+
+
+@pytest.mark.parametrize("path", ["/permissions/held", "/permissions/held.json"])
+def test_nobody_else_gets_it(portal: Any, path: str) -> None:
+    portal.connected()
+    connection = portal.connections()[0].id
+    assert portal.browser().open(path).path == "/sign-in"
+    other = portal.signed_in("hello@wensum.example").open(path)
+    assert other.status == 200
+    assert connection not in other.html
