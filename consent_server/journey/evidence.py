@@ -11,8 +11,8 @@ from consent_server import store
 from consent_server.scheme import permission_text
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import State, state_at
-from consent_server.store import evidence, permissions
-from consent_server.store.tables import Evidence, Permission
+from consent_server.store import evidence, outbox, permissions
+from consent_server.store.tables import Evidence, OwedCall, Permission
 
 LONGEST_ID = 48
 
@@ -66,6 +66,12 @@ def own(sme: str, permission_id: str, at: int) -> GrantView | None:
     with store.reading() as c:
         row = permissions.find(c, permission_id)
         return next(iter(_views(c, [row], at)), None) if row is not None and row.sme == sme else None
+
+
+def told(grants: Iterable[GrantView]) -> dict[str, list[OwedCall]]:
+    """Return permission -> the messages by which its client is told of its end."""
+    with store.reading() as c:
+        return {each.permission.id: outbox.of_subject(c, each.permission.id) for each in grants}
 
 
 def by_evidence(evidence_id: str, at: int) -> list[GrantView]:

@@ -30,6 +30,20 @@ def meters(c: Connection, connection: str) -> list[CollectedMeter]:
     return rows.every(c, CollectedMeter, query.order_by(_meter.c.due, _meter.c.datasource))
 
 
+def places(c: Connection, connection: str) -> list[tuple[str, str, int]]:
+    """Return how many meters of a fuel a connection has in a district: (fuel, outcode, count)."""
+    of = (_meter.c.fuel, _meter.c.outcode)
+    query = sa.select(*of, sa.func.count()).where(_meter.c.connection == connection).group_by(*of).order_by(*of)
+    return [(row[0], row[1], row[2]) for row in c.execute(query)]
+
+
+def extent(c: Connection, connection: str) -> tuple[int, int] | None:
+    """Return the first instant of what was fetched through a connection, and the end of it."""
+    ends = (sa.func.min(_window.c.window_start), sa.func.max(_window.c.window_end))
+    first, end = c.execute(sa.select(*ends).where(_window.c.connection == connection)).one()
+    return None if first is None else (first, end)
+
+
 def put_meters(c: Connection, *listed: CollectedMeter) -> None:
     if listed:
         rows.put(c, *listed)

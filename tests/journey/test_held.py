@@ -23,6 +23,7 @@ def managed(edp: Any) -> Any:
 
 def test_the_page_and_the_file_say_the_same(managed: Any) -> None:
     browser = managed.browser().open("/manage").click("continue", **BILL)
+    assert "is being told" in browser.html.partition("Earlier permissions")[2]
     page = browser.open("/manage/held").html
     response = browser.open("/manage/held.json").response
     assert response.headers["Content-Disposition"] == 'attachment; filename="what-we-hold.json"'

@@ -239,3 +239,18 @@ def test_an_expired_permission_is_past(portal: Any, held_clock: Any) -> None:
     assert "Expired" in browser.html
     assert "withdraw" not in browser.page.ids()
     assert browser.open("/connected").path == "/connect"
+
+
+def test_P16_a_card_says_which_meters_what_was_fetched_and_who_was_told(portal: Any) -> None:
+    browser = with_result(portal)
+    connection = portal.connections()[0].id
+    cards = browser.open("/permissions").html
+    assert "Electricity in S3: 1<br>Gas in S3: 1" in cards
+    assert "1 February 2025 to 28 February 2026" in cards
+    assert 'Hartlebury Meters</bdi> <span class="soft">12 March 2026</span></h3>' in cards
+    browser.click("withdraw").click("confirm")
+    assert "is being told" in browser.open("/permissions").html
+    with store.writing() as c:
+        (call,) = outbox.of_subject(c, connection)
+        outbox.delivered(c, call._replace(leased=None), clock.now())
+    assert "told 12 March 2026" in browser.open("/permissions").html
