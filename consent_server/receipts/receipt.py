@@ -69,12 +69,16 @@ class Receipt:
 
     @property
     def meter_names(self) -> list[str]:
-        """Return each meter by its fuel, its district and the last digits of its number."""
-        return [f"{gettext(_FUELS[meter['fuel'],])}, {meter['outcode']}, {meter['masked']}" for meter in self.meters]
+        """Return each meter by its fuel, the words for its site, its district and the last digits of its number."""
+        return [", ".join(filter(None, _words(meter))) for meter in self.meters]
 
     @property
     def _fuels(self) -> str:
         return gettext(_FUELS.get(tuple(sorted(self.fuels)), _FUELS[ELECTRICITY, GAS]))
+
+
+def _words(meter: MaskedMeter) -> tuple[str, ...]:
+    return gettext(_FUELS[meter["fuel"],]), plain(meter.get("site", "")), meter["outcode"], meter["masked"]
 
 
 def find(c: store.Connection, subject: str, at: int) -> Receipt | None:

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from consent_server import clock, store
 from consent_server.metering.register import LINKED, TYPED
+from consent_server.receipts import links, receipt
 from consent_server.store.tables import Meter
 from tests.journey.conftest import with_meters
 
@@ -61,6 +63,29 @@ def test_H13_what_is_ticked_is_in_the_permission_and_the_evidence_says_why(chain
     evidence = chain.browser().open(f"/evidence/{chain.grant().evidence.id}").html
     assert "1 meter: its number was typed" in evidence
     assert "2 meters: the business ticked it, and our records link it to the business" in evidence
+
+
+def test_P6_a_single_meter_of_a_site_is_ticked_by_itself(chain: Any) -> None:
+    """Its gas is left out everywhere: permission, token's data sources, evidence, receipt."""
+    browser = identified(chain).click("continue", **{"meter-1": "yes"})
+    path = browser.form_of("allow")[0].replace("permission", "sites")
+    ticked = [found["id"] for tag, found in browser.open(path).page.found if tag == "input" and "checked" in found]
+    assert ticked == ["meter-1"]
+    browser.click("continue", **{"meter-1": "yes"}).click("allow", agree="yes")
+    assert granted(chain) == [("m-el", TYPED), ("y-el", LINKED)]
+    kept = chain.grant()
+    assert [each["meter"] for each in kept.permission.datasources] == ["m-el", "y-el"]
+    assert [each["id"] for each in kept.evidence.meters] == ["m-el", "y-el"]
+    with chain.app.app_context():
+        link = links.path(kept.permission.id)
+        with store.reading() as c:
+            about = receipt.find(c, kept.permission.id, clock.now())
+    assert about is not None
+    assert about.meter_names == ["electricity, SW8, ••••••••• 8902", "electricity, Yard, YO1, ••••••••• 0001"]
+    for page in (link, f"/evidence/{kept.evidence.id}"):
+        html = chain.browser().open(page).html
+        assert "Yard" in html
+        assert "Gas</span>" not in html
 
 
 def test_all_sites_are_one_tick(chain: Any) -> None:

@@ -1,4 +1,4 @@
-"""Which sites: where the register vouches for a business's meters, the business ticks those that it will share.
+"""Which sites and meters: where the register vouches for a business's meters, the business ticks those that it will share.
 
 Nothing is ticked for it. A bill opens the meters whose numbers were typed, and no more (UK GDPR 5(1)(c)); a log-in opens none.
 """
@@ -6,8 +6,8 @@ Nothing is ticked for it. A bill opens the meters whose numbers were typed, and 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import count, groupby
 from typing import Final
 
 from consent_server.deployment import current
@@ -19,21 +19,37 @@ from consent_server.scheme.permission import Who
 from consent_server.store.tables import Progress
 from consent_server.web.language import N_
 
-#: Sites that have a box of their own; a business with more ticks all of them, or none.
+#: Sites, and meters at sites with several, that have boxes of their own; a business with more sites ticks all, or none.
 MOST_BOXES: Final = 2000
 
-NONE: Final = N_("Tick at least one site, or cancel.")
+NONE: Final = N_("Tick at least one site or meter, or cancel.")
 CHANGED: Final = N_("Our records of your sites have changed since this page was opened. Look at them again.")
 
 
 @dataclass(frozen=True)
 class Place:
-    """A site as the page shows it: words for it (or none), the first half of its postcode, and its meters."""
+    """A site as the page shows it: words for it (or none), the first half of its postcode, and its meters.
+
+    `boxes` are the names of its meters' own boxes: none where it has one meter, or the business has too many.
+    """
 
     id: str
     site: str
     outcode: str
     meters: tuple[MaskedMeter, ...]
+    boxes: tuple[str, ...] = ()
+
+    def ticked(self, form: Mapping[str, str]) -> tuple[MaskedMeter, ...]:
+        """Return the meters that a form ticks: all by the site's box, else those whose own boxes are ticked."""
+        if form.get(self.id) == "yes":
+            return self.meters
+        return tuple(meter for box, meter in zip(self.boxes, self.meters, strict=False) if form.get(box) == "yes")
+
+    def boxes_of(self, chosen: set[str]) -> set[str]:
+        """Return the boxes that are ticked where meters with these ids are chosen."""
+        if chosen >= {meter["id"] for meter in self.meters}:
+            return {self.id}
+        return {box for box, meter in zip(self.boxes, self.meters, strict=False) if meter["id"] in chosen}
 
 
 def identified_by(identified: Identified, who: Who, proof: str, license_url: str, at: int) -> Onward:
@@ -50,13 +66,16 @@ def offered_to(sme: str, meters: Sequence[str], who: Who, email: str) -> Onward:
     return Onward({**found, "offers": True, "vouched": meters, "chosen": [], "log_in": None}, proven=True)
 
 
+_BOXES: Final = tuple(f"{kind}-{number}" for kind in ("site", "meter") for number in range(1, MOST_BOXES + 1))
+
+
 class Sites(Step):
     """Offer the business's sites by name: all of them after a log-in, the others after a bill."""
 
     name = "sites"
     label = N_("Your sites")
     template = "journey/sites.html"
-    fields = ("offered", "all", *(f"site-{number}" for number in range(1, MOST_BOXES + 1)))
+    fields = ("offered", "all", *_BOXES)
 
     def needed(self, progress: Progress) -> bool:
         return progress.get("offers", False)
@@ -76,10 +95,10 @@ class Sites(Step):
         if not form.get("offered") == visit.progress.get("offered") == _digest(places):
             return _page(visit, places, set(), (FieldError("sites", CHANGED),), 409)
         everything = form.get("all") == "yes"
-        ticked = [place for place in places if everything or form.get(place.id) == "yes"]
+        ticked = [meter for place in places for meter in (place.meters if everything else place.ticked(form))]
         if not ticked and _by_log_in(visit):
             return _page(visit, places, set(), (FieldError("sites", NONE),), 422)
-        return Onward({"chosen": [meter for place in ticked for meter in place.meters]})
+        return Onward({"chosen": ticked})
 
 
 def _offered(visit: Visit) -> list[Place]:
@@ -90,9 +109,18 @@ def _offered(visit: Visit) -> list[Place]:
     else:
         others, proof = _others(identified["sme"], identified["meters"], visit.journey.license, visit.at), LINKED
     grouped = enumerate(groupby(sorted(others, key=_place), key=_place), start=1)
-    return [
+    places = [
         Place(f"site-{number}", site, outcode, tuple(each.as_kept(proof) for each in meters))
         for number, ((site, outcode, _), meters) in grouped
+    ]
+    return _with_boxes(places) if len(others) <= MOST_BOXES else places
+
+
+def _with_boxes(places: Sequence[Place]) -> list[Place]:
+    numbers = count(1)
+    return [
+        replace(place, boxes=tuple(f"meter-{next(numbers)}" for _ in place.meters)) if len(place.meters) > 1 else place
+        for place in places
     ]
 
 
@@ -134,7 +162,7 @@ def _page(
         "named": visit.progress["identified"]["meters"],
         "places": places,
         "boxes": len(places) <= MOST_BOXES,
-        "ticked": {place.id for place in places if chosen >= {meter["id"] for meter in place.meters}},
+        "ticked": {box for place in places for box in place.boxes_of(chosen)},
         "offered": digest,
     }
     return Page(values, {"offered": digest}, errors, status)
