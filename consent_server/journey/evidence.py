@@ -51,6 +51,11 @@ class GrantView:
         return [meter for meter in self.permission.meters if meter["fuel"] in self.permission.fuels]
 
     @property
+    def on_withdrawal(self) -> str:
+        """Return what its text says that a withdrawal leads to; empty where it says nothing of it."""
+        return permission_text.said_on_withdrawal(self.evidence.text_shown)
+
+    @property
     def text_html(self) -> str:
         return permission_text.render(self.evidence.text_shown)
 

@@ -81,13 +81,15 @@ class Holding:
 class Falling:
     """A permission that ends, or has ended, with a withdrawal.
 
-    `holding` is what is deleted with it, `told` whether the other side gets a message from us.
+    `holding` is what is deleted with it, `told` whether the other side gets a message from us, `says` what the permission's
+    text says that a withdrawal leads to.
     """
 
     kind: str
     other: str
     holding: Holding | None
     told: bool
+    says: str = ""
 
 
 def standing(account: str) -> list[Standing]:
@@ -222,7 +224,8 @@ def _name(member: str, seen: Evidence | None) -> str:
 
 def _falling(c: store.Connection, each: Standing) -> Falling:
     holding = _holding(c, each.id) if each.kind == CONNECTION else None
-    return Falling(each.kind, each.other, holding, told=each.redeemed)
+    says = permission_text.said_on_withdrawal(each.text_shown)
+    return Falling(each.kind, each.other, holding, told=each.redeemed, says=says)
 
 
 def _holding(c: store.Connection, connection: str) -> Holding | None:

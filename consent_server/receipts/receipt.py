@@ -7,6 +7,7 @@ from typing import Final
 
 from consent_server import store
 from consent_server.deployment import current
+from consent_server.scheme import permission_text
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import State, state_at
@@ -46,6 +47,7 @@ class Receipt:
     ended: int | None
     ended_by: str
     redeemed: bool
+    on_withdrawal: str
 
     @property
     def open(self) -> bool:
@@ -113,6 +115,7 @@ def _receipt(row: Permission | ProviderConnection, seen: Evidence, at: int) -> R
         ended=row.expires if state is State.EXPIRED else row.ended,
         ended_by=row.ended_by or "",
         redeemed=permission is None or permission.redeemed is not None,
+        on_withdrawal=permission_text.said_on_withdrawal(seen.text_shown),
     )
 
 

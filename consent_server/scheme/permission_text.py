@@ -152,6 +152,11 @@ def on_withdrawal(text: str) -> str:
     return _quoted(text, r"\bwithdraw", r"\b(?:stop|cease|delet|eras)")
 
 
+def said_on_withdrawal(filled_text: str) -> str:
+    """Return the same of a filled text, without markup."""
+    return without_markup(on_withdrawal(filled_text))
+
+
 def on_ending(text: str) -> str:
     """Return the sentences of a text, raw or filled, by which a permission ends otherwise than by time or withdrawal."""
     return _quoted(text, r"\bends? (?:when|once|as soon as)\b", r"\bends? (?:when|once|as soon as)\b")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import escape
 from typing import Any
 
 import pytest
@@ -225,3 +226,15 @@ def test_the_signed_receipt_is_had_by_the_link_and_from_the_evidence_and_opens_n
             assert secret not in json.dumps(receipt)
     for path in ("/receipt/unknown/consent.json", "/evidence/unknown/consent.json"):
         assert browser.get(path, base_url="https://localhost").status_code == 404
+
+
+def test_P13_what_a_withdrawal_leads_to_is_said_in_the_permissions_own_words(edp: Any) -> None:
+    says = "From then on Carbon & Co stops & deletes <what> it has."
+    edp.text = f"Carbon & Co may fetch your gas.\n\nYou may withdraw at any time. {says}\n"
+    edp.keep_grant()
+    with edp.app.app_context():
+        link = links.path("p-1")
+    managed = edp.browser().open("/manage").click("continue", **GOOD).open("/manage/withdraw?permission=p-1")
+    for html in (managed.html, edp.browser().open(link).html):
+        assert f"The permission says: “<bdi>{escape(says)}</bdi>”" in html
+        assert "You may withdraw at any time" not in html
