@@ -4,7 +4,7 @@ Permission Records: the evidence page is full evidence as HTML, with the type of
 earlier grants of that SME to that client. Meters are masked; nothing on it can be clicked, run or used.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from consent_server import store

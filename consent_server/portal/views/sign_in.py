@@ -128,8 +128,8 @@ def use_passkey() -> AnyResponse:
     return _signed_in(found, following, by_passkey=True)
 
 
-def _to_mend(following: str, error: FieldError, **typed: str) -> AnyResponse:
-    return to_mend(f"{SIGN_IN}?next={quote(following)}", [error], **typed)
+def _to_mend(following: str, error: FieldError, email: str = "") -> AnyResponse:
+    return to_mend(f"{SIGN_IN}?next={quote(following)}", [error], email=email)
 
 
 def _signed_in(found: SmeAccount, following: str, *, by_passkey: bool) -> AnyResponse:
