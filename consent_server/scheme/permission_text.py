@@ -127,6 +127,7 @@ _BACK: Final = re.compile(
 )
 
 
+@lru_cache(maxsize=64)  # a text is pinned, and read for each page that shows it
 def named(raw_text: str) -> Named:
     """Return what a text names of the data. What is named in a sentence that excludes anything is not named."""
     said = list(_said(raw_text))

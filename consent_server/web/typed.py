@@ -8,7 +8,7 @@ somebody planted in it. Codes and passwords are not kept.
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import orjson
@@ -19,8 +19,8 @@ from consent_server.deployment import current
 from consent_server.tokens.sealing import BadSealingKey
 from consent_server.web import cookies
 
-#: Browsers keep 4096 characters of a cookie: what is longer than that is not kept.
-LONGEST: Final = 3500
+#: Characters of a cookie. What makes a longer one is not kept: several of them must leave room in the Cookie header.
+LONGEST: Final = 1600
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,13 @@ def keep(form: str, owner: str, typed: KeptForm) -> None:
 
     `owner` is the journey's id, or a secret of the session's: nothing is shown again under another.
     """
+    choices = (_sealed(form, owner, each) for each in (typed, replace(typed, values={}), KeptForm()))
+    _keep(_cookie(form), next(sealed for sealed in choices if len(sealed) <= LONGEST))
+
+
+def _sealed(form: str, owner: str, typed: KeptForm) -> str:
     text = orjson.dumps([form, owner, typed.values, typed.errors, typed.status]).decode()
-    sealed = base64.urlsafe_b64encode(current().sealer.seal(text)).decode()
-    _keep(_cookie(form), sealed if len(sealed) <= LONGEST else "")
+    return base64.urlsafe_b64encode(current().sealer.seal(text)).decode()
 
 
 def held(form: str, owner: str) -> KeptForm:

@@ -72,10 +72,10 @@ def test_one_journeys_words_are_not_shown_in_another(edp: Any) -> None:
     assert typed(browser.open(other.path)) == {}
 
 
-def test_what_is_too_long_for_a_cookie_is_not_kept(edp: Any) -> None:
+def test_what_is_too_long_for_a_cookie_is_not_kept_and_what_to_mend_is(edp: Any) -> None:
     browser = edp.begun().click("continue", **{**WRONG, "postcode": "9" * 1900, "mpan": "8" * 1900})
-    assert browser.path == "/journey/identify"
-    assert typed(browser) == {}
+    assert (browser.path, typed(browser)) == ("/journey/identify", {})
+    assert 'href="#mpan"' in browser.html
 
 
 def test_a_guess_too_many_loses_nothing(edp: Any) -> None:
