@@ -33,17 +33,16 @@ NO_GAS = {**GOOD, "mprn": ""}
 
 
 @pytest.mark.parametrize(
-    ("had", "asked", "typed", "heading", "said"),
+    ("had", "asked", "typed", "heading", "said", "button"),
     [
-        (BOTH, "electricity_and_gas", GOOD, "Renew", ["renews what you have allowed", "2027"]),
-        (ELECTRICITY_ALONE, "electricity_and_gas", GOOD, "Change", ["readings of your use of <strong>gas", "New meters"]),
-        (BOTH, "electricity_and_gas", NO_GAS, "Change", ["No longer: <strong>gas", "No longer these meters"]),
-        (BOTH, "one_permission", GOOD, "Change", ["gets the emissions"]),
-        ({"fuels": ["electricity"], "meters": [ELECTRICITY, GAS]}, "electricity_and_gas", NO_GAS, "Renew", []),
+        (BOTH, "electricity_and_gas", GOOD, "Renew", ["renews what you have allowed", "2027"], "decline"),
+        (ELECTRICITY_ALONE, "electricity_and_gas", GOOD, "Change", ["your use of <strong>gas", "New meters"], "decline"),
+        (BOTH, "electricity_and_gas", NO_GAS, "Change", ["No longer: <strong>gas", "No longer these meters"], "cancel"),
+        (BOTH, "one_permission", GOOD, "Change", ["gets the emissions"], "cancel"),
+        ({"fuels": ["electricity"], "meters": [ELECTRICITY, GAS]}, "electricity_and_gas", NO_GAS, "Renew", [], "decline"),
     ],
     ids=["renewal", "upgrade", "narrower", "with a bank", "a meter that was not shared"],
 )  # fmt: skip
-@pytest.mark.parametrize("button", ["decline", "cancel"])
 def test_no_leaves_the_old_as_it_was(
     world: World, had: Any, asked: str, typed: Any, heading: str, said: list[str], button: str
 ) -> None:
