@@ -32,10 +32,10 @@ _REGISTRY_IN_TEXTS: Final = b"https://registry.example"
 
 WITHDRAWAL_MESSAGE: Final = "message/withdrawal-of-permission/2025-03-16"
 
-_ESTIMATE = "Estimating greenhouse gas emissions from energy consumption."
-_ADVISE = "Working out what a measure would save, and recommending what to do."
-_REPORT = "Passing the emissions report to the financial service provider that the business names."
-_FINANCE = "Deciding on finance, and looking after it for as long as it runs."
+_ESTIMATE = "Estimating emissions from energy use."
+_ADVISE = "Working out savings, and advising."
+_REPORT = "Passing the emissions report to the named bank."
+_FINANCE = "Deciding on finance, and looking after it."
 
 # manifest name -> title, transfer covered, permitted uses
 _ABOUT: Final = {

@@ -45,7 +45,7 @@ def from_rdf(body: bytes, url: str) -> PublishedLicense:
         duration=duration,
         deprecated_after=_end(properties, "deprecatedAfter"),
         prohibited_after=_end(properties, "prohibitedAfter"),
-        uses=tuple(rdf.values(properties, *rdf.ib1("permittedUse"))),
+        uses=tuple(sorted(rdf.values(properties, *rdf.ib1("permittedUse")))),  # RDF has no order of them
     )
 
 
