@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import orjson
 
+#: Of processor time; on a busy machine it may last three times as long.
 SECONDS: Final = 20
 MEMORY: Final = 1024 * 1024 * 1024
 #: Bytes of what a process may say at once: a report, and the text around it.
@@ -44,7 +45,7 @@ def run(module: str, question: Mapping[str, Any], given: Mapping[str, Callable[[
     )
     assert child.stdin is not None
     assert child.stdout is not None
-    watch = threading.Timer(2 * SECONDS, child.kill)
+    watch = threading.Timer(3 * SECONDS, child.kill)
     watch.start()
     line = orjson.dumps(question)
     try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from consent_server.documents.signing import FileSigner
 
 #: What serves requests comes first.
-_NICE: Final = 10
+_NICE: Final = 5
 
 
 @dataclass(frozen=True)
