@@ -202,7 +202,8 @@ class Door:
             "PYTHONPATH": str(self.code),
             "SAMPLES": str(self.samples),
         }
-        with _running(self.command(), environment, core, log) as process:
+        # Python and gunicorn look for modules where they were started before they look in PYTHONPATH
+        with _running(self.command(), environment, core, log, self.code) as process:
             yield _processes(process, self.port, log, workers=1)
 
 
@@ -257,10 +258,16 @@ class Peer:
 
 
 @contextmanager
-def _running(command: list[str], more: dict[str, str], core: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _running(
+    command: list[str], more: dict[str, str], core: int, log: Path, folder: Path = ROOT
+) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as lines:
         process = subprocess.Popen(
-            ["taskset", "-c", str(core), *command], env={**os.environ, **more}, stdout=lines, stderr=lines
+            ["taskset", "-c", str(core), *command],
+            env={**os.environ, **more},
+            cwd=folder,
+            stdout=lines,
+            stderr=lines,
         )
     try:
         yield process
@@ -466,7 +473,8 @@ def in_turn(doors: dict[str, Any], how: argparse.Namespace, log: Path) -> dict[s
         processes = {name: open_doors.enter_context(door.open(core=0, log=log)) for name, door in doors.items()}
         for number in range(how.rounds + 1):
             for act in ACTS:
-                for name, door in doors.items():
+                # neither is always the first
+                for name, door in list(doors.items())[:: 1 if number % 2 else -1]:
                     done = load_with(door, act, how.calls if number else 200, processes[name])
                     if number:  # the round before the first warms up
                         found[name][act.name].append(done)

@@ -44,9 +44,10 @@ STAGES: Final = {
     "event loop": r"/gevent/",
     "other": "",
 }
+#: What is counted by number: statements, transactions that end with a commit, and calls of PostgreSQL's driver that may wait
+#: for the server (giving a connection back is one that finds nothing to send).
+NUMBERS: Final = ("statements", "commits", "driver's calls that may wait")
 #: Stages that are the server's own; the others are the application's.
-#: What is counted by number: statements, transactions that end with a commit, and waits for a database server.
-NUMBERS: Final = ("statements", "commits", "waits for the server")
 SERVER: Final = ("TLS, with its time limits", "request body", "HTTP parsing", "access line", "server", "event loop")
 
 _COUNT: Final = struct.Struct("<q")
