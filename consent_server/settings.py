@@ -605,7 +605,9 @@ def _sender(value: str) -> str:
 
 def _relay(value: str) -> str:
     parts = urlsplit(value)
-    if value and (parts.scheme not in {"smtp", "smtps", "https"} or not parts.hostname or parts.username):
+    if value and (
+        parts.scheme not in {"smtp", "smtps", "https"} or not parts.hostname or parts.username or parts.port == 0
+    ):
         raise ValueError("must be smtp://host:port, smtps://host:port or an https URL, without a user name")
     return value
 

@@ -171,8 +171,8 @@ def _fault(mail: OwedMail) -> Exception | None:
     with store.reading() as c:
         spoken = mail.language or mails.language_of(c, mail.subject) or language.ENGLISH
     try:
-        with store.reading() as c, language.speaking(spoken):
-            made = _made(c, mail)
+        with language.speaking(spoken):
+            made = _made(mail)
         if made is not None:
             current().mail.send(*made)
     except Unreachable as error:
@@ -184,11 +184,13 @@ def _fault(mail: OwedMail) -> Exception | None:
     return None
 
 
-def _made(c: store.Connection, mail: OwedMail) -> tuple[str, str, str] | None:
+def _made(mail: OwedMail) -> tuple[str, str, str] | None:
     """Return address, subject and text of a mail; None where there is nobody or nothing any more that it could be about."""
-    if mail.kind in list(passkeys.Notice):
-        return passkeys.notice(c, mail.subject, passkeys.Notice(mail.kind))
-    about, to = receipt.find(c, mail.subject, clock.now()), receipt.address(c, mail.subject)
+    with store.reading() as c:
+        if mail.kind in list(passkeys.Notice):
+            return passkeys.notice(c, mail.subject, passkeys.Notice(mail.kind))
+        about, to = receipt.find(c, mail.subject, clock.now()), receipt.address(c, mail.subject)
+    # After the reading: a text may write, where it makes the link.
     return (to, *text(Kind(mail.kind), about)) if about is not None and to is not None else None
 
 

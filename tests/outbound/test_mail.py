@@ -282,6 +282,7 @@ SPOILED_SETTINGS = {
     "a password without TLS": {"user": "cap", "password": PASSWORD, "unencrypted": "true"},
     "TLS at once and never": {"source": "smtps://relay.example", "unencrypted": "true"},
     "a password in the URL": {"source": "smtp://cap:correct@relay.example"},
+    "no port": {"source": "smtp://relay.example:submission"},
     "another scheme": {"source": "lmtp://relay.example"},
     "two senders": {"sender": "a@b.example, c@d.example"},
     "a sender with a header": {"sender": "a@b.example\r\nBcc: all@b.example"},
