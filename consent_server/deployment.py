@@ -13,12 +13,14 @@ from cryptography.x509 import Certificate
 from flask import Blueprint, Flask, current_app
 
 from consent_server import store
+from consent_server.brand import logo
 from consent_server.caller.identify import Callers
 from consent_server.outbound.cache import Cache
 from consent_server.outbound.directory import Directory, Member
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.intensity import Intensity
 from consent_server.outbound.log_in import LogInProvider
+from consent_server.outbound.logos import Logos
 from consent_server.outbound.mail import Mail
 from consent_server.outbound.registry import Registry
 from consent_server.outbound.revocation_list import RevocationLists
@@ -32,7 +34,7 @@ from consent_server.scheme import roles
 from consent_server.scheme.licenses import GAS, License
 from consent_server.scheme.permission_text import ShownText
 from consent_server.scheme.provenance.container import Signer
-from consent_server.settings import Settings
+from consent_server.settings import BadSettings, Settings
 from consent_server.store.fetched import StoredCache
 from consent_server.store.intensity import StoredGridDays
 from consent_server.store.tables import Permission
@@ -83,9 +85,12 @@ class MemberProcess:
     """
 
     def __init__(self, settings: Settings, cache: Cache, *, polls: bool = False) -> None:
+        """Raise BadSettings for a logo that may not be shown."""
         self.settings = settings
+        self.logo = _own_logo(settings)
         self.session = Session(settings)
         self.directory = Directory(settings, self.session, cache)
+        self.logos = Logos(settings, self.session, cache)
         self.upstream = Upstream(settings, self.session, cache)
         self.signing_root = load_certificates(settings.keys.signing_root.read_bytes())[0]
         self.revocations = RevocationLists(settings, self.session, cache, polls=polls)
@@ -196,6 +201,16 @@ class Deployment(MemberProcess):
     def _require_keys(self) -> None:
         self.signing_keys.current()
         self.refresh_keys.current()
+
+
+def _own_logo(settings: Settings) -> logo.Logo | None:
+    path = settings.public.brand.logo
+    if path is None:
+        return None
+    try:
+        return logo.checked(path.read_bytes())
+    except (OSError, logo.NoLogo) as error:
+        raise BadSettings(f"public.brand.logo: {error}") from None
 
 
 def install(app: Flask, process: MemberProcess) -> None:

@@ -12,11 +12,13 @@ import tomllib
 from collections.abc import Mapping
 from email.policy import SMTP
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from consent_server.brand import colour
 
 
 def _plain_https(value: str) -> str:
@@ -119,9 +121,46 @@ class ContactSettings(Section):
     accessibility: PageUrl = Field(default="", description="https URL of the accessibility statement.")
 
 
+_HEX: Final = r"^#[0-9a-f]{6}$"
+
+
+class BrandSettings(Section):
+    """How our pages look. Our name at their head is `member.name`."""
+
+    logo: Path | None = Field(
+        default=None,
+        description=(
+            "SVG or PNG file of at most 64 KiB, shown beside our name and as the pages' icon. A PNG has at most 1024 pixels "
+            "each way and is not interlaced; an SVG has shapes, text and gradients alone."
+        ),
+    )
+    colour: str = Field(
+        default="#0b5d4a",
+        pattern=_HEX,
+        description=(
+            "Colour of links and buttons on light pages, such as #0b5d4a. A colour whose contrast with what is beside it is "
+            "below WCAG 2.2 AA is refused."
+        ),
+    )
+    dark_colour: str = Field(
+        default="#5fd0ae",
+        pattern=_HEX,
+        description="The same on dark pages, which browsers show where the reader prefers them; set it together with colour.",
+    )
+
+    @model_validator(mode="after")
+    def _readable(self) -> "BrandSettings":
+        if len({"colour", "dark_colour"} & self.model_fields_set) == 1:
+            raise ValueError("colour and dark_colour go together")
+        colour.shades(self.colour, colour.LIGHT)
+        colour.shades(self.dark_colour, colour.DARK)
+        return self
+
+
 class PublicSettings(ListenerSettings):
     """The door of browsers: the address it is known by, the address it binds to, and its server certificate."""
 
+    brand: BrandSettings = BrandSettings()
     contact: ContactSettings = ContactSettings()
 
 

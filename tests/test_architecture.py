@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / "consent_server"
 
 #: A room may import the rooms that stand before it, and itself.
 ROOMS = (
-    *("clock", "refusal", "settings", "audit"),
+    *("clock", "refusal", "brand", "settings", "audit"),
     *("pki", "scheme", "documents", "tokens", "outbound", "caller", "bank", "store", "readiness", "deployment", "web"),
     *("metering", "accounts", "receipts", "withdrawal", "issuer", "journey", "collect", "resource", "portal"),
     *("serving", "jobs", "parties", "__init__", "sandbox", "cli", "__main__"),

@@ -7,6 +7,7 @@ from consent_server import audit, clock
 from consent_server.collect import forecast, gather, weigh
 from consent_server.deployment import current
 from consent_server.jobs import audit_trail, retention
+from consent_server.journey import logos
 from consent_server.outbound.fair_pool import FairPool
 from consent_server.portal import providers
 from consent_server.receipts import mails, reminders
@@ -18,6 +19,7 @@ PROVIDERS_S: Final = 30
 FORECAST_S: Final = 1800
 REMIND_S: Final = 60
 SEAL_S: Final = 5
+LOGOS_S: Final = 10
 #: The renewal of a certificate is due from so many days before its end, as the doctor says too.
 RENEWAL_DAYS: Final = 60
 
@@ -150,6 +152,18 @@ class FetchProviderMetadata(Job):
         return 0  # nothing is owed: a page asks a provider itself where the copy is missing
 
 
+class FetchLogos(Job):
+    name = "logos"
+
+    def __init__(self, every_s: int) -> None:
+        super().__init__(every_s)
+        self._pool = logos.pool()
+
+    def run(self) -> int:
+        logos.fetch_due(self._pool)
+        return 0
+
+
 def jobs() -> tuple[Job, ...]:
     """Return the jobs of this party."""
     settings = current().settings
@@ -163,6 +177,7 @@ def jobs() -> tuple[Job, ...]:
         ApplyRetention(every.retention_s),
         WarnOfSigningCertificate(DAY),
         SealAuditTrail(SEAL_S),
+        FetchLogos(LOGOS_S),
     )
     if settings.party == "edp":
         return common

@@ -39,6 +39,8 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Member:
+    """A member as the Directory describes it. `logo` is the address of its brand's logo, else of its own."""
+
     url: str
     legal_name: str
     brand_name: str | None
@@ -46,6 +48,7 @@ class Member:
     privacy_policy: str | None
     membership_ok: bool
     agreements: tuple[Agreement, ...] = ()
+    logo: str | None = None
 
     def has_agreement(self, roles: Collection[str], at: int) -> bool:
         """Return whether an agreement with the scheme permits one of the roles at the instant `at`."""
@@ -188,6 +191,7 @@ def _member(url: str, body: bytes) -> Member:
         agreements=tuple(
             agreement for membership in entry.objects("schemeMemberships") for agreement in _agreements(url, membership)
         ),
+        logo=entry.get(_logo, "brand", None) or entry.get(fields.optional_url, "logo", None),
     )
 
 
@@ -198,6 +202,11 @@ def _brand_name(source: dict[str, Any], name: str) -> str | None:
     if brand and not isinstance(brand, dict):
         raise ValueError(f"{name} is no object")
     return fields.text(brand, "name") if brand and brand.get("name") else None
+
+
+def _logo(source: dict[str, Any], name: str) -> str | None:
+    brand = source.get(name)
+    return fields.optional_url(brand, "logo") if isinstance(brand, dict) else None
 
 
 def _is_current(url: str, membership: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from flask import Blueprint, Response, request
 
 from consent_server.sandbox import membership
-from consent_server.sandbox.layout import APPLICATIONS, HOST, MEMBERS, VERSION, Layout
+from consent_server.sandbox.layout import APPLICATIONS, HOST, LOGOS, MEMBERS, VERSION, Layout
 from consent_server.sandbox.publishing import negotiated, published, refused
 from consent_server.sandbox.registry import NAMESPACE
 
@@ -44,6 +44,8 @@ def member_document(layout: Layout, name: str, *, memberships: bool) -> dict[str
     }
     if entry.brand_name:
         document["brand"] = {"name": entry.brand_name}
+    if (LOGOS / f"{name}.svg").exists():
+        document["logo"] = f"{layout.control}/static/{name}.svg"
     if memberships:
         document["trustFrameworkMemberships"] = [
             {

@@ -10,6 +10,8 @@ from typing import Final
 from consent_server.scheme import roles
 
 HOST: Final = "localhost"
+#: The parties' logos, each named after its party.
+LOGOS: Final = Path(__file__).parent / "static"
 
 # Port of each service, counted from the first.
 PORTS: Final = {

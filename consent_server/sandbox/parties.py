@@ -11,7 +11,7 @@ from typing import Any, Final
 from consent_server import clock
 from consent_server.sandbox import customers, manifest, membership, registry, revocation
 from consent_server.sandbox.authority import Authority
-from consent_server.sandbox.layout import APPLICATIONS, LICENSES, MEMBERS, Layout
+from consent_server.sandbox.layout import APPLICATIONS, LICENSES, LOGOS, MEMBERS, Layout
 from consent_server.sandbox.smes import SMES
 from consent_server.scheme import messages, roles
 from consent_server.tokens import keys, refresh_token
@@ -27,6 +27,8 @@ _LICENSES: Final = {
     "fsp": ("emissions",),
 }
 _PORTAL_LICENSE: Final = "electricity_and_gas"
+#: On light pages and on dark ones.
+_COLOURS: Final = {"edp": ("#1d4f91", "#8fb8f0"), "cap": ("#0b5d4a", "#5fd0ae"), "fsp": ("#5b2a86", "#c9a6f0")}
 _WITHDRAWAL_PROCESS: Final = "signing in to Tallyleaf, opening “My permissions” and pressing “Withdraw”"
 _SEALING_KEY_BYTES: Final = 32
 #: The sandbox's EDP plays one that reads smart meters through the DCC, as the scheme describes it.
@@ -119,7 +121,7 @@ def settings_for(layout: Layout, party: str, database_url: str | None = None) ->
             "introspectors": [layout.application(application), layout.application(party)],
             "withdrawal_process": _WITHDRAWAL_PROCESS if party == "cap" else "",
         },
-        "public": _listener(layout, f"{party}_public"),
+        "public": {**_listener(layout, f"{party}_public"), "brand": _brand(party)},
         "mutual_tls": _listener(layout, f"{party}_mutual_tls"),
         "clients": {
             "root": str(layout.authority / "client_root.pem"),
@@ -251,6 +253,11 @@ def _listener(layout: Layout, service: str) -> dict[str, Any]:
         # One process for each door: what /ready says then holds for the whole door.
         "workers": 1,
     }
+
+
+def _brand(party: str) -> dict[str, str]:
+    light, dark = _COLOURS[party]
+    return {"logo": str(LOGOS / f"{party}.svg"), "colour": light, "dark_colour": dark}
 
 
 def _license(layout: Layout, name: str) -> dict[str, Any]:

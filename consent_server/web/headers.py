@@ -18,6 +18,8 @@ EVERYWHERE = {
 }
 # Not in the sandbox: a browser that trusts its authority would require https of everything else on localhost.
 TRANSPORT = {"Strict-Transport-Security": "max-age=63072000; includeSubDomains"}
+# A logo, also when it is opened by itself: nothing but its own style.
+PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; sandbox"
 MACHINE_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 

@@ -6,8 +6,9 @@ What every page has comes from the settings alone, so that the page that says wh
 import unicodedata
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Final
 
-from flask import Flask, Response, make_response, render_template, send_from_directory
+from flask import Flask, Response, make_response, render_template
 
 from consent_server import audit
 from consent_server.deployment import current
@@ -18,8 +19,9 @@ from consent_server.web.language import N_
 _PACKAGE = Path(__file__).resolve().parents[1]
 # In the wheel the templates lie in the package; in a checkout beside it.
 TEMPLATES = next(path for path in (_PACKAGE / "templates", _PACKAGE.parent / "templates") if path.is_dir())
-STATIC = Path(__file__).parent / "static"
-STATIC_MAX_AGE_S = 3600
+
+#: The name of our own logo, at /logos.
+OWN_LOGO: Final = "own"
 
 _MONTHS = (
     *(N_("January"), N_("February"), N_("March"), N_("April"), N_("May"), N_("June"), N_("July")),
@@ -33,7 +35,7 @@ _UNPRINTABLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
 
 
 def install(app: Flask) -> None:
-    """Give `app` the templates, the stylesheet and the filters."""
+    """Give `app` the templates and the filters."""
     app.template_folder = str(TEMPLATES)
     app.jinja_env.add_extension("jinja2.ext.i18n")
     app.jinja_env.install_gettext_callables(language.gettext, language.ngettext, newstyle=True)  # type: ignore[attr-defined]
@@ -48,16 +50,7 @@ def install(app: Flask) -> None:
         # For sentences that Python code made: unlike `_`, its text is escaped, and holds no placeholders.
         "translated": language.gettext,
     }
-    # Named files before Flask's own rule for /static, whichever way the application was made.
-    app.add_url_rule("/static/<any('style.css', 'icon.svg', 'passkeys.js'):name>", view_func=look)
     app.add_url_rule(switch.PATH, view_func=switch.choose, methods=["POST"])
-
-
-def look(name: str) -> Response:
-    """Return the stylesheet, the icon or the script."""
-    response = send_from_directory(STATIC, name)
-    response.headers["Cache-Control"] = f"public, max-age={STATIC_MAX_AGE_S}"
-    return response
 
 
 def render(
@@ -76,6 +69,7 @@ def render(
     body = render_template(
         template,
         brand=plain(settings.brand),
+        logo=OWN_LOGO if settings.public.brand.logo else None,
         sandbox=settings.is_sandbox,
         contact=settings.public.contact,
         home=switch.home(),

@@ -345,7 +345,8 @@ def test_E09_a_look_alike_stands_beside_the_legal_name_and_the_host(edp: Any, na
     assert f"<strong><bdi>{shown} Limited</bdi></strong>" in browser.html
     assert '<span class="host">cap.example:8443</span>' in browser.html
     assert not [each for each in browser.html if unicodedata.category(each) in {"Cf", "Co", "Cn", "Zl", "Zp"}]
-    assert {tag for tag, _ in browser.page.found}.isdisjoint({"img", "picture", "svg", "object"})
+    assert [a["src"] for tag, a in browser.page.found if tag == "img"] == ["/logos/own"], "no picture of the asker's"
+    assert {tag for tag, _ in browser.page.found}.isdisjoint({"picture", "svg", "object"})
     browser.click("allow", agree="yes")
     managed = edp.browser().open("/manage").click("continue", **{**GOOD, "mprn": ""})
     assert f"<bdi>{shown} Limited</bdi>" in managed.html

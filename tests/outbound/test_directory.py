@@ -65,10 +65,23 @@ def test_a_member(settings, trust, directory, wire, held_clock):
     assert directory.member(f"{settings.scheme.directory}/m/abc").membership_ok is False
 
 
-def test_E09_a_logo_is_neither_kept_nor_fetched(settings, trust, directory, wire):
-    logo = f"{settings.scheme.directory}/logo.svg"
-    trust.routes["/m/abc"] = wire.json(member_at(settings, logo=logo, brand={"name": "Acme", "logo": logo}))
-    assert "logo" not in repr(directory.member(f"{settings.scheme.directory}/m/abc"))
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"logo": "https://a.example/1"}, "https://a.example/1"),
+        (
+            {"logo": "https://a.example/1", "brand": {"name": "Acme", "logo": "https://a.example/2"}},
+            "https://a.example/2",
+        ),
+        ({"logo": "https://a.example/1", "brand": {"name": "Acme", "logo": ["x"]}}, "https://a.example/1"),
+        ({"logo": "http://a.example/1"}, None),
+        ({"logo": "data:image/svg+xml,<svg/>"}, None),
+        ({}, None),
+    ],
+)
+def test_the_address_of_a_logo_is_read_and_nobody_is_asked_for_it(settings, trust, directory, wire, given, expected):
+    trust.routes["/m/abc"] = wire.json(member_at(settings, **given))
+    assert directory.member(f"{settings.scheme.directory}/m/abc").logo == expected
     assert {asked.path for asked in trust.asked} == {"/m/abc"}
 
 
@@ -167,11 +180,12 @@ ANY_JSON = st.recursive(
 #: Field of the document -> what of the entry it decides.
 DECIDES = {
     "legalName": {"legal_name"},
-    "brand": {"brand_name"},
+    "brand": {"brand_name", "logo"},
+    "logo": {"logo"},
     "privacyPolicy": {"privacy_policy"},
     "trustFrameworkMemberships": {"membership_ok"},
     "schemeMemberships": {"agreements"},
-    **{name: set() for name in ("email", "logo", "address", "companyRegistration", "assuranceLevel")},
+    **{name: set() for name in ("email", "address", "companyRegistration", "assuranceLevel")},
 }
 
 

@@ -21,7 +21,7 @@ MARKS = IF + ELSE + END
 MESSAGES = (LABEL, TITLE, SENTENCE)
 TRANSLATE = {"_", "gettext", "ngettext"}
 #: Macros that return markup for a place inside a sentence, and those that return a translated phrase.
-INLINE = {"name", "strong", "span", "opened", "closed"}
+INLINE = {"name", "logo", "strong", "span", "opened", "closed"}
 PHRASES = {"listed", "fuels", "fuel_name", "state"}
 FLOWS_IN = {"a", "abbr", "b", "bdi", "code", "em", "i", "label", "small", "span", "strong", "sub", "sup"}
 VOID = {"area", "base", "br", "col", "hr", "img", "input", "line", "link", "meta", "rect", "source"}
@@ -200,7 +200,7 @@ class _Seen(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         held = {name: value or "" for name, value in attrs}
-        self.outside += [held[name] for name in VISIBLE & held.keys() if not held[name].startswith(OPEN)]
+        self.outside += [held[name] for name in VISIBLE & held.keys() if held[name] and not held[name].startswith(OPEN)]
         # Names, addresses and what is the same in every language; and the permission's own text.
         kind = set(held.get("class", "").split()) & {"mono", "host", "ref", "text"}
         if tag not in VOID:

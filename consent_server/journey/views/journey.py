@@ -262,11 +262,13 @@ def _shown(here: Visit, step: Step, page: Page) -> Response:
 
 def _common(here: Visit, step: Step | None) -> dict[str, Any]:
     settings = current().settings
+    asker = current().member_of(here.journey.client_id)
     return {
         "journey": here.journey.id,
         "party": settings.party,
         "origin": settings.public.origin,
-        "asker": current().member_of(here.journey.client_id),
+        "asker": asker,
+        "asker_logo": current().logos.name_of(asker),
         "csrf": csrf.token(here.secret),
         "steps": steps(here.progress, step),
         "ways": [_link(way, here) for way in ways() if way is not step],

@@ -1,0 +1,94 @@
+"""Other members' logos: fetched beside all pages, checked before they are kept, and shown from our own copy alone."""
+
+import hashlib
+import logging
+from dataclasses import replace
+from typing import Final
+from urllib.parse import urlsplit
+
+from consent_server import clock
+from consent_server.brand import logo
+from consent_server.outbound import page_time
+from consent_server.outbound.cache import Cache, Copy
+from consent_server.outbound.directory import Member
+from consent_server.outbound.errors import BadAnswer, Unreachable
+from consent_server.outbound.session import Session
+from consent_server.settings import Settings
+
+log = logging.getLogger("consent_server.outbound")
+
+FRESH_S: Final = 86400
+#: After a failure. Until then nobody asks again, in any process.
+RETRY_S: Final = 3600
+#: As long as a member's entry: see `directory`.
+_KEEP_S: Final = 7 * 86400
+_ACCEPT: Final = f"{logo.SVG}, {logo.PNG}"
+_NONE: Final = b""
+
+
+class Logos:
+    """What is kept of members' logos. A name is the SHA-256 of the logo's address, in hex: our own address for it."""
+
+    def __init__(self, settings: Settings, session: Session, cache: Cache) -> None:
+        self._directory = urlsplit(settings.scheme.directory).netloc
+        self._session = session
+        self._cache = cache
+
+    def name_of(self, member: Member) -> str | None:
+        """Return the name of a member's logo, if we have one to show. Nobody is asked."""
+        if member.logo is None:
+            return None
+        name = _name(member.logo)
+        return name if self.kept(name) is not None else None
+
+    def kept(self, name: str) -> tuple[bytes, str] | None:
+        """Return the content and the media type of the logo of this name, or None."""
+        copy = self._cache.get(_key(name))
+        if copy is None or copy.body == _NONE or not 0 <= clock.now() - copy.fetched <= _KEEP_S:
+            return None
+        return copy.body, copy.headers["content-type"]
+
+    def is_due(self, member: Member) -> bool:
+        """Return whether the member has a logo that is to be fetched."""
+        if member.logo is None:
+            return False
+        copy = self._cache.get(_key(_name(member.logo)))
+        return copy is None or not copy.fetched <= clock.now() < copy.fresh_until
+
+    def fetch(self, member: Member) -> None:
+        """Fetch a member's logo, in the time that a page has for one server. Raise Unreachable, after it was logged.
+
+        A logo that fails the check, or that is gone, is shown no more; while its server is down, the copy that we have is.
+        """
+        assert member.logo is not None
+        key, at = _key(_name(member.logo)), clock.now()
+        page_time.begin_page()
+        try:
+            found = self._fetched(member.logo)
+        except Unreachable as error:
+            log.warning("the logo of %s is not shown: %s", member.url, error)
+            before = self._cache.get(key)
+            bridged = before is not None and not error.is_wrong and not error.gone
+            copy = before if before is not None and bridged else Copy(_NONE, {}, at, at)
+            self._cache.put(key, replace(copy, fresh_until=at + RETRY_S))
+            raise
+        finally:
+            page_time.end_page()
+        self._cache.put(key, Copy(found.content, {"content-type": found.media_type}, at, at + FRESH_S))
+
+    def _fetched(self, url: str) -> logo.Logo:
+        # The Directory is a host of our settings; any other must be a member's server on its allowlist.
+        configured = urlsplit(url).netloc == self._directory
+        response = self._session.get(url, accept=_ACCEPT, limit=logo.LARGEST, configured=configured).must_be(200)
+        try:
+            return logo.checked(response.body)
+        except logo.NoLogo as error:
+            raise BadAnswer(f"no logo: {error}", response.host, response.status) from None
+
+
+def _name(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+def _key(name: str) -> str:
+    return f"logo {name}"
