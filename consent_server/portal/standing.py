@@ -138,6 +138,14 @@ def to_renew(everything: Sequence[Standing]) -> list[Standing]:
     return [*(each for each in live if each.expires <= soon), *ended]
 
 
+def nearest_end(account: str) -> int | None:
+    """Return the nearest end, within REMIND_DAYS, of a connection in force; None where there is none."""
+    at = clock.now()
+    with store.reading() as c:
+        ends = [row.expires for row in connections.live(c, account, at)]
+    return min((each for each in ends if each <= at + REMIND_DAYS * DAY), default=None)
+
+
 def newest_bank(account: str) -> str | None:
     """Return the member URL of the bank that sent this SME here last, as its connections remember it."""
     with store.reading() as c:

@@ -211,11 +211,19 @@ def test_P1_a_mail_says_that_the_result_is_there(portal: Any) -> None:
     assert reminded(portal) == []
 
 
+NOTICE = "A permission of yours ends on"
+
+
 def test_P7_the_account_says_what_ends_soon_and_renews_it_in_one_page(ending: Any, held_clock: Any) -> None:
     browser = ending.signed_in().open("/account")
     assert "renew" not in browser.page.ids()
+    assert NOTICE not in browser.open("/permissions").html
     held_clock.step(340 * DAY)
+    for path in ("/permissions", "/result", "/connect", "/connected", "/forecast"):
+        assert NOTICE in ending.signed_in().open(path).html
+    assert NOTICE not in ending.browser().open("/sign-in").html
     browser = ending.signed_in().open("/account")
+    assert NOTICE not in browser.html, "its card says so"
     assert "<bdi>Hartlebury Meters</bdi> gives us readings until" in browser.html
     assert browser.click("renew").path == "/connect/permission"
     held_clock.step(30 * DAY)

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from consent_server import store
 from consent_server.journey.step import FieldError
 from consent_server.portal import invitation, providers
-from consent_server.portal.standing import newest_bank
+from consent_server.portal.standing import nearest_end, newest_bank
 from consent_server.store import accounts
 from consent_server.store.tables import SessionData, SmeAccount
 from consent_server.web import csrf, pages, sessions, typed
@@ -121,7 +121,9 @@ def page(
     """Return a page of the portal. `form_targets`, `frames` and `script` as in `pages.render`; `before` is what was typed into
     it."""
     token = csrf.token(form_secret()) if form_secret() else ""
-    shown: dict[str, object] = {"csrf": token, "account": account(), "errors": (), **values}
+    known = account()
+    ends = nearest_end(known.id) if known is not None else None
+    shown: dict[str, object] = {"csrf": token, "account": known, "ends": ends, "errors": (), **values}
     if before is not None:
         shown["errors"] = [FieldError(*error) for error in before.errors]
         status = before.status
