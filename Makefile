@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 # What tests/several_machines run, and deploy/ha.
 MACHINES := haproxy pgbouncer etcd-server:etcd postgresql:/usr/lib/postgresql python3-venv:/usr/share/doc/python3-venv
 
-.PHONY: demo test test-browser test-long lint types bench bench-attacks bench-guessing bench-growth bench-readings bench-pages bench-collection bench-acts screenshots messages lock clean
+.PHONY: demo test test-browser test-long lint types bench bench-attacks bench-guessing bench-growth bench-readings bench-pages bench-collection bench-acts screenshots accessibility messages lock clean
 
 demo: $(READY)
 	$(BIN)/consent-server sandbox up --walk $(if $(ONCE),--once) $(if $(PORT),--base-port $(PORT)) $(if $(DATABASE_URL),--database-url $(DATABASE_URL))
@@ -67,6 +67,11 @@ bench-growth: $(READY)
 screenshots: $(READY)
 	@scripts/debian-packages chromium
 	$(BIN)/python -m scripts.screenshots
+
+# Every page in every view; takes some minutes.
+accessibility: $(READY)
+	@scripts/debian-packages chromium
+	ACCESSIBILITY_TABLE=docs/accessibility.md $(BIN)/pytest -m long tests/pages
 
 # The Welsh catalogue, brought up to date with the code and compiled.
 messages: $(READY)

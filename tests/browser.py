@@ -1,7 +1,9 @@
 """A client that inspects every page it gets, for the tests of each party's pages."""
 
+import os
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -9,6 +11,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from consent_server.web import switch
+from tests.pages.judge import State
 
 ORIGIN = "https://localhost"
 
@@ -49,10 +52,16 @@ class Elements(HTMLParser):
 TOKEN_SHAPED = re.compile(r"eyJ[A-Za-z0-9_-]+\.|\b\d+\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}")
 
 
+#: Where tests/pages has every page that tests see kept, to be judged in a real browser.
+KEPT = os.environ.get("KEEP_PAGES")
+
+
 def inspect(response: TestResponse) -> None:
     """What holds for every page that we show."""
     html = response.get_data(as_text=True)
     page = Elements(html)
+    if KEPT:
+        State.of(response.request.path, html).keep(Path(KEPT))
     ids = page.ids()
     assert [tag for tag, _ in page.found].count("h1") == 1
     assert len(ids) == len(set(ids)), "an id stands twice"

@@ -24,7 +24,7 @@ from consent_server import clock
 from tests.database import new_schema
 
 INTEROP = Path(__file__).parent / "interop"
-OLDEST_NODE = (20, 18, 1)
+OLDEST_NODE = (20, 19, 0)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -207,7 +207,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         missing("node and npm")
     version = subprocess.run([str(node), "--version"], capture_output=True, text=True, check=True).stdout
     if tuple(int(part) for part in re.findall(r"\d+", version)[:3]) < OLDEST_NODE:
-        missing(f"Node.js 20.18.1 or newer (it has {version.strip()})")
+        missing(f"Node.js 20.19.0 or newer (it has {version.strip()})")
     folder = tmp_path_factory.mktemp("node")
     for name in ("package.json", "package-lock.json", *(script.name for script in INTEROP.glob("*.mjs"))):
         shutil.copy(INTEROP / name, folder)

@@ -149,3 +149,40 @@ def test_back_shows_what_was_typed_after_an_error_and_after_it_was_mended(
     tab.go_back()
     assert {name: tab.input_value(f"#{name}") for name in GOOD} == GOOD
     assert tab.locator("#errors-title").count() == 0
+
+
+def tab_to(tab: Any, name: str) -> None:
+    """Press Tab until the element with this id has the focus, which must be seen."""
+    for _ in range(40):
+        tab.keyboard.press("Tab")
+        focused = "document.activeElement"
+        if tab.evaluate(f"{focused}.id") == name:
+            assert tab.evaluate(f"getComputedStyle({focused}).outlineStyle") == "solid"
+            return
+    raise AssertionError(f"Tab never comes to {name}")
+
+
+def test_P18_the_keyboard_alone_goes_the_whole_way_and_an_error_has_the_focus(
+    tab: Any, party: Any, client_app: Served
+) -> None:
+    begin(tab, party, client_app)
+    tab_to(tab, "continue")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector(".errors")
+    assert tab.evaluate("document.activeElement.className") == "errors"
+    tab.keyboard.press("Tab")
+    tab.keyboard.press("Enter")
+    tab.wait_for_function("document.activeElement.id === 'postcode'")
+    tab.keyboard.type(GOOD["postcode"])
+    for name in ("mpan", "mprn"):
+        tab_to(tab, name)
+        tab.keyboard.type(GOOD[name])
+    tab_to(tab, "continue")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#permission-text")
+    tab_to(tab, "agree")
+    tab.keyboard.press("Space")
+    tab_to(tab, "allow")
+    tab.keyboard.press("Enter")
+    tab.wait_for_url(f"{client_app.origin}/callback**")
+    assert party.permission_of(tab.inner_text("#code")) == party.grant().permission.id

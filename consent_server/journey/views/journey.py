@@ -274,6 +274,7 @@ def _common(here: Visit, step: Step | None) -> dict[str, Any]:
         "ways": [_link(way, here) for way in ways() if way is not step],
         "current": step,
         "errors": (),
+        "minutes": settings.lifetimes.journey_idle // 60,
     }
 
 

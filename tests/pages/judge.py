@@ -1,0 +1,131 @@
+"""Pages in Debian's Chromium, judged by axe-core and by how they fit; and their HTML, judged by html-validate.
+
+A page is what an application answered, with its stylesheet and logo: the browser gets them from memory, without a server.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+ORIGIN = "https://pages.example"
+#: Characters of a page's HTML. A larger one repeats its elements, and judging it takes minutes.
+LARGEST = 40_000
+#: Everything that is on by default, best practice among it; and what WCAG 2.2 added, which is not.
+AXE = """
+axe.run({resultTypes: ["violations"], rules: {"target-size": {enabled: true}}})
+  .then(found => found.violations.map(each => [each.id, each.nodes.map(node => node.html.slice(0, 120))]))
+"""
+
+
+@dataclass(frozen=True)
+class State:
+    """A page in one state: its address (without what differs from visit to visit), its heading, and its HTML."""
+
+    path: str
+    heading: str
+    html: str
+
+    @classmethod
+    def of(cls, path: str, html: str) -> "State":
+        heading = re.search(r"<h1[^>]*>(.*?)</h1>", html, re.DOTALL)
+        words = " ".join(re.sub("<[^>]+>", "", heading[1]).split()) if heading else "(no heading)"
+        first, *rest = path.strip("/").split("/")
+        random = first in {"evidence", "receipt"} and bool(rest)
+        return cls(f"/{first}/…" if random else path, unescape(words), html)
+
+    def keep(self, folder: Path) -> None:
+        """Write it into the folder, unless a page with the same elements is there, or it has hundreds of meters."""
+        if len(self.html) > LARGEST:
+            return
+        shape = [self.path, *re.findall(r'<[a-z0-9]+|(?:class|id|role|type)="[^"]*"', self.html)]
+        name = hashlib.sha256("".join(dict.fromkeys(shape)).encode()).hexdigest()[:16]
+        target = folder / f"{name}.json"
+        if not target.exists():
+            target.write_text(json.dumps([self.path, self.heading, self.html]), encoding="utf-8")
+
+    @classmethod
+    def kept(cls, folder: Path) -> "list[State]":
+        found = (cls(*json.loads(each.read_text(encoding="utf-8"))) for each in folder.glob("*.json"))
+        return sorted(found, key=lambda state: (state.path, state.heading))
+
+
+@dataclass(frozen=True)
+class View:
+    """How a page is looked at: pixels of width, light or dark, and the size of its text in per cent."""
+
+    width: int
+    scheme: str
+    text: int = 100
+
+    def __str__(self) -> str:
+        return f"{self.width} px, {self.scheme}" + (f", text at {self.text} %" if self.text != 100 else "")
+
+
+VIEWS = (View(320, "light"), View(768, "dark"), View(1280, "light"), View(390, "dark", 200))
+
+
+class Judge:
+    """One tab, which shows states one after the other."""
+
+    def __init__(self, tab: Any, axe: str, style: str, picture: bytes) -> None:
+        self.tab = tab
+        self._axe = axe
+        self._shown = ""
+        served = {
+            "/": lambda: {"body": self._shown, "content_type": "text/html; charset=utf-8"},
+            "/static/style.css": lambda: {"body": style, "content_type": "text/css"},
+            "/logos/own": lambda: {"body": picture, "content_type": "image/svg+xml"},
+        }
+
+        def answer(route: Any) -> None:
+            path = route.request.url.removeprefix(ORIGIN)
+            route.fulfill(**served[path]()) if path in served else route.abort()
+
+        tab.route("**/*", answer)
+
+    def show(self, state: State, view: View) -> None:
+        self.tab.set_viewport_size({"width": view.width, "height": 800})
+        self.tab.emulate_media(color_scheme=view.scheme, reduced_motion="reduce")
+        self._shown = state.html
+        self.tab.goto(f"{ORIGIN}/")
+        if view.text != 100:
+            self.tab.add_style_tag(content=f"html {{ font-size: {view.text}% }}")
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with the page that is shown: violations of axe's rules, and scrolling sideways."""
+        if self.tab.evaluate("typeof axe") == "undefined":
+            self.tab.evaluate(self._axe)
+        found = [f"{rule}: {'; '.join(nodes)}" for rule, nodes in self.tab.evaluate(AXE)]
+        width, room = self.tab.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        return found if width <= room else [*found, f"scrolls sideways: {width} in {room} px"]
+
+
+@contextmanager
+def judging(chromium: Any, node_folder: Path, style: str, picture: bytes) -> Iterator[Judge]:
+    """Yield a judge in a context of its own, with scripts for axe."""
+    context = chromium.new_context(ignore_https_errors=True)
+    axe = (node_folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+    try:
+        yield Judge(context.new_page(), axe, style, picture)
+    finally:
+        context.close()
+
+
+def invalid_html(states: Iterable[State], node_folder: Path, folder: Path) -> dict[str, list[str]]:
+    """Return what the HTML standard forbids, by page."""
+    named = {}
+    for state in states:
+        name = hashlib.sha256(state.html.encode()).hexdigest()[:16] + ".html"
+        named[name] = f"{state.path} {state.heading}"
+        (folder / name).write_text(state.html, encoding="utf-8")
+    command = [str(shutil.which("node")), "validate.mjs", str(folder)]
+    ran = subprocess.run(command, cwd=node_folder, capture_output=True, text=True, check=True)
+    return {named[name]: found for name, found in json.loads(ran.stdout).items()}
