@@ -42,8 +42,11 @@ class State:
         return cls(f"/{first}/…" if random else path, unescape(words), html)
 
     def keep(self, folder: Path) -> None:
-        """Write it into the folder, unless a page with the same elements is there, or it has hundreds of meters."""
-        if len(self.html) > LARGEST:
+        """Write it into the folder, unless a page with the same elements is there.
+
+        Left out are pages with hundreds of meters, and those whose words a test has marked (tests/web/sentences.py).
+        """
+        if len(self.html) > LARGEST or "⟦" in self.heading:
             return
         shape = [self.path, *re.findall(r'<[a-z0-9]+|(?:class|id|role|type)="[^"]*"', self.html)]
         name = hashlib.sha256("".join(dict.fromkeys(shape)).encode()).hexdigest()[:16]

@@ -39,7 +39,7 @@ A program finds a part of what can be wrong. No user of a screen reader has trie
 - **Time.** A page of the journey waits {idle} minutes, and as long again each time it is loaded; a journey lasts {whole}
   minutes in all. Both are settings (`lifetimes`). What waits looks again every half a minute, can be stopped, and keeps the
   focus.
-- **Print.** Receipts, evidence and results print in black on white, without what leads elsewhere.
+- **Print.** Receipts, evidence and results print in black on white, without the navigation.
 
 | Page | Heading | States | Views | axe-core | HTML |
 |---|---|---|---|---|---|
@@ -57,11 +57,9 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> list[State]:
     return State.kept(folder)
 
 
-def test_every_page_in_every_view(
-    states: list[State], chromium: Any, node_folder: Path, tmp_path: Path, database_url: str
-) -> None:
+def test_every_page_in_every_view(states: list[State], chromium: Any, node_folder: Path, tmp_path: Path) -> None:
     assert len(states) >= FEWEST
-    settings = settings_of("edp", database_url)
+    settings = settings_of("edp", f"sqlite:///{tmp_path / 'store.db'}")
     style = opened(deploy(settings), "public").test_client().get("/static/style.css", base_url="https://localhost").text
     faults: dict[str, list[str]] = defaultdict(list)
     with judging(chromium, node_folder, style, (LOGOS / "edp.svg").read_bytes()) as judge:
@@ -86,7 +84,7 @@ def _table(states: list[State], faults: dict[str, list[str]], invalid: dict[str,
     for (path, heading), count in sorted(pages.items()):
         page = f"{path} {heading}"
         judged = (str(len(found)) if (found := each.get(page)) else "none" for each in (faults, invalid))
-        text += f"| `{path}` | {heading} | {count} | {count * len(VIEWS)} | {' | '.join(judged)} |\n"
+        text += f"| `{path}` | {heading.replace('|', '/')} | {count} | {count * len(VIEWS)} | {' | '.join(judged)} |\n"
     return text
 
 
