@@ -1,14 +1,17 @@
 """Take the pictures of docs/images from a running sandbox, with Debian's chromium: python -m scripts.screenshots
 
-The SME's part is done through the real pages, by the steps of the manifest, on a screen of a phone's size.
+The SME's part is done through the real pages, by the steps of the manifest, on a screen of a phone's size. A few pictures stand
+in the documents; besides, there is one of each state that is met (docs/images/states), and a sheet of all.
 """
 
 import base64
+import re
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from consent_server.sandbox.client import Client
 from consent_server.sandbox.layout import Layout
@@ -20,6 +23,13 @@ PHONE = {"width": 390, "height": 844}
 SME = "normal"
 CALLBACK = "https://client.example/callback"
 GAP = 24
+STATES = IMAGES / "states"
+#: Of a state's picture, pixels; a long page is cut.
+LONGEST = 3000
+QUALITY = 0.6
+COLUMNS, THUMB = 10, 120
+#: Whose pages differ from each other.
+WALKED = ("normal", "not_ready", "several_sites", "log_in")
 FRAME = f"""
 body {{ margin: 0; padding: {GAP}px; display: flex; gap: {GAP}px; background: #e7eaec }}
 img {{ border-radius: 18px; box-shadow: 0 2px 10px #0003 }}
@@ -104,6 +114,7 @@ def _log_in(manifest: dict[str, Any], cap: Client, page: Page) -> None:
 
 
 def _fill(page: Page, step: dict[str, Any]) -> None:
+    page.wait_for_selector(f"#{step['click']}")
     for name, value in step["fill"].items():
         if page.locator(f"#{name}").count():
             page.fill(f"#{name}", value)
@@ -127,6 +138,120 @@ def _picture(page: Page, name: str, *, screens: int = 1) -> None:
     frame.close()
 
 
+class Album:
+    """A picture of each state that is met: each page of each party by its path and heading, and with errors."""
+
+    def __init__(self, manifest: dict[str, Any], context: BrowserContext) -> None:
+        self._manifest = manifest
+        self._parties = {urlsplit(url).netloc: name for name, url in manifest["pages"].items()}
+        self.page = context.new_page()
+        self._desk = context.new_page()  # draws, and shows nothing of ours
+        self.seen: dict[str, bytes] = {}
+
+    def see(self) -> None:
+        parts = urlsplit(self.page.url)
+        where = [self._parties.get(parts.netloc, "sandbox"), *re.findall(r"(?<=/)[a-z-]+(?=/|$)", parts.path)[:2]]
+        heading = re.findall(r"[a-z0-9]+", self.page.locator("h1").first.inner_text().lower())
+        name = "-".join([*where, *heading[:4]]) + ("-errors" if self.page.locator(".errors").count() else "")
+        if name not in self.seen:
+            shot = self.page.screenshot(full_page=True, animations="disabled")
+            self.seen[name] = self._webp(f"data:image/png;base64,{base64.b64encode(shot).decode()}", LONGEST)
+            (STATES / f"{name}.webp").write_bytes(self.seen[name])
+
+    def open(self, *urls: str) -> None:
+        for url in urls:
+            self.page.goto(url)
+            self.see()
+
+    def follow(self, steps: list[dict[str, Any]]) -> None:
+        """Go the steps of the manifest; where something is to be filled in, first without it."""
+        for step in steps:
+            self.page.wait_for_selector(f"#{step['click']}")  # while a page waits for somebody it looks again by itself
+            self.see()
+            if step["fill"] or step["check"]:
+                before = urlsplit(self.page.url).path
+                self.page.click(f"#{step['click']}")
+                self.page.wait_for_load_state()
+                if urlsplit(self.page.url).path == before or self.page.locator(".errors").count():
+                    self.see()
+                if not self.page.locator(f"#{step['click']}").count():  # no form any more
+                    self.page.go_back()
+            _fill(self.page, step)
+            self.page.click(f"#{step['click']}")
+        self.page.wait_for_load_state()
+
+    def sheet(self) -> None:
+        """Draw every picture small, its top as a phone shows it, with the name of its file."""
+        height = THUMB * PHONE["height"] // PHONE["width"]
+        style = (
+            f"body {{ margin: 0; padding: 8px; display: grid; grid-template-columns: repeat({COLUMNS}, {THUMB}px); gap: 8px; "
+            "font: 8px sans-serif; background: #e7eaec; color: #14201d } figure { margin: 0; overflow-wrap: anywhere }"
+            f"img {{ display: block; width: {THUMB}px; height: {height}px; object-fit: cover; object-position: top }}"
+        )
+        figures = "".join(
+            f'<figure><img src="data:image/webp;base64,{base64.b64encode(picture).decode()}">{name}</figure>'
+            for name, picture in sorted(self.seen.items())
+        )
+        self._desk.set_viewport_size({"width": COLUMNS * (THUMB + 8) + 8, "height": 400})
+        self._desk.set_content(f"<style>{style}</style>{figures}")
+        shot = base64.b64encode(self._desk.screenshot(full_page=True)).decode()
+        (IMAGES / "states.webp").write_bytes(self._webp(f"data:image/png;base64,{shot}", 20_000))
+
+    def _webp(self, url: str, longest: int) -> bytes:
+        drawn: str = self._desk.evaluate(
+            """async ([url, longest, quality]) => {
+              const picture = new Image();
+              picture.src = url;
+              await picture.decode();
+              const canvas = document.createElement("canvas");
+              [canvas.width, canvas.height] = [picture.width, Math.min(picture.height, longest)];
+              canvas.getContext("2d").drawImage(picture, 0, 0);
+              return canvas.toDataURL("image/webp", quality);
+            }""",
+            [url, longest, QUALITY],
+        )
+        return base64.b64decode(drawn.partition(",")[2])
+
+
+def see_everything(manifest: dict[str, Any], album: Album) -> None:
+    """Go to every state that can be met by hand: with each SME from connecting to withdrawing, and where something is wrong."""
+    edp, cap, fsp = (manifest["pages"][party] for party in ("edp", "cap", "fsp"))
+    page = album.page
+    album.open(fsp, f"{fsp}/portfolio", cap, f"{cap}/start", f"{edp}/manage", f"{edp}/manage/log-in")
+    album.open(f"{edp}/authorize", f"{edp}/nowhere", f"{edp}/errors/not_found", manifest["control"])
+    known = [sme for sme in manifest["smes"] if sme["name"] in WALKED]
+    for number, sme in enumerate(known):
+        page.context.clear_cookies()
+        album.open(cap + sme["connect"]["cap"][0]["path"])
+        album.follow(sme["connect"]["cap"])
+        album.see()
+        page.goto(fsp)
+        page.fill("#business", sme["name"])
+        page.click("#apply")
+        album.follow(sme["journey"]["cap"])
+        album.see()
+        album.open(
+            *(f"{cap}/{path}" for path in ("account", "connect", "connected", "result", "forecast", "permissions"))
+        )
+        for link in ("/permissions/record", "/permissions/receipt", "/evidence/"):
+            page.goto(f"{cap}/permissions")
+            if page.locator(f"a[href^='{link}']").count():
+                page.locator(f"a[href^='{link}']").first.click()
+                album.see()
+        party, origin = (("edp", edp), ("cap", cap))[number % 2]
+        *steps, last = sme["withdraw"][party]
+        page.goto(origin + steps[0]["path"])
+        album.follow(steps[:-1])
+        for link in ("a[href^='/manage/receipt']", "#receipt"):
+            if party == "edp":
+                page.locator(link).first.click()
+                album.see()
+        page.goto(f"{origin}{steps[-1]['path']}")
+        album.follow([steps[-1], last])
+        album.see()
+        album.open(f"{cap}/account", f"{cap}/permissions", f"{edp}/manage/permissions", fsp)
+
+
 def main() -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -137,6 +262,13 @@ def main() -> None:
         # The sandbox's authority is nobody's root.
         context = browser.new_context(ignore_https_errors=True, viewport=PHONE, device_scale_factor=1.5, locale="en-GB")  # type: ignore[arg-type]
         take(layout, context.new_page())
+        shutil.rmtree(STATES, ignore_errors=True)
+        STATES.mkdir()
+        small = browser.new_context(ignore_https_errors=True, viewport=PHONE, locale="en-GB")  # type: ignore[arg-type]
+        manifest = manifest_of(layout)
+        album = Album(manifest, small)
+        see_everything(manifest, album)
+        album.sheet()
         browser.close()
 
 
