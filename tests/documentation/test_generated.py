@@ -99,8 +99,9 @@ def test_the_files_that_a_settings_file_names_belong_together() -> None:
         assert settings.keys.tokens.parent == ROOT / "config" / "keys"
 
 
-def test_a_door_has_the_help_page_of_every_error() -> None:
+@pytest.mark.parametrize("party", ["edp", "cap"])
+def test_a_door_has_the_help_page_of_every_error(party: str) -> None:
     """Their routes are made when the door is: in a process that has imported what a door imports, and no more."""
-    shown = "import consent_server.parties; from consent_server.refusal import Refusal; print(*Refusal.family)"
+    shown = f"import consent_server.parties.{party}; from consent_server.refusal import Refusal; print(*Refusal.family)"
     known = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert set(known.split()) == set(re.findall(r"^## (\w+)$", (ROOT / "docs/errors.md").read_text("utf-8"), re.M))
