@@ -5,10 +5,16 @@ is recomputed from its id and key version, and the tokens that we hold as a clie
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import (
+    Annotated,
+    Final,
+    Literal,
+    NamedTuple,
+    NotRequired,  # typing's own cannot be validated by pydantic before Python 3.12
+)
 
 import sqlalchemy as sa
-from typing_extensions import TypedDict  # typing's own cannot be validated by pydantic before Python 3.12
+from typing_extensions import TypedDict
 
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import GrantedSource, Who
@@ -80,7 +86,8 @@ class Progress(TypedDict, total=False):
     `no_mail` says that no sign-in code was sent for `email`, since an older one works. `offers` says whether the register
     vouches for other meters of the business, `offered` is the digest of those that were shown, and `chosen` are those that
     it ticked. `way` names the step by which it showed who it is, `log_in` is a customer log-in under way, and `vouched` are the
-    ids of the meters that a log-in has proved to be its own, of which it ticks some.
+    ids of the meters that a log-in has proved to be its own, of which it ticks some. `by_session` says that it was signed in to
+    its account in this browser already, and `pressed` is the digest of what it has pressed “Share” for there.
     """
 
     identified: Identity
@@ -92,6 +99,8 @@ class Progress(TypedDict, total=False):
     chosen: Sequence[MaskedMeter]
     email: str
     no_mail: bool
+    by_session: bool
+    pressed: str
     shown: str
     done: Sequence[str]
     nonce: str
@@ -124,7 +133,7 @@ class ChosenProvider(TypedDict):
 
 class Pending(TypedDict):
     """A connection under way. `id` is its future id; `verifier` is PKCE's, sealed, in hex; `fsp` is the member URL of the
-    bank that sent the SME here, if one did."""
+    bank that sent the SME here, if one did; `license` what was asked for (not there: the license of every connection)."""
 
     id: str
     account: str
@@ -132,6 +141,15 @@ class Pending(TypedDict):
     state: str
     verifier: str
     fsp: str | None
+    license: NotRequired[str]
+
+
+class PressedShare(TypedDict):
+    """“Share” was pressed at the portal at `at`: for what (a digest), and the login_hint that the bank was given."""
+
+    hint: str
+    covers: str
+    at: int
 
 
 class SessionData(TypedDict, total=False):
@@ -140,7 +158,8 @@ class SessionData(TypedDict, total=False):
     `pending` are connections under way by their state, `leaving` is the way to a provider that was begun last, `returning`
     the last return from one, whose id is its state; `withdrawn` what ended with the last withdrawal. A name that had another
     form in the version before (`returned`) is not used again: nodes of both serve the same sessions. `log_in` is a customer
-    log-in under way, and `log_out` where its provider ends its own session.
+    log-in under way, and `log_out` where its provider ends its own session. `pressed` is taken out by
+    the journey that it is for.
     """
 
     sme: str
@@ -158,13 +177,15 @@ class SessionData(TypedDict, total=False):
     leaving: BackgroundTask
     returning: BackgroundTask
     withdrawn: Sequence[dict[str, object]]
+    pressed: PressedShare
 
 
 @table("pushed_request")
 class PushedRequest(NamedTuple):
     """An authorization request as its client pushed it (RFC 9126).
 
-    Kept a day, so that late use of it gets a specific error.
+    Kept a day, so that late use of it gets a specific error. `fsp` is the member URL of the bank for which a CAP asks,
+    `text_read` the digest of the Registry's text that it has shown; `hint` is the login_hint that a bank was given by us.
     """
 
     digest: Annotated[Digest, KEY]
@@ -178,6 +199,9 @@ class PushedRequest(NamedTuple):
     created: Annotated[Instant, INDEXED]
     expires: Instant
     concluded: Instant | None = None
+    fsp: str | None = None
+    text_read: Digest | None = None
+    hint: PublicId | None = None
 
 
 @table("journey")
@@ -202,6 +226,9 @@ class Journey(NamedTuple):
     previous_secret: Digest | None = None
     claimed: Instant | None = None
     concluded: Instant | None = None
+    fsp: str | None = None
+    text_read: Digest | None = None
+    hint: PublicId | None = None
 
 
 _NOT_LISTED: Final = sa.text("ended IS NOT NULL AND listed IS NULL")

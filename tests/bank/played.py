@@ -1,7 +1,7 @@
 """What a bank meets outside, played: its CAP's issuer and data, and the Directory."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -40,7 +40,9 @@ class PlayedUpstream(Upstream):
     def metadata(self, issuer: str) -> Metadata:
         return Metadata(issuer, f"{issuer}/authorize", *[f"{issuer}/{number}" for number in range(4)], None)
 
-    def push(self, metadata: Metadata, license: str, redirect_uri: str) -> Pushed:
+    def push(
+        self, metadata: Metadata, license: str, redirect_uri: str, beside: Mapping[str, str] | None = None
+    ) -> Pushed:
         self._may()
         url = f"{metadata.authorization_endpoint}?client_id=us&request_uri=urn%3Ax"
         self.pushed.append(Pushed(url, 90, license, redirect_uri, secrets.token_urlsafe(8), secrets.token_urlsafe(8)))

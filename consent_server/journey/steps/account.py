@@ -1,15 +1,19 @@
 """Who is this, at a CAP's issuer: an SME signs in to its account.
 
-Every address gets the same page, whether it has an account or not.
+Every address gets the same page, whether it has an account or not. An account that is signed in at the portal in this
+browser is asked for nothing.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from consent_server import audit
+from consent_server import audit, store
 from consent_server.accounts import sign_in
+from consent_server.journey import hand_over
 from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
 from consent_server.scheme.permission import Who
-from consent_server.store.tables import Progress
+from consent_server.store import accounts
+from consent_server.store.tables import Progress, SmeAccount
 from consent_server.web.language import N_
 
 
@@ -17,18 +21,50 @@ class SignIn(Step):
     name = "sign-in"
     label = N_("Sign in")
     template = "journey/sign_in.html"
-    fields = ("email",)
+    fields = ("email", "as")
+    uses_session = True
 
-    def show(self, visit: Visit) -> Page:
-        return Page({"typed": {"email": visit.progress.get("email", "")}})
+    def show(self, visit: Visit) -> Page | Onward:
+        """Return the page; nothing is asked of whom our own portal has just led here, or who hands on what it has allowed."""
+        known = _signed_in(visit)
+        identified = visit.progress.get("identified")
+        if known is not None and (identified is None or identified["sme"] != known.id):  # else it came back for another
+            pressed = hand_over.take_press(visit)
+            if pressed is not None or hand_over.is_combined(visit.journey.license):
+                return _by_session(visit, known, pressed["covers"] if pressed is not None else "")
+        return _page(visit, visit.progress.get("email", ""))
 
     def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward:
+        known = _signed_in(visit)
+        if form.get("as") == "session" and known is not None:
+            return _by_session(visit, known, "")
         typed = form.get("email", "")
         asked = sign_in.send_code(typed, visit.address, visit.device_cookie, opens_account=False)
         if asked is None:
-            error = FieldError("email", sign_in.NOT_AN_ADDRESS)
-            return Page({"typed": {"email": typed}}, errors=(error,), status=422)
-        return Onward({"email": asked.email, "no_mail": asked.no_mail})
+            return replace(_page(visit, typed), errors=(FieldError("email", sign_in.NOT_AN_ADDRESS),), status=422)
+        return Onward({"email": asked.email, "no_mail": asked.no_mail, "by_session": False, "pressed": ""})
+
+
+def _page(visit: Visit, typed: str) -> Page:
+    return Page({"typed": {"email": typed}, "signed_in": _signed_in(visit)})
+
+
+def _signed_in(visit: Visit) -> SmeAccount | None:
+    """Return the account that is signed in at the portal in this browser."""
+    if not visit.account:
+        return None
+    with store.reading() as c:
+        return accounts.find(c, visit.account)
+
+
+def _by_session(visit: Visit, known: SmeAccount, pressed: str) -> Onward:
+    audit.event("signed_in", account=known.id, client_id=visit.journey.client_id, by="session")
+    return Onward({**_identified(known), "by_session": True, "pressed": pressed}, proven=True)
+
+
+def _identified(account: SmeAccount) -> Progress:
+    who: Who = {"business": account.business, "method": sign_in.METHOD, "strength": sign_in.STRENGTH}
+    return {"identified": {"sme": account.id, "meters": [], "who": who}}
 
 
 class EnterCode(Step):
@@ -36,6 +72,9 @@ class EnterCode(Step):
     label = N_("Your code")
     template = "journey/code.html"
     fields = ("code",)
+
+    def needed(self, progress: Progress) -> bool:
+        return not progress.get("by_session")
 
     def show(self, visit: Visit) -> Page:
         return Page({"typed": {}, "email": visit.progress["email"], "no_mail": visit.progress.get("no_mail", False)})
@@ -47,6 +86,4 @@ class EnterCode(Step):
             error = FieldError("code", sign_in.WRONG_CODE)
             return Page({"typed": {}, "email": email}, errors=(error,), status=422)
         audit.event("signed_in", account=account.id, client_id=visit.journey.client_id)
-        who: Who = {"business": account.business, "method": sign_in.METHOD, "strength": sign_in.STRENGTH}
-        progress: Progress = {"identified": {"sme": account.id, "meters": [], "who": who}}
-        return Onward(progress, proven=True, owns=(email,))
+        return Onward(_identified(account), proven=True, owns=(email,))

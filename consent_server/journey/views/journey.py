@@ -3,6 +3,7 @@
 import hmac
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from flask import Blueprint, Response, redirect, request
@@ -13,15 +14,17 @@ from consent_server import clock, store
 from consent_server.deployment import current
 from consent_server.issuer import authorize, decision, metadata
 from consent_server.issuer.decision import code_for
-from consent_server.journey import browser
+from consent_server.journey import browser, hand_over
 from consent_server.journey.browser import Holds, NotThisBrowser
 from consent_server.journey.step import Away, Ended, Onward, Page, Step, Visit, journey_of
 from consent_server.journey.steps import done_after, open_step, path_of, step_named, steps, ways
+from consent_server.outbound.errors import Unreachable
 from consent_server.receipts import links
+from consent_server.refusal import Unavailable
 from consent_server.store import journeys
 from consent_server.store.digests import digest
 from consent_server.store.tables import Journey, Progress
-from consent_server.web import budgets, cookies, csrf, device_cookie, headers, pages, parameters
+from consent_server.web import budgets, cookies, csrf, device_cookie, headers, pages, parameters, sessions
 from consent_server.web.limits import network_of
 from consent_server.web.refusals import NotFound
 
@@ -55,6 +58,8 @@ def step(name: str) -> AnyResponse:
     if this is None:
         raise NotFound("no such step")
     here, holds = _visit()
+    if this.uses_session and current().settings.party == "cap":
+        here = replace(here, session=sessions.of_kind(hand_over.PORTAL).current(request))
     if holds is Holds.PREVIOUS:
         if request.method != "POST":
             raise NotThisBrowser("a secret that was replaced")
@@ -185,7 +190,11 @@ def _shown(here: Visit, step: Step, page: Page) -> Response:
 
 def _common(here: Visit, step: Step | None) -> dict[str, Any]:
     settings = current().settings
+    license_ = current().licenses.get(here.journey.license)
     return {
+        "bank": _bank(here),
+        "for_a_bank": license_ is not None and license_.is_combined,
+        "read_there": here.journey.text_read is not None,
         "journey": here.journey.id,
         "party": settings.party,
         "origin": settings.public.origin,
@@ -196,6 +205,16 @@ def _common(here: Visit, step: Step | None) -> dict[str, Any]:
         "current": step,
         "errors": (),
     }
+
+
+def _bank(here: Visit) -> str:
+    """Return the name of the bank that the client named; it is empty where it named none."""
+    if here.journey.fsp is None:
+        return ""
+    try:
+        return current().directory.member(here.journey.fsp).name
+    except Unreachable as error:
+        raise Unavailable(str(error)) from None
 
 
 def _link(way: Step, here: Visit) -> dict[str, str]:

@@ -10,14 +10,15 @@ from werkzeug.wrappers import Response as AnyResponse
 from consent_server import clock, store
 from consent_server.accounts.business import name_business
 from consent_server.journey.step import FieldError
-from consent_server.portal import connecting
-from consent_server.portal.connecting import ReturnNotOurs, Visitor
+from consent_server.portal import banks, connecting
+from consent_server.portal.connecting import ReturnNotOurs, Terms, Visitor
 from consent_server.portal.providers import Provider, ProviderSlow, providers
 from consent_server.portal.standing import CONNECTION, standing
 from consent_server.portal.views.visit import (
     account,
     account_changed,
     bank,
+    bank_url,
     change,
     data,
     keep,
@@ -37,7 +38,6 @@ from consent_server.portal.views.waiting import (
     outcome,
     waiting_page,
 )
-from consent_server.scheme.permission_text import ShownText
 from consent_server.store import collecting, connections
 from consent_server.web import headers, pages, parameters
 from consent_server.web.language import N_
@@ -81,7 +81,7 @@ def choose() -> AnyResponse:
 @signed_in
 def permission() -> AnyResponse:
     provider = _chosen_provider()
-    return _permission_page(provider, connecting.text_for(provider)) if provider else see_other("/connect")
+    return _permission_page(provider, _terms(provider)) if provider else see_other("/connect")
 
 
 @routes.post("/connect/permission")
@@ -91,15 +91,16 @@ def agree() -> AnyResponse:
     provider = _chosen_provider()
     if provider is None:
         return see_other("/connect")
-    text = connecting.text_for(provider)
-    asked = connecting.question(signed_in_account(), provider, text)
+    terms = _terms(provider)
+    text = connecting.text_for(provider, terms)
+    asked = connecting.question(signed_in_account(), provider, terms, text)
     if not form.get("shown") == data().get("shown") == asked:
-        return _permission_page(provider, text, 409, (FieldError("permission-text", CHANGED),))
+        return _permission_page(provider, terms, 409, (FieldError("permission-text", CHANGED),))
     if form.get("agree") != "yes":
-        return _permission_page(provider, text, 422, (FieldError("agree", NOT_TICKED),))
+        return _permission_page(provider, terms, 422, (FieldError("agree", NOT_TICKED),))
     agent = pages.plain(request.user_agent.string, connecting.LONGEST_USER_AGENT)
     visitor = Visitor(signed_in_account(), request.remote_addr or "", agent)
-    return leave(provider, text, visitor)
+    return leave(provider, text, visitor, terms)
 
 
 @routes.get(LEAVING)
@@ -161,12 +162,15 @@ def connected() -> AnyResponse:
         return see_other("/connect")
     trouble = next((row.trouble for row in live if row.collected is None and row.trouble), None)
     names = [each.other for each in standing(known.id) if each.live and each.kind == CONNECTION]
+    offered = banks.offers(known.id, bank_url())
     response = page(
         "connected",
+        form_targets=banks.origins(offered),
         waiting=waiting,
         trouble=trouble,
         names=names,
         bank=bank(),
+        offers=offered,
         path="/connected",
         by_itself=looks_by_itself(),
     )
@@ -181,14 +185,19 @@ def _chosen_provider() -> Provider | None:
     return next((each for each in providers() if each.service == service), None)
 
 
+def _terms(provider: Provider) -> Terms:
+    return connecting.terms_for(signed_in_account(), provider, bank_url())
+
+
 def _permission_page(
-    provider: Provider, text: ShownText, status: int = 200, errors: Sequence[FieldError] = ()
+    provider: Provider, terms: Terms, status: int = 200, errors: Sequence[FieldError] = ()
 ) -> Response:
+    text = connecting.text_for(provider, terms)
     try:
         target = connecting.destination(provider)
     except ProviderSlow:
         return waiting_page(provider.name, "/connect/permission")
-    shown = connecting.question(signed_in_account(), provider, text)
+    shown = connecting.question(signed_in_account(), provider, terms, text)
     keep({"shown": shown})
     return page(
         "permission",
@@ -197,6 +206,7 @@ def _permission_page(
         provider=provider,
         host=urlsplit(target).netloc,
         text=text,
+        bank=text.names.get("FSP"),
         shown=shown,
         errors=errors,
     )

@@ -8,13 +8,14 @@ from urllib.parse import quote
 from flask import Blueprint, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from consent_server import audit
+from consent_server import audit, clock, store
 from consent_server.accounts import sign_in as codes
 from consent_server.journey.step import FieldError
-from consent_server.portal import invitation
+from consent_server.portal import invitation, providers
 from consent_server.portal.views.visit import (
     account,
     bank,
+    bank_url,
     change,
     data,
     form_secret,
@@ -25,8 +26,9 @@ from consent_server.portal.views.visit import (
     sent,
     session,
 )
+from consent_server.store import connections
 from consent_server.store.tables import SessionData
-from consent_server.web import device_cookie, parameters
+from consent_server.web import csrf, device_cookie, parameters
 
 #: One slash and no second one behind it, which would begin the name of a host.
 _OUR_PATH: Final = re.compile(r"/[a-z][a-z/-]{0,60}")
@@ -36,7 +38,15 @@ routes = Blueprint("portal_sign_in", __name__)
 
 @routes.get("/")
 def landing() -> AnyResponse:
-    return page("landing", bank=bank()) if account() is None else see_other("/account")
+    """Return the first page, on which an SME types its address; its form needs a handle to be ours in."""
+    known = account()
+    if known is not None:
+        return see_other(_begun(known.id, "/account", bank_url()))
+    secret = form_secret() or secrets.token_urlsafe(32)
+    response = page("landing", bank=bank(), csrf=csrf.token(secret), typed={}, following="/account")
+    if session() is None:
+        of_portal().keep_form_secret(response, secret)
+    return response
 
 
 @routes.get("/start")
@@ -105,7 +115,7 @@ def check_code() -> AnyResponse:
     sender = data().get("fsp") or invitation.held(request)
     if sender is not None:
         kept["fsp"] = sender
-    response = see_other(data().get("next", "/account"))
+    response = see_other(_begun(found.id, data().get("next", "/account"), sender))
     # A new handle: one known before sign-in gives no access. The old session stays without account until it is idle, for the
     # second half of a double click.
     change(_leave_what_signs_in)
@@ -122,6 +132,14 @@ def sign_out() -> AnyResponse:
         sent()
         of_portal().end(request, response)
     return response
+
+
+def _begun(known: str, following: str, sender: str | None) -> str:
+    """Return the page that follows: a bank's invitation leads an account without a connection to connecting one at once."""
+    if following != "/account" or providers.bank(sender) is None:
+        return following
+    with store.reading() as c:
+        return following if connections.live(c, known, clock.now()) else "/connect"
 
 
 def _leave_what_signs_in(held: SessionData) -> None:
