@@ -7,14 +7,14 @@ person must find again by itself.
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from consent_server.sandbox.browser import Browser, NotOnPage, Page, when_ready
+from consent_server.sandbox.browser import Browser, NotOnPage, Page
 from consent_server.sandbox.client import Client
 from tests.conftest import RunningSandbox, free_ports
 
@@ -130,7 +130,7 @@ class Person:
         """Do on each page what is to be done there, until the path of a page begins with `until`; return that page."""
         for _ in range(_MOST_PAGES):
             act = self.acts.get((self.party_of(page), page.path or "/"))
-            waited, page = page, when_ready(self.browser, page, act.click if act else "")
+            waited, page = page, self._ready(page, act)
             if page is not waited:
                 self.met(waited)
             if page.status == 0:  # back at a client that runs no pages here
@@ -142,6 +142,15 @@ class Person:
             self.met(page, act)
             page = self.browser.click(page, act.click, fill=act.fill, check=act.check)
         raise NotOnPage(f"more than {_MOST_PAGES} pages")
+
+    def _ready(self, page: Page, act: Act | None) -> Page:
+        """Look again, as its link says, while a page waits for somebody and has not what is to be done yet."""
+        for _ in range(_MOST_LOOKS):
+            if act is None or act.click in page.controls or "refresh" not in page.controls:
+                break
+            time.sleep(_LOOK_S)
+            page = self.browser.click(page, "refresh")
+        return page
 
     def _at_the_end(self, page: Page) -> Page:
         """Return the page once it has the figures: it looks again by itself while they are worked out."""
@@ -156,8 +165,8 @@ class Person:
 
     def met(self, page: Page, act: Act | None = None) -> None:
         """Count a page, with what is done on it; what a page becomes at the same address is the same page."""
-        words, pages = _Words(page.html), self.count.pages
-        before = pages[-1] if pages and pages[-1].path == page.path else None
+        words, pages, where = _Words(page.html), self.count.pages, (self.party_of(page), page.path or "/")
+        before = pages[-1] if pages and (pages[-1].party, pages[-1].path) == where else None
         if before is not None and before.heading == page.heading:
             return
         if before is not None:
@@ -222,6 +231,8 @@ def another_provider(manifest: Mapping[str, Any], sme: str) -> JourneyCount:
     person.walk(person.browser.open(request.url), "/callback")
     return person.count
 
+
+Walk = Callable[[Mapping[str, Any], str], JourneyCount]
 
 #: Each flow, with a business of the sandbox that nothing else is done with before.
 FLOWS: Final = ((bank_starts, "gaps"), (provider_starts, "export"), (another_provider, "electricity_only"))

@@ -20,7 +20,7 @@ _MOST_REDIRECTS = 12
 _MOST_LOOKS = 60
 _LOOK_S = 0.5
 #: Where pages wait for somebody's server.
-_WAITING = ("/connect/", "/connected", "/journey/", "/manage/")
+_WAITING = ("/connect/", "/journey/", "/manage/")
 
 
 class NotOnPage(AssertionError):
@@ -174,14 +174,14 @@ class Browser:
 def follow(browser: Browser, page: Page, steps: list[dict[str, Any]]) -> Page:
     """Do the manifest's steps from `page` on; return the page that the last one leads to. Raise NotOnPage."""
     for step in steps:
-        page = when_ready(browser, page, step["click"])
+        page = _when_ready(browser, page, step["click"])
         if page.path != step["path"]:
             raise NotOnPage(f"expected {step['path']}, but {page.url} ({page.status}) shows “{page.heading}”")
         page = browser.click(page, step["click"], fill=step["fill"], check=step["check"])
-    return when_ready(browser, page, "")
+    return _when_ready(browser, page, "")
 
 
-def when_ready(browser: Browser, page: Page, control: str) -> Page:
+def _when_ready(browser: Browser, page: Page, control: str) -> Page:
     """Look again, as its link says, while a page waits for a provider and does not have the control of the next step yet."""
     for _ in range(_MOST_LOOKS):
         waits = page.path.startswith(_WAITING) and "refresh" in page.controls and control not in page.controls

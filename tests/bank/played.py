@@ -20,6 +20,7 @@ class PlayedUpstream(Upstream):
     def __init__(self) -> None:
         self.fault: Exception | None = None
         self.pushed: list[Pushed] = []
+        self.beside: dict[str, str] = {}
         self.redeemed = 0
         self.of_no_use: BadAnswer | None = None
         self.revoked: list[str] = []
@@ -44,6 +45,7 @@ class PlayedUpstream(Upstream):
         self, metadata: Metadata, license: str, redirect_uri: str, beside: Mapping[str, str] | None = None
     ) -> Pushed:
         self._may()
+        self.beside = dict(beside or {})
         url = f"{metadata.authorization_endpoint}?client_id=us&request_uri=urn%3Ax"
         self.pushed.append(Pushed(url, 90, license, redirect_uri, secrets.token_urlsafe(8), secrets.token_urlsafe(8)))
         return self.pushed[-1]

@@ -481,8 +481,10 @@ def test_what_was_read_at_the_client_is_said_and_counted_and_shown_whole(edp: An
     browser = edp.begun(text_read=read).click("continue", **GOOD)
     assert {"read-there", "permission-text", "agree"} <= set(browser.page.ids())
     assert "Step 3 of 4" in browser.html
-    assert browser.html.index('id="in-short"') < browser.html.index('id="permission-text"'), "the summary leads"
-    assert browser.html.index('id="permission-text"') < browser.html.index('id="agree"'), "in the flow, before the tick"
+    order = [
+        browser.html.index(f'id="{name}"') for name in ("in-short", "agree", "allow", "read-there", "permission-text")
+    ]
+    assert order == sorted(order), "summary and decision lead"
     assert "<details" not in browser.html, "never closed"
 
 

@@ -174,7 +174,9 @@ def connected() -> AnyResponse:
         path="/connected",
         by_itself=looks_by_itself(),
     )
-    return look_again(response, "/connected") if waiting else response
+    # Where a bank can be shared with, nobody need wait: the page stays as it is.
+    waits = waiting and not any(each.agreed for each in offered)
+    return look_again(response, "/connected") if waits else response
 
 
 def _chosen_provider() -> Provider | None:
