@@ -124,7 +124,7 @@ class Person:
         self.browser = Browser(Path(manifest["trust"]["server_ca"]))
         self.count = JourneyCount(journey)
         self._hosts = {urlsplit(url).netloc: party for party, url in manifest["pages"].items()}
-        self.acts = _acts(manifest, sme)
+        self.acts = acts_of(manifest, sme)
 
     def walk(self, page: Page, until: str) -> Page:
         """Do on each page what is to be done there, until the path of a page begins with `until`; return that page."""
@@ -194,7 +194,7 @@ class Person:
         return self._hosts.get(urlsplit(page.url).netloc, "elsewhere")
 
 
-def _acts(manifest: Mapping[str, Any], sme: str) -> dict[tuple[str, str], Act]:
+def acts_of(manifest: Mapping[str, Any], sme: str) -> dict[tuple[str, str], Act]:
     """Return what an SME does on each page, by party and path: the manifest's steps, and the pages before and after them."""
     its = next(each for each in manifest["smes"] if each["name"] == sme)
     at_edp, connect = its["journey"]["edp"], its["connect"]["cap"]

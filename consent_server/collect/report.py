@@ -119,11 +119,11 @@ def _is_combined(license_url: str) -> bool:
     return found is not None and found.is_combined
 
 
-def available_from(account: str, fuels: Collection[str], at: int) -> int:
+def available_from(account: str, fuels: Collection[str], at: int, of: Collection[str] | None = None) -> int:
     """Return the first instant of the earliest month that a report has at `at`; while it has none, of the first month that is
-    asked of providers."""
+    asked of providers. `of` as in `report`."""
     try:
-        months = report(account, 0, at, tuple(fuels)).months
+        months = report(account, 0, at, tuple(fuels), of=of).months
     except NothingYet:
         months = ()
     return min((month.start for month in months), default=first_month(at))

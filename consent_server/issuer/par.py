@@ -286,7 +286,7 @@ def push(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, str | 
     require(CHECKS, Push(form, current().licenses, settings.is_sandbox))
     license_ = licenses_in(form["scope"])[0]
     at = clock.now()
-    fsp = form.get("fsp")
+    fsp, text_read = _told_by_a_cap(form) if settings.party == "edp" else (None, None)
     if fsp is not None and not membership.is_bank(current().directory, settings, fsp, at):
         raise BankUnknown("no bank of the Directory")
     handle = REQUEST_URI + new_secret()
@@ -302,7 +302,7 @@ def push(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, str | 
         created=at,
         expires=at + settings.lifetimes.pushed_request,
         fsp=fsp,
-        text_read=form.get("permission_text_sha256"),
+        text_read=text_read,
         hint=hint if len(hint := form.get("login_hint", "")) <= MOST_HINT else None,
     )
     with store.writing() as c:
@@ -320,6 +320,11 @@ def push(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, str | 
         **({"text_sha256": pushed.text_read} if pushed.text_read else {}),
     )
     return {"request_uri": handle, "expires_in": settings.lifetimes.pushed_request}
+
+
+def _told_by_a_cap(form: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Return the bank for which a CAP asks, and the digest of the text that it has shown. A bank says neither for itself."""
+    return form.get("fsp"), form.get("permission_text_sha256")
 
 
 def _count(c: store.Connection, client_id: str) -> None:

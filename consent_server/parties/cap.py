@@ -65,4 +65,5 @@ class Cap(Party):
     def data_available_from(self, permission: Permission) -> int:
         """Return the first month of the SME's emissions that we hold or, before a collection, that we ask its EDPs for."""
         end = permission.expires if permission.ended is None else permission.ended
-        return report.available_from(permission.sme, permission.fuels, min(clock.now(), end))
+        at = min(clock.now(), end)
+        return report.available_from(permission.sme, permission.fuels, at, report.resting_on(permission))

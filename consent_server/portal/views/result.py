@@ -44,4 +44,14 @@ def result() -> AnyResponse:
     permitted = standing(known.id)
     names = {each.member: each.other for each in permitted}
     released = [each for each in permitted if each.live and each.kind == RELEASE]
-    return page("result", result=found, gaps=results.alike(found), names=names, bank=bank(), banks=released)
+    offered = banks.offers(known.id, bank_url())
+    return page(
+        "result",
+        form_targets=banks.origins(offered),
+        result=found,
+        gaps=results.alike(found),
+        names=names,
+        bank=bank(),
+        banks=released,
+        offers=offered,
+    )

@@ -11,11 +11,10 @@ from werkzeug.wrappers import Response as AnyResponse
 from consent_server import audit, clock, store
 from consent_server.accounts import sign_in as codes
 from consent_server.journey.step import FieldError
-from consent_server.portal import invitation, providers
+from consent_server.portal import invitation
 from consent_server.portal.views.visit import (
     account,
     bank,
-    bank_url,
     change,
     data,
     form_secret,
@@ -25,6 +24,8 @@ from consent_server.portal.views.visit import (
     see_other,
     sent,
     session,
+    signed_in,
+    signed_in_account,
 )
 from consent_server.store import connections
 from consent_server.store.tables import SessionData
@@ -39,14 +40,24 @@ routes = Blueprint("portal_sign_in", __name__)
 @routes.get("/")
 def landing() -> AnyResponse:
     """Return the first page, on which an SME types its address; its form needs a handle to be ours in."""
-    known = account()
-    if known is not None:
-        return see_other(_begun(known.id, "/account", bank_url()))
+    if account() is not None:
+        return see_other("/account")
     secret = form_secret() or secrets.token_urlsafe(32)
-    response = page("landing", bank=bank(), csrf=csrf.token(secret), typed={}, following="/account")
+    sender = bank()
+    following = "/begin" if sender is not None else "/account"
+    response = page("landing", bank=sender, csrf=csrf.token(secret), typed={}, following=following)
     if session() is None:
         of_portal().keep_form_secret(response, secret)
     return response
+
+
+@routes.get("/begin")
+@signed_in
+def begin() -> AnyResponse:
+    """Lead an account that a bank has sent to what comes next: an account without a connection has nothing to show yet."""
+    with store.reading() as c:
+        live = connections.live(c, signed_in_account().id, clock.now())
+    return see_other("/account" if live else "/connect")
 
 
 @routes.get("/start")
@@ -115,7 +126,7 @@ def check_code() -> AnyResponse:
     sender = data().get("fsp") or invitation.held(request)
     if sender is not None:
         kept["fsp"] = sender
-    response = see_other(_begun(found.id, data().get("next", "/account"), sender))
+    response = see_other(data().get("next", "/account"))
     # A new handle: one known before sign-in gives no access. The old session stays without account until it is idle, for the
     # second half of a double click.
     change(_leave_what_signs_in)
@@ -132,14 +143,6 @@ def sign_out() -> AnyResponse:
         sent()
         of_portal().end(request, response)
     return response
-
-
-def _begun(known: str, following: str, sender: str | None) -> str:
-    """Return the page that follows: a bank's invitation leads an account without a connection to connecting one at once."""
-    if following != "/account" or providers.bank(sender) is None:
-        return following
-    with store.reading() as c:
-        return following if connections.live(c, known, clock.now()) else "/connect"
 
 
 def _leave_what_signs_in(held: SessionData) -> None:
