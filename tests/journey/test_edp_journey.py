@@ -473,6 +473,8 @@ def test_a_client_that_names_no_bank_is_said_not_to_have(edp: Any) -> None:
     assert "has not told us which bank that is" in browser.html
     assert "read-there" not in browser.page.ids()
     assert "Step 2 of 2" in browser.html
+    other = edp.begun(text_read="0" * 64).click("continue", **GOOD)  # the license's text was another when it was pushed
+    assert "read-there" not in other.page.ids()
     assert "Who else" not in edp.begun().click("continue", **GOOD).html, "under a license that names none"
 
 

@@ -101,23 +101,18 @@ def test_a_connection_without_a_bank_stays_without_one(portal: Portal) -> None:
     assert {row.license for row in portal.connections()} == {LICENSE}
 
 
-@pytest.mark.parametrize(
-    "fsp",
-    [
+def test_what_is_no_bank_is_passed_over(portal: Portal) -> None:
+    for fsp in (
         f"{DIRECTORY}/m/hartlebury",
         f"{DIRECTORY}/m/unknown",
         "https://evil.example/m/bank",
-        "https://evil.example",
-        f"{BANK}%0d%0aSet-Cookie:a=b",
         f"{BANK}?next=https://evil.example",
-    ],
-)
-def test_what_is_no_bank_is_passed_over(portal: Portal, fsp: str) -> None:
-    browser = portal.browser().open(f"/start?fsp={fsp}")
-    if browser.status == 200:
-        assert "You come from" not in browser.html
-        browser.click("continue", email="office@kelham.example").click("continue", code=portal.mail.code)
-        assert browser.path == "/account"
+    ):
+        browser = portal.browser().open(f"/start?fsp={fsp}")
+        assert (browser.status, browser.path) == (200, "/"), fsp
+        assert "You come from" not in browser.html, fsp
+    browser.click("continue", email="office@kelham.example").click("continue", code=portal.mail.code)
+    assert browser.path == "/account"
 
 
 def test_a_bank_that_has_left_meanwhile_is_not_named(portal: Portal) -> None:

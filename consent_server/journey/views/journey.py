@@ -194,7 +194,7 @@ def _common(here: Visit, step: Step | None) -> dict[str, Any]:
     return {
         "bank": _bank(here),
         "for_a_bank": license_ is not None and license_.is_combined,
-        "read_there": here.journey.text_read is not None,
+        "read_there": license_ is not None and here.journey.text_read == license_.text_sha256,
         "journey": here.journey.id,
         "party": settings.party,
         "origin": settings.public.origin,
