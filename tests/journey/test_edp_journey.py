@@ -465,6 +465,7 @@ def test_the_bank_is_named_with_who_told_us(edp: Any) -> None:
     edp.directory.name(BANK, "Money 4U Bank", "Money 4U Bank plc")
     browser = edp.begun(license=COMBINED, fsp=BANK).click("continue", **GOOD)
     assert "for <bdi>Money 4U Bank</bdi>?" in browser.html, "in the question"
+    assert "<title>Your decision, for Money 4U Bank" in browser.html
     assert "<bdi>Carbon Accounting R Us</bdi> told us so" in browser.html
 
 
