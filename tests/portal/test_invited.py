@@ -9,6 +9,7 @@ import pytest
 from consent_server import clock, store
 from consent_server.outbound.directory import Member
 from consent_server.parties.cap import Cap
+from consent_server.receipts import links
 from consent_server.settings import BadSettings
 from consent_server.store import accounts, evidence
 from consent_server.store.tables import SmeAccount
@@ -70,6 +71,8 @@ def test_from_the_invitation_to_the_press(portal: Portal) -> None:
     assert (seen.license, seen.names["FSP"]) == (COMBINED, "Wharfside Bank")
     policy = browser.response.headers["Content-Security-Policy"]
     assert "form-action 'self' https://wharfside.example " in policy
+    receipt = portal.browser().open(links.path(row.id))
+    assert "half-hourly readings of your meters. Wharfside Bank may see your monthly emissions." in receipt.html
     browser.click("share")
     assert browser.location.startswith("https://wharfside.example/apply?iss=")
     assert browser.landed["scope"] == COMBINED
