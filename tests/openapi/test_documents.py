@@ -29,7 +29,7 @@ DOORS = {
 # What is there for people: pages, their pictures and their forms.
 PAGES = re.compile(
     r"/(static|errors|journey|evidence|receipt|manage)(/|$)|/report\.(pdf|csv|json)$"
-    r"|/(start|sign-in|sign-out|account|connect|connected|callback|result|permissions|forecast)?(/|$)"
+    r"|/(start|begin|sign-in|sign-out|account|connect|connected|callback|share|result|permissions|forecast)?(/|$)"
 )
 
 
