@@ -118,6 +118,7 @@ class Decided:
     address: str = "192.0.2.7"
     user_agent: str = "a browser"
     code: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    email: str = ""
     until: int | None = None
 
 
