@@ -54,12 +54,12 @@ class Logos:
 
     def _copy(self, name: str) -> Copy | None:
         at = clock.now()
-        looked, copy = self._remembered.get(name, (0, None))
+        looked, copy = self._remembered.get(_key(name), (0, None))
         if not 0 <= at - looked < _REMEMBERED_S:
             copy = self._cache.get(_key(name))
             if len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.clear()
-            self._remembered[name] = (at, copy)
+            self._remembered[_key(name)] = (at, copy)
         return copy
 
     def is_due(self, member: Member) -> bool:
@@ -84,11 +84,15 @@ class Logos:
             before = self._cache.get(key)
             bridged = before is not None and not error.is_wrong and not error.gone
             copy = before if before is not None and bridged else Copy(_NONE, {}, at, at)
-            self._cache.put(key, replace(copy, fresh_until=at + RETRY_S))
+            self._put(key, replace(copy, fresh_until=at + RETRY_S))
             raise
         finally:
             page_time.end_page()
-        self._cache.put(key, Copy(found.content, {"content-type": found.media_type}, at, at + FRESH_S))
+        self._put(key, Copy(found.content, {"content-type": found.media_type}, at, at + FRESH_S))
+
+    def _put(self, key: str, copy: Copy) -> None:
+        self._cache.put(key, copy)
+        self._remembered.pop(key, None)
 
     def _fetched(self, url: str) -> logo.Logo:
         # The Directory is a host of our settings; any other must be a member's server on its allowlist.
