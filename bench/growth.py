@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg.pq import TransactionStatus
 from sqlalchemy.engine import Connection, Engine
 
 from consent_server import clock, store
@@ -161,15 +162,20 @@ def watched(*engines: Engine, by_index: bool = False) -> Iterator[Cost]:
         connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
     ) -> None:
         raw = connection.connection.dbapi_connection
+        if statement.startswith("BEGIN"):
+            return
+        # A statement by itself is in no transaction.
+        alone = raw.info.transaction_status == TransactionStatus.IDLE
+        begin, undo = ("BEGIN", "ROLLBACK") if alone else ("SAVEPOINT explained", "ROLLBACK TO SAVEPOINT explained")
         for values in parameters if many else (parameters,):
             cost.statements += 1
             with raw.cursor() as cursor:
-                cursor.execute("SAVEPOINT explained")
+                cursor.execute(begin)
                 if by_index:
                     cursor.execute("SET LOCAL enable_seqscan = off")
                 cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", values)
                 cost.add(cursor.fetchone()[0][0]["Plan"])
-                cursor.execute("ROLLBACK TO SAVEPOINT explained")
+                cursor.execute(undo)
 
     for engine in engines:
         sa.event.listen(engine, "before_cursor_execute", explain)

@@ -496,7 +496,7 @@ class Passkey(NamedTuple):
     name: Annotated[str, sa.String(60)]
     added: Instant
     used: Instant | None = None
-    removed: Instant | None = None
+    removed: Annotated[Instant | None, INDEXED] = None
 
 
 @table("used_challenge")
