@@ -51,3 +51,12 @@ def test_the_boundaries_of_the_picture_are_those_of_the_table() -> None:
     told = text("security/threat-model.md").partition("## Boundaries of trust")[2].partition("\n## ")[0]
     assert drawn == re.findall(r"^\| (\d) \|", told, re.MULTILINE)
     assert "://" not in text("security/boundaries.svg").replace("http://www.w3.org/2000/svg", "")
+
+
+def test_every_control_of_annex_a_stands_once_with_what_its_operator_must() -> None:
+    """ISO/IEC 27001:2022: 37 organizational controls, 8 of people, 14 physical and 34 technological ones."""
+    rows = re.findall(r"^\| (\d\.\d+) \| (.+?) \| (.+?) \| (.+) \|$", text("security/annex-a.md"), re.MULTILINE)
+    sizes = {5: 37, 6: 8, 7: 14, 8: 34}
+    assert [row[0] for row in rows] == [f"{theme}.{n}" for theme, size in sizes.items() for n in range(1, size + 1)]
+    assert len({title for _, title, _, _ in rows}) == 93
+    assert all(must != "—" for _, _, _, must in rows)
