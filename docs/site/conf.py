@@ -13,12 +13,16 @@ extensions = ["myst_parser"]
 myst_enable_extensions = ["html_image"]
 myst_heading_anchors = 4  # by the rule of the places where the repository is read
 highlight_language = "none"
+smartquotes = False  # two dashes are an option
 # Requests are shown without their version, and JSON with ellipses; tests/documentation/test_blocks.py holds what is whole.
 suppress_warnings = ["misc.highlighting_failure"]
 
 html_theme = "furo"  # brings its own scripts and has the reader's own fonts
 html_title = "consent-server"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_copy_source = False
+html_show_copyright = False
 html_use_index = False
 html_extra_path = ["top"]
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -96,3 +97,17 @@ def test_the_top_leads_to_the_pages_of_each_reader(site: Path) -> None:
         "Certifier",
         "Contributor",
     ]
+
+
+@pytest.mark.browser
+def test_a_browser_asks_for_nothing_elsewhere_and_finds_a_word(site: Path, chromium: Any) -> None:
+    page = chromium.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{site.as_uri()}/index.html")
+    page.wait_for_url("**/docs/site/index.html")
+    page.goto(f"{site.as_uri()}/search.html?q=withdrawal")
+    page.wait_for_selector("#search-results li")
+    page.close()
+    assert len(asked) > 10
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
