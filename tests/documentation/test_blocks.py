@@ -115,6 +115,8 @@ def typed() -> Iterator[Typed]:
             for code in (child for child in token.children or () if child.type == "code_inline"):
                 if command := COMMAND.fullmatch(code.content):
                     yield Typed(str(page), shlex.split(command[1]), False)
+                elif " " in code.content and isinstance(main.commands.get(code.content.split()[0]), click.Group):
+                    yield Typed(str(page), ["consent-server", *shlex.split(code.content)], False)
     for file in COMMENTED:
         for command in map(COMMAND.fullmatch, re.findall("`(.*?)`", (ROOT / file).read_text(encoding="utf-8"))):
             if command:
