@@ -25,7 +25,7 @@ from consent_server.pki import member_certificate
 from consent_server.sandbox import synthetic
 from consent_server.sandbox.authority import Authority
 from consent_server.store import connections, outbox, permissions
-from consent_server.store.database import db
+from consent_server.store.database import ALONE, db
 from consent_server.store.schema import migrate
 from consent_server.store.tables import Meter
 from tests.issuer import conftest as issuing
@@ -120,7 +120,7 @@ def fill_readings(engine: Engine, at: int) -> None:
 
 def _analyse(engine: Engine) -> None:
     with engine.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM ANALYZE")
+        connection.execution_options(**{ALONE: True}).exec_driver_sql("VACUUM ANALYZE")
 
 
 def _width(engine: Engine, values: str) -> int:

@@ -37,7 +37,7 @@ from consent_server.scheme.provenance.container import Signer
 from consent_server.settings import BadSettings, Settings
 from consent_server.store.fetched import StoredCache
 from consent_server.store.intensity import StoredGridDays
-from consent_server.store.tables import Permission
+from consent_server.store.tables import Journey, Permission
 from consent_server.tokens.keys import SigningKeys
 from consent_server.tokens.refresh_token import RefreshKeys
 from consent_server.tokens.sealing import Sealer
@@ -63,14 +63,14 @@ class Party(ABC):
         """Return the routes of one door."""
 
     @abstractmethod
-    def text(self, license_url: str, client_id: str, sme: str) -> ShownText:
-        """Return the permission text that this SME must read before `client_id` gets data under a license.
+    def text(self, asked: Journey, sme: str) -> ShownText:
+        """Return the permission text that this SME must read before the client of a journey gets data under its license.
 
         Raise a Refusal if the text may not be shown.
         """
 
     @abstractmethod
-    def supports(self, c: store.Connection, sme: str) -> Sequence[str]:
+    def supports(self, c: store.Connection, asked: Journey, sme: str) -> Sequence[str]:
         """Return the ids of what supports a new permission of this SME: it ends when the last of them has ended."""
 
     @abstractmethod

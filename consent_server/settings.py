@@ -601,6 +601,13 @@ class CollectionSettings(Section):
     license: LicenseSettings | None = Field(
         None, description="The license that the portal asks EDPs for; a table like theirs."
     )
+    combined_license: LicenseSettings | None = Field(
+        None,
+        description=(
+            "The license that it asks for instead where a bank sent the business: its text names that bank too, so nothing is "
+            "read a second time. Put it into scheme.licenses as well. Without it a bank asks under a license of its own."
+        ),
+    )
     intensity: str = Field("", description="Base URL of the grid intensity API (Carbon Intensity API).")
     months: int = Field(13, ge=1, le=24, description="Months of readings fetched on the first collection.")
     retry_s: int = Field(
@@ -657,6 +664,26 @@ def _relay(value: str) -> str:
     ):
         raise ValueError("must be smtp://host:port, smtps://host:port or an https URL, without a user name")
     return value
+
+
+class OfferedBankSettings(Section):
+    """A bank that a CAP works with."""
+
+    member: HttpsUrl = Field(description="The bank's member URL in the Directory.")
+    start: HttpsUrl = Field(
+        description=(
+            "The bank's page at which it begins to ask us for a permission. A browser that is led there takes along iss (our "
+            "issuer), scope (the license to ask for) and, after “Share” was pressed here, login_hint, which the bank pushes."
+        )
+    )
+
+
+class PortalSettings(Section):
+    """What a CAP's portal offers."""
+
+    banks: tuple[OfferedBankSettings, ...] = Field(
+        default=(), description="The banks to which a business is led from here; tables with member and start."
+    )
 
 
 class MailSettings(Section):
@@ -753,6 +780,7 @@ class Settings(BaseSettings):
     login: LoginSettings = LoginSettings()
     metering: MeteringSettings
     collection: CollectionSettings
+    portal: PortalSettings = PortalSettings()
     mail: MailSettings
     jobs: JobsSettings
     sandbox: SandboxSettings

@@ -30,7 +30,7 @@ MUTUAL_TLS = {2, 4, 6}
 SECRET = {
     *("code", "code_verifier", "code_challenge", "refresh_token", "access_token", "token", "state", "request_uri"),
     *("csrf", "journey", "postcode", "mpan", "mprn", "email", "sub", "jti", "account", "correlation_id", "id", "text"),
-    *("idx", "series", "text_sha256", "kid", "x", "y", "shown", "permission"),
+    *("idx", "series", "text_sha256", "kid", "x", "y", "shown", "permission", "login_hint", "covers"),
 }
 HEADERS = ("content-type", "location", "retry-after", "www-authenticate", "cache-control", "set-cookie")
 MOST_ITEMS = 2

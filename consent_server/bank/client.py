@@ -59,7 +59,7 @@ class BankOutside(Protocol):
 
 
 class Bank:
-    """The client of any carbon accounting provider, for permissions under one license."""
+    """The client of any carbon accounting provider. It asks under one license, unless a call names another."""
 
     def __init__(self, outside: BankOutside, store: PermissionStore, *, license: str, callback: str) -> None:
         """`license` is the license that is asked for, `callback` the redirect URI. Raise BadSealingKey."""
@@ -82,24 +82,28 @@ class Bank:
 
     # A permission
 
-    def ask(self, issuer: str) -> Pushed:
-        """Push a request. Send the browser to `authorization_url`, and keep `state` and `code_verifier` in its session.
+    def ask(self, issuer: str, *, license: str = "", login_hint: str = "") -> Pushed:
+        """Push a request. Send the browser to `authorization_url`; keep `state`, `code_verifier` and `license` in its session.
 
-        Raise OAuthRefused, Unreachable.
+        `license` and `login_hint` are those that a provider has led the browser here with (OpenID Connect Core 4): the license
+        is for the bank to know, the hint goes back as it came. Raise OAuthRefused, Unreachable.
         """
         upstream = self._outside.upstream
-        return upstream.push(upstream.metadata(issuer), self._license, self._callback)
+        beside = {"login_hint": login_hint} if login_hint else {}
+        return upstream.push(upstream.metadata(issuer), license or self._license, self._callback, beside)
 
-    def answered(self, issuer: str, query: str, state: str, code_verifier: str, reference: str = "") -> HeldPermission:
+    def answered(
+        self, issuer: str, query: str, state: str, code_verifier: str, reference: str = "", *, license: str = ""
+    ) -> HeldPermission:
         """Redeem what came back to the callback for this browser's request, and keep the permission under a new id.
 
-        `query` is as it came, without `?`; `reference` the bank's own name for its customer. Take each state once. Raise
-        CallbackRefused, OAuthRefused (`access_denied`: the business said no), Unreachable.
+        `query` is as it came, without `?`; `reference` the bank's own name for its customer, `license` that of the
+        request. Take each state once. Raise CallbackRefused, OAuthRefused (`access_denied`: the business said no), Unreachable.
         """
-        upstream = self._outside.upstream
+        upstream, license = self._outside.upstream, license or self._license
         code = upstream.callback(issuer, query, state)
         metadata, member = upstream.metadata(issuer), self.provider(issuer).member
-        tokens = upstream.redeem(metadata, self._callback, self._license, code, code_verifier)
+        tokens = upstream.redeem(metadata, self._callback, license, code, code_verifier)
         if tokens.refresh_token is None or tokens.fault is not None:
             if tokens.refresh_token is not None:
                 # The business would have given a permission that nobody can use, and that no message could end here.
@@ -114,7 +118,7 @@ class Bank:
             id=secrets.token_hex(8),
             issuer=issuer,
             member=member,
-            license=self._license,
+            license=license,
             reference=reference,
             granted=clock.now(),
             sealed_token=self._sealer.seal(tokens.refresh_token),

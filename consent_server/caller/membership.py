@@ -12,7 +12,7 @@ from functools import lru_cache
 from threading import Lock
 from typing import Final
 
-from consent_server.outbound.directory import Directory, Member
+from consent_server.outbound.directory import Directory, Member, is_member_url
 from consent_server.outbound.errors import Unreachable
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, Unavailable
@@ -94,6 +94,28 @@ def may_act(member: Member, roles: Collection[str], settings: Settings, at: int)
         return False
     _warn_of_agreement(member.url, at // 86400)
     return True
+
+
+def acts_as(member: Member, accepted: Collection[str], settings: Settings, at: int) -> bool:
+    """Return whether a member is active, holds one of these roles, and may act in it by its agreement with the scheme."""
+    held = set(member.roles) & set(accepted)
+    return bool(held) and member.membership_ok and may_act(member, held, settings, at)
+
+
+def is_bank(directory: Directory, settings: Settings, url: str, at: int) -> bool:
+    """Return whether a URL is that of a member who acts as a bank. What has not the form of one is not asked about.
+
+    Raise MembershipUnknown while the Directory cannot say.
+    """
+    if not is_member_url(url, settings):
+        return False
+    try:
+        member = directory.member(url)
+    except Unreachable as error:
+        if error.is_wrong:
+            return False
+        raise MembershipUnknown(str(error)) from None
+    return acts_as(member, settings.scheme.fsp_roles, settings, at)
 
 
 @lru_cache(maxsize=1024)

@@ -38,8 +38,8 @@ from consent_server.scheme.report import (
     ReportSource,
     UsedFactor,
 )
-from consent_server.store import accounts, collecting, connections
-from consent_server.store.tables import CollectedMeter, MeterMonth, ProviderConnection
+from consent_server.store import accounts, collecting, connections, links
+from consent_server.store.tables import CollectedMeter, MeterMonth, Permission, ProviderConnection
 
 SOON_S = 5
 #: Seconds after which a report waits no more for electricity to be worked out: what is not done has its gap then.
@@ -58,8 +58,18 @@ class NothingYet(Exception):
         self.trouble = trouble
 
 
-def report(account: str, start: int, end: int, fuels: tuple[str, ...] = FUELS, to: ReportParty | None = None) -> Report:
+def report(
+    account: str,
+    start: int,
+    end: int,
+    fuels: tuple[str, ...] = FUELS,
+    to: ReportParty | None = None,
+    *,
+    of: Collection[str] | None = None,
+) -> Report:
     """Return the report on an account from `start` to before `end`, first instants of months; `to` is the bank it is for.
+
+    Of its live connections those whose ids are in `of`, if that is given, have a part in it.
 
     Raise NothingYet while a live connection waits for its first collection, or electricity for being worked out; not when that
     has failed, nor when it takes longer than LONGEST_WEIGHING_S.
@@ -68,7 +78,7 @@ def report(account: str, start: int, end: int, fuels: tuple[str, ...] = FUELS, t
     at = clock.now()
     with store.reading() as c:
         known = accounts.find(c, account)
-        live = connections.live(c, account, at)
+        live = [row for row in connections.live(c, account, at) if of is None or row.id in of]
         meters = {each.id: collecting.meters(c, each.id) for each in live}
         months = {each.id: collecting.figures(c, each.id, start, end) for each in live}
         weighing = any(is_weighing(c, each.id, start, end, at) for each in live)
@@ -99,11 +109,28 @@ def is_weighing(c: store.Connection, connection: str, start: int, end: int, at: 
     return collecting.is_weighing(c, connection, start, end, at - LONGEST_WEIGHING_S)
 
 
-def available_from(account: str, fuels: Collection[str], at: int) -> int:
+def resting_on(permission: Permission) -> set[str] | None:
+    """Return the ids of the connections that a bank's permission is about; None where it is about all of the account's.
+
+    The combined license allows what came under itself, and nothing that another permission gave.
+    """
+    if not _is_combined(permission.license):
+        return None
+    with store.reading() as c:
+        found = [connections.find(c, each) for each in links.supports(c, permission.id)]
+    return {row.id for row in found if row is not None and row.license == permission.license}
+
+
+def _is_combined(license_url: str) -> bool:
+    found = current().licenses.get(license_url)
+    return found is not None and found.is_combined
+
+
+def available_from(account: str, fuels: Collection[str], at: int, of: Collection[str] | None = None) -> int:
     """Return the first instant of the earliest month that a report has at `at`; while it has none, of the first month that is
-    asked of providers."""
+    asked of providers. `of` as in `report`."""
     try:
-        months = report(account, 0, at, tuple(fuels)).months
+        months = report(account, 0, at, tuple(fuels), of=of).months
     except NothingYet:
         months = ()
     return min((month.start for month in months), default=first_month(at))
@@ -168,7 +195,8 @@ def provenance(found: Report, grant: GrantedPermission, to: str) -> SignedRecord
         return None
     release = EmissionsRelease(
         registry=here.settings.scheme.registry,
-        grant=grant,
+        # Under the combined license the energy data providers' own permission steps allow this transfer as well.
+        grant=None if _is_combined(grant.license) else grant,
         license=grant.license,
         to=to,
         service=here.settings.member.data_service,

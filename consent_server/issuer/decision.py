@@ -79,7 +79,8 @@ class Decision:
     `who` says who decided and how we know: business, name, capacity, method, strength. `meters` are all meters that were
     identified, `fuels` what may be read of them. `names` are the names that the SME read: those in the text, and "client",
     "host" and "license". `code` is the authorization code to issue: see code_for. `email` is where
-    receipts go of a business that has no account with us.
+    receipts go of a business that has no account with us. `until` is when the permission ends at the latest, where it hands on
+    what lasts so long.
     """
 
     agreed: bool
@@ -95,6 +96,7 @@ class Decision:
     user_agent: str
     code: str = field(repr=False)
     email: str = field(default="", repr=False)
+    until: int | None = None
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,7 @@ def _grant(journey: Journey, decision: Decision) -> str:
         if decision.email and here.settings.mail.source:
             receipt_addresses.add(c, permission, decision.email)
         mails.owe(c, permission, decision.sme, kind, granted)
-        for support in here.party.supports(c, decision.sme):
+        for support in here.party.supports(c, journey, decision.sme):
             links.add(c, support, permission)
         code = AuthorizationCode(
             digest=digest(decision.code),
@@ -237,6 +239,7 @@ def _add_permission(
     c: store.Connection, journey: Journey, decision: Decision, license_: License, permission: str, granted: int
 ) -> Permission:
     refresh_id, refresh_version = refresh_token.make(current().refresh_keys)
+    ends = licenses.expiry(license_.duration, granted)
     new = Permission(
         id=permission,
         account=new_id(),
@@ -249,7 +252,7 @@ def _add_permission(
         meters=decision.meters,
         datasources=_data_sources(c, journey, decision),
         granted=granted,
-        expires=licenses.expiry(license_.duration, granted),
+        expires=ends if decision.until is None else min(ends, decision.until),
         refresh_id=refresh_id,
         refresh_version=refresh_version,
     )

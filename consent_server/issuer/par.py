@@ -4,15 +4,17 @@ What is accepted here is what the SME will read: nothing is taken from the brows
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from consent_server import audit, clock
+from consent_server.caller import membership
 from consent_server.deployment import current
 from consent_server.issuer import redirect_uri
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, require
+from consent_server.scheme.licenses import License
 from consent_server.store import requests
 from consent_server.store.digests import digest, new_secret
 from consent_server.store.tables import PushedRequest
@@ -29,9 +31,15 @@ PARAMETERS: Final = (
     "code_challenge_method",
     "request",
     "request_uri",
+    # Of our own: RFC 6749 section 3.1 lets other issuers ignore them.
+    "fsp",
+    "permission_text_sha256",
+    # OpenID Connect Core 4: a client that was led to us with one sends it back.
+    "login_hint",
 )
 REQUEST_URI: Final = "urn:ietf:params:oauth:request_uri:"
 MOST_STATE: Final = 2048
+MOST_HINT: Final = 48
 
 # RFC 7636 section 4.2: BASE64URL-ENCODE of a SHA-256 is 43 characters, without padding
 _S256_CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -42,7 +50,7 @@ class Push:
     """A pushed request's parameters, and what this issuer checks them against."""
 
     form: Mapping[str, str]
-    licenses: Collection[str]
+    licenses: Mapping[str, License]
     sandbox: bool
 
 
@@ -141,6 +149,27 @@ class StateTooLong(Refusal):
     clause = "RFC 9126 2.3"
 
 
+class BankNotInLicense(Refusal):
+    code = "bank_not_in_license"
+    public = "fsp names a bank, and the text of this license names none: leave it out, or ask for the combined license."
+    help = "Send fsp with the combined license alone."
+    clause = "Perseus policy data-license"
+
+
+class BankUnknown(Refusal):
+    code = "bank_unknown"
+    public = "fsp must be the Directory URL of a member that has the role of a financial service provider."
+    help = "Send the member URL as the Directory has it. Its membership and its agreement with the scheme must be in force."
+    clause = "Perseus policy data-license"
+
+
+class AnotherTextWasRead(Refusal):
+    code = "another_text_was_read"
+    public = "permission_text_sha256 is not the digest of this license's text: another text was shown to the business."
+    help = "Show the license's present text, and send the SHA-256 of the bytes that the Registry serves."
+    clause = "Perseus policy data-license"
+
+
 class TooManyPushedRequests(Refusal):
     code = "too_many_pushed_requests"
     error = "temporarily_unavailable"
@@ -211,6 +240,25 @@ def state_can_be_returned(push: Push) -> Refusal | None:
     return StateTooLong(f"{length} characters") if length > MOST_STATE else None
 
 
+def only_a_combined_license_names_a_bank(push: Push) -> Refusal | None:
+    # Perseus policy data-license: permission "with that wording", and only this wording has [FSP]
+    if "fsp" in push.form and not _license(push).is_combined:
+        return BankNotInLicense("fsp with another license")
+    return None
+
+
+def text_read_is_the_licenses(push: Push) -> Refusal | None:
+    # Perseus policy data-license: the client asserts that permission was obtained with this very wording
+    read = push.form.get("permission_text_sha256")
+    if read is not None and read != _license(push).text_sha256:
+        return AnotherTextWasRead("another digest than the license's")
+    return None
+
+
+def _license(push: Push) -> License:
+    return push.licenses[licenses_in(push.form["scope"])[0]]  # one_known_license
+
+
 CHECKS: Final = (
     no_request_object,
     response_type_is_code,
@@ -219,6 +267,8 @@ CHECKS: Final = (
     redirect_uri_is_plain,
     state_can_be_returned,
     one_known_license,
+    only_a_combined_license_names_a_bank,
+    text_read_is_the_licenses,
 )
 
 
@@ -232,9 +282,12 @@ def licenses_in(scope: str) -> list[str]:
 def push(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, str | int]:
     """Check and keep one pushed request; return the body of RFC 9126 section 2.2."""
     settings = current().settings
-    require(CHECKS, Push(form, current().licenses.keys(), settings.is_sandbox))
+    require(CHECKS, Push(form, current().licenses, settings.is_sandbox))
     license_ = licenses_in(form["scope"])[0]
     at = clock.now()
+    fsp, text_read = _told_by_a_cap(form) if settings.party == "edp" else (None, None)
+    if fsp is not None and not membership.is_bank(current().directory, settings, fsp, at):
+        raise BankUnknown("no bank of the Directory")
     handle = REQUEST_URI + new_secret()
     pushed = PushedRequest(
         digest=digest(handle),
@@ -247,6 +300,9 @@ def push(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, str | 
         code_challenge=form["code_challenge"],
         created=at,
         expires=at + settings.lifetimes.pushed_request,
+        fsp=fsp,
+        text_read=text_read,
+        hint=hint if len(hint := form.get("login_hint", "")) <= MOST_HINT else None,
     )
     limit = budgets.pushed_requests()
     # The push is the client's assertion that it has shown the text: who, with which certificate, for what, when.
@@ -257,6 +313,8 @@ def push(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, str | 
         license=license_,
         redirect_host=redirect_uri.host(form["redirect_uri"]),
         certificate=caller.fingerprint,
+        **({"fsp": fsp} if fsp else {}),
+        **({"text_sha256": pushed.text_read} if pushed.text_read else {}),
     )
     # Counted and audited in the same transaction as the push: a second commit would double its cost.
     if not requests.push_within(pushed, limit.budget(caller.application), event):
@@ -265,3 +323,8 @@ def push(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, str | 
         raise TooManyPushedRequests(f"from {caller.application}", headers={"Retry-After": str(window.left)})
     audit.write(event)
     return {"request_uri": handle, "expires_in": settings.lifetimes.pushed_request}
+
+
+def _told_by_a_cap(form: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Return the bank for which a CAP asks, and the digest of the text that it has shown. A bank says neither for itself."""
+    return form.get("fsp"), form.get("permission_text_sha256")

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from consent_server.issuer import decision
 from consent_server.issuer.decision import Decision, code_for
 from consent_server.journey import read
-from consent_server.journey.step import Ended, FieldError, Page, Step, Visit
+from consent_server.journey.step import Away, Ended, FieldError, Page, Step, Visit
+from consent_server.scheme import instant
 from consent_server.web.language import N_
 
 TICK = N_("Tick the box to say that you give this permission, or press Decline.")
@@ -17,13 +18,22 @@ class Decide(Step):
     label = N_("Your decision")
     template = "journey/permission.html"
     fields = ("agree", "decision", "shown")
+    uses_session = True
 
-    def show(self, visit: Visit) -> Page:
+    def show(self, visit: Visit) -> Page | Ended | Away:
+        if _signed_out(visit):
+            return _sign_in(visit)
         asked = read.question(visit)
-        return asked if isinstance(asked, Page) else read.page(asked)
+        if isinstance(asked, Page):
+            return asked
+        if asked.covers and visit.progress.get("pressed") == asked.covers:
+            return Ended(decision.conclude(visit.journey, _decision(visit, asked)))
+        return read.page(asked)
 
-    def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Ended:
+    def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Ended | Away:
         """Take one decision. Nothing in the form widens it: who, what and for whom come from the journey alone."""
+        if _signed_out(visit):
+            return _sign_in(visit)
         if form.get("decision") == "decline":
             return Ended(decision.decline(visit.journey))
         asked = read.question(visit)
@@ -31,14 +41,25 @@ class Decide(Step):
             return asked
         if not form.get("shown") == visit.progress.get("shown") == asked.digest:
             return read.page(asked, errors=(FieldError("permission-text", CHANGED),), status=409)
-        if form.get("agree") != "yes" or form.get("decision") != "allow":
+        agreed = asked.agreed is not None or form.get("agree") == "yes"
+        if not agreed or form.get("decision") != "allow":
             return read.page(asked, errors=(FieldError("agree", TICK),), status=422)
         return Ended(decision.conclude(visit.journey, _decision(visit, asked)))
+
+
+def _signed_out(visit: Visit) -> bool:
+    """Return whether this browser's session has ended, or is another account's, since it showed who the SME is."""
+    return bool(visit.progress.get("by_session")) and visit.account != visit.progress["identified"]["sme"]
+
+
+def _sign_in(visit: Visit) -> Away:
+    return Away(f"/journey/sign-in?journey={visit.journey.id}", {})
 
 
 def _decision(visit: Visit, asked: read.Question) -> Decision:
     identified = visit.progress["identified"]
     text = asked.text
+    agreed = {"agreed": instant.text(asked.agreed)} if asked.agreed is not None else {}
     return Decision(
         agreed=True,
         sme=identified["sme"],
@@ -50,9 +71,10 @@ def _decision(visit: Visit, asked: read.Question) -> Decision:
         text_shown=text.text,
         shown_sha256=text.shown_sha256,
         raw_sha256=text.raw_sha256,
-        names={**text.names, "client": asked.asker.legal_name, "host": asked.host, "license": text.title},
+        names={**text.names, "client": asked.asker.legal_name, "host": asked.host, "license": text.title, **agreed},
         address=visit.address,
         user_agent=visit.user_agent[:300],
         email=identified.get("email", ""),
         code=code_for(visit.journey.id, visit.secret),
+        until=asked.until,
     )

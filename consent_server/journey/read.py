@@ -1,11 +1,12 @@
 """What the SME reads before it decides: the Registry's text whole, who asks, for what, and from which meters."""
 
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from consent_server import store
 from consent_server.deployment import current
 from consent_server.issuer import superseding
+from consent_server.journey import hand_over
 from consent_server.journey.step import FieldError, Page, Visit
 from consent_server.outbound.directory import Member
 from consent_server.scheme import licenses
@@ -19,13 +20,17 @@ from consent_server.store.tables import Progress
 
 #: Where an SME connects an energy data provider: a page of the CAP's portal.
 CONNECT = "/connect"
+#: The same for a bank that asks (`fsp`).
+START = "/start"
 
 
 @dataclass(frozen=True)
 class Question:
     """What one SME is asked: the text, who asks, and the meters and fuels that an agreement would cover.
 
-    `change` is what it would change of a permission that the client has already.
+    `summary` is what it asks for in short, and `change` what it would change of a permission that the client has already.
+    `agreed` is when it agreed to this text before, where the permission is handed on to the bank that the text names: it then
+    lasts `until` the end of that one, and `covers` is the digest of what is handed on.
     """
 
     text: ShownText
@@ -35,25 +40,32 @@ class Question:
     fuels: tuple[str, ...]
     who: Who
     digest: str
-    summary: Summary
-    change: Change | None
+    summary: Summary | None = None
+    change: Change | None = None
+    agreed: int | None = None
+    until: int | None = None
+    covers: str = ""
 
 
 def question(visit: Visit) -> Question | Page:
     """Return the question as it is now, or the page that says why nothing can be asked."""
     journey, identified = visit.journey, visit.progress["identified"]
     here = current()
-    if here.settings.party == "cap" and not _connected(identified["sme"], visit.at):
-        return Page({"connect_url": CONNECT}, template="journey/connect_first.html")
-    text = here.party.text(journey.license, journey.client_id, identified["sme"])
     asker = here.member_of(journey.client_id)
+    if here.settings.party == "cap" and not _connected(identified["sme"], visit.at):
+        return Page(
+            {"connect_url": _connect_for(asker), "offered": _is_offered(asker)}, template="journey/connect_first.html"
+        )
+    if here.settings.party == "cap" and hand_over.is_combined(journey.license):
+        return _handed_on(visit, asker)
+    text = here.party.text(journey, identified["sme"])
     every = meters_of(visit.progress)
     meters = tuple(meter for meter in every if meter["fuel"] in text.fuels)
     if not meters and (every or here.settings.party == "edp"):  # an EDP has nothing to share but meters
         return Page({}, template="journey/not_covered.html")
     fuels = tuple(sorted({meter["fuel"] for meter in meters} if meters else text.fuels))
     host = urlsplit(journey.redirect_uri).netloc
-    facts = (journey.license, journey.client_id, asker.legal_name, host, identified["sme"])
+    facts = (journey.license, journey.client_id, asker.legal_name, host, identified["sme"], journey.fsp or "")
     digest = question_digest(text, *facts, *(meter["id"] for meter in meters))
     short = summary(replace(text, fuels=frozenset(fuels)), visit.at)
     terms = Terms(fuels, short.until, meters, bank=short.bank is not None)
@@ -75,6 +87,41 @@ def _change(visit: Visit, new: Terms) -> Change | None:
     return change(Terms(old.fuels, old.expires, meters, bank), new)
 
 
+def _handed_on(visit: Visit, asker: Member) -> Question | Page:
+    """Return the question to hand on what was allowed; the page that says so where no permission names this bank."""
+    journey, identified = visit.journey, visit.progress["identified"]
+    with store.reading() as c:
+        named = hand_over.naming(c, identified["sme"], journey.member, visit.at)
+        seen = hand_over.read_before(c, named[0]) if named else None
+    if seen is None:
+        return Page({}, template="journey/not_named.html")
+    text, host = hand_over.text_of(seen), urlsplit(journey.redirect_uri).netloc
+    covers = hand_over.covers(identified["sme"], journey.member, named)
+    facts = (journey.license, journey.client_id, asker.legal_name, host, identified["sme"], covers)
+    return Question(
+        text=text,
+        asker=asker,
+        host=host,
+        meters=(),
+        fuels=tuple(sorted(text.fuels)),
+        who=identified["who"],
+        digest=question_digest(text, *facts),
+        agreed=seen.at,
+        until=max(row.expires for row in named),
+        covers=covers,
+    )
+
+
+def _connect_for(asker: Member) -> str:
+    """Return where an SME connects its energy data, which its text then allows this bank to have the result of."""
+    return f"{START}?{urlencode({'fsp': asker.url})}" if _is_offered(asker) else CONNECT
+
+
+def _is_offered(asker: Member) -> bool:
+    """Return whether the portal leads to this bank: then nobody has to find the way back by itself."""
+    return any(each.member == asker.url for each in current().settings.portal.banks)
+
+
 def meters_of(progress: Progress) -> list[MaskedMeter]:
     """Return the meters that the SME named, then those that it ticked."""
     return [*progress["identified"]["meters"], *progress.get("chosen", ())]
@@ -89,4 +136,5 @@ def _connected(sme: str, at: int) -> bool:
 def page(asked: Question, errors: tuple[FieldError, ...] = (), status: int = 200) -> Page:
     """Return the permission page; the digest of its question is kept."""
     values = {"asked": asked, "who": asked.who, "agree": False}
-    return Page(values, {"shown": asked.digest}, errors, status)
+    template = "journey/hand_over.html" if asked.agreed is not None else None
+    return Page(values, {"shown": asked.digest}, errors, status, template)

@@ -7,13 +7,15 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from consent_server.store.tables import Journey, Progress
+from consent_server.web.sessions import BrowserSession
 
 
 @dataclass(frozen=True)
 class Visit:
     """One request of one journey: its cookie's value, the instant, and where the request came from.
 
-    `device_cookie` is the value of the browser's cookie of that name (web.device_cookie).
+    `device_cookie` is the value of the browser's cookie of that name (web.device_cookie). `session` is this browser's session
+    at the portal, on a step that `uses_session`.
     """
 
     journey: Journey
@@ -22,6 +24,12 @@ class Visit:
     address: str
     user_agent: str
     device_cookie: str = field(default="", repr=False)
+    session: BrowserSession | None = None
+
+    @property
+    def account(self) -> str:
+        """Return the id of the account that is signed in at the portal in this browser; it is empty where none is."""
+        return self.session.data.get("account", "") if self.session is not None else ""
 
     @property
     def progress(self) -> Progress:
@@ -100,14 +108,15 @@ class Step(ABC):
     kept: tuple[str, ...] = ()
     returns: tuple[str, ...] = ()
     offer: str = ""
+    uses_session = False
 
     def needed(self, progress: Progress) -> bool:
         """Return whether a journey that has come so far has this step; the others go past it."""
         return True
 
     @abstractmethod
-    def show(self, visit: Visit) -> Page | Onward:
-        """Return the step's page, or what follows from something that was waited for."""
+    def show(self, visit: Visit) -> Page | Onward | Ended | Away:
+        """Return the step's page, or what follows from something that was waited for or done before."""
 
     @abstractmethod
     def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward | Ended | Away:

@@ -67,8 +67,8 @@ def shown(license_url: str, *, edps: Sequence[str], cap: str, fsp: str | None = 
 
 def _configured(settings: Settings) -> dict[str, LicenseSettings]:
     """Return the settings of each license by its URL: what our issuer accepts, and what our portal asks for."""
-    asked = [settings.collection.license] if settings.collection.license else []
-    return {license_.url: license_ for license_ in (*settings.scheme.licenses, *asked)}
+    asked = (settings.collection.license, settings.collection.combined_license)
+    return {each.url: each for each in (*settings.scheme.licenses, *asked) if each is not None}
 
 
 def _shown(license_: LicenseSettings, edps: Sequence[str], cap: str, fsp: str | None) -> ShownText:
@@ -128,7 +128,7 @@ def _warn_of_deprecation(license_url: str, _day: int) -> None:
 
 
 def _values(names: Mapping[str, str], providers: Sequence[Member]) -> dict[str, str]:
-    # Nothing in a pushed request says for which bank a CAP asks: the SME chose it at the CAP.
+    # A pushed request of another CAP's software does not say for which bank it asks: the SME chose it there.
     named = {**names, "FSP": names.get("FSP", f"the financial service provider that you chose at {names['CAP']}")}
     values = {placeholder: named[role] for role, its in _PLACEHOLDERS.items() for placeholder in its}
     policies = {each.privacy_policy for each in providers}

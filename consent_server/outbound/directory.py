@@ -1,6 +1,7 @@
 """The client of the Directory: members, applications and their message addresses, data services, hosts we may call."""
 
 import logging
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,16 @@ log = logging.getLogger("consent_server.outbound")
 # An outage of the Directory must not stop the scheme, and a member that left is noticed within a week.
 _KEEP_S: Final = 7 * 86400
 _ACCEPT: Final = "application/json, application/ld+json;q=0.9, text/turtle;q=0.8"
+
+
+#: The path of a member below the Directory's base URL.
+_MEMBER: Final = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9_.-]{0,63}){1,4}")
+
+
+def is_member_url(url: str, settings: Settings) -> bool:
+    """Return whether a URL has the form of a member's in this environment's Directory."""
+    base = settings.scheme.directory
+    return url.startswith(base) and _MEMBER.fullmatch(url.removeprefix(base)) is not None
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,13 @@ class Upstream:
         self._session.require_allowed(found.authorization_endpoint)
         return found
 
-    def push(self, metadata: Metadata, license: str, redirect_uri: str) -> Pushed:
-        """Push an authorization request (RFC 9126) with PKCE S256. Raise OAuthRefused, Unreachable."""
+    def push(
+        self, metadata: Metadata, license: str, redirect_uri: str, beside: Mapping[str, str] | None = None
+    ) -> Pushed:
+        """Push an authorization request (RFC 9126) with PKCE S256. Raise OAuthRefused, Unreachable.
+
+        `beside` are further parameters, which an issuer that does not know them ignores (RFC 6749 section 3.1).
+        """
         state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
         answer = self._post(
             metadata.pushed_authorization_request_endpoint,
@@ -140,6 +145,7 @@ class Upstream:
                 "scope": license,
                 "redirect_uri": redirect_uri,
                 "state": state,
+                **(beside or {}),
             },
             200,
             201,

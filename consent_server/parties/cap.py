@@ -7,14 +7,16 @@ from consent_server.collect import report
 from consent_server.deployment import Door, Party, Routes, current
 from consent_server.issuer import views as issuer
 from consent_server.issuer.decision import TextIsNotTheLicense
+from consent_server.journey import hand_over
 from consent_server.journey import text as permission_texts
 from consent_server.journey.views import evidence, journey, receipt
-from consent_server.portal.views import connect, download, forecast, passkeys, permissions, result, sign_in
+from consent_server.portal.views import connect, download, forecast, passkeys, permissions, result, share, sign_in
 from consent_server.resource import views as resource
+from consent_server.scheme.licenses import COMBINED
 from consent_server.scheme.permission_text import ShownText
 from consent_server.settings import BadSettings, Settings
 from consent_server.store import connections
-from consent_server.store.tables import Permission
+from consent_server.store.tables import Journey, Permission
 from consent_server.withdrawal import views as inbox
 
 
@@ -27,6 +29,9 @@ class Cap(Party):
     def __init__(self, settings: Settings) -> None:
         if settings.collection.license is None:
             raise BadSettings("collection.license: a CAP must say which license it asks energy data providers for")
+        combined = settings.collection.combined_license
+        if combined is not None and (combined.label != COMBINED or combined not in settings.scheme.licenses):
+            raise BadSettings(f"collection.combined_license: it must be {COMBINED}, as scheme.licenses has it")
 
     def asking_roles(self, settings: Settings) -> tuple[str, ...]:
         return settings.scheme.fsp_roles
@@ -35,21 +40,23 @@ class Cap(Party):
         if door == "public":
             portal = (
                 sign_in.routes, result.routes, download.routes, forecast.routes, connect.routes, permissions.routes,
-                passkeys.routes,
+                passkeys.routes, share.routes,
             )  # fmt: skip
             return issuer.public, journey.routes, evidence.routes, receipt.routes, *portal
         return issuer.mutual_tls, resource.emissions, inbox.routes
 
-    def text(self, license_url: str, client_id: str, sme: str) -> ShownText:
+    def text(self, asked: Journey, sme: str) -> ShownText:
         """Return the text with us as the CAP, the client's member as the FSP, and the EDPs that this SME has connected."""
         here = current()
         with store.reading() as c:
             edps = sorted({row.member for row in connections.live(c, sme, clock.now())})
-        fsp = here.member_of(client_id).url
-        return permission_texts.shown(license_url, edps=edps, cap=here.settings.member.url, fsp=fsp)
+        fsp = here.member_of(asked.client_id).url
+        return permission_texts.shown(asked.license, edps=edps, cap=here.settings.member.url, fsp=fsp)
 
-    def supports(self, c: store.Connection, sme: str) -> Sequence[str]:
-        live = connections.live(c, sme, clock.now())
+    def supports(self, c: store.Connection, asked: Journey, sme: str) -> Sequence[str]:
+        at = clock.now()
+        handed_on = hand_over.is_combined(asked.license)
+        live = hand_over.naming(c, sme, asked.member, at) if handed_on else connections.live(c, sme, at)
         if not live:
             # Perseus policy data-license: the text names the providers; the last one was disconnected since it was shown
             raise TextIsNotTheLicense("no connection is live any more")
@@ -58,4 +65,5 @@ class Cap(Party):
     def data_available_from(self, permission: Permission) -> int:
         """Return the first month of the SME's emissions that we hold or, before a collection, that we ask its EDPs for."""
         end = permission.expires if permission.ended is None else permission.ended
-        return report.available_from(permission.sme, permission.fuels, min(clock.now(), end))
+        at = min(clock.now(), end)
+        return report.available_from(permission.sme, permission.fuels, at, report.resting_on(permission))

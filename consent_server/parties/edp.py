@@ -12,7 +12,7 @@ from consent_server.metering import sources
 from consent_server.resource import views as resource
 from consent_server.scheme.permission_text import ShownText
 from consent_server.settings import Settings
-from consent_server.store.tables import Permission
+from consent_server.store.tables import Journey, Permission
 
 
 class Edp(Party):
@@ -35,12 +35,13 @@ class Edp(Party):
             return issuer.public, journey.routes, evidence.routes, receipt.routes, manage.routes
         return issuer.mutual_tls, resource.energy
 
-    def text(self, license_url: str, client_id: str, sme: str) -> ShownText:
-        """Return the text with us as the EDP and the client's member as the CAP."""
+    def text(self, asked: Journey, sme: str) -> ShownText:
+        """Return the text with us as the EDP, the client's member as the CAP, and the bank that the CAP named as the FSP."""
         here = current()
-        return permission_texts.shown(license_url, edps=[here.settings.member.url], cap=here.member_of(client_id).url)
+        cap = here.member_of(asked.client_id).url
+        return permission_texts.shown(asked.license, edps=[here.settings.member.url], cap=cap, fsp=asked.fsp)
 
-    def supports(self, c: store.Connection, sme: str) -> Sequence[str]:
+    def supports(self, c: store.Connection, asked: Journey, sme: str) -> Sequence[str]:
         return ()
 
     def data_available_from(self, permission: Permission) -> int:

@@ -12,6 +12,7 @@ from consent_server.accounts import business
 from consent_server.deployment import current
 from consent_server.journey import text as permission_texts
 from consent_server.outbound.errors import CallbackRefused, OAuthRefused, Unreachable
+from consent_server.portal import providers
 from consent_server.portal.providers import Provider, ProviderSlow, no_use
 from consent_server.receipts import mails
 from consent_server.refusal import Refusal
@@ -21,7 +22,7 @@ from consent_server.scheme.permission import Act
 from consent_server.scheme.permission_text import ShownText, names_fuel, question_digest
 from consent_server.scheme.summary import Summary
 from consent_server.settings import LicenseSettings
-from consent_server.store import audit_events, connections, evidence, links, locks, outbox
+from consent_server.store import audit_events, connections, evidence, links, locks, outbox, permissions
 from consent_server.store.digests import new_id, new_secret
 from consent_server.store.tables import Evidence, Pending, ProviderConnection, SmeAccount
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
@@ -86,10 +87,41 @@ def asked_license() -> LicenseSettings:
     return asked
 
 
-def text_for(provider: Provider) -> ShownText:
+@dataclass(frozen=True)
+class ConnectionTerms:
+    """Under which license a provider is connected; `bank` is the member URL of the bank that its text names, if it names one.
+
+    `fsp` is that of the bank that sent the SME, whatever the license.
+    """
+
+    license: LicenseSettings
+    fsp: str | None
+    bank: str | None = None
+
+
+def terms_for(account: SmeAccount, provider: Provider, invited_by: str | None) -> ConnectionTerms:
+    """Return the terms for a provider. A live connection to it keeps its own: renewing it names no other bank.
+
+    Another bank then asks for a permission of its own.
+    """
+    combined = current().settings.collection.combined_license
+    with store.reading() as c:
+        live = connections.live(c, account.id, clock.now())
+    before = next((row for row in live if row.member == provider.member), None)
+    if combined is not None and before is not None:
+        keeps = before.license == combined.url and providers.bank(before.fsp) is not None
+        return (
+            ConnectionTerms(combined, before.fsp, before.fsp) if keeps else ConnectionTerms(asked_license(), invited_by)
+        )
+    if combined is not None and providers.bank(invited_by) is not None:
+        return ConnectionTerms(combined, invited_by, invited_by)
+    return ConnectionTerms(asked_license(), invited_by)
+
+
+def text_for(provider: Provider, terms: ConnectionTerms) -> ShownText:
     """Return the permission text that an SME reads here before it connects a provider. Raise as `journey.text.shown`."""
     cap = current().settings.member.url
-    return permission_texts.shown(asked_license().url, edps=[provider.member], cap=cap)
+    return permission_texts.shown(terms.license.url, edps=[provider.member], cap=cap, fsp=terms.bank)
 
 
 def destination(provider: Provider) -> str:
@@ -103,10 +135,10 @@ def destination(provider: Provider) -> str:
         raise (ProviderSlow(str(error)) if error.kind == "time" else no_use(error)) from None
 
 
-def question(account: SmeAccount, provider: Provider, text: ShownText) -> str:
+def question(account: SmeAccount, provider: Provider, terms: ConnectionTerms, text: ShownText) -> str:
     """Return the digest of everything that an agreement would cover."""
-    facts = (account.id, account.business, provider.service, provider.member, provider.issuer)
-    return question_digest(text, asked_license().url, *facts)
+    facts = (account.id, account.business, provider.service, provider.member, provider.issuer, terms.bank or "")
+    return question_digest(text, terms.license.url, *facts)
 
 
 def change_of(account: str, provider: Provider, asked: Summary) -> Change | None:
@@ -129,7 +161,7 @@ def change_of(account: str, provider: Provider, asked: Summary) -> Change | None
     )
 
 
-def begin(provider: Provider, text: ShownText, visitor: Visitor, fsp: str | None) -> tuple[str, Pending]:
+def begin(provider: Provider, text: ShownText, visitor: Visitor, terms: ConnectionTerms) -> tuple[str, Pending]:
     """Keep what was agreed to, then push the request; return where to send the browser, and what its session must hold.
 
     Raise ProviderUnreachable, ProviderWrong, ProviderRefused.
@@ -137,10 +169,11 @@ def begin(provider: Provider, text: ShownText, visitor: Visitor, fsp: str | None
     here = current()
     connection = new_id()
     # Kept first: the pushed request states to the provider that we have this permission.
-    _keep_evidence(connection, provider, text, visitor)
+    _keep_evidence(connection, provider, text, visitor, terms)
+    told = {"permission_text_sha256": text.raw_sha256, **({"fsp": terms.bank} if terms.bank else {})}
     try:
         metadata = here.upstream.metadata(provider.issuer)
-        pushed = here.upstream.push(metadata, asked_license().url, _redirect_uri())
+        pushed = here.upstream.push(metadata, terms.license.url, _redirect_uri(), told)
     except OAuthRefused as refused:
         raise ProviderRefused(str(refused)) from None
     except Unreachable as error:
@@ -152,7 +185,8 @@ def begin(provider: Provider, text: ShownText, visitor: Visitor, fsp: str | None
         "provider": replace(provider, issuer=metadata.issuer).chosen(),
         "state": pushed.state,
         "verifier": here.sealer.seal(pushed.code_verifier).hex(),
-        "fsp": fsp,
+        "fsp": terms.fsp,
+        "license": terms.license.url,
     }
     return pushed.authorization_url, pending
 
@@ -170,7 +204,7 @@ def finish(pending: Pending, query: str) -> str:
     try:
         code = here.upstream.callback(provider.issuer, query, pending["state"])
         metadata = here.upstream.metadata(provider.issuer)
-        tokens = here.upstream.redeem(metadata, _redirect_uri(), asked_license().url, code, verifier)
+        tokens = here.upstream.redeem(metadata, _redirect_uri(), _asked_in(pending).url, code, verifier)
     except CallbackRefused as refused:
         raise ReturnNotOurs(str(refused)) from None
     except OAuthRefused as refused:
@@ -186,16 +220,24 @@ def finish(pending: Pending, query: str) -> str:
     return pending["id"]
 
 
+def _asked_in(pending: Pending) -> LicenseSettings:
+    combined = current().settings.collection.combined_license
+    is_combined = combined is not None and pending.get("license") == combined.url
+    return combined if combined is not None and is_combined else asked_license()
+
+
 def _redirect_uri() -> str:
     return f"{current().settings.public.origin}/callback"
 
 
-def _keep_evidence(connection: str, provider: Provider, text: ShownText, visitor: Visitor) -> None:
+def _keep_evidence(
+    connection: str, provider: Provider, text: ShownText, visitor: Visitor, terms: ConnectionTerms
+) -> None:
     kept = Evidence(
         id=new_secret(),
         subject=connection,
         at=clock.now(),
-        license=asked_license().url,
+        license=terms.license.url,
         text_shown=text.text,
         shown_sha256=text.shown_sha256,
         raw_sha256=text.raw_sha256,
@@ -213,7 +255,7 @@ def _keep_evidence(connection: str, provider: Provider, text: ShownText, visitor
 
 def _keep(pending: Pending, provider: Provider, refresh_token: str, fault: Unreachable | None) -> None:
     """Keep a new connection; one with a fault ends at once, with the revocation of its token owed to the issuer."""
-    here, at, asked = current(), clock.now(), asked_license()
+    here, at, asked = current(), clock.now(), _asked_in(pending)
     new = ProviderConnection(
         id=pending["id"],
         account=pending["account"],
@@ -241,9 +283,18 @@ def _keep(pending: Pending, provider: Provider, refresh_token: str, fault: Unrea
             raise ProviderRepeatedToken(provider.issuer)
         for row in older:
             _supersede(c, row, pending["id"], at)
+        if new.license != asked_license().url:
+            _rest_on(c, new, at)
         mails.owe(c, new.id, new.account, mails.Kind.RENEWED if older else mails.Kind.GRANTED, at)
         event = audit.event("connection_made", connection=pending["id"], issuer=provider.issuer, license=asked.url)
         audit_events.keep(c, event)
+
+
+def _rest_on(c: store.Connection, new: ProviderConnection, at: int) -> None:
+    """Let what the bank of a combined permission holds under that license rest on the new connection as well."""
+    for held in permissions.of_sme(c, new.account):
+        if (held.member, held.license) == (new.fsp, new.license) and held.ended is None and held.expires > at:
+            links.add(c, new.id, held.id)
 
 
 def _supersede(c: store.Connection, row: ProviderConnection, by: str, at: int) -> None:

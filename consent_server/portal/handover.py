@@ -43,7 +43,8 @@ def handover(account: str, permission: str) -> Handover | None:
     end = instant.month_start(at)
     fuels = tuple(fuel for fuel in FUELS if fuel in row.fuels)
     bank = ReportParty(here.directory.member(row.member).name, row.member, row.client_id)
-    found = report.report(account, instant.months_later(end, -MONTHS), end, fuels, bank)
+    start = instant.months_later(end, -MONTHS)
+    found = report.report(account, start, end, fuels, bank, of=report.resting_on(row))
     record = report.provenance(found, grant, bank.url)
     if record is None:
         return None

@@ -1,19 +1,15 @@
 """A bank's invitation. The browser keeps it, sealed by us, until somebody signs in: an anonymous visit leaves no row."""
 
 import hmac
-import re
-from typing import Final
 
 from werkzeug.wrappers import Request, Response
 
 from consent_server.deployment import current
+from consent_server.outbound.directory import is_member_url
 from consent_server.portal import providers
 from consent_server.web import budgets, cookies
 from consent_server.web.limits import TooMany
 from consent_server.web.sessions import LIFE_S
-
-#: The path of a member below the Directory's base URL.
-_MEMBER: Final = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9_.-]{0,63}){1,4}")
 
 
 def accept(url: str, address: str) -> bool:
@@ -22,8 +18,7 @@ def accept(url: str, address: str) -> bool:
     What has not the form of a member's URL is not asked about, and what is asked in vain counts, for the network at
     `address` and over all: beyond these budgets an invitation is passed over.
     """
-    base = current().settings.scheme.directory
-    if not url.startswith(base) or not _MEMBER.fullmatch(url.removeprefix(base)):
+    if not is_member_url(url, current().settings):
         return False
     attempt = budgets.invitation(address)
     try:

@@ -9,7 +9,7 @@ from typing import ClassVar, Final, cast
 from urllib.parse import urlsplit
 
 from consent_server import audit, clock, store
-from consent_server.caller.membership import may_act
+from consent_server.caller.membership import acts_as
 from consent_server.deployment import current
 from consent_server.outbound.directory import Member
 from consent_server.outbound.errors import Unreachable
@@ -129,9 +129,7 @@ def bank(url: str | None) -> str | None:
 
 
 def _may_act(member: Member, accepted: tuple[str, ...]) -> bool:
-    """Return whether a member is active, holds one of these roles, and may act in it by its agreement with the scheme."""
-    held = set(member.roles) & set(accepted)
-    return bool(held) and member.membership_ok and may_act(member, held, current().settings, clock.now())
+    return acts_as(member, accepted, current().settings, clock.now())
 
 
 def _providers() -> list[Provider]:

@@ -31,7 +31,8 @@ class Given(StrEnum):
 class Receipt:
     """One permission or connection at an instant. `other` is the name of the other side, as the business read it.
 
-    `meters` are masked. `ended` is the instant at which it was over, whatever ended it, and `ended_by` who did.
+    `bank` is the name of the bank that the text names beside it, if it names one. `meters` are masked. `ended` is the instant
+    at which it was over, whatever ended it, and `ended_by` who did.
     """
 
     subject: str
@@ -48,6 +49,7 @@ class Receipt:
     ended_by: str
     redeemed: bool
     on_withdrawal: str
+    bank: str = ""
 
     @property
     def open(self) -> bool:
@@ -61,7 +63,13 @@ class Receipt:
 
     @property
     def what(self) -> str:
-        """Return in one sentence what was permitted."""
+        """Return what was permitted, and which bank gets the result."""
+        if self.bank and self.given is not Given.EMISSIONS:
+            return f"{self._what} {gettext('%(bank)s may see your monthly emissions.', bank=self.bank)}"
+        return self._what
+
+    @property
+    def _what(self) -> str:
         words = {"other": self.other, "fuels": self._fuels, "brand": plain(current().settings.brand)}
         if self.given is Given.CONNECTION:
             return gettext("%(other)s may give %(brand)s half-hourly readings of your meters.", **words)
@@ -106,6 +114,7 @@ def _receipt(row: Permission | ProviderConnection, seen: Evidence, at: int) -> R
         given=_given(permission),
         other=plain(seen.names.get("client", row.member)),
         business=plain(seen.who["business"]),
+        bank=plain(seen.names.get("FSP", "")),
         license=seen.names.get("license", row.license),
         fuels=permission.fuels if permission is not None else (),
         meters=seen.meters,

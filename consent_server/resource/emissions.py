@@ -38,8 +38,9 @@ def emissions(release: Release, window: Window) -> Answer:
     )
     fuels = tuple(fuel for fuel in FUELS if fuel in release.fuels)
     bank = ReportParty("", release.caller.member, token.client_id)
+    resting_on = report.resting_on(permission)
     try:
-        found = report.report(permission.sme, window.start, window.end, fuels, bank)
+        found = report.report(permission.sme, window.start, window.end, fuels, bank, of=resting_on)
         record = report.provenance(found, grant, bank.url)
     except report.NothingYet as wait:
         return not_yet(wait.retry_after)

@@ -23,10 +23,11 @@ _APPLICATION: Final = {"edp": "edp_service", "cap": "cap_portal", "fsp": "fsp_se
 # What each must know by URL and digest. The CAP's issuer takes the one that FSPs ask for; the other is its portal's.
 _LICENSES: Final = {
     "edp": ("electricity_and_gas", "one_permission", "electricity"),
-    "cap": ("emissions",),
+    "cap": ("emissions", "one_permission"),
     "fsp": ("emissions",),
 }
 _PORTAL_LICENSE: Final = "electricity_and_gas"
+_COMBINED_LICENSE: Final = "one_permission"
 #: On light pages and on dark ones.
 _COLOURS: Final = {"edp": ("#1d4f91", "#8fb8f0"), "cap": ("#0b5d4a", "#5fd0ae"), "fsp": ("#5b2a86", "#c9a6f0")}
 _WITHDRAWAL_PROCESS: Final = "signing in to Tallyleaf, opening “My permissions” and pressing “Withdraw”"
@@ -147,10 +148,16 @@ def settings_for(layout: Layout, party: str, database_url: str | None = None) ->
         "login": _login(layout) if party == "edp" else {},
         "metering": dict(_METERING) if party == "edp" else {},
         "collection": (
-            {"license": _license(layout, _PORTAL_LICENSE), "intensity": layout.intensity, "retry_s": 5}
+            {
+                "license": _license(layout, _PORTAL_LICENSE),
+                "combined_license": _license(layout, _COMBINED_LICENSE),
+                "intensity": layout.intensity,
+                "retry_s": 5,
+            }
             if party == "cap"
             else {}
         ),
+        "portal": {"banks": [_offered_bank(layout)]} if party == "cap" else {},
         "mail": {"source": layout.mail, "sender": _SENDERS[party]} if party in _SENDERS else {},
         "jobs": {"outbox_s": 1, "collect_s": 1},
         "sandbox": {
@@ -221,7 +228,13 @@ def _bank(layout: Layout) -> dict[str, str]:
         "issuer": layout.issuer("cap"),
         "portal": layout.origin("cap_public"),
         "license": layout.license("emissions"),
+        "combined": layout.license(_COMBINED_LICENSE),
     }
+
+
+def _offered_bank(layout: Layout) -> dict[str, str]:
+    """Return what the CAP needs about the bank that it leads businesses to."""
+    return {"member": layout.member("fsp"), "start": f"{layout.origin('fsp_public')}/apply"}
 
 
 def to_toml(settings: Mapping[str, Any]) -> str:

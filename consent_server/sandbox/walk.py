@@ -262,11 +262,11 @@ class _Walk:
 
     def give_to_the_bank(self) -> str:
         self.step("The bank gets its own permission, and reads monthly emissions from the CAP")
-        page = self.browser.open(self.manifest["pages"]["fsp"])
-        page = self.browser.click(page, "apply")
-        page = follow(self.browser, page, _sme(self.manifest, WALKER)["journey"]["cap"])
+        page = self.browser.open(f"{self.manifest['pages']['cap']}/account")
+        page = self.browser.click(page, "share")
+        page = follow(self.browser, page, _sme(self.manifest, WALKER)["journey"]["cap"][-1:])
         assert page.path.startswith("/emissions/"), f"the bank's page is {page.url}: “{page.heading}”"
-        self.proved("signed in at the CAP's issuer, read the text that names the bank, agreed")
+        self.proved("one press in the account led to the bank and back; read the text that names the bank, agreed")
         assert page.status == 200 and "months" in page.texts, f"the bank shows “{page.heading}” ({page.status})"
         self.proved(f"the bank shows “{page.heading}”, its provenance verified back to the provider's signature")
         return page.url

@@ -47,6 +47,11 @@ class License:
     duration: str
     asked_by: str
 
+    @property
+    def is_combined(self) -> bool:
+        """Return whether its text names the bank as well: one permission for both transfers."""
+        return self.label == COMBINED
+
 
 @dataclass(frozen=True)
 class PublishedLicense:

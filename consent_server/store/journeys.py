@@ -52,6 +52,9 @@ def open(c: Connection, journey_id: str, secret: str, request: PushedRequest, at
             created=at,
             seen=at,
             progress={},
+            fsp=request.fsp,
+            text_read=request.text_read,
+            hint=request.hint,
         ),
     )
 

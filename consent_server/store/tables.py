@@ -91,7 +91,8 @@ class Progress(TypedDict, total=False):
     `offers` says whether the register
     vouches for other meters of the business, `offered` is the digest of those that were shown, and `chosen` are those that
     it ticked. `way` names the step by which it showed who it is, `log_in` is a customer log-in under way, and `vouched` are the
-    ids of the meters that a log-in has proved to be its own, of which it ticks some.
+    ids of the meters that a log-in has proved to be its own, of which it ticks some. `by_session` says that it was signed in to
+    its account in this browser already, and `pressed` is the digest of what it has pressed “Share” for there.
     """
 
     identified: Identity
@@ -104,6 +105,8 @@ class Progress(TypedDict, total=False):
     email: str
     no_mail: bool
     by_passkey: bool
+    by_session: bool
+    pressed: str
     shown: str
     done: Sequence[str]
     nonce: str
@@ -136,7 +139,7 @@ class ChosenProvider(TypedDict):
 
 class Pending(TypedDict):
     """A connection under way. `id` is its future id; `verifier` is PKCE's, sealed, in hex; `fsp` is the member URL of the
-    bank that sent the SME here, if one did."""
+    bank that sent the SME here, if one did; `license` what was asked for (not there: the license of every connection)."""
 
     id: str
     account: str
@@ -144,6 +147,15 @@ class Pending(TypedDict):
     state: str
     verifier: str
     fsp: str | None
+    license: NotRequired[str]
+
+
+class PressedShare(TypedDict):
+    """“Share” was pressed at the portal at `at`: for what (a digest), and the login_hint that the bank was given."""
+
+    hint: str
+    covers: str
+    at: int
 
 
 class SessionData(TypedDict, total=False):
@@ -153,7 +165,7 @@ class SessionData(TypedDict, total=False):
     the last return from one, whose id is its state; `withdrawn` what ended with the last withdrawal. A name that had another
     form in the version before (`returned`) is not used again: nodes of both serve the same sessions. `log_in` is a customer
     log-in under way, and `log_out` where its provider ends its own session. `signed_in` is when its browser signed in, and
-    `by_passkey` whether with a passkey.
+    `by_passkey` whether with a passkey. `pressed` is taken out by the journey that it is for.
     """
 
     sme: str
@@ -173,13 +185,15 @@ class SessionData(TypedDict, total=False):
     leaving: BackgroundTask
     returning: BackgroundTask
     withdrawn: Sequence[dict[str, object]]
+    pressed: PressedShare
 
 
 @table("pushed_request")
 class PushedRequest(NamedTuple):
     """An authorization request as its client pushed it (RFC 9126).
 
-    Kept a day, so that late use of it gets a specific error.
+    Kept a day, so that late use of it gets a specific error. `fsp` is the member URL of the bank for which a CAP asks,
+    `text_read` the digest of the Registry's text that it has shown; `hint` is the login_hint that a bank was given by us.
     """
 
     digest: Annotated[Digest, KEY]
@@ -193,6 +207,9 @@ class PushedRequest(NamedTuple):
     created: Annotated[Instant, INDEXED]
     expires: Instant
     concluded: Instant | None = None
+    fsp: str | None = None
+    text_read: Digest | None = None
+    hint: PublicId | None = None
 
 
 @table("journey")
@@ -217,6 +234,9 @@ class Journey(NamedTuple):
     previous_secret: Digest | None = None
     claimed: Instant | None = None
     concluded: Instant | None = None
+    fsp: str | None = None
+    text_read: Digest | None = None
+    hint: PublicId | None = None
 
 
 _NOT_LISTED: Final = sa.text("ended IS NOT NULL AND listed IS NULL")

@@ -73,6 +73,8 @@ def _catalogue() -> NullTranslations:
 
 
 def _of_reader() -> str | None:
+    if not has_request_context():
+        return None
     for chosen in (request.args.get(PARAMETER), request.cookies.get(COOKIE)):
         if chosen in NAMES:
             return chosen

@@ -1,7 +1,7 @@
 """What a bank meets outside, played: its CAP's issuer and data, and the Directory."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ class PlayedUpstream(Upstream):
     def __init__(self) -> None:
         self.fault: Exception | None = None
         self.pushed: list[Pushed] = []
+        self.beside: dict[str, str] = {}
         self.redeemed = 0
         self.of_no_use: BadAnswer | None = None
         self.revoked: list[str] = []
@@ -40,8 +41,11 @@ class PlayedUpstream(Upstream):
     def metadata(self, issuer: str) -> Metadata:
         return Metadata(issuer, f"{issuer}/authorize", *[f"{issuer}/{number}" for number in range(4)], None)
 
-    def push(self, metadata: Metadata, license: str, redirect_uri: str) -> Pushed:
+    def push(
+        self, metadata: Metadata, license: str, redirect_uri: str, beside: Mapping[str, str] | None = None
+    ) -> Pushed:
         self._may()
+        self.beside = dict(beside or {})
         url = f"{metadata.authorization_endpoint}?client_id=us&request_uri=urn%3Ax"
         self.pushed.append(Pushed(url, 90, license, redirect_uri, secrets.token_urlsafe(8), secrets.token_urlsafe(8)))
         return self.pushed[-1]

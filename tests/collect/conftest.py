@@ -56,6 +56,7 @@ SETTINGS = {
             "fuels": ["electricity", "gas"],
         }
     ],
+    "collection.combined_license": None,
     "collection.months": 1,
     "collection.retry_s": RETRY_S,
 }

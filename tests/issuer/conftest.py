@@ -118,6 +118,8 @@ class Decided:
     address: str = "192.0.2.7"
     user_agent: str = "a browser"
     code: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    email: str = ""
+    until: int | None = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class PlayedParty(Edp):
 
     resting_on: tuple[str, ...] = ()
 
-    def supports(self, c: store.Connection, sme: str) -> tuple[str, ...]:
+    def supports(self, c: store.Connection, asked: Journey, sme: str) -> tuple[str, ...]:
         return tuple(support.format(sme=sme) for support in self.resting_on)
 
     def data_available_from(self, permission: Permission) -> int:

@@ -6,15 +6,19 @@ import logging
 import math
 from collections import Counter
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import pytest
 
 from consent_server import store
 from consent_server.issuer.decision import FuelNotInLicense
+from consent_server.outbound.directory import Directory, Member
+from consent_server.outbound.errors import Unreachable
 from consent_server.refusal import Refusal
 from consent_server.store import journeys, tables
 from consent_server.tokens import access_token, binding, keys, status
+from tests.issuer.conftest import CAP_ROLE, COMBINED, DIRECTORY, FSP_ROLE
 
 
 def entropy(text: str) -> float:
@@ -384,3 +388,25 @@ def test_a_failing_database_is_503_and_the_permission_lives_on(issuer: Any, monk
     assert answer.get_json()["error"] == "temporarily_unavailable"
     monkeypatch.undo()
     assert issuer.permission(tokens["refresh_token"]).ended is None
+
+
+def test_a_pushed_request_names_the_bank_and_the_text_that_was_read(
+    issuer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any member is no bank; one that the Directory does not know is none; while the Directory is down nothing is taken."""
+    bank, read = f"{DIRECTORY}/m/bank", COMBINED.text_sha256
+    named = {"scope": COMBINED.url, "fsp": bank, "permission_text_sha256": read, "login_hint": "h" * 48}
+    answers: dict[str, Any] = {
+        "bank_unknown": Member(bank, "Bank plc", "Bank", (CAP_ROLE,), None, True),
+        "membership_unknown": Unreachable("connection", "directory.example"),
+        "": Member(bank, "Bank plc", "Bank", (FSP_ROLE,), None, True),
+    }
+
+    for code, says in answers.items():
+        played = Mock(side_effect=says) if isinstance(says, Unreachable) else Mock(return_value=says)
+        monkeypatch.setattr(Directory, "member", played)
+        response = issuer.post("/par", issuer.good_push(**named))
+        assert response.get_json().get("error_uri", "").rpartition("/")[2] == code
+    journey = issuer.open(response.get_json()["request_uri"])
+    assert (journey.fsp, journey.text_read, journey.hint) == (bank, read, "h" * 48)
+    assert issuer.open(issuer.push(login_hint="h" * 49)).hint is None, "none that we have given"

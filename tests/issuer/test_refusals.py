@@ -18,11 +18,13 @@ from consent_server.refusal import Refusal
 from consent_server.serving import lines
 from consent_server.store import tables
 from consent_server.tokens import refresh_token
+from tests.issuer import conftest
 
 CAP2 = "https://directory.example/a/cap2"
 URL = "https://registry.example/scheme/perseus/license/{}/2026-03-12"
 BOTH = URL.format("energy-consumption-edp-cap")
 COMBINED = URL.format("energy-consumption-emissions-edp-cap-fsp")
+BANK = "https://directory.example/m/bank"
 
 Change = dict[str, str | None]
 
@@ -104,6 +106,24 @@ PUSHED: dict[str, tuple[Change, int, str, str]] = {
             BOTH.replace("perseus", "another"),
             BOTH.replace("registry.example", "registry.core.trust.ib1.org"),
         )
+    },
+    # the bank for which is asked, and the text that was read
+    "a bank under a license that names none": ({"fsp": BANK}, 400, "invalid_request", "bank_not_in_license"),
+    **{
+        f"fsp {value}": ({"fsp": value, "scope": COMBINED}, 400, "invalid_request", "bank_unknown")
+        for value in (
+            "bank",
+            BANK.replace("https", "http"),
+            f"{BANK}?x=1",
+            f"{BANK}/../../a/cap",
+            "https://directory.example.evil.example/m/bank",
+            "https://user@directory.example/m/bank",
+            "//directory.example/m/bank",
+        )
+    },
+    **{
+        f"text read {value}": ({"permission_text_sha256": value}, 400, "invalid_request", "another_text_was_read")
+        for value in ("0" * 64, "x", conftest.BOTH.text_sha256.upper(), conftest.BOTH.text_sha256 + " ")
     },
     # state
     "state of 2049 characters": ({"state": "x" * 2049}, 400, "invalid_request", "state_too_long"),

@@ -26,6 +26,7 @@ from consent_server.store.digests import digest, new_secret
 from consent_server.store.tables import (
     Evidence,
     FailureCount,
+    Journey,
     Meter,
     Permission,
     ProviderConnection,
@@ -88,13 +89,13 @@ class PlayedText:
 
     world: "World"
 
-    def text(self, license_url: str, client_id: str, sme: str) -> ShownText:
+    def text(self, asked: Journey, sme: str) -> ShownText:
         world = self.world
-        html, raw_sha256 = permission_text.render(world.text), world.deployment.licenses[license_url].text_sha256
+        html, raw_sha256 = permission_text.render(world.text), world.deployment.licenses[asked.license].text_sha256
         facts = (world.names, world.fuels, "Energy License", "1 year")
-        asking = {roles.CAP: "CAP", roles.FSP: "FSP"}[world.deployment.licenses[license_url].asked_by]
+        asking = {roles.CAP: "CAP", roles.FSP: "FSP"}[world.deployment.licenses[asked.license].asked_by]
         legal = {asking: world.directory.member(ASKER).legal_name}
-        label = world.deployment.licenses[license_url].label
+        label = world.deployment.licenses[asked.license].label
         return ShownText(
             html, world.text, digest(world.text), raw_sha256, *facts, label=label, legal_names=legal, named=world.named
         )

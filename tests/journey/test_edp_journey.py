@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.deployments import layout
-from tests.journey.conftest import ASKER, GOOD, WRONG_CHECK_DIGIT, Start
+from tests.journey.conftest import ASKER, DIRECTORY, GOOD, WRONG_CHECK_DIGIT, Start
 
 
 def identified(edp: Any, **typed: str) -> Any:
@@ -458,11 +458,50 @@ def test_a_license_for_electricity_covers_no_gas(edp: Any) -> None:
     assert "allow" not in browser.page.ids()
 
 
-def test_the_financial_provider_is_named_where_the_text_names_one(edp: Any) -> None:
-    edp.names = {**edp.names, "FSP": "Money 4U Bank"}
-    link = edp.journey(license=layout().license("one_permission"))
-    browser = edp.browser(link).open(link.path).click("continue", **GOOD)
-    assert "Money 4U Bank</bdi></strong> gets the emissions" in browser.html
+BANK = f"{DIRECTORY}/m/bank"
+COMBINED = layout().license("one_permission")
+
+
+def test_the_bank_is_named_with_who_told_us(edp: Any) -> None:
+    edp.directory.name(BANK, "Money 4U Bank", "Money 4U Bank plc")
+    browser = edp.begun(license=COMBINED, fsp=BANK).click("continue", **GOOD)
+    assert "for <bdi>Money 4U Bank</bdi>?" in browser.html, "in the question"
+    assert "<title>Your decision, for Money 4U Bank" in browser.html
+    assert "<bdi>Carbon Accounting R Us</bdi> told us so" in browser.html
+
+
+def test_a_client_that_names_no_bank_is_said_not_to_have(edp: Any) -> None:
+    browser = edp.begun(license=COMBINED).click("continue", **GOOD)
+    assert "has not told us which bank that is" in browser.html
+    assert "read-there" not in browser.page.ids()
+    assert "Step 2 of 2" in browser.html
+    other = edp.begun(text_read="0" * 64).click("continue", **GOOD)  # the license's text was another when it was pushed
+    assert "read-there" not in other.page.ids()
+    assert "Who else" not in edp.begun().click("continue", **GOOD).html, "under a license that names none"
+
+
+def test_what_was_read_at_the_client_is_said_and_counted_and_shown_whole(edp: Any) -> None:
+    read = edp.deployment.licenses[edp.license].text_sha256
+    browser = edp.begun(text_read=read).click("continue", **GOOD)
+    assert {"read-there", "permission-text", "agree"} <= set(browser.page.ids())
+    assert "Step 3 of 4" in browser.html
+    order = [
+        browser.html.index(f'id="{name}"') for name in ("in-short", "agree", "allow", "read-there", "permission-text")
+    ]
+    assert order == sorted(order), "summary and decision lead"
+    assert "<details" not in browser.html, "never closed"
+
+
+def test_another_bank_than_was_shown_is_shown_again(edp: Any) -> None:
+    """The question's digest has the bank: a form of one journey does not answer another's (E06, E07)."""
+    for number in ("", "2"):
+        edp.directory.name(f"{BANK}{number}", f"Bank{number}", f"Bank{number} plc")
+    one, two = (edp.begun(license=COMBINED, fsp=f"{BANK}{number}").click("continue", **GOOD) for number in ("", "2"))
+    shown = [browser.form_of("allow")[1]["shown"] for browser in (one, two)]
+    assert len(set(shown)) == 2
+    two.click("allow", agree="yes", shown=shown[0])
+    assert two.status == 409
+    assert not edp.grants()
 
 
 def test_other_meters_can_be_named_before_deciding(edp: Any) -> None:

@@ -91,6 +91,7 @@ class World:
             "scheme.registry": REGISTRY,
             "scheme.licenses": [accepted],
             "collection.license": asked,
+            "collection.combined_license": None,
             "member.withdrawal_process": self.process,
         }
         deployment = deploy(settings_of("cap", "sqlite://", changes))

@@ -1,7 +1,7 @@
 """A CAP's portal on a real store and real session, CSRF and limit code; Directory, providers and mail are played."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -102,6 +102,7 @@ class PlayedUpstream(Upstream):
 
     def __init__(self) -> None:
         self.pushed: list[Pushed] = []
+        self.beside: dict[str, str] = {}  # what was pushed beside what every request has
         self.redeemed: list[tuple[str, str]] = []
         self.fault: Exception | None = None
         self.recorded: dict[str, Any] = {}  # what the record of every permission says, other than that it is in force
@@ -113,9 +114,12 @@ class PlayedUpstream(Upstream):
         at = f"https://login.{issuer.removeprefix('https://')}"
         return Metadata(issuer, f"{at}/authorize", *[f"{at}/{number}" for number in range(4)], None)
 
-    def push(self, metadata: Metadata, license: str, redirect_uri: str) -> Pushed:
+    def push(
+        self, metadata: Metadata, license: str, redirect_uri: str, beside: Mapping[str, str] | None = None
+    ) -> Pushed:
         if self.fault:
             raise self.fault
+        self.beside = dict(beside or {})
         url = f"{metadata.authorization_endpoint}?{urlencode({'client_id': 'us', 'request_uri': 'urn:x'})}"
         self.pushed.append(Pushed(url, 90, license, redirect_uri, secrets.token_urlsafe(8), secrets.token_urlsafe(8)))
         return self.pushed[-1]

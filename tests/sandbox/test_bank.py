@@ -109,6 +109,44 @@ def test_what_comes_back_without_permission(bank: Played, changes: dict[str, str
     assert (browser.status, bank.permissions.all()) == (status, [])
 
 
+def led(bank: Played, browser: Browser | None = None, **changes: str) -> Browser:
+    """A browser that the CAP leads here, with what `changes` say is different."""
+    query = {
+        "iss": bank.layout.issuer("cap"),
+        "scope": bank.layout.license("one_permission"),
+        "login_hint": "h",
+        **changes,
+    }
+    return (browser or bank.browser()).open(f"/apply?{urlencode(query)}")
+
+
+def test_a_browser_that_the_cap_leads_here_goes_to_its_issuer_with_the_hint(bank: Played) -> None:
+    browser = led(bank)
+    assert browser.location.startswith(f"{bank.layout.issuer('cap')}/authorize?client_id=us")
+    assert bank.upstream.pushed[0].license == bank.layout.license("one_permission")
+    assert bank.upstream.beside == {"login_hint": "h"}
+    bank.back(browser)
+    assert [held.license for held in bank.permissions.all()] == [bank.layout.license("one_permission")]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"iss": "https://evil.example"}, {"iss": ""}, {"scope": "https://evil.example/license"}, {"scope": "openid"}],
+)
+def test_the_bank_is_led_to_nobody_else_and_to_no_other_license(bank: Played, changes: dict[str, str]) -> None:
+    browser = led(bank, **changes)
+    assert (browser.status, browser.location, bank.upstream.pushed) == (400, "", [])
+
+
+def test_who_is_led_here_by_a_stranger_gets_nothing_of_the_strangers(bank: Played) -> None:
+    """Login CSRF: what a stranger began in its own browser cannot be finished in this one."""
+    stranger, victim = (led(bank, scope=bank.layout.license("emissions")) for _ in range(2))
+    assert victim.location
+    bank.upstream.pushed.pop()  # the state of the stranger's request
+    assert bank.back(victim).status == 400
+    assert bank.back(stranger).status == 200
+
+
 def test_another_browser_cannot_bring_it_back(bank: Played) -> None:
     browser = bank.applied()
     assert bank.back(bank.browser().open("/")).status == 400

@@ -115,7 +115,7 @@ def test_the_parties_settings_are_accepted(prepared, party):
     }
     names = {
         "edp": ("electricity_and_gas", "one_permission", "electricity"),
-        "cap": (),  # what it asks EDPs for is its portal's license
+        "cap": ("one_permission",),  # for the bank that it names; what it asks EDPs for is its portal's license
         "fsp": (),
     }
     asked = read.collection.license

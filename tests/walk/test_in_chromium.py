@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from bench import journey
 from tests.conftest import RunningSandbox
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("sandbox")]
@@ -69,6 +70,19 @@ def test_connect_give_to_the_bank_and_withdraw(sandbox: RunningSandbox, tab: Any
     tab.goto(pages["edp"] + withdraw[0]["path"])
     follow(tab, withdraw)
     assert "withdrawn" in tab.locator("h1").inner_text().lower()
+
+
+def test_from_a_banks_invitation_to_the_figures_at_the_bank(sandbox: RunningSandbox, tab: Any) -> None:
+    """The policies of the pages let a real browser through: each form may lead to whom it leads, redirects included."""
+    pages = sandbox.manifest["pages"]
+    parties = {urlsplit(url).netloc: party for party, url in pages.items()}
+    acts = journey.acts_of(sandbox.manifest, "electricity_only")
+    tab.goto(pages["fsp"])
+    while not tab.url.startswith(f"{pages['fsp']}/emissions/"):
+        at = urlsplit(tab.url)
+        act = acts[parties[at.netloc], at.path]
+        follow(tab, [{"path": at.path, "fill": act.fill, "check": act.check, "click": act.click}])
+    assert len(tab.context.pages) == 1
 
 
 def test_no_page_asks_anybody_else_for_anything(sandbox: RunningSandbox, tab: Any) -> None:

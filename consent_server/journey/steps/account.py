@@ -1,6 +1,7 @@
 """Who is this, at a CAP's issuer: an SME signs in to its account, with a code sent by e-mail or with a passkey.
 
-Every address gets the same page, whether it has an account or not.
+Every address gets the same page, whether it has an account or not. An account that is signed in at the portal in this
+browser is asked for nothing.
 """
 
 from collections.abc import Mapping
@@ -8,7 +9,9 @@ from contextlib import AbstractContextManager
 
 from consent_server import audit, store
 from consent_server.accounts import business, passkeys, sign_in
+from consent_server.journey import hand_over
 from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
+from consent_server.store import accounts
 from consent_server.store.tables import Progress, SmeAccount
 from consent_server.web.language import N_
 
@@ -17,30 +20,61 @@ class SignIn(Step):
     name = "sign-in"
     label = N_("Sign in")
     template = "journey/sign_in.html"
-    fields = ("email", "passkey")
+    fields = ("email", "as", "passkey")
     kept = ("email",)
+    uses_session = True
 
-    def show(self, visit: Visit) -> Page:
-        return self._page(visit, visit.progress.get("email", ""))
+    def show(self, visit: Visit) -> Page | Onward:
+        """Return the page; nothing is asked of whom our own portal has just led here, or who hands on what it has allowed."""
+        known = _of_session(visit)
+        identified = visit.progress.get("identified")
+        if known is not None and (identified is None or identified["sme"] != known.id):  # else it came back for another
+            pressed = hand_over.take_press(visit)
+            if pressed is not None or hand_over.is_combined(visit.journey.license):
+                return _by_session(visit, known, pressed["covers"] if pressed is not None else "")
+        return _page(visit, visit.progress.get("email", ""))
 
     def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward:
         if "passkey" in form:
-            return self._by_passkey(visit, form["passkey"])
+            account = passkeys.sign_in(form["passkey"], visit.address, visit.device_cookie, visit.secret)
+            if account is None:
+                return _page(visit, "", FieldError("use-passkey", passkeys.NOT_ACCEPTED))
+            return _signed_in(visit, account, by_passkey=True)
+        known = _of_session(visit)
+        if form.get("as") == "session" and known is not None:
+            return _by_session(visit, known, "")
         typed = form.get("email", "")
         asked = sign_in.send_code(typed, visit.address, visit.device_cookie, opens_account=False)
         if asked is None:
-            return self._page(visit, typed, FieldError("email", sign_in.NOT_AN_ADDRESS))
-        return Onward({"email": asked.email, "no_mail": asked.no_mail, "by_passkey": False})
+            return _page(visit, typed, FieldError("email", sign_in.NOT_AN_ADDRESS))
+        proved: Progress = {"by_passkey": False, "by_session": False, "pressed": ""}
+        return Onward({**proved, "email": asked.email, "no_mail": asked.no_mail})
 
-    def _by_passkey(self, visit: Visit, sent: str) -> Page | Onward:
-        account = passkeys.sign_in(sent, visit.address, visit.device_cookie, visit.secret)
-        if account is None:
-            return self._page(visit, "", FieldError("use-passkey", passkeys.NOT_ACCEPTED))
-        return _signed_in(visit, account, by_passkey=True)
 
-    def _page(self, visit: Visit, email: str, *errors: FieldError) -> Page:
-        values = {"typed": {"email": email}, "options": passkeys.to_sign_in(visit.secret)}
-        return Page(values, errors=errors, status=422 if errors else 200, script=True)
+def _page(visit: Visit, email: str, *errors: FieldError) -> Page:
+    options = passkeys.to_sign_in(visit.secret)
+    values = {"typed": {"email": email}, "options": options, "signed_in": _of_session(visit)}
+    return Page(values, errors=errors, status=422 if errors else 200, script=True)
+
+
+def _of_session(visit: Visit) -> SmeAccount | None:
+    """Return the account that is signed in at the portal in this browser."""
+    if not visit.account:
+        return None
+    with store.reading() as c:
+        return accounts.find(c, visit.account)
+
+
+def _by_session(visit: Visit, known: SmeAccount, pressed: str) -> Onward:
+    audit.event("signed_in", account=known.id, method="session", client_id=visit.journey.client_id)
+    by_passkey = visit.session is not None and visit.session.data.get("by_passkey", False)
+    progress = _identified(known, by_passkey=by_passkey)
+    return Onward({**progress, "by_session": True, "pressed": pressed}, proven=True)
+
+
+def _identified(account: SmeAccount, *, by_passkey: bool) -> Progress:
+    who = business.who(account, by_passkey=by_passkey)
+    return {"identified": {"sme": account.id, "meters": [], "who": who}, "by_passkey": by_passkey}
 
 
 class EnterCode(Step):
@@ -53,7 +87,7 @@ class EnterCode(Step):
         return store.together()
 
     def needed(self, progress: Progress) -> bool:
-        return not progress.get("by_passkey", False)
+        return not (progress.get("by_passkey") or progress.get("by_session"))
 
     def show(self, visit: Visit) -> Page:
         return Page({"typed": {}, "email": visit.progress["email"], "no_mail": visit.progress.get("no_mail", False)})
@@ -70,6 +104,4 @@ class EnterCode(Step):
 def _signed_in(visit: Visit, account: SmeAccount, *, by_passkey: bool) -> Onward:
     method = "passkey" if by_passkey else "code"
     audit.event("signed_in", account=account.id, method=method, client_id=visit.journey.client_id)
-    who = business.who(account, by_passkey=by_passkey)
-    progress: Progress = {"identified": {"sme": account.id, "meters": [], "who": who}, "by_passkey": by_passkey}
-    return Onward(progress, proven=True, owns=(account.email,))
+    return Onward(_identified(account, by_passkey=by_passkey), proven=True, owns=(account.email,))

@@ -14,16 +14,17 @@ from consent_server import clock, store
 from consent_server.deployment import current
 from consent_server.issuer import authorize, decision, metadata
 from consent_server.issuer.decision import code_for
-from consent_server.journey import browser
+from consent_server.journey import browser, hand_over
 from consent_server.journey.browser import Holds, NotThisBrowser
 from consent_server.journey.step import Away, Ended, FieldError, Onward, Page, Step, Visit, journey_of
 from consent_server.journey.steps import done_after, open_step, path_of, step_named, steps, ways
+from consent_server.outbound.errors import Unreachable
 from consent_server.receipts import links
-from consent_server.refusal import Refusal
+from consent_server.refusal import Refusal, Unavailable
 from consent_server.store import journeys
 from consent_server.store.digests import digest
 from consent_server.store.tables import Journey, Progress
-from consent_server.web import budgets, cookies, csrf, device_cookie, headers, pages, parameters, typed
+from consent_server.web import budgets, cookies, csrf, device_cookie, headers, pages, parameters, sessions, typed
 from consent_server.web.limits import network_of
 from consent_server.web.refusals import NotFound
 from consent_server.web.typed import KeptForm
@@ -69,6 +70,8 @@ def step(name: str) -> AnyResponse:
     if this is None:
         raise NotFound("no such step")
     here, holds = _visit()
+    if this.uses_session and current().settings.party == "cap":
+        here = replace(here, session=sessions.of_kind(hand_over.PORTAL).current(request))
     if holds is Holds.PREVIOUS:
         if request.method != "POST":
             raise NotThisBrowser("a secret that was replaced")
@@ -263,7 +266,11 @@ def _shown(here: Visit, step: Step, page: Page) -> Response:
 def _common(here: Visit, step: Step | None) -> dict[str, Any]:
     settings = current().settings
     asker = current().member_of(here.journey.client_id)
+    license_ = current().licenses.get(here.journey.license)
     return {
+        "bank": _bank(here),
+        "for_a_bank": license_ is not None and license_.is_combined,
+        "read_there": license_ is not None and here.journey.text_read == license_.text_sha256,
         "journey": here.journey.id,
         "party": settings.party,
         "origin": settings.public.origin,
@@ -276,6 +283,16 @@ def _common(here: Visit, step: Step | None) -> dict[str, Any]:
         "errors": (),
         "minutes": settings.lifetimes.journey_idle // 60,
     }
+
+
+def _bank(here: Visit) -> str:
+    """Return the name of the bank that the client named; it is empty where it named none."""
+    if here.journey.fsp is None:
+        return ""
+    try:
+        return current().directory.member(here.journey.fsp).name
+    except Unreachable as error:
+        raise Unavailable(str(error)) from None
 
 
 def _link(way: Step, here: Visit) -> dict[str, str]:

@@ -10,13 +10,14 @@ from consent_server import clock, store
 from consent_server.accounts.business import name_business
 from consent_server.collect.report import is_weighing
 from consent_server.journey.step import FieldError
-from consent_server.portal import connecting
-from consent_server.portal.connecting import ReturnNotOurs, Visitor
+from consent_server.portal import banks, connecting
+from consent_server.portal.connecting import ConnectionTerms, ReturnNotOurs, Visitor
 from consent_server.portal.providers import Provider, ProviderSlow, providers
 from consent_server.portal.standing import CONNECTION, standing
 from consent_server.portal.views.visit import (
     account,
     bank,
+    bank_url,
     change,
     data,
     keep,
@@ -39,7 +40,6 @@ from consent_server.portal.views.waiting import (
     outcome,
     waiting_page,
 )
-from consent_server.scheme.permission_text import ShownText
 from consent_server.scheme.summary import summary
 from consent_server.store import connections
 from consent_server.web import headers, pages, parameters
@@ -95,7 +95,7 @@ def choose() -> AnyResponse:
 @signed_in
 def permission() -> AnyResponse:
     provider = _chosen_provider()
-    return _permission_page(provider, connecting.text_for(provider)) if provider else see_other("/connect")
+    return _permission_page(provider, _terms(provider)) if provider else see_other("/connect")
 
 
 @routes.post("/connect/permission")
@@ -105,8 +105,9 @@ def agree() -> AnyResponse:
     provider = _chosen_provider()
     if provider is None:
         return see_other("/connect")
-    text = connecting.text_for(provider)
-    asked = connecting.question(signed_in_account(), provider, text)
+    terms = _terms(provider)
+    text = connecting.text_for(provider, terms)
+    asked = connecting.question(signed_in_account(), provider, terms, text)
     if not form.get("shown") == data().get("shown") == asked:
         return to_mend(PERMISSION, [FieldError("permission-text", CHANGED)], 409)
     if form.get("agree") != "yes":
@@ -114,7 +115,7 @@ def agree() -> AnyResponse:
     mended(PERMISSION)
     agent = pages.plain(request.user_agent.string, connecting.LONGEST_USER_AGENT)
     visitor = Visitor(signed_in_account(), data().get("by_passkey", False), request.remote_addr or "", agent)
-    return leave(provider, text, visitor)
+    return leave(provider, text, visitor, terms)
 
 
 @routes.get(LEAVING)
@@ -176,16 +177,21 @@ def connected() -> AnyResponse:
         return see_other("/connect")
     trouble = next((row.trouble for row in live if row.collected is None and row.trouble), None)
     names = [each.other for each in standing(known.id) if each.live and each.kind == CONNECTION]
+    offered = banks.offers(known.id, bank_url())
     response = page(
         "connected",
+        form_targets=banks.origins(offered),
         waiting=waiting,
         trouble=trouble,
         names=names,
         bank=bank(),
+        offers=offered,
         path="/connected",
         by_itself=looks_by_itself(),
     )
-    return look_again(response, "/connected") if waiting else response
+    # Where a bank can be shared with, nobody need wait: the page stays as it is.
+    waits = waiting and not any(each.agreed for each in offered)
+    return look_again(response, "/connected") if waits else response
 
 
 def _chosen_provider() -> Provider | None:
@@ -196,13 +202,18 @@ def _chosen_provider() -> Provider | None:
     return next((each for each in providers() if each.service == service), None)
 
 
-def _permission_page(provider: Provider, text: ShownText) -> Response:
+def _terms(provider: Provider) -> ConnectionTerms:
+    return connecting.terms_for(signed_in_account(), provider, bank_url())
+
+
+def _permission_page(provider: Provider, terms: ConnectionTerms) -> Response:
+    text = connecting.text_for(provider, terms)
     try:
         target = connecting.destination(provider)
     except ProviderSlow:
         return waiting_page(provider.name, PERMISSION)
     known = signed_in_account()
-    shown, asked = connecting.question(known, provider, text), summary(text, clock.now())
+    shown, asked = connecting.question(known, provider, terms, text), summary(text, clock.now())
     keep({"shown": shown})
     return page(
         "permission",
@@ -213,5 +224,6 @@ def _permission_page(provider: Provider, text: ShownText) -> Response:
         text=text,
         asked=asked,
         change=connecting.change_of(known.id, provider, asked),
+        bank=text.names.get("FSP"),
         shown=shown,
     )

@@ -4,9 +4,10 @@ from flask import Blueprint
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server.collect.report import NothingYet
+from consent_server.portal import banks
 from consent_server.portal import result as results
 from consent_server.portal.standing import CONNECTION, RELEASE, standing, to_renew
-from consent_server.portal.views.visit import bank, page, see_other, signed_in, signed_in_account
+from consent_server.portal.views.visit import bank, bank_url, page, see_other, signed_in, signed_in_account
 
 routes = Blueprint("portal_result", __name__)
 
@@ -18,7 +19,16 @@ def home() -> AnyResponse:
     live = [each for each in everything if each.live]
     connected = [each for each in live if each.kind == CONNECTION]
     released = [each for each in live if each.kind == RELEASE]
-    return page("home", connected=connected, released=released, renewable=to_renew(everything), bank=bank())
+    offered = banks.offers(signed_in_account().id, bank_url()) if connected else []
+    return page(
+        "home",
+        form_targets=banks.origins(offered),
+        connected=connected,
+        released=released,
+        renewable=to_renew(everything),
+        bank=bank(),
+        offers=offered,
+    )
 
 
 @routes.get("/result")
@@ -33,13 +43,16 @@ def result() -> AnyResponse:
         return see_other("/connect")
     permitted = standing(known.id)
     names = {each.member: each.other for each in permitted}
-    banks = [each for each in permitted if each.live and each.kind == RELEASE]
+    released = [each for each in permitted if each.live and each.kind == RELEASE]
+    offered = banks.offers(known.id, bank_url())
     return page(
         "result",
+        form_targets=banks.origins(offered),
         result=found,
         chart=results.chart_of(found) if found.months else "",
         gaps=results.alike(found),
         names=names,
         bank=bank(),
-        banks=banks,
+        banks=released,
+        offers=offered,
     )

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from flask import Blueprint, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from consent_server import audit, clock
+from consent_server import audit, clock, store
 from consent_server.accounts import passkeys
 from consent_server.accounts import sign_in as codes
 from consent_server.journey.step import FieldError
@@ -26,11 +26,14 @@ from consent_server.portal.views.visit import (
     see_other,
     sent,
     session,
+    signed_in,
+    signed_in_account,
     to_mend,
     typed_before,
 )
+from consent_server.store import connections
 from consent_server.store.tables import SessionData, SmeAccount
-from consent_server.web import device_cookie, parameters
+from consent_server.web import csrf, device_cookie, parameters
 
 #: One slash and no second one behind it, which would begin the name of a host.
 _OUR_PATH: Final = re.compile(r"/[a-z][a-z/-]{0,60}")
@@ -43,7 +46,25 @@ routes = Blueprint("portal_sign_in", __name__)
 
 @routes.get("/")
 def landing() -> AnyResponse:
-    return page("landing", bank=bank()) if account() is None else see_other("/account")
+    """Return the first page, on which an SME types its address; its form needs a handle to be ours in."""
+    if account() is not None:
+        return see_other("/account")
+    secret = form_secret() or secrets.token_urlsafe(32)
+    sender = bank()
+    following = "/begin" if sender is not None else "/account"
+    response = page("landing", bank=sender, csrf=csrf.token(secret), typed={}, following=following)
+    if session() is None:
+        of_portal().keep_form_secret(response, secret)
+    return response
+
+
+@routes.get("/begin")
+@signed_in
+def begin() -> AnyResponse:
+    """Lead an account that a bank has sent to what comes next: an account without a connection has nothing to show yet."""
+    with store.reading() as c:
+        live = connections.live(c, signed_in_account().id, clock.now())
+    return see_other("/account" if live else "/connect")
 
 
 @routes.get("/start")

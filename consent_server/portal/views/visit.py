@@ -8,6 +8,7 @@ from flask import Response, g, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import store
+from consent_server.journey.hand_over import PORTAL
 from consent_server.journey.step import FieldError
 from consent_server.portal import invitation, providers
 from consent_server.portal.standing import nearest_end, newest_bank
@@ -17,7 +18,7 @@ from consent_server.web import csrf, pages, sessions, typed
 from consent_server.web.sessions import BrowserSession
 from consent_server.web.typed import KeptForm
 
-KIND = "portal"
+KIND = PORTAL
 
 View = Callable[[], AnyResponse]
 
@@ -83,12 +84,15 @@ def signed_in_account() -> SmeAccount:
     return found
 
 
-def bank() -> str | None:
-    """Return the name of the bank that sent this SME, in this session or an earlier one."""
+def bank_url() -> str | None:
+    """Return the member URL of the bank that sent this SME, in this session or an earlier one."""
     sender, known = data().get("fsp") or invitation.held(request), account()
-    if sender is None and known is not None:
-        sender = newest_bank(known.id)
-    return providers.bank(sender)
+    return newest_bank(known.id) if sender is None and known is not None else sender
+
+
+def bank() -> str | None:
+    """Return the name of that bank, while the Directory lists it as one."""
+    return providers.bank(bank_url())
 
 
 def signed_in(view: View) -> View:

@@ -9,9 +9,9 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock
 from consent_server.portal import connecting
-from consent_server.portal.connecting import Visitor
+from consent_server.portal.connecting import ConnectionTerms, Visitor
 from consent_server.portal.providers import Provider, ProviderUnreachable
-from consent_server.portal.views.visit import browser, data, of_portal, page, see_other
+from consent_server.portal.views.visit import browser, of_portal, page, see_other
 from consent_server.refusal import Refusal, ServerFault, by_code
 from consent_server.scheme.permission_text import ShownText
 from consent_server.store.digests import new_id
@@ -31,9 +31,9 @@ LONGEST_S: Final = 120
 MOST_PENDING: Final = 4
 
 
-def leave(provider: Provider, text: ShownText, visitor: Visitor) -> AnyResponse:
+def leave(provider: Provider, text: ShownText, visitor: Visitor, terms: ConnectionTerms) -> AnyResponse:
     """Push the request of this browser; return a redirect to the provider, or to the page that waits for it."""
-    held, fsp = browser(), data().get("fsp")
+    held = browser()
 
     def begin() -> BackgroundTask:
         begun = BackgroundTask(id=new_id(), name=provider.name, at=clock.now(), to="", fault="")
@@ -41,7 +41,7 @@ def leave(provider: Provider, text: ShownText, visitor: Visitor) -> AnyResponse:
         return begun
 
     account = visitor.account.id
-    return _run(provider, account, LEAVING, begin, lambda begun: _push(held, provider, text, visitor, fsp, begun))
+    return _run(provider, account, LEAVING, begin, lambda begun: _push(held, provider, text, visitor, terms, begun))
 
 
 def come_back(pending: Pending, query: str) -> AnyResponse:
@@ -105,11 +105,16 @@ def _look() -> str:
 
 
 def _push(
-    held: BrowserSession, provider: Provider, text: ShownText, visitor: Visitor, fsp: str | None, begun: BackgroundTask
+    held: BrowserSession,
+    provider: Provider,
+    text: ShownText,
+    visitor: Visitor,
+    terms: ConnectionTerms,
+    begun: BackgroundTask,
 ) -> str:
     ended: BackgroundTask = {**begun, "fault": ServerFault.code}
     try:
-        ended["to"], pending = connecting.begin(provider, text, visitor, fsp)
+        ended["to"], pending = connecting.begin(provider, text, visitor, terms)
         of_portal().change(held, lambda values: _remember(values, pending))
         ended["fault"] = ""
     except Refusal as refusal:

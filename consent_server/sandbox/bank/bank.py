@@ -12,11 +12,13 @@ from consent_server.settings import Settings
 
 @dataclass(frozen=True)
 class CapAddresses:
-    """The CAP that this bank works with: its issuer, its portal, and the license that the bank asks for."""
+    """The CAP that this bank works with: its issuer, its portal, the license that the bank asks for, and the combined one, for
+    which it asks when the CAP leads a browser here."""
 
     issuer: str
     portal: str
     license: str
+    combined: str
 
 
 class BankProcess(MemberProcess):

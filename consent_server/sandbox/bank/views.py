@@ -46,11 +46,31 @@ def home() -> Response:
 @pages_of_the_bank.post("/apply")
 def apply() -> AnyResponse:
     """Ask the CAP's issuer for the SME's permission, and send the browser there."""
-    here = _here()
     secret = request.cookies.get(COOKIE, "")
     form = csrf.form(secret, "business")
+    return _ask(secret, _here().cap.license, reference=pages.plain(form.get("business", ""), _LONGEST_NAME))
+
+
+@pages_of_the_bank.get("/apply")
+def apply_from_the_cap() -> AnyResponse:
+    """Do the same for a browser that the CAP has led here (OpenID Connect Core 4).
+
+    Issuer and license in the query are compared with what we know, and never followed.
+    """
+    cap = _here().cap
+    query = parameters.query(request, optional=("iss", "scope", "login_hint"))
+    if query.get("iss") != cap.issuer or query.get("scope") not in (cap.license, cap.combined):
+        return _message("We do not know this provider", "Start again from our first page.", 400)
+    secret = request.cookies.get(COOKIE) or secrets.token_urlsafe(32)
+    response = _ask(secret, query["scope"], login_hint=query.get("login_hint", ""))
+    cookies.set_cookie(response, COOKIE, secret, COOKIE_MAX_AGE)
+    return response
+
+
+def _ask(secret: str, license: str, *, reference: str = "", login_hint: str = "") -> AnyResponse:
+    here = _here()
     try:
-        pushed = here.bank.ask(here.cap.issuer)
+        pushed = here.bank.ask(here.cap.issuer, license=license, login_hint=login_hint)
     except OAuthRefused as refused:
         return _message("We could not ask", f"{here.cap_name()} refused our request: {refused.error}.", 502)
     except Unreachable:
@@ -60,7 +80,8 @@ def apply() -> AnyResponse:
         "browser": digest(secret),
         "state": pushed.state,
         "verifier": pushed.code_verifier,
-        "reference": pages.plain(form.get("business", ""), _LONGEST_NAME),
+        "reference": reference,
+        "license": license,
         "to": None,
     }
     here.book.put(_pending(pushed.state), begun)
@@ -78,7 +99,9 @@ def callback() -> AnyResponse:
         return _message("No application is under way here", "Start again from our first page, in this browser.", 400)
     query = request.query_string.decode("ascii", "replace")
     try:
-        held = here.bank.answered(here.cap.issuer, query, begun["state"], begun["verifier"], begun["reference"])
+        held = here.bank.answered(
+            here.cap.issuer, query, begun["state"], begun["verifier"], begun["reference"], license=begun["license"]
+        )
     except OAuthRefused as refused:
         if refused.error == "access_denied":
             return _message("You did not give permission", "We get nothing. You can apply again at any time.")

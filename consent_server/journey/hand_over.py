@@ -1,0 +1,81 @@
+"""What was allowed before is handed on: the bank that a combined permission names gets a permission of its own at our issuer.
+
+Nothing is read a second time. Whoever has pressed “Share” at the portal is not asked once more: the bank was given a login_hint
+by us, which is of this browser's session, works once and for PRESS_S seconds, and counts for what was shown there alone.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from typing import Final
+
+from consent_server import clock, store
+from consent_server.deployment import current
+from consent_server.journey.step import Visit
+from consent_server.scheme import permission_text
+from consent_server.scheme.permission_text import ShownText
+from consent_server.store import connections, evidence
+from consent_server.store.digests import new_secret
+from consent_server.store.tables import Evidence, PressedShare, ProviderConnection, SessionData
+from consent_server.web import sessions
+
+#: From the press until the bank has brought the browser back.
+PRESS_S: Final = 120
+#: Whose sessions count here.
+PORTAL: Final = "portal"
+
+
+def naming(c: store.Connection, account: str, bank: str, at: int) -> list[ProviderConnection]:
+    """Return the live connections of an account whose combined permission names this bank, newest first."""
+    return [row for row in connections.live(c, account, at) if row.fsp == bank and is_combined(row.license)]
+
+
+def is_combined(license_url: str) -> bool:
+    """Return whether our issuer takes this license, and its text names the bank as well."""
+    found = current().licenses.get(license_url)
+    return found is not None and found.is_combined
+
+
+def read_before(c: store.Connection, row: ProviderConnection) -> Evidence | None:
+    """Return what was read and agreed to when this connection was made."""
+    return evidence.of_subject(c, row.id)
+
+
+def text_of(seen: Evidence) -> ShownText:
+    """Return the text as it was read then."""
+    license_ = current().licenses[seen.license]
+    return ShownText(
+        html=permission_text.render(seen.text_shown),
+        text=seen.text_shown,
+        shown_sha256=seen.shown_sha256,
+        raw_sha256=seen.raw_sha256,
+        names={role: name for role, name in seen.names.items() if role in ("EDP", "CAP", "FSP")},
+        fuels=license_.fuels,
+        title=seen.names.get("license", license_.label),
+        duration=license_.duration,
+    )
+
+
+def covers(account: str, bank: str, named: Sequence[ProviderConnection]) -> str:
+    """Return the digest of what is handed on: whose, to whom, and which permissions."""
+    facts = "\n".join([account, bank, *sorted(row.id for row in named)])
+    return hashlib.sha256(facts.encode()).hexdigest()
+
+
+def press(covered: str) -> PressedShare:
+    """Return what a session keeps of a press. Where it covers nothing, it only leads a browser on with its session."""
+    return PressedShare(hint=new_secret(), covers=covered, at=clock.now())
+
+
+def take_press(visit: Visit) -> PressedShare | None:
+    """Take the press that this journey is for out of the session; return it while it counts."""
+    taken: list[PressedShare] = []
+
+    def take(values: SessionData) -> None:
+        found = values.get("pressed")
+        if found is not None and hmac.compare_digest(found["hint"].encode(), (visit.journey.hint or "").encode()):
+            taken.append(values.pop("pressed"))
+
+    if visit.session is not None and visit.journey.hint:
+        sessions.of_kind(PORTAL).change(visit.session, take)
+    return next((each for each in taken if 0 <= visit.at - each["at"] < PRESS_S), None)
