@@ -97,7 +97,10 @@ def main() -> None:
     parser.add_argument("--key", type=Path)
     parser.add_argument("--commit", default="HEAD")
     given = parser.parse_args()
-    release(given.folder, given.commit)
+    try:
+        release(given.folder, given.commit)
+    except FileExistsError as error:
+        parser.error(str(error))
     if given.key:
         sign(given.folder, given.key)
     print("".join(f"{path.name}\n" for path in sorted(given.folder.iterdir())), end="")
