@@ -119,6 +119,14 @@ class ContactSettings(Section):
     privacy: PageUrl = Field(default="", description="https URL of the privacy notice.")
     complaints: PageUrl = Field(default="", description="https URL of how to complain.")
     accessibility: PageUrl = Field(default="", description="https URL of the accessibility statement.")
+    security: str = Field(
+        default="",
+        pattern=r"^(mailto:[^\s@?]+@[^\s@?]+|https://\S+)?$",
+        description=(
+            "mailto: or https URL where a weakness is reported, for `/.well-known/security.txt` (RFC 9116); there is no such "
+            "file while it is empty."
+        ),
+    )
 
 
 _HEX: Final = r"^#[0-9a-f]{6}$"
