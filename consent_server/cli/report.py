@@ -1,5 +1,6 @@
 """`consent-server report`: verify a report that was made out to a bank, and report on what this party keeps and does."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -39,6 +40,32 @@ def retention(settings: "Settings", as_json: bool) -> None:
         return
     for line in [{name: name for name in lines[0]}, *lines]:
         click.echo("{table:<21} {rows:>9} {due:>7}  {oldest:<20}  {rule}".format(**line))
+
+
+@report.command("policy")
+@with_settings
+@click.option(
+    "--days", type=click.IntRange(1, 1178), default=31, show_default=True, help="What happened in so many days."
+)
+@_as_json
+def policy(settings: "Settings", days: int, as_json: bool) -> None:
+    """Whether the scheme's policies are kept. The exit status is 1 when a line says FAIL."""
+    from consent_server import clock
+    from consent_server.parties.operator.doctor import FAIL
+    from consent_server.parties.operator.policy import lines
+    from consent_server.scheme.instant import DAY
+
+    at = clock.now()
+    with database_of(settings):
+        found = list(lines(settings, at - days * DAY, at))
+    if as_json:
+        every = [{"policy": each.policy} | dataclasses.asdict(each.finding) for each in found]
+        click.echo(json.dumps(every, indent=1))
+    else:
+        for each in found:
+            click.echo(f"{each.policy}: {each.finding}")
+    if any(each.finding.level == FAIL for each in found):
+        sys.exit(1)
 
 
 @report.command("verify")
