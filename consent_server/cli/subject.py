@@ -96,7 +96,11 @@ def export(settings: "Settings", query: "SubjectQuery", out: Path) -> None:
 
     _require_new(out)
     with _application(settings):
-        subjects.export(subjects.one(query), out)
+        business = subjects.one(query)
+        try:
+            subjects.export(business, out)
+        except OSError as error:
+            raise click.ClickException(f"{out}: {error.strerror}") from None
     click.echo(f"{out}: index.html and what-we-hold.json")
 
 

@@ -11,6 +11,8 @@ import pytest
 from click.testing import Result
 
 from consent_server import clock, create_app, store
+from consent_server.metering.own import OwnReadings
+from consent_server.metering.readings import Held
 from consent_server.parties.operator import subjects
 from consent_server.parties.operator.records import CommandFailed
 from consent_server.parties.operator.subjects import SubjectQuery
@@ -182,6 +184,15 @@ def test_an_export_has_everything_as_a_page_and_as_json(
         assert told in page
     for hidden in (NUMBER, POSTCODE, "two-live", "<script", "http-equiv"):
         assert hidden not in page
+
+
+def test_an_export_that_fails_on_the_way_leaves_nothing(
+    edp: Path, command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OwnReadings, "half_hours", lambda *_: Held(retry_after=30))
+    result = command("subject", "export", "--config", edp, "--subject", "one", "--out", tmp_path / "export")
+    assert (result.exit_code, "try again in 30 s" in result.output) == (1, True)
+    assert not (tmp_path / "export").exists()
 
 
 def test_a_dry_run_changes_nothing_and_neither_does_no(

@@ -7,6 +7,7 @@ names, addresses and readings are in the export alone.
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -219,10 +220,14 @@ def export(business: str, folder: Path) -> None:
         parts, pieces = _of_cap(business, at) if current().settings.party == "cap" else _of_edp(business, at)
         page = pages.document("held.html", parts=parts, file=_DATA)
         folder.mkdir(mode=0o700)
-        with _private(folder / _DATA) as file:
-            file.writelines(pieces)
-        with _private(folder / "index.html") as file:
-            file.write(page.encode())
+        try:
+            with _private(folder / _DATA) as file:
+                file.writelines(pieces)
+            with _private(folder / "index.html") as file:
+                file.write(page.encode())
+        except BaseException:
+            shutil.rmtree(folder)  # half an export would be taken for a whole one
+            raise
 
 
 def _private(path: Path) -> BinaryIO:
@@ -261,7 +266,10 @@ def _readings(business: str, at: int) -> Iterator[bytes]:
                 window = ReadingsRequest(
                     each.meter, each.fuel, measure, first, min(first + _WINDOW_S, end), account="", expires=at
                 )
-                body = join(readings.half_hours(window).blocks)
+                found = readings.half_hours(window)
+                if found.retry_after is not None:
+                    raise CommandFailed(f"readings are still being collected: try again in {found.retry_after} s")
+                body = join(found.blocks)
                 about = {"meter": meter(each.as_kept("")), "measure": measure}
                 yield comma + orjson.dumps(about)[:-1] + b',"halfHours":' + body + b"}"
                 comma = b","
