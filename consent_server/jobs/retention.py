@@ -3,6 +3,7 @@
 How long what is kept is settings.RetentionSettings, and which rule is whose store.retention; docs/data.md has every column.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from consent_server import audit, clock, store
@@ -13,8 +14,9 @@ from consent_server.settings import RetentionSettings
 from consent_server.store import audit_events, collecting, connections, intensity, retention
 from consent_server.store.retention import RULES, RuleName
 
-#: Permissions and connections that are deleted in one run, each in a transaction of its own.
-MOST_RECORDS: Final = 1000
+#: Permissions and connections, and accounts, that are deleted in one run, each in a transaction of its own: what is due is
+#: looked for before, since every other writer waits for a transaction that writes on SQLite.
+MOST: Final = 1000
 
 
 def limit_of(rule: RuleName, kept: RetentionSettings, at: int) -> int | None:
@@ -28,14 +30,13 @@ def limit_of(rule: RuleName, kept: RetentionSettings, at: int) -> int | None:
 def apply(kept: RetentionSettings) -> int:
     """Delete everything whose time is over; return how many rows."""
     at = clock.now()
-    removed = _records(kept, at)
+    removed = _records(kept, at) + _accounts(kept, at)
     with store.writing() as c:
         gone = 0
         for table, rule in RULES.items():
             before = limit_of(rule.name, kept, at)
             if rule.alone and before is not None:
                 gone += retention.forget_alone(c, table, before)
-        gone += retention.forget_accounts(c, months_later(at, -kept.accounts_months))
         for connection in connections.collected_before(c, months_later(at, -kept.collected_months)):
             gone += connections.forget_data(c, connection)
             connections.collect_anew(c, connection)
@@ -47,25 +48,34 @@ def apply(kept: RetentionSettings) -> int:
 def _records(kept: RetentionSettings, at: int) -> int:
     before = months_later(at, -kept.records_months)
     with store.reading() as c:
-        due = retention.records_due(c, before, MOST_RECORDS)
-    removed = 0
-    for subject in due:
-        with store.writing() as c:
-            gone = retention.forget_record(c, subject, before)
-            if gone:
-                audit_events.keep(c, audit.event("record_deleted", subject=subject, rows=gone))
-        removed += gone
-    return removed
+        due = retention.records_due(c, before, MOST)
+    return sum(_forget(retention.forget_record, subject, before) for subject in due)
+
+
+def _accounts(kept: RetentionSettings, at: int) -> int:
+    before = months_later(at, -kept.accounts_months)
+    with store.reading() as c:
+        due = retention.accounts_due(c, before, MOST)
+    return sum(_forget(retention.forget_account, account, before) for account in due)
+
+
+def _forget(forget: Callable[[store.Connection, str, int], int], subject: str, before: int) -> int:
+    with store.writing() as c:
+        gone = forget(c, subject, before)
+        if gone:
+            audit_events.keep(c, audit.event("record_deleted", subject=subject, rows=gone))
+    return gone
 
 
 def _audit(kept: RetentionSettings, at: int) -> int:
     """Delete audit events, a checkpoint's at a time, that are about no permission that is kept any more."""
+    with store.reading() as c:
+        oldest = retention.oldest_grant(c)
+    # A day: what led to a grant was before it.
+    before = min(at - kept.audit_days * DAY, at if oldest is None else oldest - DAY)
     removed = 0
     while True:
         with store.writing() as c:
-            oldest = retention.oldest_grant(c)
-            # A day: what led to a grant was before it.
-            before = min(at - kept.audit_days * DAY, at if oldest is None else oldest - DAY)
             gone = audit_events.forget(c, before)
             if gone:
                 audit_events.keep(c, audit.event("retention_applied", removed=gone))

@@ -4,7 +4,7 @@ A row is due when the instant of its rule was before the limit. A permission or 
 it, in one transaction; so does what was collected through a connection.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 import sqlalchemy as sa
@@ -143,7 +143,10 @@ def _alone(kind: type[NamedTuple], name: RuleName, column: str) -> tuple[str, Re
 
 def _of_record(kind: type[NamedTuple], column: str = "subject") -> tuple[str, RetentionRule]:
     table = table_of(kind)
-    return table.name, RetentionRule("records_months", _end_of(table.c[column]))
+    subject = table.c[column]
+    newest = sa.select(_permission.c.id).where(~_IS_NOT_THE_NEWEST).scalar_subquery()
+    free = sa.and_(_nothing_owed(subject), subject.is_distinct_from(newest))
+    return table.name, RetentionRule("records_months", _end_of(subject), free)
 
 
 #: Table -> its rule: for every table that there is.
@@ -198,19 +201,21 @@ def forget_alone(c: Connection, table: str, before: int) -> int:
     return c.execute(sa.delete(db.metadata.tables[table]).where(rule.since < before, rule.free)).rowcount
 
 
-def forget_accounts(c: Connection, before: int) -> int:
-    """Delete accounts that have nothing and were not used since an instant, with their passkeys; return how many rows."""
+def accounts_due(c: Connection, before: int, limit: int) -> list[str]:
+    """Return accounts that have nothing and were not used since an instant."""
     rule = RULES["account"]
     assert rule.since is not None
-    due = list(c.scalars(sa.select(_account.c.id).where(rule.since < before, rule.free).limit(1000)))
-    return forget_account(c, due)
+    return list(c.scalars(sa.select(_account.c.id).where(rule.since < before, rule.free).limit(limit)))
 
 
-def forget_account(c: Connection, accounts: Iterable[str]) -> int:
-    """Delete accounts, to which nothing refers any more but passkeys, with those; return how many rows."""
-    ids = list(accounts)
-    gone = c.execute(sa.delete(_passkey).where(_passkey.c.account.in_(ids))).rowcount
-    return gone + c.execute(sa.delete(_account).where(_account.c.id.in_(ids))).rowcount
+def forget_account(c: Connection, account: str, before: int) -> int:
+    """Delete an account that is due still, with its passkeys; return how many rows."""
+    rule, this = RULES["account"], _account.c.id == account
+    assert rule.since is not None
+    if c.execute(sa.select(_account.c.id).where(this, rule.since < before, rule.free)).first() is None:
+        return 0
+    gone = c.execute(sa.delete(_passkey).where(_passkey.c.account == account)).rowcount
+    return gone + c.execute(sa.delete(_account).where(this)).rowcount
 
 
 def records_due(c: Connection, before: int, limit: int) -> list[str]:

@@ -29,9 +29,10 @@ from consent_server.store import (
     rows,
     sessions,
 )
+from consent_server.store import retention as of_table
 from consent_server.store.database import db
 from consent_server.store.digests import digest
-from consent_server.store.retention import RULES
+from consent_server.store.retention import RULES, TableAge
 from consent_server.store.tables import (
     AuthorizationCode,
     CollectedWindow,
@@ -309,10 +310,22 @@ def test_what_was_over_a_second_before_goes_and_nothing_else(app: Flask, held_cl
 def test_the_newest_grant_stays_since_its_status_index_must_not_be_given_again(app: Flask) -> None:
     with store.writing() as c:
         permission(c, "old", NOW - 2000 * DAY)
+        rows.add(c, ReceiptLink("d" * 64, "old"))
     assert retention.apply(KEPT) == 0
+    with store.reading() as c:
+        ages = {
+            table: of_table.age(c, table, THIRTEEN_MONTHS_AGO) for table in ("permission", "receipt_link", "outbox")
+        }
+    ended = NOW - 2000 * DAY + 365 * DAY
+    assert ages == {
+        "permission": TableAge(1, ended, 0),
+        "receipt_link": TableAge(1, ended, 0),
+        "outbox": TableAge(0, None, 0),
+    }
     with store.writing() as c:
         permission(c, "new", NOW)
-    assert retention.apply(KEPT) == 1
+        assert [of_table.age(c, table, THIRTEEN_MONTHS_AGO).due for table in ages] == [1, 1, 0]
+    assert retention.apply(KEPT) == 2
     with store.reading() as c:
         assert permissions.find(c, "new").status_index == 1
 
