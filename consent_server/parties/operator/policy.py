@@ -115,6 +115,10 @@ def _certificates(settings: Settings, at: int) -> Iterator[Finding]:
 
 def _agreements(settings: Settings, at: int) -> Iterator[Finding]:
     """Ask the Directory, as the doctor does."""
-    outside = Outside(settings)
+    try:
+        outside = Outside(settings)
+    except OSError as error:  # an ssl.SSLError is one
+        yield failing(f"server roots {settings.keys.server_roots}: {type(error).__name__}", "name a PEM file of roots")
+        return
     every = itertools.chain(scheme.member(settings, outside, at), scheme.agreements(settings, outside, at))
     yield from (each for each in every if each.level != "ok" or "agreement" in each.what)
