@@ -749,6 +749,15 @@ class KeptCheckpoint(NamedTuple):
     signed: Mapping[str, str]
 
 
+@table("deletion_certificate")
+class DeletionCertificate(NamedTuple):
+    """The certificate of an erasure as it was signed: it names no business, no person and no meter (scheme.deletion)."""
+
+    id: Annotated[Id, KEY]
+    at: Instant
+    signed: Mapping[str, str]
+
+
 @table("job_run")
 class JobRun(NamedTuple):
     """How the last run of a job of `consent-server work` ended, and when one last succeeded and failed."""
