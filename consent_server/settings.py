@@ -706,6 +706,35 @@ class JobsSettings(Section):
     )
 
 
+#: A process of a party, as its metrics have ports: the first at the port itself, each other at the one after.
+PROCESSES: Final = ("public", "mutual_tls", "work")
+
+
+def _metrics_bind(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if value and not (host and port.isascii() and port.isdigit() and 0 < int(port) <= 65536 - len(PROCESSES)):
+        raise ValueError("must be host:port, with two more ports after it")
+    return value
+
+
+class MetricsSettings(Section):
+    """What Prometheus reads (docs/operator.md)."""
+
+    bind: Annotated[str, AfterValidator(_metrics_bind)] = Field(
+        default="",
+        description=(
+            "host:port of the public door's metrics, such as 127.0.0.1:9464; those of the mutual-TLS door are on the next "
+            "port, those of the jobs on the one after. There is no authentication: loopback, or a network of your own. Empty: "
+            "nothing is measured. Read at the start alone."
+        ),
+    )
+
+    def address(self, process: str) -> tuple[str, int] | None:
+        """Return host and port of the metrics of one of PROCESSES, None where nothing is measured."""
+        host, _, port = self.bind.rpartition(":")
+        return (host.strip("[]"), int(port) + PROCESSES.index(process)) if self.bind else None
+
+
 class SandboxSettings(Section):
     """What only the sandbox may have; production refuses each of these."""
 
@@ -747,6 +776,7 @@ class Settings(BaseSettings):
     collection: CollectionSettings
     mail: MailSettings
     jobs: JobsSettings
+    metrics: MetricsSettings = MetricsSettings()
     sandbox: SandboxSettings
 
     @classmethod
