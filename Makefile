@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/consent-server sandbox up --walk $(if $(ONCE),--once) $(if $(PORT),--base-port $(PORT)) $(if $(DATABASE_URL),--database-url $(DATABASE_URL))
 
 test: $(READY)
-	@scripts/debian-packages chromium nginx strace systemd:systemd-analyze $(MACHINES)
+	@scripts/debian-packages chromium nginx strace systemd:systemd-analyze prometheus:promtool $(MACHINES)
 	$(BIN)/pytest -n auto --dist loadgroup -m "not long" $(PYTEST_ARGS)
 
 test-browser: $(READY)

@@ -76,3 +76,19 @@ def test_counts_outlive_workers_and_files_do_not_pile_up(open_door):
     assert not folder.exists()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
+
+
+def test_what_killed_doors_have_left_is_removed_and_nothing_in_use(tmp_path):
+    in_use = worker_counts.WorkerCounts("public", ("127.0.0.1", 0), tmp_path)
+    left = worker_counts.WorkerCounts("public", ("127.0.0.1", 0), tmp_path)
+    left._lock.close()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "lock").touch()
+    (tmp_path / "consent-server-metrics-link").symlink_to(elsewhere)
+    (tmp_path / "consent-server-metrics-other").mkdir()
+    worker_counts.WorkerCounts("public", ("127.0.0.1", 0), tmp_path)
+    assert not left.folder.exists()
+    assert in_use.folder.exists()
+    assert elsewhere.exists()
+    assert (tmp_path / "consent-server-metrics-other").exists()
