@@ -20,7 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 log = logging.getLogger("consent_server.metrics")
 
 PATH: Final = "/metrics"
-#: Connections at once; more are closed. Seconds that one may take to ask, and again to read.
+#: Connections at once; more are closed. Seconds that one may take in all.
 MOST_CONNECTIONS: Final = 8
 PATIENCE_S: Final = 5
 #: Seconds until a port is tried again that another process has, such as the door that this one takes the place of.
@@ -32,6 +32,7 @@ class Exporter(socketserver.ThreadingTCPServer):
 
     allow_reuse_address = True
     daemon_threads = True
+    request_queue_size = 2 * MOST_CONNECTIONS
 
     def __init__(self, address: tuple[str, int], registry: CollectorRegistry) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -59,7 +60,19 @@ class Scrape(BaseHTTPRequestHandler):
     """One request of Prometheus."""
 
     server: Exporter
-    timeout = PATIENCE_S
+
+    def setup(self) -> None:
+        super().setup()
+        self._patience = threading.Timer(PATIENCE_S, self._cut)
+        self._patience.start()
+
+    def finish(self) -> None:
+        self._patience.cancel()
+        super().finish()
+
+    def _cut(self) -> None:
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
         if self.path != PATH:
