@@ -22,10 +22,11 @@ import gevent
 import gunicorn.util
 from gevent.server import StreamServer
 
-from consent_server import audit
+from consent_server import audit, traces
 from consent_server.serving import configuration, connection, worker_counts
 from consent_server.serving.gunicorn_log import Answers, DoorLog
 from consent_server.serving.request_body import with_request_body
+from consent_server.serving.traced import traced
 
 serving = configuration.read()
 listener = serving.listener
@@ -96,6 +97,9 @@ def post_worker_init(worker: Any) -> None:
     gc.enable()
     atexit.register(gc.freeze)
     application = worker.wsgi if counts is None else counts.begin(worker, worker.wsgi)
+    if serving.settings.traces.endpoint:
+        traces.start(serving.settings.traces, serving.door)
+        application = traced(application, serving.door)
     worker.wsgi = with_request_body(application)
     serving.tls.worker = worker
     gevent.spawn(connection.stop_gently, worker)

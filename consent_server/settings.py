@@ -735,6 +735,26 @@ class MetricsSettings(Section):
         return (host.strip("[]"), int(port) + PROCESSES.index(process)) if self.bind else None
 
 
+def _collector(value: str) -> str:
+    parts = urlsplit(value)
+    if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query):
+        raise ValueError("must be an http or https URL without user name or query")
+    return value
+
+
+class TracesSettings(Section):
+    """Traces of OpenTelemetry (docs/operator.md)."""
+
+    endpoint: Annotated[str, AfterValidator(_collector)] = Field(
+        default="",
+        description=(
+            "URL of your collector for OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces. Needs the extra "
+            "consent-server[traces]. Empty: nothing is traced."
+        ),
+    )
+    percent: int = Field(default=10, ge=0, le=100, description="Of how many traces in a hundred the spans are sent.")
+
+
 class SandboxSettings(Section):
     """What only the sandbox may have; production refuses each of these."""
 
@@ -777,6 +797,7 @@ class Settings(BaseSettings):
     mail: MailSettings
     jobs: JobsSettings
     metrics: MetricsSettings = MetricsSettings()
+    traces: TracesSettings = TracesSettings()
     sandbox: SandboxSettings
 
     @classmethod

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / "consent_server"
 
 #: A room may import the rooms that stand before it, and itself.
 ROOMS = (
-    *("clock", "refusal", "brand", "settings", "audit"),
+    *("clock", "refusal", "brand", "settings", "audit", "traces"),
     *("pki", "scheme", "documents", "tokens", "outbound", "caller", "bank", "store", "readiness", "deployment", "web"),
     *("metering", "accounts", "receipts", "withdrawal", "issuer", "journey", "collect", "resource", "portal"),
     *("metrics", "serving", "jobs", "parties", "__init__", "sandbox", "cli", "__main__"),
@@ -59,6 +59,7 @@ LIBRARIES = (
     ({"flask_sqlalchemy", "flask_migrate", "sqlalchemy", "sqlite3", "psycopg", "alembic"}, ("store/*", "sandbox/*")),
     ({"time"}, ("clock.py", "outbound/*", "store/database.py", "store/waiting.py", "serving/*", "sandbox/*")),
     ({"httpx", "httpcore", "requests", "urllib3", "socket", "smtplib"}, ("outbound/*", "serving/*", "sandbox/*")),
+    ({"opentelemetry"}, ("traces.py",)),
     ({"prometheus_client"}, ("metrics/*", "serving/exporter.py", "serving/worker_counts.py", "cli/process.py")),
     ({"ib1", "ib1_directory", "ib1_provenance"}, ()),
 )  # fmt: skip

@@ -57,6 +57,7 @@ def work(settings: "Settings", once: bool) -> None:
     # Its default would end the jobs without a line in the log, when an operator sends it to every process of a party.
     signal.signal(signal.SIGHUP, lambda *_: log.warning("SIGHUP: the jobs go on; restart them for new settings"))
     app = create_app(settings, "mutual_tls")
+    _trace(settings)
     if not once and (address := settings.metrics.address("work")) is not None:
         _export(address)
     # What is loaded by now stays: looking through it again and again took half of the time in which readings are parsed.
@@ -72,6 +73,16 @@ def work(settings: "Settings", once: bool) -> None:
             run(jobs, stop)
         except JobEnded as ended:
             raise click.ClickException(f"these jobs have ended, the log says why: {ended}") from None
+
+
+def _trace(settings: "Settings") -> None:
+    from consent_server import traces
+    from consent_server.settings import BadSettings
+
+    try:
+        traces.start(settings.traces, "work")
+    except BadSettings as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _export(address: tuple[str, int]) -> None:
