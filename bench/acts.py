@@ -3,6 +3,7 @@
     python -m bench.acts                        processor time, rate and tails of each act, on SQLite and PostgreSQL
     python -m bench.acts --profile              where the door's processor time goes, by stage; statements and round trips
     python -m bench.acts --before CHECKOUT      the same on another commit in turn, with the ratios
+    python -m bench.acts --metrics              the same without metrics in turn, with the ratios
     python -m bench.acts --peer                 the same on npm's oidc-provider in turn (`npm install` in bench/peer first)
 
 One worker of the mutual-TLS door has one core; eight callers on kept-alive connections and the database have the other. Every
@@ -92,6 +93,7 @@ class Door:
     samples: Path | None = None
     code: Path = ROOT
     port: int = PORT
+    metrics: str = ""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -101,6 +103,7 @@ class Door:
             "mutual_tls.bind": f"127.0.0.1:{self.port}",
             "revocation_list.source": str(self.layout.revocation_list),
             "limits.pushed_requests_per_client": 1_000_000_000,
+            **({"metrics.bind": self.metrics} if self.metrics else {}),
         }
 
     def fill(self, count: int) -> None:
@@ -204,7 +207,7 @@ class Door:
         }
         # Python and gunicorn look for modules where they were started before they look in PYTHONPATH
         with _running(self.command(), environment, core, log, self.code) as process:
-            yield _processes(process, self.port, log, workers=1)
+            yield _processes(process, self.port, log, workers=2 if self.metrics else 1)  # and the exporter
 
 
 class Peer:
@@ -485,6 +488,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--before", type=Path, help="a checkout of another commit, with the same tables")
+    parser.add_argument("--metrics", action="store_true")
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--databases", nargs="+", default=["SQLite", "PostgreSQL"])
     parser.add_argument("--rounds", type=int, default=5)
@@ -509,6 +513,9 @@ def main() -> None:
             if how.before:
                 doors["before"] = before = copy(door)
                 before.code, before.port = how.before.resolve(), PORT + 10
+            if how.metrics:
+                doors["without metrics"] = without = copy(door)
+                without.port, door.metrics = PORT + 10, f"127.0.0.1:{PORT + 30}"
             if how.peer:
                 doors["oidc-provider"] = Peer(door, peers[database], PORT + 20)
             found = in_turn(doors, how, log)

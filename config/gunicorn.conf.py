@@ -16,17 +16,17 @@ import resource
 import secrets
 import signal
 import ssl
-from pathlib import Path
 from typing import Any
 
 import gevent
 import gunicorn.util
 from gevent.server import StreamServer
 
-from consent_server import audit
-from consent_server.serving import configuration, connection
+from consent_server import audit, traces
+from consent_server.serving import configuration, connection, worker_counts
 from consent_server.serving.gunicorn_log import Answers, DoorLog
 from consent_server.serving.request_body import with_request_body
+from consent_server.serving.traced import traced
 
 serving = configuration.read()
 listener = serving.listener
@@ -46,7 +46,8 @@ worker_connections = min(listener.connections, OPEN_FILES // 2)
 # One new connection for each turn of the loop, as gunicorn has it for several workers: a hundred handshakes at once would
 # delay every other request.
 StreamServer.max_accept = 1
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - the heartbeat's file, made safely
+worker_tmp_dir = worker_counts.IN_MEMORY  # for the heartbeat's file, made safely
+counts = worker_counts.of_door()
 # gunicorn's bound on everything up to the end of a head; the bounds on the handshake, on silence and on each request are ours
 keepalive = listener.keep_alive_s + 2 * listener.request_s
 timeout = 30
@@ -73,6 +74,16 @@ def ssl_context(config: Any, default_ssl_context_factory: Any) -> ssl.SSLContext
     return serving.tls
 
 
+def when_ready(arbiter: Any) -> None:
+    if counts is not None:
+        counts.export()
+
+
+def pre_fork(arbiter: Any, worker: Any) -> None:
+    if counts is not None:
+        counts.number(worker, arbiter.WORKERS.values())
+
+
 def post_fork(arbiter: Any, worker: Any) -> None:
     # Until a worker has handlers of its own it has its parent's, which would note a SIGTERM and stop nothing: it would serve on
     # until it is killed, requests in hand included. It has none in hand yet.
@@ -85,7 +96,11 @@ def post_worker_init(worker: Any) -> None:
     gc.freeze()
     gc.enable()
     atexit.register(gc.freeze)
-    worker.wsgi = with_request_body(worker.wsgi)
+    application = worker.wsgi if counts is None else counts.begin(worker, worker.wsgi)
+    if serving.settings.traces.endpoint:
+        traces.start(serving.settings.traces, serving.door)
+        application = traced(application, serving.door)
+    worker.wsgi = with_request_body(application)
     serving.tls.worker = worker
     gevent.spawn(connection.stop_gently, worker)
 

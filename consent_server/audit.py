@@ -7,6 +7,7 @@ code, a key, a meter number or a postcode.
 
 import json
 import logging
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ correlation_id: ContextVar[str] = ContextVar("correlation_id", default="-")
 log = logging.getLogger("consent_server.audit")
 #: One encoder for all lines: `json.dumps` would make another for each.
 as_json: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=str).encode
+#: Called with each line as it is written, in this process.
+listeners: Final[list[Callable[[Mapping[str, Any]], None]]] = []
 
 EVENTS: Final[dict[str, frozenset[str]]] = {
     name: frozenset(fields.split())
@@ -100,3 +103,5 @@ def line(name: str, **fields: Any) -> dict[str, Any]:
 def write(made: dict[str, Any]) -> None:
     """Write an audit line."""
     log.info(as_json(made))
+    for listener in listeners:
+        listener(made)

@@ -781,6 +781,55 @@ class RetentionSettings(Section):
     )
 
 
+#: A process of a party, as its metrics have ports: the first at the port itself, each other at the one after.
+PROCESSES: Final = ("public", "mutual_tls", "work")
+
+
+def _metrics_bind(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if value and not (host and port.isascii() and port.isdigit() and 0 < int(port) <= 65536 - len(PROCESSES)):
+        raise ValueError("must be host:port, with two more ports after it")
+    return value
+
+
+class MetricsSettings(Section):
+    """What Prometheus reads (docs/operator.md)."""
+
+    bind: Annotated[str, AfterValidator(_metrics_bind)] = Field(
+        default="",
+        description=(
+            "host:port of the public door's metrics, such as 127.0.0.1:9464; those of the mutual-TLS door are on the next "
+            "port, those of the jobs on the one after. There is no authentication: loopback, or a network of your own. Empty: "
+            "nothing is measured. Read at the start alone."
+        ),
+    )
+
+    def address(self, process: str) -> tuple[str, int] | None:
+        """Return host and port of the metrics of one of PROCESSES, None where nothing is measured."""
+        host, _, port = self.bind.rpartition(":")
+        return (host.strip("[]"), int(port) + PROCESSES.index(process)) if self.bind else None
+
+
+def _collector(value: str) -> str:
+    parts = urlsplit(value)
+    if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query):
+        raise ValueError("must be an http or https URL without user name or query")
+    return value
+
+
+class TracesSettings(Section):
+    """Traces of OpenTelemetry (docs/operator.md)."""
+
+    endpoint: Annotated[str, AfterValidator(_collector)] = Field(
+        default="",
+        description=(
+            "URL of your collector for OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces. Needs the extra "
+            "consent-server[traces]. Empty: nothing is traced."
+        ),
+    )
+    percent: int = Field(default=10, ge=0, le=100, description="Of how many traces in a hundred the spans are sent.")
+
+
 class SandboxSettings(Section):
     """What only the sandbox may have; production refuses each of these."""
 
@@ -824,6 +873,8 @@ class Settings(BaseSettings):
     mail: MailSettings
     jobs: JobsSettings
     retention: RetentionSettings = RetentionSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    traces: TracesSettings = TracesSettings()
     sandbox: SandboxSettings
 
     @classmethod

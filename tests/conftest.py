@@ -65,7 +65,7 @@ def _costs(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what is loaded by now out of collections: it stays, and looking through it again and again takes a tenth of the time."""
+    """Leave what is loaded by now out of collections: it stays, and to look through it each time takes a tenth of the run."""
     gc.collect()
     gc.freeze()
 

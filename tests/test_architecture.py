@@ -11,10 +11,10 @@ ROOT = Path(__file__).resolve().parents[1] / "consent_server"
 
 #: A room may import the rooms that stand before it, and itself.
 ROOMS = (
-    *("clock", "refusal", "brand", "settings", "audit"),
+    *("clock", "refusal", "brand", "settings", "audit", "traces"),
     *("pki", "scheme", "documents", "tokens", "outbound", "caller", "bank", "store", "readiness", "deployment", "web"),
     *("metering", "accounts", "receipts", "withdrawal", "issuer", "journey", "collect", "resource", "portal"),
-    *("serving", "jobs", "parties", "__init__", "sandbox", "cli", "__main__"),
+    *("metrics", "serving", "jobs", "parties", "__init__", "sandbox", "cli", "__main__"),
 )
 
 #: What a resource server on another machine takes from its own room: the guard, and nothing that needs our store.
@@ -59,6 +59,8 @@ LIBRARIES = (
     ({"flask_sqlalchemy", "flask_migrate", "sqlalchemy", "sqlite3", "psycopg", "alembic"}, ("store/*", "sandbox/*")),
     ({"time"}, ("clock.py", "outbound/*", "store/database.py", "store/waiting.py", "serving/*", "sandbox/*")),
     ({"httpx", "httpcore", "requests", "urllib3", "socket", "smtplib"}, ("outbound/*", "serving/*", "sandbox/*")),
+    ({"opentelemetry"}, ("traces.py",)),
+    ({"prometheus_client"}, ("metrics/*", "serving/exporter.py", "serving/worker_counts.py", "cli/process.py")),
     ({"ib1", "ib1_directory", "ib1_provenance"}, ()),
 )  # fmt: skip
 

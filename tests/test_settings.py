@@ -82,6 +82,9 @@ LOG_IN: dict[str, Any] = {
 REFUSED_ANYWHERE: dict[str, tuple[dict[str, Any], str]] = {
     "another environment": ({"environment": "test"}, "environment"),
     "another party": ({"party": "fsp"}, "party"),
+    "metrics without a port": ({"metrics.bind": "127.0.0.1"}, "metrics.bind"),
+    "metrics without a host": ({"metrics.bind": ":9464"}, "metrics.bind"),
+    "metrics on the last port": ({"metrics.bind": "127.0.0.1:65535"}, "metrics.bind"),
     "an unknown key": ({"tokens.rotate": "true"}, "tokens.rotate"),
     "an unknown section": ({"token.bind_to_certificate": "true"}, "token"),
     "issuer over http": ({"issuer": "http://auth.edp.example.org"}, "issuer: "),

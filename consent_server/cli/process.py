@@ -57,6 +57,9 @@ def work(settings: "Settings", once: bool) -> None:
     # Its default would end the jobs without a line in the log, when an operator sends it to every process of a party.
     signal.signal(signal.SIGHUP, lambda *_: log.warning("SIGHUP: the jobs go on; restart them for new settings"))
     app = create_app(settings, "mutual_tls")
+    _trace(settings)
+    if not once and (address := settings.metrics.address("work")) is not None:
+        _export(address)
     # What is loaded by now stays: looking through it again and again took half of the time in which readings are parsed.
     gc.freeze()
     with app.app_context():
@@ -70,3 +73,28 @@ def work(settings: "Settings", once: bool) -> None:
             run(jobs, stop)
         except JobEnded as ended:
             raise click.ClickException(f"these jobs have ended, the log says why: {ended}") from None
+
+
+def _trace(settings: "Settings") -> None:
+    from consent_server import traces
+    from consent_server.settings import BadSettings
+
+    try:
+        traces.start(settings.traces, "work")
+    except BadSettings as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _export(address: tuple[str, int]) -> None:
+    """Count what the jobs do, and serve that and what they find."""
+    from prometheus_client import CollectorRegistry
+
+    from consent_server import audit
+    from consent_server.metrics.counts import Counts
+    from consent_server.metrics.state import state
+    from consent_server.serving import exporter
+
+    registry = CollectorRegistry()
+    registry.register(state)
+    audit.listeners.append(Counts(registry).event)
+    exporter.in_background(address, registry)

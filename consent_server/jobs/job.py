@@ -8,6 +8,7 @@ from consent_server.collect import forecast, gather, weigh
 from consent_server.deployment import current
 from consent_server.jobs import audit_trail, retention
 from consent_server.journey import logos
+from consent_server.metrics.state import state
 from consent_server.outbound.fair_pool import FairPool
 from consent_server.portal import providers
 from consent_server.receipts import mails, reminders
@@ -20,6 +21,7 @@ FORECAST_S: Final = 1800
 REMIND_S: Final = 60
 SEAL_S: Final = 5
 LOGOS_S: Final = 10
+LOOK_S: Final = 15
 #: The renewal of a certificate is due from so many days before its end, as the doctor says too.
 RENEWAL_DAYS: Final = 60
 
@@ -164,6 +166,16 @@ class FetchLogos(Job):
         return 0
 
 
+class LookAtState(Job):
+    """Looks for the metrics at what waits, ends or is old."""
+
+    name = "metrics"
+
+    def run(self) -> int:
+        state.look()
+        return 0
+
+
 def jobs() -> tuple[Job, ...]:
     """Return the jobs of this party."""
     settings = current().settings
@@ -178,6 +190,7 @@ def jobs() -> tuple[Job, ...]:
         WarnOfSigningCertificate(DAY),
         SealAuditTrail(SEAL_S),
         FetchLogos(LOGOS_S),
+        *((LookAtState(LOOK_S),) if settings.metrics.bind else ()),
     )
     if settings.party == "edp":
         return common

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable
 from contextvars import copy_context
 
-from consent_server import audit, clock, store
+from consent_server import audit, clock, store, traces
 from consent_server.jobs.job import Job
 from consent_server.refusal import Refusal
 from consent_server.store import job_runs
@@ -34,7 +34,8 @@ def run_once(job: Job) -> bool:
     token = audit.correlation_id.set(f"job-{job.name}")
     error = ""
     try:
-        failed_acts = job.run()
+        with traces.span(f"job {job.name}", "CONSUMER"):
+            failed_acts = job.run()
     except Refusal as refusal:
         log.warning("%s: %s: %s", job.name, refusal.code, refusal.private)
         error = refusal.code

@@ -19,7 +19,7 @@ import httpcore
 import httpx
 import orjson
 
-from consent_server import clock
+from consent_server import clock, traces
 from consent_server.outbound.addresses import Resolve, is_public, is_public_or_loopback, resolve
 from consent_server.outbound.deadline import Deadline
 from consent_server.outbound.errors import BadAnswer, NotAllowed, Unreachable
@@ -141,6 +141,21 @@ class Calls:
         return httpx.Timeout(self._limits.read_s, connect=self._limits.connect_s, pool=pool_s)
 
     def _exchange(
+        self,
+        client: httpx.Client,
+        method: str,
+        url: httpx.URL,
+        headers: dict[str, str],
+        content: bytes | None,
+        limit: int,
+    ) -> Response:
+        with traces.span(method, "CLIENT", **{"server.address": _host(url)}) as span:
+            response = self._answer(client, method, url, {**headers, **traces.headers()}, content, limit)
+            if span is not None:
+                span.set_attribute("http.response.status_code", response.status)
+            return response
+
+    def _answer(
         self,
         client: httpx.Client,
         method: str,

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from consent_server import traces
 from consent_server.serving import connection, lines
 from consent_server.settings import BadSettings, ListenerSettings, Settings, load
 
@@ -56,6 +57,7 @@ def _read() -> Serving:
     settings = load(Path(os.environ["CONSENT_CONFIG"]), json.loads(os.environ.get("CONSENT_SET", "{}")))
     door = os.environ["CONSENT_DOOR"]
     listener = settings.public if door == "public" else settings.mutual_tls
+    traces.require_extra(settings.traces)
     lines.install(door)
     asks_for_certificate = door == "mutual_tls" and settings.clients.arrival == "tls"
     return Serving(

@@ -75,6 +75,20 @@ def issuers_due(c: Connection, at: int) -> list[str]:
     return due.parties(c, _connection.c.issuer, _connection.c.ended.is_(None), _is_due(at))
 
 
+def overdue(c: Connection, at: int) -> list[due.Waiting]:
+    """Return how many collections are due at each issuer, those under way among them, and since when the first of them."""
+    query = sa.select(
+        sa.literal("collection"), _connection.c.issuer, sa.func.count(), sa.func.min(_connection.c.collect_due)
+    ).where(_connection.c.ended.is_(None), _connection.c.collect_due <= at, _connection.c.expires > at)
+    return rows.every(c, due.Waiting, query.group_by(_connection.c.issuer))
+
+
+def ending_within(c: Connection, after: int, until: int) -> int:
+    """Return how many live connections end by themselves after an instant and by another."""
+    time = sa.and_(_connection.c.expires > after, _connection.c.expires <= until)
+    return c.execute(sa.select(sa.func.count()).where(_connection.c.ended.is_(None), time)).scalar_one()
+
+
 def lease_due(c: Connection, issuer: str, at: int, lease_s: int) -> ProviderConnection | None:
     """Take and return one live connection to an issuer whose collection is due, for `lease_s` seconds."""
     first = (

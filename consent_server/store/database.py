@@ -17,6 +17,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.engine import Connection, Engine, ExceptionContext, RootTransaction
 from sqlalchemy.pool import QueuePool
 
+from consent_server import traces
 from consent_server.settings import DatabaseSettings
 from consent_server.store.faults import (
     NOT_DURABLE,
@@ -239,7 +240,8 @@ def _transaction(*, writing: bool, wait: LockWait | None = None) -> Iterator[Con
     committing = False
     try:
         _require_time(wait)
-        with _begun(writing, wait) as connection:
+        # around the transaction: nothing of a span happens while SQLite's other writers wait
+        with traces.span("store write" if writing else "store read"), _begun(writing, wait) as connection:
             yield connection
             committing = writing
     except sa.exc.SQLAlchemyError as error:

@@ -1,10 +1,19 @@
 """Work that is due: who has any, found by one look into an index for each party, however many rows there are."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.dml import ReturningUpdate
+
+
+class Waiting(NamedTuple):
+    """How much waits for one party, and since when."""
+
+    kind: str
+    party: str
+    count: int  # type: ignore[assignment]  # a tuple's method of that name is not used
+    since: int
 
 
 def parties(

@@ -117,6 +117,12 @@ def language_of(c: Connection, subject: str) -> str | None:
     return c.execute(known.order_by(_mail.c.created.desc()).limit(1)).scalar()
 
 
+def owed(c: Connection) -> list[due.Waiting]:
+    """Return how many mails wait, and since when the first of them, if any does. Whom they go to is not said."""
+    query = sa.select(sa.literal("mail"), sa.literal("-"), sa.func.count(), sa.func.min(_mail.c.created))
+    return rows.every(c, due.Waiting, query.where(_OPEN).having(sa.func.count() > 0))
+
+
 def unsent(c: Connection) -> list[OwedMail]:
     """Return every mail that is owed or was given up, oldest first."""
     return rows.every(

@@ -91,6 +91,13 @@ def waiting(c: Connection) -> list[OwedCall]:
     return rows.every(c, OwedCall, sa.select(_outbox).where(_OPEN).order_by(_outbox.c.id))
 
 
+def owed(c: Connection) -> list[due.Waiting]:
+    """Return how many calls of each kind wait for each recipient, and since when the first of them."""
+    what = (_outbox.c.kind, _outbox.c.recipient)
+    query = sa.select(*what, sa.func.count(), sa.func.min(_outbox.c.created)).where(_OPEN).group_by(*what)
+    return rows.every(c, due.Waiting, query)
+
+
 def given_up(c: Connection) -> list[OwedCall]:
     return rows.every(c, OwedCall, sa.select(_outbox).where(_outbox.c.given_up.is_not(None)).order_by(_outbox.c.id))
 

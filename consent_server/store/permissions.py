@@ -105,6 +105,13 @@ def end(c: Connection, permission: Permission, act: Act, *, at: int, by: str, wh
     return ending.end(c, permission, act, at, ended_by=by, ended_where=where, ended_why=why)
 
 
+def ending_within(c: Connection, after: int, until: int) -> int:
+    """Return how many live permissions that are in use end by themselves after an instant and by another."""
+    time = sa.and_(_permission.c.expires > after, _permission.c.expires <= until)
+    live = sa.and_(_permission.c.ended.is_(None), _permission.c.redeemed.is_not(None))
+    return c.execute(sa.select(sa.func.count()).where(live, time)).scalar_one()
+
+
 class _EndedHere:
     """Which permissions have ended, remembered until another connection changes this process's SQLite file.
 

@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from consent_server import clock
-from consent_server.caller.identify import Callers
+from consent_server.caller.identify import Callers, identified
 from consent_server.deployment import Deployment, MemberProcess
 from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.directory import Agreement, Application, Member
@@ -228,6 +228,17 @@ def test_a_good_caller_gets_past_that(
 ) -> None:
     answer = endpoints[endpoint].call(callers["good"])
     assert answer.json["error_uri"].rpartition("/")[2] == endpoints[endpoint].next
+
+
+@pytest.mark.parametrize(("caller", "code"), [("good", None), *REFUSED.items()], ids=["good", *REFUSED])
+def test_only_a_known_member_is_counted_by_its_application(
+    endpoints: dict[str, Endpoint], callers: dict[str, Caller], caller: str, code: str | None
+) -> None:
+    token = identified.set("-")
+    endpoints["issuer"].call(callers[caller])
+    # what is asked after the membership is about a member that is known
+    assert (identified.get() != "-") == (code in (None, "role_missing", "agreement_lapsed"))
+    identified.reset(token)
 
 
 def test_every_endpoint_asks_for_a_role(authority: Authority, callers: dict[str, Caller], tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_an_operator_withdraws_and_the_client_is_told(world: World) -> None:
     assert (call()["state"], call()["recipient"]) == ("delivered", cap.client_id)
     history = world.lines("edp", "audit", "show", permission)
     assert [each["event"] for each in history][-2:] == ["permission_withdrawn", "message_sent"]
-    assert (history[-1]["by"], history[-1]["where"]) == ("operator", "command line")
+    assert (history[-2]["by"], history[-2]["where"]) == ("operator", "command line")
 
     again = world.run("edp", "permissions", "withdraw", permission, "--why", why)
     assert again.exit_code == 1

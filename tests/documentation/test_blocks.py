@@ -206,7 +206,7 @@ def test_the_operators_table_names_options_of_its_commands() -> None:
             for name in named.split():
                 assert isinstance(command, click.Group)
                 command = command.commands[name]
-            known = {each for parameter in command.params for each in parameter.opts}
+            known = {each for parameter in command.params for each in (*parameter.opts, *parameter.secondary_opts)}
             assert option in known, (named, option)
 
 

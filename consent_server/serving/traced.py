@@ -1,0 +1,37 @@
+"""A span for each request at a door."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from consent_server import audit, traces
+
+Application = Callable[..., Any]
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def traced(application: Application, door: str) -> Application:
+    """Return a WSGI application that makes a span of each request to another.
+
+    At the mutual-TLS door a request may be part of its caller's trace; at the public door, where anybody asks, each begins one.
+    """
+
+    def tracing(environ: dict[str, Any], start_response: Any) -> Any:
+        method = environ["REQUEST_METHOD"] if environ["REQUEST_METHOD"] in _METHODS else "_OTHER"
+        parent = environ.get("HTTP_TRACEPARENT", "") if door == "mutual_tls" else ""
+        described = {"http.request.method": method, "consent.door": door}
+        with traces.span(method, "SERVER", parent, **described) as span:
+
+            def noting(status: str, *more: Any) -> Any:
+                if span is not None:
+                    # the rule of its address, which Flask forgets before it returns
+                    rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
+                    if rule is not None:
+                        span.update_name(f"{method} {rule.rule}")
+                        span.set_attribute("http.route", rule.rule)
+                    span.set_attribute("http.response.status_code", int(status[:3]))
+                    span.set_attribute("consent.correlation_id", audit.correlation_id.get())
+                return start_response(status, *more)
+
+            return application(environ, noting)
+
+    return tracing

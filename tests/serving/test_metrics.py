@@ -1,0 +1,94 @@
+"""What the workers of a door count together: over the death of a worker, a SIGHUP and the end of the door."""
+
+import os
+import re
+import signal
+import socket
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from consent_server.serving import worker_counts
+from tests.conftest import free_ports
+
+REQUEST = b"GET /small HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+COUNTED = re.compile(r'^consent_requests_total\{client="-",door="(\w+)",endpoint="-",outcome="2xx"\} (\d+)\.0$', re.M)
+
+
+def scraped(port, path="/metrics"):
+    """Return the status and the text of a scrape, once the exporter listens."""
+    for _ in range(200):
+        connection = HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    raise AssertionError("nothing listens")
+
+
+def ask(door, times):
+    for _ in range(times):
+        with door.connect() as connection:
+            connection.sendall(REQUEST)
+            while connection.recv(4096):
+                pass
+
+
+def folders():
+    return set(Path(worker_counts.IN_MEMORY).glob("consent-server-metrics-*"))
+
+
+def workers(door):
+    return [
+        int(re.search(r"pid: (\d+)", line["message"])[1]) for line in door.lines("log") if "Booting" in line["message"]
+    ]
+
+
+@pytest.mark.skipif(worker_counts.IN_MEMORY is None, reason="no /dev/shm")
+def test_counts_outlive_workers_and_files_do_not_pile_up(open_door):
+    before, port = folders(), free_ports(3)
+    door = open_door("public", overrides={"metrics.bind": f"127.0.0.1:{port}", "public.workers": "2"})
+    (folder,) = folders() - before
+    ask(door, 4)
+    assert COUNTED.findall(scraped(port)[1]) == [("public", "4")]
+    for number in (1, 2):
+        os.kill(workers(door)[-1], signal.SIGKILL)
+        for _ in range(200):
+            if len(workers(door)) == 2 + number:
+                break
+            time.sleep(0.05)
+    ask(door, 4)
+    assert COUNTED.findall(scraped(port)[1]) == [("public", "8")]
+    files = {f"{kind}_{number}.db" for kind in ("counter", "histogram") for number in (0, 1)}
+    assert {each.name for each in folder.iterdir()} <= {"lock", *files}
+    assert scraped(port, "/")[0] == scraped(port, "/metrics?x")[0] == 404
+    door.stop()
+    for _ in range(200):
+        if not folder.exists():
+            break
+        time.sleep(0.05)
+    assert not folder.exists()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+def test_what_killed_doors_have_left_is_removed_and_nothing_in_use(tmp_path):
+    in_use = worker_counts.WorkerCounts("public", ("127.0.0.1", 0), tmp_path)
+    left = worker_counts.WorkerCounts("public", ("127.0.0.1", 0), tmp_path)
+    left._lock.close()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "lock").touch()
+    (tmp_path / "consent-server-metrics-link").symlink_to(elsewhere)
+    (tmp_path / "consent-server-metrics-other").mkdir()
+    worker_counts.WorkerCounts("public", ("127.0.0.1", 0), tmp_path)
+    assert not left.folder.exists()
+    assert in_use.folder.exists()
+    assert elsewhere.exists()
+    assert (tmp_path / "consent-server-metrics-other").exists()
