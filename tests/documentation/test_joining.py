@@ -5,13 +5,16 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from consent_server.cli import main
+from consent_server.sandbox.client_scenarios.table import HEADER
 from tests.conftest import RunningSandbox
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +76,18 @@ def test_the_first_token(
     (tmp_path / ".sandbox").symlink_to(sandbox.directory)
     monkeypatch.chdir(tmp_path)
     (code,) = blocks(role, "python")
-    exec(code, {})
+    written: dict[str, Any] = {}
+    exec(code, written)
     claims, data = capsys.readouterr().out.splitlines()
     assert sandbox.manifest["clients"][f"{role}2"]["client_id"] in claims
     assert "'type': 'electricity'" in data
+    # And the third section: the doors of a sandbox let it meet what its header names.
+    url = sandbox.manifest["resources"]["edp" if role == "cap" else "cap"] + (
+        "/datasources" if role == "cap" else "/emissions"
+    )
+    headers = {"Authorization": f"Bearer {written['tokens']['access_token']}"}
+    refused = written["client"].http.get(url, headers={**headers, HEADER: "permission_ended"})
+    assert refused.json()["error_uri"].endswith("/errors/permission_ended")
+    if role == "cap":
+        with pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):
+            written["client"].http.get(url, headers={**headers, HEADER: "cut_off"})

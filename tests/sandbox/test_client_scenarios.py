@@ -410,6 +410,17 @@ def test_what_a_client_did_next_is_judged(case: str, tmp_path: Path, held_clock:
     assert (found.client, found.scenario, found.verdict) == ("fsp", name, verdict), found.why
 
 
+def test_a_code_and_a_token_are_known_again_where_they_are_spent(edp: Provider) -> None:
+    code = edp.authorize("wrong_issuer")["code"][0]
+    form = {"grant_type": "authorization_code", "code": code, "client_id": edp.server.caller.application}
+    assert edp.call(TOKEN, data=form).status_code == 400
+    assert edp.report() == {"wrong_issuer": (1, NOT_AS_EXPECTED)}
+    token = edp.server.token()
+    edp.call(DATASOURCES, "token_expired", token=token)
+    edp.call(READINGS, token=token)
+    assert edp.report()["token_expired"] == (1, NOT_AS_EXPECTED)
+
+
 def test_a_scenario_that_is_chosen_again_is_judged_by_itself(tmp_path: Path, held_clock: Any) -> None:
     kept = Layout(tmp_path, 8440)
     for at in range(8):
