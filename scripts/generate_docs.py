@@ -109,6 +109,8 @@ def client_scenarios() -> str:
         "refused request as it is. What a TLS handshake refuses cannot be chosen: the manifest's clients `expired`,",
         "`self_signed` and `wrong_ca` meet it. None of this exists outside of the sandbox.",
         "",
+        "![What a client has met, and how its software behaved](images/client-scenarios.png)",
+        "",
         "| What is expected | What the software does |",
         "|---|---|",
         *[f"| {duty} | {meaning} |" for duty, meaning in DUTIES.items()],
