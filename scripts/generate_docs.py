@@ -1,4 +1,4 @@
-"""Write docs/settings.md, docs/errors.md and docs/security/matrix.md from what they describe: python -m scripts.generate_docs
+"""Write the pages of docs/ that are made from the code, which PAGES names: python -m scripts.generate_docs
 
 A test holds the files to what is generated here, so neither can drift.
 """
@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 import consent_server
 from consent_server.refusal import Refusal
+from consent_server.sandbox.client_scenarios.table import DUTIES, EVERYWHERE, HEADER, NORMAL, SCENARIOS, ClientScenario
 from consent_server.settings import Network, Settings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -86,6 +87,56 @@ def errors() -> str:
             f"Where it is written: {each.clause}.",
         ]
     return "\n".join(lines) + "\n"
+
+
+def client_scenarios() -> str:
+    """docs/client-scenarios.md: what a client's software can be made to meet in the sandbox, and what it should do."""
+    lines = [
+        GENERATED,
+        "# What clients meet on purpose",
+        "",
+        f"In the sandbox a client's software can be made to meet {len(SCENARIOS)} refusals and bad days, at the doors of both",
+        "providers. There are three ways:",
+        "",
+        f"- a header on one request: `{HEADER}: token_expired`. On a pushed request the name of a scenario of `/authorize`",
+        "  chooses it for that authorization, since a browser's request has no header of the client's.",
+        "- for all requests of a client from now on: `POST /sandbox/scenario` with",
+        f'  `{{"client": "cap", "scenario": "token_expired"}}`; `{NORMAL}` ends it.',
+        "- the page `/sandbox/clients`.",
+        "",
+        "`GET /sandbox/clients`, a page or JSON, shows what each client has met the last time, and how its software behaved",
+        "afterwards as far as the doors can see: as expected, not as expected, not known yet, or not visible to the server.",
+        "What has not been met for a minute, or was chosen anew, is judged by itself. What spoils a good response leaves a",
+        "refused request as it is. What a TLS handshake refuses cannot be chosen: the manifest's clients `expired`,",
+        "`self_signed` and `wrong_ca` meet it. None of this exists outside of the sandbox.",
+        "",
+        "![What a client has met, and how its software behaved](images/client-scenarios.png)",
+        "",
+        "| What is expected | What the software does |",
+        "|---|---|",
+        *[f"| {duty} | {meaning} |" for duty, meaning in DUTIES.items()],
+        "",
+        f"Everywhere is {_paths(EVERYWHERE)}.",
+        "",
+        "| Scenario | Where | What happens | Expected |",
+        "|---|---|---|---|",
+    ]
+    for name, row in SCENARIOS.items():
+        code = next(iter(set(row.refusals.values()))) if len(set(row.refusals.values())) == 1 else ""
+        shown = f"[`{name}`](errors.md#{code})" if code else f"`{name}`"
+        lines.append(
+            f"| {shown} | {'everywhere' if row.at == EVERYWHERE else _paths(row.at)} | {row.about} | {_expected(row)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _paths(at: tuple[str, ...]) -> str:
+    return " ".join(f"`{path}`" for path in at)
+
+
+def _expected(row: ClientScenario) -> str:
+    # The advice on a refusal is in errors.md, to which the row links.
+    return f"{row.duty}. {row.advice}" if row.advice and not row.refusals else row.duty
 
 
 def settings() -> str:
@@ -238,10 +289,18 @@ def _default(field: FieldInfo) -> str:
     return f"`{field.default}`"
 
 
+#: Name of the page under docs/ -> what makes it.
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "settings": settings,
+    "errors": errors,
+    "security/matrix": matrix,
+    "client-scenarios": client_scenarios,
+}
+
+
 def main() -> None:
-    (DOCS / "settings.md").write_text(settings(), encoding="utf-8")
-    (DOCS / "errors.md").write_text(errors(), encoding="utf-8")
-    (DOCS / "security/matrix.md").write_text(matrix(), encoding="utf-8")
+    for name, made in PAGES.items():
+        (DOCS / f"{name}.md").write_text(made(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from consent_server.sandbox.client import Client
+from consent_server.sandbox.client_scenarios.table import HEADER
 from consent_server.sandbox.layout import Layout
 from consent_server.sandbox.walk import manifest_of
 from scripts.box import running
@@ -78,6 +79,22 @@ def take(layout: Layout, page: Page) -> None:
     page.goto(f"{manifest['pages']['fsp']}/portfolio")
     _picture(page, "bank-portfolio")
     _report(manifest, page)
+    _client_scenarios(manifest, cap, tokens, page)
+
+
+def _client_scenarios(manifest: dict[str, Any], cap: Client, tokens: dict[str, str], page: Page) -> None:
+    """What a client has met on purpose: it refreshes as it should after one refusal, and does not wait after another."""
+    url, authorized = (
+        f"{manifest['resources']['edp']}/datasources",
+        {"Authorization": f"Bearer {tokens['access_token']}"},
+    )
+    cap.http.get(url, headers={**authorized, HEADER: "token_expired"})
+    cap.refresh(tokens["refresh_token"])
+    for _ in range(2):
+        cap.http.get(url, headers={**authorized, HEADER: "temporarily_unavailable"})
+    page.goto(f"{manifest['control']}/clients")
+    page.set_viewport_size({"width": 900, "height": 700})
+    page.locator("#met").screenshot(path=IMAGES / "client-scenarios.png")
 
 
 def _report(manifest: dict[str, Any], page: Page) -> None:

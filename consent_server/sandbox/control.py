@@ -1,12 +1,13 @@
 """/sandbox: the control page for people, and the same things as JSON for programs.
 
 The clock, the revocation list and the scenarios are set here. A POST returns 200 only when every process has the
-change: the clock's file is mapped by all of them, the scenarios' file is read at each use, and for the
+change: the clock's file is mapped by all of them, the scenarios' files are read at each use, and for the
 revocation list the doors are asked. Programs send JSON; forms are accepted from the page itself, by their Origin.
 """
 
 import struct
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
 
@@ -15,6 +16,9 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 
 from consent_server import clock
 from consent_server.sandbox import databases, mail, membership, revocation, scenarios
+from consent_server.sandbox.client_scenarios import report
+from consent_server.sandbox.client_scenarios.table import HEADER, NORMAL
+from consent_server.sandbox.client_scenarios.table import SCENARIOS as CLIENT_SCENARIOS
 from consent_server.sandbox.layout import APPLICATIONS, CLIENTS, MEMBERS, Layout
 from consent_server.sandbox.publishing import answered, refused
 from consent_server.sandbox.smes import APPLICABLE, BY_NAME, SCENARIOS, SMES
@@ -52,6 +56,19 @@ def state(layout: Layout) -> dict[str, Any]:
     }
 
 
+def client_scenarios(layout: Layout) -> dict[str, Any]:
+    """Return what GET /sandbox/clients shows a program: what there is to meet, what is chosen, and what was met."""
+    return {
+        "header": HEADER,
+        "chosen": report.all_chosen(layout),
+        "met": [{**asdict(each), "at": instant.text(each.at)} for each in report.report(layout)],
+        "scenarios": {
+            name: {"at": row.at, "about": row.about, "duty": row.duty, "todo": row.todo}
+            for name, row in CLIENT_SCENARIOS.items()
+        },
+    }
+
+
 def blueprint(layout: Layout, effective: Effective | None = None) -> Blueprint:
     """Return the routes of /sandbox itself. `effective` is called instead of asking the doors."""
     has_list = effective or partial(revocation.doors_have, layout)
@@ -59,9 +76,16 @@ def blueprint(layout: Layout, effective: Effective | None = None) -> Blueprint:
 
     @routes.get("/sandbox")
     def show() -> Response:
-        if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-            return _page(layout)
-        return answered(state(layout))
+        return _page(layout) if _wants_page() else answered(state(layout))
+
+    @routes.get("/sandbox/clients")
+    def clients() -> Response:
+        shown = client_scenarios(layout)
+        if _wants_page():
+            return _rendered(
+                "sandbox/clients.html", layout=layout, shown=shown, applications=APPLICATIONS, normal=NORMAL
+            )
+        return answered(shown)
 
     @routes.get("/sandbox/health")
     def health() -> Response:
@@ -76,22 +100,14 @@ def blueprint(layout: Layout, effective: Effective | None = None) -> Blueprint:
         except (sa.exc.DBAPIError, OSError):
             return refused(503, "temporarily_unavailable", "The parties have no databases yet; try again in a moment.")
 
-    @routes.post("/sandbox/clock")
-    def set_clock() -> Response:
-        return _act(layout, lambda asked: _set_clock(layout, asked))
-
-    @routes.post("/sandbox/scenario")
-    def set_scenario() -> Response:
-        return _act(layout, lambda asked: _set_scenario(layout, asked))
-
-    @routes.post("/sandbox/crl")
-    def change_list() -> Response:
-        return _act(layout, lambda asked: _change_list(layout, has_list, asked))
-
-    @routes.post("/sandbox/membership")
-    def change_membership() -> Response:
-        return _act(layout, lambda asked: _change_membership(layout, asked))
-
+    acts: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        "clock": partial(_set_clock, layout),
+        "scenario": partial(_set_scenario, layout),
+        "crl": partial(_change_list, layout, has_list),
+        "membership": partial(_change_membership, layout),
+    }
+    for name, act in acts.items():
+        routes.add_url_rule(f"/sandbox/{name}", name, partial(_act, layout, act), methods=["POST"])
     return routes
 
 
@@ -110,7 +126,8 @@ def _act(layout: Layout, act: Callable[[dict[str, Any]], dict[str, Any]]) -> Res
         return refused(422, "invalid_request", str(error))
     except TimeoutError as error:
         return refused(503, "temporarily_unavailable", str(error))
-    return redirect(layout.control, 303)  # type: ignore[return-value]
+    back = f"{layout.control}/clients" if "client" in request.form else layout.control
+    return redirect(back, 303)  # type: ignore[return-value]
 
 
 def _from_form() -> dict[str, Any]:
@@ -132,6 +149,8 @@ def _set_clock(layout: Layout, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _set_scenario(layout: Layout, asked: dict[str, Any]) -> dict[str, Any]:
+    if "client" in asked:
+        return _set_client_scenario(layout, asked)
     sme = BY_NAME.get(asked.get("sme", "")) if isinstance(asked.get("sme"), str) else None
     if sme is None:
         raise _Bad(f"sme must be one of {', '.join(BY_NAME)}.")
@@ -148,6 +167,19 @@ def _set_scenario(layout: Layout, asked: dict[str, Any]) -> dict[str, Any]:
         raise TimeoutError("The register cannot be written just now; try again in a moment.") from None
     scenarios.change(layout, sme.name, str(scenario))
     return {"sme": sme.name, "scenario": scenario, "meters": count}
+
+
+def _set_client_scenario(layout: Layout, asked: dict[str, Any]) -> dict[str, Any]:
+    client, scenario = asked["client"], asked.get("scenario")
+    if not isinstance(client, str) or client not in APPLICATIONS or "sme" in asked:
+        raise _Bad(f"client must be one of {', '.join(APPLICATIONS)}, and no sme beside it.")
+    if scenario == NORMAL:
+        report.stop(layout, client)
+    elif isinstance(scenario, str) and scenario in CLIENT_SCENARIOS:
+        report.choose(layout, client, scenario)
+    else:
+        raise _Bad(f"scenario of a client must be {NORMAL} or one of {', '.join(CLIENT_SCENARIOS)}.")
+    return {"client": client, "scenario": scenario}
 
 
 def _change_list(layout: Layout, has_list: Effective, asked: dict[str, Any]) -> dict[str, Any]:
@@ -197,7 +229,7 @@ _SERVICES: Final = {
 
 def _page(layout: Layout) -> Response:
     now = state(layout)
-    page = render_template(
+    return _rendered(
         "sandbox/control.html",
         layout=layout,
         state=now,
@@ -212,7 +244,14 @@ def _page(layout: Layout) -> Response:
         mail=mail.mailed(layout)[-5:],
         days=now["clock"]["offset_s"] / DAY,
     )
-    response = make_response(page)
+
+
+def _wants_page() -> bool:
+    return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
+
+
+def _rendered(template: str, **shown: Any) -> Response:
+    response = make_response(render_template(template, **shown))
     response.headers["Cache-Control"] = "no-store"
     response.vary.add("Accept")
     return response

@@ -264,6 +264,11 @@ class Layout:
         return scenarios_in(self.directory)
 
     @property
+    def client_scenarios(self) -> Path:
+        """Return the folder of what clients are to meet and have met; absent until one is to."""
+        return self.directory / "clients"
+
+    @property
     def mailbox(self) -> Path:
         return self.directory / "mail.jsonl"
 

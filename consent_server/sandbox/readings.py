@@ -1,7 +1,8 @@
 """Readings with faults on purpose: a source as an EDP's own would be, for `metering.readings_source`.
 
-`not_ready`: the first two calls of a grant are refused for 5 seconds. `gaps`: half-hours are missing. Everything else comes
-from our own table, and so do the readings of meters that are not the sandbox's.
+`not_ready`: the first two calls of a grant are refused for 5 seconds. `gaps`: half-hours are missing, for a business or for
+whatever a client asks for; `no_readings`: all of them. Everything else comes from our own table, and so do the readings of
+meters that are not the sandbox's.
 """
 
 import os
@@ -13,6 +14,7 @@ from consent_server import store
 from consent_server.metering.own import OwnReadings
 from consent_server.metering.readings import Held, ReadingsRequest
 from consent_server.sandbox import scenarios, synthetic
+from consent_server.sandbox.client_scenarios.door import met_now
 from consent_server.sandbox.layout import scenarios_in
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.readings import slice_block
@@ -33,8 +35,10 @@ class Troubled:
         scenario = scenarios.of_meter(scenarios_in(Path(os.environ.get("SANDBOX_DIRECTORY", ""))), request.meter)
         if scenario == "not_ready" and _still_collecting(request):
             return Held(retry_after=RETRY_AFTER_S)
+        if met_now() == "no_readings":
+            return Held()
         held = self.own.half_hours(request)
-        return _with_gaps(request.meter, held) if scenario == "gaps" else held
+        return _with_gaps(request.meter, held) if "gaps" in (scenario, met_now()) else held
 
     def begin(self, meters: Collection[str]) -> Mapping[str, int]:
         """Raise StoreUnavailable."""

@@ -161,7 +161,7 @@ def _start(layout: Layout, supervisor: Supervisor) -> None:
         **{"public.origin": origin, "public.bind": bind, "issuer": origin},
     )
     for name, (party, kind) in DOORS.items():
-        door(name, party, kind)
+        door(name, party, kind, "consent_server.sandbox.client_scenarios.door:application()")
     door("fsp_public", "fsp", "public", "consent_server.sandbox.bank:application()")
     door("fsp_mutual_tls", "fsp", "mutual_tls", "consent_server.sandbox.bank:application()")
     for party in ("edp", "cap"):

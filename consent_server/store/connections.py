@@ -42,6 +42,13 @@ def of_account(c: Connection, account: str) -> list[ProviderConnection]:
     return rows.every(c, ProviderConnection, query.order_by(_connection.c.granted.desc(), _connection.c.id))
 
 
+def any_collected(c: Connection) -> bool:
+    """Return whether data were ever collected through a connection."""
+    return (
+        c.execute(sa.select(_connection.c.id).where(_connection.c.collected.is_not(None)).limit(1)).first() is not None
+    )
+
+
 def live(c: Connection, account: str, at: int) -> list[ProviderConnection]:
     return [row for row in of_account(c, account) if row.ended is None and row.expires > at]
 

@@ -41,6 +41,7 @@ _LIVE = (
     )
     .order_by(_permission.c.status_index.desc())
 )
+_ANY_REDEEMED = sa.select(_permission.c.id).where(_permission.c.redeemed.is_not(None)).limit(1)
 _REDEEM = sa.update(_permission).where(_permission.c.id == sa.bindparam("id_")).values(redeemed=sa.bindparam("at"))
 
 
@@ -93,6 +94,11 @@ def live(c: Connection, *, at: int, client_id: str, sme: str) -> list[Permission
 def of_sme(c: Connection, sme: str) -> list[Permission]:
     """Return every grant that an SME ever made here, newest first."""
     return rows.every(c, Permission, _OF_SME, {"sme_": sme})
+
+
+def any_redeemed(c: Connection) -> bool:
+    """Return whether a client was ever given tokens."""
+    return c.execute(_ANY_REDEEMED).first() is not None
 
 
 def redeem(c: Connection, permission: str, at: int) -> None:

@@ -18,6 +18,8 @@ from consent_server.sandbox import (
     smes,
     trust_services,
 )
+from consent_server.sandbox.client_scenarios import report
+from consent_server.sandbox.client_scenarios.table import SCENARIOS
 from consent_server.sandbox.layout import LICENSES, Layout
 from consent_server.scheme import instant, licenses, rdf
 from consent_server.scheme.regions import REGIONS
@@ -479,3 +481,42 @@ def test_the_page_suspends_by_its_own_forms(program, layout, at_once):
     answer = program.post("/sandbox/membership", base_url=BASE, data=form, headers={"Origin": BASE})
     assert answer.status_code == 303
     assert membership.suspended(layout) == {"cap2"}
+
+
+# What clients meet on purpose
+
+
+def test_a_client_is_made_to_meet_what_is_chosen_by_a_program_and_on_the_page(program, layout):
+    assert ask(program, "/sandbox/scenario", {"client": "cap", "scenario": "token_expired"}).status_code == 200
+    shown = fetch(program, f"{layout.control}/clients").json
+    assert (shown["chosen"], shown["header"]) == ({"cap": "token_expired"}, "X-Sandbox-Scenario")
+    assert shown["scenarios"]["token_expired"]["at"] == ["/datasources", "/datasources/…", "/emissions"]
+    form = {"client": "cap", "scenario": "normal"}
+    origin = {"Origin": layout.origin("trust")}
+    answer = program.post("/sandbox/scenario", base_url=BASE, data=form, headers=origin)
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"{layout.control}/clients")
+    assert fetch(program, f"{layout.control}/clients").json["chosen"] == {}
+
+
+def test_the_page_shows_what_was_met_and_what_the_software_should_do(program, layout):
+    report.keep(layout, "cap", report.Seen(clock.now(), "/token", 400, "r", "c", "code_refused"))
+    page = fetch(program, f"{layout.control}/clients", headers={"Accept": "text/html"}).text
+    assert page.count('<tr id="') == len(SCENARIOS)
+    assert '<strong class="wait">not known yet</strong>: a minute is not over' in page
+    [met] = fetch(program, f"{layout.control}/clients").json["met"]
+    assert (met["client"], met["scenario"], met["met"]) == ("cap", "code_refused", 1)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"client": "nobody", "scenario": "token_expired"},
+        {"client": "cap", "scenario": "nothing"},
+        {"client": "cap", "scenario": ["token_expired"]},
+        {"client": "cap", "sme": "normal", "scenario": "normal"},
+        {"client": ["cap"], "scenario": "normal"},
+        {"client": "cap"},
+    ],
+)
+def test_what_no_client_can_meet_is_refused(program, asked):
+    assert ask(program, "/sandbox/scenario", asked).status_code == 422

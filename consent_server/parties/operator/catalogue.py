@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from consent_server.deployment import Deployment
 from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.session import Session
 from consent_server.parties.operator.doctor.finding import Finding, either, failing, fine
 from consent_server.parties.operator.records import CommandFailed
 from consent_server.settings import Settings
@@ -51,7 +52,7 @@ def entry(settings: Settings) -> dict[str, Any]:
 
 
 def check(deployment: Deployment) -> Iterator[Finding]:
-    """Yield whether our doors answer as the entry says. They are called with our own client certificate."""
+    """Yield whether our doors answer as the entry says."""
     settings = deployment.settings
     try:
         # The client refuses metadata whose issuer is another (RFC 8414 section 3.3).
@@ -59,9 +60,14 @@ def check(deployment: Deployment) -> Iterator[Finding]:
         yield fine(f"oauthIssuer: {settings.issuer} serves its metadata")
     except Unreachable as error:
         yield failing(f"oauthIssuer: {settings.issuer}: {error}", "open the public door, and look at issuer")
+    yield from heartbeat(settings, deployment.session)
+
+
+def heartbeat(settings: Settings, session: Session) -> Iterator[Finding]:
+    """Yield whether our mutual-TLS door answers our own client certificate, which `session` sends."""
     url = f"{settings.mutual_tls.origin}/heartbeat"
     try:
-        answer = deployment.session.get(url)
+        answer = session.get(url)
         yield either(
             answer.status == 200 and answer.object().get("status") == "ok",
             f"heartbeat: {url} answers",

@@ -355,7 +355,7 @@ def test_an_error_that_a_check_did_not_foresee_is_a_finding_and_the_next_check_r
         yield fine("before")
         raise RuntimeError("why")
 
-    found = list(doctor._each_carefully({"roots": stumbles(), "servers": iter([fine("after")])}))
+    found = list(doctor.each_carefully({"roots": stumbles(), "servers": iter([fine("after")])}))
     assert [finding.what for finding in found] == [
         "before",
         "roots: could not be looked at (RuntimeError: why)",

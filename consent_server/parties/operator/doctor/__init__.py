@@ -12,7 +12,7 @@ from consent_server.parties.operator.doctor.finding import FAIL, Finding, failin
 from consent_server.parties.operator.doctor.outside import Outside
 from consent_server.settings import Settings
 
-__all__ = ["FAIL", "Finding", "examine", "settings_faults"]
+__all__ = ["FAIL", "Finding", "each_carefully", "examine", "settings_faults"]
 
 log = logging.getLogger("consent_server.doctor")
 # Findings describe what other modules would log; without a handler those warnings would appear between them.
@@ -21,7 +21,7 @@ logging.getLogger("consent_server").addHandler(logging.NullHandler())
 
 def examine(settings: Settings, at: int, test_mail_to: str = "") -> Iterator[Finding]:
     """Yield every finding as it is made: first what is in files, then what is outside. Send a test mail where one is wanted."""
-    yield from _each_carefully(
+    yield from each_carefully(
         {
             "roots": certificates.roots(settings, at),
             "servers": certificates.servers(settings, at),
@@ -38,7 +38,7 @@ def examine(settings: Settings, at: int, test_mail_to: str = "") -> Iterator[Fin
     except OSError as error:  # an ssl.SSLError is one
         yield failing(f"server roots {settings.keys.server_roots}: {type(error).__name__}", "name a PEM file of roots")
         return
-    yield from _each_carefully(
+    yield from each_carefully(
         {
             "clock": scheme.clock(settings, outside),
             "revocation list": scheme.revocation_list(settings, outside, at),
@@ -55,7 +55,7 @@ def examine(settings: Settings, at: int, test_mail_to: str = "") -> Iterator[Fin
     )
 
 
-def _each_carefully(checks: Mapping[str, Iterator[Finding]]) -> Iterator[Finding]:
+def each_carefully(checks: Mapping[str, Iterator[Finding]]) -> Iterator[Finding]:
     """Yield what each check finds; an unexpected error is a finding too, and the next check still runs."""
     for name, findings in checks.items():
         try:

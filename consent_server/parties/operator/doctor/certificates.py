@@ -85,6 +85,35 @@ def signing(settings: Settings, at: int) -> Iterator[Finding]:
     )
 
 
+def requests(settings: Settings) -> Iterator[Finding]:
+    """Examine the requests for the two certificates that the Directory issues, where these are not there yet.
+
+    A request is beside its certificate, under the same name with the ending .csr.
+    """
+    keys = settings.keys
+    for name, path, key in (
+        ("client certificate", keys.client_certificate, keys.client_key),
+        ("signing certificate", keys.signing_certificate, keys.signing_key),
+    ):
+        if path.exists():
+            yield fine(f"{name}: issued")
+        else:
+            yield _request(name, path.with_suffix(".csr"), key, f"docs/joining-{settings.party}.md has the command")
+
+
+def _request(name: str, path: Path, key: Path, how: str) -> Finding:
+    try:
+        request = x509.load_pem_x509_csr(path.read_bytes())
+        private = load_pem_private_key(key.read_bytes(), None)
+    except OSError as error:
+        return failing(f"{name}: no request: {error.filename}: {error.strerror}", f"make key and request: {how}")
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return failing(f"{name}: {path} or {key} is not PEM", f"make both anew: {how}")
+    if not request.is_signature_valid or request.public_key() != private.public_key():
+        return failing(f"{name}: {path} is not a request for {key}", f"make the request from this key: {how}")
+    return failing(f"{name}: requested, not issued", f"paste {path} into the Directory, and store what it issues")
+
+
 def _member(name: str, path: Path, key: Path, root: Path, settings: Settings, at: int) -> Iterator[Finding]:
     chain = yield from _read(name, path)
     if not chain:
