@@ -17,7 +17,9 @@ from consent_server.store import (
     intensity,
     journeys,
     limits,
+    notices,
     passkeys,
+    probes,
     receipt_addresses,
     requests,
     sessions,
@@ -28,13 +30,15 @@ KEEP_SESSIONS_S = DAY
 KEEP_LIMITS_S = 2 * DAY
 KEEP_PASSKEYS_S = 30 * DAY  # after their removal, for the mail about it
 KEEP_ADDRESSES_S = reminders.LATEST_DAYS * DAY  # until then a mail about the end may come to be owed
+#: What service levels are reported from, and what was announced about it. Nothing in it is personal.
+KEEP_STATUS_MONTHS = 13
 # Perseus policy data-retention (draft of 24 November 2025): six months after the data was collected.
 KEEP_COLLECTED_MONTHS = 6
 
 
 def apply() -> int:
-    """Delete requests, journeys, codes, sessions, counts, addresses of receipts and collected data that are too old; return how
-    many rows."""
+    """Delete requests, journeys, codes, sessions, counts, addresses of receipts, collected data, sums of probes and notices
+    that are too old; return how many rows."""
     at = clock.now()
     with store.writing() as c:
         removed = (
@@ -45,6 +49,8 @@ def apply() -> int:
             + limits.forget(c, at - KEEP_LIMITS_S)
             + passkeys.forget(c, at - KEEP_PASSKEYS_S, at - KEEP_REQUESTS_S)
             + receipt_addresses.forget(c, at - KEEP_ADDRESSES_S)
+            + probes.forget_days(c, months_later(at, -KEEP_STATUS_MONTHS))
+            + notices.forget(c, months_later(at, -KEEP_STATUS_MONTHS))
         )
         for connection in connections.collected_before(c, months_later(at, -KEEP_COLLECTED_MONTHS)):
             removed += connections.forget_data(c, connection)
