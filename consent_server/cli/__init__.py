@@ -27,6 +27,7 @@ from consent_server.cli import (
     provenance,
     report,
     sandbox,
+    status,
 )
 
 
@@ -58,6 +59,7 @@ for _command in (
     provenance.provenance,
     factors.factors,
     report.report,
+    status.status,
     sandbox.sandbox,
 ):
     main.add_command(_command)

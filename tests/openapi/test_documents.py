@@ -28,7 +28,7 @@ DOORS = {
 }
 # What is there for people: pages, their pictures and their forms.
 PAGES = re.compile(
-    r"/(static|errors|journey|evidence|receipt|manage)(/|$)|/report\.(pdf|csv|json)$"
+    r"/(static|errors|journey|evidence|receipt|manage|status)(/|$)|/report\.(pdf|csv|json)$"
     r"|/(start|sign-in|sign-out|account|connect|connected|callback|result|permissions|forecast)?(/|$)"
 )
 
