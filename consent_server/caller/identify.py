@@ -4,7 +4,8 @@ Issuer, resource server, inbox and a data API on another machine all use this.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Final
 
 from consent_server.caller.arrival import arrived
 from consent_server.caller.membership import Memberships
@@ -13,6 +14,9 @@ from consent_server.outbound.directory import Directory
 from consent_server.outbound.revocation_list import RevocationLists
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.settings import Settings
+
+#: The client id of whoever was identified in this request; empty where nobody was.
+identified: Final[ContextVar[str]] = ContextVar("identified", default="")
 
 
 class Callers:
@@ -46,4 +50,5 @@ class Callers:
         caller = self._trust.caller(arrived(environ, self._clients), at)
         if self._memberships is not None:
             self._memberships.require(caller, at)
+        identified.set(caller.application)
         return caller

@@ -22,6 +22,7 @@ from consent_server.store import (
     probes,
     receipt_addresses,
     requests,
+    served,
     sessions,
 )
 
@@ -37,8 +38,8 @@ KEEP_COLLECTED_MONTHS = 6
 
 
 def apply() -> int:
-    """Delete requests, journeys, codes, sessions, counts, addresses of receipts, collected data, sums of probes and notices
-    that are too old; return how many rows."""
+    """Delete requests, journeys, codes, sessions, counts, addresses of receipts, collected data, sums of probes, notices
+    and counts of requests that are too old; return how many rows."""
     at = clock.now()
     with store.writing() as c:
         removed = (
@@ -51,6 +52,7 @@ def apply() -> int:
             + receipt_addresses.forget(c, at - KEEP_ADDRESSES_S)
             + probes.forget_days(c, months_later(at, -KEEP_STATUS_MONTHS))
             + notices.forget(c, months_later(at, -KEEP_STATUS_MONTHS))
+            + served.forget(c, months_later(at, -KEEP_STATUS_MONTHS))
         )
         for connection in connections.collected_before(c, months_later(at, -KEEP_COLLECTED_MONTHS)):
             removed += connections.forget_data(c, connection)

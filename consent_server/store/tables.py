@@ -803,3 +803,26 @@ class StatusNotice(NamedTuple):
     in_time: bool
     texts: Sequence[NoticeText]
     cancelled: Instant | None = None
+
+
+@table("served_hour")
+class ServedHour(NamedTuple):
+    """How one endpoint answered one client in an hour. `client` is an application URL, empty where nobody was identified.
+
+    `failed` were answered by a fault of ours or by 503. The others are counted by the milliseconds that their answer took, each
+    in the first of these columns in which it goes; `slower` has the rest.
+    """
+
+    hour: Annotated[Instant, KEY]
+    endpoint: Annotated[str, sa.String(120), KEY]
+    client: Annotated[str, KEY]
+    asked: int
+    failed: int
+    ms_100: int
+    ms_250: int
+    ms_500: int
+    ms_1000: int
+    ms_1500: int
+    ms_4000: int
+    ms_6000: int
+    slower: int

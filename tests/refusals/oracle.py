@@ -26,7 +26,7 @@ Rows = list[Any]
 #: list, failed attempts, the grid's figures and what is worked out with them. Readings are too many to compare.
 _NOT_COMPARED = frozenset(
     {"alembic_version", "fetched", "job_run", "node", "status_list", "attempt", "day_block", "meter"}
-    | {"grid_day", "meter_month", "month", "probe", "probe_day"}
+    | {"grid_day", "meter_month", "month", "probe", "probe_day", "served_hour"}
 )
 #: What the worker and the status list write into rows by themselves: a delivery's or a collection's progress, or that the list
 #: has the end of a permission that an earlier case ended, is no consequence of a refusal.

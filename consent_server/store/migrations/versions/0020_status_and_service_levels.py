@@ -1,4 +1,4 @@
-"""What probes measured, and what was announced"""
+"""What probes measured, what was announced, and how requests were served"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -47,8 +47,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_notice_begins", "notice", ["begins"])
+    counts = ("asked", "failed", *(f"ms_{most}" for most in (100, 250, 500, 1000, 1500, 4000, 6000)), "slower")
+    op.create_table(
+        "served_hour",
+        sa.Column("hour", sa.BigInteger(), nullable=False),
+        sa.Column("endpoint", sa.String(120), nullable=False),
+        sa.Column("client", sa.Text(), nullable=False),
+        *(sa.Column(name, sa.Integer(), nullable=False) for name in counts),
+        sa.PrimaryKeyConstraint("hour", "endpoint", "client"),
+    )
 
 
 def downgrade() -> None:
-    for name in ("notice", "probe_day", "probe"):
+    for name in ("served_hour", "notice", "probe_day", "probe"):
         op.drop_table(name)
