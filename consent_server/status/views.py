@@ -41,7 +41,7 @@ routes = Blueprint("status", __name__)
 @routes.get("/status")
 def page() -> Response:
     found = standing.now()
-    response = pages.render("status/status.html", standing=found, names=_NAMES, states=_STATES, width="wide")
+    response = pages.render("status/status.html", standing=found, names=_NAMES, states=_STATES)
     response.headers["Cache-Control"] = f"public, max-age={MAX_AGE_S}"
     return response
 

@@ -14,8 +14,9 @@ from consent_server.outbound.session import Response
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.status import probing
+from consent_server.status.measured import Span
 from consent_server.store import probes, rows
-from consent_server.store.tables import OwedCall, ProbeDay
+from consent_server.store.tables import OwedCall, ProbeDay, StatusNotice
 from tests.conftest import HeldClock
 from tests.deployments import settings_of
 
@@ -77,6 +78,21 @@ def test_messages_are_late_where_we_are(app: Flask, held_clock: HeldClock) -> No
                 rows.add(c, OwedCall("message", f"s{number}", recipient, created, created, number, attempts=attempts))
         probing.ask_due(Played())  # type: ignore[arg-type]
         assert latest(held_clock.instant)["messages"] == (answered, age, "" if answered else "late"), calls
+
+
+@pytest.mark.parametrize(
+    ("changes", "counts"),
+    [
+        ({}, True),
+        ({"in_time": False}, False),
+        ({"cancelled": 3}, False),
+        ({"kind": "incident"}, False),
+    ],
+)
+def test_downtime_that_was_announced_in_time_is_no_failure(changes: dict[str, Any], counts: bool) -> None:
+    planned = StatusNotice("a", "downtime", ["data"], "down", "Title", 10, 20, 1, in_time=True, texts=[])
+    found = probing.planned_spans([planned._replace(**changes)])
+    assert found == ({"data": [Span(10, 20)]} if counts else {})
 
 
 def test_a_day_that_is_over_is_summed_up_and_its_probes_go(app: Flask, held_clock: HeldClock) -> None:
