@@ -43,7 +43,10 @@ class ServedCounts:
             self._held.setdefault(key, Counter()).update(counted)
 
     def write(self) -> None:
-        """Write what was counted, in the current application; what cannot be written is kept for the next time."""
+        """Write what was counted, in the current application; what cannot be written is kept for the next time.
+
+        Where it is not known whether a transaction was committed, its counts may be kept twice: none are lost.
+        """
         with self._lock:
             held, self._held = self._held, {}
         if not held:
