@@ -52,6 +52,9 @@ def open_door(deployment: "Deployment", door: "Door") -> "Flask":
 def application() -> "Flask":
     """Return the application for gunicorn: the door that its configuration read from the environment."""
     from consent_server.serving import configuration
+    from consent_server.web import served
 
     serving = configuration.held()
-    return create_app(serving.settings, "public" if serving.door == "public" else "mutual_tls")
+    app = create_app(serving.settings, "public" if serving.door == "public" else "mutual_tls")
+    served.write_each_minute(app)
+    return app

@@ -59,6 +59,7 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         # what an operator decided
         "reading_released": "meter half_hour reason by why",
         "reading_discarded": "meter half_hour reason by why",
+        "notice_changed": "notice kind change",
         # what was refused or went wrong
         "refused": "refusal status private",
         "passkey_refused": "why passkey",

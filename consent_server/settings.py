@@ -776,6 +776,11 @@ class RetentionSettings(Section):
         ge=1,
         description="An account that has no permission or connection any more: so long after its last use.",
     )
+    status_months: int = Field(
+        default=13,
+        ge=13,
+        description="What service levels are reported from, and what was announced about them.",
+    )
     audit_days: int = Field(
         default=1178, ge=1178, description="Audit events: 38 months of 31 days, before which the database deletes none."
     )

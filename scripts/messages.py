@@ -28,7 +28,7 @@ KEYWORDS = {"_": None, "gettext": None, "N_": None, "ngettext": (1, 2)}
 #: Rooms and modules whose refusals no browser meets, since they stand at the mutual-TLS door or in a data API. Those responses
 #: are in English, as are the developers' help pages.
 FOR_PROGRAMS = (
-    *("caller", "tokens", "resource"),
+    *("caller", "tokens", "resource", "status"),
     *("issuer.client_authentication", "issuer.code", "issuer.introspection", "issuer.par", "issuer.permission_record"),
     *("issuer.refresh", "issuer.views"),
 )

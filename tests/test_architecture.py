@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1] / "consent_server"
 ROOMS = (
     *("clock", "refusal", "brand", "settings", "audit", "traces"),
     *("pki", "scheme", "documents", "tokens", "outbound", "caller", "bank", "store", "readiness", "deployment", "web"),
-    *("metering", "accounts", "receipts", "withdrawal", "issuer", "journey", "collect", "resource", "portal"),
+    *("status", "metering", "accounts", "receipts", "withdrawal", "issuer", "journey", "collect", "resource", "portal"),
     *("metrics", "serving", "jobs", "parties", "__init__", "sandbox", "cli", "__main__"),
 )
 

@@ -28,6 +28,7 @@ from consent_server.cli import (
     provenance,
     report,
     sandbox,
+    status,
     subject,
 )
 
@@ -62,6 +63,7 @@ for _command in (
     provenance.provenance,
     factors.factors,
     report.report,
+    status.status,
     sandbox.sandbox,
 ):
     main.add_command(_command)

@@ -129,3 +129,24 @@ def verify(
         click.echo(f"stamped by {found.data.timestamp.authority} at {instant.text(found.stamped_at)}{said}")
     for total in found.data.totals:
         click.echo(f"{total.fuel}: {total.kilograms:,.2f} {total.unit} in {total.months} months")
+
+
+@report.command("service-levels")
+@with_settings
+@click.option("--month", required=True, metavar="YYYY-MM", help="The month, of the last 13.")
+@click.option("--format", "form", type=click.Choice(["csv", "html"]), default="csv", show_default=True)
+def service_levels(settings: "Settings", month: str, form: str) -> None:
+    """Write the service levels of a month, with the figures that they are worked out from, to standard output."""
+    from consent_server import clock
+    from consent_server.scheme import instant
+    from consent_server.status import levels
+
+    try:
+        start = instant.parse(f"{month}-01T00:00:00Z")
+    except ValueError:
+        raise click.BadParameter("name a month such as 2026-10", param_hint="--month") from None
+    if start > clock.now():
+        raise click.BadParameter(f"{month} has not begun", param_hint="--month")
+    with database_of(settings):
+        found = levels.of_month(start)
+    click.echo(levels.as_csv(found) if form == "csv" else levels.as_html(found, settings.brand), nl=False)

@@ -10,9 +10,11 @@ from consent_server.jobs import audit_trail, retention
 from consent_server.journey import logos
 from consent_server.metrics.state import state
 from consent_server.outbound.fair_pool import FairPool
+from consent_server.outbound.probes import Probes
 from consent_server.portal import providers
 from consent_server.receipts import mails, reminders
 from consent_server.scheme.instant import DAY
+from consent_server.status import probing
 from consent_server.withdrawal import outbox
 
 NODE_REPORT_S: Final = 15
@@ -22,6 +24,8 @@ REMIND_S: Final = 60
 SEAL_S: Final = 5
 LOGOS_S: Final = 10
 LOOK_S: Final = 15
+#: A probe is due more seldom: after a failed one within six seconds of its beginning (status.measured).
+PROBES_S: Final = 2
 #: The renewal of a certificate is due from so many days before its end, as the doctor says too.
 RENEWAL_DAYS: Final = 60
 
@@ -115,6 +119,21 @@ class SealAuditTrail(Job):
         return 0
 
 
+class AskProbes(Job):
+    """Looks each minute how our doors, our messages, the Directory and the Registry are, and sums up the days that are over."""
+
+    name = "probes"
+
+    def __init__(self, every_s: int) -> None:
+        super().__init__(every_s)
+        self._probes = Probes(current().settings)
+
+    def run(self) -> int:
+        probing.ask_due(self._probes)
+        probing.sum_up()
+        return 0
+
+
 class Collect(Job):
     name = "collect"
 
@@ -190,6 +209,7 @@ def jobs() -> tuple[Job, ...]:
         WarnOfSigningCertificate(DAY),
         SealAuditTrail(SEAL_S),
         FetchLogos(LOGOS_S),
+        AskProbes(PROBES_S),
         *((LookAtState(LOOK_S),) if settings.metrics.bind else ()),
     )
     if settings.party == "edp":

@@ -117,7 +117,7 @@ class Upstream:
         Raise Unreachable; NotAllowed where any endpoint, the browser's included, is not on an allowlisted host.
         """
         found = self._fetcher.get(
-            _metadata_url(issuer),
+            metadata_url(issuer),
             lambda body: _metadata(issuer, body),
             configured=False,
             keep_s=_KEEP_S,
@@ -257,7 +257,7 @@ def require(answer: Response, *statuses: int) -> Response:
     return answer.must_be(*statuses)
 
 
-def _metadata_url(issuer: str) -> str:
+def metadata_url(issuer: str) -> str:
     # RFC 8414 section 3.1: the well-known segment goes between the host and the issuer's path.
     parts = urlsplit(issuer)
     return f"https://{parts.netloc}{_WELL_KNOWN}{parts.path.rstrip('/')}"

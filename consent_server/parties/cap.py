@@ -15,6 +15,7 @@ from consent_server.resource import views as resource
 from consent_server.scheme.licenses import COMBINED
 from consent_server.scheme.permission_text import ShownText
 from consent_server.settings import BadSettings, Settings
+from consent_server.status import views as status
 from consent_server.store import connections
 from consent_server.store.tables import Journey, Permission
 from consent_server.withdrawal import views as inbox
@@ -42,7 +43,7 @@ class Cap(Party):
                 sign_in.routes, result.routes, download.routes, forecast.routes, connect.routes, permissions.routes,
                 passkeys.routes, share.routes,
             )  # fmt: skip
-            return issuer.public, journey.routes, evidence.routes, receipt.routes, *portal
+            return issuer.public, journey.routes, evidence.routes, receipt.routes, status.routes, *portal
         return issuer.mutual_tls, resource.emissions, inbox.routes
 
     def text(self, asked: Journey, sme: str) -> ShownText:

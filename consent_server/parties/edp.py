@@ -12,6 +12,7 @@ from consent_server.metering import sources
 from consent_server.resource import views as resource
 from consent_server.scheme.permission_text import ShownText
 from consent_server.settings import Settings
+from consent_server.status import views as status
 from consent_server.store.tables import Journey, Permission
 
 
@@ -32,7 +33,7 @@ class Edp(Party):
 
     def blueprints(self, door: Door) -> Routes:
         if door == "public":
-            return issuer.public, journey.routes, evidence.routes, receipt.routes, manage.routes
+            return issuer.public, journey.routes, evidence.routes, receipt.routes, manage.routes, status.routes
         return issuer.mutual_tls, resource.energy
 
     def text(self, asked: Journey, sme: str) -> ShownText:

@@ -15,6 +15,7 @@ from consent_server.resource.answer import Answer
 from consent_server.resource.encoding import encode
 from consent_server.resource.guard import AcceptedLicense, Guard, Policy, Release
 from consent_server.scheme import instant
+from consent_server.status import standing
 from consent_server.store import permissions
 from consent_server.web import parameters
 
@@ -57,9 +58,13 @@ def months() -> Response:
 @energy.get("/heartbeat")
 @emissions.get("/heartbeat")
 def heartbeat() -> Response:
-    """Return to any member in good standing that this data service answers (Registry, heartbeat 2026-03-12)."""
+    """Return to any member in good standing that this data service answers (Registry, heartbeat 2026-03-12).
+
+    It says no while its operator says that the data service is down, as the status page does.
+    """
     at = clock.now()
     current().callers.member(request.environ, at)
+    standing.require_serving("data", at)
     return _response(Answer([orjson.dumps({"status": "ok", "timestamp": instant.text(at)})]))
 
 

@@ -87,6 +87,22 @@ def give_up_older(c: Connection, recipient: str, before: int, at: int, error: st
     return rows.every(c, OwedCall, given_up.returning(*_outbox.c))
 
 
+def oldest_untried(c: Connection) -> int | None:
+    """Return since when the oldest message is owed that was never sent, although its recipient has failed no call that is open.
+
+    What a recipient does not take says nothing about us.
+    """
+    failing = _outbox.alias()
+    tried = sa.exists().where(
+        failing.c.recipient == _outbox.c.recipient,
+        failing.c.attempts > 0,
+        failing.c.delivered.is_(None),
+        failing.c.given_up.is_(None),
+    )
+    untried = sa.and_(_OPEN, _outbox.c.kind == "message", _outbox.c.attempts == 0, ~tried)
+    return c.execute(sa.select(sa.func.min(_outbox.c.created)).where(untried)).scalar()
+
+
 def waiting(c: Connection) -> list[OwedCall]:
     return rows.every(c, OwedCall, sa.select(_outbox).where(_OPEN).order_by(_outbox.c.id))
 

@@ -39,14 +39,18 @@ from consent_server.store.tables import (
     OwedMail,
     Passkey,
     Permission,
+    Probe,
+    ProbeDay,
     ProviderConnection,
     PushedRequest,
     ReceiptAddress,
     ReceiptLink,
+    ServedHour,
     SessionRow,
     SetAside,
     SignInCode,
     SmeAccount,
+    StatusNotice,
     UsedChallenge,
 )
 
@@ -54,7 +58,7 @@ from consent_server.store.tables import (
 #: says nothing about a business.
 RuleName = Literal[
     "requests_days", "sessions_days", "counts_days", "passkeys_days", "addresses_days", "collected_months",
-    "records_months", "accounts_months", "audit_days", "register", "none",
+    "records_months", "accounts_months", "status_months", "audit_days", "register", "none",
 ]  # fmt: skip
 
 
@@ -160,6 +164,9 @@ RULES: Final[Mapping[str, RetentionRule]] = dict(
         _alone(SessionRow, "sessions_days", "seen"),
         _alone(FailureCount, "counts_days", "window"),
         _alone(Passkey, "passkeys_days", "removed"),
+        _alone(ProbeDay, "status_months", "day"),
+        _alone(StatusNotice, "status_months", "begins"),
+        _alone(ServedHour, "status_months", "hour"),
         ("receipt_address", RetentionRule("addresses_days", _OVER, ~_owed(_mail, _address.c.subject), alone=True)),
         *((each.name, RetentionRule("records_months", _end(each), _FREE[each])) for each in _RECORDS),
         *map(_of_record, (Evidence, OwedCall, OwedMail, ReceiptLink)),
@@ -176,7 +183,7 @@ RULES: Final[Mapping[str, RetentionRule]] = dict(
             (table_of(kind).name, RetentionRule("none"))
             for kind in (
                 *(KeptStatusList, GridDayRow, LoadedFactorSet, FetchedCopy, KeptCheckpoint, JobRun, Node),
-                DeletionCertificate,
+                *(DeletionCertificate, Probe),
             )
         ),
     )

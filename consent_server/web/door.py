@@ -10,7 +10,18 @@ from flask import Blueprint, Flask, Response, jsonify, request
 from consent_server.deployment import Door, current
 from consent_server.outbound import page_time
 from consent_server.settings import Settings
-from consent_server.web import correlation, headers, language, look, openapi, pages, parameters, refusals, security_txt
+from consent_server.web import (
+    correlation,
+    headers,
+    language,
+    look,
+    openapi,
+    pages,
+    parameters,
+    refusals,
+    security_txt,
+    served,
+)
 from consent_server.web.refusals import BadHttpRequest, NotFound
 
 # RFC 9110 section 5.5: of the control characters a header may hold the tab alone.
@@ -30,6 +41,7 @@ def install(app: Flask, settings: Settings, door: Door, documents: tuple[str, ..
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     # `//` is not `/`: werkzeug would redirect with a 308 to a host that the request itself names.
     app.url_map.merge_slashes = False
+    served.install(app)
     correlation.install(app)
     app.before_request(_require_text)
     headers.install(app, sandbox=settings.is_sandbox)

@@ -16,7 +16,9 @@ from consent_server.web.parameters import BodyTooLarge, MalformedParameters
 log = logging.getLogger("consent_server.web")
 
 # Read by programs at the public door; everything else there is for people.
-MACHINE_PATHS = ("/.well-known/", "/jwks", "/status-list", "/openapi", "/health", "/ready")
+MACHINE_PATHS = (
+    *("/.well-known/", "/jwks", "/status-list", "/status.json", "/status.atom", "/openapi", "/health", "/ready"),
+)
 HELP = "/errors/"
 
 

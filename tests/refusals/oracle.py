@@ -22,11 +22,11 @@ from tests.conftest import RunningSandbox
 
 Rows = list[Any]
 
-#: Kept up by the worker and the doors or counted on purpose: fetched copies, how jobs and nodes are, the signed status list,
-#: failed attempts, the grid's figures and what is worked out with them. Readings are too many to compare.
+#: Kept up by the worker and the doors or counted on purpose: fetched copies, how jobs, nodes and parts are, the signed status
+#: list, failed attempts, the grid's figures and what is worked out with them. Readings are too many to compare.
 _NOT_COMPARED = frozenset(
     {"alembic_version", "fetched", "job_run", "node", "status_list", "attempt", "day_block", "meter"}
-    | {"grid_day", "meter_month", "month"}
+    | {"grid_day", "meter_month", "month", "probe", "probe_day", "served_hour"}
 )
 #: What the worker and the status list write into rows by themselves: a delivery's or a collection's progress, or that the list
 #: has the end of a permission that an earlier case ended, is no consequence of a refusal.
