@@ -246,8 +246,17 @@ class RevocationListSettings(Section):
         return ((self.source,) if self.source else ()) if isinstance(self.source, str) else self.source
 
 
+def _proxy(value: str) -> str:
+    parts = urlsplit(value)
+    if value and (parts.scheme != "http" or not parts.hostname or not parts.port or value != f"http://{parts.netloc}"):
+        raise ValueError("must be http://host:port")
+    if parts.username is not None:
+        raise ValueError("must have no user name or password: the proxy must know this machine by its address")
+    return value
+
+
 class CallsSettings(Section):
-    """Our calls to other members' servers."""
+    """Our calls out: to other members' servers, the Directory, the Registry, revocation lists and whoever else has a URL."""
 
     server_revocation: Literal["require", "when-published", "off"] = Field(
         default="when-published",
@@ -255,6 +264,13 @@ class CallsSettings(Section):
             "How members' server certificates are checked for revocation, by the CRL and the OCSP responder that each names. "
             "require: a certificate that names neither is refused. when-published: it is accepted. off: no certificate is "
             "checked; production refuses this."
+        ),
+    )
+    proxy: Annotated[str, AfterValidator(_proxy)] = Field(
+        default="",
+        description=(
+            "http://host:port of a proxy that opens every connection out (CONNECT); empty: there is none. It is asked for the "
+            "address that we looked up and judged, never for a name."
         ),
     )
 
