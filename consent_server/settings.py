@@ -59,6 +59,29 @@ def _is_loopback(origin: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
+# Group members may read (a mounted secret belongs to a group); nobody else may, and nobody may write but the owner.
+_TOO_OPEN: Final = 0o027
+
+
+def is_too_open(path: Path) -> bool:
+    """Return whether others can read or change a file that holds a secret. Raise OSError for one that is not there."""
+    return bool(path.stat().st_mode & _TOO_OPEN)
+
+
+def _private(path: Path | None) -> Path | None:
+    try:
+        if path is not None and is_too_open(path):
+            raise ValueError(f"{path}: others can read or change this secret; chmod 600")
+    except OSError:
+        pass  # whoever needs it says that it is not there
+    return path
+
+
+#: A file that holds a secret. One that is open to others stops the start, and every command.
+SecretFile = Annotated[Path, AfterValidator(_private)]
+OptionalSecretFile = Annotated[Path | None, AfterValidator(_private)]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -88,7 +111,7 @@ class ListenerSettings(Section):
     origin: HttpsUrl = Field(description="The origin that others use, without a path.")
     bind: str = Field(description="host:port that gunicorn binds to.")
     certificate: Path = Field(description="PEM chain of the server certificate (ECDSA P-256 or P-384).")
-    key: Path = Field(description="PEM key of the server certificate.")
+    key: SecretFile = Field(description="PEM key of the server certificate.")
     workers: int = Field(2, ge=1, description="gunicorn worker processes.")
     connections: int = Field(
         2000, ge=10, description="Connections that a worker holds at once, at most half of its open files; more wait."
@@ -367,11 +390,11 @@ class KeysSettings(Section):
 
     tokens: Path = Field(description="Directory of the access-token signing keys (ES256).")
     refresh: Path = Field(description="Directory of the refresh-token key versions.")
-    sealing: Path = Field(description="File with the 32-byte key that encrypts the tokens we hold as a client.")
+    sealing: SecretFile = Field(description="File with the 32-byte key that encrypts the tokens we hold as a client.")
     client_certificate: Path = Field(description="PEM chain, leaf first, of our client certificate for calls out.")
-    client_key: Path = Field(description="PEM key of our client certificate.")
+    client_key: SecretFile = Field(description="PEM key of our client certificate.")
     signing_certificate: Path = Field(description="PEM chain, leaf first, of our provenance signing certificate.")
-    signing_key: Path = Field(description="PEM key of our signing certificate.")
+    signing_key: SecretFile = Field(description="PEM key of our signing certificate.")
     signing_root: Path = Field(description="PEM of the Directory's signing root, for provenance that we receive.")
     server_roots: Path | None = Field(None, description="PEM of the roots for calls out; the system's when absent.")
 
@@ -461,11 +484,11 @@ class LoginSettings(Section):
     )
     name: str = Field(default="", description="What pages and evidence call the provider; its host when empty.")
     client_id: str = Field(default="", description="Our client id at the provider.")
-    key: Path | None = Field(
+    key: OptionalSecretFile = Field(
         default=None,
         description="PEM key (P-256 or RSA) with which we authenticate there: private_key_jwt. This or `secret`.",
     )
-    secret: Path | None = Field(default=None, description="File with our client secret there.")
+    secret: OptionalSecretFile = Field(default=None, description="File with our client secret there.")
     scopes: tuple[str, ...] = Field(default=("openid",), description="Scopes that are asked for; openid among them.")
     customer_claim: str = Field(
         default="sub", description="The ID token's claim that names the customer to the meter register."
@@ -554,8 +577,10 @@ class MeteringServiceSettings(Section):
         default=None, description="PEM of the roots of its certificate; the system's when absent."
     )
     certificate: Path | None = Field(default=None, description="PEM chain of our client certificate there, leaf first.")
-    key: Path | None = Field(default=None, description="PEM key of that certificate.")
-    token: Path | None = Field(default=None, description="File with the bearer token that is sent; read at each call.")
+    key: OptionalSecretFile = Field(default=None, description="PEM key of that certificate.")
+    token: OptionalSecretFile = Field(
+        default=None, description="File with the bearer token that is sent; read at each call."
+    )
     longest_s: int = Field(default=10, ge=1, le=30, description=_LONGEST_S)
 
     @model_validator(mode="after")
@@ -677,7 +702,9 @@ class MailSettings(Section):
     )
     sender: Annotated[str, AfterValidator(_sender)] = Field("", description="The From address.")
     user: str = Field("", description="Our name at the relay; without it there is no authentication (RFC 4954).")
-    password_file: Path | None = Field(None, description="File with our password there, read for each connection.")
+    password_file: OptionalSecretFile = Field(
+        None, description="File with our password there, read for each connection."
+    )
     password: SecretStr = Field(
         SecretStr(""),
         description="The password itself, instead of its file: from the environment, as CONSENT_MAIL__PASSWORD.",
