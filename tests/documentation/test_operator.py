@@ -75,7 +75,7 @@ def blocks(heading: str) -> list[str]:
 def typed() -> list[str]:
     """Each command of ours that stands in a block of the guide."""
     text = "\n".join(block for heading in re.findall(r"^## (.*)$", GUIDE, re.MULTILINE) for block in blocks(heading))
-    return re.findall(r"consent-server ((?:[a-z]+ ).*?)(?: \||$| >)", text, re.MULTILINE)
+    return re.findall(r"consent-server ((?:[a-z]+ ).*?)\)?$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", sorted(set(typed())))
