@@ -113,7 +113,7 @@ class Image:
             f"&& mount -o remount,bind,ro {tree} && mount -t tmpfs tmpfs /tmp && cd {said(self.stage, 'WORKDIR')} "
             '&& exec "$@"'
         )
-        space = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", read_only, "sh"]
+        space = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", read_only, "sh"]
         return [*space, *confined, *arguments]
 
     def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -187,18 +187,23 @@ def test_it_serves_and_its_health_check_says_so(image: Image, settings: Path, ar
             assert not gone_wrong, (settings.parent / "log").read_text()
             time.sleep(0.3)
     finally:
-        process.send_signal(signal.SIGKILL)
+        if process.poll() is None:
+            os.kill(int(inside(process.pid)[0]), signal.SIGKILL)  # with it everything in its namespace ends
         process.wait()
         log.close()
 
 
+def inside(pid: int) -> list[str]:
+    """The first process of the namespace that `unshare` made, while there is one."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
 def healthy(image: Image, pid: int, check: list[str]) -> bool:
     """Run the health check where the first process of the container is, as that process's user."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    if not children:
+    if not inside(pid):
         return False
     user, group = said(image.stage, "USER").split(":")
-    inside = ["nsenter", "--target", children[0], "--mount", "--pid", "setpriv", "--reuid", user, "--regid", group]
+    entered = ["nsenter", "--target", inside(pid)[0], "--mount", "--pid", "setpriv", "--reuid", user, "--regid", group]
     path = f"{image.folder / 'opt/consent-server/bin'}:/usr/bin:/bin"
-    done = subprocess.run([*inside, "--clear-groups", "env", "-i", f"PATH={path}", *check], capture_output=True)
+    done = subprocess.run([*entered, "--clear-groups", "env", "-i", f"PATH={path}", *check], capture_output=True)
     return done.returncode == 0
