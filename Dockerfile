@@ -5,7 +5,12 @@
 #
 # /etc/consent-server holds settings.toml and the certificates and keys that it names (docs/operator.md).
 
-FROM python:3.11-slim-bookworm AS build
+# A release names its base by digest, so that the same image is built next year (docs/operator.md says where it comes from):
+#
+#   docker build --build-arg BASE=python:3.11-slim-bookworm@sha256:… -t consent-server .
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 COPY requirements requirements
@@ -25,7 +30,7 @@ RUN /opt/build/bin/python -m hatchling build -t wheel -d dist \
  && /opt/consent-server/bin/pip check \
  && /opt/consent-server/bin/pip uninstall --yes pip setuptools
 
-FROM python:3.11-slim-bookworm
+FROM ${BASE}
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin consent
 COPY --from=build /opt/consent-server /opt/consent-server
 COPY scripts/healthcheck.py /opt/consent-server/healthcheck.py

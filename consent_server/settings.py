@@ -59,6 +59,29 @@ def _is_loopback(origin: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
+# Group members may read (a mounted secret belongs to a group); nobody else may, and nobody may write but the owner.
+_TOO_OPEN: Final = 0o027
+
+
+def is_too_open(path: Path) -> bool:
+    """Return whether others can read or change a file that holds a secret. Raise OSError for one that is not there."""
+    return bool(path.stat().st_mode & _TOO_OPEN)
+
+
+def _private(path: Path | None) -> Path | None:
+    try:
+        if path is not None and is_too_open(path):
+            raise ValueError(f"{path}: others can read or change this secret; chmod 600")
+    except OSError:
+        pass  # whoever needs it says that it is not there
+    return path
+
+
+#: A file that holds a secret. One that is open to others stops the start, and every command.
+SecretFile = Annotated[Path, AfterValidator(_private)]
+OptionalSecretFile = Annotated[Path | None, AfterValidator(_private)]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -88,7 +111,7 @@ class ListenerSettings(Section):
     origin: HttpsUrl = Field(description="The origin that others use, without a path.")
     bind: str = Field(description="host:port that gunicorn binds to.")
     certificate: Path = Field(description="PEM chain of the server certificate (ECDSA P-256 or P-384).")
-    key: Path = Field(description="PEM key of the server certificate.")
+    key: SecretFile = Field(description="PEM key of the server certificate.")
     workers: int = Field(2, ge=1, description="gunicorn worker processes.")
     connections: int = Field(
         2000, ge=10, description="Connections that a worker holds at once, at most half of its open files; more wait."
@@ -254,8 +277,17 @@ class RevocationListSettings(Section):
         return ((self.source,) if self.source else ()) if isinstance(self.source, str) else self.source
 
 
+def _proxy(value: str) -> str:
+    parts = urlsplit(value)
+    if value and (parts.scheme != "http" or not parts.hostname or not parts.port or value != f"http://{parts.netloc}"):
+        raise ValueError("must be http://host:port")
+    if parts.username is not None:
+        raise ValueError("must have no user name or password: the proxy must know this machine by its address")
+    return value
+
+
 class CallsSettings(Section):
-    """Our calls to other members' servers."""
+    """Our calls out: to other members' servers, the Directory, the Registry, revocation lists and whoever else has a URL."""
 
     server_revocation: Literal["require", "when-published", "off"] = Field(
         default="when-published",
@@ -263,6 +295,13 @@ class CallsSettings(Section):
             "How members' server certificates are checked for revocation, by the CRL and the OCSP responder that each names. "
             "require: a certificate that names neither is refused. when-published: it is accepted. off: no certificate is "
             "checked; production refuses this."
+        ),
+    )
+    proxy: Annotated[str, AfterValidator(_proxy)] = Field(
+        default="",
+        description=(
+            "http://host:port of a proxy that opens every connection out (CONNECT); empty: there is none. It is asked for the "
+            "address that we looked up and judged, never for a name."
         ),
     )
 
@@ -359,11 +398,11 @@ class KeysSettings(Section):
 
     tokens: Path = Field(description="Directory of the access-token signing keys (ES256).")
     refresh: Path = Field(description="Directory of the refresh-token key versions.")
-    sealing: Path = Field(description="File with the 32-byte key that encrypts the tokens we hold as a client.")
+    sealing: SecretFile = Field(description="File with the 32-byte key that encrypts the tokens we hold as a client.")
     client_certificate: Path = Field(description="PEM chain, leaf first, of our client certificate for calls out.")
-    client_key: Path = Field(description="PEM key of our client certificate.")
+    client_key: SecretFile = Field(description="PEM key of our client certificate.")
     signing_certificate: Path = Field(description="PEM chain, leaf first, of our provenance signing certificate.")
-    signing_key: Path = Field(description="PEM key of our signing certificate.")
+    signing_key: SecretFile = Field(description="PEM key of our signing certificate.")
     signing_root: Path = Field(description="PEM of the Directory's signing root, for provenance that we receive.")
     server_roots: Path | None = Field(None, description="PEM of the roots for calls out; the system's when absent.")
 
@@ -453,11 +492,11 @@ class LoginSettings(Section):
     )
     name: str = Field(default="", description="What pages and evidence call the provider; its host when empty.")
     client_id: str = Field(default="", description="Our client id at the provider.")
-    key: Path | None = Field(
+    key: OptionalSecretFile = Field(
         default=None,
         description="PEM key (P-256 or RSA) with which we authenticate there: private_key_jwt. This or `secret`.",
     )
-    secret: Path | None = Field(default=None, description="File with our client secret there.")
+    secret: OptionalSecretFile = Field(default=None, description="File with our client secret there.")
     scopes: tuple[str, ...] = Field(default=("openid",), description="Scopes that are asked for; openid among them.")
     customer_claim: str = Field(
         default="sub", description="The ID token's claim that names the customer to the meter register."
@@ -546,8 +585,10 @@ class MeteringServiceSettings(Section):
         default=None, description="PEM of the roots of its certificate; the system's when absent."
     )
     certificate: Path | None = Field(default=None, description="PEM chain of our client certificate there, leaf first.")
-    key: Path | None = Field(default=None, description="PEM key of that certificate.")
-    token: Path | None = Field(default=None, description="File with the bearer token that is sent; read at each call.")
+    key: OptionalSecretFile = Field(default=None, description="PEM key of that certificate.")
+    token: OptionalSecretFile = Field(
+        default=None, description="File with the bearer token that is sent; read at each call."
+    )
     longest_s: int = Field(default=10, ge=1, le=30, description=_LONGEST_S)
 
     @model_validator(mode="after")
@@ -696,7 +737,9 @@ class MailSettings(Section):
     )
     sender: Annotated[str, AfterValidator(_sender)] = Field("", description="The From address.")
     user: str = Field("", description="Our name at the relay; without it there is no authentication (RFC 4954).")
-    password_file: Path | None = Field(None, description="File with our password there, read for each connection.")
+    password_file: OptionalSecretFile = Field(
+        None, description="File with our password there, read for each connection."
+    )
     password: SecretStr = Field(
         SecretStr(""),
         description="The password itself, instead of its file: from the environment, as CONSENT_MAIL__PASSWORD.",

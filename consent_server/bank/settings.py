@@ -19,6 +19,7 @@ from consent_server.settings import (
     LicenseSettings,
     RevocationListSettings,
     SchemeSettings,
+    SecretFile,
     Section,
     Settings,
     load_section,
@@ -39,9 +40,9 @@ class BankScheme(SchemeSettings):
 
 class BankKeys(Section):
     client_certificate: Path = Field(description="PEM chain, leaf first, of the client certificate for calls out.")
-    client_key: Path = Field(description="PEM key of that certificate.")
+    client_key: SecretFile = Field(description="PEM key of that certificate.")
     signing_root: Path = Field(description="PEM of the Directory's signing root, for provenance that is received.")
-    sealing: Path = Field(description="File with the 32-byte key that encrypts the tokens that are kept.")
+    sealing: SecretFile = Field(description="File with the 32-byte key that encrypts the tokens that are kept.")
     server_roots: Path | None = Field(None, description="PEM of the roots for calls out; the system's when absent.")
 
 

@@ -104,18 +104,19 @@ def checkpoints(settings: "Settings", since: int | None) -> None:
 @with_settings
 @click.option("--permission", "subjects", multiple=True, help="A permission or connection. May be repeated.")
 @click.option("--business", help="All permissions of the business of this name, as its evidence has it.")
+@click.option("--all", "everything", is_flag=True, help="All permissions and connections that there are.")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The archive to write: a new file."
 )
-def export(settings: "Settings", subjects: tuple[str, ...], business: str | None, out: Path) -> None:
+def export(settings: "Settings", subjects: tuple[str, ...], business: str | None, everything: bool, out: Path) -> None:
     """Write an archive for an auditor: events with proofs, evidence, records, receipts. docs/audit.md says how to check it."""
     from consent_server import create_app
     from consent_server.parties.operator import audit_trail
 
-    if bool(subjects) == bool(business):
-        raise click.UsageError("name --permission, once or more, or --business")
+    if bool(subjects) + bool(business) + everything != 1:
+        raise click.UsageError("name --permission, once or more, or --business, or --all")
     if out.exists():
         raise click.BadParameter(f"{out} is there already: name a new file", param_hint="--out")
     with create_app(settings, "mutual_tls").app_context(), said_plainly():
-        events = audit_trail.export(subjects or audit_trail.permissions_of(business or ""), out)
+        events = audit_trail.export(subjects or audit_trail.permissions_of(business), out)
     click.echo(f"{out}: {events} events")

@@ -17,6 +17,17 @@ def permissions() -> None:
     """See a permission, and withdraw it for an SME that asked by another way."""
 
 
+@permissions.command("list")
+@with_settings
+def list_(settings: "Settings") -> None:
+    """The ids of all permissions and connections that live, one a line: what `permissions withdraw` can withdraw."""
+    from consent_server.parties.operator import records
+
+    with database_of(settings):
+        for permission in records.living():
+            click.echo(permission)
+
+
 @permissions.command("show", context_settings=IDS_ARE_ARGUMENTS)
 @with_settings
 @click.argument("permission")
@@ -30,13 +41,17 @@ def show(settings: "Settings", permission: str) -> None:
 
 @permissions.command("withdraw", context_settings=IDS_ARE_ARGUMENTS)
 @with_settings
-@click.argument("permission")
+@click.argument("subjects", nargs=-1, required=True, metavar="PERMISSION...")
 @click.option("--why", required=True, help="Kept with the permission and in the audit; no meter numbers.")
-def withdraw(settings: "Settings", permission: str, why: str) -> None:
-    """Withdraw a PERMISSION with all that rests on it. `consent-server work` sends the messages to the clients."""
+def withdraw(settings: "Settings", subjects: tuple[str, ...], why: str) -> None:
+    """Withdraw each PERMISSION with all that rests on it. `consent-server work` sends the messages to the clients."""
     from consent_server.parties.operator import records
 
     lines.install("work")
+    fallen: set[str] = set()
     with database_of(settings):
-        fallen = records.withdraw_as_operator(permission, why)
-    click.echo("Withdrawn: " + ", ".join(fallen))
+        for subject in subjects:
+            if subject not in fallen:  # it rested on one before it
+                fell = records.withdraw_as_operator(subject, why)
+                fallen.update(fell)
+                click.echo("Withdrawn: " + ", ".join(fell))

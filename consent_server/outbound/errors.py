@@ -7,9 +7,9 @@ _LATER = frozenset({202, 401, 408, 425, 429})
 class Unreachable(Exception):
     """`host` did not give what we need; `kind` is one short word for the log and for tests.
 
-    Kinds raised by a session: dns, connect, tls, time, connection, redirect, encoding, too_large. `gone`: the server says
-    that there is no such thing. `is_wrong`: the server was there and did not do as it must, so that its operator has to mend
-    it; otherwise another attempt may go better.
+    Kinds raised by a session: dns, connect, tls, time, connection, redirect, encoding, too_large, and `proxy` with what was
+    wrong there (dns, connect, answer, or its status). `gone`: the server says that there is no such thing. `is_wrong`: the
+    server was there and did not do as it must, so that its operator has to mend it; otherwise another attempt may go better.
     """
 
     gone = False

@@ -5,11 +5,14 @@ the one that is then connected to, so a name server that changes its response in
 """
 
 import ipaddress
+import logging
 import os
+import re
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import httpcore
 import httpx
@@ -19,11 +22,15 @@ from consent_server.outbound.deadline import Deadline
 from consent_server.outbound.errors import NotAllowed, Unreachable
 from consent_server.pki.reading import verified_chain
 
+log = logging.getLogger("consent_server.outbound")
+
 # Given the host and the verified chain in DER, leaf first; raises NotAllowed for a server that we may not call.
 JudgeServer = Callable[[str, Sequence[bytes]], None]
 
 _MOST_TO_ONE_HOST = 16  # calls at once; more wait for a connection, and for theirs alone
+_LONGEST_HEAD = 8192  # bytes that a proxy may say before its tunnel begins
 _IDLE_S = 1.0  # shorter than any server's keep-alive, so that a request seldom meets a connection being closed
+_STATUS = re.compile(rb"HTTP/1\.[01] ([2-5][0-9]{2})[ \r]")
 
 
 class _Stream(httpcore.NetworkStream):
@@ -77,8 +84,14 @@ def _names_exactly(certificate: dict[str, Any], host: str) -> bool:
 
 class _Backend(httpcore.NetworkBackend):
     def __init__(
-        self, allowed: Callable[[IPAddress], bool], look_up: Resolve, deadline: Deadline, judge: JudgeServer | None
+        self,
+        allowed: Callable[[IPAddress], bool],
+        look_up: Resolve,
+        deadline: Deadline,
+        judge: JudgeServer | None,
+        proxy: str,
     ) -> None:
+        self._proxy = urlsplit(proxy) if proxy else None
         self._allowed = allowed
         self._look_up = look_up
         self._deadline = deadline
@@ -101,15 +114,64 @@ class _Backend(httpcore.NetworkBackend):
         # ASVS 1.3.6: one forbidden address is enough to refuse the name, so that the order of addresses does not matter.
         if not addresses or not all(allowed):
             raise NotAllowed("address", host)
+        if self._proxy is None:
+            return self._connected(addresses, port, timeout, host, "connect")
+        return self._tunnel(self._proxy, addresses, port, timeout, host)
+
+    def _connected(
+        self, addresses: Iterable[str], port: int, timeout: float | None, host: str, otherwise: str
+    ) -> _Stream:
         for address in addresses:
             try:
-                stream = self._plain.connect_tcp(
-                    address, port, self._deadline.cut(timeout, host), local_address, socket_options
-                )
+                stream = self._plain.connect_tcp(address, port, self._deadline.cut(timeout, host))
             except httpcore.ConnectError:
                 continue
             return _Stream(stream, host, self._deadline, self._judge)
-        raise Unreachable("connect", host)
+        raise Unreachable(otherwise, host)
+
+    def _tunnel(
+        self, proxy: SplitResult, addresses: Sequence[str], port: int, timeout: float | None, host: str
+    ) -> _Stream:
+        """Return a connection to the first of these addresses to which the proxy opens one (RFC 9110 section 9.3.6).
+
+        It is asked for addresses that were judged: what a name means to the proxy plays no part.
+        """
+        name, proxy_port = proxy.hostname or "", proxy.port or 0
+        try:
+            of_proxy = self._look_up(name, proxy_port)
+        except OSError:
+            raise Unreachable("proxy dns", host) from None
+        said = ""
+        for address in addresses:
+            stream = self._connected(of_proxy, proxy_port, timeout, host, "proxy connect")
+            said = _ask_for_tunnel(stream, f"[{address}]:{port}" if ":" in address else f"{address}:{port}", timeout)
+            if said == "200":
+                return stream
+            stream.close()
+        log.warning("the proxy %s opens no connection to %s: %s", name, host, said)
+        raise Unreachable(f"proxy {said}", host)
+
+
+def _ask_for_tunnel(proxy: _Stream, target: str, timeout: float | None) -> str:
+    """Return the status with which a proxy answers, "200" for each success; "answer" where it speaks no HTTP, or too much."""
+    try:
+        proxy.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode("ascii"), timeout)
+        head = b""
+        while b"\r\n\r\n" not in head and len(head) < _LONGEST_HEAD:
+            piece = proxy.read(_LONGEST_HEAD - len(head), timeout)
+            if not piece:
+                break
+            head += piece
+    except BaseException:
+        proxy.close()
+        raise
+    status = _STATUS.match(head)
+    if status is None or b"\r\n\r\n" not in head:
+        return "answer"
+    if not status[1].startswith(b"2"):
+        return status[1].decode("ascii")
+    # Those whom we call wait for us to speak: whatever follows the head does not come from them.
+    return "200" if head.endswith(b"\r\n\r\n") and head.count(b"\r\n\r\n") == 1 else "answer"
 
 
 class _Body(httpx.SyncByteStream):
@@ -127,7 +189,7 @@ class Transport(httpx.BaseTransport):
     """A transport like httpx's own, which does not accept a network backend.
 
     With `judge`, a server's certificate must name the host exactly and pass `judge` before anything is sent. Each host has
-    its own connections, so a slow one does not use up those of others.
+    its own connections, so a slow one does not use up those of others. A `proxy` (http://host:port) opens each connection.
     """
 
     def __init__(
@@ -138,9 +200,10 @@ class Transport(httpx.BaseTransport):
         look_up: Resolve,
         deadline: Deadline,
         judge: JudgeServer | None = None,
+        proxy: str = "",
     ) -> None:
         self._tls = tls
-        self._backend = _Backend(allowed, look_up, deadline, judge)
+        self._backend = _Backend(allowed, look_up, deadline, judge, proxy)
         self._pools: dict[tuple[bytes, bytes, int | None], httpcore.ConnectionPool] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:

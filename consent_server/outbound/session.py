@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
@@ -195,12 +196,11 @@ class Session(Calls):
         if settings.keys.client_certificate is not None:  # a resource server elsewhere (resource.protect) has none
             presenting.load_cert_chain(settings.keys.client_certificate, settings.keys.client_key)
         judge = ServerCertificates(settings.calls.server_revocation, self._published)
-        self._members = self._client(
-            Transport(presenting, allowed=allowed, look_up=self._look_up, deadline=self._deadline, judge=judge)
+        transport = partial(
+            Transport, allowed=allowed, look_up=self._look_up, deadline=self._deadline, proxy=settings.calls.proxy
         )
-        self._configured = self._client(
-            Transport(tls_with(roots), allowed=allowed, look_up=self._look_up, deadline=self._deadline)
-        )
+        self._members = self._client(transport(presenting, judge=judge))
+        self._configured = self._client(transport(tls_with(roots)))
 
     def allow_hosts(self, source: Callable[[], Collection[str]]) -> None:
         """Take the Directory's server allowlist (lower-case host names) from `source` from now on."""

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from consent_server.resource.remote import License, MetersQuestion, RemoteGuard
 from consent_server.resource.routes import GuardedRoute
-from consent_server.settings import BadSettings, CertificateHeader, HttpsUrl, Network, Section, load_section
+from consent_server.settings import BadSettings, CertificateHeader, HttpsUrl, Network, SecretFile, Section, load_section
 
 
 class PinnedLicense(Section):
@@ -26,7 +26,7 @@ class RouteSettings(Section):
 class MetersSettings(Section):
     url: HttpsUrl = Field(description="/meters at the issuer's mutual-TLS door.")
     certificate: Path = Field(description="PEM chain of an application that the issuer's member.introspectors names.")
-    key: Path = Field(description="PEM key of that certificate.")
+    key: SecretFile = Field(description="PEM key of that certificate.")
 
 
 class GateSettings(Section):

@@ -7,14 +7,14 @@ from pydantic import Field
 from consent_server.pki.member_certificate import MalformedCertificate
 from consent_server.resource.sign import OriginSettings, SigningParty
 from consent_server.scheme.provenance.container import ProvenanceError, Signer
-from consent_server.settings import BadSettings, HttpsUrl, Section, load_section
+from consent_server.settings import BadSettings, HttpsUrl, SecretFile, Section, load_section
 
 
 class SigningSettings(Section):
     registry: HttpsUrl = Field(description="The Registry's base URL.")
     data_service: str = Field(min_length=1, description="The id of the API's entry in the Directory's catalogue.")
     signing_certificate: Path = Field(description="PEM chain, leaf first, of our provenance signing certificate.")
-    signing_key: Path = Field(description="PEM key of that certificate.")
+    signing_key: SecretFile = Field(description="PEM key of that certificate.")
     origin: OriginSettings = OriginSettings()
 
 

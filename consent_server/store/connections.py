@@ -53,6 +53,13 @@ def live(c: Connection, account: str, at: int) -> list[ProviderConnection]:
     return [row for row in of_account(c, account) if row.ended is None and row.expires > at]
 
 
+def living(c: Connection, at: int) -> list[str]:
+    """Return the id of every connection that is live at an instant, oldest first."""
+    live = sa.and_(_connection.c.ended.is_(None), _connection.c.expires > at)
+    order = _connection.c.granted, _connection.c.id
+    return list(c.execute(sa.select(_connection.c.id).where(live).order_by(*order)).scalars())
+
+
 def has_live(c: Connection, issuer: str, member: str, at: int) -> bool:
     """Return whether any live connection is to this issuer of this member."""
     of_both = sa.and_(_connection.c.issuer == issuer, _connection.c.member == member)

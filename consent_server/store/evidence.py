@@ -29,6 +29,11 @@ def subjects_of(c: Connection, business: str) -> list[str]:
     return list(c.execute(query).scalars())
 
 
+def subjects(c: Connection) -> list[str]:
+    """Return every permission and connection that there is evidence of, oldest first."""
+    return list(c.execute(sa.select(_evidence.c.subject).order_by(_evidence.c.at, _evidence.c.subject)).scalars())
+
+
 def of_subject(c: Connection, subject: str) -> Evidence | None:
     """Return the evidence of one permission or one connection."""
     return rows.one(c, Evidence, _OF_SUBJECT, {"subject_": subject})

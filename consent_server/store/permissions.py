@@ -91,6 +91,12 @@ def live(c: Connection, *, at: int, client_id: str, sme: str) -> list[Permission
     return rows.every(c, Permission, _LIVE, {"at": at, "client_id_": client_id, "sme_": sme})
 
 
+def living(c: Connection, at: int) -> list[str]:
+    """Return the id of every permission that holds at an instant, oldest first."""
+    holds = sa.and_(_permission.c.ended.is_(None), _permission.c.expires > at)
+    return list(c.execute(sa.select(_permission.c.id).where(holds).order_by(_permission.c.status_index)).scalars())
+
+
 def of_sme(c: Connection, sme: str) -> list[Permission]:
     """Return every grant that an SME ever made here, newest first."""
     return rows.every(c, Permission, _OF_SME, {"sme_": sme})

@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from consent_server import clock
+from consent_server.settings import is_too_open
 
 #: Seconds for which others may keep our JWKS (Cache-Control: max-age): a removed key is accepted no longer.
 JWKS_MAX_AGE: Final = 60
@@ -39,8 +40,6 @@ PUBLISHED_BEFORE_USE: Final = 10 * JWKS_MAX_AGE
 
 _THIRTY_TWO_OCTETS: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _COORDINATE_BYTES: Final = 32
-# Group members may read (a mounted secret belongs to a group); nobody else may, and nobody may write but the owner.
-_TOO_OPEN: Final = 0o027
 
 
 class KeysUnusable(Exception):
@@ -110,7 +109,7 @@ class KeyFiles(Generic[Key]):
         found: dict[str, tuple[int, Key]] = {}
         for path in sorted(self._directory.glob(f"*.{self._suffix}")):
             try:
-                if path.stat().st_mode & _TOO_OPEN:
+                if is_too_open(path):
                     raise KeysUnusable(f"{path}: others can read or change this key; chmod 600")
                 first, second, _ = path.name.split(".")
                 name, used_from, key = self._load(first, second, path.read_bytes())

@@ -135,7 +135,10 @@ def test_an_auditor_checks_a_bundle_without_us(
     assert found.returncode == 0, found.stderr
     assert "positions 5 to 5: in the chain, and not signed yet" in found.stdout
     assert found.stdout.endswith("3 events hold\n")
-    with zipfile.ZipFile(bundle) as archive:
+    result = command("audit", "export", "--config", trail, "--all", "--out", tmp_path / "all.zip")
+    assert result.exit_code == 0, result.output
+    with zipfile.ZipFile(bundle) as archive, zipfile.ZipFile(tmp_path / "all.zip") as whole:
+        assert set(archive.namelist()) <= set(whole.namelist())
         documents = {name: json.loads(archive.read(name)) for name in archive.namelist()}
     assert {name.partition("/")[2] for name in documents if "/" in name} == {
         "record.json",
@@ -164,6 +167,7 @@ def test_an_auditor_checks_a_bundle_without_us(
     [
         ([], "name --permission"),
         (["--permission", "first", "--business", "x"], "name --permission"),
+        (["--permission", "first", "--all"], "name --permission"),
         (["--permission", "unknown"], "there is no permission or connection unknown"),
         (["--business", "Nobody Ltd"], "no evidence names a business"),
     ],

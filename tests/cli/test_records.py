@@ -11,8 +11,8 @@ from flask import Flask
 
 from consent_server import audit, store
 from consent_server.settings import load
-from consent_server.store import accounts, audit_events, mails, outbox, permissions, rows
-from consent_server.store.tables import FetchedCopy, Permission, SmeAccount
+from consent_server.store import accounts, audit_events, connections, links, mails, outbox, permissions, rows
+from consent_server.store.tables import FetchedCopy, Permission, ProviderConnection, SmeAccount
 
 GRANTED, YEAR = 1773307800, 365 * 86400
 CLIENT = "https://directory.example/a/app"
@@ -61,6 +61,12 @@ def granted(c: Any, name: str, **changed: Any) -> None:
         **changed,
     }
     permissions.add(c, Permission(**values))
+
+
+def connected(c: Any, name: str, **changed: Any) -> None:
+    urls = dict.fromkeys(("issuer", "resource", "member", "application", "license"), "https://member.example/x")
+    values = {"account": "sme", "refresh_sealed": b"", "refresh_mac": name, "granted": GRANTED, **urls, **changed}
+    connections.add(c, ProviderConnection(id=name, expires=GRANTED + 10 * YEAR, **values))
 
 
 def noted(c: Any, name: str, at: int, **fields: Any) -> None:
@@ -203,6 +209,29 @@ def test_an_operators_withdrawal_is_kept_and_owes_a_message(
     calls = json.loads(ask("permissions", "show", "p1").output)["calls"]
     # a client that never redeemed its code holds no token that a message could quote
     assert [call["state"] for call in calls] == (["waiting"] if redeemed else [])
+
+
+def test_what_lives_is_listed_and_withdrawn_at_once(
+    ask: Callable[..., Result], act: Callable[[Callable[[Any], None]], None]
+) -> None:
+    def write(c: Any) -> None:
+        accounts.add(c, SmeAccount("sme", "owner@bakery.example", "Bakery", GRANTED))
+        connected(c, "c1")
+        granted(c, "p1")
+        links.add(c, "c1", "p1")
+        granted(c, "-p2")
+        granted(c, "over", expires=GRANTED + 1)
+        connected(c, "c2", ended=GRANTED + 1, ended_as="withdrawn", ended_by="sme", ended_why="asked")
+
+    act(write)
+    living = ask("permissions", "list").output.splitlines()
+    assert living == ["p1", "-p2", "c1"]
+    done = ask("permissions", "withdraw", "--why", "we close", "c1", "p1", "-p2")
+    assert (done.exit_code, [line for line in done.output.splitlines() if line.startswith("With")]) == (
+        0,
+        ["Withdrawn: c1, p1", "Withdrawn: -p2"],
+    )
+    assert ask("permissions", "list").output == ""
 
 
 def test_calls_wait_are_given_up_and_are_retried(

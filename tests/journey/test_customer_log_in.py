@@ -58,6 +58,7 @@ def enter(build_party: Any, provider: OpenIdProvider, tmp_path: Path, monkeypatc
     monkeypatch.setattr(clock, "now", lambda: int(time.time()))  # the provider has no other clock
     monkeypatch.setattr(background, "WAIT_S", 30)  # however busy this machine is
     secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
     secret.write_text(SECRET)
 
     def make(origin: str = ORIGIN, **changes: Any) -> World:
@@ -204,6 +205,7 @@ def test_O1_we_authenticate_with_a_key(
     key = ec.generate_private_key(ec.SECP256R1())
     private = serialization.PrivateFormat.PKCS8
     pem = key.private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption())
+    (tmp_path / "key.pem").touch(mode=0o600)
     (tmp_path / "key.pem").write_bytes(pem)
     edp = enter(login__secret="", login__key=str(tmp_path / "key.pem"))
     jwks = {"keys": [ECKey.import_key(pem).as_dict(private=False)]}

@@ -90,6 +90,7 @@ class OwnService:
 def own_service(serve: Any, authority: Authority, wire: Any, tmp_path: Path) -> OwnService:
     """It requires our certificate and our token."""
     server = serve(ask_client=True)
+    (tmp_path / "token").touch(mode=0o600)
     (tmp_path / "token").write_text("a-secret\n", encoding="ascii")
     ours = authority.directory / "client" / "ours"
     values = foreign.documented("[metering.http]")

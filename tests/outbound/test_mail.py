@@ -82,6 +82,7 @@ def mail_at(settings_of: Any, session_of: Any, trust: Any, authority: Any, tmp_p
 
     def make(port: int, scheme: str = "smtp", host: str = "localhost", **section: Any) -> Mail:
         secret = tmp_path / "password"
+        secret.touch(mode=0o600)
         secret.write_text(f"{PASSWORD}\n")
         ours = {"user": "cap", "password_file": secret, "roots": authority.server_root}
         section = {"source": f"{scheme}://{host}:{port}", "sender": SENDER, **ours, **section}
@@ -140,6 +141,7 @@ def test_O7_a_relay_that_is_not_as_it_must_be(relay: Any, mail_at: Any, row: str
 def test_O7_a_wrong_password_is_in_no_message(relay: Any, mail_at: Any, tmp_path: Any, caplog: Any) -> None:
     caplog.set_level(0)
     there, secret = relay(), tmp_path / "wrong"
+    secret.touch(mode=0o600)
     secret.write_text("canary")
     with pytest.raises(Unreachable) as failed:
         mail_at(there.port, password_file=secret).reach()

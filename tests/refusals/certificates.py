@@ -121,6 +121,7 @@ class Forge:
         chain, key_file = self.folder / f"chain{self._count}.pem", self.folder / f"key{self._count}.pem"
         intermediates = tuple(each.public_bytes(serialization.Encoding.DER) for each in beside)
         chain.write_text("".join(_pem(each) for each in (der, *intermediates)))
+        key_file.touch(mode=0o600)
         key_file.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

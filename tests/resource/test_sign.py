@@ -90,6 +90,7 @@ def configured(folder: Path, authority: SigningAuthority, **options: Any) -> Pat
     (folder / "certificates").mkdir(parents=True)
     chain, key = authority.member("edp", EDP_ROLE, **options)
     (folder / "certificates/signing.pem").write_bytes(chain)
+    (folder / "certificates/signing.key").touch(mode=0o600)
     (folder / "certificates/signing.key").write_bytes(key)
     file = folder / "signing.toml"
     file.write_text((ROOT / "config/signing.toml").read_text(encoding="utf-8"), encoding="utf-8")

@@ -166,6 +166,7 @@ BAD = {
 def spoil(certificates, tmp_path, which, content):
     path = tmp_path / f"spoilt.{which}"
     if content is None:
+        path.touch(mode=0o600)
         path.write_bytes(Path(certificates.cap.key).read_bytes())
     elif content:
         path.write_text(content)

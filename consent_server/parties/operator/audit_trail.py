@@ -76,11 +76,13 @@ def checkpoints(since: int = 0) -> list[Mapping[str, str]]:
         return [dict(each.signed) for each in audit_events.checkpoints(c, since)]
 
 
-def permissions_of(business: str) -> list[str]:
-    """Return the permissions and connections whose evidence names this business. Raise CommandFailed where there are none."""
+def permissions_of(business: str | None) -> list[str]:
+    """Return the permissions and connections whose evidence names this business, or all. Raise CommandFailed where the business
+    has none.
+    """
     with store.reading() as c:
-        found = evidence.subjects_of(c, business)
-    if not found:
+        found = evidence.subjects(c) if business is None else evidence.subjects_of(c, business)
+    if business is not None and not found:
         raise CommandFailed(f"no evidence names a business {business!r}: write it as the evidence page does")
     return found
 
@@ -119,7 +121,7 @@ def _proof(c: store.Connection, positions: list[int], signed: list[KeptCheckpoin
     """
     ends = [each.position for each in signed]
     stretches: dict[int, dict[str, Any]] = {}
-    events = []
+    events, wanted = [], set(positions)
     for position in positions:
         index = bisect_left(ends, position)
         if index not in stretches:
@@ -134,7 +136,7 @@ def _proof(c: store.Connection, positions: list[int], signed: list[KeptCheckpoin
                 "checkpoint": dict(signed[index].signed) if index < len(ends) else None,
                 "checkpoint_before": dict(before.signed) if before else None,
             }
-            events += [link for link in links if link.position in set(positions)]
+            events += [link for link in links if link.position in wanted]
     return {
         "events": [{"position": link.position, **link.event} for link in events],
         "stretches": list(stretches.values()),

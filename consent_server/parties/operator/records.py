@@ -79,6 +79,13 @@ def permission(subject: str) -> dict[str, object]:
     }
 
 
+def living() -> list[str]:
+    """Return the ids of what can be withdrawn now: permissions granted here, and connections, granted to us elsewhere."""
+    at = clock.now()
+    with store.reading() as c:
+        return [*permissions.living(c, at), *connections.living(c, at)]
+
+
 def _license_ends(license_url: str, at: int) -> dict[str, str]:
     """Return what the Registry's copy here says of the license's end: such a permission goes on, and cannot be renewed."""
     copy = StoredCache().get(license_url)

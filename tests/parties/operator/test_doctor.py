@@ -56,6 +56,7 @@ class Ward:
 
     def file(self, content: bytes) -> Path:
         path = self.folder / "file"
+        path.touch(mode=0o600)
         path.write_bytes(content)
         return path
 
@@ -186,10 +187,6 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
         lambda w: w.settings("edp", keys__client_key=w.client("edp2", "key")),
         "client certificate: key: ",
     ),
-    "client-key-open": (
-        lambda w: w.settings("edp", keys__client_key=w.copied(w.layout.certificate("edp_service", "key"), 0o644)),
-        "client certificate: key: ",
-    ),
     "signing-certificate-of-the-client-root": (
         lambda w: w.settings("edp", keys__signing_certificate=w.client("edp_service")),
         "signing certificate: chain to the root",
@@ -202,10 +199,6 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     ),
     "no-refresh-keys": (lambda w: w.settings("edp", keys__refresh=w.folder), "refresh-token keys: "),
     "short-sealing-key": (lambda w: w.settings("edp", keys__sealing=w.file(b"short")), "sealing key: "),
-    "open-sealing-key": (
-        lambda w: w.settings("edp", keys__sealing=w.copied(w.layout.party("edp") / "keys" / "sealing", 0o644)),
-        "sealing key: ",
-    ),
     "no-database": (lambda w: w.settings("edp", database__url=f"sqlite:///{w.folder}/no.db"), "database: "),
     "database-not-migrated": (
         lambda w: w.settings("edp", database__url=f"sqlite:///{w.file(b'')}"),
@@ -322,20 +315,7 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
         lambda w: w.settings("edp", login__secret=w.folder / "nothing"),
         "login: ",
     ),
-    "log-in-secret-open-to-all": (
-        lambda w: w.settings("edp", login__secret=w.copied(w.layout.customers_secret, 0o644)),
-        "login: ",
-    ),
     "mail-down": (lambda w: w.settings("cap", mail__source="smtp://127.0.0.1:1"), "mail: 127.0.0.1: connection"),
-    "mail-password-open": (
-        lambda w: w.settings(
-            "cap",
-            mail__source="smtp://127.0.0.1:1",
-            mail__user="cap",
-            mail__password_file=w.copied(w.layout.customers_secret, 0o644),
-        ),
-        "mail: the password: ",
-    ),
     "mail-forgotten": (lambda w: w.settings("cap", mail__source=""), "mail: mail.source"),
 }
 

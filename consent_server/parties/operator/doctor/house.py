@@ -32,7 +32,7 @@ _MAKE = "run `consent-server keys make`, or restore the back-up"
 
 
 def keys(settings: Settings, at: int) -> Iterator[Finding]:
-    """Examine the secrets that `consent-server keys make` makes: usable, and readable by their owner alone."""
+    """Examine the secrets that `consent-server keys make` makes."""
     usable = True
     for name, read, path in (
         ("token signing keys", SigningKeys, settings.keys.tokens),
@@ -46,14 +46,12 @@ def keys(settings: Settings, at: int) -> Iterator[Finding]:
     for key in keyring.held(settings, at) if usable else ():
         if key.state == "in use":
             yield fine(f"{key.kind} key {key.name} is in use")
-    path = settings.keys.sealing
     try:
-        Sealer.from_file(path)
-        mode = path.stat().st_mode
+        Sealer.from_file(settings.keys.sealing)
     except (BadSealingKey, OSError) as error:
         yield failing(f"sealing key: {error}", _MAKE)
     else:
-        yield either(not mode & 0o027, "sealing key", f"chmod 600 {path}", f"sealing key: {path} is open to others")
+        yield fine("sealing key")
 
 
 def database(settings: Settings, at: int) -> Iterator[Finding]:
@@ -158,14 +156,12 @@ def log_in(settings: Settings, outside: Outside) -> Iterator[Finding]:
     """Examine the log-in of an EDP's customers, where it has one: our key or secret there, and the provider's documents."""
     if not settings.has_log_in:
         return
-    ours = settings.login.key or settings.login.secret
     try:
         provider = LogInProvider(settings.login, outside.session, MemoryCache())
     except BadSettings as error:
         yield failing(str(error), "put the key or the secret there that the provider knows us by")
         return
-    assert ours is not None  # a provider of ours has one
-    yield from _private_file("login: our key or secret", ours)
+    yield fine("login: our key or secret")
     try:
         provider.examine()
     except Unreachable as error:
@@ -185,8 +181,6 @@ def mail(settings: Settings, outside: Outside, test_to: str) -> Iterator[Finding
         return
     if ours.unencrypted:
         yield doubtful("mail: the relay is spoken to without TLS (mail.unencrypted)", "only for one on this machine")
-    if ours.password_file is not None:
-        yield from _private_file("mail: the password", ours.password_file)
     try:
         outside.mail.reach()
     except Unreachable as error:
@@ -195,15 +189,6 @@ def mail(settings: Settings, outside: Outside, test_to: str) -> Iterator[Finding
     yield fine("mail: the relay answers" + (", and takes our password" if ours.user else ""))
     if test_to:
         yield _test_mail(settings, outside, test_to)
-
-
-def _private_file(what: str, path: Path) -> Iterator[Finding]:
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        yield failing(f"{what}: {path}: {error.strerror}", "write it there")
-        return
-    yield either(not mode & 0o007, what, f"chmod 600 {path}", f"{what}: {path} is open to every user")
 
 
 def _test_mail(settings: Settings, outside: Outside, to: str) -> Finding:

@@ -247,7 +247,8 @@ def allowlist(settings: Settings, outside: Outside, at: int) -> Iterator[Finding
 
 def texts(settings: Settings, outside: Outside, at: int) -> Iterator[Finding]:
     """Compare the text of each license with the pinned digest and the fuels that it is configured to cover."""
-    asked = settings.collection.license  # the combined one is among scheme.licenses
+    # The file of an EDP has the section collection too, and leaves it as it is. The combined license is among scheme.licenses.
+    asked = settings.collection.license if settings.party == "cap" else None
     for license_ in (*settings.scheme.licenses, *([asked] if asked else [])):
         yield _text(license_, outside, at)
 
