@@ -1,4 +1,4 @@
-"""The journey's pages in a language whose every message stands between marks: nothing else is to be read on them."""
+"""The journey's pages in Welsh, whose every message stands between marks: nothing else is to be read on them."""
 
 from typing import Any
 

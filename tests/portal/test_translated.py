@@ -1,4 +1,4 @@
-"""The portal's pages in a language whose every message stands between marks: nothing else is to be read on them."""
+"""The portal's pages in Welsh, whose every message stands between marks: nothing else is to be read on them."""
 
 import threading
 from typing import Any
