@@ -109,7 +109,7 @@ def test_E01_another_accounts_passkey_cannot_be_removed_and_no_form_is_anybodys(
     added(portal, origin)
     (ours,) = passkeys.of_account(ACCOUNT)
     browser = portal.signed_in(OTHER).open("/passkeys")
-    csrf = browser.page.forms[0]["fields"]["csrf"]
+    csrf = browser.form_of("leave")[1]["csrf"]
     assert browser.post("/passkeys/remove", {"id": ours.id, "csrf": csrf}).status == 404
     own = portal.signed_in()
     for path in ("/passkeys/remove", "/passkeys/add", "/sign-in/passkey"):
