@@ -37,6 +37,11 @@ def home() -> str:
 
 
 def here() -> str:
-    """Return the path and query of the page that is shown."""
+    """Return the path and query of the page that is shown; the path alone of one that an authorization response led to.
+
+    Such a response (RFC 6749 section 4.1.2) is used once, and holds a code or words of others.
+    """
     path = quote(request.path)
-    return f"{path}?{request.query_string.decode('latin-1')}" if request.query_string else path
+    if not request.query_string or "state" in request.args:
+        return path
+    return f"{path}?{request.query_string.decode('latin-1')}"
