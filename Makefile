@@ -6,13 +6,13 @@ READY := $(VENV)/.installed
 # What tests/several_machines run, and deploy/ha.
 MACHINES := haproxy pgbouncer etcd-server:etcd postgresql:/usr/lib/postgresql python3-venv:/usr/share/doc/python3-venv
 
-.PHONY: demo test test-browser test-long lint types bench bench-attacks bench-guessing bench-growth bench-readings bench-pages bench-collection bench-acts bench-journey screenshots accessibility messages lock clean
+.PHONY: demo test test-browser test-long lint types bench bench-attacks bench-guessing bench-growth bench-readings bench-pages bench-collection bench-acts bench-journey screenshots accessibility messages docs sbom release lock clean
 
 demo: $(READY)
 	$(BIN)/consent-server sandbox up --walk $(if $(ONCE),--once) $(if $(PORT),--base-port $(PORT)) $(if $(DATABASE_URL),--database-url $(DATABASE_URL))
 
 test: $(READY)
-	@scripts/debian-packages chromium nginx strace systemd:systemd-analyze $(MACHINES)
+	@scripts/debian-packages chromium nginx strace systemd:systemd-analyze git openssh-client:ssh-keygen $(MACHINES)
 	$(BIN)/pytest -n auto --dist loadgroup -m "not long" $(PYTEST_ARGS)
 
 test-browser: $(READY)
@@ -80,6 +80,16 @@ accessibility: $(READY)
 # The Welsh catalogue, brought up to date with the code and compiled.
 messages: $(READY)
 	$(BIN)/python -m scripts.messages
+
+docs: $(READY)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs/site -d build/docs/.doctrees . build/docs
+
+sbom: $(READY)
+	$(BIN)/python -m scripts.sbom build/sbom.cdx.json
+
+# The files of a release of COMMIT, signed with KEY; without it to compare with those that were published.
+release: $(READY)
+	$(BIN)/python -m scripts.release $(if $(KEY),--key $(KEY)) $(if $(COMMIT),--commit $(COMMIT)) build/release
 
 COMPILE := $(BIN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
   --strip-extras --allow-unsafe

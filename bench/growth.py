@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg.pq import TransactionStatus
 from sqlalchemy.engine import Connection, Engine
 
 from consent_server import clock, store
@@ -25,7 +26,7 @@ from consent_server.pki import member_certificate
 from consent_server.sandbox import synthetic
 from consent_server.sandbox.authority import Authority
 from consent_server.store import connections, outbox, permissions
-from consent_server.store.database import db
+from consent_server.store.database import ALONE, db
 from consent_server.store.schema import migrate
 from consent_server.store.tables import Meter
 from tests.issuer import conftest as issuing
@@ -120,7 +121,7 @@ def fill_readings(engine: Engine, at: int) -> None:
 
 def _analyse(engine: Engine) -> None:
     with engine.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM ANALYZE")
+        connection.execution_options(**{ALONE: True}).exec_driver_sql("VACUUM ANALYZE")
 
 
 def _width(engine: Engine, values: str) -> int:
@@ -161,15 +162,20 @@ def watched(*engines: Engine, by_index: bool = False) -> Iterator[Cost]:
         connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
     ) -> None:
         raw = connection.connection.dbapi_connection
+        if statement.startswith("BEGIN"):
+            return
+        # A statement by itself is in no transaction.
+        alone = raw.info.transaction_status == TransactionStatus.IDLE
+        begin, undo = ("BEGIN", "ROLLBACK") if alone else ("SAVEPOINT explained", "ROLLBACK TO SAVEPOINT explained")
         for values in parameters if many else (parameters,):
             cost.statements += 1
             with raw.cursor() as cursor:
-                cursor.execute("SAVEPOINT explained")
+                cursor.execute(begin)
                 if by_index:
                     cursor.execute("SET LOCAL enable_seqscan = off")
                 cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", values)
                 cost.add(cursor.fetchone()[0][0]["Plan"])
-                cursor.execute("ROLLBACK TO SAVEPOINT explained")
+                cursor.execute(undo)
 
     for engine in engines:
         sa.event.listen(engine, "before_cursor_execute", explain)

@@ -65,6 +65,8 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "list_refresh_failed": "list error",
         "catalogue_claim_refused": "service issuer member",
         "retention_applied": "removed",
+        "record_deleted": "subject rows",
+        "subject_erased": "certificate withdrawn rows by certificate_sha256",
         "factors_loaded": "year file_sha256",
         "keys_changed": "key change",
         "certificate_ends": "certificate days",

@@ -119,6 +119,14 @@ class ContactSettings(Section):
     privacy: PageUrl = Field(default="", description="https URL of the privacy notice.")
     complaints: PageUrl = Field(default="", description="https URL of how to complain.")
     accessibility: PageUrl = Field(default="", description="https URL of the accessibility statement.")
+    security: str = Field(
+        default="",
+        pattern=r"^(mailto:[^\s@?]+@[^\s@?]+|https://\S+)?$",
+        description=(
+            "mailto: or https URL where a weakness is reported, for `/.well-known/security.txt` (RFC 9116); there is no such "
+            "file while it is empty."
+        ),
+    )
 
 
 _HEX: Final = r"^#[0-9a-f]{6}$"
@@ -733,6 +741,46 @@ class JobsSettings(Section):
     )
 
 
+class RetentionSettings(Section):
+    """How long what is about businesses is kept; `consent-server work` deletes it then. A month is a calendar month."""
+
+    requests_days: int = Field(
+        default=1, ge=1, description="Pushed requests, journeys, codes, used challenges: so long after they were made."
+    )
+    sessions_days: int = Field(default=1, ge=1, description="Sessions: so long after their browser was last seen.")
+    counts_days: int = Field(
+        default=2, ge=2, description="Counts of failures: so long after the window in which they count."
+    )
+    passkeys_days: int = Field(
+        default=30, ge=1, description="Passkeys: so long after their removal, for the mail about it."
+    )
+    addresses_days: int = Field(
+        default=7,
+        ge=7,
+        description="Addresses for receipts of a business without an account: so long after the permission's end.",
+    )
+    collected_months: int = Field(
+        default=6,
+        ge=1,
+        le=6,
+        description="What was collected: so long after its collection (Perseus policy data-retention).",
+    )
+    records_months: int = Field(
+        default=13,
+        ge=13,
+        description="A permission or connection with its evidence, links and messages: so long after its end. A client may "
+        "read its Permission Record until then.",
+    )
+    accounts_months: int = Field(
+        default=13,
+        ge=1,
+        description="An account that has no permission or connection any more: so long after its last use.",
+    )
+    audit_days: int = Field(
+        default=1178, ge=1178, description="Audit events: 38 months of 31 days, before which the database deletes none."
+    )
+
+
 class SandboxSettings(Section):
     """What only the sandbox may have; production refuses each of these."""
 
@@ -775,6 +823,7 @@ class Settings(BaseSettings):
     portal: PortalSettings = PortalSettings()
     mail: MailSettings
     jobs: JobsSettings
+    retention: RetentionSettings = RetentionSettings()
     sandbox: SandboxSettings
 
     @classmethod

@@ -21,7 +21,7 @@ def running() -> Iterator[Layout]:
         layout = Layout(Path(folder) / "box", _free_ports())
         command = [sys.executable, "-m", "consent_server", "sandbox", "up"]
         place = ["--dir", str(layout.directory), "--base-port", str(layout.base_port)]
-        with subprocess.Popen([*command, *place], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        with subprocess.Popen([*command, *place], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             try:
                 if not any(line.strip() == "ready" for line in process.stdout):

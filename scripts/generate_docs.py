@@ -1,10 +1,11 @@
-"""Write docs/settings.md and docs/errors.md from the code that they describe: python -m scripts.generate_docs
+"""Write docs/settings.md, docs/errors.md and docs/security/matrix.md from what they describe: python -m scripts.generate_docs
 
 A test holds the files to what is generated here, so neither can drift.
 """
 
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -129,6 +130,38 @@ def settings() -> str:
     return "\n".join(lines) + "\n"
 
 
+def matrix() -> str:
+    """docs/security/matrix.md: the states of the rows of docs/refusals.md, now and at each release before."""
+    table = (DOCS / "refusals.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## ([A-Z])\. (.*)$", table, re.MULTILINE)
+    now = [
+        _states(re.findall(rf"^\| {letter}\d\d \|.*\| (held|partly|not yet)[^|]*\|$", table, re.MULTILINE))
+        for letter, _ in sections
+    ]
+    versions = re.findall(r"^## (.*)$", (DOCS.parent / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    page = DOCS / "security/matrix.md"
+    before = {row.split(" | ")[0].strip("| "): row for row in page.read_text(encoding="utf-8").splitlines()}
+    lines = [
+        GENERATED,
+        "# Results of the matrix by version",
+        "",
+        "The rows of [refusals.md](../refusals.md), each an attack or a fault, by section and state: how many are held, how",
+        "many partly, how many not yet. The first line is counted from that page as it stands; a line stays as it is when its",
+        "version is released. Sections grow: a row that did not exist was not tried.",
+        "",
+        "| Version | " + " | ".join(f"{letter}. {title}" for letter, title in sections) + " |",
+        "|---" * (len(sections) + 1) + "|",
+        f"| {versions[0]} | " + " | ".join(now) + " |",
+        *(before[version] for version in versions[1:] if version in before),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _states(found: list[str]) -> str:
+    counts = [(found.count(state), state) for state in ("held", "partly", "not yet")]
+    return ", ".join(f"{count} {state}" for count, state in counts if count)
+
+
 def dotted_keys() -> list[str]:
     """Every dotted key, in the order of the code; tables within sections are named without an index."""
     found = []
@@ -208,6 +241,7 @@ def _default(field: FieldInfo) -> str:
 def main() -> None:
     (DOCS / "settings.md").write_text(settings(), encoding="utf-8")
     (DOCS / "errors.md").write_text(errors(), encoding="utf-8")
+    (DOCS / "security/matrix.md").write_text(matrix(), encoding="utf-8")
 
 
 if __name__ == "__main__":

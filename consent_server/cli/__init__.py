@@ -27,6 +27,7 @@ from consent_server.cli import (
     provenance,
     report,
     sandbox,
+    subject,
 )
 
 
@@ -45,6 +46,7 @@ for _command in (
     keys.keys,
     audit.audit,
     permissions.permissions,
+    subject.subject,
     datasources.datasources,
     metering.metering,
     loading.meters,

@@ -83,7 +83,7 @@ def verify(settings: "Settings", kept: tuple[Path, ...], root: Path | None) -> N
         except DocumentFault as fault:
             raise click.ClickException(f"a checkpoint of --checkpoint does not hold: {fault}") from None
         if not found:
-            click.echo(f"{chain.last} events hold, against {chain.signed} signed checkpoints.")
+            click.echo(f"{chain.events} events hold, against {chain.signed} signed checkpoints.")
     if found:
         raise click.ClickException(f"the audit trail does not hold: {found} faults")
 

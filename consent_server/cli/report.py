@@ -1,18 +1,71 @@
-"""`consent-server report`: verify a report that a carbon accounting provider made out to a bank."""
+"""`consent-server report`: verify a report that was made out to a bank, and report on what this party keeps and does."""
 
+import dataclasses
+import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from consent_server.cli.shared import set_option, settings_of
+from consent_server.cli.shared import database_of, set_option, settings_of, with_settings
+
+if TYPE_CHECKING:
+    from consent_server.settings import Settings
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.group()
 def report() -> None:
-    """Verify reports that were made out to a bank."""
+    """Verify reports that were made out to a bank, and report on this party."""
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+
+
+@report.command("retention")
+@with_settings
+@_as_json
+def retention(settings: "Settings", as_json: bool) -> None:
+    """Each table: its rule, its rows now, since when the oldest counts, and how many are due."""
+    from consent_server.parties.operator.retention import tables
+    from consent_server.scheme import instant
+
+    with database_of(settings):
+        found = tables(settings.retention)
+    lines = [each._asdict() | {"oldest": "-" if each.oldest is None else instant.text(each.oldest)} for each in found]
+    if as_json:
+        click.echo(json.dumps(lines, indent=1))
+        return
+    for line in [{name: name for name in lines[0]}, *lines]:
+        click.echo("{table:<21} {rows:>9} {due:>7}  {oldest:<20}  {rule}".format(**line))
+
+
+@report.command("policy")
+@with_settings
+@click.option(
+    "--days", type=click.IntRange(1, 1178), default=31, show_default=True, help="What happened in so many days."
+)
+@_as_json
+def policy(settings: "Settings", days: int, as_json: bool) -> None:
+    """Whether the scheme's policies are kept. The exit status is 1 when a line says FAIL."""
+    from consent_server import clock
+    from consent_server.parties.operator.doctor import FAIL
+    from consent_server.parties.operator.policy import lines
+    from consent_server.scheme.instant import DAY
+
+    at = clock.now()
+    with database_of(settings):
+        found = list(lines(settings, at - days * DAY, at))
+    if as_json:
+        every = [{"policy": each.policy} | dataclasses.asdict(each.finding) for each in found]
+        click.echo(json.dumps(every, indent=1))
+    else:
+        for each in found:
+            click.echo(f"{each.policy}: {each.finding}")
+    if any(each.finding.level == FAIL for each in found):
+        sys.exit(1)
 
 
 @report.command("verify")

@@ -97,7 +97,7 @@ class ApplyRetention(Job):
     name = "retention"
 
     def run(self) -> int:
-        retention.apply()
+        retention.apply(current().settings.retention)
         if current().settings.party == "cap":
             retention.forget_readings()
         return 0

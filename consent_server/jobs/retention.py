@@ -1,57 +1,87 @@
 """Retention: delete what is no longer needed, and nothing that may still be asked for.
 
-A permission's own row, its evidence and its audit events stay for 13 months after its end (Permission Records) and are
-then deleted by an operator's decision, not by this job.
+How long what is kept is settings.RetentionSettings, and which rule is whose store.retention; docs/data.md has every column.
 """
+
+from collections.abc import Callable
+from typing import Final
 
 from consent_server import audit, clock, store
 from consent_server.collect import gather, period
-from consent_server.receipts import reminders
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, months_later
-from consent_server.store import (
-    audit_events,
-    codes,
-    collecting,
-    connections,
-    intensity,
-    journeys,
-    limits,
-    passkeys,
-    receipt_addresses,
-    requests,
-    sessions,
-)
+from consent_server.settings import RetentionSettings
+from consent_server.store import audit_events, collecting, connections, intensity, retention
+from consent_server.store.retention import RULES, RuleName
 
-KEEP_REQUESTS_S = DAY
-KEEP_SESSIONS_S = DAY
-KEEP_LIMITS_S = 2 * DAY
-KEEP_PASSKEYS_S = 30 * DAY  # after their removal, for the mail about it
-KEEP_ADDRESSES_S = reminders.LATEST_DAYS * DAY  # until then a mail about the end may come to be owed
-# Perseus policy data-retention (draft of 24 November 2025): six months after the data was collected.
-KEEP_COLLECTED_MONTHS = 6
+#: Permissions and connections, and accounts, that are deleted in one run, each in a transaction of its own: what is due is
+#: looked for before, since every other writer waits for a transaction that writes on SQLite.
+MOST: Final = 1000
 
 
-def apply() -> int:
-    """Delete requests, journeys, codes, sessions, counts, addresses of receipts and collected data that are too old; return how
-    many rows."""
+def limit_of(rule: RuleName, kept: RetentionSettings, at: int) -> int | None:
+    """Return the instant before which the time of a rule is over; None for one that no setting has."""
+    if rule in ("register", "none"):
+        return None
+    count = int(getattr(kept, rule))
+    return months_later(at, -count) if rule.endswith("_months") else at - count * DAY
+
+
+def apply(kept: RetentionSettings) -> int:
+    """Delete everything whose time is over; return how many rows."""
     at = clock.now()
+    removed = _records(kept, at) + _accounts(kept, at)
     with store.writing() as c:
-        removed = (
-            journeys.forget(c, at - KEEP_REQUESTS_S)
-            + requests.forget(c, at - KEEP_REQUESTS_S)
-            + codes.forget(c, at - KEEP_REQUESTS_S)
-            + sessions.forget(c, at - KEEP_SESSIONS_S)
-            + limits.forget(c, at - KEEP_LIMITS_S)
-            + passkeys.forget(c, at - KEEP_PASSKEYS_S, at - KEEP_REQUESTS_S)
-            + receipt_addresses.forget(c, at - KEEP_ADDRESSES_S)
-        )
-        for connection in connections.collected_before(c, months_later(at, -KEEP_COLLECTED_MONTHS)):
-            removed += connections.forget_data(c, connection)
+        gone = 0
+        for table, rule in RULES.items():
+            before = limit_of(rule.name, kept, at)
+            if rule.alone and before is not None:
+                gone += retention.forget_alone(c, table, before)
+        for connection in connections.collected_before(c, months_later(at, -kept.collected_months)):
+            gone += connections.forget_data(c, connection)
             connections.collect_anew(c, connection)
-        if removed:
-            audit_events.keep(c, audit.event("retention_applied", removed=removed))
-    return removed
+        if gone:
+            audit_events.keep(c, audit.event("retention_applied", removed=gone))
+    return removed + gone + _audit(kept, at)
+
+
+def _records(kept: RetentionSettings, at: int) -> int:
+    before = months_later(at, -kept.records_months)
+    with store.reading() as c:
+        due = retention.records_due(c, before, MOST)
+    return sum(_forget(retention.forget_record, subject, before) for subject in due)
+
+
+def _accounts(kept: RetentionSettings, at: int) -> int:
+    before = months_later(at, -kept.accounts_months)
+    with store.reading() as c:
+        due = retention.accounts_due(c, before, MOST)
+    return sum(_forget(retention.forget_account, account, before) for account in due)
+
+
+def _forget(forget: Callable[[store.Connection, str, int], int], subject: str, before: int) -> int:
+    with store.writing() as c:
+        gone = forget(c, subject, before)
+        if gone:
+            audit_events.keep(c, audit.event("record_deleted", subject=subject, rows=gone))
+    return gone
+
+
+def _audit(kept: RetentionSettings, at: int) -> int:
+    """Delete audit events, a checkpoint's at a time, that are about no permission that is kept any more."""
+    with store.reading() as c:
+        oldest = retention.oldest_grant(c)
+    # A day: what led to a grant was before it.
+    before = min(at - kept.audit_days * DAY, at if oldest is None else oldest - DAY)
+    removed = 0
+    while True:
+        with store.writing() as c:
+            gone = audit_events.forget(c, before)
+            if gone:
+                audit_events.keep(c, audit.event("retention_applied", removed=gone))
+        removed += gone
+        if not gone:
+            return removed
 
 
 def forget_readings() -> int:

@@ -4,8 +4,8 @@ Permission Records: the evidence page is full evidence as HTML, with the type of
 earlier grants of that SME to that client. Meters are masked; nothing on it can be clicked, run or used.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from consent_server import store
 from consent_server.scheme import instant, permission_text
@@ -19,11 +19,12 @@ LONGEST_ID = 48
 
 @dataclass(frozen=True)
 class GrantView:
-    """One grant, what its SME saw and did, and its state at an instant."""
+    """One grant, what its SME saw and did, its state at an instant, and the calls by which its client is `told` of its end."""
 
     permission: Permission
     evidence: Evidence
     state: State
+    told: Sequence[OwedCall] = ()
 
     @property
     def open(self) -> bool:
@@ -69,7 +70,9 @@ class GrantView:
 def grants_of(sme: str, at: int) -> list[GrantView]:
     """Return all grants of an SME with their states at an instant, newest first."""
     with store.reading() as c:
-        return _views(c, permissions.of_sme(c, sme), at)
+        views = _views(c, permissions.of_sme(c, sme), at)
+        told = outbox.of_subjects(c, [each.permission.id for each in views])
+    return [replace(each, told=told.get(each.permission.id, ())) for each in views]
 
 
 def own(sme: str, permission_id: str, at: int) -> GrantView | None:
@@ -77,12 +80,6 @@ def own(sme: str, permission_id: str, at: int) -> GrantView | None:
     with store.reading() as c:
         row = permissions.find(c, permission_id)
         return next(iter(_views(c, [row], at)), None) if row is not None and row.sme == sme else None
-
-
-def told(grants: Iterable[GrantView]) -> dict[str, list[OwedCall]]:
-    """Return permission -> the messages by which its client is told of its end."""
-    with store.reading() as c:
-        return {each.permission.id: outbox.of_subject(c, each.permission.id) for each in grants}
 
 
 def by_evidence(evidence_id: str, at: int) -> list[GrantView]:

@@ -24,6 +24,9 @@ RETRY_S: Final = 3600
 _KEEP_S: Final = 7 * 86400
 _ACCEPT: Final = f"{logo.SVG}, {logo.PNG}"
 _NONE: Final = b""
+#: Seconds for which a process remembers what is kept: every page of a journey asks, and the store need not be.
+_REMEMBERED_S: Final = 60
+_MOST_REMEMBERED: Final = 256
 
 
 class Logos:
@@ -33,6 +36,7 @@ class Logos:
         self._directory = urlsplit(settings.scheme.directory).netloc
         self._session = session
         self._cache = cache
+        self._remembered: dict[str, tuple[int, Copy | None]] = {}
 
     def name_of(self, member: Member) -> str | None:
         """Return the name of a member's logo, if we have one to show. Nobody is asked."""
@@ -43,10 +47,20 @@ class Logos:
 
     def kept(self, name: str) -> tuple[bytes, str] | None:
         """Return the content and the media type of the logo of this name, or None."""
-        copy = self._cache.get(_key(name))
+        copy = self._copy(name)
         if copy is None or copy.body == _NONE or not 0 <= clock.now() - copy.fetched <= _KEEP_S:
             return None
         return copy.body, copy.headers["content-type"]
+
+    def _copy(self, name: str) -> Copy | None:
+        at = clock.now()
+        looked, copy = self._remembered.get(_key(name), (0, None))
+        if not 0 <= at - looked < _REMEMBERED_S:
+            copy = self._cache.get(_key(name))
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[_key(name)] = (at, copy)
+        return copy
 
     def is_due(self, member: Member) -> bool:
         """Return whether the member has a logo that is to be fetched."""
@@ -70,11 +84,15 @@ class Logos:
             before = self._cache.get(key)
             bridged = before is not None and not error.is_wrong and not error.gone
             copy = before if before is not None and bridged else Copy(_NONE, {}, at, at)
-            self._cache.put(key, replace(copy, fresh_until=at + RETRY_S))
+            self._put(key, replace(copy, fresh_until=at + RETRY_S))
             raise
         finally:
             page_time.end_page()
-        self._cache.put(key, Copy(found.content, {"content-type": found.media_type}, at, at + FRESH_S))
+        self._put(key, Copy(found.content, {"content-type": found.media_type}, at, at + FRESH_S))
+
+    def _put(self, key: str, copy: Copy) -> None:
+        self._cache.put(key, copy)
+        self._remembered.pop(key, None)
 
     def _fetched(self, url: str) -> logo.Logo:
         # The Directory is a host of our settings; any other must be a member's server on its allowlist.

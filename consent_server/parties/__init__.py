@@ -1,7 +1,7 @@
 """The two parties: what an energy data provider and a carbon accounting provider do differently."""
 
 from consent_server.deployment import Party
-from consent_server.portal import connecting  # noqa: F401 - as those below: for the help pages of what is refused elsewhere
+from consent_server.portal import connecting, making  # noqa: F401 - as those below: for the help of what is refused elsewhere
 from consent_server.resource import routes  # noqa: F401
 from consent_server.settings import Settings
 from consent_server.withdrawal import inbox  # noqa: F401

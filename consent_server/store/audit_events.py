@@ -4,12 +4,14 @@ They are sealed by a job and not by the act, since each position depends on the 
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from consent_server.scheme import audit_chain
 from consent_server.scheme.audit_chain import BEFORE_THE_FIRST, AuditCheckpoint, ChainLink
+from consent_server.scheme.instant import DAY
 from consent_server.store import rows
 from consent_server.store.locks import lock_name
 from consent_server.store.rows import table_of
@@ -19,6 +21,8 @@ _event = table_of(KeptEvent)
 _checkpoint = table_of(KeptCheckpoint)
 #: The fields that name a permission or a connection.
 _SUBJECTS = ("permission", "connection", "subject", "by")
+#: The triggers of the database let no younger event be deleted (migration 0018).
+NEVER_BEFORE_S: Final = 38 * 31 * DAY
 _OWN_COLUMNS = ("at", "event", "correlation_id")
 _LAST = (
     sa.select(_event.c.position, _event.c.digest, _event.c.at).order_by(_event.c.position.desc().nulls_last()).limit(1)
@@ -127,6 +131,28 @@ def checkpoints(c: Connection, since: int = 0) -> list[KeptCheckpoint]:
 
 def last_checkpoint(c: Connection) -> KeptCheckpoint | None:
     return rows.one(c, KeptCheckpoint, sa.select(_checkpoint).order_by(_checkpoint.c.position.desc()).limit(1))
+
+
+def forget(c: Connection, before: int) -> int:
+    """Delete the oldest events up to the first checkpoint, if all of them were before an instant; return how many.
+
+    What follows a checkpoint can still be verified, since its digest is signed. The last checkpoint's events stay, so that the
+    chain has an end to go on from.
+    """
+    # The triggers follow the database's own clock, which may be behind ours.
+    now = "strftime('%s', 'now')" if c.dialect.name == "sqlite" else "floor(extract(epoch FROM now()))"
+    before = min(before, int(c.execute(sa.text(f"SELECT {now}")).scalar_one()) - NEVER_BEFORE_S)
+    first = sa.select(sa.func.min(_event.c.position)).scalar_subquery()
+    point = c.execute(
+        sa.select(sa.func.min(_checkpoint.c.position)).where(_checkpoint.c.position >= first)
+    ).scalar_one()
+    last = end(c)
+    if point is None or last is None or point >= last.position:
+        return 0
+    up_to = _event.c.position <= point
+    if c.execute(sa.select(sa.func.max(_event.c.at)).where(up_to)).scalar_one() >= before:
+        return 0
+    return c.execute(sa.delete(_event).where(up_to)).rowcount
 
 
 def _contents(row: KeptEvent) -> dict[str, object]:

@@ -64,8 +64,3 @@ def answer(c: Connection, code: str) -> bool:
 def wrong_verifier(c: Connection, code: str) -> None:
     """Count a wrong code_verifier."""
     c.execute(_WRONG, {"digest_": digest(code)})
-
-
-def forget(c: Connection, before: int) -> int:
-    """Delete codes issued before an instant."""
-    return c.execute(sa.delete(_code).where(_code.c.issued < before)).rowcount

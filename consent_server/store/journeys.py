@@ -93,8 +93,3 @@ def change(c: Connection, journey_id: str, at: int, edit: Callable[[Progress], o
 def conclude(c: Connection, journey_id: str, at: int) -> bool:
     """Return True for the one call that concludes this journey."""
     return c.execute(_CONCLUDE, {"id_": journey_id, "at": at}).rowcount == 1
-
-
-def forget(c: Connection, before: int) -> int:
-    """Delete journeys opened before an instant."""
-    return c.execute(sa.delete(_journey).where(_journey.c.created < before)).rowcount

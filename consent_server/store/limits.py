@@ -64,8 +64,3 @@ def take_back(c: Connection, key: str, window: int) -> None:
 
 def clear(c: Connection, key: str) -> None:
     c.execute(_CLEAR, {"key_": key})
-
-
-def forget(c: Connection, before: int) -> int:
-    """Delete windows that started before an instant."""
-    return c.execute(sa.delete(_count).where(_count.c.window < before)).rowcount

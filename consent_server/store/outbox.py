@@ -1,5 +1,6 @@
 """Calls that we must make: committed with the act that causes them, made by `consent-server work` afterwards."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import sqlalchemy as sa
@@ -97,6 +98,16 @@ def given_up(c: Connection) -> list[OwedCall]:
 def of_subject(c: Connection, subject: str) -> list[OwedCall]:
     """Return every call, made or not, that one permission or connection caused, oldest first."""
     return rows.every(c, OwedCall, sa.select(_outbox).where(_outbox.c.subject == subject).order_by(_outbox.c.id))
+
+
+def of_subjects(c: Connection, subjects: Iterable[str]) -> dict[str, list[OwedCall]]:
+    """Return subject -> every call that it caused, made or not, oldest first."""
+    found: dict[str, list[OwedCall]] = {}
+    for batch in rows.batches(subjects):
+        query = sa.select(_outbox).where(_outbox.c.subject.in_(batch)).order_by(_outbox.c.id)
+        for call in rows.every(c, OwedCall, query):
+            found.setdefault(call.subject, []).append(call)
+    return found
 
 
 def everything(c: Connection, limit: int = 200) -> list[OwedCall]:

@@ -50,9 +50,3 @@ def remove(c: Connection, account: str, passkey: str, at: int) -> bool:
 def use_challenge(c: Connection, challenge: str, at: int) -> bool:
     """Use a challenge; return False where it was used before."""
     return rows.add_unless_there(c, UsedChallenge(digest(challenge), at))
-
-
-def forget(c: Connection, removed_before: int, used_before: int) -> int:
-    """Delete passkeys that were removed, and challenges that were used, before an instant; return how many."""
-    removed = c.execute(sa.delete(_passkey).where(_passkey.c.removed < removed_before)).rowcount
-    return removed + c.execute(sa.delete(_challenge).where(_challenge.c.at < used_before)).rowcount

@@ -68,8 +68,3 @@ def conclude(c: Connection, request: str, at: int) -> bool:
 def askers(c: Connection, since: int) -> set[str]:
     """Return the members that have pushed a request since an instant."""
     return set(c.scalars(sa.select(_request.c.member).where(_request.c.created >= since).distinct()))
-
-
-def forget(c: Connection, before: int) -> int:
-    """Delete requests created before an instant."""
-    return c.execute(sa.delete(_request).where(_request.c.created < before)).rowcount

@@ -35,8 +35,3 @@ def touch(c: Connection, secret: str, at: int, data: SessionData | None = None) 
 
 def end(c: Connection, secret: str) -> None:
     c.execute(_END, {"digest_": digest(secret)})
-
-
-def forget(c: Connection, before: int) -> int:
-    """Delete sessions not seen since an instant."""
-    return c.execute(sa.delete(_session).where(_session.c.seen < before)).rowcount

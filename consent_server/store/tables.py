@@ -496,7 +496,7 @@ class Passkey(NamedTuple):
     name: Annotated[str, sa.String(60)]
     added: Instant
     used: Instant | None = None
-    removed: Instant | None = None
+    removed: Annotated[Instant | None, INDEXED] = None
 
 
 @table("used_challenge")
@@ -745,6 +745,15 @@ class KeptCheckpoint(NamedTuple):
 
     position: Annotated[int, sa.BigInteger(), KEY]
     digest: Digest
+    at: Instant
+    signed: Mapping[str, str]
+
+
+@table("deletion_certificate")
+class DeletionCertificate(NamedTuple):
+    """The certificate of an erasure as it was signed: it names no business, no person and no meter (scheme.deletion)."""
+
+    id: Annotated[Id, KEY]
     at: Instant
     signed: Mapping[str, str]
 

@@ -10,7 +10,7 @@ from flask import Blueprint, Flask, Response, jsonify, request
 from consent_server.deployment import Door, current
 from consent_server.outbound import page_time
 from consent_server.settings import Settings
-from consent_server.web import correlation, headers, language, look, openapi, pages, parameters, refusals
+from consent_server.web import correlation, headers, language, look, openapi, pages, parameters, refusals, security_txt
 from consent_server.web.refusals import BadHttpRequest, NotFound
 
 # RFC 9110 section 5.5: of the control characters a header may hold the tab alone.
@@ -37,6 +37,7 @@ def install(app: Flask, settings: Settings, door: Door, documents: tuple[str, ..
     if door == "public":
         pages.install(app)
         app.register_blueprint(look.routes)
+        app.register_blueprint(security_txt.routes)
         app.before_request(page_time.begin_page)
         app.teardown_request(lambda _: page_time.end_page())
     refusals.install(app, door=door, origin=settings.public.origin)

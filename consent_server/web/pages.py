@@ -86,6 +86,13 @@ def render(
     return response
 
 
+def document(template: str, **values: object) -> str:
+    """Return a page that somebody keeps as a file: it stands by itself, without our frame, style and addresses."""
+    return render_template(
+        template, lang=language.TAGS[language.current()], brand=plain(current().settings.brand), **values
+    )
+
+
 def file(body: bytes | Iterable[bytes], name: str) -> Response:
     """Return JSON that a browser keeps as a file with this name."""
     response = Response(body, mimetype="application/json")

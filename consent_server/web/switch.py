@@ -6,7 +6,7 @@ no token; one that another site sends is refused all the same.
 
 import re
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from flask import redirect, request
 from werkzeug.wrappers import Response
@@ -16,6 +16,8 @@ from consent_server.web import cookies, csrf, language, parameters
 
 PATH: Final = "/language"
 LIFE_S: Final = 365 * 24 * 3600
+#: The parameters of our pages that say which page it is.
+_NAMING: Final = ("journey", "permission", "next")
 #: A path here, with its query. Two slashes, or one and a backslash, would lead to another host.
 _PAGE = re.compile(r"/(?!/)[\x21-\x5B\x5D-\x7E]*")
 
@@ -37,11 +39,7 @@ def home() -> str:
 
 
 def here() -> str:
-    """Return the path and query of the page that is shown; the path alone of one that an authorization response led to.
-
-    Such a response (RFC 6749 section 4.1.2) is used once, and holds a code or words of others.
-    """
+    """Return the path of the page that is shown, with what of its query says which page it is: never a code or a fault."""
+    named = {name: value for name, value in request.args.items() if name in _NAMING}
     path = quote(request.path)
-    if not request.query_string or "state" in request.args:
-        return path
-    return f"{path}?{request.query_string.decode('latin-1')}"
+    return f"{path}?{urlencode(named)}" if named else path

@@ -235,7 +235,7 @@ def test_mails_are_listed_and_retried_without_an_address(
         accounts.add(c, SmeAccount("sme", "owner@bakery.example", "Bakery", GRANTED))
         granted(c, "p1", sme="sme")
         for subject, kind in (("p1", "granted"), ("p1", "withdrawn"), ("-p2", "granted")):
-            mails.add(c, subject, kind, "sme", GRANTED)
+            mails.add(c, subject, kind, "sme", None, GRANTED)
         (first, *others) = mails.lease(c, GRANTED, 60, 10)
         mails.settle(c, first, due=GRANTED + 10, last_error="Unreachable tls")
         for each in others:

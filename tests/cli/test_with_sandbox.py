@@ -156,7 +156,7 @@ def test_an_operator_withdraws_and_the_client_is_told(world: World) -> None:
         time.sleep(0.2)
     assert (call()["state"], call()["recipient"]) == ("delivered", cap.client_id)
     history = world.lines("edp", "audit", "show", permission)
-    assert [each["event"] for each in history][-1] == "permission_withdrawn"
+    assert [each["event"] for each in history][-2:] == ["permission_withdrawn", "message_sent"]
     assert (history[-1]["by"], history[-1]["where"]) == ("operator", "command line")
 
     again = world.run("edp", "permissions", "withdraw", permission, "--why", why)

@@ -110,14 +110,6 @@ def test_the_operators_guide_names_every_command_and_no_other() -> None:
     assert sorted(named) == sorted(commands(main))
 
 
-def test_what_pages_tell_to_type_is_a_command() -> None:
-    known = commands(main)
-    for page in ["README.md", "docs/operator.md", "docs/integrator.md", "config/edp.toml"]:
-        for typed in re.findall(r"consent-server(?:  ?[a-z-]+)+(?=[ `\n])", text(page)):
-            words = " ".join(typed.split())
-            assert any(command.startswith(words) or words.startswith(command) for command in known), (page, typed)
-
-
 def test_the_order_of_rooms_is_the_one_that_is_held() -> None:
     spec = importlib.util.spec_from_file_location("the_import_table", ROOT / "tests/test_architecture.py")
     assert spec is not None

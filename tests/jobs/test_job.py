@@ -16,7 +16,7 @@ from tests.deployments import deploy, in_new_database, layout, opened, settings_
 PACES = {"jobs.outbox_s": 3, "jobs.collect_s": 4, "jobs.retention_s": 500, "revocation_list.refresh_s": 6}
 COMMON = [
     *(("node-report", 15), ("revocation-list", 6), ("outbox", 3), ("mails", 3), ("reminders", 60)),
-    *(("retention", 500), ("signing-certificate", DAY), ("logos", 10)),
+    *(("retention", 500), ("signing-certificate", DAY), ("audit-trail", 5), ("logos", 10)),
 ]
 
 

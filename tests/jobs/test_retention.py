@@ -11,6 +11,7 @@ from consent_server import audit, store
 from consent_server.jobs import retention
 from consent_server.scheme import instant
 from consent_server.scheme.permission import Act
+from consent_server.settings import RetentionSettings
 from consent_server.store import (
     accounts,
     audit_events,
@@ -28,22 +29,30 @@ from consent_server.store import (
     rows,
     sessions,
 )
+from consent_server.store import retention as of_table
 from consent_server.store.database import db
 from consent_server.store.digests import digest
+from consent_server.store.retention import RULES, TableAge
 from consent_server.store.tables import (
     AuthorizationCode,
     CollectedWindow,
     EmissionsMonth,
     Evidence,
+    MeterAlias,
+    OwedMail,
+    Passkey,
     Permission,
     ProviderConnection,
     PushedRequest,
+    ReceiptLink,
+    SignInCode,
     SmeAccount,
 )
 from tests import records
 from tests.database import make_tables
 
 NOW = 1773307800
+KEPT = RetentionSettings()
 DAY = 86400
 SIX_MONTHS_AGO = instant.parse("2025-09-12T09:30:00Z")
 CLIENT, MEMBER, LICENSE = "https://directory.example/a/c", "https://directory.example/m/c", "https://registry.example/l"
@@ -150,6 +159,10 @@ def session(c: Any, at: int) -> None:
     sessions.touch(c, f"session {at}", at)
 
 
+def sign_in_code(c: Any, at: int) -> None:
+    accounts.put_code(c, SignInCode(f"{at}@acme.example", "0" * 64, expires=at))
+
+
 def attempts(c: Any, at: int) -> None:
     limits.add(c, "meter 1", at)
 
@@ -201,17 +214,18 @@ def collected(c: Any, name: str, at: int, meter: str = "meter") -> None:
         ("code", code, DAY),
         ("session", session, DAY),
         ("attempt", attempts, 2 * DAY),
+        ("sign_in_code", sign_in_code, DAY),
     ],
-    ids=["request", "journey", "code", "session", "attempts"],
+    ids=["request", "journey", "code", "session", "attempts", "sign-in-code"],
 )
 def test_what_has_had_its_time_goes(app: Flask, table: str, make: Callable[[Any, int], None], kept_s: int) -> None:
     with store.writing() as c:
         for at in (NOW, NOW - kept_s, NOW - kept_s - 1, NOW - 400 * DAY):
             make(c, at)
     before = counts()
-    assert retention.apply() == 2
+    assert retention.apply(KEPT) == 2
     assert counts() == before | {table: 2, "audit_event": 1}
-    assert retention.apply() == 0
+    assert retention.apply(KEPT) == 0
 
 
 def test_collected_data_goes_six_months_after_its_collection(app: Flask) -> None:
@@ -220,7 +234,7 @@ def test_collected_data_goes_six_months_after_its_collection(app: Flask) -> None
             connection(c, name)
             collected(c, name, at)
         collected(c, "fresh", SIX_MONTHS_AGO - 1, "another meter")  # the newest of a connection counts
-    assert retention.apply() == 4
+    assert retention.apply(KEPT) == 4
     with store.reading() as c:
         assert [name for name in ("fresh", "just", "old") if connections.collected(c, name)] == ["fresh", "just"]
         # Its data is gone while the connection is live: it waits for a collection, as at its start.
@@ -234,54 +248,146 @@ def test_collected_data_goes_six_months_after_its_collection(app: Flask) -> None
 def test_an_edps_own_readings_stay_however_old(app: Flask) -> None:
     with store.writing() as c:
         readings.put_days(c, "edp", "meter", "import", {0: b"{}"})
-    assert retention.apply() == 0
+    assert retention.apply(KEPT) == 0
     assert counts() == {"day_block": 1}
 
 
-def test_what_someone_may_still_ask_for_stays(app: Flask) -> None:
-    """Permissions, evidence and audit events live by the 13 months of Permission Records, not by this job."""
-    long_ago = NOW - 800 * DAY
+def history(c: Any, ended: int) -> None:
+    """A permission that rests on a connection, both of which ended at an instant, with everything that is kept about them."""
+    connection(c, "gone", ended=ended, ended_as="withdrawn", granted=ended - DAY)
+    permission(c, "ended", ended - DAY)
+    permissions.end(c, permissions.find(c, "ended"), Act.WITHDRAW, at=ended, by="sme", where="here", why="asked")
+    permission(c, "newest", NOW)
+    links.add(c, "gone", "ended")
+    outbox.add(c, kind="message", subject="ended", recipient=CLIENT, at=ended)
+    (call,) = outbox.lease(c, CLIENT, NOW, 60, 1)
+    outbox.delivered(c, call, ended)
+    rows.add(c, OwedMail("ended", "withdrawn", ended, ended, delivered=ended))
+    rows.add(c, ReceiptLink("d" * 64, "ended"))
+    rows.add(c, MeterAlias("source.1", "another", "acme", "m-1"), MeterAlias("source.2", CLIENT, "other", "m-1"))
+    for subject in ("ended", "gone"):
+        seen = Evidence(
+            subject,
+            subject,
+            ended,
+            LICENSE,
+            "text",
+            "0" * 64,
+            "0" * 64,
+            CLIENT,
+            {},
+            {},
+            [],
+            "192.0.2.7",
+            "a browser",
+            "-",
+        )  # type: ignore[typeddict-item]
+        evidence.add(c, seen)
+    audit_events.keep(c, audit.event("connection_ended", connection="gone", by="sme", why="asked"))
+
+
+#: The last instant for which thirteen calendar months are not over at NOW.
+THIRTEEN_MONTHS_AGO = instant.months_later(NOW, -13)
+
+
+def test_a_record_stays_thirteen_months_after_its_end_and_then_goes_with_all_about_it(app: Flask) -> None:
     with store.writing() as c:
-        permission(c, "ended", long_ago)
-        permissions.end(c, permissions.find(c, "ended"), Act.WITHDRAW, at=long_ago, by="sme", where="here", why="asked")
-        connection(c, "gone", ended=long_ago, ended_as="withdrawn", granted=long_ago)
-        links.add(c, "gone", "ended")
-        outbox.add(c, kind="message", subject="ended", recipient=CLIENT, at=long_ago)
-        evidence.add(
-            c,
-            Evidence(
-                id="evidence",
-                subject="ended",
-                at=long_ago,
-                license=LICENSE,
-                text_shown="text",
-                shown_sha256="0" * 64,
-                raw_sha256="0" * 64,
-                client_id=CLIENT,
-                names={},
-                who={},
-                meters=[],
-                address="192.0.2.7",
-                user_agent="a browser",
-                correlation_id="-",
-            ),
-        )
-        audit_events.keep(c, audit.event("connection_ended", connection="gone", by="sme", why="asked"))
+        history(c, THIRTEEN_MONTHS_AGO)
     before = counts()
-    assert retention.apply() == 0
+    assert retention.apply(KEPT) == 0
     assert counts() == before
+
+
+def test_what_was_over_a_second_before_goes_and_nothing_else(app: Flask, held_clock: Any) -> None:
+    with store.writing() as c:
+        history(c, THIRTEEN_MONTHS_AGO - 1)
+    assert retention.apply(KEPT) == 8
+    # The account and the newest grant stay, and so do the ids of another business and another client.
+    assert counts() == {"permission": 1, "account": 1, "datasource": 2, "audit_event": 3}
+    assert retention.apply(KEPT) == 0
+
+
+def test_the_newest_grant_stays_since_its_status_index_must_not_be_given_again(app: Flask) -> None:
+    with store.writing() as c:
+        permission(c, "old", NOW - 2000 * DAY)
+        rows.add(c, ReceiptLink("d" * 64, "old"))
+    assert retention.apply(KEPT) == 0
+    with store.reading() as c:
+        ages = {
+            table: of_table.age(c, table, THIRTEEN_MONTHS_AGO) for table in ("permission", "receipt_link", "outbox")
+        }
+    ended = NOW - 2000 * DAY + 365 * DAY
+    assert ages == {
+        "permission": TableAge(1, ended, 0),
+        "receipt_link": TableAge(1, ended, 0),
+        "outbox": TableAge(0, None, 0),
+    }
+    with store.writing() as c:
+        permission(c, "new", NOW)
+        assert [of_table.age(c, table, THIRTEEN_MONTHS_AGO).due for table in ages] == [1, 1, 0]
+    assert retention.apply(KEPT) == 2
+    with store.reading() as c:
+        assert permissions.find(c, "new").status_index == 1
+
+
+@pytest.mark.parametrize("owed", ["call", "mail"])
+def test_a_record_stays_while_a_message_about_it_is_owed(app: Flask, owed: str) -> None:
+    with store.writing() as c:
+        history(c, THIRTEEN_MONTHS_AGO - 1)
+        if owed == "call":
+            outbox.add(c, kind="message", subject="ended", recipient=CLIENT, at=NOW)
+        else:
+            rows.add(c, OwedMail("ended", "expired", NOW, NOW))
+    assert retention.apply(KEPT) == 3, "the connection, its evidence and the link to what rests on it"
+    with store.reading() as c:
+        assert evidence.of_subject(c, "ended") is not None
+
+
+@pytest.mark.parametrize(
+    ("made", "passkey", "has", "left"),
+    [
+        (THIRTEEN_MONTHS_AGO, None, "", 1),
+        (THIRTEEN_MONTHS_AGO - 1, None, "", 0),
+        (0, THIRTEEN_MONTHS_AGO - 1, "", 0),
+        (0, THIRTEEN_MONTHS_AGO, "", 1),
+        (0, None, "connection", 1),
+        (0, None, "session", 1),
+    ],
+)
+def test_an_account_goes_that_has_nothing_and_was_not_used(
+    app: Flask, made: int, passkey: int | None, has: str, left: int
+) -> None:
+    with store.writing() as c:
+        accounts.add(c, SmeAccount("acme", "owner@acme.example", "Acme", made))
+        if passkey is not None:
+            rows.add(c, Passkey("p", "acme", b"c", b"k", 0, "A key", 0, used=passkey))
+        if has == "connection":
+            connection(c, "live")
+        if has == "session":
+            sessions.make(c, "secret", "portal", {"account": "acme"}, NOW)
+    retention.apply(KEPT)
+    found = counts()
+    assert (found.get("account", 0), found.get("passkey", 0)) == (left, left if passkey is not None else 0)
+
+
+def test_every_table_has_a_rule_and_every_rule_is_a_setting_or_says_that_there_is_none() -> None:
+    assert set(RULES) == set(db.metadata.tables)
+    named = {rule.name for rule in RULES.values()} - {"register", "none"}
+    assert named == set(RetentionSettings.model_fields)
+    for rule in RULES.values():
+        assert (retention.limit_of(rule.name, KEPT, NOW) is None) == (rule.name in ("register", "none"))
 
 
 def test_it_is_audited_when_something_went_and_only_then(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "consent_server.audit")
-    retention.apply()
+    retention.apply(KEPT)
     assert "retention_applied" not in caplog.text
     with store.writing() as c:
         request(c, NOW - 2 * DAY)
-    retention.apply()
+    retention.apply(KEPT)
     assert '"removed":1' in caplog.text
 
 
 def test_an_empty_store_is_left_in_peace(app: Flask) -> None:
-    assert retention.apply() == 0
+    assert retention.apply(KEPT) == 0
     assert counts() == {}

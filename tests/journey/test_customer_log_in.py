@@ -28,7 +28,9 @@ from consent_server.journey.log_in import (
 from consent_server.journey.steps.sites import NONE
 from consent_server.metering.register import LOGGED_IN
 from consent_server.receipts import mails
+from consent_server.scheme.instant import DAY
 from consent_server.serving import lines
+from consent_server.settings import RetentionSettings
 from consent_server.store import receipt_addresses
 from consent_server.store.tables import Meter
 from consent_server.web import background, csrf
@@ -289,16 +291,16 @@ def test_an_address_is_deleted_when_no_mail_can_be_owed(
 ) -> None:
     provider.days(claims=VERIFIED)
     logged_in(edp, customer).click("continue", all="yes").click("allow", agree="yes")
-    permission = edp.grant().permission
+    permission, kept = edp.grant().permission, RetentionSettings()
 
     def address_at(instant: int) -> str | None:
         monkeypatch.setattr(clock, "now", lambda: instant)
         with edp.app.app_context():
-            retention.apply()
+            retention.apply(kept)
             with store.reading() as c:
                 return receipt_addresses.find(c, permission.id)
 
-    over = permission.expires + retention.KEEP_ADDRESSES_S
+    over = permission.expires + kept.addresses_days * DAY
     assert address_at(over + 1) == "owner@acme.example", "its receipt was not sent yet"
     mailed(edp)
     assert [address_at(over), address_at(over + 1)] == ["owner@acme.example", None]

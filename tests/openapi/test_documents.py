@@ -28,8 +28,8 @@ DOORS = {
 }
 # What is there for people: pages, their pictures and their forms.
 PAGES = re.compile(
-    r"/(static|errors|journey|evidence|receipt|manage)(/|$)|/report\.(pdf|csv|json)$"
-    r"|/(start|begin|sign-in|sign-out|account|connect|connected|callback|share|result|permissions|forecast)?(/|$)"
+    r"/\.well-known/security\.txt$|/(static|logos|language|errors|journey|evidence|receipt|manage)(/|$)|/report(\.(pdf|csv|json))?$"
+    r"|/(start|begin|passkeys|sign-in|sign-out|account|connect|connected|callback|share|result|permissions|forecast)?(/|$)"
 )
 
 

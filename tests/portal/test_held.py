@@ -1,8 +1,14 @@
 """Everything that a CAP holds about a business is there to read and to keep, for its account alone."""
 
+import base64
+import json
 from typing import Any
 
 import pytest
+
+from consent_server import store
+from consent_server.parties.operator import subjects
+from consent_server.store import accounts, connections, outbox
 
 
 def test_the_page_and_the_file_say_the_same_and_the_file_has_the_half_hours(portal: Any) -> None:
@@ -32,3 +38,27 @@ def test_nobody_else_gets_it(portal: Any, path: str) -> None:
     other = portal.signed_in("hello@wensum.example").open(path)
     assert other.status == 200
     assert connection not in other.html
+
+
+def test_an_erasure_at_a_cap_deletes_what_was_collected_and_empties_the_account(portal: Any) -> None:
+    portal.connected()
+    connection = portal.connections()[0]
+    portal.collected(connection.id)
+    portal.released("bank", on=[connection.id])
+    other = portal.signed_in("hello@wensum.example")
+    with portal.app.app_context():
+        kept = json.loads(subjects.certificate(subjects.erase(connection.account, "Privacy desk")))
+        with store.reading() as c:
+            assert connections.collected(c, connection.id) == []
+            emptied = accounts.find(c, connection.account)
+            assert [call.kind for call in outbox.of_subject(c, connection.id)] == ["revocation"]
+    assert emptied is not None
+    assert (emptied.email.partition("@")[2], emptied.business) == ("erased.invalid", "")
+    payload = kept["payload"]
+    said = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    assert set(said["withdrawn"]) == {connection.id, "bank"}
+    assert {"session", "account", "collected", "collected_meter", "meter_month"} <= {
+        row["table"] for row in said["erased"]
+    }
+    assert "Kelham" not in str(said)
+    assert other.open("/permissions").path == "/permissions"

@@ -11,6 +11,8 @@ from consent_server.accounts import passkeys
 from consent_server.jobs import retention
 from consent_server.portal.views.passkeys import FRESH_S
 from consent_server.receipts import mails
+from consent_server.scheme.instant import DAY
+from consent_server.settings import RetentionSettings
 from consent_server.store import evidence, rows
 from consent_server.store.tables import Passkey, SmeAccount, UsedChallenge
 from consent_server.web.limits import TooMany
@@ -109,7 +111,7 @@ def test_E01_another_accounts_passkey_cannot_be_removed_and_no_form_is_anybodys(
     added(portal, origin)
     (ours,) = passkeys.of_account(ACCOUNT)
     browser = portal.signed_in(OTHER).open("/passkeys")
-    csrf = browser.form_of("leave")[1]["csrf"]
+    csrf = next(form["fields"]["csrf"] for form in browser.page.forms if "csrf" in form["fields"])
     assert browser.post("/passkeys/remove", {"id": ours.id, "csrf": csrf}).status == 404
     own = portal.signed_in()
     for path in ("/passkeys/remove", "/passkeys/add", "/sign-in/passkey"):
@@ -150,11 +152,12 @@ def test_what_is_not_needed_any_more_is_deleted(portal: Any, origin: str, held_c
     browser = portal.signed_in().open("/passkeys").click("remove")
     posted(portal)
     assert (count(Passkey), count(UsedChallenge)) == (1, 1)
-    held_clock.step(retention.KEEP_REQUESTS_S + 1)
-    retention.apply()
+    kept = RetentionSettings()
+    held_clock.step(kept.requests_days * DAY + 1)
+    retention.apply(kept)
     assert (count(Passkey), count(UsedChallenge)) == (1, 0)
-    held_clock.step(retention.KEEP_PASSKEYS_S)
-    retention.apply()
+    held_clock.step(kept.passkeys_days * DAY)
+    retention.apply(kept)
     assert (count(Passkey), browser.status) == (0, 200)
 
 

@@ -36,6 +36,7 @@ _PROGRESS = {
     "connection": frozenset({"collect_due", "leased", "collected", "trouble", "listed", "failures"}),
     "collected_meter": frozenset({"due", "failures", "trouble"}),
     "session": frozenset({"seen"}),
+    "audit_event": frozenset({"position", "contents", "digest"}),
 }
 _NEVER_WRITTEN = {
     "a token": re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}"),

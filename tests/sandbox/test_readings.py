@@ -16,7 +16,7 @@ from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.provenance.steps import COMPLETE, MISSING
 from consent_server.scheme.readings import join
-from consent_server.store import limits, meters
+from consent_server.store import meters, retention
 from consent_server.store.database import db
 from consent_server.store.schema import migrate
 
@@ -59,7 +59,7 @@ def test_not_ready_is_two_calls_of_a_grant_and_outlives_the_clean_up(meets: Met)
     ask = meets("not_ready")
     assert [ask().retry_after for _ in range(2)] == [5, 5]
     with store.writing() as c:
-        limits.forget(c, NOW + 30 * DAY)
+        retention.forget_alone(c, "attempt", NOW + 30 * DAY)
     assert [ask().retry_after for _ in range(2)] == [None, None]
     assert ask().count == 3 * 48
     assert ask(account="account-2").retry_after == 5

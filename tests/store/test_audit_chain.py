@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from consent_server import audit, store
+from consent_server import audit, clock, store
 from consent_server.scheme import audit_chain
-from consent_server.scheme.audit_chain import ChainFault
+from consent_server.scheme.audit_chain import AuditCheckpoint, ChainFault
 from consent_server.store import audit_events
 from consent_server.store.database import db
 
@@ -111,6 +111,45 @@ def test_what_is_kept_no_longer_may_be_missing_at_the_beginning_up_to_a_checkpoi
     force("DELETE FROM audit_event WHERE position <= 3")
     assert faults({3: digests[3]}) == []
     assert [fault.kind for fault in faults({2: digests[2]})] == ["missing"]
+
+
+def test_what_is_old_enough_goes_up_to_a_checkpoint_and_the_rest_holds(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two events an hour before each of three checkpoints, a day apart, the last of them at the chain's end."""
+    day, first = 86400, 1_500_000_000
+    for number in range(6):
+        monkeypatch.setattr(clock, "now", lambda at=first + number // 2 * day: at)
+        keep(number)
+    with store.writing() as c:
+        audit_events.seal(c, 10)
+        digests = {link.position: link.digest for link in audit_events.chain(c)}
+        for position in (2, 4, 6):
+            point = AuditCheckpoint(position, digests[position], first + position)
+            audit_events.add_checkpoint(c, point, {"payload": ""})
+
+    def gone(before: int) -> int:
+        with store.writing() as c:
+            return audit_events.forget(c, before)
+
+    assert [gone(first), gone(first + 1), gone(first + day)] == [0, 2, 0]
+    assert faults({2: digests[2], 4: digests[4], 6: digests[6]}) == []
+    assert gone(2**40) == 2, "however late our own clock is"
+    assert gone(2**40) == 0, "the last events stay, for the chain to go on from"
+    monkeypatch.undo()
+    keep(7)
+    with store.writing() as c:
+        audit_events.seal(c, 10)
+        assert [link.position for link in audit_events.chain(c)] == [5, 6, 7]
+    assert faults({4: digests[4], 6: digests[6]}) == []
+
+
+def test_nothing_younger_goes_than_the_database_lets_go(app: Flask) -> None:
+    sealed()
+    with store.writing() as c:
+        for position, digest in ((3, "d" * 64), (5, "e" * 64)):
+            audit_events.add_checkpoint(c, AuditCheckpoint(position, digest, 0), {"payload": ""})
+        assert audit_events.forget(c, 2**40) == 0
 
 
 @pytest.mark.parametrize(

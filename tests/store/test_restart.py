@@ -13,6 +13,8 @@ from consent_server.store.digests import digest, new_id
 from consent_server.store.tables import PushedRequest
 from tests.journey.conftest import GOOD, World, with_meters
 
+EVENT = {"at": 1, "event": "pushed_request", "correlation_id": "-", "client_id": "c"}
+
 
 class OwnServer:
     """A PostgreSQL that a test may stop, on a socket in a folder of its own."""
@@ -87,7 +89,7 @@ def one_statement_that_reads() -> None:
 
 def one_statement_that_writes() -> None:
     request = PushedRequest(digest(new_id()), "c", "m", "0" * 64, "https://c.example/cb", None, "l", "v" * 43, 1, 2)
-    assert requests.push_within(request, limits.Budget("k", 0, 9))
+    assert requests.push_within(request, limits.Budget("k", 0, 9), EVENT)
 
 
 def a_transaction() -> None:

@@ -15,6 +15,7 @@ from flask import Flask
 from consent_server import store
 from consent_server.scheme.permission import Act
 from consent_server.store import (
+    audit_events,
     codes,
     datasources,
     journeys,
@@ -464,25 +465,35 @@ def test_day_blocks_come_back_in_order(app: Flask) -> None:
         assert readings.extent(c, "edp", "m", "export") is None
 
 
+EVENT = {"at": 1, "event": "pushed_request", "correlation_id": "-", "client_id": "c"}
+
+
 def pushed(handle: str) -> PushedRequest:
     return PushedRequest(digest(handle), "c", "m", "0" * 64, "https://c.example/cb", None, "l", "v" * 43, 1, 2)
 
 
 def test_a_push_and_its_count_are_kept_together(app: Flask) -> None:
     budget = limits.Budget("k", 0, 2)
-    assert [requests.push_within(pushed(str(number)), budget) for number in range(4)] == [True, True, False, False]
-    assert requests.push_within(pushed("another window's"), budget._replace(window=60))
+    assert [requests.push_within(pushed(str(number)), budget, EVENT) for number in range(4)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert requests.push_within(pushed("another window's"), budget._replace(window=60), EVENT)
     with store.reading() as c:
         assert limits.count(c, "k", 0) == 2
         assert [requests.find(c, str(number)) for number in range(4)] == [pushed("0"), pushed("1"), None, None]
+        assert [event.fields for event in audit_events.newest(c)] == [{"client_id": "c"}] * 3
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_push_that_is_run_again_after_a_lost_connection_is_kept_once(app: Flask) -> None:
     for _ in range(2):
-        assert requests.push_within(pushed("one"), limits.Budget("k", 0, 9))
+        assert requests.push_within(pushed("one"), limits.Budget("k", 0, 9), EVENT)
     with store.reading() as c:
         assert requests.find(c, "one") == pushed("one")
+        assert len(audit_events.newest(c)) == 1
 
 
 def test_failures_are_counted_and_cleared(app: Flask) -> None:

@@ -25,7 +25,7 @@ class Limits:
     ("walk", "sme", "limits"),
     [
         pytest.param(journey.bank_starts, "not_ready", Limits(9, 1100, 1, 2, 1), id="the bank starts"),
-        pytest.param(journey.provider_starts, "gas_only", Limits(10, 1200, 2, 3, 1), id="the CAP starts"),
+        pytest.param(journey.provider_starts, "gas_only", Limits(10, 1250, 2, 3, 1), id="the CAP starts"),
         pytest.param(journey.another_provider, "gas_only", Limits(2, 500, 1, 1, 0), id="a CAP that is not ours"),
     ],
 )

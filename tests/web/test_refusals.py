@@ -114,6 +114,7 @@ LIMITED = {
     Counted.METERS: "supply numbers",
     Counted.CODES: "wrong codes",
     Counted.PASSWORDS: "wrong passwords",
+    Counted.PASSKEYS: "passkeys",
     Counted.MAILS: "codes to sign in",
     Counted.INVITATIONS: "invitations",
     Counted.EVIDENCE: "evidence",

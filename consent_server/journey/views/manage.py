@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from consent_server import clock, store
 from consent_server.deployment import current
 from consent_server.journey import log_in
-from consent_server.journey.evidence import grants_of, own, told
+from consent_server.journey.evidence import grants_of, own
 from consent_server.journey.held import of_business
 from consent_server.journey.log_in import KeptLogIn, LogInNotOurs, LogInUnreachable
 from consent_server.journey.step import FieldError, Page
@@ -137,7 +137,6 @@ def permissions() -> AnyResponse:
         live=[grant for grant in grants if grant.live],
         unfinished=[grant for grant in grants if grant.open and not grant.live],
         past=[grant for grant in grants if not grant.open],
-        told=told(grants),
         business=session.data["business"],
     )
 

@@ -37,6 +37,7 @@ class Verified:
         self._root = root
         self._elsewhere = list(kept_elsewhere)
         self.last = 0
+        self.events = 0
         self.signed = 0
 
     def faults(self) -> Iterator[ChainFault]:
@@ -65,7 +66,7 @@ class Verified:
 
     def _counted(self, links: Iterator[ChainLink]) -> Iterator[ChainLink]:
         for link in links:
-            self.last = link.position
+            self.last, self.events = link.position, self.events + 1
             yield link
 
 

@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("credential", name=op.f("uq_passkey_credential")),
     )
     op.create_index("ix_passkey_account", "passkey", ["account"])
+    op.create_index("ix_passkey_removed", "passkey", ["removed"])
     op.create_table(
         "used_challenge",
         sa.Column("digest", sa.String(length=64), nullable=False),

@@ -1,0 +1,196 @@
+"""What is kept about one business, found by what it is known by, and deleted on its request.
+
+A business is an EDP's id of it (`permission.sme`, `meter.sme`), or at a CAP its account.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from consent_server.store import rows
+from consent_server.store.database import db
+from consent_server.store.rows import table_of
+from consent_server.store.tables import (
+    DeletionCertificate,
+    Evidence,
+    KeptEvent,
+    Meter,
+    Permission,
+    ProviderConnection,
+    ReceiptAddress,
+    SmeAccount,
+)
+
+_permission, _connection = table_of(Permission), table_of(ProviderConnection)
+_account, _evidence, _meter = table_of(SmeAccount), table_of(Evidence), table_of(Meter)
+_address, _certificate, _event = table_of(ReceiptAddress), table_of(DeletionCertificate), table_of(KeptEvent)
+
+#: The domain of addresses that nobody has (RFC 2606).
+NOBODYS: Final = "@erased.invalid"
+
+
+class SubjectRows(NamedTuple):
+    """Rows of one table about a business. `goes` says that they are deleted on its request: what no duty keeps."""
+
+    table: str
+    condition: sa.ColumnElement[bool]
+    goes: bool
+
+
+class SubjectIds(NamedTuple):
+    """A business's permissions and connections, and the e-mail address of its account, if it has one."""
+
+    permissions: Sequence[str]
+    connections: Sequence[str]
+    email: str | None
+
+
+def of_record(c: Connection, subject: str) -> set[str]:
+    """Return the business of a permission or connection."""
+    return _owners(c, [subject])
+
+
+def named(c: Connection, business: str) -> set[str]:
+    """Return the businesses of a name, in any case: by their evidence, their account, or the register where it is kept here."""
+
+    def is_it(column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+        return sa.or_(column == business, sa.func.lower(column) == business.lower())
+
+    seen = c.scalars(sa.select(_evidence.c.subject).where(is_it(_evidence.c.who["business"].as_string())))
+    found = _owners(c, list(seen))
+    found |= set(c.scalars(sa.select(_account.c.id).where(is_it(_account.c.business))))
+    return found | set(c.scalars(sa.select(_meter.c.sme).where(is_it(_meter.c.business))))
+
+
+def with_email(c: Connection, email: str) -> set[str]:
+    """Return the businesses whose account, or whose receipts, have an e-mail address."""
+    sent = list(c.scalars(sa.select(_address.c.subject).where(_address.c.email == email)))
+    return _owners(c, sent) | set(c.scalars(sa.select(_account.c.id).where(_account.c.email == email)))
+
+
+def at_meter(c: Connection, number: str | None, postcode: str | None) -> set[str]:
+    """Return the businesses that have or had a meter with a number, at a postcode, or both, by the register here."""
+    query = sa.select(_meter.c.sme).distinct()
+    if number is not None:
+        query = query.where(_meter.c.number == number)
+    if postcode is not None:
+        query = query.where(_meter.c.postcode == postcode)
+    return set(c.scalars(query))
+
+
+def known(c: Connection, business: str) -> set[str]:
+    """Return the business with this id, if anything is kept about it."""
+    of = ((_permission, _permission.c.sme), (_account, _account.c.id), (_meter, _meter.c.sme))
+    return {business for _, column in of if c.execute(sa.select(column).where(column == business).limit(1)).first()}
+
+
+def _owners(c: Connection, subjects: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for batch in rows.batches(subjects):
+        found |= set(c.scalars(sa.select(_permission.c.sme).where(_permission.c.id.in_(batch))))
+        found |= set(c.scalars(sa.select(_connection.c.account).where(_connection.c.id.in_(batch))))
+    return found
+
+
+def ids_of(c: Connection, business: str) -> SubjectIds:
+    given = list(
+        c.scalars(sa.select(_permission.c.id).where(_permission.c.sme == business).order_by(_permission.c.granted))
+    )
+    held = list(
+        c.scalars(sa.select(_connection.c.id).where(_connection.c.account == business).order_by(_connection.c.granted))
+    )
+    email = c.execute(sa.select(_account.c.email).where(_account.c.id == business)).scalar_one_or_none()
+    return SubjectIds(given, held, email)
+
+
+def business_name(c: Connection, business: str) -> str:
+    """Return the name that was shown last, empty where there is none."""
+    of = sa.exists().where(_permission.c.id == _evidence.c.subject, _permission.c.sme == business)
+    shown = sa.select(_evidence.c.who["business"].as_string()).where(of).order_by(_evidence.c.at.desc()).limit(1)
+    registered = sa.select(_meter.c.business).where(_meter.c.sme == business).limit(1)
+    return str(c.scalar(shown) or c.scalar(registered) or "")
+
+
+def rows_of(ids: SubjectIds, business: str) -> list[SubjectRows]:
+    """Return what may be kept about a business, table by table, in the order in which it can be deleted."""
+    tables = {name: table.c for name, table in db.metadata.tables.items()}
+    both = [*ids.permissions, *ids.connections]
+    session, journey, mail = tables["session"], tables["journey"], tables["owed_mail"]
+    unsent = mail.delivered.is_(None)
+    fields = _event.c.fields
+    about = [fields[name].as_string().in_(both) for name in ("permission", "connection", "subject", "by")]
+
+    def of(table: str, column: str, values: Sequence[str], *, goes: bool) -> SubjectRows:
+        return SubjectRows(table, tables[table][column].in_(values), goes)
+
+    return [
+        SubjectRows(
+            "session",
+            sa.or_(*(session.data[name].as_string() == business for name in ("sme", "account"))),
+            goes=True,
+        ),
+        SubjectRows("journey", journey.progress[("identified", "sme")].as_string() == business, goes=True),
+        of("code", "permission", ids.permissions, goes=True),
+        of("receipt_address", "subject", both, goes=True),
+        of("receipt_link", "subject", both, goes=True),
+        SubjectRows("owed_mail", sa.and_(mail.subject.in_(both), unsent), goes=True),
+        of("sign_in_code", "email", [ids.email] if ids.email is not None else [], goes=True),
+        of("passkey", "account", [business], goes=True),
+        *(
+            of(table, "connection", ids.connections, goes=True)
+            for table in ("collected", "collected_meter", "meter_month", "month")
+        ),
+        of("day_block", "holder", ids.connections, goes=True),
+        # A connection that stays refers to its account, which is then emptied.
+        SubjectRows("account", sa.and_(_account.c.id == business, ~_account.c.email.like(f"%{NOBODYS}")), goes=True),
+        of("permission", "id", ids.permissions, goes=False),
+        of("connection", "id", ids.connections, goes=False),
+        of("evidence", "subject", both, goes=False),
+        SubjectRows("link", sa.or_(tables["link"].support.in_(both), tables["link"].dependent.in_(both)), goes=False),
+        of("outbox", "subject", both, goes=False),
+        SubjectRows("owed_mail", sa.and_(mail.subject.in_(both), ~unsent), goes=False),
+        of("datasource", "sme", [business], goes=False),
+        of("meter", "sme", [business], goes=False),
+        SubjectRows("audit_event", sa.or_(fields["account"].as_string() == business, *about), goes=False),
+    ]
+
+
+def count(c: Connection, part: SubjectRows) -> int:
+    query = sa.select(sa.func.count()).select_from(db.metadata.tables[part.table]).where(part.condition)
+    return int(c.execute(query).scalar_one())
+
+
+def digest(c: Connection, part: SubjectRows) -> str:
+    """Return the SHA-256 of the rows of a part, in hex: each as JSON with its columns by name, in the order of their keys."""
+    table = db.metadata.tables[part.table]
+    found = hashlib.sha256()
+    for row in c.execute(sa.select(table).where(part.condition).order_by(*table.primary_key)).mappings():
+        found.update(json.dumps(dict(row), sort_keys=True, default=_text).encode())
+    return found.hexdigest()
+
+
+def _text(value: Any) -> str:
+    return bytes(value).hex()
+
+
+def erase(c: Connection, part: SubjectRows, business: str, ids: SubjectIds) -> None:
+    """Delete the rows of a part; empty an account to which connections refer."""
+    if part.table == "account" and ids.connections:
+        empty = sa.update(_account).where(part.condition).values(email=f"{business}{NOBODYS}", business="")
+        c.execute(empty)
+    else:
+        c.execute(sa.delete(db.metadata.tables[part.table]).where(part.condition))
+
+
+def keep_certificate(c: Connection, certificate: str, at: int, signed: Mapping[str, str]) -> None:
+    rows.add(c, DeletionCertificate(certificate, at, signed))
+
+
+def certificate(c: Connection, certificate_id: str) -> Mapping[str, str] | None:
+    """Return a certificate of deletion as it was signed."""
+    row = rows.one(c, DeletionCertificate, sa.select(_certificate).where(_certificate.c.id == certificate_id))
+    return None if row is None else dict(row.signed)

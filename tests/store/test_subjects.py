@@ -1,0 +1,144 @@
+"""What is kept about one business and no other, on both databases: what an erasure deletes, empties and leaves."""
+
+from typing import Any
+
+from flask import Flask
+
+from consent_server import audit, store
+from consent_server.store import (
+    accounts,
+    audit_events,
+    connections,
+    evidence,
+    journeys,
+    links,
+    outbox,
+    passkeys,
+    permissions,
+    readings,
+    rows,
+    sessions,
+    subjects,
+)
+from consent_server.store.tables import (
+    CollectedMeter,
+    Evidence,
+    OwedMail,
+    Passkey,
+    Permission,
+    ProviderConnection,
+    PushedRequest,
+    ReceiptLink,
+    SignInCode,
+    SmeAccount,
+)
+from tests import records
+
+NOW, DAY = 1773307800, 86400
+MEMBER = "https://directory.example/m/c"
+
+
+def filled(c: Any, name: str, *, connected: bool) -> None:
+    """An account at a CAP with something of each table, with a connection or without."""
+    accounts.add(c, SmeAccount(name, f"owner@{name}.example", f"{name} Ltd", NOW))
+    passkeys.add(c, Passkey(f"key-{name}", name, name.encode(), b"k", 0, "A key", NOW))
+    accounts.put_code(c, SignInCode(f"owner@{name}.example", "0" * 64, NOW))
+    sessions.make(c, f"session-{name}", "portal", {"account": name}, NOW)
+    pushed = PushedRequest(f"request-{name}", "c", "m", "0" * 64, "https://c.example", None, "l", "c", NOW, NOW)
+    journeys.open(c, f"journey-{name}", "secret", pushed, NOW)
+    who: Any = {"business": f"{name} Ltd", "method": "code", "strength": "controls the address"}
+    journeys.touch(c, f"journey-{name}", NOW, {"identified": {"sme": name, "meters": [], "who": who}})
+    audit_events.keep(c, audit.event("signed_in", account=name, method="code"))
+    if not connected:
+        return
+    held, given = f"held-{name}", f"given-{name}"
+    issuer = "https://edp.example"
+    connections.add(
+        c, ProviderConnection(held, name, issuer, issuer, MEMBER, "a", "l", b"s", f"mac-{name}", NOW - DAY, NOW + DAY)
+    )
+    permissions.add(
+        c,
+        Permission(
+            *(given, f"account-{name}", "client", MEMBER, "l", ["electricity"], "0" * 64, name, [], []),
+            *(NOW - DAY, NOW + DAY, f"refresh-{name}", 1),
+        ),
+    )
+    links.add(c, held, given)
+    rows.add(c, CollectedMeter(held, "source", "electricity", "SW8", NOW))
+    rows.put(c, records.month("electricity", 0, 1.0, NOW, connection=held))
+    readings.put_days(c, held, "source", "import", {0: b"{}"})
+    for subject in (held, given):
+        seen = Evidence(
+            f"e-{subject}", subject, NOW, "l", "t", "0" * 64, "0" * 64, "c", {}, who, [], "192.0.2.7", "b", "-"
+        )
+        evidence.add(c, seen)
+        rows.add(c, ReceiptLink(subject.ljust(64, "0"), subject))
+        rows.add(c, OwedMail(subject, "granted", NOW, NOW, delivered=NOW), OwedMail(subject, "tomorrow", NOW, NOW))
+    outbox.add(c, kind="revocation", subject=held, recipient=issuer, at=NOW)
+    audit_events.keep(c, audit.event("connection_made", connection=held, issuer=issuer, license="l"))
+
+
+def parts(c: Any, name: str) -> dict[tuple[str, bool], int]:
+    ids = subjects.ids_of(c, name)
+    found = {(each.table, each.goes): subjects.count(c, each) for each in subjects.rows_of(ids, name)}
+    return {part: number for part, number in found.items() if number}
+
+
+def erased(c: Any, name: str) -> None:
+    ids = subjects.ids_of(c, name)
+    for part in subjects.rows_of(ids, name):
+        if part.goes:
+            assert len(subjects.digest(c, part)) == 64
+            subjects.erase(c, part, name, ids)
+
+
+GOES = {
+    *("session", "journey", "receipt_link", "owed_mail", "sign_in_code", "passkey", "collected_meter", "meter_month"),
+    *("day_block", "account"),
+}
+STAYS = {"permission", "connection", "evidence", "link", "outbox", "owed_mail", "audit_event"}
+
+
+def test_what_goes_and_what_stays_of_a_business_with_a_connection(app: Flask) -> None:
+    with store.writing() as c:
+        for name in ("one", "two"):
+            filled(c, name, connected=True)
+        before = {name: parts(c, name) for name in ("one", "two")}
+        assert before["one"] == {**before["two"]}
+        assert {table for table, goes in before["one"] if goes} == GOES
+        assert {table for table, goes in before["one"] if not goes} == STAYS
+        erased(c, "one")
+        assert parts(c, "one") == {part: number for part, number in before["one"].items() if not part[1]}
+        assert parts(c, "two") == before["two"]
+        emptied = accounts.find(c, "one")
+        assert emptied is not None
+        assert (emptied.email, emptied.business) == (f"one{subjects.NOBODYS}", "")
+        erased(c, "one")  # a second time finds nothing
+
+
+def test_an_account_that_has_nothing_else_is_deleted(app: Flask) -> None:
+    with store.writing() as c:
+        filled(c, "one", connected=False)
+        erased(c, "one")
+        assert accounts.find(c, "one") is None
+        assert parts(c, "one") == {("audit_event", False): 1}
+
+
+FOUND: tuple[tuple[Any, str, set[str]], ...] = (
+    (subjects.named, "ONE ltd", {"one"}),
+    (subjects.named, "one", set()),
+    (subjects.with_email, "owner@two.example", {"two"}),
+    (subjects.of_record, "held-one", {"one"}),
+    (subjects.of_record, "given-two", {"two"}),
+    (subjects.of_record, "neither", set()),
+    (subjects.known, "two", {"two"}),
+    (subjects.known, "three", set()),
+)
+
+
+def test_a_business_is_found_at_a_cap(app: Flask) -> None:
+    with store.writing() as c:
+        for name in ("one", "two"):
+            filled(c, name, connected=True)
+        for find, value, found in FOUND:
+            assert find(c, value) == found, value
