@@ -24,7 +24,7 @@ from consent_server.web.language import TRANSLATIONS, WELSH
 ROOT = Path(__file__).resolve().parents[1]
 CATALOGUE = TRANSLATIONS / WELSH / "LC_MESSAGES" / "messages.po"
 COMPILED = CATALOGUE.with_suffix(".mo")
-KEYWORDS = {"_": None, "gettext": None, "N_": None, "ngettext": (1, 2)}
+KEYWORDS = {"_": None, "gettext": None, "N_": None, "ngettext": (1, 2), "MeterNumberError": None}
 #: Rooms and modules whose refusals no browser meets, since they stand at the mutual-TLS door or in a data API. Those responses
 #: are in English, as are the developers' help pages.
 FOR_PROGRAMS = (

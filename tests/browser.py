@@ -119,9 +119,14 @@ def inspect_frames(response: TestResponse, page: Elements, policy: str) -> None:
 class Browser:
     """A client that inspects every page it gets, and fills forms by the ids of their controls."""
 
+    #: What it prefers, as Accept-Language.
+    languages = ""
+
     def __init__(self, app: Flask) -> None:
         self.app = app
         self.client = app.test_client()
+        if self.languages:
+            self.client.environ_base["HTTP_ACCEPT_LANGUAGE"] = self.languages
         self.cookie = ""
         self.response: TestResponse = None  # type: ignore[assignment]
 

@@ -44,6 +44,7 @@ from consent_server.scheme.provenance.steps import (
 from consent_server.scheme.readings import Reading, ReadingError
 from consent_server.store import collecting, connections
 from consent_server.store.tables import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection
+from consent_server.web.language import N_
 
 log = logging.getLogger("consent_server.collect")
 
@@ -61,9 +62,8 @@ LONGEST_RETRY_S: Final = 21600
 MOST_MONTHS: Final = 12
 #: Meters in a row that cannot be reached before the provider as a whole counts as unreachable.
 STRIKES: Final = 2
-NOT_READY: Final = "The provider is still collecting the readings."
-UNUSABLE: Final = "What the provider sent cannot be used: "
-UNSIGNED: Final = "We cannot sign for what we receive until our own certificate is renewed."
+NOT_READY: Final = N_("The provider is still collecting the readings.")
+UNSIGNED: Final = N_("We cannot sign for what we receive until our own certificate is renewed.")
 IMPORT = "import"  # export is not consumption: no emissions are worked out from it
 
 
@@ -140,12 +140,12 @@ def _calls(row: ProviderConnection) -> _Calls:
 
 
 def trouble_of(fault: Exception) -> str:
-    """Return what the SME reads, and the log says, of a provider's failure."""
+    """Return what the SME reads of a provider's failure; the log says more."""
     if isinstance(fault, NotReady):
         return NOT_READY
     if isinstance(fault, SigningCertificateNotValid):
         return UNSIGNED
-    return provider.trouble(fault) if isinstance(fault, Unreachable) else f"{UNUSABLE}{fault}"
+    return provider.trouble(fault) if isinstance(fault, Unreachable) else provider.WRONG
 
 
 def _wait_s(fault: Exception, failures: int) -> int:

@@ -11,12 +11,13 @@ from consent_server.outbound.errors import BadAnswer, OAuthRefused, Unreachable
 from consent_server.outbound.upstream import PermissionRecord
 from consent_server.store import connections
 from consent_server.store.tables import ProviderConnection
+from consent_server.web.language import N_
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
-UNREACHABLE: Final = "The provider could not be reached."
-WRONG: Final = "The provider's answer cannot be used, and it has to mend this. If it lasts, please tell us."
-REFUSED: Final = "The provider no longer accepts our permission."
-LAPSED: Final = "The provider may not act in the scheme just now, so nothing is collected from it."
+UNREACHABLE: Final = N_("The provider could not be reached.")
+WRONG: Final = N_("The provider's answer cannot be used, and it has to mend this. If it lasts, please tell us.")
+REFUSED: Final = N_("The provider no longer accepts our permission.")
+LAPSED: Final = N_("The provider may not act in the scheme just now, so nothing is collected from it.")
 
 
 class MayNotAct(Unreachable):
@@ -24,7 +25,7 @@ class MayNotAct(Unreachable):
 
 
 def trouble(fault: Unreachable) -> str:
-    """Return what the SME reads of a fault."""
+    """Return what the SME reads of a fault; it is translated where it is shown."""
     if isinstance(fault, OAuthRefused):
         return REFUSED
     if isinstance(fault, MayNotAct):

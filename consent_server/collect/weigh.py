@@ -23,6 +23,7 @@ from consent_server.scheme.month_readings import unpacked
 from consent_server.scheme.regions import Region
 from consent_server.store import collecting, connections, limits
 from consent_server.store.tables import MeterMonth
+from consent_server.web.language import N_
 
 log = logging.getLogger("consent_server.collect")
 
@@ -35,11 +36,11 @@ MOST_UNKNOWN: Final = 100
 WAIT_S: Final = 60
 #: When a figure that the API lacks, and a region for a place that it does not know, are looked for again.
 LACKING_S: Final = 6 * 3600
-UNREACHABLE = "The grid's carbon intensity service could not be reached."
-LACKING = "The grid's carbon intensity service has not published every figure yet."
-NO_REGION = "The grid's carbon intensity service has no region for this meter, and its place does not say one."
-FAULT = "We could not work this out, and it is our fault. We try again."
-ANOTHER_GRID = "The meter is not on Great Britain's grid, for which alone there are figures."
+UNREACHABLE = N_("The grid's carbon intensity service could not be reached.")
+LACKING = N_("The grid's carbon intensity service has not published every figure yet.")
+NO_REGION = N_("The grid's carbon intensity service has no region for this meter, and its place does not say one.")
+FAULT = N_("We could not work this out, and it is our fault. We try again.")
+ANOTHER_GRID = N_("The meter is not on Great Britain's grid, for which alone there are figures.")
 
 
 def weigh_due() -> int:

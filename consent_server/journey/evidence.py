@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from consent_server import store
-from consent_server.scheme import permission_text
+from consent_server.scheme import instant, permission_text
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import State, state_at
 from consent_server.store import evidence, outbox, permissions
@@ -50,6 +50,12 @@ class GrantView:
     def meters(self) -> list[MaskedMeter]:
         """Return the meters whose data may be read."""
         return [meter for meter in self.permission.meters if meter["fuel"] in self.permission.fuels]
+
+    @property
+    def agreed(self) -> int | None:
+        """Return when the text was read and agreed to before, where that was earlier than the grant; else None."""
+        at = self.evidence.names.get("agreed")
+        return instant.parse(at) if at else None
 
     @property
     def on_withdrawal(self) -> str:

@@ -3,15 +3,17 @@
 Meters are masked, as everywhere outside the register: a file is passed on more easily than a page.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from consent_server import store
 from consent_server.deployment import current
 from consent_server.receipts import receipt
 from consent_server.scheme import instant
+from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.meters import MaskedMeter
+from consent_server.scheme.permission import State
 from consent_server.store import evidence, mails, outbox
 from consent_server.store.tables import Evidence
 from consent_server.web.language import N_
@@ -24,6 +26,26 @@ class Instant(int):
 Value = str | Instant | tuple[str, ...]
 
 
+#: What a person reads for a value that is a code, by the name of the fact.
+_CODES: Final[Mapping[str, Mapping[str, str]]] = {
+    "state": {
+        State.GRANTED: N_("Given"),
+        State.SUPERSEDED: N_("Replaced by a newer one"),
+        State.EXPIRED: N_("Expired"),
+        State.WITHDRAWN: N_("Withdrawn"),
+    },
+    "ended_by": {
+        "sme": N_("Your business"),
+        "operator": N_("Us, because you asked us to"),
+        "client": N_("The company that had it"),
+        "issuer": N_("Us, for safety"),
+    },
+    "fuel": {ELECTRICITY: N_("Electricity"), GAS: N_("Gas")},
+}
+#: Facts whose values are sentences of ours.
+_SENTENCES: Final = {"method", "strength"}
+
+
 @dataclass(frozen=True)
 class HeldFact:
     """One thing that is held: its name in the JSON, its words on the page, and its value."""
@@ -31,6 +53,12 @@ class HeldFact:
     name: str
     label: str
     value: Value
+
+    @property
+    def words(self) -> str:
+        """Return the message that a person reads for the value; empty where the value is nobody's words but its own."""
+        value = str(self.value)
+        return value if self.name in _SENTENCES else _CODES.get(self.name, {}).get(value, "")
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ class Receipt:
     def what(self) -> str:
         """Return what was permitted, and which bank gets the result."""
         if self.bank and self.given is not Given.EMISSIONS:
-            return f"{self._what} {gettext('%(bank)s may see your monthly emissions.', bank=self.bank)}"
+            theirs = gettext("%(bank)s may see your monthly emissions.", bank=self.bank)
+            return f"{self._what} {theirs}"
         return self._what
 
     @property

@@ -28,7 +28,14 @@ _OUTSIDE_GREAT_BRITAIN = re.compile(r"(?:BT|JE|GY|IM)[0-9]")
 
 
 class MeterNumberError(ValueError):
-    """What was typed cannot be a meter number or postcode. str() says what to change, and never repeats the input."""
+    """What was typed cannot be a meter number or postcode. str() says what to change, and never repeats the input.
+
+    `message` is the same with placeholders for `values`, to be translated.
+    """
+
+    def __init__(self, message: str, **values: int) -> None:
+        super().__init__(message % values if values else message)
+        self.message, self.values = message, values
 
 
 class MaskedMeter(TypedDict):
@@ -75,8 +82,8 @@ def parse_mpan(text: str) -> SupplyNumber:
         )
     if len(digits) != 13:
         raise MeterNumberError(
-            "An electricity supply number (MPAN) has 13 digits, or 21 with its top line. "
-            f"You typed {_counted(len(digits))}."
+            "An electricity supply number (MPAN) has 13 digits, or 21 with its top line. What you typed has %(typed)d.",
+            typed=len(digits),
         )
     if digits[0] == "0":  # distributors, the first two digits, are numbered from 10
         raise MeterNumberError(
@@ -93,8 +100,9 @@ def parse_mprn(text: str) -> SupplyNumber:
         raise MeterNumberError("Type a gas supply number (MPRN). It is on your bill.")
     if len(digits) not in _MPRN_LENGTHS:
         raise MeterNumberError(
-            f"A gas supply number (MPRN) has 6 to 10 digits. You typed {_counted(len(digits))}. "
-            "It is on the gas bill, not the meter's serial number."
+            "A gas supply number (MPRN) has 6 to 10 digits. What you typed has %(typed)d. "
+            "It is on the gas bill, not the meter's serial number.",
+            typed=len(digits),
         )
     body, check = digits[:-2], digits[-2:]
     weighted = sum(int(digit) * weight for digit, weight in zip(body, range(len(body), 0, -1), strict=True))
@@ -122,7 +130,3 @@ def masked(number: str) -> str:
 def _letters_and_digits(text: str) -> str:
     """Return the letters A to Z and the digits, in upper case; full-width ones count (NFKC)."""
     return _NOT_LETTERS_OR_DIGITS.sub("", unicodedata.normalize("NFKC", text).upper())
-
-
-def _counted(digits: int) -> str:
-    return "1 digit" if digits == 1 else f"{digits} digits"

@@ -1,7 +1,8 @@
 """The one translation function: every sentence that a person reads is passed to it whole.
 
 English is in the code; `translations/` has the Welsh, which `python -m scripts.messages` brings up to date. Its messages are
-found by the calls of `_`, `gettext` and `ngettext` in templates and modules, by `N_`, and in the family of Refusals (`public`).
+found by the calls of `_`, `gettext` and `ngettext` in templates and modules, by `N_`, in the family of Refusals (`public`),
+and in what scheme.meters says of a number that was typed.
 
 The reader's language is the one chosen on a page (web.switch), else the first of its browser that there is.
 """

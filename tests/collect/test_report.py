@@ -6,6 +6,7 @@ import pytest
 
 from consent_server import store
 from consent_server.collect import report
+from consent_server.collect.provider import WRONG
 from consent_server.collect.report import NothingYet
 from consent_server.scheme import instant
 from consent_server.scheme.factors import INTENSITY_ORIGIN
@@ -186,7 +187,7 @@ def test_nothing_is_reported_before_the_first_collection(cap: Cap) -> None:
     with pytest.raises(NothingYet) as waiting:
         found()
     assert waiting.value.retry_after == RETRY_S
-    assert waiting.value.trouble.startswith("What the provider sent cannot be used")
+    assert waiting.value.trouble == WRONG
 
 
 def test_a_renewed_connection_takes_the_place_of_the_old_one(cap: Cap) -> None:

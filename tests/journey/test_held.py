@@ -37,7 +37,7 @@ def test_the_page_and_the_file_say_the_same(managed: Any) -> None:
     ended = held["permissions"][1]
     assert (ended["state"], ended["told"]) == ("withdrawn", ["message: - https://cap.example/inbox"])
     assert (ended["name"], ended["address"], ended["text"]) == ("Ada <b>Smith</b>", "192.0.2.7", managed.text)
-    for told in ("Acme Widgets Ltd", "p-1", "p-2", "192.0.2.7", "withdrawn", "https://cap.example/inbox", "8902"):
+    for told in ("Acme Widgets Ltd", "p-1", "p-2", "192.0.2.7", "Withdrawn", "https://cap.example/inbox", "8902"):
         assert told in page
     whole = page + response.get_data(as_text=True)
     for hidden in ("1212345678902", "3938424403", "SW8 1AA", WRONG_CHECK_DIGIT, "p-3", "Bakers"):

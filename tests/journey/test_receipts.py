@@ -236,5 +236,5 @@ def test_P13_what_a_withdrawal_leads_to_is_said_in_the_permissions_own_words(edp
         link = links.path("p-1")
     managed = edp.browser().open("/manage").click("continue", **GOOD).open("/manage/withdraw?permission=p-1")
     for html in (managed.html, edp.browser().open(link).html):
-        assert f"The permission says: “<bdi>{escape(says)}</bdi>”" in html
+        assert f'The permission says: “<bdi lang="en">{escape(says)}</bdi>”' in html
         assert "You may withdraw at any time" not in html

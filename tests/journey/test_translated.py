@@ -1,4 +1,4 @@
-"""The journey's pages in a language whose every message stands between marks: nothing else is to be read on them."""
+"""The journey's pages in Welsh, whose every message stands between marks: nothing else is to be read on them."""
 
 from typing import Any
 
@@ -24,6 +24,7 @@ def test_the_journey_at_an_edp(edp: Any) -> None:
     page.client.set_cookie(browser.cookie, browser.secret(), domain="localhost", secure=True)
     journey = browser.response.request.args["journey"]
     read(page.open(f"/journey/permission?journey={journey}"), "/journey/permission")
+    read(page.open(f"/journey/receipt?journey={journey}"), page.path)
 
 
 def test_the_journey_at_a_cap(cap: Any) -> None:
@@ -44,6 +45,7 @@ def test_looking_after_permissions(edp: Any, held_clock: Any) -> None:
     edp.keep_grant(3, expires=held_clock.instant)
     browser = read(edp.browser().open("/manage"), "/manage")
     read(browser.click("continue", **GOOD), "/manage/permissions")
+    read(browser.open("/manage/held"), "/manage/held")
     read(browser.open("/manage/receipt?permission=p-1"), "/manage/receipt")
     read(browser.open("/manage/withdraw?permission=p-2"), "/manage/withdraw")
     read(browser.open("/manage/withdraw?permission=p-1"), "/manage/withdraw")

@@ -3,8 +3,6 @@
 import base64
 from typing import Any
 
-import pytest
-
 from consent_server import clock, store
 from consent_server.receipts import links, mails
 from consent_server.store import mails as owed
@@ -13,29 +11,37 @@ from tests.journey.conftest import GOOD
 WELSH = {"Accept-Language": "cy"}
 
 
-@pytest.mark.parametrize(
-    ("asked", "cookie", "shown"),
-    [
-        ("", "", "en-GB"),
-        ("en-GB,en;q=0.9", "", "en-GB"),
-        ("cy-GB,en;q=0.5", "", "cy"),
-        ("fr,cy;q=0.4,en;q=0.2", "", "cy"),
-        ("fr", "", "en-GB"),
-        ("en", "cy", "cy"),
-        ("cy", "en", "en-GB"),
-        ("en", "../../etc/passwd", "en-GB"),
-        ("cy;q=x,,;;*", "", "en-GB"),
-    ],
+#: (Accept-Language, the cookie of the switch, the language of the page)
+CHOICES = (
+    ("", "", "en-GB"),
+    ("en-GB,en;q=0.9", "", "en-GB"),
+    ("cy-GB,en;q=0.5", "", "cy"),
+    ("fr,cy;q=0.4,en;q=0.2", "", "cy"),
+    ("fr", "", "en-GB"),
+    ("en", "cy", "cy"),
+    ("cy", "en", "en-GB"),
+    ("en", "../../etc/passwd", "en-GB"),
+    ("cy;q=x,,;;*", "", "en-GB"),
 )
-def test_the_language_of_a_page(edp: Any, asked: str, cookie: str, shown: str) -> None:
-    client = edp.browser().client
-    if cookie:
-        client.set_cookie("__Host-language", cookie, domain="localhost", secure=True)
-    response = client.get("/manage", headers={"Accept-Language": asked})
-    assert f'<html lang="{shown}">' in response.text
-    assert response.headers["Content-Language"] == shown
-    assert {"Accept-Language", "Cookie"} <= set(response.vary)
-    assert ("Eich caniatadau" in response.text) == (shown == "cy")
+#: Pages to which the switch does not lead.
+ELSEWHERE = (
+    *("https://evil.example/", "//evil.example", "/\\evil.example", "\\\\evil.example", "/ /evil.example", "manage"),
+    *("javascript:alert(1)", "/a\r\nSet-Cookie: a=b", "/\t/evil.example", "", "/é"),
+)
+NO_LANGUAGES = ("", "fr", "cy; Domain=example.com", "en\r\nX: y")
+OTHER_SITES = ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"})
+
+
+def test_the_language_of_a_page(edp: Any) -> None:
+    for asked, cookie, shown in CHOICES:
+        client = edp.browser().client
+        if cookie:
+            client.set_cookie("__Host-language", cookie, domain="localhost", secure=True)
+        response = client.get("/manage", headers={"Accept-Language": asked})
+        assert f'<html lang="{shown}">' in response.text, asked
+        assert response.headers["Content-Language"] == shown, asked
+        assert {"Accept-Language", "Cookie"} <= set(response.vary)
+        assert ("Eich caniatadau" in response.text) == (shown == "cy"), asked
 
 
 def test_the_switch_keeps_the_page_and_changes_nothing_else(edp: Any) -> None:
@@ -50,38 +56,24 @@ def test_the_switch_keeps_the_page_and_changes_nothing_else(edp: Any) -> None:
     assert client.get("/language").status_code == 405
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        *(
-            "https://evil.example/",
-            "//evil.example",
-            "/\\evil.example",
-            "\\\\evil.example",
-            "/ /evil.example",
-            "manage",
-        ),
-        *("javascript:alert(1)", "/a\r\nSet-Cookie: a=b", "/\t/evil.example", "", "/é"),
-    ],
-)
-def test_the_switch_leads_nowhere_else(edp: Any, page: str) -> None:
-    there = edp.browser().client.post("/language", data={"language": "cy", "page": page})
-    assert there.headers.get("Location", "/manage") == "/manage", "or refused"
-    assert there.status_code in {303, 400}
+def test_the_switch_leads_nowhere_else(edp: Any) -> None:
+    for page in ELSEWHERE:
+        there = edp.browser().client.post("/language", data={"language": "cy", "page": page})
+        assert there.headers.get("Location", "/manage") == "/manage", f"{page!r}: or refused"
+        assert there.status_code in {303, 400}, page
 
 
-@pytest.mark.parametrize("language", ["", "fr", "cy; Domain=example.com", "en\r\nX: y"])
-def test_the_switch_knows_its_languages(edp: Any, language: str) -> None:
-    there = edp.browser().client.post("/language", data={"language": language, "page": "/manage"})
-    assert "Set-Cookie" not in there.headers
+def test_the_switch_knows_its_languages(edp: Any) -> None:
+    for language in NO_LANGUAGES:
+        there = edp.browser().client.post("/language", data={"language": language, "page": "/manage"})
+        assert "Set-Cookie" not in there.headers, language
 
 
-@pytest.mark.parametrize(
-    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"}]
-)
-def test_another_site_does_not_switch(edp: Any, headers: dict[str, str]) -> None:
-    there = edp.browser().client.post("/language", data={"language": "cy", "page": "/manage"}, headers=headers)
-    assert (there.status_code, "Set-Cookie" in there.headers) == (403, False)
+def test_another_site_does_not_switch(edp: Any) -> None:
+    asked = {"language": "cy", "page": "/manage"}
+    for headers in OTHER_SITES:
+        there = edp.browser().client.post("/language", data=asked, headers=headers)
+        assert (there.status_code, "Set-Cookie" in there.headers) == (403, False), headers
 
 
 def test_evidence_is_switched_by_a_link_and_sets_no_cookie(edp: Any) -> None:

@@ -50,7 +50,7 @@ def test_the_cleanest_hours_where_the_meters_are(portal: Any) -> None:
     html = browser.open("/account").html
     assert 'href="/forecast"' in html
     html = browser.open("/forecast").html
-    assert '<h2 id="region-1">London</h2>' in html
+    assert '<h2 id="region-1"><bdi lang="en">London</bdi></h2>' in html
     assert "North Scotland" not in html, "no meter of this business is there"
     assert "Cleanest: 12 March 2026 at 13:00, UK time to 12 March 2026 at 16:00, UK time" in html
     assert html.count("<rect") == 96

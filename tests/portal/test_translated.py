@@ -1,4 +1,4 @@
-"""The portal's pages in a language whose every message stands between marks: nothing else is to be read on them."""
+"""The portal's pages in Welsh, whose every message stands between marks: nothing else is to be read on them."""
 
 import threading
 from typing import Any
@@ -42,6 +42,8 @@ def test_from_the_first_page_to_the_result_and_back(portal: Any) -> None:
     read(browser.open("/connected"), "/connected")
     read(browser.open("/account"), "/account")
     read(browser.open("/result"), "/result")
+    for path in ("/forecast", "/passkeys", "/permissions/held", f"/permissions/receipt?permission={row.id}"):
+        read(browser.open(path), browser.path)
     portal.released("bank", on=[row.id])
     read(browser.open("/permissions"), "/permissions")
     for recorded in FOUND:

@@ -7,9 +7,12 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from babel.support import NullTranslations
 from jinja2 import Environment, nodes
 
 from consent_server.web import language
+from scripts import messages
+from tests.browser import Browser
 
 # A template becomes one text in which each expression is a single character, and control flow is marks around branches.
 SENTENCE, TITLE, LABEL, VALUE, BLOCK = "\ue000", "\ue001", "\ue002", "\ue003", "\ue004"
@@ -185,7 +188,7 @@ def _fault(text: str) -> str | None:
     return None
 
 
-# A page that was rendered with every message between marks.
+# A page that was rendered in Welsh, with every message of the catalogue between marks.
 
 OPEN, CLOSE = "⟦", "⟧"
 
@@ -201,8 +204,8 @@ class _Seen(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         held = {name: value or "" for name, value in attrs}
         self.outside += [held[name] for name in VISIBLE & held.keys() if held[name] and not held[name].startswith(OPEN)]
-        # Names, addresses and what is the same in every language; and the permission's own text.
-        kind = set(held.get("class", "").split()) & {"mono", "host", "ref", "text"}
+        # Names, addresses and what is the same in every language.
+        kind = set(held.get("class", "").split()) & {"mono", "host", "ref"}
         if tag not in VOID:
             other = tag != "html" and "lang" in held  # the switch to it, and what is published in one language alone
             self._open.append((tag, tag in {"bdi", "style"} or bool(kind) or other))
@@ -232,15 +235,30 @@ def marked(message: str) -> str:
     return f"{OPEN}{message}{CLOSE}"
 
 
+class _Marked:
+    """A catalogue whose translations stand between marks; what it lacks stands without."""
+
+    def __init__(self, catalogue: NullTranslations, known: set[str]) -> None:
+        self._catalogue, self._known = catalogue, known
+
+    def ugettext(self, message: str) -> str:
+        said = self._catalogue.ugettext(message)
+        return marked(said) if message in self._known else said
+
+    def ungettext(self, singular: str, plural: str, count: int) -> str:
+        return marked(self._catalogue.ungettext(singular, plural, count))
+
+
 def mark_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put every translated message between marks."""
-    plural = language.ngettext
-    monkeypatch.setattr(language, "gettext", lambda message, **values: marked(message % values if values else message))
-    monkeypatch.setattr(language, "ngettext", lambda *forms: marked(plural(*forms)))
+    """Have every page in Welsh, and each of its messages between marks."""
+    catalogue, known = language._catalogue, {message.id for message in messages.kept() if isinstance(message.id, str)}
+    monkeypatch.setattr(Browser, "languages", language.WELSH)
+    monkeypatch.setattr(language, "_catalogue", lambda: _Marked(catalogue(), known))
 
 
 def read(browser: Any, path: str, status: int = 200) -> Any:
-    """Return the browser, on the page that was expected, when everything on that page is between marks."""
+    """Return the browser, on the page that was expected, in Welsh, when everything on that page is between marks."""
     assert (browser.path, browser.status) == (path, status)
-    assert not outside_marks(browser.html)
+    assert browser.response.headers["Content-Language"] == language.WELSH
+    assert not (found := outside_marks(browser.html)), found
     return browser

@@ -64,7 +64,7 @@ def read(form: Mapping[str, str]) -> Typed | Page:
     try:
         postcode = parse_postcode(form.get("postcode", "")).full
     except MeterNumberError as error:
-        errors.append(FieldError("postcode", str(error)))
+        errors.append(FieldError("postcode", gettext(error.message, **error.values)))
     if not form.get("mpan") and not form.get("mprn"):
         errors.append(FieldError("mpan", NEITHER))
     mpan, mprn = _number("mpan", form, errors), _number("mprn", form, errors)
@@ -82,7 +82,7 @@ def _number(name: str, form: Mapping[str, str], errors: list[FieldError]) -> Sup
     try:
         found = parse(form[name])
     except MeterNumberError as error:
-        errors.append(FieldError(name, str(error)))
+        errors.append(FieldError(name, gettext(error.message, **error.values)))
         return None
     if not found.check_digit_ok and found.number not in form.get("checked", "").split():
         errors.append(FieldError(name, doubtful))
