@@ -25,6 +25,7 @@ from consent_server.metering.own import OwnRegister
 from consent_server.pki import member_certificate
 from consent_server.sandbox import synthetic
 from consent_server.sandbox.authority import Authority
+from consent_server.settings import RetentionSettings
 from consent_server.store import connections, outbox, permissions
 from consent_server.store.database import ALONE, db
 from consent_server.store.schema import migrate
@@ -218,7 +219,7 @@ def acts(issuer: Any, at: int) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "all grants of an SME", lambda: _reading(issuer, lambda c: permissions.of_sme(c, "sme-12"))
     yield "job: messages", lambda: _writing(issuer, lambda c: _leased_calls(c, at))
     yield "job: collection", lambda: _writing(issuer, lambda c: _leased_collections(c, at + 90000))
-    yield "job: retention", lambda: _inside(issuer, retention.apply)
+    yield "job: retention", lambda: _inside(issuer, lambda: retention.apply(RetentionSettings()))
 
 
 def _journey_of(issuer: Any, journey: str) -> Any:

@@ -517,7 +517,7 @@ class SignInCode(NamedTuple):
 
     email: Annotated[Email, KEY]
     digest: Digest
-    expires: Instant
+    expires: Annotated[Instant, INDEXED]
     used: Instant | None = None
     seed: Annotated[Digest, {"server_default": ""}] = ""
     used_by: Digest | None = None

@@ -73,7 +73,8 @@ def render(
         sandbox=settings.is_sandbox,
         contact=settings.public.contact,
         home=switch.home(),
-        here=switch.here(),
+        # An address that leads nowhere may be what somebody guessed: it stands on no page.
+        here=switch.home() if status in (404, 405) else switch.here(),
         language=spoken,
         languages=language.NAMES,
         lang=language.TAGS[spoken],

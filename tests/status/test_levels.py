@@ -16,6 +16,7 @@ from consent_server.caller.identify import identified
 from consent_server.jobs import retention
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
+from consent_server.settings import RetentionSettings
 from consent_server.status import levels
 from consent_server.status.levels import Hour, Levels
 from consent_server.store import probes, served
@@ -50,15 +51,15 @@ def test_a_door_counts_by_endpoint_outcome_and_time_and_writes_sums(
     counts_of(app).write()
     counts_of(app).write()  # there is nothing more
     assert kept() == [
-        hour("GET /health", 3, 0, 1, 1, 0, 0, 0, 0, 0, 1, client="", at=begun),
-        hour("GET /status.json", 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, client="", at=begun),
+        hour("GET /health", 3, 0, 1, 1, 0, 0, 0, 0, 0, 1, client="-", at=begun),
+        hour("GET /status.json", 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, client="-", at=begun),
     ]
     with store.writing() as c:
         served.add(c, kept())
     assert [each.asked for each in kept()] == [6, 2]
     for seconds, left in ((0, 2), (1, 0)):
         held_clock.instant = instant.months_later(begun, 13) + seconds
-        retention.apply()
+        retention.apply(RetentionSettings())
         assert len(kept()) == left
 
 
@@ -74,7 +75,7 @@ def test_a_failure_is_counted_as_one_and_a_client_by_who_was_identified(app: Fla
     counts_of(app).write()
     assert [(each.endpoint, each.client, each.asked, each.failed) for each in kept()] == [
         ("GET /fails", CLIENT, 2, 2),
-        ("GET /health", "", 1, 0),
+        ("GET /health", "-", 1, 0),
     ]
 
 

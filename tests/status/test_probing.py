@@ -13,6 +13,7 @@ from consent_server.outbound.probes import ProbeAnswer, Probes
 from consent_server.outbound.session import Response
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
+from consent_server.settings import RetentionSettings
 from consent_server.status import probing
 from consent_server.status.measured import Span
 from consent_server.store import probes, rows
@@ -114,11 +115,11 @@ def test_a_day_that_is_over_is_summed_up_and_its_probes_go(app: Flask, held_cloc
             today + 3600, today + 7200,
         }  # fmt: skip
     held_clock.instant = instant.months_later(today - DAY, 13)
-    retention.apply()
+    retention.apply(RetentionSettings())
     with store.reading() as c:
         assert probes.days(c, 0, today + DAY)
     held_clock.step(1)
-    retention.apply()
+    retention.apply(RetentionSettings())
     with store.reading() as c:
         assert not probes.days(c, 0, today + DAY)
 

@@ -89,9 +89,10 @@ def mutual_tls(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Any:
+def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The audit lines that this thread has written so far: a poller of an earlier test may still run in another."""
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(logging, "logThreads", True)  # serving.lines asks for no thread
 
     def written() -> list[dict[str, Any]]:
         ours = [r for r in caplog.records if r.name == "consent_server.audit" and r.thread == threading.get_ident()]

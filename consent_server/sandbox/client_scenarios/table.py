@@ -151,6 +151,9 @@ _ROWS: Final = (
     *_refusals(
         Duty.CORRECT,
         (PAR,),
+        "another_text_was_read",
+        "bank_not_in_license",
+        "bank_unknown",
         "code_challenge_missing",
         "code_challenge_malformed",
         "code_challenge_method_unsupported",

@@ -17,7 +17,9 @@ def upgrade() -> None:
         sa.Column("signed", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deletion_certificate")),
     )
+    op.create_index("ix_sign_in_code_expires", "sign_in_code", ["expires"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_sign_in_code_expires", "sign_in_code")
     op.drop_table("deletion_certificate")
