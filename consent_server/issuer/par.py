@@ -19,6 +19,7 @@ from consent_server.store import requests
 from consent_server.store.digests import digest, new_secret
 from consent_server.store.tables import PushedRequest
 from consent_server.web import budgets
+from consent_server.web.limits import TooMany
 
 #: Parameters of a pushed request; others are ignored (RFC 6749 section 3.1).
 PARAMETERS: Final = (
@@ -286,8 +287,8 @@ def push(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, str | 
     license_ = licenses_in(form["scope"])[0]
     at = clock.now()
     fsp, text_read = _told_by_a_cap(form) if settings.party == "edp" else (None, None)
-    if fsp is not None and not membership.is_bank(current().directory, settings, fsp, at):
-        raise BankUnknown("no bank of the Directory")
+    if fsp is not None:
+        _require_bank(caller, fsp, at)
     handle = REQUEST_URI + new_secret()
     pushed = PushedRequest(
         digest=digest(handle),
@@ -323,6 +324,18 @@ def push(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, str | 
         raise TooManyPushedRequests(f"from {caller.application}", headers={"Retry-After": str(window.left)})
     audit.write(event)
     return {"request_uri": handle, "expires_in": settings.lifetimes.pushed_request}
+
+
+def _require_bank(caller: MemberCertificate, fsp: str, at: int) -> None:
+    """Raise BankUnknown unless the Directory lists a bank; TooManyPushedRequests before it is asked about too many."""
+    here = current()
+    if not here.directory.has_member(fsp):
+        try:
+            budgets.named_banks().failed(caller.application)
+        except TooMany as refused:
+            raise TooManyPushedRequests(f"banks of {caller.application}", headers=refused.answer_headers) from None
+    if not membership.is_bank(here.directory, here.settings, fsp, at):
+        raise BankUnknown("no bank of the Directory")
 
 
 def _told_by_a_cap(form: Mapping[str, str]) -> tuple[str | None, str | None]:

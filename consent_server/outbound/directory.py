@@ -111,11 +111,15 @@ class Directory:
         self._fetcher = Fetcher(session, cache)
         session.allow_hosts(self.server_allowlist)
 
+    def has_member(self, url: str) -> bool:
+        """Return whether `member` would return without a call."""
+        return self._fetcher.has_fresh(_with_memberships(url))
+
     def member(self, url: str) -> Member:
         """Return the member at its Directory URL. Raise NotAllowed for a URL of another Directory, Unreachable."""
         self._require_ours(url)
         return self._fetcher.get(
-            f"{url}?include=memberships", lambda body: _member(url, body), accept=_ACCEPT, keep_s=_KEEP_S
+            _with_memberships(url), lambda body: _member(url, body), accept=_ACCEPT, keep_s=_KEEP_S
         )
 
     def application(self, url: str, *, fresh: bool = False) -> Application:
@@ -186,6 +190,10 @@ def _rdf() -> Any:
     except ImportError:
         raise ValueError("RDF is read by a server alone") from None
     return directory_rdf
+
+
+def _with_memberships(member: str) -> str:
+    return f"{member}?include=memberships"
 
 
 def _member(url: str, body: bytes) -> Member:

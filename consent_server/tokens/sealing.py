@@ -21,6 +21,7 @@ class Sealer:
     def __init__(self, key: bytes) -> None:
         if len(key) != 32:
             raise BadSealingKey("the sealing key must be 32 bytes: make one with `consent-server keys make`")
+        self._key = key
         self._aead = AESGCM(key)
         self._finding = hmac.digest(key, b"find", hashlib.sha256)
 
@@ -40,6 +41,10 @@ class Sealer:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(os.urandom(32))
+
+    def for_use(self, use: str) -> "Sealer":
+        """Return a sealer with a key derived for one use: what strangers can have sealed uses up no nonces of the first."""
+        return Sealer(hmac.digest(self._key, b"for " + use.encode(), hashlib.sha256))
 
     def seal(self, text: str) -> bytes:
         nonce = os.urandom(_NONCE)

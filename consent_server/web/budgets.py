@@ -85,6 +85,11 @@ def pushed_requests() -> Limit:
     return Limit("push", Counted.REQUESTS, (_window(_settings().pushed_requests_per_client),))
 
 
+def named_banks() -> Limit:
+    """Return the limit on banks of one client's pushed requests about which the Directory has to be asked."""
+    return Limit("named_bank", Counted.REQUESTS, (_window(_settings().unknown_links_per_network),))
+
+
 def reports() -> Limit:
     """Return the limit on reports that are made for one account, good ones as well."""
     return Limit("report", Counted.REPORTS, (_window(_settings().reports_per_account),))

@@ -16,7 +16,7 @@ from flask import after_this_request, g, request
 from werkzeug.wrappers import Response
 
 from consent_server.deployment import current
-from consent_server.tokens.sealing import BadSealingKey
+from consent_server.tokens.sealing import BadSealingKey, Sealer
 from consent_server.web import cookies
 
 #: Characters of a cookie. What makes a longer one is not kept: several of them must leave room in the Cookie header.
@@ -46,14 +46,14 @@ def keep(form: str, owner: str, typed: KeptForm) -> None:
 
 def _sealed(form: str, owner: str, typed: KeptForm) -> str:
     text = orjson.dumps([form, owner, typed.values, typed.errors, typed.status]).decode()
-    return base64.urlsafe_b64encode(current().sealer.seal(text)).decode()
+    return base64.urlsafe_b64encode(_sealer().seal(text)).decode()
 
 
 def held(form: str, owner: str) -> KeptForm:
     """Return what this browser keeps of a form; nothing where it keeps none, or another's."""
     try:
         sealed = base64.urlsafe_b64decode(request.cookies.get(_cookie(form), ""))
-        kept_form, kept_owner, values, errors, status = orjson.loads(current().sealer.unseal(sealed))
+        kept_form, kept_owner, values, errors, status = orjson.loads(_sealer().unseal(sealed))
     except (BadSealingKey, ValueError):
         return KeptForm()
     if (kept_form, kept_owner) != (form, owner):
@@ -65,6 +65,10 @@ def forget(*forms: str) -> None:
     """Let this browser forget what was typed into forms."""
     for name in {_cookie(form) for form in forms} & request.cookies.keys():
         _keep(name, "")
+
+
+def _sealer() -> Sealer:
+    return current().sealer.for_use("typed")
 
 
 def _keep(name: str, value: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from consent_server import store
 from consent_server.issuer.decision import FuelNotInLicense
 from consent_server.outbound.directory import Directory, Member
-from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.refusal import Refusal
 from consent_server.store import journeys, tables
 from consent_server.tokens import access_token, binding, keys, status
@@ -388,6 +388,20 @@ def test_a_failing_database_is_503_and_the_permission_lives_on(issuer: Any, monk
     assert answer.get_json()["error"] == "temporarily_unavailable"
     monkeypatch.undo()
     assert issuer.permission(tokens["refresh_token"]).ended is None
+
+
+def test_a_client_has_the_directory_asked_about_few_banks(changed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is counted before the Directory is asked, for this client alone."""
+    issuer, asked = changed(limits__unknown_links_per_network=2), Mock(side_effect=BadAnswer("gone", "x", 404))
+    monkeypatch.setattr(Directory, "member", asked)
+    named = [{"scope": COMBINED.url, "fsp": f"{DIRECTORY}/m/bank{number}"} for number in range(3)]
+    responses = [issuer.post("/par", issuer.good_push(**each)) for each in named]
+    assert [response.status_code for response in responses] == [400, 400, 429]
+    assert int(responses[2].headers["Retry-After"]) > 0
+    assert asked.call_count == 2
+    assert issuer.post("/par", issuer.good_push()).status_code == 201, "what names no bank goes on"
+    monkeypatch.undo()
+    assert issuer.post("/par", issuer.good_push(issuer.clients["cap2"]), issuer.clients["cap2"]).status_code == 201
 
 
 def test_a_pushed_request_names_the_bank_and_the_text_that_was_read(
