@@ -129,11 +129,15 @@ def sign_in(sent: str, address: str, cookie: str, browser: str) -> SmeAccount | 
 
 
 def add(account: SmeAccount, typed_name: str, sent: str, browser: str) -> str | None:
-    """Keep a new passkey of an account; return what is wrong, or None. `sent` is a RegistrationResponseJSON."""
+    """Keep a new passkey of an account; return what is wrong, or None. `sent` is a RegistrationResponseJSON.
+
+    Raise TooMany.
+    """
     name = " ".join(typed_name.split())
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         return NOT_A_NAME
     at = clock.now()
+    budgets.passkeys_added().failed(account.id)
     try:
         new = _registered(account, name, sent, browser, at)
     except _NotOurs as refused:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from consent_server import audit, clock
+from consent_server import audit, clock, store
 from consent_server.caller import membership
 from consent_server.deployment import current
 from consent_server.issuer import redirect_uri
+from consent_server.outbound.directory import is_member_url
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, require
 from consent_server.scheme.licenses import License
@@ -329,13 +330,19 @@ def push(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, str | 
 def _require_bank(caller: MemberCertificate, fsp: str, at: int) -> None:
     """Raise BankUnknown unless the Directory lists a bank; TooManyPushedRequests before it is asked about too many."""
     here = current()
-    if not here.directory.has_member(fsp):
+    if not is_member_url(fsp, here.settings):
+        raise BankUnknown("no member's URL")
+    limit, is_asked = budgets.named_banks(), not here.directory.has_member(fsp)
+    if is_asked:
         try:
-            budgets.named_banks().failed(caller.application)
+            limit.failed(caller.application)
         except TooMany as refused:
             raise TooManyPushedRequests(f"banks of {caller.application}", headers=refused.answer_headers) from None
     if not membership.is_bank(here.directory, here.settings, fsp, at):
         raise BankUnknown("no bank of the Directory")
+    if is_asked:
+        with store.writing() as c:
+            limit.give_back(c, caller.application)
 
 
 def _told_by_a_cap(form: Mapping[str, str]) -> tuple[str | None, str | None]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from consent_server.issuer import decision
 from consent_server.issuer.decision import Decision, code_for
 from consent_server.journey import read
+from consent_server.journey.hand_over import PRESS_S
 from consent_server.journey.step import Away, Ended, FieldError, Page, Step, Visit
 from consent_server.scheme import instant
 from consent_server.web.language import N_
@@ -26,7 +27,8 @@ class Decide(Step):
         asked = read.question(visit)
         if isinstance(asked, Page):
             return asked
-        if asked.covers and visit.progress.get("pressed") == asked.covers:
+        just_pressed = 0 <= visit.at - visit.progress.get("proved", 0) < PRESS_S
+        if just_pressed and asked.covers and visit.progress.get("pressed") == asked.covers:
             return Ended(decision.conclude(visit.journey, _decision(visit, asked)))
         return read.page(asked)
 

@@ -205,7 +205,9 @@ def forget_alone(c: Connection, table: str, before: int) -> int:
     """Delete the rows of a table that are due and rest on nothing; return how many."""
     rule = RULES[table]
     assert rule.alone and rule.since is not None  # noqa: PT018
-    return c.execute(sa.delete(db.metadata.tables[table]).where(rule.since < before, rule.free)).rowcount
+    due = sa.and_(rule.since < before, rule.free)
+    gone = _forget_mails_about(c, due) if table == _passkey.name else 0
+    return gone + c.execute(sa.delete(db.metadata.tables[table]).where(due)).rowcount
 
 
 def accounts_due(c: Connection, before: int, limit: int) -> list[str]:
@@ -221,8 +223,15 @@ def forget_account(c: Connection, account: str, before: int) -> int:
     assert rule.since is not None
     if c.execute(sa.select(_account.c.id).where(this, rule.since < before, rule.free)).first() is None:
         return 0
-    gone = c.execute(sa.delete(_passkey).where(_passkey.c.account == account)).rowcount
+    its = _passkey.c.account == account
+    gone = _forget_mails_about(c, its) + c.execute(sa.delete(_passkey).where(its)).rowcount
     return gone + c.execute(sa.delete(_account).where(this)).rowcount
+
+
+def _forget_mails_about(c: Connection, passkeys: sa.ColumnElement[bool]) -> int:
+    """Delete the mails about passkeys; return how many."""
+    about = sa.select(_passkey.c.id).where(passkeys)
+    return c.execute(sa.delete(_mail).where(_mail.c.subject.in_(about))).rowcount
 
 
 def records_due(c: Connection, before: int, limit: int) -> list[str]:

@@ -10,6 +10,8 @@ from consent_server.web.limits import Counted, Guess, Limit, Period, network_of,
 
 #: The subject of what is counted over all.
 ALL: Final = "all"
+#: More than a person has devices; each is mailed, twice with its removal.
+PASSKEYS_ADDED_PER_DAY: Final = 20
 
 
 def identification(address: str, postcode: str, meters: Iterable[str], device: str | None) -> Guess:
@@ -86,8 +88,13 @@ def pushed_requests() -> Limit:
 
 
 def named_banks() -> Limit:
-    """Return the limit on banks of one client's pushed requests about which the Directory has to be asked."""
+    """Return the limit on banks of one client's pushed requests about which the Directory was asked in vain."""
     return Limit("named_bank", Counted.REQUESTS, (_window(_settings().unknown_links_per_network),))
+
+
+def passkeys_added() -> Limit:
+    """Return the limit on passkeys that one account adds, each of which is mailed."""
+    return Limit("passkey_added", Counted.PASSKEYS, (Period(PASSKEYS_ADDED_PER_DAY, DAY),))
 
 
 def reports() -> Limit:

@@ -168,3 +168,14 @@ def test_the_script_is_ours_alone_and_other_pages_have_none(portal: Any) -> None
         policy = portal.signed_in().open(path).response.headers["Content-Security-Policy"]
         assert "script-src" not in policy
     assert "script-src 'self'; form-action" in signing_in(portal).response.headers["Content-Security-Policy"]
+
+
+def test_an_account_adds_so_many_passkeys_a_day_whatever_it_removes(portal: Any, origin: str, monkeypatch: Any) -> None:
+    """Each is mailed, and all mails wait in one line."""
+    monkeypatch.setattr("consent_server.web.budgets.PASSKEYS_ADDED_PER_DAY", 2)
+    for _ in range(2):
+        added(portal, origin)
+        (mine,) = passkeys.of_account(ACCOUNT)
+        passkeys.remove(ACCOUNT, mine.id)
+    with pytest.raises(TooMany):
+        passkeys.add(ACCOUNT, "one more", "{}", "a browser")

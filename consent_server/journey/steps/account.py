@@ -104,4 +104,5 @@ class EnterCode(Step):
 def _signed_in(visit: Visit, account: SmeAccount, *, by_passkey: bool) -> Onward:
     method = "passkey" if by_passkey else "code"
     audit.event("signed_in", account=account.id, method=method, client_id=visit.journey.client_id)
-    return Onward(_identified(account, by_passkey=by_passkey), proven=True, owns=(account.email,))
+    identified = _identified(account, by_passkey=by_passkey)
+    return Onward({**identified, "by_session": False, "pressed": ""}, proven=True, owns=(account.email,))

@@ -1,6 +1,7 @@
 """The report to a bank, as a page and as the files that the SME downloads: a PDF, and its data."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from flask import Blueprint, Response, request
 from werkzeug.wrappers import Response as AnyResponse
@@ -16,21 +17,21 @@ from consent_server.scheme import instant
 from consent_server.web import budgets, parameters
 from consent_server.web.refusals import NotFound
 
+Made = TypeVar("Made")
+
 routes = Blueprint("portal_download", __name__)
 
 
 @routes.get("/report")
 @signed_in
 def as_page() -> AnyResponse:
-    with making.place(signed_in_account().id):
-        return _told(lambda found: page("report", document=making.words(found), permission=_permission()))
+    return _told(lambda found: page("report", document=_in_place(making.words, found), permission=_permission()))
 
 
 @routes.get("/report.pdf")
 @signed_in
 def as_pdf() -> AnyResponse:
-    with making.place(signed_in_account().id):
-        return _file("pdf", "application/pdf", making.signed_pdf)
+    return _file("pdf", "application/pdf", lambda found: _in_place(making.signed_pdf, found))
 
 
 @routes.get("/report.csv")
@@ -58,6 +59,12 @@ def _told(tell: Callable[[Handover], AnyResponse]) -> AnyResponse:
     if found is None:
         raise NotFound("report")
     return tell(found)
+
+
+def _in_place(make: Callable[[Handover], Made], found: Handover) -> Made:
+    """Make something of a report that may be made, in one of the places for that."""
+    with making.place(signed_in_account().id):
+        return make(found)
 
 
 def _permission() -> str:

@@ -11,7 +11,8 @@ from consent_server.journey.step import FieldError
 from consent_server.portal.views.visit import browser, data, page, see_other, sent, signed_in, signed_in_account
 from consent_server.web.refusals import NotFound
 
-#: Seconds after signing in within which a passkey may be added: a session that was left open adds none.
+#: Seconds after signing in within which a passkey may be added: a session that was left open adds none. It may remove one, so
+#: that whoever finds a passkey that is not its own need not wait.
 FRESH_S: Final = 600
 
 routes = Blueprint("portal_passkeys", __name__)
@@ -38,7 +39,8 @@ def add() -> AnyResponse:
 @routes.post("/passkeys/remove")
 @signed_in
 def remove() -> AnyResponse:
-    if not passkeys.remove(signed_in_account(), sent("id").get("id", "")):
+    form = sent("id")
+    if not passkeys.remove(signed_in_account(), form.get("id", "")):
         raise NotFound("passkey")
     return see_other("/passkeys")
 
