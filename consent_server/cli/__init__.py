@@ -5,6 +5,7 @@ Each command imports what it needs when it runs, so that `consent-server --help`
 
 import atexit
 import gc
+from typing import Any
 
 import click
 
@@ -33,7 +34,20 @@ from consent_server.cli import (
 )
 
 
-@click.group()
+class _Commands(click.Group):
+    """The commands, of which those of a server say so where the package was installed for the guard alone."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if (error.name or "consent_server").partition(".")[0] == "consent_server":
+                raise
+            needs = f"{ctx.invoked_subcommand} needs {error.name}: pip install 'consent-server[server]'"
+            raise click.ClickException(needs) from None
+
+
+@click.group(cls=_Commands)
 @click.version_option(package_name="consent-server")
 def main() -> None:
     """Consent and authorisation server for the Perseus scheme."""

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from consent_server.cli.shared import IDS_ARE_ARGUMENTS, database_of, said_plainly, with_settings
+from consent_server.cli.shared import (
+    IDS_ARE_ARGUMENTS,
+    certificates_in,
+    database_of,
+    require_new,
+    said_plainly,
+    with_settings,
+)
 
 if TYPE_CHECKING:
     from consent_server.settings import Settings
@@ -69,10 +76,9 @@ _READABLE = click.Path(path_type=Path, dir_okay=False, exists=True)
 def verify(settings: "Settings", kept: tuple[Path, ...], root: Path | None) -> None:
     """Say of each event that was changed, moved, inserted or removed. The exit status is 1 when there is one."""
     from consent_server.parties.operator.audit_trail import Verified
-    from consent_server.pki.member_certificate import load_certificates
     from consent_server.scheme.signed_document import DocumentFault
 
-    trusted = load_certificates((root or settings.keys.signing_root).read_bytes())[0]
+    trusted = certificates_in(root or settings.keys.signing_root)[0]
     found = 0
     with database_of(settings):
         chain = Verified(trusted, [path.read_bytes() for path in kept])
@@ -85,7 +91,7 @@ def verify(settings: "Settings", kept: tuple[Path, ...], root: Path | None) -> N
         if not found:
             click.echo(f"{chain.events} events hold, against {chain.signed} signed checkpoints.")
     if found:
-        raise click.ClickException(f"the audit trail does not hold: {found} faults")
+        raise click.ClickException(f"the audit trail does not hold: {found} faults; docs/audit.md says what to do")
 
 
 @audit.command("checkpoints")
@@ -115,8 +121,7 @@ def export(settings: "Settings", subjects: tuple[str, ...], business: str | None
 
     if bool(subjects) + bool(business) + everything != 1:
         raise click.UsageError("name --permission, once or more, or --business, or --all")
-    if out.exists():
-        raise click.BadParameter(f"{out} is there already: name a new file", param_hint="--out")
-    with create_app(settings, "mutual_tls").app_context(), said_plainly():
+    require_new(out)
+    with said_plainly(), create_app(settings, "mutual_tls").app_context():
         events = audit_trail.export(subjects or audit_trail.permissions_of(business), out)
     click.echo(f"{out}: {events} events")

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from consent_server.cli.shared import certificates_in
+
 
 @click.group()
 def evidence() -> None:
@@ -21,12 +23,12 @@ def evidence() -> None:
 def verify(file: Path, root: Path) -> None:
     """Say who signed the receipt in FILE, and what it is about. The exit status is 1 when it does not hold, and why is said."""
     from consent_server import clock
-    from consent_server.pki.member_certificate import MalformedCertificate, load_certificates
+    from consent_server.pki.member_certificate import MalformedCertificate
     from consent_server.scheme import consent_receipt
     from consent_server.scheme.signed_document import DocumentFault
 
     try:
-        found = consent_receipt.verify(file.read_bytes(), load_certificates(root.read_bytes())[0], clock.now())
+        found = consent_receipt.verify(file.read_bytes(), certificates_in(root)[0], clock.now())
     except (DocumentFault, MalformedCertificate) as fault:
         raise click.ClickException(str(fault)) from None
     record = found["dpv:hasRecordOfActivity"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from consent_server import create_app, shipped
-from consent_server.cli.shared import config_option, pairs, set_option, settings_of, with_settings
+from consent_server.cli.shared import config_option, pairs, said_plainly, set_option, settings_of, with_settings
 
 if TYPE_CHECKING:
     from consent_server.deployment import Door
@@ -56,7 +56,8 @@ def work(settings: "Settings", once: bool) -> None:
         signal.signal(number, lambda *_: stop.set())
     # Its default would end the jobs without a line in the log, when an operator sends it to every process of a party.
     signal.signal(signal.SIGHUP, lambda *_: log.warning("SIGHUP: the jobs go on; restart them for new settings"))
-    app = create_app(settings, "mutual_tls")
+    with said_plainly():
+        app = create_app(settings, "mutual_tls")
     _trace(settings)
     if not once and (address := settings.metrics.address("work")) is not None:
         _export(address)

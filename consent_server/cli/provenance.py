@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
-from consent_server.cli.shared import set_option, settings_of
+from consent_server.cli.shared import certificates_in, set_option, settings_of
 
 if TYPE_CHECKING:
     from consent_server.scheme.provenance.container import VerifiedStep
@@ -103,7 +103,7 @@ def _verified(
     """Return the verified steps of a file, or end the command with what does not hold."""
     import orjson
 
-    from consent_server.pki.member_certificate import MalformedCertificate, load_certificates
+    from consent_server.pki.member_certificate import MalformedCertificate
     from consent_server.scheme.provenance import container
 
     if config is not None:
@@ -122,7 +122,7 @@ def _verified(
     if not trust_framework and isinstance(record, dict):
         trust_framework = str(record.get("ib1:provenance"))
     try:
-        return container.verify(record, trust_framework, load_certificates(root.read_bytes())[0])
+        return container.verify(record, trust_framework, certificates_in(root)[0])
     except (container.ProvenanceError, MalformedCertificate) as error:
         raise click.ClickException(f"{path}: does not hold: {error}") from None
 

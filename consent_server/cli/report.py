@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from consent_server.cli.shared import database_of, set_option, settings_of, with_settings
+from consent_server.cli.shared import certificates_in, database_of, set_option, settings_of, with_settings
 
 if TYPE_CHECKING:
     from consent_server.settings import Settings
@@ -94,7 +94,6 @@ def verify(
     from consent_server import clock
     from consent_server.documents.bounded import verify_apart
     from consent_server.documents.verify import LARGEST, NotGenuine, Trusted
-    from consent_server.pki.member_certificate import load_certificates
     from consent_server.scheme import instant
 
     if config is not None:
@@ -104,11 +103,11 @@ def verify(
     if root is None or not trust_framework:
         raise click.UsageError("say what to verify with: --root and --trust-framework, or --config")
     trusted = Trusted(
-        load_certificates(root.read_bytes())[0],
+        certificates_in(root)[0],
         trust_framework,
         [each.read_bytes() for each in lists],
         recipient or None,
-        [root for path in roots for root in load_certificates(path.read_bytes())],
+        [root for path in roots for root in certificates_in(path)],
     )
     with path.open("rb") as file:
         content = file.read(LARGEST + 1)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec
 import click
 
 if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
     from consent_server.settings import Settings
 
 P = ParamSpec("P")
@@ -78,13 +80,14 @@ def said_plainly() -> Iterator[None]:
     """End the command with one sentence and exit status 1 for a fault that an operator can correct."""
     from consent_server.parties.operator.records import CommandFailed
     from consent_server.refusal import Refusal
+    from consent_server.settings import BadSettings
     from consent_server.tokens.keys import KeysUnusable
 
     try:
         yield
     except Refusal as refusal:
         raise click.ClickException(f"{refusal.sentence} ({refusal.private})") from None
-    except (KeysUnusable, CommandFailed) as error:
+    except (BadSettings, KeysUnusable, CommandFailed) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -95,3 +98,22 @@ def database_of(settings: "Settings") -> Iterator[None]:
 
     with opened(settings.database), said_plainly():
         yield
+
+
+def require_new(out: Path) -> None:
+    """End the command unless a file or folder can be made at `out`, where there is none."""
+    if out.exists():
+        raise click.BadParameter(f"{out} is there already: name a new one", param_hint="--out")
+    if not out.resolve().parent.is_dir():
+        raise click.BadParameter(f"{out.resolve().parent} is no folder", param_hint="--out")
+
+
+def certificates_in(path: Path) -> "list[Certificate]":
+    """Return the certificates of a PEM file, or end the command with what is wrong with it."""
+    from consent_server.pki.member_certificate import MalformedCertificate, load_certificates
+
+    try:
+        return load_certificates(path.read_bytes())
+    except (OSError, MalformedCertificate) as error:
+        why = getattr(error, "strerror", None) or error
+        raise click.ClickException(f"{path}: {why}: name the Directory's root, in PEM") from None

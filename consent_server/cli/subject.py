@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from consent_server.cli.shared import IDS_ARE_ARGUMENTS, database_of, said_plainly, with_settings
+from consent_server.cli.shared import (
+    IDS_ARE_ARGUMENTS,
+    certificates_in,
+    database_of,
+    require_new,
+    said_plainly,
+    with_settings,
+)
 
 if TYPE_CHECKING:
     from consent_server.parties.operator.subjects import SubjectQuery
@@ -49,7 +56,7 @@ def _application(settings: "Settings") -> Iterator[None]:
     from consent_server.serving import lines
 
     lines.install("work")
-    with create_app(settings, "public").app_context(), said_plainly():
+    with said_plainly(), create_app(settings, "public").app_context():
         yield
 
 
@@ -94,7 +101,7 @@ def export(settings: "Settings", query: "SubjectQuery", out: Path) -> None:
     """Write all that is held of one business: index.html to read, what-we-hold.json with every reading."""
     from consent_server.parties.operator import subjects
 
-    _require_new(out)
+    require_new(out)
     with _application(settings):
         business = subjects.one(query)
         try:
@@ -120,7 +127,7 @@ def erase(settings: "Settings", query: "SubjectQuery", dry_run: bool, yes: bool,
     if not dry_run:
         if out is None:
             raise click.UsageError("name the file for the certificate: --out")
-        _require_new(out)
+        require_new(out)
     with _application(settings):
         if not dry_run:
             by = records.reason_of(by, "say who you are: --by")
@@ -141,13 +148,6 @@ def erase(settings: "Settings", query: "SubjectQuery", dry_run: bool, yes: bool,
             raise click.ClickException(f"{out}: {error.strerror}; {again}") from None
 
 
-def _require_new(out: Path) -> None:
-    if out.exists():
-        raise click.BadParameter(f"{out} is there already: name a new one", param_hint="--out")
-    if not out.resolve().parent.is_dir():
-        raise click.BadParameter(f"{out.resolve().parent} is no folder", param_hint="--out")
-
-
 @subject.command("certificate", context_settings=IDS_ARE_ARGUMENTS)
 @with_settings
 @click.argument("certificate")
@@ -165,12 +165,12 @@ def certificate(settings: "Settings", certificate: str) -> None:
 def verify(file: Path, root: Path) -> None:
     """Say what the certificate of deletion in FILE says. The exit status is 1 when it does not hold, and why is said."""
     from consent_server import clock
-    from consent_server.pki.member_certificate import MalformedCertificate, load_certificates
+    from consent_server.pki.member_certificate import MalformedCertificate
     from consent_server.scheme import deletion
     from consent_server.scheme.signed_document import DocumentFault
 
     try:
-        found = deletion.verify(file.read_bytes(), load_certificates(root.read_bytes())[0], clock.now())
+        found = deletion.verify(file.read_bytes(), certificates_in(root)[0], clock.now())
     except (DocumentFault, MalformedCertificate) as fault:
         raise click.ClickException(str(fault)) from None
     click.echo(f"Signed by {found['member']} on {found['time']}, for {found['by']}")

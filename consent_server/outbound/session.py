@@ -28,7 +28,7 @@ from consent_server.outbound.look_up import LookUps
 from consent_server.outbound.network import Transport
 from consent_server.outbound.page_time import call_time
 from consent_server.outbound.server_certificates import ServerCertificates
-from consent_server.settings import Settings
+from consent_server.settings import BadSettings, Settings
 
 log = logging.getLogger("consent_server.outbound")
 
@@ -194,7 +194,12 @@ class Session(Calls):
         roots = settings.keys.server_roots
         presenting = tls_with(roots)
         if settings.keys.client_certificate is not None:  # a resource server elsewhere (resource.protect) has none
-            presenting.load_cert_chain(settings.keys.client_certificate, settings.keys.client_key)
+            certificate, key = settings.keys.client_certificate, settings.keys.client_key
+            try:
+                presenting.load_cert_chain(certificate, key)
+            except OSError as error:  # ssl.SSLError is one
+                why = error.strerror or type(error).__name__
+                raise BadSettings(f"keys.client_certificate, keys.client_key: {certificate}, {key}: {why}") from None
         judge = ServerCertificates(settings.calls.server_revocation, self._published)
         transport = partial(
             Transport, allowed=allowed, look_up=self._look_up, deadline=self._deadline, proxy=settings.calls.proxy

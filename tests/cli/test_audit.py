@@ -179,3 +179,53 @@ def test_a_bundle_of_nothing_is_refused(
     assert result.exit_code != 0
     assert said in result.output
     assert not (tmp_path / "b.zip").exists()
+
+
+@pytest.mark.parametrize("named", ["missing", "no certificate"])
+def test_a_root_that_cannot_be_used_is_one_sentence(
+    trail: Path, command: Callable[..., Result], tmp_path: Path, named: str
+) -> None:
+    root = load(trail).keys.signing_root
+    if named == "missing":
+        text = trail.read_text().replace(str(root), str(tmp_path / "root.pem"))
+    else:
+        (tmp_path / "root.pem").write_text("nothing")
+        text = trail.read_text().replace(str(root), str(tmp_path / "root.pem"))
+    trail.write_text(text)
+    result = command("audit", "verify", "--config", trail)
+    assert result.exit_code == 1
+    assert "root.pem" in result.output
+
+
+def test_a_certificate_of_ours_that_is_not_there_is_one_sentence(
+    trail: Path, command: Callable[..., Result], tmp_path: Path
+) -> None:
+    certificate = load(trail).keys.client_certificate
+    assert certificate is not None
+    trail.write_text(trail.read_text().replace(str(certificate), str(tmp_path / "client.pem")))
+    for arguments in (
+        ["audit", "export", "--all", "--out", tmp_path / "b.zip"],
+        ["subject", "find", "--business", "x"],
+    ):
+        result = command(*arguments, "--config", trail)
+        assert result.exit_code == 1
+        assert "client.pem" in result.output
+
+
+def test_an_archive_is_not_written_where_there_is_no_folder(
+    trail: Path, command: Callable[..., Result], tmp_path: Path
+) -> None:
+    result = command("audit", "export", "--config", trail, "--all", "--out", tmp_path / "no" / "b.zip")
+    assert result.exit_code == 2
+    assert "is no folder" in result.output
+
+
+def test_a_command_of_the_server_names_what_the_guard_alone_lacks(
+    command: Callable[..., Result], deployment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    monkeypatch.delitem(sys.modules, "consent_server.store.database", raising=False)
+    monkeypatch.delitem(sys.modules, "consent_server.store", raising=False)
+    result = command("permissions", "list", "--config", deployment)
+    assert result.exit_code == 1
+    assert "pip install 'consent-server[server]'" in result.output
