@@ -1,6 +1,7 @@
 """Retention: delete what is no longer needed, and nothing that may still be asked for.
 
-How long what is kept is settings.RetentionSettings, and which rule is whose store.retention; docs/data.md has every column.
+settings.RetentionSettings says how long each thing is kept, and store.retention which rule applies to which table;
+docs/data.md has every column.
 """
 
 from collections.abc import Callable
@@ -14,8 +15,8 @@ from consent_server.settings import RetentionSettings
 from consent_server.store import audit_events, collecting, connections, intensity, retention
 from consent_server.store.retention import RULES, RuleName
 
-#: Permissions and connections, and accounts, that are deleted in one run, each in a transaction of its own: what is due is
-#: looked for before, since every other writer waits for a transaction that writes on SQLite.
+#: Permissions and connections, and accounts, that are deleted in one run, each in a transaction of its own. What is due is
+#: looked up first, outside of these: on SQLite every other writer waits for a transaction that writes.
 MOST: Final = 1000
 
 

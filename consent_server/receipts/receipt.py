@@ -47,7 +47,6 @@ class Receipt:
     state: State
     ended: int | None
     ended_by: str
-    redeemed: bool
     on_withdrawal: str
     bank: str = ""
 
@@ -55,11 +54,6 @@ class Receipt:
     def open(self) -> bool:
         """Return whether it can still be withdrawn."""
         return self.state is State.GRANTED
-
-    @property
-    def live(self) -> bool:
-        """Return whether the other side may use it: nobody has a token of a permission whose code was never redeemed."""
-        return self.open and self.redeemed
 
     @property
     def what(self) -> str:
@@ -124,7 +118,6 @@ def _receipt(row: Permission | ProviderConnection, seen: Evidence, at: int) -> R
         state=state,
         ended=row.expires if state is State.EXPIRED else row.ended,
         ended_by=row.ended_by or "",
-        redeemed=permission is None or permission.redeemed is not None,
         on_withdrawal=permission_text.said_on_withdrawal(seen.text_shown),
     )
 

@@ -1,7 +1,8 @@
 """Count what a door serves: by hour, endpoint and client, with the time that each answer took.
 
 A request costs an addition in memory. The counts are written once a minute, beside requests, and what a process has counted
-since is lost when it ends: a service level is a share of many.
+since is lost when it ends: that does not move a service level, which is a share of many requests. What Prometheus reads
+is counted in `metrics/counts.py`.
 """
 
 import logging
@@ -22,7 +23,7 @@ log = logging.getLogger("consent_server.web")
 
 HOUR: Final = 3600
 WRITE_S: Final = 60
-#: The most milliseconds of an answer in each column that has a most.
+#: The upper bound of each column in milliseconds; the last column has none.
 BOUNDS: Final = (100, 250, 500, 1000, 1500, 4000, 6000)
 _COLUMNS: Final = (*(f"ms_{most}" for most in BOUNDS), "slower")
 _COUNTS: Final = "served"
