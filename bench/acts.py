@@ -56,6 +56,7 @@ PORT: Final = 18640
 VERIFIER: Final = "v" * 43
 REDIRECT: Final = "https://cap.example/callback"
 YEAR_S: Final = 365 * 86400
+DATABASES: Final = ["SQLite", "PostgreSQL"]
 Form = dict[str, str]
 
 
@@ -490,7 +491,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="a checkout of another commit, with the same tables")
     parser.add_argument("--metrics", action="store_true")
     parser.add_argument("--peer", action="store_true")
-    parser.add_argument("--databases", nargs="+", default=["SQLite", "PostgreSQL"])
+    parser.add_argument("--databases", nargs="+", choices=DATABASES, default=DATABASES)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=1000, help="calls of each act in one round")
     how = parser.parse_args()

@@ -1,8 +1,8 @@
 """What a bank holds of a permission, and where: a store of the bank's own, with these methods."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import ClassVar, Literal, Protocol
 
 from pydantic import ConfigDict, TypeAdapter
@@ -90,7 +90,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._held: dict[str, HeldPermission] = {}
-        self._lock = Lock()
+        self._lock = threading.Lock()
 
     def put(self, held: HeldPermission) -> None:
         self._held[held.id] = held

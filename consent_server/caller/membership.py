@@ -6,10 +6,10 @@ application for `clients.membership_s` seconds, so that a request costs one dict
 """
 
 import logging
+import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import Lock
 from typing import Final
 
 from consent_server.outbound.directory import Directory, Member, is_member_url
@@ -134,8 +134,8 @@ class Memberships:
         self._remember_s = settings.clients.membership_s
         self._refuse_unknown = settings.clients.unknown_membership == "refuse"
         self._verdicts: dict[tuple[str, str], _Verdict] = {}
-        self._asking: dict[tuple[str, str], Lock] = {}
-        self._lock = Lock()
+        self._asking: dict[tuple[str, str], threading.Lock] = {}
+        self._lock = threading.Lock()
 
     def require(self, caller: MemberCertificate, at: int) -> None:
         """Raise MembershipSuspended, ApplicationWithdrawn, and MembershipUnknown where the settings refuse that."""
@@ -159,7 +159,7 @@ class Memberships:
 
     def _look(self, who: tuple[str, str], before: _Verdict | None, at: int) -> _Verdict:
         with self._lock:
-            asking = self._asking.setdefault(who, Lock())
+            asking = self._asking.setdefault(who, threading.Lock())
         # One thread looks. The others use the last verdict meanwhile, and wait only if there is none.
         if not asking.acquire(blocking=before is None):
             assert before is not None

@@ -6,8 +6,8 @@ a certificate revoked on an open connection is refused at the next request on it
 
 import hashlib
 import logging
+import threading
 from dataclasses import dataclass
-from threading import Lock
 from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -128,7 +128,7 @@ class Trust:
         self._revocation_list = revocation_list
         self._verdicts: dict[str, _TrustVerdict] = {}
         self._unrevoked: dict[str, tuple[_TrustVerdict, tuple[RevokedSerials, ...], int]] = {}
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._alarmed: int | None = None
 
     def caller(self, arrival: Arrival, at: int) -> MemberCertificate:

@@ -1,6 +1,6 @@
 """The status list that our issuer serves: from the store, and signed anew after a change or when it grows old."""
 
-from threading import Lock
+import threading
 
 from consent_server import clock, store
 from consent_server.deployment import current
@@ -11,7 +11,7 @@ from consent_server.store.waiting import LOCK_WAIT_S, STUCK_S, LockWait
 from consent_server.tokens import status
 
 # Of each process one at a time signs; the others then read what it kept.
-_signing = Lock()
+_signing = threading.Lock()
 
 
 def text() -> str:

@@ -6,9 +6,9 @@ are reached over http, as RFC 5280 and RFC 6960 say, so only what the issuer has
 
 import hashlib
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from threading import Lock
 from typing import Final, Literal
 
 from cryptography import x509
@@ -59,7 +59,7 @@ class ServerCertificates:
         self._mode = mode
         self._fetch = fetch
         self._verdicts: dict[bytes, _ServerVerdict] = {}
-        self._lock = Lock()
+        self._lock = threading.Lock()
 
     def __call__(self, host: str, chain: Sequence[bytes]) -> None:
         """Judge a verified chain in DER, leaf first. Raise NotAllowed: kind certificate, revoked or revocation."""

@@ -7,9 +7,9 @@ use. A signature that was verified once is remembered by the digest of the token
 
 import hashlib
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any, ClassVar, Final
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -216,7 +216,7 @@ def read(token_text: str, keys: PublicKeySource, *, issuer: str, audience: str, 
 # digest of a verified token -> the key that verified it, and the token. The oldest entry is removed first.
 _remembered: Final[dict[bytes, tuple[str, EllipticCurvePublicKey, AccessToken]]] = {}
 _REMEMBERED: Final = 2048
-_remembering: Final = Lock()
+_remembering: Final = threading.Lock()
 
 
 def _signed(text: str, keys: PublicKeySource) -> AccessToken:
