@@ -95,12 +95,15 @@ class Door:
     code: Path = ROOT
     port: int = PORT
     metrics: str = ""
+    workers: int = 1
+    #: The clients to which the permissions belong, in turn.
+    clients: tuple[str, ...] = ("cap",)
 
     @property
     def settings(self) -> dict[str, Any]:
         return {
             "database.url": self.database_url,
-            "mutual_tls.workers": 1,
+            "mutual_tls.workers": self.workers,
             "mutual_tls.bind": f"127.0.0.1:{self.port}",
             "revocation_list.source": str(self.layout.revocation_list),
             "limits.pushed_requests_per_client": 1_000_000_000,
@@ -115,7 +118,7 @@ class Door:
             self.deployment = self.app.extensions["consent_server"]
             self.deployment.revocations.refresh()
             cache, at = StoredCache(), clock.now()
-            for name in ("cap", "edp"):
+            for name in (*self.clients, "edp"):
                 member, application = self.layout.member_of(name), self.layout.application(name)
                 documents = {
                     application: directory.application_document(self.layout, name),
@@ -129,6 +132,7 @@ class Door:
         refresh_id, version = refresh_token.make(self.deployment.refresh_keys)
         self.tokens.append(refresh_token.text(self.deployment.refresh_keys, version, refresh_id))
         at, series = clock.now(), new_id()
+        client = self.clients[number % len(self.clients)]
         meters = [
             {
                 "id": f"m-{number}",
@@ -145,8 +149,8 @@ class Door:
                 Permission(
                     id=new_id(),
                     account=new_id(),
-                    client_id=self.layout.application("cap"),
-                    member=self.layout.member_of("cap"),
+                    client_id=self.layout.application(client),
+                    member=self.layout.member_of(client),
                     license=self.layout.license("electricity_and_gas"),
                     fuels=["electricity", "gas"],
                     text_sha256="0" * 64,
@@ -163,13 +167,17 @@ class Door:
                 ),
             )
 
-    def issued_codes(self, count: int) -> list[str]:
-        """Return new codes, each of a permission that has not been redeemed by one of this round."""
+    def granted_to(self, client: str) -> list[Permission]:
+        return [grant for grant in self.grants if grant.client_id == self.layout.application(client)]
+
+    def issued_codes(self, count: int, client: str, live_s: int) -> list[str]:
+        """Return new codes, each of the client's next permission in turn, which no other code of a round has redeemed."""
+        grants = self.granted_to(client)
         at, made = clock.now(), [new_secret() for _ in range(count)]
         challenge = base64url(hashlib.sha256(VERIFIER.encode()).digest())
         with self.app.app_context(), store.writing() as c:
             for number, code in enumerate(made):
-                grant = self.grants[number % len(self.grants)]
+                grant = grants[number % len(grants)]
                 codes.add(
                     c,
                     AuthorizationCode(
@@ -179,7 +187,7 @@ class Door:
                         redirect_uri=REDIRECT,
                         code_challenge=challenge,
                         issued=at,
-                        expires=at + 600,
+                        expires=at + live_s,
                     ),
                 )
         return made
@@ -197,8 +205,8 @@ class Door:
         return [sys.executable, "-m", "gunicorn", "--config", str(self.code / file)]
 
     @contextmanager
-    def open(self, core: int, log: Path) -> Iterator[list[int]]:
-        """Serve on one core; yield the processes whose time counts."""
+    def open(self, core: int | None, log: Path) -> Iterator[list[int]]:
+        """Serve on one core, or on all; yield the processes whose time counts."""
         environment = {
             "CONSENT_CONFIG": str(self.layout.settings("edp")),
             "CONSENT_DOOR": "mutual_tls",
@@ -208,7 +216,7 @@ class Door:
         }
         # Python and gunicorn look for modules where they were started before they look in PYTHONPATH
         with _running(self.command(), environment, core, log, self.code) as process:
-            yield _processes(process, self.port, log, workers=2 if self.metrics else 1)  # and the exporter
+            yield _processes(process, self.port, log, workers=self.workers + bool(self.metrics))  # and the exporter
 
 
 class Peer:
@@ -248,7 +256,7 @@ class Peer:
             self.tokens = self._made("tokens", 500)
             yield found
 
-    def issued_codes(self, count: int) -> list[str]:
+    def issued_codes(self, count: int, _client: str, _live_s: int) -> list[str]:
         return self._made("codes", count)
 
     def scope(self) -> str:
@@ -263,11 +271,11 @@ class Peer:
 
 @contextmanager
 def _running(
-    command: list[str], more: dict[str, str], core: int, log: Path, folder: Path = ROOT
+    command: list[str], more: dict[str, str], core: int | None, log: Path, folder: Path = ROOT
 ) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as lines:
         process = subprocess.Popen(
-            ["taskset", "-c", str(core), *command],
+            command if core is None else ["taskset", "-c", str(core), *command],
             env={**os.environ, **more},
             cwd=folder,
             stdout=lines,
@@ -308,10 +316,10 @@ def cpu_s(processes: list[int]) -> float:
 # The acts
 
 
-def pushes(door: Any, count: int) -> list[Form]:
+def pushes(door: Any, count: int, client: str = "cap") -> list[Form]:
     form = {
         "response_type": "code",
-        "client_id": door.layout.application("cap"),
+        "client_id": door.layout.application(client),
         "redirect_uri": REDIRECT,
         "scope": door.scope(),
         "code_challenge": base64url(bytes(32)),
@@ -320,14 +328,14 @@ def pushes(door: Any, count: int) -> list[Form]:
     return [{**form, "state": new_secret()} for _ in range(count)]
 
 
-def redemptions(door: Any, count: int) -> list[Form]:
+def redemptions(door: Any, count: int, client: str = "cap", live_s: int = 600) -> list[Form]:
     form = {
         "grant_type": "authorization_code",
-        "client_id": door.layout.application("cap"),
+        "client_id": door.layout.application(client),
         "redirect_uri": REDIRECT,
         "code_verifier": VERIFIER,
     }
-    return [{**form, "code": code} for code in door.issued_codes(count)]
+    return [{**form, "code": code} for code in door.issued_codes(count, client, live_s)]
 
 
 def refreshes(door: Any, count: int) -> list[Form]:
