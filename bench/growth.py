@@ -27,7 +27,7 @@ from consent_server.sandbox import synthetic
 from consent_server.sandbox.authority import Authority
 from consent_server.settings import RetentionSettings
 from consent_server.store import connections, outbox, permissions
-from consent_server.store.database import ALONE, db
+from consent_server.store.database import db
 from consent_server.store.schema import migrate
 from consent_server.store.tables import Meter
 from tests.issuer import conftest as issuing
@@ -122,7 +122,7 @@ def fill_readings(engine: Engine, at: int) -> None:
 
 def _analyse(engine: Engine) -> None:
     with engine.connect() as connection:
-        connection.execution_options(**{ALONE: True}).exec_driver_sql("VACUUM ANALYZE")
+        connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM ANALYZE")
 
 
 def _width(engine: Engine, values: str) -> int:
@@ -262,7 +262,9 @@ def measured(
             engines.append(db.engine)
     with issuer.public.app_context():
         migrate()
-        fill(engines[0], count, at)
+    filling = sa.create_engine(database_url)  # not ours, whose statements end after half a minute
+    fill(filling, count, at)
+    filling.dispose()
     costs = {}
     for name, act in acts(issuer, at):
         with watched(*engines, by_index=by_index) as costs[name]:
