@@ -40,15 +40,19 @@ for name, module in sorted(ours.items()):
             print(f"{name}.{bound}")
 print(len(ours))
 """
+FOR_EVER = """
+import os
+for_ever = monkey.get_original("threading", "Lock")()
+for_ever.acquire()
+"""
 LOOK_UPS = """
-import _socket, os
+import _socket
 from consent_server.outbound.addresses import resolve
 from consent_server.outbound.deadline import Deadline
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.look_up import LookUps
 
-for_ever, real = monkey.get_original("threading", "Lock")(), _socket.getaddrinfo
-for_ever.acquire()
+real = _socket.getaddrinfo
 
 def slow(host, *more, **rest):
     # as the system's resolver does in C while a name server does not answer
@@ -67,13 +71,31 @@ finally:
     os._exit(0)  # without waiting for the threads
 """
 
+JOURNAL = """
+import gevent
+import sqlalchemy as sa
+from pathlib import Path
+from consent_server.store import withdrawal_journal
+from consent_server.store.withdrawal_journal import JournalEntry, StoreUnavailable
 
-def patched(door, script):
+os.fsync = lambda _: for_ever.acquire()
+withdrawal_journal.DISK_S = 0.2
+others = gevent.spawn(lambda: [gevent.sleep(0.01) for _ in range(3)])
+try:
+    never_connected = sa.create_mock_engine("postgresql+psycopg://", None)
+    withdrawal_journal.keep(never_connected, Path(sys.argv[2]), JournalEntry(1, ["one"], "", "", "", "", ""))
+except StoreUnavailable:
+    print("refused", others.ready(), flush=True)
+os._exit(0)
+"""
+
+
+def patched(door, script, *arguments):
     """What a script prints in a process that has loaded and patched what a worker has."""
     overrides = json.dumps({"mutual_tls.origin": "https://localhost:1"})
     settings = {"CONSENT_CONFIG": str(door.config), "CONSENT_DOOR": "public", "CONSENT_SET": overrides}
     return subprocess.run(
-        [sys.executable, "-c", PATCHED + script, str(ROOT / "config/gunicorn.conf.py")],
+        [sys.executable, "-c", PATCHED + script, str(ROOT / "config/gunicorn.conf.py"), *arguments],
         env={**os.environ, **settings, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -88,4 +110,9 @@ def test_S3_nothing_that_the_master_loads_keeps_what_gevent_replaces(public_door
 
 
 def test_S3_names_whose_server_does_not_answer_hold_up_the_look_up_of_no_other(public_door):
-    assert patched(public_door, LOOK_UPS) == ["127.0.0.1"]
+    assert patched(public_door, FOR_EVER + LOOK_UPS) == ["127.0.0.1"]
+
+
+def test_S3_G06_a_journal_whose_disk_does_not_answer_holds_up_nobody(public_door, tmp_path):
+    written = patched(public_door, FOR_EVER + JOURNAL, str(tmp_path / "journal"))
+    assert written == ["refused", "True"]
