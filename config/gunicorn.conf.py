@@ -20,6 +20,7 @@ from typing import Any
 
 import gevent
 import gunicorn.util
+from gevent.hub import Hub
 from gevent.server import StreamServer
 
 from consent_server import audit, traces
@@ -46,6 +47,9 @@ worker_connections = min(listener.connections, OPEN_FILES // 2)
 # One new connection for each turn of the loop, as gunicorn has it for several workers: a hundred handshakes at once would
 # delay every other request.
 StreamServer.max_accept = 1
+# Threads in which a worker looks up names, started when they are needed. Each name whose name server does not answer holds one
+# until the system's resolver gives up; with gevent's ten, ten such names would hold up the look-up of every other.
+Hub.threadpool_size = 128
 worker_tmp_dir = worker_counts.IN_MEMORY  # for the heartbeat's file, made safely
 counts = worker_counts.of_door()
 # gunicorn's bound on everything up to the end of a head; the bounds on the handshake, on silence and on each request are ours

@@ -61,16 +61,21 @@ class Watch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._at = -1
+        self._looks = 0
         self._latest = Readiness((), (), {})
         self._said: Mapping[str, str] = {}
 
     def readiness(self, checks: Checks) -> Readiness:
         """Return what each check finds: details, or why it fails."""
+        looks = self._looks
         with self._lock:
             at = clock.now()
-            if at != self._at:
+            # Whoever has waited for a look takes what it found. A look of each would be done one after the other, and with
+            # a slow database a load balancer would wait for those of all strangers before it.
+            if at != self._at and looks == self._looks:
                 self._latest = self._look(checks)
                 self._at = at
+                self._looks += 1
             return self._latest
 
     def _look(self, checks: Checks) -> Readiness:

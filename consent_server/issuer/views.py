@@ -77,7 +77,8 @@ def jwks() -> Response:
 
 @public.get(metadata.STATUS_LIST)
 def signed_status_list() -> Response:
-    return cacheable(status_list.text().encode(), "application/statuslist+jwt", status.TTL)
+    signed = status_list.text().encode()
+    return cacheable(signed, "application/statuslist+jwt", status.TTL, gzipped=status_list.gzipped)
 
 
 # the mutual-TLS door: for clients that have shown their certificate

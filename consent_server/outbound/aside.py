@@ -1,27 +1,28 @@
-"""A total time for what an EDP's own databases and files do, and a thread for what waits in C.
+"""A total time for what an EDP's own databases and files do, and a thread for what waits in C; the journal's disk among it.
 
 A driver that waits in C would hold up every other request of a gevent worker, so it runs in a real thread. Neither way does
 anybody wait for longer than was said; a thread that hangs is left behind.
 """
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import cache
-from threading import Thread
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from gevent import Timeout, monkey
 from gevent.threadpool import ThreadPoolExecutor
 
-#: Threads for it in each worker. What hangs holds one until it ends; when all hang, more of it fails in time.
+#: Threads for each kind in each worker. What hangs holds one until it ends; when all hang, more of its kind fails in time.
 _THREADS: Final = 8
+Kind = Literal["metering", "journal"]
 
 T = TypeVar("T")
 
 
-def aside(work: Callable[[], T], longest_s: float) -> T:
+def aside(work: Callable[[], T], longest_s: float, kind: Kind = "metering") -> T:
     """Return what `work` returns, which may wait in C. Raise TimeoutError, the wait for a thread included."""
-    waiting: Future[T] = _pool().submit(work) if _is_under_gevent() else _alone(work)
+    waiting: Future[T] = _pool(kind).submit(work) if _is_under_gevent() else _alone(work)
     try:
         return waiting.result(longest_s)
     except TimeoutError:
@@ -50,7 +51,7 @@ def _is_under_gevent() -> bool:
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
+def _pool(_: Kind) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_THREADS)
 
 
@@ -65,5 +66,5 @@ def _alone(work: Callable[[], T]) -> Future[T]:
         except BaseException as error:  # whatever it is, it belongs to whoever waits
             found.set_exception(error)
 
-    Thread(target=run, name="aside", daemon=True).start()
+    threading.Thread(target=run, name="aside", daemon=True).start()
     return found

@@ -43,5 +43,6 @@ class StatusListPoller:
         self._poller.stop()
 
     def _load(self) -> status.StatusList:
-        answer = self._session.get(self._uri, accept="application/statuslist+jwt", configured=True).must_be(200)
+        accept = "application/statuslist+jwt"
+        answer = self._session.get(self._uri, accept=accept, limit=status.MAX_LENGTH, configured=True).must_be(200)
         return status.decode(answer.body.decode("ascii"), self._keys, self._uri, clock.now())

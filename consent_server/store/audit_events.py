@@ -24,9 +24,7 @@ _SUBJECTS = ("permission", "connection", "subject", "by")
 #: The triggers of the database let no younger event be deleted (migration 0018).
 NEVER_BEFORE_S: Final = 38 * 31 * DAY
 _OWN_COLUMNS = ("at", "event", "correlation_id")
-_LAST = (
-    sa.select(_event.c.position, _event.c.digest, _event.c.at).order_by(_event.c.position.desc().nulls_last()).limit(1)
-)
+_LAST = sa.select(_event.c.position, _event.c.digest, _event.c.at).order_by(_event.c.position.desc()).limit(1)
 _SEAL = (
     sa.update(_event)
     .where(_event.c.id == sa.bindparam("id_"))

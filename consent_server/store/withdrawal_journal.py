@@ -10,8 +10,15 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
+from sqlalchemy.engine import Connection
+
+from consent_server.outbound.aside import aside
 from consent_server.store.faults import StoreUnavailable
+
+#: Seconds for which a withdrawal waits for the journal's disk.
+DISK_S: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,22 @@ def write(path: Path, entry: JournalEntry) -> None:
             _on_disk(path.parent)
     except OSError as error:
         raise StoreUnavailable(f"the journal of withdrawals: {error.strerror or error}") from error
+
+
+def keep(c: Connection, path: Path, entry: JournalEntry) -> None:
+    """Append an entry in the transaction of its withdrawal, and return once it is on the disk. Raise StoreUnavailable.
+
+    A thread waits for the disk, so that no other request of a worker does. Not so on SQLite: its own disk is waited for in C,
+    and in a transaction that writes to it nothing may switch (see `database`). An entry that is refused because the disk does
+    not answer in time may be written later.
+    """
+    if c.dialect.name == "sqlite":
+        write(path, entry)
+        return
+    try:
+        aside(lambda: write(path, entry), DISK_S, "journal")
+    except TimeoutError:
+        raise StoreUnavailable("the journal of withdrawals: its disk does not answer") from None
 
 
 def is_writable(path: Path) -> bool:

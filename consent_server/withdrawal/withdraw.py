@@ -45,7 +45,7 @@ def withdraw_in(c: Connection, subject: str, withdrawal: Withdrawal, at: int) ->
     journal = store.journal()
     if fallen and journal is not None:
         entry = JournalEntry(at=at, fell=fallen, correlation_id=audit.correlation_id.get(), **asdict(withdrawal))
-        withdrawal_journal.write(journal, entry)
+        withdrawal_journal.keep(c, journal, entry)
     return fallen
 
 

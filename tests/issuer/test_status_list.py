@@ -1,8 +1,12 @@
 """H11: what anybody may read is made once: the status list for each change and interval, other documents once."""
 
+import gzip
+import random
 import threading
 import time
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +14,7 @@ import sqlalchemy as sa
 
 from consent_server import clock, store
 from consent_server.issuer import metadata
+from consent_server.issuer import status_list as issued
 from consent_server.store import status_list
 from consent_server.store.database import db
 from consent_server.store.rows import table_of
@@ -203,6 +208,35 @@ def test_H11_who_has_a_document_gets_no_second_copy(node: Any, path: str) -> Non
             path, base_url=node.deployment.settings.public.origin, headers={"If-None-Match": first.headers["ETag"]}
         )
         assert changed.status_code == 200
+
+
+def test_H11_a_list_is_compressed_for_whoever_takes_that_once(node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Token Status List section 8.2; RFC 9110 sections 8.8.3.3 and 12.5.3."""
+    packed: list[bytes] = []
+    compressobj = zlib.compressobj
+    monkeypatch.setattr(zlib, "compressobj", lambda *how, **more: packed.append(b"") or compressobj(*how, **more))
+
+    def asked(**headers: str) -> Any:
+        origin = node.deployment.settings.public.origin
+        return node.public.test_client().get("/status-list", base_url=origin, headers=headers)
+
+    plain, *small = asked(), *[asked(**{"Accept-Encoding": "br, gzip;q=0.5"}) for _ in range(3)]
+    assert {each.headers["Content-Encoding"] for each in small} == {"gzip"}
+    assert {gzip.decompress(each.data) for each in small} == {plain.data}
+    assert len(packed) == 1
+    assert plain.headers["ETag"] != small[0].headers["ETag"]
+    for each, taken in ((plain, "identity"), (small[0], "gzip")):
+        assert each.headers["Vary"] == "Accept-Encoding"
+        known = asked(**{"Accept-Encoding": taken, "If-None-Match": each.headers["ETag"]})
+        assert (known.status_code, known.data) == (304, b"")
+    assert "Content-Encoding" not in asked(**{"Accept-Encoding": "gzip;q=0"}).headers
+
+
+def test_H11_a_million_permissions_take_150_kb_up_to_35_in_a_hundred_ended(tmp_path: Path) -> None:
+    keys.make(tmp_path / "keys", clock.now() - 3600)
+    bits = status.with_ended(b"", 1_000_000, random.Random(1).sample(range(1_000_000), 350_000))
+    signed = status.encode(keys.SigningKeys(tmp_path / "keys"), "https://edp.example/status-list", bits, 1, 2, 3)
+    assert len(issued.gzipped(signed.encode())) <= 150_000
 
 
 @pytest.mark.long

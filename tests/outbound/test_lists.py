@@ -75,6 +75,15 @@ class TestStatusList:
         server.routes["/list"] = listed(1, 5, 9)
         assert eventually(lambda: poller.withdrawn(9))
 
+    def test_a_national_list_is_taken_whole(self, poll, wire, signing_keys):
+        """4.8 million permissions, half of them ended: a list of more than a megabyte."""
+        server, poller, _ = poll()
+        bits = os.urandom(600_000)
+        listed = status.encode(signing_keys, server.url("/list"), bits, clock.now(), 2, clock.now() + 45)
+        server.routes["/list"] = wire.answer(200, listed.encode())
+        assert len(listed) > 1 << 20
+        assert poller.withdrawn(4_799_999) == bool(bits[-1] >> 7)
+
     def test_it_fails_closed_when_the_list_is_too_old_and_recovers(self, poll, wire, held_clock):
         server, poller, listed = poll(interval_s=0.05, max_age_s=10)
         assert poller.withdrawn(1) is True

@@ -1,4 +1,4 @@
-"""What gunicorn's master loads before a worker's gevent patches the standard library.
+"""What gunicorn's master loads before a worker's gevent patches the standard library, and what a worker then waits for in C.
 
 A name that was bound before the patch keeps the original. A lock of the original kind stops the whole worker, and for ever
 where its holder waits for the database or the network.
@@ -12,31 +12,107 @@ import sys
 from tests.serving.doors import ROOT
 
 # As gunicorn does: it runs the configuration, forks, and the worker patches.
-MASTER = """
-import runpy, sys, types
+PATCHED = """
+import gc, runpy, sys, types
 runpy.run_path(sys.argv[1])
 from gevent import monkey
 monkey.patch_all()
+"""
+KEPT = """
 originals = {id(value) for names in monkey.saved.values() for value in names.values() if callable(value)}
 of_lock = type(monkey.saved["_thread"]["allocate_lock"]())
-for name, module in sorted(sys.modules.items()):
-    if name.startswith("consent_server"):
-        for bound, value in vars(module).items():
-            if not isinstance(value, types.ModuleType) and (id(value) in originals or isinstance(value, of_lock)):
-                print(f"{name}.{bound}")
-print(sum(name.startswith("consent_server") for name in sys.modules))
+ours = {name: module for name, module in sys.modules.items() if name.startswith("consent_server")}
+
+def locks(found, seen):
+    # whatever is reached from an object of ours: a semaphore has a condition, which has a lock
+    if id(found) in seen or isinstance(found, types.ModuleType):
+        return False
+    seen.add(id(found))
+    if isinstance(found, (type, types.FunctionType)) and not str(found.__module__).startswith("consent_server"):
+        return False
+    return isinstance(found, of_lock) or any([locks(each, seen) for each in gc.get_referents(found)])
+
+sys.setrecursionlimit(10_000)
+seen = {id(vars(module)) for module in sys.modules.values()}
+for name, module in sorted(ours.items()):
+    for bound, value in vars(module).items():
+        if not isinstance(value, types.ModuleType) and (id(value) in originals or locks(value, seen)):
+            print(f"{name}.{bound}")
+print(len(ours))
+"""
+FOR_EVER = """
+import os
+for_ever = monkey.get_original("threading", "Lock")()
+for_ever.acquire()
+"""
+LOOK_UPS = """
+import _socket
+from consent_server.outbound.addresses import resolve
+from consent_server.outbound.deadline import Deadline
+from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.look_up import LookUps
+
+real = _socket.getaddrinfo
+
+def slow(host, *more, **rest):
+    # as the system's resolver does in C while a name server does not answer
+    return for_ever.acquire() if host.startswith("silent") else real(host, *more, **rest)
+
+_socket.getaddrinfo = slow
+for number in range(40):
+    look_up = LookUps(resolve, Deadline(), 0.01)
+    try:
+        look_up(f"silent-{number}.example", 443)
+    except Unreachable:
+        pass
+try:
+    print(*LookUps(resolve, Deadline(), 2)("127.0.0.1", 443), flush=True)
+finally:
+    os._exit(0)  # without waiting for the threads
+"""
+
+JOURNAL = """
+import gevent
+import sqlalchemy as sa
+from pathlib import Path
+from consent_server.store import withdrawal_journal
+from consent_server.store.withdrawal_journal import JournalEntry, StoreUnavailable
+
+os.fsync = lambda _: for_ever.acquire()
+withdrawal_journal.DISK_S = 0.2
+others = gevent.spawn(lambda: [gevent.sleep(0.01) for _ in range(3)])
+try:
+    never_connected = sa.create_mock_engine("postgresql+psycopg://", None)
+    withdrawal_journal.keep(never_connected, Path(sys.argv[2]), JournalEntry(1, ["one"], "", "", "", "", ""))
+except StoreUnavailable:
+    print("refused", others.ready(), flush=True)
+os._exit(0)
 """
 
 
-def test_S3_nothing_that_the_master_loads_keeps_a_name_that_gevent_replaces(public_door):
+def patched(door, script, *arguments):
+    """What a script prints in a process that has loaded and patched what a worker has."""
     overrides = json.dumps({"mutual_tls.origin": "https://localhost:1"})
-    settings = {"CONSENT_CONFIG": str(public_door.config), "CONSENT_DOOR": "public", "CONSENT_SET": overrides}
-    *kept, loaded = subprocess.run(
-        [sys.executable, "-c", MASTER, str(ROOT / "config/gunicorn.conf.py")],
+    settings = {"CONSENT_CONFIG": str(door.config), "CONSENT_DOOR": "public", "CONSENT_SET": overrides}
+    return subprocess.run(
+        [sys.executable, "-c", PATCHED + script, str(ROOT / "config/gunicorn.conf.py"), *arguments],
         env={**os.environ, **settings, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
     ).stdout.split()
+
+
+def test_S3_nothing_that_the_master_loads_keeps_what_gevent_replaces(public_door):
+    *kept, loaded = patched(public_door, KEPT)
     assert int(loaded) > 20, "the configuration was run"
     assert kept == []
+
+
+def test_S3_names_whose_server_does_not_answer_hold_up_the_look_up_of_no_other(public_door):
+    assert patched(public_door, FOR_EVER + LOOK_UPS) == ["127.0.0.1"]
+
+
+def test_S3_G06_a_journal_whose_disk_does_not_answer_holds_up_nobody(public_door, tmp_path):
+    written = patched(public_door, FOR_EVER + JOURNAL, str(tmp_path / "journal"))
+    assert written == ["refused", "True"]

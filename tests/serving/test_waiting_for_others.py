@@ -16,7 +16,6 @@ import pytest
 
 from bench import attacks
 from consent_server.sandbox.browser import Browser, follow
-from consent_server.sandbox.client import Client
 from tests.conftest import RunningSandbox, free_ports
 
 pytestmark = pytest.mark.xdist_group("sandbox")
@@ -26,31 +25,6 @@ CALLBACK = "https://client.example/callback"
 
 def honest(sandbox: RunningSandbox, door: str) -> attacks.Target:
     return next(target for target in attacks.doors(sandbox.directory) if target.door == door)
-
-
-def test_a_lock_that_another_process_holds_delays_the_push_alone(sandbox: RunningSandbox) -> None:
-    manifest = sandbox.manifest
-    client = Client(manifest["clients"]["cap"], manifest["trust"]["server_ca"])
-    client.discover(manifest["issuers"]["edp"])
-    target = honest(sandbox, "mutual_tls")
-    client.push(manifest["licenses"]["electricity"], CALLBACK)
-
-    def push() -> float:
-        started = time.monotonic()
-        assert client.push(manifest["licenses"]["electricity"], CALLBACK).url
-        return time.monotonic() - started
-
-    store = next((sandbox.directory / "edp").glob("*.sqlite"))
-    other = sqlite3.connect(store, isolation_level=None)
-    with ThreadPoolExecutor(1) as pool:
-        other.execute("BEGIN IMMEDIATE")
-        pushed = pool.submit(push)
-        cost = attacks.measured(target, 1.5)
-        other.execute("COMMIT")
-        assert pushed.result() > 1.2
-    other.close()
-    assert (cost.unanswered, cost.faults) == (0, 0)
-    assert len(cost.seconds) > 1, "one after another, while the lock is held"
 
 
 class Dripping:

@@ -1,5 +1,9 @@
 """What a door shares: health, readiness, and whose address counts behind a proxy."""
 
+import itertools
+import sys
+import threading
+import time
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -7,7 +11,7 @@ import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
 
-from consent_server import deployment
+from consent_server import clock, deployment
 from consent_server.deployment import Deployment, Door
 from consent_server.parties import party_of
 from consent_server.readiness import PartDegraded
@@ -113,3 +117,35 @@ def test_H14_a_header_with_a_control_character_is_refused(kind: Door, name: str,
 @pytest.mark.parametrize("value", ["a\tb", "\u00e9\u0085", 'a; b="\\000"'])
 def test_a_header_may_hold_tabs_and_what_is_not_ascii(value: str) -> None:
     assert opened().get("/a/b", environ_overrides={"HTTP_COOKIE": value, "HTTP_USER_AGENT": value}).status_code == 200
+
+
+def test_S3_H21_whoever_waits_for_a_look_takes_what_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one look after the other a load balancer would wait for those of all strangers that asked before it."""
+    seconds = itertools.count(1_773_307_800)
+    monkeypatch.setattr(clock, "now", lambda: next(seconds))
+    asked = [threading.Thread(target=lambda: answers.append(client.get("/ready").status_code)) for _ in range(3)]
+    answers: list[int] = []
+    looks: list[str] = []
+
+    def slow() -> str:
+        looks.append("look")
+        if len(looks) == 1:
+            for each in asked:
+                each.start()
+            while not all(waits_for_a_look(each) for each in asked):
+                time.sleep(0.001)
+        return "ok"
+
+    client = opened(database=slow)
+    assert client.get("/ready").status_code == 200
+    for each in asked:
+        each.join()
+    assert (answers, looks) == ([200] * 3, ["look"])
+    assert client.get("/ready").status_code == 200
+    assert looks == ["look"] * 2
+
+
+def waits_for_a_look(thread: threading.Thread) -> bool:
+    """Return whether a thread has counted the looks before its own and is still in `Watch.readiness`."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_code.co_name == "readiness" and "looks" in frame.f_locals

@@ -190,6 +190,23 @@ def test_G15_G06_a_line_that_may_not_be_on_the_disk_is_no_line(
     assert alive() == {"one"}
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_G15_G06_a_disk_that_does_not_answer_refuses_the_withdrawal(
+    cap: Deployment, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    permission("one")
+    with monkeypatch.context() as bad_day:
+        bad_day.setattr(withdrawal_journal.os, "fsync", lambda _: answers.wait())  # type: ignore[attr-defined]
+        bad_day.setattr(withdrawal_journal, "DISK_S", 0.05)
+        with pytest.raises(StoreUnavailable):
+            withdraw("one", BY_SME)
+    answers.set()
+    assert alive() == {"one"}
+    assert not owed()
+    assert withdraw("one", BY_SME) == ["one"]
+
+
 def test_G15_a_withdrawal_is_in_the_journal_before_it_is_committed(
     cap: Deployment, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
