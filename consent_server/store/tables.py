@@ -444,7 +444,7 @@ class Meter(NamedTuple):
 
 @table("day_block")
 class DayBlock(NamedTuple):
-    """A day's half-hours of one meter, already in the API's JSON.
+    """A day's half-hours of one meter, already in the API's JSON, which is packed (scheme.packed).
 
     `holder` is "edp", or the connection that fetched it. `marks` has a letter for each half-hour in `body`: what its JSON does
     not say (metering.importing.day). None: the source told each register, and nothing is an estimate.
