@@ -54,9 +54,10 @@ bench-attacks: $(READY)
 bench-guessing: $(READY)
 	$(BIN)/python -m bench.guessing
 
-# A meter's year from Parquet files; takes a minute.
+# A meter's year from Parquet files, and out of our own tables on SQLite; takes a minute.
 bench-readings: $(READY)
 	$(BIN)/python -m bench.readings
+	$(BIN)/python -m bench.own_readings
 
 # Transactions, statements and processor time of each page of the SME, on both databases; takes half a minute.
 bench-pages: $(READY)

@@ -19,6 +19,7 @@ from consent_server import clock, store
 from consent_server.sandbox.synthetic import Supply, day_blocks
 from consent_server.scheme import emissions, readings
 from consent_server.scheme.instant import DAY, HALF_HOUR, day_start
+from consent_server.scheme.packed import unpack
 from consent_server.store import permissions, tables
 from consent_server.store import readings as stored
 from consent_server.store.schema import migrate
@@ -145,7 +146,7 @@ def year(app: Flask) -> None:
 
     def from_store() -> bytes:
         with store.reading() as c:
-            return readings.join(body for _, body in stored.days(c, "edp", "bench-meter", "import", start, end))
+            return readings.join(unpack(row.body) for row in stored.days(c, "edp", "bench-meter", "import", start, end))
 
     parsed = orjson.loads(from_store())
     dumped = median(lambda: orjson.dumps(parsed))

@@ -141,6 +141,17 @@ def discard(settings: "Settings", id_: str, why: str, by: str) -> None:
         set_aside.discard(id_, why, by)
 
 
+@readings.command("pack")
+@with_settings
+@click.option("--undo", is_flag=True, help="Unpack all, before release 0.1.0 is started again.")
+def pack(settings: "Settings", undo: bool) -> None:
+    """Pack the day blocks that release 0.1.0 kept, once no process of it runs. It may be stopped, and begun again."""
+    from consent_server.parties.operator.packing import repack
+
+    with database_of(settings):
+        click.echo(f"{repack(undo)} day blocks {'unpacked' if undo else 'packed'}")
+
+
 def _how(layout: str, zone: str, ends: bool, meter: str, taken_at: str, dry_run: bool, by_register: bool) -> "How":
     from zoneinfo import ZoneInfo
 

@@ -58,9 +58,10 @@ class OwnReadings:
             first, last = max(request.start, extent[0]), min(request.end, extent[1] + DAY)
             if first >= last:
                 return Held()
-            rows = day_blocks.kept(c, [meter], measure, instant.day_start(first), last)
-        estimates = any(day.has_estimates(row, first, last) for row in rows if row.marks)
-        return Held.of_days({row.day: bytes(row.body) for row in rows}, (first, last), estimates)
+            rows = day_blocks.days(c, day_blocks.EDP, meter, measure, instant.day_start(first), last)
+        estimates = any(day.has_estimates(row, first, last) for row in rows)
+        counts = {row.day: len(row.marks) for row in rows if row.marks is not None}
+        return Held.of_days({row.day: row.body for row in rows}, (first, last), estimates, counts=counts)
 
     def begin(self, meters: Collection[str]) -> Mapping[str, int]:
         """Return the first day that is held of each. Raise StoreUnavailable."""

@@ -19,7 +19,7 @@ from pyarrow import fs
 
 from consent_server.metering import object_store
 from consent_server.metering.readings import ReadingsRequest
-from consent_server.metering.rows import TENANCY, Columns, RowReadings, RowRegister
+from consent_server.metering.rows import MOST_HALF_HOURS, MOST_TENANCIES, TENANCY, Columns, RowReadings, RowRegister
 from consent_server.metering.unavailable import SourceUnavailable
 from consent_server.outbound.aside import aside
 from consent_server.scheme import instant
@@ -41,6 +41,9 @@ _KNOWN: Final = ("fuel", "taken_at", "cumulative", "estimated")
 #: What `advice` finds too many: rows of a row group, and files of a month that is over.
 _MOST_ROWS: Final = 20_000
 _MOST_FILES: Final = 4
+#: Rows and bytes of a column that a row group may have: a few kilobytes of a file may unpack to gigabytes.
+_LARGEST_ROWS: Final = 4_000_000
+_LARGEST_COLUMN: Final = 256 << 20
 #: Calls of one folder that may go on after nobody waits for them any more. Others need the threads (outbound.aside).
 _MOST_LATE: Final = 3
 
@@ -111,16 +114,18 @@ class _Folder:
         read = [self._row_groups(each, columns, key, values) for each in files]
         if not read:
             return pa.table({})
-        table = pa.concat_tables(read, promote_options="default")
-        return _plain(table.filter(pc.is_in(table[key].cast(pa.string()), pa.array(values, pa.string()))))
+        return _plain(pa.concat_tables(read, promote_options="default"))
 
     def _row_groups(self, info: fs.FileInfo, columns: Collection[str], key: str, values: Sequence[str]) -> pa.Table:
         with self._files.open_input_file(info.path) as source:
             footer = self._footer(info, source)
-            names = footer.metadata.schema.names
+            names = footer.names
             if key not in names:
                 raise ReadingError(f"the rows have no column {key}")
-            texts = [name for name in _TEXTS if name in names]
+            wanted = [name for name in columns if name in names]
+            if twice := [name for name in wanted if names.count(name) > 1]:
+                raise ReadingError(f"the column {twice[0]} is there twice")
+            texts = [name for name in _TEXTS if name in footer.paths]
             with pq.ParquetFile(
                 source,
                 metadata=footer.metadata,
@@ -128,8 +133,8 @@ class _Folder:
                 page_checksum_verification=True,
                 pre_buffer=self._is_remote,
             ) as file:
-                wanted = [name for name in columns if name in names]
-                return file.read_row_groups(footer.that_may_hold(key, values), wanted, use_threads=False)
+                table = file.read_row_groups(footer.that_may_hold(key, values), wanted, use_threads=False)
+        return table.filter(pc.is_in(table[key].cast(pa.string()), pa.array(values, pa.string())))
 
     def _footer(self, info: fs.FileInfo, source: pa.NativeFile) -> "_Footer":
         """Return the footer of a file as it is now."""
@@ -151,24 +156,38 @@ class _Footer:
 
     def __init__(self, metadata: pq.FileMetaData) -> None:
         self.metadata = metadata
+        self.names: list[str] = metadata.schema.to_arrow_schema().names
+        #: The names of plain columns; of a nested one the path of each part.
+        self.paths = [metadata.schema.column(each).path for each in range(metadata.num_columns)]
         self._bounds: dict[str, list[tuple[str, str] | None]] = {}
 
     def that_may_hold(self, key: str, values: Sequence[str]) -> list[int]:
-        """Return the row groups that may have one of these values in a column; those that do not say may."""
+        """Return the row groups that may have one of these values in a column; those that do not say may.
+
+        Raise ReadingError if one of them takes too much memory.
+        """
         if key not in self._bounds:
-            column = self.metadata.schema.names.index(key)
-            groups = range(self.metadata.num_row_groups)
-            self._bounds[key] = [_bounds(self.metadata.row_group(each).column(column)) for each in groups]
-        return [
+            self._bounds[key] = self._asked(key)
+        found = [
             group
             for group, bounds in enumerate(self._bounds[key])
             if bounds is None or any(bounds[0] <= value <= bounds[1] for value in values)
         ]
+        if any(map(_is_too_large, map(self.metadata.row_group, found))):
+            raise ReadingError(f"a row group is too large to be read for one {key}: write at most {_MOST_ROWS:,} rows")
+        return found
+
+    def _asked(self, key: str) -> list[tuple[str, str] | None]:
+        if key not in self.paths:
+            raise ReadingError(f"the column {key} is no text")
+        column = self.paths.index(key)
+        groups = map(self.metadata.row_group, range(self.metadata.num_row_groups))
+        return [_bounds(each.column(column)) for each in groups]
 
     def advice(self, key: str) -> Iterator[str]:
         """Say what makes the rows of one value expensive to find."""
         metadata = self.metadata
-        if key not in metadata.schema.names:
+        if key not in self.names:
             return
         most = max((metadata.row_group(each).num_rows for each in range(metadata.num_row_groups)), default=0)
         if most > _MOST_ROWS:
@@ -179,6 +198,15 @@ class _Footer:
             yield f"row groups do not say the smallest and largest {key}, so that all are read: write statistics"
         elif any(later[0] < before[1] for before, later in pairwise(filter(None, bounds))):
             yield f"the rows are not sorted by {key}, so that many row groups are read for one: sort them first"
+
+
+def _is_too_large(group: pq.RowGroupMetaData) -> bool:
+    if group.num_rows > _LARGEST_ROWS:
+        return True
+    # The bytes of all columns say nearly always that none is too large.
+    return group.total_byte_size > _LARGEST_COLUMN and any(
+        group.column(each).total_uncompressed_size > _LARGEST_COLUMN for each in range(group.num_columns)
+    )
 
 
 def _bounds(column: pq.ColumnChunkMetaData) -> tuple[str, str] | None:
@@ -210,6 +238,8 @@ class ParquetRegister(RowRegister):
             found = self._folder.rows(self._folder.files(), TENANCY, key, [value])
             if fuel is not None and "fuel" in found.column_names:  # one number may be an MPAN and an MPRN
                 found = found.filter(pc.equal(found["fuel"].cast(pa.string()), fuel))
+            if found.num_rows > MOST_TENANCIES:
+                raise ReadingError("more rows than one business or meter can have")
             return _columns(found) if found.column_names else dict.fromkeys(TENANCY, ())
 
         return self._folder.read(read)
@@ -230,7 +260,10 @@ class ParquetReadings(RowReadings):
         def read() -> Columns:
             files = [each for month, each in self._months(request.meter) if first <= month <= last]
             table = self._folder.rows(files, (*_WANTED, *_KNOWN), "meter", [request.meter])
-            return _columns(_between(table, request)) if table.num_rows else dict.fromkeys(_WANTED, ())
+            table = _between(table, request) if table.num_rows else table
+            if table.num_rows > MOST_HALF_HOURS:
+                raise ReadingError("more half-hours than were asked for")
+            return _columns(table) if table.num_rows else dict.fromkeys(_WANTED, ())
 
         return self._folder.read(read)
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from consent_server.scheme import instant, plausible
-from consent_server.scheme.instant import HALF_HOUR
+from consent_server.scheme.instant import DAY, HALF_HOUR
+from consent_server.scheme.packed import unpack
 from consent_server.scheme.provenance.steps import COMPLETE, MISSING, SUBSTITUTED, MeterOrigin
 from consent_server.scheme.readings import HalfHour, HalfHours, ReadingError, blocks_of, slice_block
 
@@ -38,7 +39,8 @@ class ReadingsRequest:
 class Held:
     """What a source has for a request: make it with `of`, or with `of_days` where the JSON is kept ready.
 
-    `days` are day blocks (scheme.readings) by their midnight, in order; `count` is the number of half-hours in them.
+    `days` are day blocks (scheme.readings) by their midnight, in order, packed (scheme.packed) or not; `count` is the number of
+    half-hours in them.
     `metered` is the part (start, end) of the window for which the meter has been read, or None where there is no such
     part: a half-hour of it that is not in `days` is missing, and the provenance says so. `substituted` says that some
     values are estimates. `origin` says what kind of meter and service they come from; None: as the settings say.
@@ -98,21 +100,29 @@ class Held:
         metered: tuple[int, int],
         substituted: bool = False,
         origin: MeterOrigin | None = None,
+        *,
+        counts: Mapping[int, int] | None = None,
     ) -> "Held":
         """Return whole day blocks, in order, cut to the part of the window for which the meter has been read.
 
+        `counts` has the number of half-hours of those days for which it is known, which are then not unpacked to be counted.
         Raise ReadingError for a day outside that part.
         """
         start, end = metered
         cut = dict(days)
-        for edge in {instant.day_start(start), instant.day_start(end)} & cut.keys():
-            cut[edge] = slice_block(cut[edge], start, end)
-        count = sum(block.count(_ONE_EACH) for block in cut.values())
+        for edge in {instant.day_start(start), instant.day_start(end - 1)} & cut.keys():
+            if edge < start or edge + DAY > end:
+                cut[edge] = slice_block(unpack(cut[edge]), start, end)
+        count = sum(
+            counts[day] if counts and day in counts and cut[day] is days[day] else unpack(block).count(_ONE_EACH)
+            for day, block in cut.items()
+        )
         return cls(cut, count, metered, substituted, origin)
 
     @property
     def blocks(self) -> list[bytes]:
-        return list(self.days.values())
+        """Return the day blocks as JSON."""
+        return list(map(unpack, self.days.values()))
 
     @property
     def missing_data(self) -> str:

@@ -7,7 +7,7 @@ import orjson
 
 @dataclass(frozen=True)
 class Answer:
-    """`body` in pieces, so that a year of readings is not copied once more; `headers` besides Content-Type."""
+    """`body` in pieces, of which day blocks may be packed (scheme.packed); `headers` besides Content-Type."""
 
     body: list[bytes] = field(repr=False)
     status: int = 200

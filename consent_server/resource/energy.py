@@ -57,7 +57,7 @@ def source_for(release: Release, datasource: str, measure: str) -> Source:
 
 
 def readings(release: Release, source: Source, measure: str, window: Window, at: int) -> Answer:
-    """Return half-hours with their provenance; the stored day blocks leave as they are, not decoded and encoded again."""
+    """Return half-hours with their provenance; the day blocks leave as they are kept, not decoded and encoded again."""
     token = release.token
     held = _held(release, source, measure, window)
     if held.retry_after is not None:
@@ -74,10 +74,9 @@ def readings(release: Release, source: Source, measure: str, window: Window, at:
     )
     with store.writing() as c:
         audit_events.keep(c, released)
-    # The array is joined once and never copied again: a year of it is 3.6 MB, and each copy costs milliseconds.
-    array = b",".join(filter(None, held.blocks))
+    blocks = [piece for block in held.days.values() if block for piece in (b",", block)]
     rest = orjson.dumps({"location": {"ukPostcodeOutcode": source.tenancy.outcode}, "provenance": record})
-    return Answer([b'{"data":[', array, b"],", rest[1:]])
+    return Answer([b'{"data":[', *blocks[1:], b"],", rest[1:]])
 
 
 def _held(release: Release, source: Source, measure: str, window: Window) -> Held:

@@ -17,6 +17,7 @@ from consent_server.sandbox import scenarios, synthetic
 from consent_server.sandbox.client_scenarios.door import met_now
 from consent_server.sandbox.layout import scenarios_in
 from consent_server.scheme.instant import DAY
+from consent_server.scheme.packed import unpack
 from consent_server.scheme.readings import slice_block
 from consent_server.store import limits
 
@@ -62,8 +63,8 @@ def _still_collecting(request: ReadingsRequest) -> bool:
 def _with_gaps(meter: str, held: Held) -> Held:
     if held.metered is None:
         return held
-    days = dict(held.days)
-    for day, block in held.days.items():
+    days = {day: unpack(block) for day, block in held.days.items()}
+    for day, block in tuple(days.items()):
         if stretch := synthetic.lost(meter, day):
             kept = (slice_block(block, day, stretch[0]), slice_block(block, stretch[1], day + DAY))
             days[day] = b",".join(filter(None, kept))

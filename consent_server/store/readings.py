@@ -1,4 +1,7 @@
-"""Readings as day blocks: a day's half-hours of one meter, already in the API's JSON, and what was set aside."""
+"""Readings as day blocks: a day's half-hours of one meter, already in the API's JSON, and what was set aside.
+
+A block is packed as it is kept (scheme.packed), and unpacked where it is read to be merged. `days` gives them out as they are.
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -6,6 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from consent_server.scheme.packed import is_packed, pack, unpack
 from consent_server.store import rows
 from consent_server.store.rows import table_of
 from consent_server.store.tables import DayBlock, SetAside
@@ -17,12 +21,13 @@ _block = table_of(DayBlock)
 _aside = table_of(SetAside)
 #: Day blocks that are read at once where a meter's days are followed to their end.
 _DAYS: Final = 31
+#: Holder, meter, measure and day of a day block.
+Key = tuple[str, str, str, int]
 
 
 def put_days(c: Connection, holder: str, meter: str, measure: str, days: Mapping[int, bytes]) -> None:
     """Keep day blocks by their day (midnight UTC), replacing what was there."""
-    if days:
-        rows.put(c, *(DayBlock(holder, meter, measure, day, body) for day, body in days.items()))
+    put_blocks(c, [DayBlock(holder, meter, measure, day, body) for day, body in days.items()])
 
 
 def merging(c: Connection) -> None:
@@ -39,7 +44,7 @@ def kept(c: Connection, meters: Collection[str], measure: str, start: int, end: 
         _block.c.day >= start,
         _block.c.day < end,
     )
-    return _of_meters(c, DayBlock, query.order_by(_block.c.day), _block.c.meter, meters)
+    return [_unpacked(row) for row in _of_meters(c, DayBlock, query.order_by(_block.c.day), _block.c.meter, meters)]
 
 
 def having(c: Connection, meters: Collection[str], measure: str, start: int) -> set[str]:
@@ -61,7 +66,8 @@ def before(c: Connection, meter: str, measure: str, day: int) -> DayBlock | None
         _block.c.day < day,
         sa.func.length(_block.c.body) > 0,
     )
-    return rows.one(c, DayBlock, query.order_by(_block.c.day.desc()).limit(1))
+    row = rows.one(c, DayBlock, query.order_by(_block.c.day.desc()).limit(1))
+    return None if row is None else _unpacked(row)
 
 
 def following(c: Connection, meter: str, measure: str, day: int) -> Iterator[DayBlock]:
@@ -71,7 +77,7 @@ def following(c: Connection, meter: str, measure: str, day: int) -> Iterator[Day
             _block.c.holder == EDP, _block.c.meter == meter, _block.c.measure == measure, _block.c.day >= day
         )
         batch = rows.every(c, DayBlock, query.order_by(_block.c.day).limit(_DAYS))
-        yield from batch
+        yield from map(_unpacked, batch)
         if len(batch) < _DAYS:
             return
         day = batch[-1].day + 1
@@ -80,7 +86,25 @@ def following(c: Connection, meter: str, measure: str, day: int) -> Iterator[Day
 def put_blocks(c: Connection, blocks: Sequence[DayBlock]) -> None:
     """Keep day blocks, each replacing the one of its day."""
     if blocks:
-        rows.put(c, *blocks)
+        rows.put(c, *(row._replace(body=pack(row.body)) for row in blocks))
+
+
+def repack(c: Connection, begins: bytes, after: Key | None, most: int) -> list[Key]:
+    """Turn the first day blocks that begin with some bytes into what they are otherwise, packed or unpacked; return their keys.
+
+    They are those after a key, in order.
+    """
+    merging(c)
+    key = sa.tuple_(*_block.primary_key)
+    query = (
+        sa.select(_block).where(sa.func.substr(_block.c.body, 1, len(begins)) == begins).order_by(*_block.primary_key)
+    )
+    if after is not None:
+        query = query.where(key > sa.tuple_(*after))
+    found = rows.every(c, DayBlock, query.limit(most))
+    if found:
+        rows.put(c, *(row._replace(body=unpack(row.body) if is_packed(row.body) else pack(row.body)) for row in found))
+    return [(row.holder, row.meter, row.measure, row.day) for row in found]
 
 
 def set_aside(c: Connection, meters: Collection[str], measure: str, start: int, end: int) -> list[SetAside]:
@@ -114,26 +138,26 @@ def settle(c: Connection, values: Iterable[SetAside]) -> None:
         )
 
 
+def _unpacked(row: DayBlock) -> DayBlock:
+    return row._replace(body=unpack(row.body))
+
+
 def _of_meters(
     c: Connection, kind: type[rows.R], query: sa.Select[Any], column: sa.Column[Any], meters: Collection[str]
 ) -> list[rows.R]:
     return [row for batch in rows.batches(meters) for row in rows.every(c, kind, query.where(column.in_(batch)))]
 
 
-def days(c: Connection, holder: str, meter: str, measure: str, start: int, end: int) -> list[tuple[int, bytes]]:
-    """Return the blocks of the days from `start` (a midnight) to before `end`, in order."""
-    query = (
-        sa.select(_block.c.day, _block.c.body)
-        .where(
-            _block.c.holder == holder,
-            _block.c.meter == meter,
-            _block.c.measure == measure,
-            _block.c.day >= start,
-            _block.c.day < end,
-        )
-        .order_by(_block.c.day)
+def days(c: Connection, holder: str, meter: str, measure: str, start: int, end: int) -> list[DayBlock]:
+    """Return the blocks of the days from `start` (a midnight) to before `end` as they are kept, in order."""
+    query = sa.select(_block).where(
+        _block.c.holder == holder,
+        _block.c.meter == meter,
+        _block.c.measure == measure,
+        _block.c.day >= start,
+        _block.c.day < end,
     )
-    return [(row.day, row.body) for row in c.execute(query)]
+    return rows.every(c, DayBlock, query.order_by(_block.c.day))
 
 
 def extent(c: Connection, holder: str, meter: str, measure: str) -> tuple[int, int] | None:

@@ -444,7 +444,7 @@ class Meter(NamedTuple):
 
 @table("day_block")
 class DayBlock(NamedTuple):
-    """A day's half-hours of one meter, already in the API's JSON.
+    """A day's half-hours of one meter, already in the API's JSON, which is packed (scheme.packed).
 
     `holder` is "edp", or the connection that fetched it. `marks` has a letter for each half-hour in `body`: what its JSON does
     not say (metering.importing.day). None: the source told each register, and nothing is an estimate.
@@ -460,7 +460,10 @@ class DayBlock(NamedTuple):
 
 @table("set_aside")
 class SetAside(NamedTuple):
-    """A value of an EDP's own meter that was given for a half-hour and is not released, with the reason."""
+    """A value of an EDP's own meter that was given for a half-hour and is not released, with the reason.
+
+    `file` and `line` say where it was read; of a dispute, the line that was read last. Empty: before migration 0023.
+    """
 
     meter: Annotated[PublicId, KEY]
     measure: Annotated[Measure, KEY]
@@ -469,6 +472,8 @@ class SetAside(NamedTuple):
     value: float
     taken_at: Instant
     estimate: bool
+    file: Annotated[str, {"server_default": ""}] = ""
+    line: Annotated[int | None, sa.BigInteger()] = None
 
 
 @table("account")

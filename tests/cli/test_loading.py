@@ -44,6 +44,11 @@ def run(command: Command, deployment: Path, what: str, text: str, *more: object)
     return command(what, "load", "--config", deployment, path, *more)
 
 
+def set_aside(command: Command, deployment: Path) -> list[dict[str, Any]]:
+    lines = command("readings", "set-aside", "--config", deployment).stdout.splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def kept(deployment: Path) -> list[Any]:
     with opened(load(deployment).database), store.reading() as c:
         meters = db.metadata.tables["meter"]
@@ -175,11 +180,6 @@ def test_what_is_set_aside_is_listed_and_decided(command: Command, deployment: P
     )
     assert "2 set aside" in run(command, deployment, "readings", text).stdout
 
-    def listed() -> list[dict[str, Any]]:
-        return [
-            json.loads(line) for line in command("readings", "set-aside", "--config", deployment).stdout.splitlines()
-        ]
-
     def decide(what: str, id_: str, why: str = "the bakery's new oven", by: str = "Ada") -> Result:
         return command("readings", what, "--config", deployment, id_, "--why", why, "--by", by)
 
@@ -188,19 +188,20 @@ def test_what_is_set_aside_is_listed_and_decided(command: Command, deployment: P
             blocks = readings.kept(c, ["1212345678902"], "import", 0, 1 << 40)
         return [each["energy"]["value"] for row in blocks for each in orjson.loads(b"[" + bytes(row.body) + b"]")]
 
-    first, second = listed()
+    first, second = set_aside(command, deployment)
     assert [(each["from"], each["value"], each["unit"], each["reason"]) for each in (first, second)] == [
         ("2026-03-01T01:00:00Z", 80_000, "WHR", "more than the supply can carry"),
         ("2026-03-01T02:00:00Z", 90_000, "WHR", "more than the supply can carry"),
     ]
+    assert [(each["file"], each["line"]) for each in (first, second)] == [("file.csv", 3), ("file.csv", 4)]
     assert "1212345678902" not in json.dumps(first)
     assert decide("release", first["id"], why=" ").exit_code == 1
     assert decide("release", first["id"], by="1212345678902").exit_code == 1
     assert decide("discard", "0" * 16).exit_code == 1
-    assert (listed(), values()) == ([first, second], [500])
+    assert (set_aside(command, deployment), values()) == ([first, second], [500])
     assert decide("release", first["id"]).exit_code == 0
     assert decide("discard", second["id"]).exit_code == 0
-    assert (listed(), values()) == ([], [500, 80_000])
+    assert (set_aside(command, deployment), values()) == ([], [500, 80_000])
     assert decide("release", first["id"]).exit_code == 1
     with opened(load(deployment).database), store.reading() as c:
         events = audit_events.newest(c, 2)
@@ -216,8 +217,16 @@ def test_a_dispute_is_not_released(command: Command, deployment: Path) -> None:
     run(command, deployment, "meters", "\n".join((COLUMNS, meter())))
     text = "meter_id,from,value,unit\nm-1,2026-03-01T00:00:00Z,1,kWh\nm-1,2026-03-01T00:00:00Z,2,kWh\n"
     run(command, deployment, "readings", text)
-    [disputed] = command("readings", "set-aside", "--config", deployment).stdout.splitlines()
-    result = command(
-        "readings", "release", "--config", deployment, json.loads(disputed)["id"], "--why", "a", "--by", "Ada"
-    )
+
+    [disputed] = set_aside(command, deployment)
+    assert (disputed["file"], disputed["line"]) == ("file.csv", 3)
+    other = deployment.parent / "20260301-1212345678902-m-1.csv"
+    other.write_text("meter_id,from,value,unit\n\nm-1,2026-03-01T00:30:00Z,1,kWh\n", encoding="utf-8")
+    command("readings", "load", "--config", deployment, other)
+    assert set_aside(command, deployment) == [disputed], "another half-hour of the day leaves it as it is"
+    other.write_text("meter_id,from,value,unit\n\nm-1,2026-03-01T00:00:00Z,3,kWh\n", encoding="utf-8")
+    command("readings", "load", "--config", deployment, other)
+    [disputed] = set_aside(command, deployment)
+    assert (disputed["file"], disputed["line"]) == ("20260301-••••••••• 8902-•••.csv", 3)
+    result = command("readings", "release", "--config", deployment, disputed["id"], "--why", "a", "--by", "Ada")
     assert (result.exit_code, "in dispute" in result.stderr) == (1, True)

@@ -28,9 +28,11 @@ def csv(lines: Iterable[str], header: str = HEADER) -> str:
 
 
 def held() -> dict[str, list[Any]]:
-    """Return the day blocks and what is set aside, whole."""
+    """Return the day blocks, and what is set aside but for where it was read, which depends on how a feed was cut."""
+    day_block, aside = (db.metadata.tables[name] for name in ("day_block", "set_aside"))
+    columns = [column for column in aside.c if column.name not in ("file", "line")]
     with store.reading() as c:
         return {
-            name: sorted(tuple(row) for row in c.execute(sa.select(db.metadata.tables[name])))
-            for name in ("day_block", "set_aside")
+            "day_block": sorted(tuple(row) for row in c.execute(sa.select(day_block))),
+            "set_aside": sorted(tuple(row) for row in c.execute(sa.select(*columns))),
         }

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from consent_server.metering import contract, sources
+from consent_server.metering import contract, parquet, sources
 from consent_server.metering.readings import Held, ReadingsRequest
 from consent_server.metering.unavailable import SourceUnavailable
 from consent_server.scheme import instant
@@ -105,6 +105,56 @@ def test_D4_rows_that_cannot_be_so_refuse_the_whole_answer(place: str, name: str
         assert (held.count, held.missing_data) == (94, MISSING)
         return
     with pytest.raises(REFUSED):
+        readings.half_hours(DAYS)
+
+
+def doubled(name: str) -> Callable[[pa.Table], pa.Table]:
+    return lambda table: pa.Table.from_arrays([*table.columns, table[name]], names=[*table.column_names, name])
+
+
+def as_lists(name: str) -> Callable[[pa.Table], pa.Table]:
+    return lambda table: table.set_column(
+        table.column_names.index(name), name, pa.array([[each] for each in table[name].to_pylist()])
+    )
+
+
+def with_part(name: str) -> Callable[[pa.Table], pa.Table]:
+    """Put a nested column first, of which a part has the name of another column."""
+    return lambda table: table.add_column(0, "more", pa.array([{name: "other"}] * table.num_rows))
+
+
+#: Files that say two things, or another thing than their columns' names: the words of the refusal.
+LYING_FILES: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
+    **{f"{name} twice": (doubled(name), f"the column {name} is there twice") for name in ("meter", "start", "value")},
+    "lists of meters": (as_lists("meter"), "the column meter is no text"),
+    **{f"lists in {name}": (as_lists(name), "ArrowNotImplementedError") for name in ("measure", "unit", "estimated")},
+    "lists of values": (as_lists("value"), "whose value is no number"),
+    "more rows than may be read": (lambda table: pa.concat_tables([table] * 50), "row group is too large"),
+    "text that unpacks to much": (
+        lambda table: table.set_column(
+            table.column_names.index("unit"), "unit", pa.array(["x" * 40_000] * table.num_rows)
+        ),
+        "row group is too large",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*LYING_FILES, "a part of another column"])
+def test_D4_a_parquet_file_that_lies_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "_LARGEST_ROWS", 2000)
+    monkeypatch.setattr(parquet, "_LARGEST_COLUMN", 30_000)
+    settings = foreign.parquet_files(tmp_path)
+    change, says = LYING_FILES.get(name, (with_part("meter"), ""))
+    for path in (tmp_path / "readings").rglob("*.parquet"):
+        path.unlink()
+    foreign.write_readings(tmp_path / "readings", rows_of_two_days())
+    for path in (tmp_path / "readings").rglob("*.parquet"):
+        pq.write_table(change(pq.ParquetFile(path).read()), path)
+    readings = sources.readings_of(settings)
+    if not says:
+        assert readings.half_hours(DAYS).count == 95, "the statistics of the part are not the column's"
+        return
+    with pytest.raises(REFUSED, match=says):
         readings.half_hours(DAYS)
 
 

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from consent_server import store
+from consent_server.metering.importing import files
 from consent_server.metering.importing.load import How, load
 from consent_server.metering.importing.report import FileFault, LoadReport
 from consent_server.metering.importing.rows import Told
@@ -272,7 +273,13 @@ def test_a_file_that_cannot_be_read_is_a_fault(edp: Flask, tmp_path: Path, conte
 
 @pytest.mark.parametrize(
     "item",
-    ["1", "[]", '{"meter_id": ["acme-e"]}', '{"meter_id": "acme-e", "from": {"a": 1}, "value": true, "unit": 4}'],
+    [
+        "1",
+        "[]",
+        f'{{"meter_id": "acme-e", "from": "{DAY_1}", "value": 5, "Value": 7, "unit": "WHR"}}',
+        '{"meter_id": ["acme-e"]}',
+        '{"meter_id": "acme-e", "from": {"a": 1}, "value": true, "unit": 4}',
+    ],
 )
 def test_json_of_other_shapes_is_refused_by_itself(edp: Flask, tmp_path: Path, item: str) -> None:
     good = json.dumps({"meter_id": "acme-e", "from": DAY_1, "value": 5, "unit": "WHR"})
@@ -320,6 +327,30 @@ def test_parquet(edp: Flask, tmp_path: Path, kind: str) -> None:
     assert window(AT, AT + 8 * DAY).count == len(starts) - 2
     with pytest.raises(FileFault, match="damaged"):
         loaded(tmp_path / "cut.parquet", content[:-500], How("faraday", zone="UTC"))
+
+
+def test_a_row_of_another_length_is_refused(edp: Flask, tmp_path: Path) -> None:
+    hours = [f"acme-e,{DAY_1},{to},1,kWh" for to in ("2026-03-01T01:00:00Z", "2026-03-01T00:30:00Z", "")]
+    report = loaded(tmp_path / "a.csv", csv(hours, "meter_id,from,to,value,unit"))
+    assert {reason: noted.lines for reason, noted in report.refused.items()} == {"the row is not of half an hour": [2]}
+
+
+@pytest.mark.parametrize(
+    ("at", "says"),
+    [
+        (lambda arrow: arrow.array([2**62], arrow.timestamp("us")), "date value out of range"),
+        (lambda arrow: arrow.array([2**60], arrow.date64()), "date value out of range"),
+        (lambda arrow: arrow.array(["x" * 9000]), "larger than 256 MiB"),
+    ],
+    ids=["after the last year", "a date after it", "a text that unpacks to much"],
+)
+def test_a_parquet_file_that_lies_is_a_fault(
+    edp: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: Any, says: str
+) -> None:
+    monkeypatch.setattr(files, "_LARGEST_COLUMN", 8192)
+    content = parquet(tmp_path / "made", meter_id=["acme-e"], timestamp=at(pytest.importorskip("pyarrow")), kwh=[1.0])
+    with pytest.raises(FileFault, match=says):
+        loaded(tmp_path / "a.parquet", content, How("faraday", zone="UTC"))
 
 
 def test_what_is_before_the_damage_in_a_file_is_kept_as_the_report_says(edp: Flask, tmp_path: Path) -> None:

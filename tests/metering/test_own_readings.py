@@ -1,5 +1,6 @@
 """What the EDP holds, as its data API asks for it."""
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from consent_server.metering.data_sources import Source
 from consent_server.metering.own import OwnReadings, OwnRegister
 from consent_server.metering.readings import Held, ReadingsRequest
 from consent_server.metering.register import Tenancy
+from consent_server.parties.operator import packing
 from consent_server.sandbox import synthetic
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
+from consent_server.scheme.packed import unpack
 from consent_server.scheme.provenance.steps import COMPLETE, MISSING
 from consent_server.scheme.readings import join
 from consent_server.store import datasources, meters, readings
@@ -92,3 +95,40 @@ def test_a_data_source_leads_to_its_meter(edp: Any) -> None:
     found = data_sources.behind(["x.1", gone, known, "unknown"], register)
     assert found == [Source(known, "acme", tenancy)], "one is not this business's"
     assert "acme-g" not in repr(found)
+
+
+def test_days_that_an_older_release_kept_are_read_packed_and_unpacked(
+    filled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "AT_ONCE", 100)
+    everything = half_hours(START + 30 * DAY + HALF_HOUR, END - HALF_HOUR)
+
+    def kept() -> list[bytes]:
+        with store.reading() as c:
+            return [bytes(row.body) for row in readings.days(c, "edp", "acme-e", "import", START, END)]
+
+    packed, released = kept(), OwnReadings().half_hours(everything)
+    assert packing.repack(undo=True) == len(packed)
+    assert packing.repack(undo=True) == 0
+    plain = kept()
+    assert plain == [unpack(body) for body in packed] != packed
+    as_older = OwnReadings().half_hours(everything)
+    assert (as_older.blocks, as_older.count, as_older.missing_data) == (
+        released.blocks,
+        released.count,
+        released.missing_data,
+    )
+    repack, calls = readings.repack, count()
+
+    def cut_off(*arguments: Any, **named: Any) -> Any:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return repack(*arguments, **named)
+
+    monkeypatch.setattr(readings, "repack", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        packing.repack(undo=False)
+    assert kept() == packed[:200] + plain[200:], "what was done stays"
+    assert OwnReadings().half_hours(everything).blocks == released.blocks
+    packing.repack(undo=False)
+    assert kept() == packed

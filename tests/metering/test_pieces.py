@@ -15,6 +15,7 @@ from consent_server import store
 from consent_server.metering.importing import keep
 from consent_server.metering.own import OwnReadings
 from consent_server.metering.readings import Held, ReadingsRequest
+from consent_server.parties.operator import packing
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.provenance.steps import COMPLETE, MISSING, SUBSTITUTED
@@ -177,3 +178,16 @@ def test_a_load_that_was_cut_off_is_begun_again(edp: Flask, tmp_path: Path, monk
     before = held()
     loaded(tmp_path / "a.csv", text)
     assert held() == before
+
+
+def test_a_piece_is_joined_to_days_that_an_older_release_kept(edp: Flask, tmp_path: Path) -> None:
+    feed = [line(start, 2, taken=NOW - 2 * DAY) for start in range(BEGIN, BEGIN + 4 * DAY, HALF_HOUR)]
+    late = [line(BEGIN - HALF_HOUR, 1), *(line(BEGIN + day * DAY, 3, taken=NOW - DAY) for day in (0, 2))]
+    loaded(tmp_path / "whole.csv", csv(feed + late))
+    whole = held()
+    empty()
+    loaded(tmp_path / "feed.csv", csv(feed))
+    assert packing.repack(undo=True) == 4
+    loaded(tmp_path / "late.csv", csv(late))
+    packing.repack(undo=False)
+    assert held() == whole

@@ -13,6 +13,7 @@ from alembic.migration import MigrationContext
 from flask import Flask
 
 from consent_server import store
+from consent_server.scheme.packed import unpack
 from consent_server.scheme.permission import Act
 from consent_server.store import (
     audit_events,
@@ -460,7 +461,8 @@ def test_day_blocks_come_back_in_order(app: Flask) -> None:
     with store.writing() as c:
         readings.put_days(c, "edp", "m", "import", {172800: b"two", 86400: b"one"})
         readings.put_days(c, "edp", "m", "import", {86400: b"one again"})
-        assert readings.days(c, "edp", "m", "import", 0, 259200) == [(86400, b"one again"), (172800, b"two")]
+        found = readings.days(c, "edp", "m", "import", 0, 259200)
+        assert [(row.day, unpack(row.body)) for row in found] == [(86400, b"one again"), (172800, b"two")]
         assert readings.extent(c, "edp", "m", "import") == (86400, 172800)
         assert readings.extent(c, "edp", "m", "export") is None
 

@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 import orjson
 
 from consent_server.scheme import instant
-from consent_server.scheme.instant import HALF_HOUR
+from consent_server.scheme.instant import DAY, HALF_HOUR
+from consent_server.scheme.packed import unpack
 from consent_server.scheme.readings import TAKEN_AFTER, HalfHour, HalfHours, blocks_of, join
 from consent_server.store.tables import DayBlock, SetAside
 
@@ -21,9 +22,7 @@ TWO_VALUES: Final = "two values that were taken at the same time"
 # The letters of DayBlock.marks: whether the source told the meter's register or we counted on, of a value that was measured or
 # (upper case) estimated.
 _TOLD, _COUNTED = "t", "c"
-_SLOT: Final = {
-    f"{seconds // 3600:02}:{seconds % 3600 // 60:02}": seconds for seconds in range(0, instant.DAY, HALF_HOUR)
-}
+_SLOT: Final = {f"{seconds // 3600:02}:{seconds % 3600 // 60:02}": seconds for seconds in range(0, DAY, HALF_HOUR)}
 
 
 class Disputed(NamedTuple):
@@ -87,10 +86,13 @@ def counts_on_from(row: DayBlock, before: float) -> bool:
 
 
 def has_estimates(row: DayBlock, start: int, end: int) -> bool:
-    """Return whether a day has estimates among its half-hours from `start` to before `end`."""
-    if row.marks is None or row.marks.islower():
+    """Return whether a day, packed or not, has estimates among its half-hours from `start` to before `end`."""
+    if not row.marks or row.marks.islower():
         return False
-    return any(each.substituted and start <= each.start < end for each in read(row))
+    if start <= row.day and row.day + DAY <= end:
+        return True
+    half_hours = read(row._replace(body=unpack(row.body)))
+    return any(each.substituted and start <= each.start < end for each in half_hours)
 
 
 def in_dispute(row: SetAside) -> Disputed:

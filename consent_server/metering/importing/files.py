@@ -21,6 +21,7 @@ Row = tuple[Any, ...]
 _LONGEST: Final = 65_536
 _LARGEST_DOCUMENT: Final = 256 * 1024 * 1024
 _AT_ONCE: Final = 4096
+_LARGEST_COLUMN: Final = 256 * 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -49,7 +50,11 @@ def table(path: Path, report: LoadReport) -> Iterator[tuple[int, dict[str, str]]
             if file.read(4).removeprefix(_BOM).lstrip()[:1] in (b"[", b"{"):
                 file.seek(0)
                 for number, item in _objects(file, report):
-                    yield number, {key.casefold(): "" if value is None else str(value) for key, value in item.items()}
+                    flat = _flat(item)
+                    if flat is None:
+                        report.refused["the object has a member twice"].add(number)
+                    else:
+                        yield number, {key: "" if value is None else str(value) for key, value in flat.items()}
                 return
             file.seek(0)
             lines = _lines(file, report)
@@ -149,6 +154,9 @@ def _json(file: IO[bytes], layout: Layout, meter_is_told: bool, report: LoadRepo
     batch: list[Row] = []
     for number, item in _objects(file, report):
         flat = _flat(item)
+        if flat is None:
+            report.refused["the object has a member twice"].add(number)
+            continue
         if not checked:
             _columns(layout, list(flat), meter_is_told)
             checked = True
@@ -205,16 +213,19 @@ def _begins_with_an_object(file: IO[bytes]) -> bool:
     return isinstance(found, dict) and "data" not in found
 
 
-def _flat(item: dict[str, Any]) -> dict[str, Any]:
-    """Return the members of an object, and those of objects in it by a name with a point."""
+def _flat(item: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the members of an object, and those of objects in it by a name with a point; None if two have one name."""
     flat: dict[str, Any] = {}
+    count = 0
     for key, value in item.items():
         name = key.strip().casefold()
         if isinstance(value, dict):
             flat |= {f"{name}.{inner.strip().casefold()}": each for inner, each in value.items()}
+            count += len(value)
         else:
             flat[name] = value
-    return flat
+            count += 1
+    return flat if len(flat) == count else None
 
 
 def _fact(value: object, text: bool) -> object:
@@ -239,6 +250,7 @@ def _parquet(path: Path, layout: Layout, meter_is_told: bool) -> Iterator[tuple[
             names = file.schema_arrow.names
             where = _columns(layout, names, meter_is_told)
             wanted = [names[index] for index in where if index is not None]
+            _require_small_columns(file.metadata)
             size, count = path.stat().st_size, file.metadata.num_rows or 1
             for batch in file.iter_batches(_AT_ONCE, columns=wanted):
                 given = [
@@ -248,8 +260,15 @@ def _parquet(path: Path, layout: Layout, meter_is_told: bool) -> Iterator[tuple[
                 numbers = range(number + 1, number + batch.num_rows + 1)
                 number += batch.num_rows
                 yield list(zip(numbers, *given, strict=False)), size * number // count
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise FileFault(f"the Parquet file is damaged after row {number}: {error}") from None
+
+
+def _require_small_columns(metadata: Any) -> None:
+    """Raise FileFault for a column that takes too much memory: a few kilobytes of a file may unpack to gigabytes."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        if any(group.column(each).total_uncompressed_size > _LARGEST_COLUMN for each in range(group.num_columns)):
+            raise FileFault("a column of a row group is larger than 256 MiB: write smaller row groups")
 
 
 def _values(column: Any, text: bool, pyarrow: Any) -> Sequence[Any]:

@@ -23,12 +23,14 @@ _AT_ONCE: Final = 20_000
 
 @dataclass
 class Piece:
-    """What was read of one meter and measure: a value for each half-hour, and the values that are set aside."""
+    """What was read of one meter and measure in a file: a value for each half-hour with its line, and what is set aside."""
 
     meter: str
     measure: str
     fuel: str
+    file: str = ""
     half_hours: dict[int, Known] = field(default_factory=dict)
+    lines: dict[int, int] = field(default_factory=dict)
     aside: dict[tuple[int, str], SetAside] = field(default_factory=dict)
 
     def add(self, each: Known) -> None:
@@ -118,13 +120,19 @@ def _set_aside(c: Connection, piece: Piece, held: Sequence[DayBlock], aside: Seq
         if (row.start, row.reason) in piece.aside:
             piece.set_aside(row)
     disputed = {each.start: each for each in piece.half_hours.values() if isinstance(each, Disputed)}
-    rows = [
-        SetAside(piece.meter, piece.measure, each.start, TWO_VALUES, each.value, each.taken_at, each.substituted)
-        for each in disputed.values()
-    ]
+    rows = [_dispute(piece, each, open_.get(each.start)) for each in disputed.values()]
     readings.put_aside(c, [*piece.aside.values(), *rows])
     readings.settle(c, [row for start, row in open_.items() if start in piece.half_hours and start not in disputed])
     return len(disputed)
+
+
+def _dispute(piece: Piece, each: Disputed, there: SetAside | None) -> SetAside:
+    """Return a half-hour in dispute as it is kept, with the line of it that was read last."""
+    file, line = piece.file, piece.lines.get(each.start)
+    if line is None and there is not None:
+        file, line = there.file, there.line
+    value, taken_at, estimate = each.value, each.taken_at, each.substituted
+    return SetAside(piece.meter, piece.measure, each.start, TWO_VALUES, value, taken_at, estimate, file, line)
 
 
 def _days(piece: Piece, held: Sequence[DayBlock], before: float) -> tuple[list[DayBlock], float]:

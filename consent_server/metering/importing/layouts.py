@@ -46,8 +46,9 @@ _WIRE: Final = Layout(
 )
 LAYOUTS: Final = {
     "ours": Layout(
-        "meter_id, from, value, unit; may have measure, taken_at, cumulative, quality, fuel",
+        "meter_id, from, value, unit; may have to, measure, taken_at, cumulative, quality, fuel",
         at="from",
+        to="to",
         value="value",
         measure="measure",
         unit="unit",

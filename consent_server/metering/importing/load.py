@@ -21,7 +21,7 @@ from consent_server.metering.importing.times import Times
 from consent_server.scheme import plausible
 from consent_server.store import meters
 
-#: Half-hours that are gathered before they are kept: what one load holds in memory, about 60 MB.
+#: Half-hours that are gathered before they are kept: what one load holds in memory, about 80 MB.
 _GATHERED: Final = 200_000
 _MOST_METERS: Final = 100_000
 
@@ -74,7 +74,7 @@ def _load(path: Path, how: How, now: int, report: LoadReport, progress: Callable
     layout = LAYOUTS[how.layout]
     times = Times(how.zone or layout.zone, how.ends)
     own = OwnMeters()
-    rows = Rows(layout, times, how.told, now, report, own if how.by_register else None)
+    rows = Rows(layout, times, how.told, now, report, own if how.by_register else None, path.name)
     read = 0
     try:
         for batch, position in files.rows(path, layout, bool(how.told.meter), report):

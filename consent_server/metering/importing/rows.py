@@ -73,8 +73,10 @@ class Rows:
         now: int,
         report: LoadReport,
         known: Callable[[str], KnownMeter | None] | None,
+        file: str,
     ) -> None:
         self.layout, self.times, self.told, self.now, self.report, self.known = layout, times, told, now, report, known
+        self.file = file
         self.pieces: dict[tuple[str, str], Piece] = {}
         self.count = 0
         self._waiting: dict[tuple[str, str, int], list[_Waiting]] = defaultdict(list)
@@ -242,7 +244,7 @@ class Rows:
         taken_at = self._taken_at(line, start, told)
         piece = self.pieces.get((meter, measure))
         if piece is None:
-            piece = self.pieces[meter, measure] = Piece(meter, measure, known.fuel)
+            piece = self.pieces[meter, measure] = Piece(meter, measure, known.fuel, self.file)
         elif piece.fuel != known.fuel:
             raise LineRefused("the unit is not of the meter's fuel")
         self.count += 1
@@ -250,9 +252,10 @@ class Rows:
         if reason is None:
             self.report.taken += 1
             piece.add(HalfHour(start, value, taken_at, register, estimate))
+            piece.lines[start] = line
         else:
             self.report.aside[reason].add(line)
-            piece.set_aside(SetAside(meter, measure, start, reason, value, taken_at, estimate))
+            piece.set_aside(SetAside(meter, measure, start, reason, value, taken_at, estimate, self.file, line))
 
 
 def number(written: object) -> float | None:

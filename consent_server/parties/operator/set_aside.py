@@ -5,6 +5,7 @@ a meter's number, of which there are so few that the digest tells which. The aud
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -19,9 +20,15 @@ from consent_server.scheme.readings import UNIT, HalfHour
 from consent_server.store import Connection, audit_events, meters, readings
 from consent_server.store.tables import SetAside
 
+#: A meter's number in a file's name; a date is shorter.
+_LONG_NUMBER = re.compile(r"\d{9,}")
+
 
 def listed(limit: int) -> list[dict[str, object]]:
-    """Return the first `limit` values that are set aside, by meter, measure and half-hour. Units are WHR and MTQ."""
+    """Return the first `limit` values that are set aside, by meter, measure and half-hour. Units are WHR and MTQ.
+
+    `line` is the number of a line, of an object or of a row of the file. Numbers of meters are hidden in its name.
+    """
     with store.reading() as c:
         found = readings.all_aside(c, limit)
         fuels = {row.id: row.fuel for row in meters.described(c, {row.meter for row in found})}
@@ -36,6 +43,8 @@ def listed(limit: int) -> list[dict[str, object]]:
             "estimate": row.estimate,
             "takenAt": instant.text(row.taken_at),
             "reason": row.reason,
+            "file": _LONG_NUMBER.sub(lambda found: masked(found[0]), row.file.replace(row.meter, masked(row.meter))),
+            "line": row.line,
         }
         for row in found
     ]

@@ -1,0 +1,78 @@
+"""Measure a year of one fuel out of our own tables, with its provenance: `python -m bench.own_readings [DATABASE_URL]`.
+
+A call to the data door as its application sees it: token, meter, readings, signed record, audit event, and the body in the
+coding that is asked for; without TLS and the database's own process. Figures are this process's CPU, the least and the median
+of many calls. Nothing is asserted. The database has no tables yet; without one it is a SQLite file.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from typing import Final
+
+import sqlalchemy as sa
+
+from consent_server import clock, store
+from consent_server.metering.importing.day import taken_at
+from consent_server.metering.importing.keep import Piece, keep
+from consent_server.sandbox.synthetic import Supply, day_values
+from consent_server.scheme import instant
+from consent_server.scheme.instant import DAY, HALF_HOUR
+from consent_server.scheme.readings import HalfHour
+from consent_server.store import meters, rows
+from consent_server.store.tables import Meter, MeterAlias
+from tests.deployments import START, in_new_database, settings_of
+from tests.resource.conftest import ResourceServer
+
+CALLS: Final = 25
+DAYS: Final = 400
+END: Final = START - START % DAY
+YEAR: Final = f"/datasources/acme.0/import?from={instant.text(END - 365 * DAY)}&to={instant.text(END)}"
+
+
+def fill(client: str) -> None:
+    """Keep 400 days of one meter, as a load keeps them."""
+    supply = Supply("m-1", "acme", "electricity", "S3")
+    with store.writing() as c:
+        meters.add(c, Meter("m-1", "acme", "Acme", supply.fuel, "1", "SW8 1AA", "SW8", ["import"]))
+        rows.add(c, MeterAlias("acme.0", client, "acme", "m-1"))
+    piece = Piece("m-1", "import", supply.fuel)
+    for day in range(END - DAYS * DAY, END, DAY):
+        for slot, value in enumerate(day_values(supply, "import", day)):
+            start = day + slot * HALF_HOUR
+            piece.add(HalfHour(start, value, taken_at(start, None)))
+    keep([piece])
+
+
+def size() -> int:
+    """Return the bytes of the table with its index."""
+    with store.reading() as c:
+        if c.dialect.name == "postgresql":
+            return int(c.execute(sa.text("SELECT pg_total_relation_size('day_block')")).scalar_one())
+        return int(c.execute(sa.text("SELECT sum(pgsize) FROM dbstat WHERE name LIKE '%day_block%'")).scalar_one())
+
+
+def main(url: str) -> None:
+    clock.now = lambda: START  # type: ignore[assignment]  # certificates and tokens of the tests are of then
+    server = ResourceServer(
+        settings_of("edp", url, {"metering.readings_source": "day-blocks"}), "electricity_and_gas", "cap"
+    )
+    with in_new_database(server.app):
+        fill(server.granted().client_id)
+        print(f"{'bytes of a meter-year':24} {size() * 365 // DAYS:10,}")
+        for accepted in ("identity", "gzip", "zstd"):
+            taken = []
+            for _ in range(CALLS):
+                headers = {"Authorization": f"Bearer {server.token()}", "Accept-Encoding": accepted}
+                began = time.process_time()
+                answer = server.call(YEAR, headers)
+                taken.append((time.process_time() - began) * 1e3)
+                assert answer.status_code == 200, answer.text
+            least, usual = min(taken), statistics.median(taken)
+            print(f"{accepted:24} {least:10.1f} ms at least {usual:8.1f} ms at the median {len(answer.data):12,} bytes")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as made:
+        main(sys.argv[1] if len(sys.argv) > 1 else f"sqlite:///{made}/bench.db")
