@@ -36,7 +36,7 @@ def fill(folder: Path, start: int, end: int) -> tuple[list[tuple[str, str]], int
     shapes = {}
     for fuel in ("electricity", "gas"):
         blocks = day_blocks(Supply(f"bench-{fuel}", "bench", fuel, "S3"), "import", start, end)
-        shapes[fuel] = [each.value for each in parse(orjson.loads(join(block for _, block in blocks)))]
+        shapes[fuel] = parse(orjson.loads(join(block for _, block in blocks))).value
     schema = pa.schema(
         {"meter": pa.string(), "measure": pa.string(), "start": pa.timestamp("s", "UTC"), "value": pa.float64()}
         | {

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 from typing import Final
 
 import orjson
@@ -29,7 +30,7 @@ from consent_server.scheme.factors import FactorPeriod
 from consent_server.scheme.instant import DAY, HALF_HOUR, month_start, next_month
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.month_readings import digest_of, packed, unpacked
-from consent_server.scheme.provenance.container import ProvenanceError
+from consent_server.scheme.provenance.container import ProvenanceError, SignedRecord
 from consent_server.scheme.provenance.deployed import WHOLE_DATA_CALLED_MISSING, transfer_forms
 from consent_server.scheme.provenance.duties import ExpectedTransfer, Received, checked_receipt
 from consent_server.scheme.provenance.steps import (
@@ -41,7 +42,7 @@ from consent_server.scheme.provenance.steps import (
     window_parameters,
     worst_missing_data,
 )
-from consent_server.scheme.readings import Reading, ReadingError
+from consent_server.scheme.readings import MeterReadings, ReadingError
 from consent_server.store import collecting, connections
 from consent_server.store.tables import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection
 from consent_server.web.language import N_
@@ -372,17 +373,19 @@ def _collect_run(calls: _Calls, meter: CollectedMeter, run: Sequence[int]) -> in
 
 
 def _fetch_and_keep(calls: _Calls, meter: CollectedMeter, run: Sequence[int]) -> int:
-    windows, found = [], []
-    fetched = calls.api.readings(calls.token, meter.datasource, IMPORT, run[0], next_month(run[-1]))
-    for window in fetched:
+    windows: list[CollectedWindow] = []
+    starts: list[int] = []
+    values: list[float] = []
+    for window in calls.api.readings(calls.token, meter.datasource, IMPORT, run[0], next_month(run[-1])):
         at = clock.now()
-        received = _received(calls, meter, window, at)
+        sent, record = _answer(meter, window)
+        received = _received(calls, meter, window, record, at)
         missing = worst_missing_data(received.steps)
-        sent = _readings(meter, window)
         counted = _plausible(meter, sent)
-        found += counted
+        starts += counted.start
+        values += counted.value
         deployed = {*received.deployed}
-        if missing == MISSING and len(sent) == (window.end - window.start) // HALF_HOUR:
+        if missing == MISSING and len(sent.start) == (window.end - window.start) // HALF_HOUR:
             deployed.add(WHOLE_DATA_CALLED_MISSING)
         windows.append(
             CollectedWindow(
@@ -394,22 +397,22 @@ def _fetch_and_keep(calls: _Calls, meter: CollectedMeter, run: Sequence[int]) ->
                 fuel=meter.fuel,
                 outcode=meter.outcode,
                 at=at,
-                complete=missing == COMPLETE and len(counted) == len(sent),
+                complete=missing == COMPLETE and len(counted.start) == len(sent.start),
                 record=orjson.dumps(received.record),
                 deployed_forms=sorted(deployed),
             )
         )
     with store.writing() as c:
         _hold(c, calls.row)
-        months = list(_months(meter, run, found, factor_sets.periods(c)))
+        months = list(_months(meter, run, starts, values, factor_sets.periods(c)))
         known = collecting.months_of(c, meter.connection, meter.datasource)
         for each in windows:
             collecting.put_window(c, each)
         collecting.put_months(c, [_revised(known.get(month.start), month) for month in months])
-    return len(found)
+    return len(starts)
 
 
-def _received(calls: _Calls, meter: CollectedMeter, window: FetchedWindow, at: int) -> Received:
+def _received(calls: _Calls, meter: CollectedMeter, window: FetchedWindow, record: SignedRecord, at: int) -> Received:
     """Return the provider's record with our receipt around it.
 
     Raise NotUsable when it is not what we called for, SigningCertificateNotValid: a receipt would spoil it for good.
@@ -436,48 +439,46 @@ def _received(calls: _Calls, meter: CollectedMeter, window: FetchedWindow, at: i
             ),
         )
         try:
-            return checked_receipt(
-                window.body["provenance"], expected, trust_framework_url(scheme.registry), here.signing_root, signer
-            )
+            return checked_receipt(record, expected, trust_framework_url(scheme.registry), here.signing_root, signer)
         except ProvenanceError as error:
             fault = str(error)
     raise NotUsable(f"provenance: {fault}")
 
 
-def _readings(meter: CollectedMeter, window: FetchedWindow) -> list[Reading]:
+def _answer(meter: CollectedMeter, window: FetchedWindow) -> tuple[MeterReadings, SignedRecord]:
+    """Return the readings of a response, and its record, which is not verified yet. Raise NotUsable."""
     try:
-        found = readings.parse(window.body["data"])
+        found, record = readings.answer(window.body)
     except ReadingError as error:
         raise NotUsable(f"readings: {error}") from None
-    # They are in order of time.
-    if {reading.fuel for reading in found} - {meter.fuel} or (
-        found and not window.start <= found[0].start <= found[-1].start < window.end
-    ):
+    if found.start and (found.fuel != meter.fuel or not window.start <= found.start[0] <= found.start[-1] < window.end):
         raise NotUsable("readings: another fuel, or outside the window that was asked for")
-    return found
+    return found, record
 
 
-def _plausible(meter: CollectedMeter, sent: list[Reading]) -> list[Reading]:
+def _plausible(meter: CollectedMeter, sent: MeterReadings) -> MeterReadings:
     """Return the readings that a meter can have counted. The others are missing: their month is then not complete."""
     most = plausible.most_in_half_an_hour(meter.fuel)
-    if plausible.all_plausible(meter.fuel, [each.value for each in sent], most):
+    if plausible.all_plausible(meter.fuel, sent.value, most):
         return sent
-    counted = [each for each in sent if plausible.implausible(meter.fuel, each.value, most) is None]
-    if len(counted) < len(sent):
-        log.warning(
-            "connection %s: %d half-hours that no meter can have counted", meter.connection, len(sent) - len(counted)
-        )
-    return counted
+    kept = [plausible.implausible(meter.fuel, each, most) is None for each in sent.value]
+    if not all(kept):
+        log.warning("connection %s: %d half-hours that no meter can have counted", meter.connection, kept.count(False))
+    start, taken_at = list(compress(sent.start, kept)), list(compress(sent.taken_at, kept))
+    return MeterReadings(sent.fuel, start, taken_at, list(compress(sent.value, kept)))
 
 
 def _months(
-    meter: CollectedMeter, run: Iterable[int], found: list[Reading], periods: Sequence[FactorPeriod]
+    meter: CollectedMeter,
+    run: Iterable[int],
+    starts: Sequence[int],
+    values: Sequence[float],
+    periods: Sequence[FactorPeriod],
 ) -> Iterator[MeterMonth]:
     at = clock.now()
-    starts = [each.start for each in found]
     for start in run:
-        of_month = found[bisect_left(starts, start) : bisect_left(starts, next_month(start))]
-        yield _month(meter, start, [(each.start, each.value) for each in of_month], periods, at)
+        of_month = slice(bisect_left(starts, start), bisect_left(starts, next_month(start)))
+        yield _month(meter, start, list(zip(starts[of_month], values[of_month], strict=True)), periods, at)
 
 
 def _month(

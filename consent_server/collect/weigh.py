@@ -7,6 +7,7 @@ after the other, and the outcodes of one that the grid does not know are asked f
 
 import hashlib
 import logging
+from array import array
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Final
@@ -48,20 +49,57 @@ def weigh_due() -> int:
 
     A round in which each issuer has one turn is never broken off; none is begun after RUN_S seconds.
     """
-    began, waiting = clock.now(), 0
+    began, waiting, grid = clock.now(), 0, _Grid()
     with store.reading() as c:
         issuers = collecting.issuers_weighing(c, began)
     while issuers and 0 <= clock.now() - began < RUN_S:
         for issuer in list(issuers):
             with store.writing() as c:
                 months = collecting.lease_weighing(c, issuer, clock.now(), LEASE_S, BATCH)
-            waiting += _weigh(issuer, months)
+            waiting += _weigh(issuer, months, grid)
             if len(months) < BATCH:
                 issuers.remove(issuer)
     return waiting
 
 
-def _weigh(issuer: str, months: Iterable[MeterMonth]) -> int:
+class _Grid:
+    """The grid's figures for one run, each month of a region read once: thirteen months of all regions are 5 MB."""
+
+    def __init__(self) -> None:
+        self._months: dict[tuple[int, int], tuple[array[int], array[float]]] = {}
+
+    def month(self, region: int, start: int) -> dict[int, float]:
+        """Return {start of half hour: gCO2/kWh} of what there is now. Raise Unreachable."""
+        if (region, start) not in self._months:
+            end = next_month(start)
+            current().intensity.fetch(region, start, end)
+            kept = current().intensity.kept(region, start, end)
+            self._months[region, start] = array("q", kept.keys()), array("d", kept.values())
+        starts, values = self._months[region, start]
+        return dict(zip(starts, values, strict=True))
+
+
+def _weigh(issuer: str, months: Iterable[MeterMonth], grid: _Grid) -> int:
+    placed, waiting = _placed(issuer, months)
+    for _, of_region in groupby(sorted(placed, key=_figures_key), key=_region):
+        weighed: list[MeterMonth] = []
+        for (region, start), group in groupby(of_region, key=_figures_key):
+            of_month = list(group)
+            try:
+                intensity = grid.month(region, start)
+            except Unreachable as fault:
+                waiting += _wait(of_month, UNREACHABLE, _wait_s(fault), fault)
+            except Exception as fault:
+                waiting += _fault(of_month, fault)
+            else:
+                weighed += _weighed(of_month, intensity)
+        _put(weighed)
+        waiting += sum(each.weigh_due is not None for each in weighed)
+    return waiting
+
+
+def _placed(issuer: str, months: Iterable[MeterMonth]) -> tuple[list[MeterMonth], int]:
+    """Return the months whose region is known, with it, and how many others must wait."""
     waiting = 0
     placed: list[MeterMonth] = []
     for (outcode, datasource), group in groupby(sorted(months, key=_place), key=_place):
@@ -78,22 +116,15 @@ def _weigh(issuer: str, months: Iterable[MeterMonth]) -> int:
                 waiting += _wait(of_place, ANOTHER_GRID if elsewhere else NO_REGION, LACKING_S, outcode or "no outcode")
             else:
                 placed += [each._replace(region=region.number, region_by=region.by) for each in of_place]
-    for (number, start), group in groupby(sorted(placed, key=_figures_key), key=_figures_key):
-        of_region = list(group)
-        try:
-            current().intensity.fetch(number, start, next_month(start))
-            intensity = current().intensity.kept(number, start, next_month(start))
-        except Unreachable as fault:
-            waiting += _wait(of_region, UNREACHABLE, _wait_s(fault), fault)
-        except Exception as fault:
-            waiting += _fault(of_region, fault)
-        else:
-            waiting += _keep(of_region, intensity)
-    return waiting
+    return placed, waiting
 
 
 def _place(month: MeterMonth) -> tuple[str, str]:
     return month.outcode, month.datasource
+
+
+def _region(month: MeterMonth) -> int | None:
+    return month.region
 
 
 def _figures_key(month: MeterMonth) -> tuple[int, int]:
@@ -132,9 +163,7 @@ def _wait_s(fault: Unreachable) -> int:
 
 def _wait(months: list[MeterMonth], trouble: str, wait_s: int, detail: object) -> int:
     """Put months off, with the trouble that the SME reads. Return how many."""
-    log.warning("%d months of electricity: %s (%s) We try again in %s s.", len(months), trouble, detail, wait_s)
-    due = clock.now() + wait_s
-    _put([month._replace(weigh_due=due, trouble=trouble) for month in months])
+    _put(_later(months, trouble, wait_s, detail))
     return len(months)
 
 
@@ -142,15 +171,21 @@ def _fault(months: list[MeterMonth], fault: Exception) -> int:
     return _wait(months, FAULT, LACKING_S, type(fault).__name__)
 
 
-def _keep(months: list[MeterMonth], intensity: Mapping[int, float]) -> int:
-    """Work out months of one region and one calendar month. Return how many still lack a figure."""
-    at, weighed, lacking, wrong = clock.now(), [], 0, 0
+def _later(months: list[MeterMonth], trouble: str, wait_s: int, detail: object) -> list[MeterMonth]:
+    log.warning("%d months of electricity: %s (%s) We try again in %s s.", len(months), trouble, detail, wait_s)
+    due = clock.now() + wait_s
+    return [month._replace(weigh_due=due, trouble=trouble) for month in months]
+
+
+def _weighed(months: list[MeterMonth], intensity: Mapping[int, float]) -> list[MeterMonth]:
+    """Work out months of one region and one calendar month. One that still lacks a figure is due again."""
+    at, weighed, lacking = clock.now(), [], 0
     for month in months:
         assert month.readings is not None
         try:
             found = figures.electricity(month, unpacked(month.start, month.readings), intensity, at)
         except Exception as fault:
-            wrong += _fault([month], fault)
+            weighed += _later([month], FAULT, LACKING_S, type(fault).__name__)
             continue
         closed = is_closed(found.start, found.first, found.complete, at)
         done = closed or not found.unknown
@@ -164,8 +199,7 @@ def _keep(months: list[MeterMonth], intensity: Mapping[int, float]) -> int:
         )
     if lacking:
         log.warning("%d months of electricity: %s", lacking, LACKING)
-    _put(weighed)
-    return lacking + wrong
+    return weighed
 
 
 def _connection(month: MeterMonth) -> str:
@@ -179,5 +213,4 @@ def _put(months: list[MeterMonth]) -> None:
             newest = connections.hold(c, connection)
             if newest is None or newest.ended is not None:
                 continue
-            for month in group:
-                collecting.put_weighed(c, month)
+            collecting.put_weighed(c, list(group))

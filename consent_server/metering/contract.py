@@ -23,7 +23,7 @@ from consent_server.metering.register import Identified, Register, Tenancy
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.licenses import ELECTRICITY, GAS
-from consent_server.scheme.readings import Reading, ReadingError, join, parse
+from consent_server.scheme.readings import MeterReadings, ReadingError, join, parse
 
 #: What no register has.
 NO_BUSINESS: Final = "no-such-business"
@@ -257,10 +257,12 @@ def half_hours_are_the_standards(sample: Sample) -> str | None:
         metered = held.metered or (start, start)
         if not start <= metered[0] <= metered[1] <= end:
             return "what was metered reaches beyond the window"
-        if any(each.fuel != meter.fuel or not metered[0] <= each.start < metered[1] for each in found):
+        if found.start and (
+            found.fuel != meter.fuel or not metered[0] <= found.start[0] <= found.start[-1] < metered[1]
+        ):
             return "a half-hour of another fuel, or outside what was metered"
-        if [each.start for each in found] != sorted(each.start for each in found) or len(found) != held.count:
-            return "not in order of time, or miscounted"
+        if len(found.start) != held.count:
+            return "miscounted"
     return None
 
 
@@ -317,9 +319,10 @@ def verdicts(sample: Sample) -> Iterator[Verdict]:
         yield Verdict(check.__name__, " ".join((check.__doc__ or "").split()), fault)
 
 
-def _parsed(held: Held) -> list[Reading]:
+def _parsed(held: Held) -> MeterReadings:
     return parse(orjson.loads(join(held.blocks)))
 
 
 def _told(held: Held) -> list[tuple[int, int, float]]:
-    return [(each.start, each.taken_at, each.value) for each in _parsed(held)]
+    found = _parsed(held)
+    return list(zip(found.start, found.taken_at, found.value, strict=True))

@@ -30,11 +30,11 @@ class DataSource:
 
 @dataclass(frozen=True)
 class FetchedWindow:
-    """One response: start <= readings < end as requested, and its parsed body, provenance included."""
+    """One response: start <= readings < end as requested, and its body, which scheme.readings.answer() reads."""
 
     start: int
     end: int
-    body: dict[str, Any] = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 class ConsumptionData:
@@ -67,11 +67,7 @@ class ConsumptionData:
         for since in range(start, end, WINDOW):
             until = min(since + WINDOW, end)
             query = urlencode({"from": instant.text(since), "to": instant.text(until)}, safe=":")
-            answer = self._get(f"{path}?{query}", access_token)
-            body = answer.object()
-            if not isinstance(body.get("data"), list) or not isinstance(body.get("provenance"), dict):
-                raise BadAnswer("readings", answer.host, 200)
-            yield FetchedWindow(since, until, body)
+            yield FetchedWindow(since, until, self._get(f"{path}?{query}", access_token).body)
 
     def _get(self, path: str, access_token: str) -> Response:
         if monotonic() > self._ends:

@@ -224,8 +224,8 @@ def _times(start: int, end: int) -> str:
     return "/".join(datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%MZ") for at in (start, end))
 
 
-def _instant(value: str) -> int:
-    return int(datetime.strptime(value, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC).timestamp())
+def _instant(value: object) -> int:
+    return instant.parse(str(value).replace("Z", ":00Z"))  # they are without seconds
 
 
 def _plain(name: object) -> str:

@@ -227,9 +227,9 @@ def _require_readings(asked: SigningRequest, at: int) -> None:
     except readings.ReadingError as error:
         raise NotSignable(f"body: {error}") from None
     covered = asked.metered or asked.window
-    if any(reading.fuel != asked.fuel for reading in given):
+    if given.fuel not in (None, asked.fuel):
         raise NotSignable("body: data: must be of the fuel that the request names")
-    if given and not (covered.start <= given[0].start and given[-1].end <= covered.end):
+    if given.start and not (covered.start <= given.start[0] and given.start[-1] + instant.HALF_HOUR <= covered.end):
         raise NotSignable("body: data: must lie within metered, or within window where that is left out")
 
 

@@ -14,7 +14,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import repeat
+from itertools import compress, repeat
 from operator import itemgetter, mul
 
 from consent_server.scheme import instant
@@ -81,9 +81,10 @@ def electricity(
     """
 
     def total(starts: list[int], amounts: Sequence[float]) -> _Sum:
-        known = [(amount, intensity[at]) for at, amount in zip(starts, amounts, strict=True) if at in intensity]
-        grams = math.fsum(amount * grams for amount, grams in known) / _WHR
-        return _Sum(math.fsum(amount for amount, _ in known) / _WHR, grams / _WHR, len(known), {})
+        there = [at in intensity for at in starts]
+        known = amounts if all(there) else list(compress(amounts, there))
+        grams = math.fsum(map(mul, known, map(intensity.__getitem__, compress(starts, there)))) / _WHR
+        return _Sum(math.fsum(known) / _WHR, grams / _WHR, len(known), {})
 
     return _months(ELECTRICITY, readings, filled, total)
 

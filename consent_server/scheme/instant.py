@@ -81,6 +81,7 @@ def month_start(instant: int) -> int:
     return day_start(instant) - (_calendar(instant).day - 1) * DAY
 
 
+@lru_cache(maxsize=1024)  # a report asks it for every month of every meter
 def next_month(instant: int) -> int:
     """Return the first instant of the month after the one that holds the instant."""
     return months_later(month_start(instant), 1)

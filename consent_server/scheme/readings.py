@@ -6,17 +6,19 @@ The wire form is one object of the consumption data standard:
      "takenAt": "2026-03-12T01:00:00Z",
      "energy": {"value": 976, "unitCode": "WHR"}, "cumulative": {"value": 1810, "unitCode": "WHR"}}
 
-Readings are kept as day blocks: the objects of one meter and one UTC day, joined by commas, without brackets, as
+MeterReadings are kept as day blocks: the objects of one meter and one UTC day, joined by commas, without brackets, as
 UTF-8. A year is sent by joining 365 of them, without parsing or formatting.
 """
 
 import operator
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from itertools import compress, pairwise, repeat
-from typing import Any, Final, NamedTuple
+from itertools import compress, count, pairwise, repeat
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
+import msgspec
 import orjson
 
 from consent_server.scheme import instant
@@ -30,7 +32,8 @@ HALF_HOURS_A_DAY = DAY // HALF_HOUR
 # The standard wants takenAt later than the half-hour's end; meters pass a reading on within the next half-hour.
 TAKEN_AFTER = HALF_HOUR
 
-_ACCEPTED_UNITS = {ELECTRICITY: {"WHR": 1, "KWH": 1000}, GAS: {"MTQ": 1}}  # and how many of ours one of them is
+#: How many of our units one of those is that we accept.
+_OURS_IN: Final = {ELECTRICITY: {"WHR": 1, "KWH": 1000}, GAS: {"MTQ": 1}}
 _LARGEST = 1e15  # beyond any meter, and below where a float would lose a watt-hour
 _LATEST = 253402300800  # after the year 9999, the last that there is
 _CLOCK = [f"{slot // 2:02}:{slot % 2 * 30:02}:00Z" for slot in range(HALF_HOURS_A_DAY)]
@@ -42,16 +45,6 @@ _parsed = lru_cache(maxsize=65536)(instant.parse)
 
 class ReadingError(ValueError):
     """A reading that is not what the standard says. The sentence names the reading's index and the field."""
-
-
-class Reading(NamedTuple):
-    """One half-hour of one meter. `value` is in WHR for electricity and in MTQ for gas."""
-
-    fuel: str
-    start: int
-    end: int
-    taken_at: int
-    value: float
 
 
 class HalfHour(NamedTuple):
@@ -233,108 +226,137 @@ def slice_block(block: bytes, start: int, end: int) -> bytes:
     return b"{" + b",{".join(kept) if kept else b""
 
 
-def parse(data: object) -> list[Reading]:
+class MeterReadings(NamedTuple):
+    """Half-hours of one meter as columns, in order of time. `value` is in WHR for electricity and in MTQ for gas.
+
+    `fuel` is None where there are no half-hours.
+    """
+
+    fuel: str | None
+    start: Sequence[int]
+    taken_at: Sequence[int]
+    value: Sequence[float]
+
+
+class _Quantity(msgspec.Struct, gc=False):
+    value: Annotated[float, msgspec.Meta(ge=0, le=_LARGEST)]
+    unitCode: Literal["WHR", "KWH", "MTQ"]
+
+
+class _HalfHour(msgspec.Struct, gc=False):
+    type: Literal["electricity", "gas"]
+    begins: str = msgspec.field(name="from")
+    ends: str = msgspec.field(name="to")
+    takenAt: str
+    energy: _Quantity
+    cumulative: _Quantity | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Answer(msgspec.Struct):
+    data: list[_HalfHour]
+    provenance: dict[str, Any]
+
+
+_ANSWER: Final = msgspec.json.Decoder(_Answer)
+_MISSHAPEN: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
+#: How msgspec tells the place: "Expected `float` >= 0.0 - at `$.data[3].energy.value`".
+_WHERE: Final = re.compile(r"(?P<what>.*) - at `\$(?:\.data)?\[(?P<index>[0-9]+)\]\.?(?P<path>.*)`", re.DOTALL)
+_MISSING: Final = re.compile(r"Object missing required field `(.*)`")
+
+
+def answer(body: bytes) -> tuple[MeterReadings, dict[str, Any]]:
+    """Return the readings of a consumption response, as `parse` does, and its provenance record, unverified.
+
+    Objects of the response's own shape take a fifth of the time that dictionaries do. Raise ReadingError.
+    """
+    try:
+        found = _ANSWER.decode(body)
+    except _MISSHAPEN as error:
+        raise _misshapen(error) from None
+    return _columns(found.data), found.provenance
+
+
+def parse(data: object) -> MeterReadings:
     """Return the readings in the `data` member of a consumption response (decoded from JSON), in order of time.
 
-    Strict: the fuel and its unit, whole half-hours on the half-hour, takenAt not before the end, finite values of at
+    Strict: one fuel and its unit, whole half-hours on the half-hour, takenAt not before the end, finite values of at
     least zero, no half-hour twice. KWH becomes WHR. Members that the standard may add later are ignored.
     Raise ReadingError.
     """
-    if not isinstance(data, list):
-        raise ReadingError("data: must be a list of readings")
-    return _as_usual(data) or _one_by_one(data)
-
-
-def _as_usual(data: list[Any]) -> list[Reading] | None:
-    """Return readings of one fuel in order of time, in our unit: in half the time of one by one.
-
-    None for all else, wrong or right, since only looking one by one tells what is wrong.
-    """
     try:
-        fuels = {item["type"] for item in data}
-        starts, ends, taken = ([_parsed(item[field]) for item in data] for field in ("from", "to", "takenAt"))
-        quantities = [item[field] for field in ("energy", "cumulative") for item in data]
-        units = {each["unitCode"] for each in quantities}
-        values = [each["value"] for each in quantities]
-    except (KeyError, TypeError, ValueError):
-        return None
-    if len(fuels) != 1 or not fuels <= UNIT.keys() or units != {UNIT[fuel] for fuel in fuels}:
-        return None
-    if not set(map(type, values)) <= {int, float} or not (min(values) >= 0 and max(values) <= _LARGEST):
-        return None
-    if ends != [start + HALF_HOUR for start in starts] or any(start % HALF_HOUR for start in starts):
-        return None
-    if not all(map(operator.lt, starts, starts[1:])) or not all(map(operator.ge, taken, ends)):
-        return None
-    if not sum(values) >= 0:  # a sum with one that is not a number is none, which neither min nor max tells
-        return None
-    (fuel,) = fuels
-    return list(map(Reading, repeat(fuel), starts, ends, taken, map(float, values)))
+        return _columns(msgspec.convert(data, list[_HalfHour]))
+    except _MISSHAPEN as error:
+        raise _misshapen(error) from None
 
 
-def _one_by_one(data: list[Any]) -> list[Reading]:
-    seen: set[tuple[str, int]] = set()
-    readings = []
-    for index, item in enumerate(data):
-        reading = _reading(index, item)
-        key = (reading.fuel, reading.start)
-        if key in seen:
-            raise _fault(index, "from", "this half-hour was given before")
-        seen.add(key)
-        readings.append(reading)
-    readings.sort(key=lambda reading: (reading.start, reading.fuel))
-    return readings
+def _misshapen(error: Exception) -> ReadingError:
+    where = _WHERE.fullmatch(str(error))
+    if where is None:
+        return ReadingError(f"data: {error}")
+    missing = _MISSING.fullmatch(where["what"])
+    field = ".".join(filter(None, (where["path"], missing and missing[1])))
+    return _fault(int(where["index"]), field or "reading", where["what"])
 
 
-def _reading(index: int, item: object) -> Reading:
-    if not isinstance(item, dict):
-        raise _fault(index, "reading", "must be an object")
-    fuel = item.get("type")
-    if not isinstance(fuel, str) or fuel not in UNIT:
-        raise _fault(index, "type", f"must be one of {', '.join(UNIT)}")
-    start = _instant(index, item, "from")
-    end = _instant(index, item, "to")
-    taken_at = _instant(index, item, "takenAt")
-    if start % HALF_HOUR:
-        raise _fault(index, "from", "must be on the hour or the half-hour")
-    if end != start + HALF_HOUR:
-        raise _fault(index, "to", "must be half an hour after from")
-    if taken_at < end:
-        raise _fault(index, "takenAt", "must not be before to")
-    value = _quantity(index, item, "energy", fuel)
-    if "cumulative" in item:
-        _quantity(index, item, "cumulative", fuel)
-    return Reading(fuel, start, end, taken_at, value)
+def _columns(items: list[_HalfHour]) -> MeterReadings:
+    """Return readings in order of time. Raise ReadingError for what their shape does not tell."""
+    if not items:
+        return MeterReadings(None, [], [], [])
+    fuel, fuels = items[0].type, [each.type for each in items]
+    start = _instants("from", [each.begins for each in items])
+    end = _instants("to", [each.ends for each in items])
+    taken = _instants("takenAt", [each.takenAt for each in items])
+    value = [each.energy.value for each in items]
+    units = [each.energy.unitCode for each in items]
+    registers = [(each.cumulative or each.energy).unitCode for each in items]
+    _require("type", map(operator.ne, fuels, repeat(fuel)), "must be the same for every reading")
+    _require("from", map(operator.mod, start, repeat(HALF_HOUR)), "must be on the hour or the half-hour")
+    _require(
+        "to", map(operator.ne, map(operator.sub, end, start), repeat(HALF_HOUR)), "must be half an hour after from"
+    )
+    _require("takenAt", map(operator.lt, taken, end), "must not be before to")
+    ours_in = _OURS_IN[fuel]
+    for field, given in (("energy", units), ("cumulative", registers)):
+        if not ours_in.keys() >= {*given}:
+            must = f"must be {' or '.join(ours_in)} for {fuel}"
+            _require(f"{field}.unitCode", (each not in ours_in for each in given), must)
+    if {*units} != {UNIT[fuel]}:
+        value = [
+            each if ours_in[of] == 1 else round(each * ours_in[of], 6) for each, of in zip(value, units, strict=True)
+        ]
+    if not all(map(operator.lt, start, start[1:])):
+        seen: set[int] = set()
+        for index, each in enumerate(start):
+            if each in seen:
+                raise _fault(index, "from", "this half-hour was given before")
+            seen.add(each)
+        order = sorted(range(len(start)), key=start.__getitem__)
+        start, taken, value = ([column[each] for each in order] for column in (start, taken, value))  # type: ignore[assignment]
+    return MeterReadings(fuel, start, taken, value)
 
 
-def _instant(index: int, item: dict[str, object], field: str) -> int:
-    text = item.get(field)
+def _instants(field: str, texts: list[str]) -> list[int]:
+    found: list[int] = []
     try:
-        return _parsed(text) if isinstance(text, str) else instant.parse(text)
+        found.extend(map(_parsed, texts))
     except ValueError as error:
-        raise _fault(index, field, str(error)) from None
+        raise _fault(len(found), field, str(error)) from None
+    return found
 
 
-def _quantity(index: int, item: dict[str, object], field: str, fuel: str) -> float:
-    quantity = item.get(field)
-    if not isinstance(quantity, dict):
-        raise _fault(index, field, "must be an object with value and unitCode")
-    unit, accepted = quantity.get("unitCode"), _ACCEPTED_UNITS[fuel]
-    if not isinstance(unit, str) or unit not in accepted:
-        raise _fault(index, f"{field}.unitCode", f"must be {' or '.join(accepted)} for {fuel}")
-    try:
-        value = _checked(quantity.get("value"), "value")
-    except ReadingError as error:
-        raise _fault(index, f"{field}.value", str(error)) from None
-    return float(value) if accepted[unit] == 1 else round(value * accepted[unit], 6)
+def _require(field: str, wrong: Iterable[object], must: str) -> None:
+    """Raise ReadingError for the first reading that is wrong."""
+    index = next(compress(count(), wrong), None)
+    if index is not None:
+        raise _fault(index, field, must)
 
 
 def ours_in(fuel: str, units: Sequence[object]) -> int:
     """Return how many of our units one of these is, which are all the same. Raise ReadingError."""
-    known = _ACCEPTED_UNITS[fuel]
-    for unit, factor in known.items():
+    known = _OURS_IN[fuel]
+    for unit, ours in known.items():
         if units.count(unit) == len(units):
-            return factor
+            return ours
     raise ReadingError(f"unit: {fuel} is in {' or '.join(known)}, and all of it in one")
 
 

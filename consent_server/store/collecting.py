@@ -1,7 +1,7 @@
 """What a CAP has collected through a connection: its meters and their months."""
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -67,8 +67,13 @@ def settle_meter(c: Connection, meter: CollectedMeter) -> None:
 
 def months_of(c: Connection, connection: str, datasource: str) -> dict[int, MeterMonth]:
     """Return the months of one meter by their first instants."""
-    query = sa.select(_month).where(_month.c.connection == connection, _month.c.datasource == datasource)
-    return {row.start: row for row in rows.every(c, MeterMonth, query)}
+    of = {"of_connection": connection, "of_datasource": datasource}
+    return {row.start: row for row in rows.every(c, MeterMonth, _MONTHS_OF, of)}
+
+
+_MONTHS_OF: Final = sa.select(_month).where(
+    _month.c.connection == sa.bindparam("of_connection"), _month.c.datasource == sa.bindparam("of_datasource")
+)
 
 
 def figures(c: Connection, connection: str, start: int, end: int) -> list[MeterMonth]:
@@ -123,22 +128,24 @@ def lease_weighing(c: Connection, issuer: str, at: int, lease_s: int, most: int)
     return rows.every(c, MeterMonth, due.lease(_month, first, weigh_due=at + lease_s))
 
 
-def put_weighed(c: Connection, month: MeterMonth) -> None:
-    """Keep what the grid's figures made of a month, unless its readings are other ones now, or gone."""
-    worked_out = ("amount", "kilograms", "complete", "unknown", "filled", "at")
-    weighed = ("readings", *worked_out, "region", "region_by", "weigh_due", "trouble")
-    kept = (
-        sa.update(_month)
-        .where(
-            _month.c.connection == month.connection,
-            _month.c.datasource == month.datasource,
-            _month.c.start == month.start,
-            _month.c.digest == month.digest,
-            _month.c.readings.is_not(None),
-        )
-        .values({name: getattr(month, name) for name in weighed})
-    )
-    c.execute(kept)
+def put_weighed(c: Connection, months: Sequence[MeterMonth]) -> None:
+    """Keep what the grid's figures made of months, unless their readings are other ones now, or gone."""
+    values = [
+        {f"of_{name}": getattr(month, name) for name in _HELD} | {name: getattr(month, name) for name in _WEIGHED}
+        for month in months
+    ]
+    c.execute(_PUT_WEIGHED, values)
+
+
+_WEIGHED: Final = (
+    *("amount", "kilograms", "complete", "unknown", "filled", "at"),  # what was worked out
+    *("readings", "region", "region_by", "weigh_due", "trouble"),
+)
+_HELD: Final = ("connection", "datasource", "start", "digest")
+_PUT_WEIGHED: Final = sa.update(_month).where(
+    *(_month.c[name] == sa.bindparam(f"of_{name}") for name in _HELD),
+    _month.c.readings.is_not(None),
+)
 
 
 def troubles(c: Connection, connection: str) -> list[Trouble]:

@@ -1,5 +1,7 @@
 """Permissions that we hold as a client: a CAP's connections to EDPs, and what was collected through them."""
 
+from typing import Final
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -20,7 +22,10 @@ def add(c: Connection, connection: ProviderConnection) -> bool:
 
 
 def find(c: Connection, connection: str) -> ProviderConnection | None:
-    return rows.one(c, ProviderConnection, sa.select(_connection).where(_connection.c.id == connection))
+    return rows.one(c, ProviderConnection, _FIND, {"of_id": connection})
+
+
+_FIND: Final = sa.select(_connection).where(_connection.c.id == sa.bindparam("of_id"))
 
 
 def hold(c: Connection, connection: str) -> ProviderConnection | None:
@@ -28,8 +33,7 @@ def hold(c: Connection, connection: str) -> ProviderConnection | None:
     row = find(c, connection)
     if row is None:
         return None
-    locks.lock_business(c, row.account)
-    return find(c, connection)
+    return find(c, connection) if locks.lock_business(c, row.account) else row
 
 
 def by_refresh_mac(c: Connection, mac: str) -> ProviderConnection | None:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
+import orjson
 import pytest
 
 from consent_server import clock, store
@@ -137,7 +138,7 @@ class Provider:
         for since, until in pairwise(edges):
             body = {"data": meter.readings(since, until), "provenance": self.record(meter, measure, since, until)}
             self.answers(body)
-            yield FetchedWindow(since, until, body)
+            yield FetchedWindow(since, until, orjson.dumps(body))
 
     def record(self, meter: Meter, measure: str, start: int, end: int) -> dict[str, Any]:
         now = clock.now()

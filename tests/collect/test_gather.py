@@ -269,8 +269,8 @@ PROVENANCE = {
     "without an account": ("account must be there", _set(grants={"account": ""})),
 }
 READINGS = {
-    "not a list": ("must be a list", _body(lambda body: body.update(data={}))),
-    "below zero": ("at least zero", _first(energy={"value": -1, "unitCode": "WHR"})),
+    "not a list": ("Expected `array`", _body(lambda body: body.update(data={}))),
+    "below zero": ("energy.value", _first(energy={"value": -1, "unitCode": "WHR"})),
     "in another unit": ("unitCode", _first(energy={"value": 1, "unitCode": "MTQ"})),
     "an hour long": ("half an hour after from", _first(to="2026-02-01T01:00:00Z")),
     "off the half-hour": (
@@ -279,7 +279,8 @@ READINGS = {
     ),
     "taken before it ended": ("takenAt", _first(takenAt="2026-02-01T00:00:00Z")),
     "given twice": ("given before", _body(lambda body: body["data"].append(body["data"][0]))),
-    "of another fuel": ("another fuel", _body(lambda body: body["data"].append(reading(FEBRUARY, 1.0, "gas")))),
+    "one of another fuel": ("type", _body(lambda body: body["data"].append(reading(FEBRUARY, 1.0, "gas")))),
+    "of another fuel": ("another fuel", _body(lambda body: body.update(data=[reading(FEBRUARY, 1.0, "gas")]))),
     "before the window": (
         "outside the window",
         _body(lambda body: body["data"].append(reading(FEBRUARY - HALF_HOUR, 1.0))),

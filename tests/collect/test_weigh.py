@@ -81,7 +81,7 @@ def test_what_goes_wrong_with_one_month_leaves_the_others(cap: Cap, monkeypatch:
             owner = weigh if broken_part == "region_of" else cap.deployment.intensity
             broken.setattr(owner, broken_part, lambda *_: 1 // 0)
             month = cap.kept().of["a"][FEBRUARY]._replace(readings=b"", weigh_due=0)
-            assert weigh._weigh("issuer", [month]) == 1
+            assert weigh._weigh("issuer", [month], weigh._Grid()) == 1
 
 
 def test_a_figure_that_is_published_later_is_taken_then(cap: Cap) -> None:
@@ -181,7 +181,7 @@ def test_withdrawn_while_the_grid_is_asked_leaves_nothing_behind(cap: Cap, monke
 
 def test_a_worker_that_died_leaves_a_lease_that_runs_out(cap: Cap, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as killed:
-        killed.setattr(weigh, "_weigh", lambda issuer, months: 0)
+        killed.setattr(weigh, "_weigh", lambda issuer, months, grid: 0)
         cap.collected(cap.provider())
     assert weigh.weigh_due() == 0
     assert cap.kept().of["meter-1"][FEBRUARY].weigh_due == NOW + weigh.LEASE_S

@@ -145,7 +145,7 @@ def test_D1_what_no_meter_can_have_counted_is_kept_apart(
     found = window(BEGIN, BEGIN + DAY, meter)
     assert (found.count, found.missing_data) == (47, MISSING)
     assert [row[3] for row in held()["set_aside"]] == [reason]
-    assert parse(objects(found))[0].start == BEGIN + HALF_HOUR
+    assert parse(objects(found)).start[0] == BEGIN + HALF_HOUR
 
 
 def test_D1_a_day_of_nothing_else_is_missing_and_not_unknown(edp: Flask, tmp_path: Path) -> None:

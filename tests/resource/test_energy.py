@@ -86,9 +86,9 @@ def test_readings_come_with_location_and_provenance(edp: ResourceServer, datasou
     assert answer.json.keys() == {"data", "location", "provenance"}
     assert answer.json["location"] == {"ukPostcodeOutcode": "SW8"}
     readings = parse(answer.json["data"])
-    assert len(readings) == 28 * 48
+    assert len(readings.start) == 28 * 48
     assert answer.json["data"][0]["energy"]["unitCode"] == unit
-    assert all(reading.taken_at > reading.end for reading in readings)
+    assert all(taken > start + 1800 for start, taken in zip(readings.start, readings.taken_at, strict=True))
     assert int(answer.headers["Content-Length"]) == len(answer.data)
 
 

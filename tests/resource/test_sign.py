@@ -225,7 +225,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a whole postcode": ({"outcode": "SW8 1AA"}, "outcode: "),
     "no body": ({"body": REMOVED}, "body: "),
     "a body that is a list": ({"body": []}, "body: "),
-    "no data": ({"body.data": REMOVED}, "body: data: must be a list"),
+    "no data": ({"body.data": REMOVED}, "body: data: Expected `array`"),
     "a half-hour twice": ({"body.data": [*half_hours(1), *half_hours(1)]}, "body: reading 1: from: "),
     "a negative value": (
         {"body.data": [half_hours(1)[0] | {"energy": {"value": -1, "unitCode": "WHR"}}]},

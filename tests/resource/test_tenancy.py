@@ -34,7 +34,7 @@ def register_says(**tenancy: Any) -> None:
 def starts(edp: ResourceServer, start: int = WINDOW[0], end: int = WINDOW[1]) -> list[int]:
     answer = edp.get(query(start, end))
     assert answer.status_code == 200
-    return [reading.start for reading in parse(answer.json["data"])]
+    return list(parse(answer.json["data"]).start)
 
 
 def test_H23_nothing_from_before_the_tenancy_leaves(edp: ResourceServer) -> None:

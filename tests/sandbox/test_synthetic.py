@@ -41,7 +41,7 @@ def test_blocks_are_what_the_standard_says(supply: Supply, measure: str, unit: s
     blocks = dict(day_blocks(supply, measure, end - 20 * DAY, end))
     data = json.loads(b"[" + b",".join(blocks.values()) + b"]")
     readings = parse(data)
-    assert [reading.start for reading in readings] == list(range(end - 20 * DAY, end, 1800))
+    assert readings.start == list(range(end - 20 * DAY, end, 1800))
     assert {item["energy"]["unitCode"] for item in data} == {unit}
     registers = [item["cumulative"]["value"] for item in data]
     assert registers == sorted(registers)

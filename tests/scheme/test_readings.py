@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consent_server.scheme import instant, readings
+from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
-from consent_server.scheme.readings import Reading, ReadingError, day_block, join, parse, slice_block
+from consent_server.scheme.readings import MeterReadings, ReadingError, answer, day_block, join, parse, slice_block
 
 MIDNIGHT = instant.parse("2026-03-12T00:00:00Z")
 FULL_DAY = [float(100 + slot) for slot in range(48)]
@@ -78,8 +78,8 @@ def test_cumulative_carries_no_floating_point_dust():
 @given(st.lists(st.none() | st.integers(0, 10**7) | st.floats(0, 1e7), min_size=48, max_size=48))
 def test_what_goes_out_comes_in_the_same(values):
     for fuel in ("electricity", "gas"):
-        readings = parse(json.loads(join([day_block(fuel, MIDNIGHT, values, 12.5)])))
-        assert [(reading.start, reading.value) for reading in readings] == [
+        found = parse(json.loads(join([day_block(fuel, MIDNIGHT, values, 12.5)])))
+        assert list(zip(found.start, found.value, strict=True)) == [
             (MIDNIGHT + slot * HALF_HOUR, value) for slot, value in enumerate(values) if value is not None
         ]
 
@@ -119,7 +119,7 @@ def test_a_block_refuses(fuel, day, values, before):
 def test_slices_keep_what_begins_in_the_window(start, end, expected):
     for fuel in ("electricity", "gas"):
         piece = slice_block(day_block(fuel, MIDNIGHT, FULL_DAY, 0), MIDNIGHT + start, MIDNIGHT + end)
-        assert [reading.value for reading in parse(json.loads(join([piece])))] == [100 + slot for slot in expected]
+        assert parse(json.loads(join([piece]))).value == [100 + slot for slot in expected]
 
 
 def test_a_slice_of_nothing_is_nothing():
@@ -127,9 +127,10 @@ def test_a_slice_of_nothing_is_nothing():
 
 
 def test_a_reading_is_read():
-    assert parse([half_hour()]) == [
-        Reading("electricity", MIDNIGHT + 19 * HALF_HOUR, MIDNIGHT + 20 * HALF_HOUR, MIDNIGHT + 36300, 976.0)
-    ]
+    assert parse([half_hour()]) == MeterReadings(
+        "electricity", [MIDNIGHT + 19 * HALF_HOUR], [MIDNIGHT + 36300], [976.0]
+    )
+    assert parse([]) == MeterReadings(None, [], [], [])
 
 
 @pytest.mark.parametrize(
@@ -144,8 +145,8 @@ def test_a_reading_is_read():
     ],
 )
 def test_also_read(changes, value):
-    (reading,) = parse([half_hour(**changes)])
-    assert (reading.start, reading.value) == (MIDNIGHT + 19 * HALF_HOUR, value)
+    found = parse([half_hour(**changes)])
+    assert (found.start, found.value) == ([MIDNIGHT + 19 * HALF_HOUR], [value])
 
 
 def test_readings_come_in_order_of_time():
@@ -153,11 +154,27 @@ def test_readings_come_in_order_of_time():
     assert parse(day[::-1]) == parse(day)
 
 
-@pytest.mark.parametrize("fuel", ["electricity", "gas"])
-def test_a_usual_answer_is_read_as_a_whole_and_to_the_same(fuel):
-    day = json.loads(join([day_block(fuel, MIDNIGHT, FULL_DAY, 0)]))
-    assert parse(day) == readings._as_usual(day) == readings._one_by_one(day)
-    assert all(type(each.value) is float for each in parse(day))
+def test_a_response_is_read_from_its_text_to_the_same():
+    day = join([day_block("gas", MIDNIGHT, FULL_DAY, 0)])
+    assert answer(b'{"more":1,"data":%s,"provenance":{"steps":[]}}' % day) == (parse(json.loads(day)), {"steps": []})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"data":[],"provenance":{}', id="cut off"),
+        pytest.param(b"[]", id="no object"),
+        pytest.param(b'{"provenance":{}}', id="no data"),
+        pytest.param(b'{"data":{},"provenance":{}}', id="data no list"),
+        pytest.param(b'{"data":[]}', id="no provenance"),
+        pytest.param(b'{"data":[],"provenance":[]}', id="provenance no object"),
+        pytest.param(b'{"data":[],"provenance":{"a":' + b"[" * 100_000, id="nested without end"),
+        pytest.param(b'{"data":[],"provenance":{"a":"\xff"}}', id="not UTF-8"),
+    ],
+)
+def test_what_is_no_response_is_refused(body):
+    with pytest.raises(ReadingError, match=r"^data: "):
+        answer(body)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +183,7 @@ def test_a_usual_answer_is_read_as_a_whole_and_to_the_same(fuel):
         pytest.param({"type": "Electricity"}, "type", id="capital fuel"),
         pytest.param({"type": ["gas"]}, "type", id="fuel in a list"),
         pytest.param({"type": None}, "type", id="no fuel"),
-        pytest.param({"type": "gas"}, "energy.unitCode", id="gas in watt-hours"),
+        pytest.param({"type": "gas"}, "type", id="another fuel"),
         pytest.param({"energy": {"value": 1, "unitCode": "MTQ"}}, "energy.unitCode", id="electricity in cubic metres"),
         pytest.param({"energy": {"value": 1, "unitCode": "whr"}}, "energy.unitCode", id="unit in small letters"),
         pytest.param({"energy": {"value": 1, "unitCode": {}}}, "energy.unitCode", id="unit an object"),
@@ -199,8 +216,6 @@ def test_a_fault_is_named_by_index_and_field(changes, field):
 def test_a_half_hour_comes_once():
     with pytest.raises(ReadingError, match=r"^reading 1: from: "):
         parse([half_hour(), half_hour(energy={"value": 1, "unitCode": "WHR"})])
-    gas = half_hour(type="gas", energy={"value": 1, "unitCode": "MTQ"}, cumulative=None)
-    assert len(parse([half_hour(), gas])) == 2
 
 
 json_values = st.recursive(
@@ -221,6 +236,8 @@ json_values = st.recursive(
 def test_whatever_comes_only_reading_errors_go(data):
     with contextlib.suppress(ReadingError):
         parse(data)
+    with contextlib.suppress(ReadingError):
+        answer(json.dumps({"data": data, "provenance": {}}).encode())
 
 
 @settings(deadline=None)
