@@ -22,7 +22,7 @@ test-browser: $(READY)
 	$(BIN)/pytest -m browser $(PYTEST_ARGS)
 
 test-long: $(READY)
-	@scripts/debian-packages chromium nginx strace sqlite3 default-jre-headless:java maven:mvn $(MACHINES)
+	@scripts/debian-packages chromium firefox-esr nginx strace sqlite3 default-jre-headless:java maven:mvn $(MACHINES)
 	$(BIN)/pytest -n auto --dist loadgroup -m "long and not alone" $(PYTEST_ARGS) || [ $$? -eq 5 ]
 	$(BIN)/pytest -m "long and alone" $(PYTEST_ARGS) || [ $$? -eq 5 ]  # 5: no test of this kind where PYTEST_ARGS says
 

@@ -43,6 +43,7 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "signed_in": "account method",
         "passkey_added": "account passkey",
         "passkey_removed": "account passkey",
+        "passkey_renamed": "account passkey",
         "connection_made": "connection issuer license",
         "connection_ended": "connection by why",
         # what was sent and received

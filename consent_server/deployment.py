@@ -104,6 +104,10 @@ class MemberProcess:
         except Unreachable as error:
             raise Unavailable(str(error)) from None
 
+    def logo_of(self, member: str) -> str | None:
+        """Return the name of a member's logo, if we have one to show and know the member's entry. Nobody is asked."""
+        return self.logos.name_of(self.directory.member(member)) if self.directory.has_member(member) else None
+
     def readiness(self) -> Readiness:
         """Return whether this process can serve, part by part."""
         return self._watch.readiness(self.checks())

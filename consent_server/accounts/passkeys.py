@@ -43,6 +43,7 @@ from consent_server.store.tables import Passkey, SmeAccount
 from consent_server.web import budgets, device_cookie, language
 from consent_server.web.language import N_, gettext
 from consent_server.web.pages import moment, plain
+from consent_server.web.refusals import NotFound
 
 NOT_ACCEPTED: Final = N_("This passkey was not accepted. Try again, or have a code sent.")
 NOT_ADDED: Final = N_("The passkey was not added. Try again.")
@@ -133,8 +134,8 @@ def add(account: SmeAccount, typed_name: str, sent: str, browser: str) -> str | 
 
     Raise TooMany.
     """
-    name = " ".join(typed_name.split())
-    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+    name = _name(typed_name)
+    if name is None:
         return NOT_A_NAME
     at = clock.now()
     budgets.passkeys_added().failed(account.id)
@@ -162,6 +163,18 @@ def remove(account: SmeAccount, passkey: str) -> bool:
         mails.add(c, passkey, Notice.REMOVED, account.id, language.of_reader(), at)
     audit.event("passkey_removed", account=account.id, passkey=passkey)
     return True
+
+
+def rename(account: SmeAccount, passkey: str, typed_name: str) -> str | None:
+    """Give a passkey of an account another name; return what is wrong, or None. Raise NotFound where it has none such."""
+    name = _name(typed_name)
+    if name is None:
+        return NOT_A_NAME
+    with store.writing() as c:
+        if not passkeys.rename(c, account.id, passkey, name):
+            raise NotFound("passkey")
+    audit.event("passkey_renamed", account=account.id, passkey=passkey)
+    return None
 
 
 def of_account(account: SmeAccount) -> list[Passkey]:
@@ -195,6 +208,11 @@ def notice(c: store.Connection, subject: str, about: Notice) -> tuple[str, str, 
         "If this was not you, sign in with a code and remove the passkeys that you do not know:\n%(address)s", **values
     )
     return account.email, head, f"{what}\n\n{if_not_you}\n"
+
+
+def _name(typed: str) -> str | None:
+    name = " ".join(typed.split())
+    return name if 0 < len(name) <= LONGEST_NAME and name.isprintable() else None
 
 
 def _assertion(sent: str) -> AuthenticationCredential | None:

@@ -11,20 +11,22 @@ from consent_server import store
 from consent_server.scheme import instant, permission_text
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import State, state_at
-from consent_server.store import evidence, outbox, permissions
-from consent_server.store.tables import Evidence, OwedCall, Permission
+from consent_server.store import evidence, outbox, permissions, released
+from consent_server.store.tables import Evidence, OwedCall, Permission, ReleasedData
 
 LONGEST_ID = 48
 
 
 @dataclass(frozen=True)
 class GrantView:
-    """One grant, what its SME saw and did, its state at an instant, and the calls by which its client is `told` of its end."""
+    """One grant, what its SME saw and did, its state at an instant; for the list of all, what was `released` under it, and the
+    calls by which its client is `told` of its end."""
 
     permission: Permission
     evidence: Evidence
     state: State
     told: Sequence[OwedCall] = ()
+    released: ReleasedData | None = None
 
     @property
     def open(self) -> bool:
@@ -71,8 +73,11 @@ def grants_of(sme: str, at: int) -> list[GrantView]:
     """Return all grants of an SME with their states at an instant, newest first."""
     with store.reading() as c:
         views = _views(c, permissions.of_sme(c, sme), at)
-        told = outbox.of_subjects(c, [each.permission.id for each in views])
-    return [replace(each, told=told.get(each.permission.id, ())) for each in views]
+        ids = [each.permission.id for each in views]
+        told, given = outbox.of_subjects(c, ids), released.of_subjects(c, ids)
+    return [
+        replace(each, told=told.get(each.permission.id, ()), released=given.get(each.permission.id)) for each in views
+    ]
 
 
 def own(sme: str, permission_id: str, at: int) -> GrantView | None:

@@ -32,7 +32,7 @@ def of_business(sme: str, business: str, at: int) -> list[HeldPart]:
 
 def _meter(each: Tenancy, begin: int | None) -> list[HeldFact]:
     return facts(
-        ("meter", N_("Meter"), held.meter(each.as_kept(""))),
+        ("meter", N_("Meter"), each.as_kept("")),
         ("measures", N_("Measures"), each.measures),
         ("since", N_("Yours since"), Instant(each.since) if each.since else None),
         ("until", N_("Yours until"), Instant(each.until) if each.until is not None else None),

@@ -10,9 +10,9 @@ from consent_server.outbound.errors import Unreachable
 from consent_server.scheme import permission_text
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.permission import State, state_at
-from consent_server.store import collecting, connections, evidence, locks, outbox, permissions
+from consent_server.store import collecting, connections, evidence, locks, outbox, permissions, released
 from consent_server.store.collecting import Trouble
-from consent_server.store.tables import Evidence, OwedCall, Permission, ProviderConnection
+from consent_server.store.tables import Evidence, OwedCall, Permission, ProviderConnection, ReleasedData
 from consent_server.withdrawal.falling import falling as falls_with
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
 
@@ -29,7 +29,8 @@ class Standing:
     `ended` is the instant at which it was over, whatever ended it. `evidence` is the id of the evidence page that the issuer
     of a release shows; `troubles` (what fails now, whoever's failure it is), `collected` and `service` (the
     catalogue's entry to connect again) are a connection's. `in_detail` adds the meters by fuel and district (`places`), the
-    time of which readings were `fetched`, and the calls by which the other side is `told` of the end.
+    time of which readings were `fetched`, what a release has `released`, and the calls by which the other side is `told` of the
+    end.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Standing:
     service: str = ""
     places: Sequence[tuple[str, str, int]] = ()
     fetched: tuple[int, int] | None = None
+    released: ReleasedData | None = None
     told: Sequence[OwedCall] = ()
 
     @property
@@ -113,11 +115,13 @@ def own(account: str, subject: str) -> Standing | None:
 def in_detail(everything: Sequence[Standing]) -> list[Standing]:
     """Return the same with what is told of each on the page of all of them."""
     with store.reading() as c:
+        given = released.of_subjects(c, [each.id for each in everything if each.kind == RELEASE])
         return [
             replace(
                 each,
                 places=collecting.places(c, each.id),
                 fetched=collecting.extent(c, each.id),
+                released=given.get(each.id),
                 told=outbox.of_subject(c, each.id),
             )
             for each in everything

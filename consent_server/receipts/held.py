@@ -10,7 +10,7 @@ from typing import Any, Final
 from consent_server import store
 from consent_server.deployment import current
 from consent_server.receipts import receipt
-from consent_server.scheme import instant
+from consent_server.scheme import instant, permission_text
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import State
@@ -23,7 +23,7 @@ class Instant(int):
     """An instant in POSIX seconds."""
 
 
-Value = str | Instant | tuple[str, ...]
+Value = str | Instant | MaskedMeter | tuple[str, ...] | tuple[MaskedMeter, ...]
 
 
 #: What a person reads for a value that is a code, by the name of the fact.
@@ -41,6 +41,7 @@ _CODES: Final[Mapping[str, Mapping[str, str]]] = {
         "issuer": N_("Us, for safety"),
     },
     "fuel": {ELECTRICITY: N_("Electricity"), GAS: N_("Gas")},
+    "measures": {"import": N_("What you use"), "export": N_("What you export")},
 }
 #: Facts whose values are sentences of ours.
 _SENTENCES: Final = {"method", "strength"}
@@ -57,8 +58,22 @@ class HeldFact:
     @property
     def words(self) -> str:
         """Return the message that a person reads for the value; empty where the value is nobody's words but its own."""
-        value = str(self.value)
-        return value if self.name in _SENTENCES else _CODES.get(self.name, {}).get(value, "")
+        return str(self.value) if self.name in _SENTENCES else self.code(self.value)
+
+    def code(self, value: object) -> str:
+        """Return the message for a value, or one of several; empty where it is no code."""
+        return _CODES.get(self.name, {}).get(str(value), "")
+
+    @property
+    def html(self) -> str:
+        """Return a permission text as it was shown."""
+        return permission_text.render(str(self.value))
+
+    @property
+    def meters(self) -> Sequence[MaskedMeter]:
+        """Return the meters that the value is; none where it is something else."""
+        each = self.value if isinstance(self.value, tuple) else (self.value,)
+        return [meter for meter in each if isinstance(meter, dict)]
 
 
 @dataclass(frozen=True)
@@ -81,7 +96,7 @@ def permissions_part(c: store.Connection, subjects: Iterable[str], at: int) -> H
 
 
 def meter(each: MaskedMeter) -> str:
-    """Return a masked meter in words: fuel, place, district, last digits."""
+    """Return a masked meter for machines: fuel, place, district, last digits."""
     return ", ".join(filter(None, (each["fuel"], each.get("site", ""), each["outcode"], each["masked"])))
 
 
@@ -105,7 +120,7 @@ def _permission(c: store.Connection, subject: str, at: int) -> list[HeldFact]:
             ("expires", N_("Lasts until"), Instant(about.expires)),
             ("ended", N_("Ended"), Instant(about.ended) if about.ended is not None else None),
             ("ended_by", N_("Ended by"), about.ended_by),
-            ("meters", N_("Meters"), tuple(map(meter, about.meters))),
+            ("meters", N_("Meters"), tuple(about.meters)),
             ("told", N_("Who was told of its end"), tuple(told)),
             ("mailed", N_("Mails about it"), tuple(mailed)),
         ),
@@ -137,4 +152,11 @@ def _when(at: int | None) -> str:
 
 
 def _json(value: Value) -> Any:
-    return instant.text(value) if isinstance(value, Instant) else list(value) if isinstance(value, tuple) else value
+    match value:
+        case Instant():
+            return instant.text(value)
+        case tuple():
+            return [_json(each) for each in value]
+        case dict():
+            return meter(value)
+    return value

@@ -32,7 +32,7 @@ class Receipt:
     """One permission or connection at an instant. `other` is the name of the other side, as the business read it.
 
     `bank` is the name of the bank that the text names beside it, if it names one. `meters` are masked. `ended` is the instant
-    at which it was over, whatever ended it, and `ended_by` who did.
+    at which it was over, whatever ended it, and `ended_by` who did. `redeemed` is whether the other side has ever collected it.
     """
 
     subject: str
@@ -49,11 +49,17 @@ class Receipt:
     ended_by: str
     on_withdrawal: str
     bank: str = ""
+    redeemed: bool = True
 
     @property
     def open(self) -> bool:
         """Return whether it can still be withdrawn."""
         return self.state is State.GRANTED
+
+    @property
+    def live(self) -> bool:
+        """Return whether the other side may use it."""
+        return self.open and self.redeemed
 
     @property
     def what(self) -> str:
@@ -119,6 +125,7 @@ def _receipt(row: Permission | ProviderConnection, seen: Evidence, at: int) -> R
         ended=row.expires if state is State.EXPIRED else row.ended,
         ended_by=row.ended_by or "",
         on_withdrawal=permission_text.said_on_withdrawal(seen.text_shown),
+        redeemed=permission is None or permission.redeemed is not None,
     )
 
 

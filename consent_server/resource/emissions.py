@@ -17,6 +17,7 @@ from consent_server.scheme import instant
 from consent_server.scheme.provenance.steps import GrantedPermission
 from consent_server.scheme.report import FUELS, ReportedMonth, ReportParty
 from consent_server.store import audit_events, permissions
+from consent_server.store import released as released_data
 
 #: UN/CEFACT code of the kilogram.
 UNIT: Final = "KGM"
@@ -24,8 +25,11 @@ UNIT: Final = "KGM"
 _DECIMALS: Final = 6
 
 
-def emissions(release: Release, window: Window) -> Answer:
-    """Return the months of the window, of the fuels that the permission covers. A month that is not whole is left out."""
+def emissions(release: Release, window: Window, at: int) -> Answer:
+    """Return the months of the window, of the fuels that the permission covers, and note that at the instant `at`.
+
+    A month that is not whole is left out.
+    """
     token = release.token
     permission = permissions.by_status_index(token.status_idx)
     assert permission is not None  # the guard has just asked the store about it
@@ -56,6 +60,9 @@ def emissions(release: Release, window: Window) -> Answer:
     )
     with store.writing() as c:
         audit_events.keep(c, released)
+        if found.months:
+            first, last = min(month.start for month in found.months), max(month.end for month in found.months)
+            released_data.note(c, release.account, first, last, at)
     # A window without a whole month has nothing that a record could be about; null would break the standard's schema.
     signed = {} if record is None else {"provenance": record}
     return Answer([orjson.dumps({"data": data} | signed)])

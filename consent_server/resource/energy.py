@@ -18,6 +18,7 @@ from consent_server.scheme.provenance.container import SignedRecord
 from consent_server.scheme.provenance.steps import GrantedPermission, MeterOrigin, MeterRelease, edp_record
 from consent_server.scheme.readings import ReadingError
 from consent_server.store import audit_events
+from consent_server.store import released as released_data
 
 
 class NoSuchMeasure(Refusal):
@@ -74,6 +75,8 @@ def readings(release: Release, source: Source, measure: str, window: Window, at:
     )
     with store.writing() as c:
         audit_events.keep(c, released)
+        if held.count:
+            released_data.note(c, release.account, window.start, min(window.end, at), at)
     blocks = [piece for block in held.days.values() if block for piece in (b",", block)]
     rest = orjson.dumps({"location": {"ukPostcodeOutcode": source.tenancy.outcode}, "provenance": record})
     return Answer([b'{"data":[', *blocks[1:], b"],", rest[1:]])

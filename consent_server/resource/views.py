@@ -52,7 +52,7 @@ def meters() -> Response:
 def months() -> Response:
     at = clock.now()
     release = _release(at)
-    return _response(emissions_data.emissions(release, window.months(_query(), at)))
+    return _response(emissions_data.emissions(release, window.months(_query(), at), at))
 
 
 @energy.get("/heartbeat")

@@ -47,6 +47,12 @@ def remove(c: Connection, account: str, passkey: str, at: int) -> bool:
     return c.execute(sa.update(_passkey).where(own).values(removed=at)).rowcount == 1
 
 
+def rename(c: Connection, account: str, passkey: str, name: str) -> bool:
+    """Give a passkey of an account another name; return False where it has no such passkey."""
+    own = sa.and_(_passkey.c.id == passkey, _passkey.c.account == account, _passkey.c.removed.is_(None))
+    return c.execute(sa.update(_passkey).where(own).values(name=name)).rowcount == 1
+
+
 def use_challenge(c: Connection, challenge: str, at: int) -> bool:
     """Use a challenge; return False where it was used before."""
     return rows.add_unless_there(c, UsedChallenge(digest(challenge), at))

@@ -45,6 +45,7 @@ from consent_server.store.tables import (
     PushedRequest,
     ReceiptAddress,
     ReceiptLink,
+    ReleasedData,
     ServedHour,
     SessionRow,
     SetAside,
@@ -86,7 +87,7 @@ _alias, _mail, _call = table_of(MeterAlias), table_of(OwedMail), table_of(OwedCa
 _link, _code = table_of(Link), table_of(AuthorizationCode)
 _RECORDS: Final = (_permission, _connection)
 #: The tables with a column `subject`, which is a permission or a connection.
-_ABOUT_A_RECORD: Final = tuple(map(table_of, (Evidence, OwedCall, OwedMail, ReceiptLink, ReceiptAddress)))
+_ABOUT_A_RECORD: Final = tuple(map(table_of, (Evidence, OwedCall, OwedMail, ReceiptLink, ReceiptAddress, ReleasedData)))
 
 
 def _end(record: sa.FromClause) -> sa.ColumnElement[int]:
@@ -169,7 +170,7 @@ RULES: Final[Mapping[str, RetentionRule]] = dict(
         _alone(ServedHour, "status_months", "hour"),
         ("receipt_address", RetentionRule("addresses_days", _OVER, ~_owed(_mail, _address.c.subject), alone=True)),
         *((each.name, RetentionRule("records_months", _end(each), _FREE[each])) for each in _RECORDS),
-        *map(_of_record, (Evidence, OwedCall, OwedMail, ReceiptLink)),
+        *map(_of_record, (Evidence, OwedCall, OwedMail, ReceiptLink, ReleasedData)),
         _of_record(Link, "dependent"),
         ("datasource", RetentionRule("records_months")),
         ("account", RetentionRule("accounts_months", _LAST_USE, _HAS_NOTHING)),

@@ -137,6 +137,7 @@ def rows_of(ids: SubjectIds, business: str) -> list[SubjectRows]:
         of("code", "permission", ids.permissions, goes=True),
         of("receipt_address", "subject", both, goes=True),
         of("receipt_link", "subject", both, goes=True),
+        of("released", "subject", ids.permissions, goes=True),
         SubjectRows("owed_mail", sa.and_(mail.subject.in_(both), unsent), goes=True),
         of("sign_in_code", "email", [ids.email] if ids.email is not None else [], goes=True),
         of("passkey", "account", [business], goes=True),

@@ -417,6 +417,16 @@ class ReceiptAddress(NamedTuple):
     email: Email
 
 
+@table("released")
+class ReleasedData(NamedTuple):
+    """What has been given out under one permission: from the first to the last instant of all of it, and when last."""
+
+    subject: Annotated[Id, KEY]
+    first: Instant
+    last: Instant
+    at: Instant
+
+
 @table("meter")
 class Meter(NamedTuple):
     """One business's time at one meter of the EDP's own register: from `since` (0: from the first reading on) to before

@@ -4,11 +4,12 @@ What every page has comes from the settings alone, so that the page that says wh
 """
 
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from flask import Flask, Response, make_response, render_template
+from jinja2 import StrictUndefined, Undefined
 
 from consent_server import audit
 from consent_server.deployment import current
@@ -34,11 +35,19 @@ _MONTHS_IN_SHORT = (
 _UNPRINTABLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
 
 
+class _Missing(StrictUndefined):
+    """What a template names and nobody has given: an error, and not an empty word. A mapping may lack a key."""
+
+    def __new__(cls, *args: Any, **named: Any) -> Undefined:  # type: ignore[misc]
+        return Undefined(*args, **named) if isinstance(named.get("obj"), Mapping) else super().__new__(cls)
+
+
 def install(app: Flask) -> None:
     """Give `app` the templates and the filters."""
     app.template_folder = str(TEMPLATES)
     app.jinja_env.add_extension("jinja2.ext.i18n")
     app.jinja_env.install_gettext_callables(language.gettext, language.ngettext, newstyle=True)  # type: ignore[attr-defined]
+    app.jinja_env.undefined = _Missing
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters |= {
         "day": day,
@@ -79,7 +88,7 @@ def render(
         languages=language.NAMES,
         lang=language.TAGS[spoken],
         correlation_id=audit.correlation_id.get(),
-        **values,
+        **{"errors": (), **values},
     )
     response = make_response(body, status)
     response.headers["Content-Language"] = language.TAGS[spoken]
@@ -89,9 +98,8 @@ def render(
 
 def document(template: str, **values: object) -> str:
     """Return a page that somebody keeps as a file: it stands by itself, without our frame, style and addresses."""
-    return render_template(
-        template, lang=language.TAGS[language.current()], brand=plain(current().settings.brand), **values
-    )
+    spoken, named = language.current(), plain(current().settings.brand)
+    return render_template(template, language=spoken, lang=language.TAGS[spoken], brand=named, **values)
 
 
 def file(body: bytes | Iterable[bytes], name: str) -> Response:

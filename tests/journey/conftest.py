@@ -78,6 +78,9 @@ class PlayedDirectory:
     def member(self, url: str) -> Member:
         return self.members[url]
 
+    def has_member(self, url: str) -> bool:
+        return url in self.members
+
     def application(self, url: str) -> Application:
         if url != CLIENT:
             raise Unreachable("connect", "directory.example")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from consent_server.receipts import links
 from consent_server.sandbox.layout import LOGOS
 from tests.journey.conftest import GOOD, with_meters
 from tests.pages.judge import State, View, invalid_html, judging
@@ -29,6 +30,9 @@ def states_of(party: Any) -> list[State]:
     seen(browser.click("continue", **GOOD))
     seen(browser.click("allow"))
     browser.click("allow", agree="yes")
+    with party.app.app_context():
+        receipt = links.path(party.grant().permission.id)
+    seen(party.browser().open(receipt))
     seen(party.browser().open("/manage").click("continue", **GOOD))
     seen(party.browser().open(f"/evidence/{party.grant().evidence.id}"))
     seen(party.browser().open("/nowhere"))
@@ -46,4 +50,6 @@ def test_the_main_pages_have_no_fault(build_party: Any, chromium: Any, node_fold
                 judge.show(state, view)
                 if found := judge.faults():
                     faults[f"{state.path} {state.heading} at {view}"] = found
+            if found := judge.on_paper(state):
+                faults[f"{state.path} {state.heading}"] = found
     assert faults | invalid_html(states, node_folder, tmp_path) == {}

@@ -11,7 +11,8 @@ from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.session import Response
 from consent_server.settings import BadSettings
 from tests.brand.pictures import GOOD, HOSTILE, png, svg
-from tests.journey.conftest import ASKER, DIRECTORY
+from tests.journey.conftest import ASKER, DIRECTORY, with_meters
+from tests.journey.conftest import GOOD as GOOD_BILL
 
 LOGO = f"{DIRECTORY}/logo"
 
@@ -80,6 +81,11 @@ def test_the_logo_of_who_asks_is_shown_once_it_was_fetched(
     assert shown.headers["Cross-Origin-Resource-Policy"] == "same-origin"
     again = browser.client.get(address, base_url="https://localhost", headers={"If-None-Match": shown.headers["ETag"]})
     assert again.status_code == 304
+    world.keep_grant(1)
+    assert logos_on(world.browser().open(f"/evidence/{world.grant().evidence.id}")) == [address]
+    if party == "edp":
+        managed = with_meters(world).browser().open("/manage").click("continue", **GOOD_BILL)
+        assert logos_on(managed) == logos_on(managed.open("/manage/receipt?permission=p-1")) == [address]
 
 
 def test_E09_a_hostile_logo_is_on_no_page_and_at_no_address(build_party: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,7 @@ def test_one_press_at_the_portal_and_the_browser_is_back_at_the_bank(cap: Cap) -
     connection = cap.connect()
     browser = cap.signed_in()
     browser.open("/account")
-    assert "On 11 March 2026" in browser.html, "the day on which it was allowed"
+    assert "on 11 March 2026" in browser.html, "the day on which it was allowed"
     hint = cap.press(browser)
     cap.asked(browser, hint=hint)
     assert browser.location.startswith(CALLBACK)

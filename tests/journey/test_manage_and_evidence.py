@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from consent_server import store
 from consent_server.metering.register import STRENGTH
 from consent_server.parties.operator.records import withdraw_as_operator
+from consent_server.scheme import instant
+from consent_server.store import released
 from consent_server.store.rows import table_of
 from consent_server.store.tables import Meter
 from tests.journey import conftest
@@ -37,6 +39,17 @@ def test_live_and_past_permissions_are_listed(managed: Any) -> None:
     assert buttons == ["withdraw", "withdraw-2"]
     for word in ("Live", "Withdrawn", "Expired", "8902"):
         assert word in browser.html
+
+
+def test_a_card_says_what_was_fetched_and_when_last(managed: Any) -> None:
+    assert "<dt>Fetched</dt>" not in signed_in(managed).html
+    with managed.app.app_context(), store.writing() as c:
+        released.note(
+            c, "account-1", instant.parse("2025-10-01T00:00:00Z"), instant.parse("2026-03-01T00:00:00Z"), 1773307800
+        )
+    fetched = signed_in(managed).html.partition("<dt>Fetched</dt>")[2].partition("</dd>")[0]
+    assert "1 October 2025 to 28 February 2026" in fetched
+    assert "last on 12 March 2026 at 09:30, UK time" in fetched
 
 
 def test_S24_what_was_never_collected_is_not_live_and_can_be_withdrawn(managed: Any) -> None:

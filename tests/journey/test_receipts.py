@@ -202,6 +202,7 @@ def test_H23_who_has_moved_out_withdraws_with_the_receipt_printed_after_allow(ed
     assert "There is no receipt yet" in browser.open(receipt).html
     browser.open(browser.page.found and receipt.replace("/receipt?", "/permission?")).click("allow", agree="yes")
     browser.open(receipt)
+    assert "Not finished" in browser.html, "until the client has collected it"
     printed = browser.path
     assert printed.startswith(links.PATH)
     assert f"{edp.origin}{printed}" in browser.html
@@ -212,6 +213,7 @@ def test_H23_who_has_moved_out_withdraws_with_the_receipt_printed_after_allow(ed
 def test_the_way_to_the_receipt_from_the_pages_of_a_signed_in_business(kept: Any) -> None:
     browser = kept.browser().open("/manage").click("continue", **GOOD).open("/manage/receipt?permission=p-2")
     assert [a["href"] for tag, a in browser.page.found if a.get("id") == "receipt"] == [link(kept, "p-2")]
+    assert '<span class="state granted">Live</span>' in browser.open(link(kept, "p-2")).html
 
 
 def test_the_signed_receipt_is_had_by_the_link_and_from_the_evidence_and_opens_nothing(kept: Any) -> None:

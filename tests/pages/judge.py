@@ -23,6 +23,24 @@ AXE = """
 axe.run({resultTypes: ["violations"], rules: {"target-size": {enabled: true}}})
   .then(found => found.violations.map(each => [each.id, each.nodes.map(node => node.html.slice(0, 120))]))
 """
+#: The width of A4 in CSS pixels, less margins of 1 cm.
+PAPER = 718
+#: Controls are of no use on paper; what scrolls on a screen would be cut; and ink is black on white.
+UNPRINTABLE = """
+() => {
+  const shown = selector => [...document.querySelectorAll(selector)].filter(each => each.checkVisibility());
+  const found = shown("button, .button, .skip, nav").map(each => "a control: " + each.outerHTML.slice(0, 80));
+  for (const each of shown(".scrolled, .picture, .picture svg, .chart svg, table")) {
+    const box = each.getBoundingClientRect();
+    if (each.scrollWidth > each.clientWidth + 1 && each.tagName !== "svg" || box.right > innerWidth + 1)
+      found.push("cut: " + each.outerHTML.slice(0, 80));
+  }
+  const body = getComputedStyle(document.body);
+  if (body.backgroundColor !== "rgb(255, 255, 255)" || body.color !== "rgb(0, 0, 0)") found.push("not black on white");
+  for (const each of shown("main a")) if (!each.innerText.trim()) found.push("a link without words");
+  return found;
+}
+"""
 
 
 @dataclass(frozen=True)
@@ -101,6 +119,14 @@ class Judge:
         self.tab.goto(f"{ORIGIN}/")
         if view.text != 100:
             self.tab.add_style_tag(content=f"html {{ font-size: {view.text}% }}")
+
+    def on_paper(self, state: State) -> list[str]:
+        """Return what is wrong with the page as it is printed, from a screen that is dark."""
+        self.show(state, View(PAPER, "dark"))
+        self.tab.emulate_media(media="print", color_scheme="dark", reduced_motion="reduce")
+        found: list[str] = self.tab.evaluate(UNPRINTABLE)
+        self.tab.emulate_media(media="screen")
+        return [f"on paper: {each}" for each in found]
 
     def faults(self) -> list[str]:
         """Return what is wrong with the page that is shown: violations of axe's rules, and scrolling sideways."""

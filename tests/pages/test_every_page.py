@@ -39,7 +39,8 @@ A program finds a part of what can be wrong. No user of a screen reader has trie
 - **Time.** A page of the journey waits {idle} minutes, and as long again each time it is loaded; a journey lasts {whole}
   minutes in all. Both are settings (`lifetimes`). What waits looks again every half a minute, can be stopped, and keeps the
   focus.
-- **Print.** Receipts, evidence and results print in black on white, without the navigation.
+- **Print.** Every page prints in black on white, without controls, and nothing that scrolls on a screen is cut. A link to
+  elsewhere has its address behind it, but for those in a permission's text.
 
 | Page | Heading | States | Views | axe-core | HTML |
 |---|---|---|---|---|---|
@@ -67,6 +68,7 @@ def test_every_page_in_every_view(states: list[State], chromium: Any, node_folde
             for view in VIEWS:
                 judge.show(state, view)
                 faults[f"{state.path} {state.heading}"] += [f"{view}: {each}" for each in judge.faults()]
+            faults[f"{state.path} {state.heading}"] += judge.on_paper(state)
     invalid = invalid_html(states, node_folder, tmp_path)
     if target := os.environ.get("ACCESSIBILITY_TABLE"):
         (ROOT / target).write_text(_table(states, faults, invalid, settings), encoding="utf-8")

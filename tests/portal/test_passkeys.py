@@ -120,6 +120,25 @@ def test_E01_another_accounts_passkey_cannot_be_removed_and_no_form_is_anybodys(
     assert passkeys.of_account(ACCOUNT) == [ours]
 
 
+def test_a_passkey_gets_another_name_from_its_account_alone(portal: Any, origin: str) -> None:
+    added(portal, origin)
+    with store.reading() as c:
+        (ours,) = rows.every(c, Passkey, rows.table_of(Passkey).select())
+    browser = portal.signed_in(EMAIL).open("/passkeys").open(f"/passkeys/rename?id={ours.id}")
+    assert 'value="Office laptop"' in browser.html
+    for wrong in ("", " ", "a\u202eb", "x" * 61):
+        browser.click("rename", name=wrong)
+        assert (browser.status, "Type a name by which" in browser.html) == (422, True), wrong
+    browser.click("rename", name="The  <b>phone</b>")
+    assert (browser.path, "The &lt;b&gt;phone&lt;/b&gt;" in browser.html) == ("/passkeys", True)
+    other = portal.signed_in(OTHER)
+    assert other.open(f"/passkeys/rename?id={ours.id}").status == 404
+    csrf = next(form["fields"]["csrf"] for form in other.open("/account").page.forms if "csrf" in form["fields"])
+    assert other.post("/passkeys/rename", {"id": ours.id, "name": "Mine", "csrf": csrf}).status == 404
+    assert browser.post("/passkeys/rename", {"id": ours.id, "name": "Mine", "csrf": csrf}).status == 403
+    assert "Mine" not in portal.signed_in(EMAIL).open("/passkeys").html
+
+
 def test_E11_strangers_passkeys_are_limited_and_neither_the_owner_nor_codes_are(portal: Any, origin: str) -> None:
     device = added(portal, origin)
     known = portal.signed_in()

@@ -70,7 +70,7 @@ def api(permission: str) -> dict[str, Any]:
     release: Any = SimpleNamespace(
         token=token, account=row.account, fuels=frozenset(row.fuels), caller=SimpleNamespace(member=row.member)
     )
-    answer = emissions(release, Window(START, END))
+    answer = emissions(release, Window(START, END), clock.now())
     return orjson.loads(b"".join(answer.body))
 
 

@@ -11,7 +11,8 @@ from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.duties import ExpectedTransfer, receipt_check
 from consent_server.scheme.readings import day_block, parse
-from consent_server.store import readings
+from consent_server.store import readings, rows
+from consent_server.store.tables import ReleasedData
 from consent_server.tokens.data_sources import DataSources
 from tests.resource.conftest import ResourceServer
 
@@ -235,6 +236,13 @@ def test_each_release_is_audited_without_the_meter(edp: ResourceServer, caplog: 
     (line,) = [record.message for record in caplog.records if '"data_released"' in record.message]
     assert '"readings":1344' in line
     assert '"permission":"account-1"' in line
+
+
+def test_what_was_given_out_is_noted_for_whoever_permitted_it(edp: ResourceServer) -> None:
+    edp.get(f"{IMPORT}?{FEBRUARY}")
+    with edp.app.app_context(), store.reading() as c:
+        (noted,) = rows.every(c, ReleasedData, rows.table_of(ReleasedData).select())
+    assert (instant.text(noted.first), instant.text(noted.last)) == ("2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z")
 
 
 def test_only_get_is_there(edp: ResourceServer) -> None:

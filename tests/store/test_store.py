@@ -27,13 +27,22 @@ from consent_server.store import (
     outbox,
     permissions,
     readings,
+    released,
     requests,
     rows,
 )
 from consent_server.store.database import db
 from consent_server.store.digests import digest
 from consent_server.store.schema import migrate
-from consent_server.store.tables import AuthorizationCode, Journey, Meter, MeterAlias, Permission, PushedRequest
+from consent_server.store.tables import (
+    AuthorizationCode,
+    Journey,
+    Meter,
+    MeterAlias,
+    Permission,
+    PushedRequest,
+    ReleasedData,
+)
 from consent_server.tokens.data_sources import DataSources
 
 EXPIRES = 1000
@@ -354,6 +363,24 @@ def test_two_grants_at_once_give_no_number_twice(app: Flask) -> None:
     ids = [each for those in made for each in those.values()]
     assert len({each.partition(".")[0] for each in ids}) == 1
     assert sorted(datasources.number_of(each) for each in ids) == list(range(24))
+
+
+def test_what_was_released_grows_and_is_noted_once_a_minute(app: Flask) -> None:
+    rounds = (
+        ((100, 200, 1000), (100, 200, 1000)),
+        ((120, 180, 1059), (100, 200, 1000)),
+        ((50, 150, 1001), (50, 200, 1001)),
+        ((100, 300, 1002), (50, 300, 1002)),
+        ((100, 200, 1062), (50, 300, 1062)),
+    )
+    with store.writing() as c:
+        granted(c, "p")
+        granted(c, "q")
+        for (first, last, at), kept in rounds:
+            released.note(c, "account-p", first, last, at)
+            assert released.of_subjects(c, ["p", "q"]) == {"p": ReleasedData("p", *kept)}
+        released.note(c, "nobody's", 1, 2, 3)
+        assert released.of_subjects(c, ["nobody's"]) == {}
 
 
 def test_links_are_kept_once(app: Flask) -> None:

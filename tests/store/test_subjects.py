@@ -16,6 +16,7 @@ from consent_server.store import (
     passkeys,
     permissions,
     readings,
+    released,
     rows,
     sessions,
     subjects,
@@ -74,6 +75,7 @@ def filled(c: Any, name: str, *, connected: bool) -> None:
         evidence.add(c, seen)
         rows.add(c, ReceiptLink(subject.ljust(64, "0"), subject))
         rows.add(c, OwedMail(subject, "granted", NOW, NOW, delivered=NOW), OwedMail(subject, "tomorrow", NOW, NOW))
+    released.note(c, f"account-{name}", NOW - DAY, NOW, NOW)
     outbox.add(c, kind="revocation", subject=held, recipient=issuer, at=NOW)
     audit_events.keep(c, audit.event("connection_made", connection=held, issuer=issuer, license="l"))
 
@@ -94,7 +96,7 @@ def erased(c: Any, name: str) -> None:
 
 GOES = {
     *("session", "journey", "receipt_link", "owed_mail", "sign_in_code", "passkey", "collected_meter", "meter_month"),
-    *("day_block", "account"),
+    *("day_block", "account", "released"),
 }
 STAYS = {"permission", "connection", "evidence", "link", "outbox", "owed_mail", "audit_event"}
 

@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from jinja2 import UndefinedError
 
 from consent_server.refusal import Refusal, ServerFault, Unavailable, by_code, with_query
 from consent_server.web.limits import Counted
@@ -88,6 +89,14 @@ def test_a_fault_says_where_and_never_with_what(public: Any, caplog: Any) -> Non
     written = caplog.text + response.get_data(as_text=True)
     assert "KeyError" in written
     assert "canary-7f3a" not in written
+
+
+def test_a_template_that_names_what_nobody_gave_is_a_fault_and_not_an_empty_word(public: Any) -> None:
+    made = public.application.jinja_env.from_string
+    assert made("{{ typed.name or 'none' }}{{ x is defined }}").render(typed={}) == "noneFalse"
+    for text in ("{{ nobody }}", "{% if nobody %}{% endif %}", "{{ here.nobody }}"):
+        with pytest.raises(UndefinedError):
+            made(text).render(here=SimpleNamespace())
 
 
 def test_every_refusal_has_its_help_page(public: Any) -> None:

@@ -16,8 +16,13 @@ routes = Blueprint("evidence", __name__)
 @routes.get("/evidence/<evidence_id>")
 def evidence_page(evidence_id: str) -> Response:
     grants = _grants(evidence_id)
-    party = current().settings.party
-    response = pages.render("evidence/evidence.html", grant=grants[0], others=grants[1:], party=party)
+    response = pages.render(
+        "evidence/evidence.html",
+        grant=grants[0],
+        others=grants[1:],
+        party=current().settings.party,
+        logo_of_client=current().logo_of(grants[0].permission.member),
+    )
     return headers.frame_anywhere(response)
 
 

@@ -138,6 +138,7 @@ def permissions() -> AnyResponse:
         unfinished=[grant for grant in grants if grant.open and not grant.live],
         past=[grant for grant in grants if not grant.open],
         business=session.data["business"],
+        logos={member: current().logo_of(member) for member in {grant.permission.member for grant in grants}},
     )
 
 
@@ -298,4 +299,4 @@ def _own_page(template: str, *, with_link: bool = False) -> AnyResponse:
         if grant is None:
             raise NotFound("permission")
         link = links.path(grant.permission.id) if with_link else ""
-    return _shown(session, template, grant=grant, link=link)
+    return _shown(session, template, grant=grant, link=link, logo_of_client=current().logo_of(grant.permission.member))

@@ -1,14 +1,16 @@
-"""The passkeys of an account: what there is, one more, one less."""
+"""The passkeys of an account: what there is, one more, another name, one less."""
 
 from typing import Final
 
-from flask import Blueprint
+from flask import Blueprint, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock
 from consent_server.accounts import passkeys
 from consent_server.journey.step import FieldError
 from consent_server.portal.views.visit import browser, data, page, see_other, sent, signed_in, signed_in_account
+from consent_server.store.tables import Passkey
+from consent_server.web import parameters
 from consent_server.web.refusals import NotFound
 
 #: Seconds after signing in within which a passkey may be added: a session that was left open adds none. It may remove one, so
@@ -36,6 +38,24 @@ def add() -> AnyResponse:
     return see_other("/passkeys")
 
 
+@routes.get("/passkeys/rename")
+@signed_in
+def renaming() -> AnyResponse:
+    mine = _own(parameters.query(request, required=("id",))["id"])
+    return page("passkey_name", passkey=mine, typed={"name": mine.name})
+
+
+@routes.post("/passkeys/rename")
+@signed_in
+def rename() -> AnyResponse:
+    form = sent("id", "name")
+    mine, name = _own(form.get("id", "")), form.get("name", "")
+    wrong = passkeys.rename(signed_in_account(), mine.id, name)
+    if wrong is not None:
+        return page("passkey_name", 422, passkey=mine, typed={"name": name}, errors=(FieldError("name", wrong),))
+    return see_other("/passkeys")
+
+
 @routes.post("/passkeys/remove")
 @signed_in
 def remove() -> AnyResponse:
@@ -43,6 +63,13 @@ def remove() -> AnyResponse:
     if not passkeys.remove(signed_in_account(), form.get("id", "")):
         raise NotFound("passkey")
     return see_other("/passkeys")
+
+
+def _own(passkey: str) -> Passkey:
+    found = next((each for each in passkeys.of_account(signed_in_account()) if each.id == passkey), None)
+    if found is None:
+        raise NotFound("passkey")
+    return found
 
 
 def _page(status: int = 200, errors: tuple[FieldError, ...] = (), name: str = "") -> AnyResponse:
