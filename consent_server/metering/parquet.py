@@ -17,11 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from consent_server.aside import aside
 from consent_server.metering import object_store
 from consent_server.metering.readings import ReadingsRequest
 from consent_server.metering.rows import TENANCY, Columns, RowReadings, RowRegister
 from consent_server.metering.unavailable import SourceUnavailable
-from consent_server.outbound.aside import aside
 from consent_server.scheme import instant
 from consent_server.scheme.instant import HALF_HOUR
 from consent_server.scheme.readings import ReadingError
@@ -41,7 +41,7 @@ _KNOWN: Final = ("fuel", "taken_at", "cumulative", "estimated")
 #: What `advice` finds too many: rows of a row group, and files of a month that is over.
 _MOST_ROWS: Final = 20_000
 _MOST_FILES: Final = 4
-#: Calls of one folder that may go on after nobody waits for them any more. Others need the threads (outbound.aside).
+#: Calls of one folder that may go on after nobody waits for them any more. Others need the threads (aside).
 _MOST_LATE: Final = 3
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from consent_server.outbound.aside import aside, in_time
+from consent_server.aside import aside, in_time
 from consent_server.settings import BadSettings
 from consent_server.store.database import POOL_WAIT_S, POSTGRESQL_LINK
 
