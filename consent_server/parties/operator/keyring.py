@@ -12,6 +12,7 @@ from consent_server import audit, store
 from consent_server.scheme import instant
 from consent_server.settings import Settings
 from consent_server.store import StoreUnavailable, audit_events
+from consent_server.store.database import DatabaseMissing
 from consent_server.tokens import keys, refresh_token, status
 from consent_server.tokens.access_token import MAX_LIFETIME
 from consent_server.tokens.keys import KeysUnusable, SigningKeys
@@ -139,8 +140,8 @@ def _keep(key: str, change: str) -> None:
     try:
         with store.writing() as c:
             audit_events.keep(c, event)
-    except StoreUnavailable as refusal:
-        log.warning("the change was made, but only this log records it: %s", refusal.private)
+    except (StoreUnavailable, DatabaseMissing) as error:
+        log.warning("the change was made, but only this log records it: %s", error)
 
 
 def _found(settings: Settings, kind: Kind, name: str, at: int) -> HeldKey:
