@@ -14,7 +14,7 @@ demo: $(READY)
 	$(BIN)/consent-server sandbox up --walk $(if $(ONCE),--once) $(if $(PORT),--base-port $(PORT)) $(if $(DATABASE_URL),--database-url $(DATABASE_URL))
 
 test: $(READY)
-	@scripts/debian-packages chromium nginx strace systemd:systemd-analyze git openssh-client:ssh-keygen prometheus:promtool $(MACHINES)
+	@scripts/debian-packages chromium nginx strace systemd:systemd-analyze git openssh-client:ssh-keygen prometheus:promtool softhsm2:softhsm2-util $(MACHINES)
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not long" $(PYTEST_ARGS)
 
 test-browser: $(READY)
@@ -22,7 +22,7 @@ test-browser: $(READY)
 	$(BIN)/pytest -m browser $(PYTEST_ARGS)
 
 test-long: $(READY)
-	@scripts/debian-packages chromium firefox-esr nginx strace sqlite3 default-jre-headless:java maven:mvn $(MACHINES)
+	@scripts/debian-packages chromium firefox-esr nginx strace sqlite3 softhsm2:softhsm2-util default-jre-headless:java maven:mvn $(MACHINES)
 	$(BIN)/pytest -n auto --dist loadgroup -m "long and not alone" $(PYTEST_ARGS) || [ $$? -eq 5 ]
 	$(BIN)/pytest -m "long and alone" $(PYTEST_ARGS) || [ $$? -eq 5 ]  # 5: no test of this kind where PYTEST_ARGS says
 

@@ -27,13 +27,13 @@ from consent_server.outbound.revocation_list import RevocationLists
 from consent_server.outbound.session import Session
 from consent_server.outbound.timestamps import TimestampAuthority
 from consent_server.outbound.upstream import Upstream
-from consent_server.pki.member_certificate import load_certificates
+from consent_server.pki.member_certificate import MalformedCertificate, load_certificates
 from consent_server.readiness import NodeReport, Readiness, Watch, journal, worker
 from consent_server.refusal import Unavailable
 from consent_server.scheme import roles
 from consent_server.scheme.licenses import GAS, License
 from consent_server.scheme.permission_text import ShownText
-from consent_server.scheme.provenance.container import Signer
+from consent_server.scheme.provenance.container import ProvenanceError, Signer
 from consent_server.settings import BadSettings, Settings
 from consent_server.store.fetched import StoredCache
 from consent_server.store.intensity import StoredGridDays
@@ -134,10 +134,10 @@ class Deployment(MemberProcess):
         self.party = party
         self.signing_keys = SigningKeys(settings.keys.tokens)
         self.refresh_keys = RefreshKeys(settings.keys.refresh)
+        self.signer = _signer(settings)
         self._require_keys()
         self.sealer = Sealer.from_file(settings.keys.sealing)
         self.node_report = NodeReport(settings, self.signing_keys, self.refresh_keys, self.sealer)
-        self.signer = Signer(settings.keys.signing_certificate.read_bytes(), settings.keys.signing_key.read_bytes())
         self.registry = Registry(settings, self.session, cache)
         pause_s = 0 if settings.is_sandbox else 0.2
         self.intensity = Intensity(settings, self.session, cache, StoredGridDays(), pause_s=pause_s)
@@ -203,8 +203,17 @@ class Deployment(MemberProcess):
         self.node_report.agree()
 
     def _require_keys(self) -> None:
-        self.signing_keys.current()
+        _, key = self.signing_keys.current()
+        key.require()
+        self.signer.key.require()
         self.refresh_keys.current()
+
+
+def _signer(settings: Settings) -> Signer:
+    try:
+        return Signer(settings.keys.signing_certificate.read_bytes(), settings.keys.signing_key.read_bytes())
+    except (ProvenanceError, MalformedCertificate) as error:
+        raise BadSettings(f"keys.signing_certificate, keys.signing_key: {error}") from None
 
 
 def _own_logo(settings: Settings) -> logo.Logo | None:

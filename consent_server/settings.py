@@ -382,8 +382,16 @@ class CatalogueSettings(Section):
     )
 
 
+def _database_url(value: str) -> str:
+    if not value.startswith(("sqlite://", "postgresql+psycopg://")):
+        raise ValueError("must be sqlite:///path or postgresql+psycopg://…")
+    return value
+
+
 class DatabaseSettings(Section):
-    url: str = Field(description="SQLAlchemy URL: sqlite:///path or postgresql+psycopg://…")
+    url: Annotated[str, AfterValidator(_database_url)] = Field(
+        description="SQLAlchemy URL: sqlite:///path or postgresql+psycopg://…"
+    )
     withdrawal_journal: Path | None = Field(
         None,
         description=(
@@ -396,13 +404,13 @@ class DatabaseSettings(Section):
 class KeysSettings(Section):
     """Where secrets are kept. Each must exist before the server starts: see `consent-server keys`."""
 
-    tokens: Path = Field(description="Directory of the access-token signing keys (ES256).")
+    tokens: Path = Field(description="Directory of the access-token signing keys (ES256), in files or an HSM.")
     refresh: Path = Field(description="Directory of the refresh-token key versions.")
     sealing: SecretFile = Field(description="File with the 32-byte key that encrypts the tokens we hold as a client.")
     client_certificate: Path = Field(description="PEM chain, leaf first, of our client certificate for calls out.")
     client_key: SecretFile = Field(description="PEM key of our client certificate.")
     signing_certificate: Path = Field(description="PEM chain, leaf first, of our provenance signing certificate.")
-    signing_key: SecretFile = Field(description="PEM key of our signing certificate.")
+    signing_key: SecretFile = Field(description="Key of our signing certificate: PEM, or its PKCS#11 URI.")
     signing_root: Path = Field(description="PEM of the Directory's signing root, for provenance that we receive.")
     server_roots: Path | None = Field(None, description="PEM of the roots for calls out; the system's when absent.")
 
@@ -1020,17 +1028,14 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Settings:
 
     `overrides` maps dotted keys to text (`{"metadata.authorization_alias": "false"}`). Raise BadSettings.
     """
-    try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadSettings(f"{path}: there is no such settings file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadSettings(f"{path}: not TOML: {error}") from None
+    values = _toml(path)
     for dotted, text in (overrides or {}).items():
         *sections, last = dotted.split(".")
-        target = values
+        target: Any = values
         for section in sections:
-            target = target.setdefault(section, {})
+            target = target.setdefault(section, {}) if isinstance(target, dict) else None
+        if not isinstance(target, dict):
+            raise BadSettings(f"{dotted}: there is no such setting: docs/settings.md has them")
         target[last] = text
     if url := os.environ.get("DATABASE_URL"):
         values.setdefault("database", {})["url"] = url
@@ -1042,6 +1047,20 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Settings:
         raise BadSettings(f"environment: {error}") from None
 
 
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        todo = "name yours with --config or CONSENT_CONFIG; config/ has examples to copy"
+        raise BadSettings(f"{path}: there is no such settings file: {todo}") from None
+    except OSError as error:
+        raise BadSettings(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadSettings(f"{path}: not TOML: it must be UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadSettings(f"{path}: not TOML: {error}") from None
+
+
 _S = TypeVar("_S", bound=Section)
 
 
@@ -1051,21 +1070,19 @@ def load_section(path: Path, kind: type[_S]) -> _S:
     Raise BadSettings.
     """
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        return kind(**_with_absolute_paths(values, path.parent, kind))
-    except OSError as error:
-        raise BadSettings(f"{error.filename}: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadSettings(f"{path}: not TOML: {error}") from None
+        return kind(**_with_absolute_paths(_toml(path), path.parent, kind))
     except ValidationError as error:
         raise BadSettings(f"{path}:\n  " + "\n  ".join(faults(error))) from None
-    except (ValueError, TypeError) as error:  # not UTF-8; a number for the name of a file
+    except TypeError as error:  # a number for the name of a file
         raise BadSettings(f"{path}: {error}") from None
 
 
 def faults(error: ValidationError, whole: str = "settings") -> list[str]:
     """Return a line for each fault: the key, or `whole`, and what to change, but never the value."""
-    return [f"{'.'.join(str(part) for part in fault['loc']) or whole}: {fault['msg']}" for fault in error.errors()]
+    return [
+        f"{'.'.join(str(part) for part in fault['loc']) or whole}: {fault['msg'].removeprefix('Value error, ')}"
+        for fault in error.errors()
+    ]
 
 
 def path_keys(section: type[BaseModel] | None = None) -> set[tuple[str, ...]]:

@@ -22,6 +22,8 @@ import httpx
 import pytest
 
 from consent_server import clock
+from consent_server.signing.hsm import generate
+from tests import soft_hsm as soft_hsm_module
 from tests.database import new_schema
 
 INTEROP = Path(__file__).parent / "interop"
@@ -126,6 +128,28 @@ def held_clock(monkeypatch: pytest.MonkeyPatch) -> HeldClock:
     held = HeldClock(1773307800)
     monkeypatch.setattr(clock, "now", lambda: held.instant)
     return held
+
+
+@pytest.fixture(scope="session")
+def soft_hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[soft_hsm_module.Hsm]:
+    if not soft_hsm_module.MODULE.exists():
+        missing("Debian's softhsm2 (scripts/debian-packages softhsm2:softhsm2-util)")
+    yield soft_hsm_module.make(tmp_path_factory.mktemp("hsm"))
+    del os.environ["SOFTHSM2_CONF"]
+
+
+@pytest.fixture
+def hsm(soft_hsm: soft_hsm_module.Hsm) -> soft_hsm_module.Hsm:
+    """An HSM with a token, as a new process finds it."""
+    soft_hsm.log_out()
+    return soft_hsm
+
+
+@pytest.fixture(scope="session")
+def hsm_key(soft_hsm: soft_hsm_module.Hsm) -> str:
+    """The PKCS#11 URI of a key in that token."""
+    soft_hsm.log_out()
+    return generate(soft_hsm.uri())[0]
 
 
 class RunningSandbox:

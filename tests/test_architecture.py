@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / "consent_server"
 
 #: A room may import the rooms that stand before it, and itself.
 ROOMS = (
-    *("clock", "refusal", "brand", "settings", "audit", "traces"),
+    *("clock", "refusal", "brand", "settings", "audit", "traces", "aside", "signing"),
     *("pki", "scheme", "documents", "tokens", "outbound", "caller", "bank", "store", "readiness", "deployment", "web"),
     *("status", "metering", "accounts", "receipts", "withdrawal", "issuer", "journey", "collect", "resource", "portal"),
     *("metrics", "serving", "jobs", "parties", "__init__", "sandbox", "cli", "__main__"),
@@ -33,8 +33,9 @@ ELSEWHERE = {
 
 #: (modules, the only rooms of ours that they may import): a wall that protects something.
 NOTHING_ELSE = (
+    ("signing/*", {"signing", "aside", "settings", "refusal"}),
     ("pki/*", {"pki"}),
-    ("scheme/*", {"scheme", "pki"}),
+    ("scheme/*", {"scheme", "pki", "signing"}),
     ("documents/*", {"documents", "scheme", "pki"}),
     ("bank/*", {"bank", "scheme", "pki", "caller", "tokens", "outbound", "refusal", "audit", "clock", "settings"}),
     *(
@@ -60,6 +61,7 @@ LIBRARIES = (
     ({"time"}, ("clock.py", "outbound/*", "store/database.py", "store/waiting.py", "serving/*", "sandbox/*")),
     ({"httpx", "httpcore", "requests", "urllib3", "socket", "smtplib"}, ("outbound/*", "serving/*", "sandbox/*")),
     ({"opentelemetry"}, ("traces.py",)),
+    ({"pkcs11"}, ("signing/hsm.py",)),
     ({"prometheus_client"}, ("metrics/*", "serving/exporter.py", "serving/worker_counts.py", "cli/process.py")),
     ({"ib1", "ib1_directory", "ib1_provenance"}, ()),
 )  # fmt: skip

@@ -8,6 +8,7 @@ import click
 
 from consent_server.cli.shared import (
     IDS_ARE_ARGUMENTS,
+    application_of,
     certificates_in,
     database_of,
     require_new,
@@ -53,15 +54,20 @@ def tail(settings: "Settings", event: str | None, permission: str | None, since:
 @click.argument("permission")
 def show(settings: "Settings", permission: str) -> None:
     """The whole history of one PERMISSION (or connection)."""
-    _print_events(settings, None, permission, None, MOST_LINES)
+    if not _print_events(settings, None, permission, None, MOST_LINES):
+        raise click.ClickException(f"no event is kept about {permission}: see `consent-server permissions list`")
 
 
-def _print_events(settings: "Settings", event: str | None, subject: str | None, since: int | None, limit: int) -> None:
+def _print_events(settings: "Settings", event: str | None, subject: str | None, since: int | None, limit: int) -> int:
+    """Print the events that match. Return how many they are."""
     from consent_server.parties.operator import records
 
+    printed = 0
     with database_of(settings):
         for line in records.events(event=event, subject=subject, since=since, limit=limit):
             click.echo(json.dumps(line))
+            printed += 1
+    return printed
 
 
 _READABLE = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -116,12 +122,11 @@ def checkpoints(settings: "Settings", since: int | None) -> None:
 )
 def export(settings: "Settings", subjects: tuple[str, ...], business: str | None, everything: bool, out: Path) -> None:
     """Write an archive for an auditor: events with proofs, evidence, records, receipts. docs/audit.md says how to check it."""
-    from consent_server import create_app
     from consent_server.parties.operator import audit_trail
 
     if bool(subjects) + bool(business) + everything != 1:
         raise click.UsageError("name --permission, once or more, or --business, or --all")
     require_new(out)
-    with said_plainly(), create_app(settings, "mutual_tls").app_context():
+    with application_of(settings, "mutual_tls"):
         events = audit_trail.export(subjects or audit_trail.permissions_of(business), out)
     click.echo(f"{out}: {events} events")

@@ -26,7 +26,7 @@ def upgrade(settings: "Settings") -> None:
     from consent_server.store.datasources import number_the_rest
     from consent_server.store.schema import migrate, state
 
-    with database_of(settings):
+    with database_of(settings, make=True):
         migrate()
         number_the_rest()
         newer = state() == "newer"

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from consent_server.parties.operator.keyring import Kind
     from consent_server.settings import Settings
 
+hsm_option = click.option(
+    "--hsm", metavar="URI", help="Make the signing key in this token: its PKCS#11 URI (docs/operator.md)."
+)
 kind_argument = click.argument("kind", type=click.Choice(["signing", "refresh"]))
 
 
@@ -22,13 +25,15 @@ def keys() -> None:
 
 @keys.command("make")
 @with_settings
-def make(settings: "Settings") -> None:
+@hsm_option
+def make(settings: "Settings", hsm: str | None) -> None:
     """Make the keys that do not exist yet: token signing, refresh tokens, sealing. Existing ones are left alone."""
     from consent_server.parties.operator import keyring
 
     lines.install("work")
-    for line in keyring.make_missing(settings, clock.now()):
-        click.echo(line)
+    with said_plainly():
+        for line in keyring.make_missing(settings, clock.now(), hsm):
+            click.echo(line)
 
 
 @keys.command("list")
@@ -45,13 +50,19 @@ def list_(settings: "Settings") -> None:
 @keys.command("rotate")
 @with_settings
 @kind_argument
-def rotate(settings: "Settings", kind: "Kind") -> None:
-    """Publish a new key of a KIND. It is used ten minutes later, when nobody's copy of the JWKS is older than it."""
+@hsm_option
+def rotate(settings: "Settings", kind: "Kind", hsm: str | None) -> None:
+    """Publish a new key of a KIND. It is used ten minutes later, when nobody's copy of the JWKS is older than it.
+
+    A signing key is made where the newest is, a file or an HSM, unless --hsm names another token.
+    """
     from consent_server.parties.operator import keyring
 
+    if hsm and kind == "refresh":
+        raise click.UsageError("--hsm is for signing keys: refresh-token keys are files")
     lines.install("work")
     with database_of(settings):
-        click.echo(keyring.rotate(settings, kind, clock.now()))
+        click.echo(keyring.rotate(settings, kind, clock.now(), hsm))
 
 
 @keys.command("retire", context_settings=IDS_ARE_ARGUMENTS)

@@ -29,7 +29,11 @@ log = logging.getLogger("consent_server.cli")
 @set_option
 def serve(config: Path, door: "Door", overrides: tuple[str, ...]) -> None:
     """Open one door with gunicorn. A party runs two of these, and one `work`."""
-    settings_of(config, overrides)  # a bad file must fail here, with a message, and not in a worker
+    from consent_server.store.database import require_file
+
+    settings = settings_of(config, overrides)  # a bad file must fail here, with a message, and not in a worker
+    with said_plainly():
+        require_file(settings.database)
     environment = {
         **os.environ,
         "CONSENT_CONFIG": str(config.resolve()),
@@ -49,6 +53,7 @@ def work(settings: "Settings", once: bool) -> None:
     from consent_server.jobs.work import JobEnded, run_once
     from consent_server.jobs.work import work as run
     from consent_server.serving import lines
+    from consent_server.store.database import require_file
 
     lines.install("work")
     stop = threading.Event()
@@ -57,6 +62,7 @@ def work(settings: "Settings", once: bool) -> None:
     # Its default would end the jobs without a line in the log, when an operator sends it to every process of a party.
     signal.signal(signal.SIGHUP, lambda *_: log.warning("SIGHUP: the jobs go on; restart them for new settings"))
     with said_plainly():
+        require_file(settings.database)
         app = create_app(settings, "mutual_tls")
     _trace(settings)
     if not once and (address := settings.metrics.address("work")) is not None:

@@ -132,7 +132,9 @@ def verify(
 
 @report.command("service-levels")
 @with_settings
-@click.option("--month", required=True, metavar="YYYY-MM", help="The month, of the last 13.")
+@click.option(
+    "--month", required=True, metavar="YYYY-MM", help="A month that is kept as a whole: see retention.status_months."
+)
 @click.option("--format", "form", type=click.Choice(["csv", "html"]), default="csv", show_default=True)
 def service_levels(settings: "Settings", month: str, form: str) -> None:
     """Write the service levels of a month, with the figures that they are worked out from, to standard output."""
@@ -146,6 +148,9 @@ def service_levels(settings: "Settings", month: str, form: str) -> None:
         raise click.BadParameter("name a month such as 2026-10", param_hint="--month") from None
     if start > clock.now():
         raise click.BadParameter(f"{month} has not begun", param_hint="--month")
+    if start < instant.months_later(clock.now(), -settings.retention.status_months):
+        why = f"{month} is not kept as a whole any more (retention.status_months = {settings.retention.status_months})"
+        raise click.BadParameter(why, param_hint="--month")
     with database_of(settings):
         found = levels.of_month(start)
     click.echo(levels.as_csv(found) if form == "csv" else levels.as_html(found, settings.brand), nl=False)

@@ -11,6 +11,7 @@ import click
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
+    from consent_server.deployment import Door
     from consent_server.settings import Settings
 
 P = ParamSpec("P")
@@ -24,7 +25,7 @@ config_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     envvar="CONSENT_CONFIG",
-    help="The party's settings file.",
+    help="The party's settings file; CONSENT_CONFIG names it too.",
 )
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting; may be repeated."
@@ -81,23 +82,46 @@ def said_plainly() -> Iterator[None]:
     from consent_server.parties.operator.records import CommandFailed
     from consent_server.refusal import Refusal
     from consent_server.settings import BadSettings
+    from consent_server.store import OutcomeUnknown, StoreUnavailable
     from consent_server.tokens.keys import KeysUnusable
 
     try:
         yield
+    except OutcomeUnknown as refusal:
+        why = f"the database failed while it kept this ({refusal.private}): look whether it did, before you try again"
+        raise click.ClickException(why) from None
+    except StoreUnavailable as refusal:
+        why = f"{refusal.private}: look at it, and try again"
+        raise click.ClickException(f"the database cannot be used, and nothing was changed: {why}") from None
     except Refusal as refusal:
         raise click.ClickException(f"{refusal.sentence} ({refusal.private})") from None
     except (BadSettings, KeysUnusable, CommandFailed) as error:
         raise click.ClickException(str(error)) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise click.ClickException(f"{error.filename}: {error.strerror}: the settings name this file") from None
 
 
 @contextmanager
-def database_of(settings: "Settings") -> Iterator[None]:
-    """Open the party's database for a block, in which errors are said plainly."""
+def database_of(settings: "Settings", *, make: bool = False) -> Iterator[None]:
+    """Open the party's database for a block, in which errors are said plainly. `make` makes a file that is not there."""
     from consent_server.store.database import opened
 
-    with opened(settings.database), said_plainly():
+    with said_plainly(), opened(settings.database, make=make):
         yield
+
+
+@contextmanager
+def application_of(settings: "Settings", door: "Door") -> Iterator[None]:
+    """Run a block as the party, with its keys, its register and its pages; errors are said plainly."""
+    from consent_server import create_app
+    from consent_server.store.database import require_file
+
+    with said_plainly():
+        require_file(settings.database)
+        with create_app(settings, door).app_context():
+            yield
 
 
 def require_new(out: Path) -> None:

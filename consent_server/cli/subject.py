@@ -10,10 +10,10 @@ import click
 
 from consent_server.cli.shared import (
     IDS_ARE_ARGUMENTS,
+    application_of,
     certificates_in,
     database_of,
     require_new,
-    said_plainly,
     with_settings,
 )
 
@@ -51,12 +51,10 @@ def _named(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def _application(settings: "Settings") -> Iterator[None]:
-    """Run a block as the party, with its keys, its register and its pages."""
-    from consent_server import create_app
     from consent_server.serving import lines
 
     lines.install("work")
-    with said_plainly(), create_app(settings, "public").app_context():
+    with application_of(settings, "public"):
         yield
 
 

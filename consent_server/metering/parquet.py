@@ -17,11 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from consent_server.aside import aside
 from consent_server.metering import object_store
 from consent_server.metering.readings import ReadingsRequest
 from consent_server.metering.rows import MOST_HALF_HOURS, MOST_TENANCIES, TENANCY, Columns, RowReadings, RowRegister
 from consent_server.metering.unavailable import SourceUnavailable
-from consent_server.outbound.aside import aside
 from consent_server.scheme import instant
 from consent_server.scheme.instant import HALF_HOUR
 from consent_server.scheme.readings import ReadingError
@@ -44,7 +44,7 @@ _MOST_FILES: Final = 4
 #: Rows and bytes of a column that a row group may have: a few kilobytes of a file may unpack to gigabytes.
 _LARGEST_ROWS: Final = 4_000_000
 _LARGEST_COLUMN: Final = 256 << 20
-#: Calls of one folder that may go on after nobody waits for them any more. Others need the threads (outbound.aside).
+#: Calls of one folder that may go on after nobody waits for them any more. Others need the threads (aside).
 _MOST_LATE: Final = 3
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class _Folder:
                 call.ended = True
 
         try:
-            return aside(noted, self._longest_s)
+            return aside(noted, self._longest_s, "metering")
         except TimeoutError:
             self._late.append(call)
             raise SourceUnavailable(f"{self._name}: no response in time") from None

@@ -16,6 +16,7 @@ import orjson
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from consent_server import clock
+from consent_server.refusal import Unavailable
 from consent_server.scheme import instant, readings
 from consent_server.scheme.provenance.container import CLOCK_SKEW, ProvenanceError, SignedRecord, Signer
 from consent_server.scheme.provenance.steps import (
@@ -173,6 +174,8 @@ def _record(asked: SigningRequest, missing_data: str, party: SigningParty, at: i
         return edp_record(release, party.signer)
     except ProvenanceError as error:
         raise NotSignable(f"provenance: {error}") from None
+    except Unavailable as refusal:
+        raise NotSignable(f"signing key: {refusal.private}") from None
 
 
 def _missing_data(asked: SigningRequest) -> str:

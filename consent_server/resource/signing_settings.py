@@ -14,7 +14,7 @@ class SigningSettings(Section):
     registry: HttpsUrl = Field(description="The Registry's base URL.")
     data_service: str = Field(min_length=1, description="The id of the API's entry in the Directory's catalogue.")
     signing_certificate: Path = Field(description="PEM chain, leaf first, of our provenance signing certificate.")
-    signing_key: SecretFile = Field(description="PEM key of that certificate.")
+    signing_key: SecretFile = Field(description="Key of that certificate: PEM, or its PKCS#11 URI.")
     origin: OriginSettings = OriginSettings()
 
 

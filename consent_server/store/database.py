@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Engine, ExceptionContext, RootTransact
 from sqlalchemy.pool import QueuePool
 
 from consent_server import traces
-from consent_server.settings import DatabaseSettings
+from consent_server.settings import BadSettings, DatabaseSettings
 from consent_server.store.faults import (
     NOT_DURABLE,
     OutcomeUnknown,
@@ -112,12 +112,29 @@ def journal() -> Path | None:
     return found
 
 
+class DatabaseMissing(BadSettings):
+    """The file of a SQLite database is not there."""
+
+
+def require_file(settings: DatabaseSettings) -> None:
+    """Raise DatabaseMissing where a SQLite file is not there: SQLite would make an empty one, of a name that is misspelt."""
+    url = sa.make_url(settings.url)
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+        why = "name the right file in database.url, or make it: `consent-server db upgrade` as the server's user"
+        raise DatabaseMissing(f"{url.database} does not exist: {why}")
+
+
 @contextmanager
-def opened(settings: DatabaseSettings) -> Iterator[None]:
-    """Open a party's database alone, for its operator, even while the doors cannot start."""
+def opened(settings: DatabaseSettings, *, make: bool = False) -> Iterator[None]:
+    """Open a party's database alone, for its operator, even while the doors cannot start.
+
+    Whatever connects to it raises DatabaseMissing, unless the file is to be made.
+    """
     app = Flask("consent-server-command")
     init(app, settings.url, settings.withdrawal_journal)
     with app.app_context():
+        if not make:
+            sa.event.listen(db.engine, "do_connect", lambda *_: require_file(settings))
         try:
             yield
         finally:

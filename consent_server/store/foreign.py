@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from consent_server.outbound.aside import aside, in_time
+from consent_server.aside import aside, in_time
 from consent_server.settings import BadSettings
 from consent_server.store.database import POOL_WAIT_S, POSTGRESQL_LINK
 
@@ -67,7 +67,7 @@ class ForeignDatabase:
 
         try:
             if self._url.get_backend_name() in _IN_A_FILE:
-                return aside(ask, self._longest_s)
+                return aside(ask, self._longest_s, "metering")
             # A second more than the database has: it may say by itself that its time is up.
             return in_time(ask, self._longest_s + 1)
         except TimeoutError:

@@ -14,7 +14,7 @@ from typing import Final
 
 from sqlalchemy.engine import Connection
 
-from consent_server.outbound.aside import aside
+from consent_server.aside import aside
 from consent_server.store.faults import StoreUnavailable
 
 #: Seconds for which a withdrawal waits for the journal's disk.

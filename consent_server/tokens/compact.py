@@ -1,6 +1,6 @@
 """The only form of JWT that we make and read: compact JWS, ES256, a header of exactly `alg`, `typ` and `kid`.
 
-PyJWT makes and verifies the signature and does nothing else. What a lenient reader would accept is refused before a key
+PyJWT verifies the signature and does nothing else. What a lenient reader would accept is refused before a key
 is looked up: other headers, padded or non-canonical base64url, doubled member names, numbers that
 are not whole, text that is not UTF-8.
 """
@@ -12,9 +12,11 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from jwt import get_algorithm_by_name
+from jwt.utils import der_to_raw_signature
 
+from consent_server.signing.key import SigningKey
 from consent_server.tokens.keys import PublicKeySource, SigningKeys, base64url
 
 ALGORITHM: Final = "ES256"
@@ -23,6 +25,7 @@ _FORM: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{8
 _KID: Final = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 _json: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 _es256: Final = get_algorithm_by_name(ALGORITHM)
+_CURVE: Final = SECP256R1()
 
 
 class Unacceptable(ValueError):
@@ -30,10 +33,15 @@ class Unacceptable(ValueError):
 
 
 def sign(keys: SigningKeys, typ: str, claims: dict[str, Any]) -> str:
-    """Return the claims as a JWT signed with the current key."""
+    """Return the claims as a JWT signed with the current key. Raise Unavailable while its HSM cannot be reached."""
     kid, key = keys.current()
     signed = f"{_header(typ, kid)}.{base64url(_json.encode(claims).encode('ascii'))}"
-    return f"{signed}.{base64url(_es256.sign(signed.encode('ascii'), key))}"
+    return f"{signed}.{base64url(signature(key, signed.encode('ascii')))}"
+
+
+def signature(key: SigningKey, signed: bytes) -> bytes:
+    """Return an ES256 signature, 64 octets (RFC 7518 section 3.4). Raise Unavailable."""
+    return der_to_raw_signature(key.sign(signed), _CURVE)
 
 
 @lru_cache(maxsize=16)
@@ -54,7 +62,7 @@ def verify(
     if parts is None:
         raise Unacceptable("not a compact JWS with an ES256 signature")
     header = _members(octets(parts[1]))
-    signature = octets(parts[3])
+    held = octets(parts[3])
     # RFC 8725 section 3.10 and 3.11: nothing that the sender chooses (jwk, jku, x5u, crit, b64, zip) is used.
     if header.keys() != {"alg", "typ", "kid"}:
         raise Unacceptable("the header has other members than alg, typ and kid")
@@ -70,7 +78,7 @@ def verify(
     if key is None:
         raise Unacceptable("no key of that kid")
     claims = _members(octets(parts[2]))
-    if not _es256.verify(text.rpartition(".")[0].encode("ascii"), key, signature):
+    if not _es256.verify(text.rpartition(".")[0].encode("ascii"), key, held):
         raise Unacceptable("the signature does not verify")
     return kid, key, claims
 

@@ -1,8 +1,8 @@
 """Signing keys: files in a directory, published before they are used, and the JWKS made of them.
 
-A key is one file whose name says when it comes into use: `<instant>.<kid>.pem` (PKCS#8, P-256). The directory is read
-again whenever it changes, so that `rotate` and `retire` take effect in every process without a restart. No key is ever
-made implicitly: a server without keys does not start.
+A key is one file whose name says when it comes into use: `<instant>.<kid>.pem` (PKCS#8, P-256), or `<instant>.<kid>.pkcs11`
+with the PKCS#11 URI of a key in an HSM. The directory is read again whenever it changes, so that `rotate` and `retire` take
+effect in every process without a restart. No key is ever made implicitly: a server without keys does not start.
 """
 
 import base64
@@ -15,23 +15,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
-    EllipticCurvePrivateKey,
     EllipticCurvePublicKey,
     EllipticCurvePublicNumbers,
     generate_private_key,
 )
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from consent_server import clock
 from consent_server.settings import is_too_open
+from consent_server.signing import key as signing_key
+from consent_server.signing.key import KeyUnusable, SigningKey
 
 #: Seconds for which others may keep our JWKS (Cache-Control: max-age): a removed key is accepted no longer.
 JWKS_MAX_AGE: Final = 60
@@ -40,6 +35,8 @@ PUBLISHED_BEFORE_USE: Final = 10 * JWKS_MAX_AGE
 
 _THIRTY_TWO_OCTETS: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _COORDINATE_BYTES: Final = 32
+_IN_A_FILE: Final = "pem"
+_IN_AN_HSM: Final = "pkcs11"
 
 
 class KeysUnusable(Exception):
@@ -68,15 +65,17 @@ Key = TypeVar("Key")
 
 
 class KeyFiles(Generic[Key]):
-    """The files `<first>.<second>.<suffix>` of one directory, read again when the directory changes.
+    """The files `<first>.<second>.<suffix>` of one directory, with one of `suffixes`, read again when the directory changes.
 
     `load` turns one file's name parts and content into (name, instant from which it is used, key) and raises
     ValueError when it cannot. Raise KeysUnusable when a file is unreadable, open to others, or when there is none.
     """
 
-    def __init__(self, directory: Path, suffix: str, load: Callable[[str, str, bytes], tuple[str, int, Key]]) -> None:
+    def __init__(
+        self, directory: Path, suffixes: tuple[str, ...], load: Callable[[str, str, bytes], tuple[str, int, Key]]
+    ) -> None:
         self._directory = directory
-        self._suffix = suffix
+        self._suffixes = suffixes
         self._load = load
         self._seen: tuple[int, int] | None = None
         self._keys: dict[str, tuple[int, Key]] = {}
@@ -107,7 +106,7 @@ class KeyFiles(Generic[Key]):
 
     def _read(self) -> dict[str, tuple[int, Key]]:
         found: dict[str, tuple[int, Key]] = {}
-        for path in sorted(self._directory.glob(f"*.{self._suffix}")):
+        for path in sorted(path for suffix in self._suffixes for path in self._directory.glob(f"*.{suffix}")):
             try:
                 if is_too_open(path):
                     raise KeysUnusable(f"{path}: others can read or change this key; chmod 600")
@@ -115,7 +114,9 @@ class KeyFiles(Generic[Key]):
                 name, used_from, key = self._load(first, second, path.read_bytes())
             except FileNotFoundError:
                 continue  # retired between the listing and the reading
-            except (ValueError, TypeError, OSError, UnsupportedAlgorithm):
+            except KeyUnusable as error:
+                raise KeysUnusable(f"{path}: cannot be used: {error}") from None
+            except (ValueError, OSError):
                 raise KeysUnusable(f"{path}: not a key of ours; remove it or restore it from the back-up") from None
             found[name] = (used_from, key)
         if not found:
@@ -148,11 +149,11 @@ class SigningKeys:
     """The issuer's ES256 keys. Raise KeysUnusable at once when there are none."""
 
     def __init__(self, directory: Path) -> None:
-        self._files = KeyFiles(directory, "pem", _load_signing_key)
+        self._files = _signing_key_files(directory)
         self._published: tuple[object, bytes] | None = None
 
-    def current(self) -> tuple[str, EllipticCurvePrivateKey]:
-        """Return (kid, private key) to sign with now."""
+    def current(self) -> tuple[str, SigningKey]:
+        """Return (kid, key) to sign with now."""
         kid, (private, _) = self._files.current(clock.now())
         return kid, private
 
@@ -204,52 +205,87 @@ class PublicKeys:
         return self._keys.get(kid)
 
 
-def make(directory: Path, at: int) -> str:
-    """Make the first signing key, in use from `at`. Return its kid. Raise KeysUnusable when there is one."""
-    if directory.is_dir() and any(directory.glob("*.pem")):
+def exist(directory: Path) -> bool:
+    """Return whether a directory has signing keys."""
+    return any(_named(directory, "*"))
+
+
+def make(directory: Path, at: int, hsm: str | None = None) -> str:
+    """Make the first signing key, in use from `at`. Return its kid. Raise KeysUnusable when there is one.
+
+    `hsm` is the PKCS#11 URI of the token in which it is made, instead of in a file.
+    """
+    if exist(directory):
         raise KeysUnusable(f"{directory}: there are keys already; rotate them instead")
-    return _write_signing_key(directory, at)
+    return _make_signing_key(directory, at, hsm)
 
 
-def rotate(directory: Path, at: int) -> str:
-    """Publish a new key now and use it PUBLISHED_BEFORE_USE seconds after `at`. Return its kid."""
-    SigningKeys(directory)
-    return _write_signing_key(directory, at + PUBLISHED_BEFORE_USE)
+def rotate(directory: Path, at: int, hsm: str | None = None) -> str:
+    """Publish a new key now and use it PUBLISHED_BEFORE_USE seconds after `at`. Return its kid.
+
+    Without `hsm` it is made where the newest key is.
+    """
+    _, newest = SigningKeys(directory).in_order()[-1]
+    (path,) = _named(directory, newest)
+    if hsm is None and path.suffix == f".{_IN_AN_HSM}":
+        from consent_server.signing.hsm import token_of
+
+        hsm = token_of(path.read_text("ascii").strip())
+    return _make_signing_key(directory, at + PUBLISHED_BEFORE_USE, hsm)
 
 
 def retire(directory: Path, kid: str) -> None:
     """Remove a key: at once in an emergency, otherwise when the last token that it signed has expired.
 
-    Raise KeysUnusable for an unknown kid and for the only key.
+    One in an HSM stays there, and nothing here names it any more. Raise KeysUnusable for an unknown kid and for the only key.
     """
-    keys = KeyFiles(directory, "pem", _load_signing_key).all()
+    keys = _signing_key_files(directory).all()
     if kid not in keys:
         raise KeysUnusable(f"{directory}: no key of that kid")
     if len(keys) == 1:
         raise KeysUnusable(f"{directory}: this is the only key; rotate first")
     before = directory.stat()
-    (directory / f"{keys[kid][0]}.{kid}.pem").unlink()
+    (path,) = _named(directory, kid)
+    path.unlink()
     mark_changed(directory, before)
 
 
-def _write_signing_key(directory: Path, used_from: int) -> str:
-    private = generate_private_key(SECP256R1())
-    kid = thumbprint(private.public_key())
-    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_key_file(directory, f"{used_from}.{kid}.pem", pem)
+def _named(directory: Path, kid: str) -> list[Path]:
+    return [path for suffix in (_IN_A_FILE, _IN_AN_HSM) for path in directory.glob(f"*.{kid}.{suffix}")]
+
+
+def _signing_key_files(directory: Path) -> "KeyFiles[tuple[SigningKey, EllipticCurvePublicKey]]":
+    return KeyFiles(directory, (_IN_A_FILE, _IN_AN_HSM), _load_signing_key)
+
+
+def _make_signing_key(directory: Path, used_from: int, hsm: str | None) -> str:
+    if hsm is None:
+        private = generate_private_key(SECP256R1())
+        public, suffix = private.public_key(), _IN_A_FILE
+        content = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    else:
+        from consent_server.signing.hsm import generate
+
+        try:
+            uri, public = generate(hsm)
+        except KeyUnusable as error:
+            raise KeysUnusable(str(error)) from None
+        suffix, content = _IN_AN_HSM, f"{uri}\n".encode("ascii")
+    kid = thumbprint(public)
+    write_key_file(directory, f"{used_from}.{kid}.{suffix}", content)
     return kid
 
 
 def _load_signing_key(
-    first: str, second: str, pem: bytes
-) -> tuple[str, int, tuple[EllipticCurvePrivateKey, EllipticCurvePublicKey]]:
-    private = load_pem_private_key(pem, None)
-    if not isinstance(private, EllipticCurvePrivateKey) or not isinstance(private.curve, SECP256R1):
+    first: str, second: str, content: bytes
+) -> tuple[str, int, tuple[SigningKey, EllipticCurvePublicKey]]:
+    key = signing_key.load(content)
+    public = key.public_key()
+    if not isinstance(public.curve, SECP256R1):
         raise ValueError("not a P-256 key")
-    public = private.public_key()
     if thumbprint(public) != second or str(int(first)) != first:
         raise ValueError("the file's name is not an instant and the key's thumbprint")
-    return second, int(first), (private, public)
+    return second, int(first), (key, public)
 
 
 def _jwk(kid: str, key: EllipticCurvePublicKey) -> dict[str, str]:

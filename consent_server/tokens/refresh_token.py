@@ -41,7 +41,7 @@ class RefreshKeys:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._files = KeyFiles(directory, "key", _load)
+        self._files = KeyFiles(directory, ("key",), _load)
 
     def current(self) -> int:
         """Return the version for new tokens."""

@@ -464,7 +464,7 @@ import sys
 import time
 import gevent
 from consent_server.metering import sources
-from consent_server.outbound.aside import aside, in_time
+from consent_server.aside import aside, in_time
 from consent_server.settings import MeteringSettings
 from tests.metering.test_bad_days import DAYS
 

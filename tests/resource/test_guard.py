@@ -31,7 +31,8 @@ from consent_server.resource.guard import (
     TokenMissing,
     WithdrawalsUnknown,
 )
-from consent_server.tokens import access_token, keys
+from consent_server.signing.key import SigningKey, load
+from consent_server.tokens import access_token, compact, keys
 from consent_server.tokens.access_token import (
     AccessToken,
     InvalidToken,
@@ -122,6 +123,12 @@ def with_(**changes: Any) -> Callable[[Call], None]:
     return spoil
 
 
+def strangers_key() -> SigningKey:
+    private = ec.generate_private_key(ec.SECP256R1())
+    pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return load(private.private_bytes(*pem))
+
+
 def forged(header: dict[str, Any] | None = None, claims: dict[str, Any] | None = None, key: str = "own") -> Any:
     """A token whose header or claims were changed, signed with our own key or with a stranger's."""
 
@@ -131,9 +138,9 @@ def forged(header: dict[str, Any] | None = None, claims: dict[str, Any] | None =
         changed_body = {**_json(body), **(claims or {})}
         changed_body = {name: value for name, value in changed_body.items() if value is not REMOVED}
         changed_head = {name: value for name, value in changed_head.items() if value is not REMOVED}
-        private = call.signing.current()[1] if key == "own" else ec.generate_private_key(ec.SECP256R1())
+        private = call.signing.current()[1] if key == "own" else strangers_key()
         signed = f"{_b64(changed_head)}.{_b64(changed_body)}"
-        signature = jwt.get_algorithm_by_name("ES256").sign(signed.encode(), private)
+        signature = compact.signature(private, signed.encode())
         return f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
 
     return with_(forge=forge)

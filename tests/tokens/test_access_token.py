@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, SECP256R1, g
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from consent_server.tokens import access_token, keys
+from consent_server.tokens import access_token, compact, keys
 from consent_server.tokens.access_token import (
     CLAIMS,
     MAX_LENGTH,
@@ -72,8 +72,7 @@ def forge(signing, claims=None, header=None, *, payload=None, raw_header=None):
     head = raw_header if raw_header is not None else json.dumps({k: v for k, v in header.items() if v is not None})
     body = payload if payload is not None else json.dumps(claims)
     signed = f"{segment(head.encode())}.{segment(body if isinstance(body, bytes) else body.encode())}"
-    algorithm = jwt.get_algorithm_by_name("ES256")
-    return f"{signed}.{segment(algorithm.sign(signed.encode(), key))}"
+    return f"{signed}.{segment(compact.signature(key, signed.encode()))}"
 
 
 def changed(**changes):
@@ -330,11 +329,8 @@ def flip(part, position=5):
 
 
 def der_signature(text, signing):
-    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
-    from cryptography.hazmat.primitives.hashes import SHA256
-
     signed, _, _ = text.rpartition(".")
-    return f"{signed}.{segment(signing.current()[1].sign(signed.encode(), ECDSA(SHA256())))}"
+    return f"{signed}.{segment(signing.current()[1].sign(signed.encode()))}"
 
 
 def non_canonical(text, _):

@@ -12,6 +12,7 @@ from consent_server import audit, store
 from consent_server.scheme import instant
 from consent_server.settings import Settings
 from consent_server.store import StoreUnavailable, audit_events
+from consent_server.store.database import DatabaseMissing
 from consent_server.tokens import keys, refresh_token, status
 from consent_server.tokens.access_token import MAX_LIFETIME
 from consent_server.tokens.keys import KeysUnusable, SigningKeys
@@ -72,14 +73,17 @@ def _stated(kind: Kind, order: list[tuple[int, str]], until: dict[str, int], at:
     ]
 
 
-def make_missing(settings: Settings, at: int) -> list[str]:
-    """Make the keys that do not exist yet, and leave the others alone. Return one line for each key, made or found."""
+def make_missing(settings: Settings, at: int, hsm: str | None = None) -> list[str]:
+    """Make the keys that do not exist yet, and leave the others alone. Return one line for each key, made or found.
+
+    `hsm` is the PKCS#11 URI of the token in which the token signing key is made. Raise KeysUnusable.
+    """
     lines = []
     folder = settings.keys.tokens
-    if any(folder.glob("*.pem")):
+    if keys.exist(folder):
         lines.append(f"token signing keys: already in {folder}")
     else:
-        kid = keys.make(folder, at)
+        kid = keys.make(folder, at, hsm)
         audit.event("keys_changed", key=f"signing {kid}", change="made")
         lines.append(f"token signing keys: made {kid} in {folder}")
     folder = settings.keys.refresh
@@ -97,10 +101,13 @@ def make_missing(settings: Settings, at: int) -> list[str]:
     return lines
 
 
-def rotate(settings: Settings, kind: Kind, at: int) -> HeldKey:
-    """Publish a new key, to be used once every cached JWKS has expired. Return it. Raise KeysUnusable."""
+def rotate(settings: Settings, kind: Kind, at: int, hsm: str | None = None) -> HeldKey:
+    """Publish a new key, to be used once every cached JWKS has expired. Return it. Raise KeysUnusable.
+
+    A signing key is made where the newest is, or in the token that the PKCS#11 URI `hsm` names.
+    """
     if kind == "signing":
-        name = keys.rotate(settings.keys.tokens, at)
+        name = keys.rotate(settings.keys.tokens, at, hsm)
     else:
         RefreshKeys(settings.keys.refresh)  # only `make_missing` makes the first version: this may be a wrong directory
         name = str(refresh_token.rotate(settings.keys.refresh, at))
@@ -133,8 +140,8 @@ def _keep(key: str, change: str) -> None:
     try:
         with store.writing() as c:
             audit_events.keep(c, event)
-    except StoreUnavailable as refusal:
-        log.warning("the change was made, but only this log records it: %s", refusal.private)
+    except (StoreUnavailable, DatabaseMissing) as error:
+        log.warning("the change was made, but only this log records it: %s", error)
 
 
 def _found(settings: Settings, kind: Kind, name: str, at: int) -> HeldKey:

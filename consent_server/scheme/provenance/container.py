@@ -29,7 +29,7 @@ from itertools import pairwise
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.x509.oid import NameOID
@@ -38,6 +38,7 @@ from consent_server.pki import member_certificate
 from consent_server.pki.chain import MAX_INTERMEDIATES, UntrustedChain, build_chain, validity
 from consent_server.pki.member_certificate import MalformedCertificate
 from consent_server.scheme import instant
+from consent_server.signing import key as signing_key
 
 VERSION = 0
 
@@ -89,21 +90,21 @@ class ProvenanceError(ValueError):
 
 
 class Signer:
-    """A member's signing certificate with its chain, and its key. `member`, `application` and `roles` are the
+    """A member's signing certificate with its chain, and its `key`. `member`, `application` and `roles` are the
     certificate's; it and its issuers are valid from `not_before` to `not_after`."""
 
-    def __init__(self, certificate_chain_pem: bytes, key_pem: bytes) -> None:
-        """Take PEM: the leaf, then its issuers (the root may be left out); the leaf's private key, unencrypted.
+    def __init__(self, certificate_chain_pem: bytes, key_file: bytes) -> None:
+        """Take PEM: the leaf, then its issuers (the root may be left out); what the leaf's key file holds (`signing.key`).
 
         Raise ProvenanceError when they do not match, MalformedCertificate for a leaf that is no member certificate.
         """
         chain = member_certificate.load_certificates(certificate_chain_pem)
         leaf = member_certificate.parse(chain[0].public_bytes(serialization.Encoding.DER))
         try:
-            key = serialization.load_pem_private_key(key_pem, password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise ProvenanceError("the signing key must be an unencrypted PEM private key") from None
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != chain[0].public_key():
+            key = signing_key.load(key_file)
+        except signing_key.KeyUnusable as error:
+            raise ProvenanceError(f"the signing key: {error}") from None
+        if key.public_key() != chain[0].public_key():
             raise ProvenanceError("the signing key must be the key of the first certificate")
         for lower, upper in pairwise(chain):
             try:
@@ -118,15 +119,15 @@ class Signer:
         self.certificates = _certificate_entries(chain)
         #: The leaf and then its issuers, in DER.
         self.chain = tuple(each.public_bytes(serialization.Encoding.DER) for each in chain)
-        self._key = key
+        self.key = key
 
     def is_valid(self, at: int) -> bool:
         """Return whether the certificate and its issuers are valid at an instant."""
         return self.not_before <= at <= self.not_after
 
     def sign(self, data: bytes) -> bytes:
-        """Return a signature: ECDSA with SHA-256, in DER."""
-        return self._key.sign(data, ec.ECDSA(hashes.SHA256()))
+        """Return a signature: ECDSA with SHA-256, in DER. Raise Unavailable while its HSM cannot be reached."""
+        return self.key.sign(data)
 
 
 class Record:

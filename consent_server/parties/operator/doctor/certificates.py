@@ -1,6 +1,6 @@
 """Our certificates and roots, as files: who they name, their chains, keys and days left."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,9 +17,13 @@ from consent_server.pki.member_certificate import MalformedCertificate
 from consent_server.scheme import roles
 from consent_server.scheme.instant import DAY
 from consent_server.settings import ListenerSettings, Settings
+from consent_server.signing import key as signing_key
 
 # Fewer days left than this -> what to do, the most urgent first.
 _RENEW = ((7, "renew it today"), (30, "renew it this week"), (60, "order the renewal"))
+_ReadKey = Callable[[bytes], object]
+#: Certificate and key, and how the public half of the key is read.
+_Held = tuple[Path, Path, _ReadKey]
 _FROM_DIRECTORY = "get a certificate for this application from the Directory"
 
 
@@ -66,23 +70,21 @@ def _server(name: str, door: ListenerSettings, roots_path: Path | None, at: int)
         whole = whole and (not roots_out or any(_issued(chain[-1], root) for root in roots_out))
     yield either(whole, f"{name}: chain, leaf first", f"put the leaf and then each issuer into {door.certificate}")
     yield days_left(name, min(_ends(each) for each in chain), at)
-    yield _key(name, leaf, door.key)
+    yield _key(name, leaf, door.key, _of_a_file)
 
 
 def client(settings: Settings, at: int) -> Iterator[Finding]:
     """Examine the certificate that we present to other members."""
     keys = settings.keys
-    yield from _member(
-        "client certificate", keys.client_certificate, keys.client_key, settings.clients.root, settings, at
-    )
+    held = (keys.client_certificate, keys.client_key, _of_a_file)
+    yield from _member("client certificate", held, settings.clients.root, settings, at)
 
 
 def signing(settings: Settings, at: int) -> Iterator[Finding]:
     """Examine the certificate with which our provenance is signed."""
     keys = settings.keys
-    yield from _member(
-        "signing certificate", keys.signing_certificate, keys.signing_key, keys.signing_root, settings, at
-    )
+    held = (keys.signing_certificate, keys.signing_key, _of_a_signer)
+    yield from _member("signing certificate", held, keys.signing_root, settings, at)
 
 
 def requests(settings: Settings) -> Iterator[Finding]:
@@ -91,30 +93,35 @@ def requests(settings: Settings) -> Iterator[Finding]:
     A request is beside its certificate, under the same name with the ending .csr.
     """
     keys = settings.keys
-    for name, path, key in (
-        ("client certificate", keys.client_certificate, keys.client_key),
-        ("signing certificate", keys.signing_certificate, keys.signing_key),
+    for name, path, key, read in (
+        ("client certificate", keys.client_certificate, keys.client_key, _of_a_file),
+        ("signing certificate", keys.signing_certificate, keys.signing_key, _of_a_signer),
     ):
         if path.exists():
             yield fine(f"{name}: issued")
         else:
-            yield _request(name, path.with_suffix(".csr"), key, f"docs/joining-{settings.party}.md has the command")
+            yield _request(
+                name, path.with_suffix(".csr"), key, read, f"docs/joining-{settings.party}.md has the command"
+            )
 
 
-def _request(name: str, path: Path, key: Path, how: str) -> Finding:
+def _request(name: str, path: Path, key: Path, read: _ReadKey, how: str) -> Finding:
     try:
         request = x509.load_pem_x509_csr(path.read_bytes())
-        private = load_pem_private_key(key.read_bytes(), None)
+        public = read(key.read_bytes())
     except OSError as error:
         return failing(f"{name}: no request: {error.filename}: {error.strerror}", f"make key and request: {how}")
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return failing(f"{name}: {path} or {key} is not PEM", f"make both anew: {how}")
-    if not request.is_signature_valid or request.public_key() != private.public_key():
+    except signing_key.KeyUnusable as error:
+        return failing(f"{name}: {key}: {error}", f"make key and request: {how}")
+    except ValueError:
+        return failing(f"{name}: {path} is not PEM", f"make key and request anew: {how}")
+    if not request.is_signature_valid or request.public_key() != public:
         return failing(f"{name}: {path} is not a request for {key}", f"make the request from this key: {how}")
     return failing(f"{name}: requested, not issued", f"paste {path} into the Directory, and store what it issues")
 
 
-def _member(name: str, path: Path, key: Path, root: Path, settings: Settings, at: int) -> Iterator[Finding]:
+def _member(name: str, held: _Held, root: Path, settings: Settings, at: int) -> Iterator[Finding]:
+    path, key, read = held
     chain = yield from _read(name, path)
     if not chain:
         return
@@ -143,7 +150,7 @@ def _member(name: str, path: Path, key: Path, root: Path, settings: Settings, at
     except (UntrustedChain, MalformedCertificate, OSError) as error:
         yield failing(f"{name}: chain to the root: {error}", f"put leaf and issuer into {path}, or {_FROM_DIRECTORY}")
         yield days_left(name, _ends(chain[0]), at)
-    yield _key(name, chain[0], key)
+    yield _key(name, chain[0], key, read)
 
 
 def days_left(name: str, ends: int, at: int) -> Finding:
@@ -166,15 +173,28 @@ def _read(name: str, path: Path) -> Generator[Finding, None, list[x509.Certifica
     return []
 
 
-def _key(name: str, leaf: x509.Certificate, path: Path) -> Finding:
+def _of_a_file(content: bytes) -> object:
+    """Return the public half of a key for TLS, which OpenSSL reads. Raise KeyUnusable."""
+    try:
+        return load_pem_private_key(content, None).public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise signing_key.KeyUnusable("not an unencrypted PEM key") from None
+
+
+def _of_a_signer(content: bytes) -> object:
+    """Return the public half of a key that signs, which may be in an HSM. Raise KeyUnusable."""
+    return signing_key.load(content).public_key()
+
+
+def _key(name: str, leaf: x509.Certificate, path: Path, read: _ReadKey) -> Finding:
     what = f"{name}: key"
     try:
-        private = load_pem_private_key(path.read_bytes(), None)
+        public = read(path.read_bytes())
     except OSError as error:
         return failing(f"{what}: {path}: {error.strerror}", "put the key there, readable by the server's user")
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return failing(f"{what}: {path}: not an unencrypted PEM key", "put the certificate's own key there, as PKCS#8")
-    if private.public_key() != leaf.public_key():
+    except signing_key.KeyUnusable as error:
+        return failing(f"{what}: {path}: {error}", "put the certificate's own key there, as PKCS#8")
+    if public != leaf.public_key():
         return failing(f"{what}: {path} is another certificate's", "put the certificate's own key there")
     return fine(what)
 

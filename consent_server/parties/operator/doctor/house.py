@@ -1,7 +1,6 @@
 """What is our own: keys, database, mail."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from consent_server import store
 from consent_server.metering import contract, sources
@@ -16,7 +15,7 @@ from consent_server.refusal import Refusal
 from consent_server.scheme.instant import text
 from consent_server.settings import BadSettings, Settings
 from consent_server.store import job_runs, nodes, withdrawal_journal
-from consent_server.store.database import opened, require_writable
+from consent_server.store.database import DatabaseMissing, opened, require_file, require_writable
 from consent_server.store.schema import state
 from consent_server.tokens.keys import KeysUnusable, SigningKeys
 from consent_server.tokens.keyset import differences
@@ -56,9 +55,11 @@ def keys(settings: Settings, at: int) -> Iterator[Finding]:
 
 def database(settings: Settings, at: int) -> Iterator[Finding]:
     """Examine the database: reachable, migrated, writable; and what jobs and other nodes have left there."""
-    file = Path(settings.database.url.partition("///")[2]) if settings.database.url.startswith("sqlite") else None
-    if file is not None and not file.exists():  # opening it would create it, perhaps as the wrong user
-        yield failing(f"database: {file} does not exist", "run `consent-server db upgrade` as the server's user")
+    try:
+        require_file(settings.database)
+    except DatabaseMissing as error:
+        what, _, todo = str(error).partition(": ")
+        yield failing(f"database: {what}", todo)
         return
     with opened(settings.database):
         try:
@@ -144,8 +145,11 @@ def metering(settings: Settings, at: int) -> Iterator[Finding]:
         yield failing(str(error), "docs/metering.md says what a plug-in must have")
         return
     sample = contract.Sample(register, readings, at=at, logs_in=settings.has_log_in)
-    with opened(settings.database):
-        faults = [verdict for verdict in contract.verdicts(sample) if verdict.fault]
+    try:
+        with opened(settings.database):
+            faults = [verdict for verdict in contract.verdicts(sample) if verdict.fault]
+    except DatabaseMissing:
+        return  # `database` says so
     for verdict in faults:
         yield failing(f"metering: {verdict.fault}", f"it should be so: {verdict.right}")
     if not faults:

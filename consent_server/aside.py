@@ -1,4 +1,4 @@
-"""A total time for what an EDP's own databases and files do, and a thread for what waits in C; the journal's disk among it.
+"""A total time for what waits in C (an EDP's own databases and files, an HSM, the journal's disk), and a thread for it.
 
 A driver that waits in C would hold up every other request of a gevent worker, so it runs in a real thread. Neither way does
 anybody wait for longer than was said; a thread that hangs is left behind.
@@ -15,25 +15,28 @@ from gevent.threadpool import ThreadPoolExecutor
 
 #: Threads for each kind in each worker. What hangs holds one until it ends; when all hang, more of its kind fails in time.
 _THREADS: Final = 8
-Kind = Literal["metering", "journal"]
+Kind = Literal["metering", "hsm", "journal"]
 
 T = TypeVar("T")
 
 
-def aside(work: Callable[[], T], longest_s: float, kind: Kind = "metering") -> T:
+def aside(work: Callable[[], T], longest_s: float, kind: Kind) -> T:
     """Return what `work` returns, which may wait in C. Raise TimeoutError, the wait for a thread included."""
-    waiting: Future[T] = _pool(kind).submit(work) if _is_under_gevent() else _alone(work)
+    if not _is_under_gevent():
+        return _alone(work).result(longest_s)
+    waiting: Future[Future[T]] = _pool(kind).submit(_done, work)
     try:
-        return waiting.result(longest_s)
+        done = waiting.result(longest_s)
     except TimeoutError:
         waiting.cancel()
         raise
+    return done.result()
 
 
 def in_time(work: Callable[[], T], longest_s: float) -> T:
     """Return what `work` returns, which yields to others by itself. Raise TimeoutError."""
     if not _is_under_gevent():
-        return aside(work, longest_s)
+        return aside(work, longest_s, "metering")
     limit = Timeout(
         longest_s
     )  # no Exception: what it breaks off does not go on with a connection in the middle of a message
@@ -58,13 +61,15 @@ def _pool(_: Kind) -> ThreadPoolExecutor:
 def _alone(work: Callable[[], T]) -> Future[T]:
     """Run it in a thread that the process does not wait for at its end."""
     found: Future[T] = Future()
-    found.set_running_or_notify_cancel()
+    threading.Thread(target=_done, args=(work, found), name="aside", daemon=True).start()
+    return found
 
-    def run() -> None:
-        try:
-            found.set_result(work())
-        except BaseException as error:  # whatever it is, it belongs to whoever waits
-            found.set_exception(error)
 
-    threading.Thread(target=run, name="aside", daemon=True).start()
+def _done(work: Callable[[], T], found: Future[T] | None = None) -> Future[T]:
+    """Return what came of it. gevent's pool would print a fault, as if nobody waited for it."""
+    found = Future() if found is None else found
+    try:
+        found.set_result(work())
+    except BaseException as error:  # whatever it is, it belongs to whoever waits
+        found.set_exception(error)
     return found

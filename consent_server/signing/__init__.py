@@ -1,0 +1,1 @@
+"""What signs for us: a private key in a file, or in an HSM."""

@@ -1,0 +1,36 @@
+"""An issuer whose token keys are in an HSM: it issues, and without the HSM it refuses and spends nothing."""
+
+import logging
+from pathlib import Path
+
+from consent_server.tokens import compact, keys
+from tests.soft_hsm import PIN
+
+
+def test_tokens_of_an_hsm_and_none_without_it(hsm, issuer, changed, tmp_path: Path, held_clock, caplog) -> None:
+    keys.make(tmp_path / "tokens", held_clock.instant, hsm.uri())
+    of_hsm = changed(keys__tokens=tmp_path / "tokens")
+    signing = of_hsm.deployment.signing_keys
+    tokens = of_hsm.tokens()
+    compact.verify(tokens["access_token"], signing, typ="at+jwt", limit=10_000)
+    granted = of_hsm.grant()
+    hsm.go()
+    caplog.set_level(logging.INFO)
+    try:
+        for refused in (of_hsm.refresh(tokens["refresh_token"]), of_hsm.redeem(granted)):
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+            assert refused.get_json()["error"] == "temporarily_unavailable"
+            assert "hsm" not in refused.text.lower(), "where the keys are concerns nobody else"
+        held_clock.step(1)
+        ready = of_hsm.get("/ready")
+        assert ready.status_code == 503
+        assert "keys" in ready.get_json()["failing"]
+    finally:
+        hsm.come_back()
+    assert "no token consent of" in caplog.text
+    assert PIN not in caplog.text
+    held_clock.step(1)
+    assert "keys" not in of_hsm.get("/ready").get_json()["failing"]
+    redeemed = of_hsm.redeem(granted)
+    assert redeemed.status_code == 200, "the code was not spent"
+    compact.verify(redeemed.get_json()["access_token"], signing, typ="at+jwt", limit=10_000)
