@@ -139,8 +139,8 @@ class Intensity:
         return region
 
     def _looked_up(self, outcode: str) -> Copy | None:
-        kept, now = self._cache.get(_region_name(outcode)), clock.now()
-        return kept if kept is not None and kept.fetched <= now < kept.fresh_until else None
+        kept = self._cache.get(_region_name(outcode))
+        return kept if kept is not None and kept.is_fresh(clock.now()) else None
 
     def _ask(self, path: str, *, missing_is_none: bool = False) -> Any:
         """Return `data` of the response, or None where a 400 says that there is none. Raise Unreachable.

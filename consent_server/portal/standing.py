@@ -9,7 +9,7 @@ from consent_server.deployment import current
 from consent_server.outbound.errors import Unreachable
 from consent_server.scheme import permission_text
 from consent_server.scheme.instant import DAY
-from consent_server.scheme.permission import State, state_at
+from consent_server.scheme.permission import State, ended_at, state_at
 from consent_server.store import collecting, connections, evidence, locks, outbox, permissions
 from consent_server.store.collecting import Trouble
 from consent_server.store.tables import Evidence, OwedCall, Permission, ProviderConnection
@@ -216,7 +216,7 @@ def _standing(kind: str, row: ProviderConnection | Permission, seen: Evidence | 
         member=row.member,
         granted=row.granted,
         expires=row.expires,
-        ended=row.expires if state is State.EXPIRED else row.ended,
+        ended=ended_at(state, row.ended, row.expires),
         state=state,
         text_shown=seen.text_shown if seen is not None else "",
     )

@@ -105,12 +105,6 @@ def _owe(c: Connection, about: sa.Select[*tuple[Any, ...]], *more: sa.Column[Any
     return c.execute(owed.on_conflict_do_nothing()).rowcount
 
 
-def of_subject(c: Connection, subject: str) -> list[OwedMail]:
-    """Return every mail, sent or not, about one permission or connection, oldest first."""
-    query = sa.select(_mail).where(_mail.c.subject == subject)
-    return rows.every(c, OwedMail, query.order_by(_mail.c.created, _mail.c.kind))
-
-
 def language_of(c: Connection, subject: str) -> str | None:
     """Return the language in which a business last acted on a permission or connection; None where that is not known."""
     known = sa.select(_mail.c.language).where(_mail.c.subject == subject, _mail.c.language.is_not(None))
