@@ -15,7 +15,7 @@ from consent_server.documents.apart import OutOfBounds
 from consent_server.documents.making import GivenReport
 from consent_server.outbound.errors import Unreachable
 from consent_server.portal.handover import Handover
-from consent_server.refusal import Refusal, Unavailable
+from consent_server.refusal import Unavailable
 from consent_server.scheme import instant
 
 T = TypeVar("T")
@@ -33,10 +33,8 @@ _accounts: Final[set[str]] = set()
 _lock: Final = threading.Lock()
 
 
-class ReportBusy(Refusal):
+class ReportBusy(Unavailable):
     code = "report_busy"
-    error = "temporarily_unavailable"
-    status = 503
     public = "A report of this account is being made already, or too many are; try again after the time in Retry-After."
     help = "Wait for the number of seconds in Retry-After and ask again. Of one account one report is made at a time."
     clause = "RFC 9110 15.6.4; ASVS 15.2.2"

@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 
 from consent_server.outbound.errors import Unreachable
 from consent_server.pki.member_certificate import MemberCertificate
-from consent_server.refusal import Refusal, require
+from consent_server.refusal import Refusal, Unavailable, require
 from consent_server.tokens import access_token, binding
 from consent_server.tokens.access_token import AccessToken, InvalidToken
 from consent_server.tokens.keys import PublicKeySource
@@ -41,33 +41,25 @@ class PermissionEnded(InvalidToken):
     clause = "FAPI 2.0 5.3.4-3; Withdrawal of Permission 1.0"
 
 
-class WithdrawalsUnknown(Refusal):
+class WithdrawalsUnknown(Unavailable):
     code = "withdrawals_unknown"
-    error = "temporarily_unavailable"
-    status = 503
     public = "It cannot be known just now whether this permission still holds; try again after the time in Retry-After."
     help = "The server has lost sight of the list of withdrawn permissions and releases nothing until it is back."
     clause = "FAPI 2.0 5.3.4-3"
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "5"}
 
 
-class KeysUnknown(Refusal):
+class KeysUnknown(Unavailable):
     code = "keys_unknown"
-    error = "temporarily_unavailable"
-    status = 503
     public = "The access token cannot be checked just now; try again after the time in Retry-After."
     help = "The server cannot fetch the issuer's public keys at present. Nothing is wrong with the token as far as is known."
     clause = "RFC 9068 4"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "60"}
 
 
-class MetersUnknown(Refusal):
+class MetersUnknown(Unavailable):
     code = "meters_unknown"
-    error = "temporarily_unavailable"
-    status = 503
     public = "It cannot be known just now which meters this permission covers; try again after the time in Retry-After."
     help = "The data API could not ask the energy provider's issuer for the meters behind the token. Try again later."
-    clause = "RFC 9110 15.6.4"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "10"}
 
 

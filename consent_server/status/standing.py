@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final, Literal, NamedTuple
 
 from consent_server import clock, store
-from consent_server.refusal import Refusal
+from consent_server.refusal import Unavailable
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.status import measured, probing
@@ -19,13 +19,10 @@ State = Literal["ok", "degraded", "down", "planned", "unknown"]
 DAYS: Final = 90
 
 
-class DeclaredDown(Refusal):
+class DeclaredDown(Unavailable):
     code = "declared_down"
-    error = "temporarily_unavailable"
-    status = 503
     public = "This service does not serve just now, as its status page says."
     help = "Look at /status at the public door for what is said of it, and try again after the time in Retry-After."
-    clause = "RFC 9110 15.6.4"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "300"}  # while an incident lasts, whose end nobody knows
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import sqlalchemy as sa
 
-from consent_server.refusal import Refusal
+from consent_server.refusal import Unavailable
 
 #: After one of these nobody knows what is on the disk, and a later success would prove nothing.
 NOT_DURABLE = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
@@ -22,12 +22,10 @@ _UNUSABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _OF_THE_SERVER = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
 
 
-class StoreUnavailable(Refusal):
+class StoreUnavailable(Unavailable):
     """The database is busy, full or unavailable. Nothing of the request was kept."""
 
     code = "store_unavailable"
-    error = "temporarily_unavailable"
-    status = 503
     public = (
         "The server cannot reach its database just now; nothing was changed. Try again after the time in Retry-After."
     )

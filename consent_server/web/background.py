@@ -14,7 +14,7 @@ from functools import partial
 from typing import ClassVar, Final, TypeVar
 
 from consent_server.outbound import page_time
-from consent_server.refusal import Refusal
+from consent_server.refusal import Refusal, Unavailable
 from consent_server.store import waiting
 
 T = TypeVar("T")
@@ -36,10 +36,8 @@ class StillUnderWay(Exception):
     """The page has waited long enough, and the task goes on."""
 
 
-class ProviderBusy(Refusal):
+class ProviderBusy(Unavailable):
     code = "provider_busy"
-    error = "temporarily_unavailable"
-    status = 503
     public = (
         "The server that we wait for is slow just now, and many people wait for it. Nothing was lost. "
         "Load this page again in half a minute."
