@@ -90,7 +90,7 @@ class ServerFault(Refusal):
     error = "server_error"
     status = 500
     public = "The server met an error that it did not expect; quote the correlation_id when you report it."
-    help = "Report the correlation_id to the operator of this server: the log holds the cause under it."
+    help = "Report the correlation_id to the operator of this server: the cause is in the log under it."
     clause = "RFC 6749 4.1.2.1"
 
 

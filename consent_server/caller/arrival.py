@@ -56,8 +56,8 @@ class BadCertificate(Refusal):
     status = 401
     public = "The client certificate could not be read: exactly one certificate is expected."
     help = (
-        "The proxy in front of this server passes on one certificate per request: in Client-Cert (RFC 9440) or as "
-        "escaped PEM. Two certificates, a doubled header or other bytes are refused."
+        "The proxy in front of this server passes on one certificate per request, in Client-Cert (RFC 9440) or as "
+        "escaped PEM. Two certificates, a repeated header or other content are refused."
     )
     clause = "RFC 9440 2.2; RFC 8705 6.5"
 

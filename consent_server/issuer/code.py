@@ -69,13 +69,16 @@ class CodeRefused(Refusal):
 class VerifierRefused(CodeRefused):
     code = "code_verifier_refused"
     public = "The code_verifier is missing or does not match the code_challenge."
-    help = "Send the code_verifier whose SHA-256 was pushed as code_challenge. Five wrong ones end the code."
+    help = (
+        "Send the code_verifier whose SHA-256 was pushed as code_challenge. After five wrong ones the code is no "
+        "longer valid."
+    )
     clause = "RFC 7636 4.6"
 
 
 class CodeReplayed(CodeRefused):
     code = "code_replayed"
-    public = "The code has been used before; the tokens that it issued have been ended."
+    public = "The code has been used before; the tokens that were issued for it are no longer valid."
     help = "A code works once. Start a new authorization request; the SME must give permission again."
     clause = "RFC 6749 4.1.2"
 

@@ -18,7 +18,7 @@ class NotAnIntrospector(Refusal):
     error = "unauthorized_client"
     status = 403
     public = "Introspection is for this member's own resource servers."
-    help = "Clients read what they need in the token response and the permission record."
+    help = "Clients find what they need in the token response and the permission record."
     clause = "OAuth with Member Identity Certificates; RFC 7662 4"
 
 

@@ -35,7 +35,10 @@ class NoPermissionRecord(Refusal):
     code = "no_permission_record"
     error = "invalid_grant"
     public = "The token is not a refresh token of this client with a permission record."
-    help = "Send the refresh token that this issuer gave to this client; records answer for 13 months after the end."
+    help = (
+        "Send the refresh token that this issuer gave to this client; its record can be read until 13 months after "
+        "the permission's end."
+    )
     clause = "IB1 Permission Records"
 
 

@@ -40,8 +40,8 @@ class LogInNotOurs(Refusal):
         "You came back from the log-in in a way that does not belong to this visit. Nothing was shared. Log in again."
     )
     help = (
-        "Start again from the app that sent you, or from the page of your permissions, and use the same browser until you "
-        "are back. A log-in counts once."
+        "Start again from the app that sent you, or from the page of your permissions, and use the same browser until "
+        "you are back. A log-in can be used once."
     )
     clause = "RFC 9700 2.1, 4.4 and 4.7; OpenID Connect Core 3.1.2.7"
 
@@ -71,8 +71,8 @@ class LogInRefused(Refusal):
     status = 502
     public = "We could not verify what the log-in told us. Nothing was shared. Log in again."
     help = (
-        "Log in again. If it happens twice, tell us the correlation id: our log names what was wrong. For the operator: "
-        "`consent-server doctor` compares the settings with the provider."
+        "Log in again. If it happens twice, tell us the correlation id: our log says what was wrong. For the "
+        "operator: `consent-server doctor` compares the settings with the provider."
     )
     clause = "OpenID Connect Core 3.1.3.5 and 3.1.3.7"
 

@@ -36,7 +36,9 @@ _lock: Final = threading.Lock()
 class ReportBusy(Unavailable):
     code = "report_busy"
     public = "A report of this account is being made already, or too many are; try again after the time in Retry-After."
-    help = "Wait for the number of seconds in Retry-After and ask again. Of one account one report is made at a time."
+    help = (
+        "Wait for the number of seconds in Retry-After and ask again. Only one report is made for an account at a time."
+    )
     clause = "RFC 9110 15.6.4; ASVS 15.2.2"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "10"}
 

@@ -48,8 +48,8 @@ class ProviderWrong(Refusal):
         "trying again at once will not help. Please tell us or the provider, with the reference below."
     )
     help = (
-        "Tell us or the provider the correlation id. Our log says under it what was wrong: the issuer that the provider's "
-        "metadata names, PKCE S256 that they lack, an endpoint, a token response."
+        "Tell us or the provider the correlation id. Our log says what was wrong: the issuer that the provider's "
+        "metadata names, missing PKCE S256, an endpoint, or a token response."
     )
     clause = "RFC 8414 3.3; RFC 6749 5.1"
 

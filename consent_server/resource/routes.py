@@ -25,8 +25,8 @@ class RouteNotGuarded(Refusal):
     status = 404
     public = "There is no such resource here."
     help = (
-        "Ask for a path of the API, without empty or dot segments, and without an encoded slash, a semicolon, or an encoded "
-        "percent sign. Operators: each path of the API has a route of the guard."
+        "Ask for a path of the API, without empty or dot segments, and without an encoded slash, a semicolon, or an "
+        "encoded percent sign. Operators: each path of the API needs a route in the guard's settings."
     )
     clause = "RFC 3986 3.3; ASVS 5.0 8.1.1"
 

@@ -21,8 +21,8 @@ DAYS: Final = 90
 
 class DeclaredDown(Unavailable):
     code = "declared_down"
-    public = "This service does not serve just now, as its status page says."
-    help = "Look at /status at the public door for what is said of it, and try again after the time in Retry-After."
+    public = "This service is down at present, as its status page says."
+    help = "See /status at the public door, and try again after the time in Retry-After."
     headers: ClassVar[dict[str, str]] = {"Retry-After": "300"}  # while an incident lasts, whose end nobody knows
 
 

@@ -43,9 +43,9 @@ class OutcomeUnknown(StoreUnavailable):
         "The page at error_uri says what to look at."
     )
     help = (
-        "Look before you do it again. A code may be sent again while it lives: it counts as used only once tokens were "
-        "sent for it. A pushed request, a refresh, a revocation and a message may be sent again; the second has the "
-        "effect of the first. A business sees under its permissions what it has allowed and withdrawn."
+        "Check before you try again. A code may be sent again while it is valid: it counts as used only once tokens "
+        "were sent for it. A pushed request, a refresh, a revocation and a message may be sent again; a repetition "
+        "has the same effect as the first. A business sees under its permissions what it has allowed and withdrawn."
     )
 
 

@@ -17,7 +17,7 @@ class TokenNotYours(InvalidToken):
     """The certificate's application is not the token's."""
 
     code = "token_not_yours"
-    public = "The access token belongs to another application than the certificate of this connection."
+    public = "The access token belongs to a different application from the certificate of this connection."
     help = "Use the token with a certificate of the application that it was issued to: its URL is the client_id."
     clause = "OAuth with Member Identity Certificates; FAPI 2.0 5.3.4"
 

@@ -37,8 +37,8 @@ class TooMany(Refusal):
     status = 429
     public = "There were too many failed attempts. Wait for the time in Retry-After before you try again."
     help = (
-        "Wait for the number of seconds in Retry-After, which is a minute at most where something has to be proved. "
-        "Only failures are counted."
+        "Wait for the number of seconds in Retry-After: at most a minute where you have to prove something. Only "
+        "failures are counted."
     )
     clause = "RFC 6585 4; ASVS 5.0 6.3.1"
 
