@@ -207,7 +207,7 @@ class ClientsSettings(Section):
     issuers: Path | None = Field(
         None,
         description=(
-            "PEM of the issuers below the root: those whose revocation lists are believed; needed as well behind proxies "
+            "PEM of the issuers below the root: those whose revocation lists are accepted; needed as well behind proxies "
             "that pass the leaf alone."
         ),
     )
@@ -255,7 +255,7 @@ class RevocationListSettings(Section):
     source: str | tuple[str, ...] = Field(
         "",
         description=(
-            "https URL or file path of the list, or a list of several: each speaks for the CA that signed it alone. "
+            "https URL or file path of the list, or a list of several: each covers only the CA that signed it. "
             "Required in production."
         ),
     )

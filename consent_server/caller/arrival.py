@@ -1,8 +1,8 @@
 """The client certificate as it reaches us: from the TLS socket, in an RFC 9440 header, as a proxy's escaped PEM, or in
 Envoy's X-Forwarded-Client-Cert.
 
-What arrives here is only a claim, which `trust` verifies. A header is read only where the settings say that a proxy ends
-TLS, and accepted only from the proxies that they name.
+A certificate from here is unverified until `trust` has checked it. A header is read only if the settings say that a proxy
+terminates TLS, and accepted only from the proxies that they name.
 """
 
 import base64

@@ -1,7 +1,7 @@
 """Whether a caller's membership is still active, its application still listed, and its agreement with the scheme in force.
 
-A certificate states what was true when it was issued, the Directory what is true now. Its entries are kept as long as its
-headers allow, and for a week while it is unavailable (`outbound.directory`). Each process remembers its verdict on an
+A certificate states what was true when it was issued; the Directory states what is true now. Its entries are kept as long as
+its headers allow, and for a week while it is unavailable (`outbound.directory`). Each process remembers its verdict on an
 application for `clients.membership_s` seconds, so that a request costs one dictionary look-up.
 """
 
@@ -104,7 +104,7 @@ def acts_as(member: Member, accepted: Collection[str], settings: Settings, at: i
 
 
 def is_bank(directory: Directory, settings: Settings, url: str, at: int) -> bool:
-    """Return whether a URL is that of a member who acts as a bank. What has not the form of one is not asked about.
+    """Return whether a URL is that of a member that acts as a bank. A text that cannot be a member's URL is not looked up.
 
     Raise MembershipUnknown while the Directory cannot say.
     """

@@ -1,4 +1,4 @@
-"""Whether the caller's certificate is trusted: contents, chain, Directory, dates, revocation, role. Each has a refusal.
+"""Whether the caller's certificate is trusted: contents, chain, Directory, dates, revocation, role. Each check has a refusal.
 
 The chain's verdict is remembered by the certificate's fingerprint. Dates and revocation are checked on every request, so
 a certificate revoked on an open connection is refused at the next request on it.

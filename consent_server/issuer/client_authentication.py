@@ -1,6 +1,6 @@
 """Who the client is: the application in the certificate, whatever the parameters say (RFC 8705 section 2).
 
-The certificate itself and its role were judged before (`caller`). Here the parameters are held against it.
+The certificate itself and its role were checked before (`caller`). Here the parameters are compared with it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
-"""Pushed authorization requests (RFC 9126): a client states over mutual TLS what its SME is going to be asked.
+"""Pushed authorization requests (RFC 9126): a client states over mutual TLS what its SME will be asked.
 
-What is accepted here is what the SME will read: nothing is taken from the browser later.
+The SME reads exactly what is accepted here: nothing is taken from the browser later.
 """
 
 import re

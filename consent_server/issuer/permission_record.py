@@ -1,6 +1,6 @@
-"""The permission record (IB1 Permission Records): what a client may know about the permission behind its refresh token.
+"""The permission record (IB1 Permission Records): what a client may read about the permission of its refresh token.
 
-It can be read for 13 months after the permission's end, when its token gives nothing else any more.
+It can be read for 13 months after the permission's end, when the token is good for nothing else.
 """
 
 from collections.abc import Mapping

@@ -7,7 +7,7 @@ from typing import NotRequired, TypedDict
 
 
 class GrantedSource(TypedDict):
-    """A data source of a permission: `id` is the client's name for `meter`, which stays inside."""
+    """A data source of a permission: `id` is the client's name for `meter`, which is never sent."""
 
     id: str
     meter: str

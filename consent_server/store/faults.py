@@ -1,4 +1,4 @@
-"""What can go wrong with a database, and the refusal for it: 503 with Retry-After, and no word of statements or values."""
+"""Database errors and the refusals for them: 503 with Retry-After, without statements or values."""
 
 import sqlite3
 from typing import ClassVar
@@ -7,9 +7,9 @@ import sqlalchemy as sa
 
 from consent_server.refusal import Unavailable
 
-#: After one of these nobody knows what is on the disk, and a later success would prove nothing.
+#: After one of these the contents of the disk are uncertain, and a later success would prove nothing.
 NOT_DURABLE = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
-#: PostgreSQL: ended for the sake of another transaction. SQLite, which has one writer, knows no such thing.
+#: PostgreSQL: ended in favour of another transaction. SQLite, which has one writer, has no such error.
 _RERUN = ("40001", "40P01")
 #: PostgreSQL: a table or a column is missing, as before `consent-server db upgrade`.
 _NO_SUCH = ("42P01", "42703")

@@ -1,6 +1,6 @@
 """Mails that we owe businesses: committed with the act that they are about, sent by `consent-server work` afterwards.
 
-Not in the outbox: its calls go to other members, and a version that knows no mails would take one for a call.
+They are not in the outbox, whose calls go to other members: an older version that has no mails would take one for a call.
 """
 
 from collections.abc import Sequence

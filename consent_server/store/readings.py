@@ -1,4 +1,4 @@
-"""Readings as day blocks: a day's half-hours of one meter, already in the API's JSON, and what was set aside."""
+"""Readings as day blocks: a day's half-hours of one meter, already in the API's JSON; and values that were set aside."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final

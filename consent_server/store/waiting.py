@@ -1,4 +1,4 @@
-"""How long a transaction waits for others: for its turn in this process, and for another process's lock on SQLite's file."""
+"""How long a transaction waits: for its turn in this process, and for another process's lock on SQLite's file."""
 
 import sqlite3
 import threading

@@ -1,4 +1,4 @@
-"""The access token (RFC 9068): one table states who writes each claim and how it is checked.
+"""The access token (RFC 9068): one table says where each claim comes from and how it is checked.
 
 `CLAIMS` is the whole list, for issuer and resource server alike. A token with a claim that has no row is refused, and so
 is one that lacks a required claim. PyJWT verifies the signature only; times are checked here, with our clock, on every

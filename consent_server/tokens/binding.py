@@ -1,7 +1,7 @@
 """The binding of a token to the application URL, and to one certificate where that is set (RFC 8705).
 
-The IB1 rule binds a token to the application: several servers of one application share tokens, and a renewed
-certificate breaks nothing. `tokens.bind_to_certificate` adds the RFC 8705 binding to one certificate.
+The IB1 rule binds a token to the application, so that several servers of one application share tokens, and tokens outlive the
+renewal of a certificate. `tokens.bind_to_certificate` adds the RFC 8705 binding to one certificate.
 """
 
 import hashlib

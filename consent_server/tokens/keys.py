@@ -1,6 +1,6 @@
 """Signing keys: files in a directory, published before they are used, and the JWKS made of them.
 
-A key is one file whose name says when it comes into use: `<instant>.<kid>.pem` (PKCS#8, P-256). The directory is read
+A key is one file, whose name says when it comes into use: `<instant>.<kid>.pem` (PKCS#8, P-256). The directory is read
 again whenever it changes, so that `rotate` and `retire` take effect in every process without a restart. No key is ever
 made implicitly: a server without keys does not start.
 """

@@ -1,8 +1,8 @@
-"""The chain in a verified record: what rests on what, as a tree of text, and what does not hold although it is signed.
+"""The chain in a verified record, as a tree of text: which step rests on which, and what is wrong although it is signed.
 
-`container.verify()` has checked signatures, certificates and references. Here the steps are held against each other: whether a
-step was allowed by the permissions that it names when it was made, and whether data were received by whom they were sent to.
-Everything costs at most as much as there are steps and references, whatever a record says.
+`container.verify()` has checked signatures, certificates and references. Here the steps are compared with each other: whether a
+step was allowed, when it was made, by the permissions that it names, and whether data were received by the party that they were
+sent to. The cost is linear in the number of steps and references, whatever a record says.
 """
 
 from collections.abc import Iterator, Sequence
