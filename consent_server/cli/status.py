@@ -1,4 +1,4 @@
-"""`consent-server status`: what partners are told of how we run."""
+"""`consent-server status`: what partners are told about incidents and downtime."""
 
 from typing import TYPE_CHECKING
 

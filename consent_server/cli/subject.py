@@ -1,4 +1,4 @@
-"""`consent-server subject`: what a business that asks about itself is answered, and the deletion that it asks for."""
+"""`consent-server subject`: what is held about a business that asks, and its deletion."""
 
 import functools
 from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
 """Customer log-in: send the browser to the EDP's own provider, take it back once, and find the business in the register.
 
-Where a log-in is kept while it is under way (a journey, or the session of a browser at /manage) differs; all else is here. What
-came back is redeemed as a background task: a page does not wait for a slow provider, and a code is never redeemed twice.
+A log-in under way is kept in a journey, or in the session of a browser at /manage; everything else is the same for both. The
+code that comes back is redeemed as a background task, so that no page waits for a slow provider and no code is redeemed twice.
 """
 
 import hmac

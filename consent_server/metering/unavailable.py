@@ -1,4 +1,4 @@
-"""What a source raises that cannot be asked."""
+"""The refusal that a source raises when it is unavailable."""
 
 from typing import ClassVar
 

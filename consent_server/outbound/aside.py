@@ -1,7 +1,7 @@
-"""A total time for what an EDP's own databases and files do, and a thread for what waits in C.
+"""A total time limit for calls to an EDP's own databases and files, and a thread for drivers that wait in C.
 
-A driver that waits in C would hold up every other request of a gevent worker, so it runs in a real thread. Neither way does
-anybody wait for longer than was said; a thread that hangs is left behind.
+A driver that waits in C would hold up every other request of a gevent worker, so it runs in a real thread. Either way the
+caller waits no longer than the limit; a thread that hangs is abandoned.
 """
 
 from collections.abc import Callable

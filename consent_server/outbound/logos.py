@@ -1,4 +1,4 @@
-"""Other members' logos: fetched beside all pages, checked before they are kept, and shown from our own copy alone."""
+"""Other members' logos: fetched outside page requests, checked before they are kept, and shown only from our own copy."""
 
 import hashlib
 import logging

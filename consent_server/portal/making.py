@@ -1,6 +1,6 @@
-"""Whose report is made when: a few at once in each process, of each account one, and no more than its budget.
+"""When a report is made: a few at once in each process, one at a time for each account, and no more than its budget.
 
-Making one takes half a second of processor time in a process of its own. Who asks for many waits for itself alone.
+Making one takes half a second of processor time in a separate process. An account that asks for many delays only itself.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Everything that is held about a business, for the business alone: as a page to read, and as JSON. Both say the same.
+"""Everything that is held about a business, for the business itself: as a page to read, and as JSON with the same content.
 
 Meters are masked, as everywhere outside the register: a file is passed on more easily than a page.
 """

@@ -1,4 +1,4 @@
-"""What a receipt says of one permission or connection: what, who, until when. The page and the mails say the same."""
+"""What a receipt says about one permission or connection: what, who, until when. Page and mails have the same content."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """The guard: what must be true before data leaves, as a table of small checks on plain values.
 
-`caller.identify` has judged the caller and its role. `Guard.release` then takes one token from the Authorization header, reads
+`caller.identify` has checked the caller and its role. `Guard.release` then takes one token from the Authorization header, reads
 its claims (tokens.access_token), and runs CHECKS in order. A token that is invalid, has ended or is another caller's is a
 401; a valid token that does not cover what is asked is a 403; a data source that is not in it is a 404, whoever has it.
 """

@@ -1,6 +1,6 @@
 """The guard of a data API that is not ours, on whatever machine: Flask (protect.py), ASGI (asgi.py), any other (gate.py).
 
-It needs the issuer's public URLs and nothing else of it: keys come from its JWKS, withdrawals from its signed status list.
+All it needs of the issuer is its public URLs: keys come from its JWKS, withdrawals from its signed status list.
 """
 
 from collections.abc import Mapping

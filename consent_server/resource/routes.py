@@ -1,4 +1,4 @@
-"""Which paths of an API are guarded, and what each gives out: for the front ends that see a path and no view."""
+"""Which paths of an API are guarded, and what each returns: for the front ends that see a path and not a view."""
 
 import re
 from collections.abc import Sequence

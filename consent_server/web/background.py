@@ -1,7 +1,7 @@
-"""Background tasks at others' servers: they may take longer than a page may wait, and must not be broken off half done.
+"""Background tasks at other parties' servers, which may take longer than a page waits and must not be interrupted.
 
-A page starts a task and waits a little. When that is not enough, the task goes on in its thread and keeps its result in the
-browser's session or journey, in the store, where any node finds it.
+A page starts a task and waits a little. If that is not enough, the task continues in its thread and writes its result to the
+browser's session or journey in the store, where any node finds it.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """How failures are counted, and who waits because of them. docs/guessing.md has the arithmetic.
 
-A limit slows those who guess and refuses nobody for long: when a budget is used up, one try after the other is accepted, with
-a pause between them. Whoever has not failed today does not wait for those who have.
+A limit slows down guessing and refuses nobody for long: when a budget is used up, tries are accepted one at a time, with a
+pause between them. Whoever has not failed today is not slowed by those who have.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """`readings load`: files into our own tables, in pieces that each are kept whole or not at all.
 
-What a load does depends on what is in its lines alone, and not on what was loaded before or how often: one that was interrupted
-is begun again, and ends in the same readings.
+The result depends only on the lines, and not on the order or number of loads: start an interrupted load again, and it ends in
+the same readings.
 """
 
 import gc
