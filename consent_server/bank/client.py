@@ -12,6 +12,8 @@ from dataclasses import replace
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import urlencode
 
+from cryptography import x509
+
 from consent_server import audit, clock
 from consent_server.bank.held import Deletion, HeldPermission, PermissionState, PermissionStore
 from consent_server.bank.verified import EmissionsCall, EmissionsNotVerified, verified
@@ -55,7 +57,7 @@ class BankOutside(Protocol):
     @property
     def callers(self) -> Callers: ...
     @property
-    def signing_root(self) -> Any: ...
+    def signing_root(self) -> x509.Certificate: ...
 
 
 class Bank:

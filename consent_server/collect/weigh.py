@@ -1,4 +1,4 @@
-"""Calculate the emissions of electricity, for months whose readings are there, with the grid's figures, another party's.
+"""Calculate the emissions of electricity from the grid's figures, for months whose readings are there.
 
 Nothing here calls an energy provider, and no collection waits for the grid. A figure that is late or unknown is asked for again
 later; the readings are kept meanwhile. The grid takes one call at a time, so issuers have their turns at it one

@@ -133,7 +133,7 @@ def _prepare_postgresql(engine: Engine) -> None:
         raw.autocommit = True
         # Not as options of the connection, which pgbouncer refuses. What URL, role or database set stays.
         raw.execute(
-            f"SELECT set_config(name, ms, false) FROM (VALUES {limits}) AS given (name, ms) WHERE current_setting(name) = '0'"  # noqa: S608
+            f"SELECT set_config(name, ms, false) FROM (VALUES {limits}) AS given (name, ms) WHERE current_setting(name) = '0'"  # noqa: S608 - our own limits
         )
 
     @sa.event.listens_for(engine, "begin")
