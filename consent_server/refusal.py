@@ -95,7 +95,7 @@ class ServerFault(Refusal):
 
 
 def by_code(code: str) -> type[Refusal]:
-    """Return the refusal of a code that was kept; ServerFault for one that only another version of the server knows."""
+    """Return the refusal with a stored code; ServerFault for a code that this version does not have."""
     return Refusal.family.get(code, ServerFault)
 
 

@@ -66,7 +66,7 @@ def signed(unsigned: bytes, signer: FileSigner, at: int, stamper: Stamper | None
 
 
 class _DatedSigner(signers.PdfSigner):
-    """Signs at an instant that it is told."""
+    """Signs at a given instant."""
 
     at: datetime
 

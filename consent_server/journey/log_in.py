@@ -162,7 +162,7 @@ def come_back(kept: KeptLogIn, under_way: LogInState | None, returned: Mapping[s
         return back
 
     try:
-        account = network_of(address)  # who it is nobody knows yet
+        account = network_of(address)  # who it is, is not known yet
         background.run(current().settings.login.issuer, account, begin, lambda taken: _redeem(kept, taken, returned))
     except StillUnderWay:
         return

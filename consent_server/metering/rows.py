@@ -295,7 +295,7 @@ def _flag(value: object) -> bool:
 
 @contextmanager
 def _unavailable(what: str) -> Iterator[None]:
-    """Turn what is wrong with a row into what a page and a client are told."""
+    """Turn a fault in a row into the refusal that pages and clients get."""
     try:
         yield
     except (BadRow, ReadingError) as error:

@@ -32,7 +32,7 @@ log = logging.getLogger("consent_server.outbound")
 LONGEST: Final = 13 * DAY
 #: How long a day that is not final is good enough.
 AGAIN_S: Final = 3600
-_REGION_S: Final = 30 * DAY  # how long the region of an outcode is believed; that there is none, a day
+_REGION_S: Final = 30 * DAY  # how long the region of an outcode is kept; if there is none, a day
 _LIMIT: Final = 2 * MIB
 _ATTEMPTS: Final = 4
 _REST_S: Final = 60

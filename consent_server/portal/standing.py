@@ -111,7 +111,7 @@ def own(account: str, subject: str) -> Standing | None:
 
 
 def in_detail(everything: Sequence[Standing]) -> list[Standing]:
-    """Return the same with what is told of each on the page of all of them."""
+    """Return the same, each with the details that the page of all of them shows."""
     with store.reading() as c:
         return [
             replace(

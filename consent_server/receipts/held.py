@@ -76,7 +76,7 @@ def as_json(parts: Iterable[HeldPart]) -> dict[str, Any]:
 
 
 def permissions_part(c: store.Connection, subjects: Iterable[str], at: int) -> HeldPart:
-    """Return all that is kept of permissions and connections: the grant, its evidence, and who was told."""
+    """Return all that is kept of permissions and connections: the grant, its evidence, and the messages sent about its end."""
     return HeldPart("permissions", N_("Permissions"), [_permission(c, subject, at) for subject in subjects])
 
 

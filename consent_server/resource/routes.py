@@ -35,7 +35,7 @@ class RouteNotGuarded(Refusal):
 class GuardedRoute:
     """`path` has names in braces for its segments: /readings/{datasource}/{measure}. `{datasource}` holds an id of the token.
 
-    `fuel` is what the route gives out; None where the API itself asks for it, by the fuels that it is told.
+    `fuel` is the fuel that the route returns; None where the API itself decides by the permission's fuels.
     """
 
     path: str

@@ -27,7 +27,7 @@ from consent_server.scheme.factors import (
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.pcaf import DataQuality
 
-#: The order in which fuels are told.
+#: The order in which fuels are shown.
 FUELS: Final = (ELECTRICITY, GAS)
 
 KILOGRAMS_PER_TONNE: Final = 1000

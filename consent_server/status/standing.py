@@ -15,7 +15,7 @@ from consent_server.store.tables import Probe, ProbeDay, StatusNotice
 #: Of a part now: "planned" is downtime that was announced; "unknown" says that nobody has asked lately.
 State = Literal["ok", "degraded", "down", "planned", "unknown"]
 
-#: Days of which partners are told.
+#: Days that the status page shows.
 DAYS: Final = 90
 
 
@@ -58,7 +58,7 @@ class Part(NamedTuple):
 
 
 class ServiceStatus(NamedTuple):
-    """All that partners are told. `notices` are of the last 90 days and of the time to come, newest first."""
+    """The content of the status page. `notices` are of the last 90 days and of the future, newest first."""
 
     at: int
     parts: Sequence[Part]

@@ -181,7 +181,7 @@ def _assurance(step: VerifiedStep) -> str:
 
 
 def _end(url: object) -> str:
-    """Return what a Registry URL ends with: a name, and the version before which it stands."""
+    """Return the name and the version with which a Registry URL ends."""
     *_, last, newest = ["", *plain(url).rstrip("/").split("/")]
     return f"{last} {newest}" if newest[:4].isdigit() and last else newest
 
