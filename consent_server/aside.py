@@ -1,7 +1,7 @@
-"""A total time for what waits in C (an EDP's own databases and files, an HSM, the journal's disk), and a thread for it.
+"""A total time limit for calls that wait in C (to an EDP's own databases and files, an HSM, the journal's disk), in a thread.
 
-A driver that waits in C would hold up every other request of a gevent worker, so it runs in a real thread. Neither way does
-anybody wait for longer than was said; a thread that hangs is left behind.
+A driver that waits in C would hold up every other request of a gevent worker, so it runs in a real thread. Either way the
+caller waits no longer than the limit; a thread that hangs is abandoned.
 """
 
 import threading

@@ -92,7 +92,7 @@ def line(name: str, **fields: Any) -> dict[str, Any]:
     """Return an audit line, for an act that writes it when it has succeeded.
 
     `fields` must have at least the event's own fields. Raise ValueError for an unknown event or a missing field: the list
-    is closed, so that a reader of the log knows what can be there.
+    is closed, so that a reader of the log can know what to expect.
     """
     required = EVENTS.get(name)
     if required is None:

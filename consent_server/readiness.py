@@ -1,4 +1,4 @@
-"""Whether a process can serve: each part is tried, and said in words that anybody may read; the log has the details."""
+"""Whether a process can serve: each part is tried, and reported in words that are safe to publish; the log has the details."""
 
 import logging
 import os

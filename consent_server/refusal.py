@@ -90,12 +90,12 @@ class ServerFault(Refusal):
     error = "server_error"
     status = 500
     public = "The server met an error that it did not expect; quote the correlation_id when you report it."
-    help = "Report the correlation_id to the operator of this server: the log holds the cause under it."
+    help = "Report the correlation_id to the operator of this server: the cause is in the log under it."
     clause = "RFC 6749 4.1.2.1"
 
 
 def by_code(code: str) -> type[Refusal]:
-    """Return the refusal of a code that was kept; ServerFault for one that only another version of the server knows."""
+    """Return the refusal with a stored code; ServerFault for a code that this version does not have."""
     return Refusal.family.get(code, ServerFault)
 
 

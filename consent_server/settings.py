@@ -91,14 +91,14 @@ class MemberSettings(Section):
 
     url: HttpsUrl = Field(description="Our member URL in the Directory.")
     name: str = Field(
-        "", description="Our name at the head of each page and in our mails; the public door's host where it is empty."
+        "", description="Our name at the top of each page and in our mails; the public door's host if it is empty."
     )
     application: HttpsUrl = Field(description="Our application URL: the one SAN URI of our certificates.")
     data_service: str = Field(
         "", description="The id of our API's entry in the Directory's catalogue; goes into provenance."
     )
     introspectors: tuple[HttpsUrl, ...] = Field(
-        (), description="Our own applications that may introspect tokens, and ask which meters are behind one."
+        (), description="Our own applications that may introspect tokens, and ask which meters a token covers."
     )
     withdrawal_process: str = Field(
         "", description="How an SME withdraws, in one plain sentence; fills [CAP process] when we are the CAP."
@@ -106,7 +106,7 @@ class MemberSettings(Section):
 
 
 class ListenerSettings(Section):
-    """One door: the address it is known by, the address it binds to, and its server certificate."""
+    """One door: its origin, the address it binds to, and its server certificate."""
 
     origin: HttpsUrl = Field(description="The origin that others use, without a path.")
     bind: str = Field(description="host:port that gunicorn binds to.")
@@ -122,7 +122,7 @@ class ListenerSettings(Section):
     request_s: int = Field(
         10, ge=1, description="Seconds that a client may take over the handshake, and over each request with its body."
     )
-    answer_s: int = Field(60, ge=1, description="Seconds that a client may take to read one answer.")
+    answer_s: int = Field(60, ge=1, description="Seconds that a client may take to read one response.")
 
 
 def _https_or_none(value: str) -> str:
@@ -147,7 +147,7 @@ class ContactSettings(Section):
         pattern=r"^(mailto:[^\s@?]+@[^\s@?]+|https://\S+)?$",
         description=(
             "mailto: or https URL where a weakness is reported, for `/.well-known/security.txt` (RFC 9116); there is no such "
-            "file while it is empty."
+            "file if it is empty."
         ),
     )
 
@@ -156,13 +156,13 @@ _HEX: Final = r"^#[0-9a-f]{6}$"
 
 
 class BrandSettings(Section):
-    """How our pages look. Our name at their head is `member.name`."""
+    """How our pages look. Our name at the top is `member.name`."""
 
     logo: Path | None = Field(
         default=None,
         description=(
             "SVG or PNG file of at most 64 KiB, shown beside our name and as the pages' icon. A PNG has at most 1024 pixels "
-            "each way and is not interlaced; an SVG has shapes, text and gradients alone."
+            "each way and is not interlaced; an SVG has only shapes, text and gradients."
         ),
     )
     colour: str = Field(
@@ -189,7 +189,7 @@ class BrandSettings(Section):
 
 
 class PublicSettings(ListenerSettings):
-    """The door of browsers: the address it is known by, the address it binds to, and its server certificate."""
+    """The door for browsers: its origin, the address it binds to, and its server certificate."""
 
     brand: BrandSettings = BrandSettings()
     contact: ContactSettings = ContactSettings()
@@ -207,7 +207,7 @@ class ClientsSettings(Section):
     issuers: Path | None = Field(
         None,
         description=(
-            "PEM of the issuers below the root: those whose revocation lists are believed; needed as well behind proxies "
+            "PEM of the issuers below the root: those whose revocation lists are accepted; needed as well behind proxies "
             "that pass the leaf alone."
         ),
     )
@@ -236,7 +236,8 @@ class ClientsSettings(Section):
     unknown_membership: Literal["refuse", "allow"] = Field(
         default="refuse",
         description=(
-            "What happens to a caller about whom the Directory has never answered, while it cannot be reached. "
+            "What happens to a caller for which the Directory has never returned an entry, while the Directory "
+            "cannot be reached. "
             "Production requires refuse."
         ),
     )
@@ -255,14 +256,14 @@ class RevocationListSettings(Section):
     source: str | tuple[str, ...] = Field(
         "",
         description=(
-            "https URL or file path of the list, or a list of several: each speaks for the CA that signed it alone. "
+            "https URL or file path of the list, or a list of several: each covers only the CA that signed it. "
             "Required in production."
         ),
     )
     of_issuers: Literal["require", "when-published"] = Field(
         default="when-published",
         description=(
-            "Whether a caller is refused for want of a list of the root, which says whether the caller's issuer was revoked. "
+            "Whether a caller is refused if there is no list of the root, which says whether the caller's issuer was revoked. "
             "when-published: only once there has been such a list."
         ),
     )
@@ -300,8 +301,8 @@ class CallsSettings(Section):
     proxy: Annotated[str, AfterValidator(_proxy)] = Field(
         default="",
         description=(
-            "http://host:port of a proxy that opens every connection out (CONNECT); empty: there is none. It is asked for the "
-            "address that we looked up and judged, never for a name."
+            "http://host:port of a proxy that opens every connection out (CONNECT); empty: there is none. It is given the "
+            "address that we looked up and checked, never a name."
         ),
     )
 
@@ -368,7 +369,7 @@ class SchemeSettings(Section):
 
 
 class CatalogueSettings(Section):
-    """What `consent-server catalogue entry` says of our data service besides the other settings (IB1 Data Catalog Records)."""
+    """What else `consent-server catalogue entry` says about our data service (IB1 Data Catalog Records)."""
 
     title: str = Field(default="", description="Short title of the data service.")
     endpoint_description: str = Field(default="", description="Registry URL of the standard's OpenAPI document.")
@@ -416,7 +417,7 @@ class KeysSettings(Section):
 
 
 class LifetimesSettings(Section):
-    """Lifetimes in seconds: the number advertised is the number enforced, without leeway."""
+    """Lifetimes in seconds. The number advertised is the number enforced, without leeway."""
 
     pushed_request: int = Field(90, ge=5, le=599, description="A request_uri (FAPI 2.0: under 600).")
     code: int = Field(60, ge=5, le=60, description="An authorization code (FAPI 2.0: at most 60).")
@@ -429,7 +430,11 @@ class LifetimesSettings(Section):
 
 class TokensSettings(Section):
     bind_to_certificate: bool = Field(
-        False, description="Add cnf.x5t#S256 to access tokens and enforce it (RFC 8705); otherwise the URL binds."
+        False,
+        description=(
+            "Add cnf.x5t#S256 to access tokens and enforce it (RFC 8705); otherwise tokens are bound to the "
+            "application's URL only."
+        ),
     )
 
 
@@ -458,7 +463,9 @@ class LimitsSettings(Section):
     )
     tries_per_network: int = Field(30, ge=1, description="Failures of one network (IPv4 address, IPv6 /64).")
     tries_per_network_per_day: int = Field(200, ge=1, description="The same in a day.")
-    tries_in_all: int = Field(300, ge=1, description="Failures of everybody: ten times those of a usual day, say.")
+    tries_in_all: int = Field(
+        300, ge=1, description="Failures of all clients together: ten times those of a usual day, say."
+    )
     tries_in_all_per_day: int = Field(3000, ge=1, description="The same in a day.")
     tries_per_meter_per_day: int = Field(10, ge=1, description="Failed identifications by one meter's number.")
     tries_per_postcode_per_day: int = Field(30, ge=1, description="Failed identifications with one postcode.")
@@ -472,11 +479,11 @@ class LimitsSettings(Section):
         200, ge=1, description="Unknown request_uris from one network, and unknown pages of evidence or receipts."
     )
     pushed_requests_per_client: int = Field(3000, ge=1, description="Pushed requests of one client, good ones as well.")
-    reports_per_account: int = Field(60, ge=1, description="Reports to a bank made for one account, as whatever file.")
+    reports_per_account: int = Field(60, ge=1, description="Reports to a bank made for one account, in any format.")
 
 
 class JourneySettings(Section):
-    """How a business shows at an EDP which meters are its own."""
+    """How a business shows an EDP which meters are its own."""
 
     steps: tuple[str, ...] = Field(
         default=("bill",),
@@ -505,7 +512,9 @@ class LoginSettings(Section):
         description="PEM key (P-256 or RSA) with which we authenticate there: private_key_jwt. This or `secret`.",
     )
     secret: OptionalSecretFile = Field(default=None, description="File with our client secret there.")
-    scopes: tuple[str, ...] = Field(default=("openid",), description="Scopes that are asked for; openid among them.")
+    scopes: tuple[str, ...] = Field(
+        default=("openid",), description="Scopes that are requested; openid must be among them."
+    )
     customer_claim: str = Field(
         default="sub", description="The ID token's claim that names the customer to the meter register."
     )
@@ -516,7 +525,7 @@ class LoginSettings(Section):
     )
     acr_values: tuple[str, ...] = Field(
         default=(),
-        description="Authentication contexts that are asked for; any other is refused. Empty: whatever the provider does.",
+        description="Authentication contexts that are requested; any other is refused. Empty: any.",
     )
     strengths: dict[str, str] = Field(
         default={},
@@ -538,11 +547,11 @@ class LoginSettings(Section):
         return self.name or urlsplit(self.issuer).netloc
 
 
-_LONGEST_S = "Seconds after which a question to it is given up."
+_LONGEST_S = "Seconds after which a call to it is abandoned."
 
 
 class SqlRegisterSettings(Section):
-    """Source `sql` of the register: any database that SQLAlchemy speaks. docs/metering.md has the columns."""
+    """Source `sql` of the register: any database that SQLAlchemy supports. docs/metering.md has the columns."""
 
     url: str = Field(default="", repr=False, description="SQLAlchemy URL, with an account that can only read.")
     by_number: str = Field(default="", description="Query: every tenancy of the meter with a :number and :fuel.")
@@ -554,7 +563,7 @@ class SqlRegisterSettings(Section):
 
 
 class SqlReadingsSettings(Section):
-    """Source `sql` of the readings: any database that SQLAlchemy speaks. docs/metering.md has the columns."""
+    """Source `sql` of the readings: any database that SQLAlchemy supports. docs/metering.md has the columns."""
 
     url: str = Field(default="", repr=False, description="SQLAlchemy URL, with an account that can only read.")
     half_hours: str = Field(
@@ -580,13 +589,13 @@ class ParquetSettings(Section):
         default=None, description="PEM of the roots of the object store's certificate; the system's when absent."
     )
     prefix: int = Field(
-        default=2, ge=1, le=8, description="Characters of a meter's id by which the readings are in folders."
+        default=2, ge=1, le=8, description="How many characters of a meter's id name the folder of its readings."
     )
     longest_s: int = Field(default=10, ge=1, le=30, description=_LONGEST_S)
 
 
 class MeteringServiceSettings(Section):
-    """Source `http`: a service of the EDP's own that keeps to docs/metering-service.json, at whatever address."""
+    """Source `http`: the EDP's own service, at any address, that implements docs/metering-service.json."""
 
     url: str = Field(default="", description="https URL of the service, without a final slash.")
     roots: Path | None = Field(
@@ -619,8 +628,10 @@ class MeteringSettings(Section):
     )
     vouches_for_sites: bool = Field(
         False,
-        description="Meters under one business id in the register (not a plug-in's) are surely one business's: whoever "
-        "proves one of them is shown the others (site, outcode, last four digits) and may tick them.",
+        description=(
+            "Meters under one business id in the register (not a plug-in's) certainly belong to one business: "
+            "whoever proves one of them is shown the others (site, outcode, last four digits) and may tick them."
+        ),
     )
     gas: bool = Field(True, description="Release gas (MTQ) under licenses that cover it.")
     source_type: Literal["Meter", "SubMeter", "VirtualMeter"] = Field(
@@ -648,7 +659,7 @@ class CollectionSettings(Section):
     """What a CAP fetches and calculates."""
 
     license: LicenseSettings | None = Field(
-        None, description="The license that the portal asks EDPs for; a table like theirs."
+        None, description="The license that the portal requests from EDPs; a table like scheme.licenses."
     )
     combined_license: LicenseSettings | None = Field(
         None,
@@ -681,7 +692,7 @@ class CollectionSettings(Section):
         description=(
             "Fill up to 48 missing half-hours in a month of a meter with the mean of the same half-hour a week before and a "
             "week after, as far as they lie in that month; the report and its provenance say Substituted. Otherwise such a "
-            "month is left out. It holds for months that are worked out from then on."
+            "month is left out. It applies to months that are calculated from then on."
         ),
     )
     timestamp_authority: PageUrl = Field(
@@ -689,7 +700,7 @@ class CollectionSettings(Section):
         description="https URL of the authority (RFC 3161) that stamps the signature of a report's PDF; empty for none.",
     )
     timestamp_roots: Path | None = Field(
-        None, description="PEM of the roots for its timestamps. One that does not lead to them is not taken."
+        None, description="PEM of the roots for its timestamps. A timestamp that does not chain to them is not used."
     )
 
     @model_validator(mode="after")
@@ -721,8 +732,8 @@ class OfferedBankSettings(Section):
     member: HttpsUrl = Field(description="The bank's member URL in the Directory.")
     start: HttpsUrl = Field(
         description=(
-            "The bank's page at which it begins to ask us for a permission. A browser that is led there takes along iss (our "
-            "issuer), scope (the license to ask for) and, after “Share” was pressed here, login_hint, which the bank pushes."
+            "The bank's page where its request to us begins. A browser sent there carries iss (our "
+            "issuer), scope (the license to ask for) and, after “Share” was clicked here, login_hint, which the bank pushes."
         )
     )
 
@@ -731,7 +742,7 @@ class PortalSettings(Section):
     """What a CAP's portal offers."""
 
     banks: tuple[OfferedBankSettings, ...] = Field(
-        default=(), description="The banks to which a business is led from here; tables with member and start."
+        default=(), description="The banks to which the portal links; tables with member and start."
     )
 
 
@@ -744,7 +755,7 @@ class MailSettings(Section):
         "with TLS from the first byte (465); or an https URL that accepts JSON (sandbox). Empty: no mail is sent.",
     )
     sender: Annotated[str, AfterValidator(_sender)] = Field("", description="The From address.")
-    user: str = Field("", description="Our name at the relay; without it there is no authentication (RFC 4954).")
+    user: str = Field("", description="Our user name at the relay; without it there is no authentication (RFC 4954).")
     password_file: OptionalSecretFile = Field(
         None, description="File with our password there, read for each connection."
     )
@@ -780,7 +791,7 @@ class MailSettings(Section):
 
 
 class JobsSettings(Section):
-    """How often `consent-server work` does what, in seconds from the end of one run to the next."""
+    """How often `consent-server work` runs each job, in seconds from the end of one run to the next."""
 
     outbox_s: int = Field(2, ge=1, description="Look for messages that are due.")
     collect_s: int = Field(2, ge=1, description="Look for collections that are due.")
@@ -788,49 +799,51 @@ class JobsSettings(Section):
     give_up_after_s: int = Field(
         604800,
         ge=1,
-        description="How long a message that cannot be delivered is owed before it goes to the give-up list.",
+        description="How long delivery of a message is tried before it goes to the give-up list.",
     )
 
 
 class RetentionSettings(Section):
-    """How long what is about businesses is kept; `consent-server work` deletes it then. A month is a calendar month."""
+    """How long data about businesses are kept; `consent-server work` then deletes them. A month is a calendar month."""
 
     requests_days: int = Field(
-        default=1, ge=1, description="Pushed requests, journeys, codes, used challenges: so long after they were made."
+        default=1,
+        ge=1,
+        description="Pushed requests, journeys, codes, used challenges: this long after they were made.",
     )
-    sessions_days: int = Field(default=1, ge=1, description="Sessions: so long after their browser was last seen.")
+    sessions_days: int = Field(default=1, ge=1, description="Sessions: this long after their browser was last seen.")
     counts_days: int = Field(
-        default=2, ge=2, description="Counts of failures: so long after the window in which they count."
+        default=2, ge=2, description="Counts of failures: this long after the window in which they count."
     )
     passkeys_days: int = Field(
-        default=30, ge=1, description="Passkeys: so long after their removal, for the mail about it."
+        default=30, ge=1, description="Passkeys: this long after their removal, for the mail about it."
     )
     addresses_days: int = Field(
         default=7,
         ge=7,
-        description="Addresses for receipts of a business without an account: so long after the permission's end.",
+        description="Addresses for receipts of a business without an account: this long after the permission's end.",
     )
     collected_months: int = Field(
         default=6,
         ge=1,
         le=6,
-        description="What was collected: so long after its collection (Perseus policy data-retention).",
+        description="What was collected: this long after its collection (Perseus policy data-retention).",
     )
     records_months: int = Field(
         default=13,
         ge=13,
-        description="A permission or connection with its evidence, links and messages: so long after its end. A client may "
+        description="A permission or connection with its evidence, links and messages: this long after its end. A client may "
         "read its Permission Record until then.",
     )
     accounts_months: int = Field(
         default=13,
         ge=1,
-        description="An account that has no permission or connection any more: so long after its last use.",
+        description="An account that has no permission or connection any more: this long after its last use.",
     )
     status_months: int = Field(
         default=13,
         ge=13,
-        description="What service levels are reported from, and what was announced about them.",
+        description="The figures behind service levels, and announcements.",
     )
     audit_days: int = Field(
         default=1178, ge=1178, description="Audit events: 38 months of 31 days, before which the database deletes none."
@@ -849,14 +862,14 @@ def _metrics_bind(value: str) -> str:
 
 
 class MetricsSettings(Section):
-    """What Prometheus reads (docs/operator.md)."""
+    """Metrics for Prometheus (docs/operator.md)."""
 
     bind: Annotated[str, AfterValidator(_metrics_bind)] = Field(
         default="",
         description=(
             "host:port of the public door's metrics, such as 127.0.0.1:9464; those of the mutual-TLS door are on the next "
-            "port, those of the jobs on the one after. There is no authentication: loopback, or a network of your own. Empty: "
-            "nothing is measured. Read at the start alone."
+            "port, those of the jobs on the one after. There is no authentication: use loopback or your own "
+            "network. Empty: nothing is measured. Read only at the start."
         ),
     )
 
@@ -874,7 +887,7 @@ def _collector(value: str) -> str:
 
 
 class TracesSettings(Section):
-    """Traces of OpenTelemetry (docs/operator.md)."""
+    """OpenTelemetry traces (docs/operator.md)."""
 
     endpoint: Annotated[str, AfterValidator(_collector)] = Field(
         default="",
@@ -883,14 +896,14 @@ class TracesSettings(Section):
             "consent-server[traces]. Empty: nothing is traced."
         ),
     )
-    percent: int = Field(default=10, ge=0, le=100, description="Of how many traces in a hundred the spans are sent.")
+    percent: int = Field(default=10, ge=0, le=100, description="The percentage of traces whose spans are sent.")
 
 
 class SandboxSettings(Section):
     """What only the sandbox may have; production refuses each of these."""
 
     clock: Path | None = Field(None, description="File with the clock's offset, shared by every process.")
-    fixed_codes: Path | None = Field(None, description="JSON file: e-mail address to its fixed sign-in code.")
+    fixed_codes: Path | None = Field(None, description="JSON file that maps e-mail addresses to fixed sign-in codes.")
 
 
 class Settings(BaseSettings):

@@ -1,6 +1,6 @@
-"""Spans of OpenTelemetry: of each request at a door, each transaction and each call out, where `traces.endpoint` is set.
+"""OpenTelemetry spans of each request at a door, each transaction and each call out, if `traces.endpoint` is set.
 
-A span says which kind of thing took how long and how it ended. It holds no address, no query, no body and no message of an
+A span has the kind of operation, how long it took and how it ended. It holds no address, no query, no body and no message of an
 error, and nothing that names a business, a permission or a meter.
 """
 

@@ -1,8 +1,8 @@
-"""Signing in with a passkey (Web Authentication Level 3), beside the code by e-mail, which is always offered too.
+"""Signing in with a passkey (Web Authentication Level 3), as an alternative to the code by e-mail, which is always offered too.
 
-A passkey says itself whose it is, so nobody types an address, and no page tells which accounts there are or have passkeys. The
-device must have verified its user. The library `webauthn` checks what a browser sends; what is here is whose passkey it is,
-and that a challenge is this browser's, new and used once.
+A passkey identifies its account, so nobody types an address, and no page reveals which accounts exist or have passkeys. The
+device must have verified its user. The library `webauthn` checks what a browser sends; this module checks whose passkey it
+is, and that a challenge is this browser's, new and used once.
 """
 
 import hmac

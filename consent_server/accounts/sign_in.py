@@ -1,7 +1,8 @@
 """An SME signs in to its account at a CAP with a code sent to its e-mail address. There is no password to lose.
 
-A code belongs to the mailbox and not to the browser that asked for it: while it is open, asking again sends it again, and no
-wrong code ends it. So nobody can take it from the owner, who types the newest one from any mailbox that strangers had filled.
+A code belongs to the mailbox and not to the browser that asked for it: while it is valid, asking again sends it again, and no
+wrong code ends it. Nobody can therefore lock the owner out: the newest code in the mailbox works, however many strangers
+asked for.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""The way of each fuel's data in a record whose signatures and last transfers hold: meter, transfer, receipt, calculation.
+"""The path of each fuel's data in a record with valid signatures and last transfers: meter, transfer, receipt, calculation.
 
-What the last signer says of itself is duties.receipt_check()'s; here is what lies behind it: that each calculation rests on
-readings of an energy data provider, sent to the provider that we called, received by it, and permitted, and on factors.
-Everything costs at most as much as there are steps and references.
+duties.receipt_check() checks the last signer's steps; this module checks the ones before: that each calculation rests on
+factors, and on readings that an energy data provider sent, with permission, to the provider that we called, and that this one
+received. The cost is linear in the number of steps and references.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ def chains(
     edp_roles: Collection[str],
     consumption_standard: str,
 ) -> dict[str, FuelChain]:
-    """Return what stands behind each fuel in these transfers of `provider`. Raise ProvenanceError for what does not hold."""
+    """Return the data behind each fuel in these transfers of `provider`. Raise ProvenanceError if a check fails."""
     judge = _Judge(by_id, registry, provider, edp_roles, consumption_standard)
     processes: dict[str, dict[str, VerifiedStep]] = {}
     for transfer in transfers:

@@ -1,7 +1,7 @@
 """A bank as a carbon accounting provider's client: ask for a permission, read emissions with it, and forget when it ends.
 
-What it does over the network and with OAuth is outbound/upstream.py's. What it keeps is in a store of the bank's own, tokens
-sealed. Any method that calls out raises Unreachable (outbound/errors.py) or one of its kinds; nothing was changed then.
+Network and OAuth are in outbound/upstream.py. Data are kept in the bank's own store, tokens encrypted. Any method that calls
+out raises Unreachable (outbound/errors.py) or a subclass; nothing was changed then.
 """
 
 import hashlib
@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import urlencode
+
+from cryptography import x509
 
 from consent_server import audit, clock
 from consent_server.bank.held import Deletion, HeldPermission, PermissionState, PermissionStore
@@ -55,7 +57,7 @@ class BankOutside(Protocol):
     @property
     def callers(self) -> Callers: ...
     @property
-    def signing_root(self) -> Any: ...
+    def signing_root(self) -> x509.Certificate: ...
 
 
 class Bank:

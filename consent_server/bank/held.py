@@ -1,4 +1,4 @@
-"""What a bank holds of a permission, and where: a store of the bank's own, with these methods."""
+"""What a bank holds of a permission, and the interface of the bank's own store for it."""
 
 import threading
 from collections.abc import Callable

@@ -1,8 +1,8 @@
-"""What an answer of the emissions API must be before a bank believes it: figures, provenance, and both together.
+"""What a response of the emissions API must satisfy before a bank uses it: figures, provenance, and both together.
 
-`verified()` judges one answer against the call that it answers, without trusting its provider: every signature, every duty of
-a receiver (scheme/provenance/duties.py), and then the way of each fuel's data from the energy data provider's meter to the
-last transfer. One fault refuses the whole answer.
+`verified()` checks one response against its call, without trusting the provider: every signature, every duty of
+a receiver (scheme/provenance/duties.py), and then the path of each fuel's data from the energy data provider's meter to the
+last transfer. One fault refuses the whole response.
 """
 
 import hashlib

@@ -1,1 +1,1 @@
-"""How a party looks: its colour, and its logo and others', each checked before anybody sees it. Values alone."""
+"""How a party looks: its colours, its logo and other parties' logos, each checked before it is shown. Plain values."""

@@ -12,7 +12,7 @@ _ON_COLOUR: Final = ("#ffffff", "#06110d")
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of style.css that do not depend on the party's: each is text or what text stands on."""
+    """The colours of style.css that do not depend on the party's: each is text, or the background of text."""
 
     name: str
     ground: str
@@ -27,7 +27,7 @@ DARK: Final = Theme("dark", ground="#0f1614", surface="#18211e", ink="#eaf1ee", 
 
 @dataclass(frozen=True)
 class Shades:
-    """What style.css makes of a colour: `strong` under the pointer and on `wash`, `on` for text that stands on it."""
+    """What style.css makes of a colour: `strong` under the pointer and on `wash`, `on` for text on it."""
 
     colour: str
     strong: str

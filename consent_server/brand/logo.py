@@ -1,7 +1,7 @@
 """The one check of a picture that our pages show: ours, which a setting names, and other members', which we fetch.
 
-What a picture is, its content says; nobody's file name or media type does. A PNG is decoded, so that no browser can show it as
-broken; of SVG only shapes, text and gradients are taken, so that it can do nothing but be seen.
+The content alone decides the format, never a file name or a media type. A PNG is decoded, so that no browser can show it as
+broken; an SVG may contain only shapes, text and gradients, so that it is only ever a picture.
 """
 
 import re

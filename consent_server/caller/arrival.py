@@ -1,8 +1,8 @@
 """The client certificate as it reaches us: from the TLS socket, in an RFC 9440 header, as a proxy's escaped PEM, or in
 Envoy's X-Forwarded-Client-Cert.
 
-What arrives here is only a claim, which `trust` verifies. A header is read only where the settings say that a proxy ends
-TLS, and accepted only from the proxies that they name.
+A certificate from here is unverified until `trust` has checked it. A header is read only if the settings say that a proxy
+terminates TLS, and accepted only from the proxies that they name.
 """
 
 import base64
@@ -56,8 +56,8 @@ class BadCertificate(Refusal):
     status = 401
     public = "The client certificate could not be read: exactly one certificate is expected."
     help = (
-        "The proxy in front of this server passes on one certificate per request: in Client-Cert (RFC 9440) or as "
-        "escaped PEM. Two certificates, a doubled header or other bytes are refused."
+        "The proxy in front of this server passes on one certificate per request, in Client-Cert (RFC 9440) or as "
+        "escaped PEM. Two certificates, a repeated header or other content are refused."
     )
     clause = "RFC 9440 2.2; RFC 8705 6.5"
 

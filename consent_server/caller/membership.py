@@ -1,7 +1,7 @@
 """Whether a caller's membership is still active, its application still listed, and its agreement with the scheme in force.
 
-A certificate states what was true when it was issued, the Directory what is true now. Its entries are kept as long as its
-headers allow, and for a week while it is unavailable (`outbound.directory`). Each process remembers its verdict on an
+A certificate states what was true when it was issued; the Directory states what is true now. Its entries are kept as long as
+its headers allow, and for a week while it is unavailable (`outbound.directory`). Each process remembers its verdict on an
 application for `clients.membership_s` seconds, so that a request costs one dictionary look-up.
 """
 
@@ -37,7 +37,7 @@ class MembershipSuspended(MembershipRefused):
     public = "The Directory does not show an active membership of the trust framework for this member."
     help = (
         "Look at your member entry in the Directory: the membership is suspended, has expired or has ended. A renewed "
-        "membership counts within some minutes, as the Directory's Cache-Control says."
+        "membership takes effect within minutes, as the Directory's Cache-Control says."
     )
     clause = "Member Identity Digital Certificates; trust framework membership"
 
@@ -56,8 +56,9 @@ class AgreementLapsed(MembershipRefused):
     code = "agreement_lapsed"
     public = "The Directory does not show an agreement with the scheme that is in force for this member in this role."
     help = (
-        "Look at your scheme memberships in the Directory: the agreement has ended or was never executed, or does not "
-        "have the role (orgRoles). A renewed agreement counts within some minutes, as the Directory's Cache-Control says."
+        "Look at your scheme memberships in the Directory: the agreement has ended, was never executed, or does not "
+        "list the role (orgRoles). A renewed agreement takes effect within minutes, as the Directory's Cache-Control "
+        "says."
     )
     clause = "Perseus Scheme Agreement; Data Catalog Publishing (Validation); Trust Framework Roles"
 
@@ -66,7 +67,7 @@ class MembershipUnknown(Unavailable):
     code = "membership_unknown"
     public = "The server cannot look this member up in the Directory just now; try again after the time in Retry-After."
     help = (
-        "Try again later. Operators: the Directory has never answered about this client; see the log, and "
+        "Try again later. Operators: the Directory has never returned an entry for this client; see the log, and "
         "clients.unknown_membership for what happens meanwhile."
     )
     clause = "Member Identity Digital Certificates; RFC 9110 15.6.4"
@@ -103,7 +104,7 @@ def acts_as(member: Member, accepted: Collection[str], settings: Settings, at: i
 
 
 def is_bank(directory: Directory, settings: Settings, url: str, at: int) -> bool:
-    """Return whether a URL is that of a member who acts as a bank. What has not the form of one is not asked about.
+    """Return whether a URL is that of a member that acts as a bank. A text that cannot be a member's URL is not looked up.
 
     Raise MembershipUnknown while the Directory cannot say.
     """

@@ -1,4 +1,4 @@
-"""A message between members as it arrives, whatever server took it: read within bounds, once its sender has been judged."""
+"""A message between members as it arrives, on any server: read within limits, once its sender has been checked."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final

@@ -1,4 +1,4 @@
-"""Whether the caller's certificate is trusted: contents, chain, Directory, dates, revocation, role. Each has a refusal.
+"""Whether the caller's certificate is trusted: contents, chain, Directory, dates, revocation, role. Each check has a refusal.
 
 The chain's verdict is remembered by the certificate's fingerprint. Dates and revocation are checked on every request, so
 a certificate revoked on an open connection is refused at the next request on it.
@@ -42,8 +42,8 @@ class CertificateMalformed(CertificateRefused):
     code = "certificate_malformed"
     public = "The client certificate does not follow the member certificate profile."
     help = (
-        "A member certificate names exactly one application as a URI in its subject alternative name and nothing else, "
-        "carries the member extension and at most one role extension in strict DER, and has an ECDSA key."
+        "A member certificate names exactly one application, as a URI in its subject alternative name, and nothing "
+        "else there; it has the member extension and at most one role extension, in strict DER, and an ECDSA key."
     )
     clause = "Member Identity Digital Certificates; OAuth with Member Identity Certificates"
 
@@ -53,29 +53,29 @@ class CertificateUntrusted(CertificateRefused):
     public = "The client certificate does not chain to the client root of this trust framework."
     help = (
         "Use a certificate issued by the Directory's client issuer, and send the issuer's certificate with it. "
-        "Certificates of the signing, server or public authorities are not client certificates."
+        "Certificates from the signing, server or public authorities are not client certificates."
     )
     clause = "RFC 5280 6.1; Member Identity Digital Certificates"
 
 
 class CertificateOutOfDate(CertificateRefused):
     code = "certificate_out_of_date"
-    public = "The client certificate, or one above it, is expired or not yet valid."
-    help = "Renew the certificate in the Directory, send its present issuer's certificate, and check your clock."
+    public = "The client certificate, or one above it, has expired or is not yet valid."
+    help = "Renew the certificate in the Directory, send the current certificate of its issuer, and check your clock."
     clause = "RFC 5280 6.1.3"
 
 
 class CertificateFromElsewhere(CertificateRefused):
     code = "certificate_from_elsewhere"
     public = "The client certificate names an application or a member that is not in this environment's Directory."
-    help = "Sandbox certificates work in the sandbox alone, production certificates in production alone."
+    help = "Sandbox certificates work only in the sandbox, production certificates only in production."
     clause = "Member Identity Digital Certificates"
 
 
 class CertificateRevoked(CertificateRefused):
     code = "certificate_revoked"
     public = "The client certificate has been revoked."
-    help = "Ask the Directory for a new certificate. A revocation counts at once, on open connections as well."
+    help = "Ask the Directory for a new certificate. A revocation takes effect at once, on open connections as well."
     clause = "RFC 5280 6.3; Member Identity Digital Certificates"
 
 
@@ -85,8 +85,8 @@ class RevocationListStale(Unavailable):
     code = "revocation_list_stale"
     public = "The server cannot check revocation just now; try again after the time in Retry-After."
     help = (
-        "The revocation list of the certificate's issuer is missing or too old here. Try again later; operators: see "
-        "revocation_list.source, clients.issuers and the log of the poller."
+        "This server's copy of the revocation list of the certificate's issuer is missing or too old. Try again "
+        "later. Operators: see revocation_list.source, clients.issuers and the log of the jobs."
     )
     clause = "RFC 5280 6.3.3; Member Identity Digital Certificates"
 
@@ -97,10 +97,10 @@ class RoleMissing(Refusal):
     code = "role_missing"
     error = "unauthorized_client"
     status = 403
-    public = "The certificate is good, but it does not carry the role that this endpoint asks for."
+    public = "The certificate is valid, but does not carry the role that this endpoint requires."
     help = (
-        "Role URLs are compared whole, per environment. Ask the Directory for a certificate whose role extension has "
-        "the role of a client of this endpoint."
+        "Role URLs are compared as a whole, and differ between environments. Ask the Directory for a certificate "
+        "whose role extension has the role that clients of this endpoint need."
     )
     clause = "Member Identity Digital Certificates; Perseus implementation guides"
 

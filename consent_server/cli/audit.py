@@ -24,7 +24,7 @@ MOST_LINES = 100_000
 
 @click.group()
 def audit() -> None:
-    """Read, check and export the audit events that are kept beside the acts."""
+    """Read, check and export the audit trail."""
 
 
 def _instant(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
@@ -36,12 +36,12 @@ def _instant(_context: click.Context, _option: click.Parameter, text: str | None
 
 @audit.command("tail")
 @with_settings
-@click.option("--event", help="Events of this name alone, such as permission_withdrawn.")
-@click.option("--permission", help="Events about this permission or connection alone.")
-@click.option("--since", callback=_instant, metavar="TIME", help="Events from this day or instant on (UTC).")
-@click.option("--lines", type=click.IntRange(1, MOST_LINES), default=100, show_default=True, help="At most so many.")
+@click.option("--event", help="Only events of this name, such as permission_withdrawn.")
+@click.option("--permission", help="Only events about this permission or connection.")
+@click.option("--since", callback=_instant, metavar="TIME", help="Only events on or after this day or instant (UTC).")
+@click.option("--lines", type=click.IntRange(1, MOST_LINES), default=100, show_default=True, help="At most this many.")
 def tail(settings: "Settings", event: str | None, permission: str | None, since: int | None, lines: int) -> None:
-    """The newest events, oldest of them first."""
+    """Print the newest events, in order of time."""
     from consent_server.audit import EVENTS
 
     if event is not None and event not in EVENTS:
@@ -53,7 +53,7 @@ def tail(settings: "Settings", event: str | None, permission: str | None, since:
 @with_settings
 @click.argument("permission")
 def show(settings: "Settings", permission: str) -> None:
-    """The whole history of one PERMISSION (or connection)."""
+    """Print the whole history of one PERMISSION (or connection)."""
     if not _print_events(settings, None, permission, None, MOST_LINES):
         raise click.ClickException(f"no event is kept about {permission}: see `consent-server permissions list`")
 
@@ -80,7 +80,7 @@ _READABLE = click.Path(path_type=Path, dir_okay=False, exists=True)
 )
 @click.option("--root", type=_READABLE, help="PEM of the Directory's signing root, in place of keys.signing_root.")
 def verify(settings: "Settings", kept: tuple[Path, ...], root: Path | None) -> None:
-    """Say of each event that was changed, moved, inserted or removed. The exit status is 1 when there is one."""
+    """List every event that was changed, moved, inserted or removed. The exit status is 1 if there is one."""
     from consent_server.parties.operator.audit_trail import Verified
     from consent_server.scheme.signed_document import DocumentFault
 
@@ -102,9 +102,11 @@ def verify(settings: "Settings", kept: tuple[Path, ...], root: Path | None) -> N
 
 @audit.command("checkpoints")
 @with_settings
-@click.option("--since", callback=_instant, metavar="TIME", help="Those signed from this day or instant on (UTC).")
+@click.option(
+    "--since", callback=_instant, metavar="TIME", help="Only those signed on or after this day or instant (UTC)."
+)
 def checkpoints(settings: "Settings", since: int | None) -> None:
-    """The signed checkpoints, oldest first, for a partner to keep. JSON lines."""
+    """Print the signed checkpoints as JSON lines, oldest first, for a partner to keep."""
     from consent_server.parties.operator import audit_trail
 
     with database_of(settings):
@@ -115,8 +117,8 @@ def checkpoints(settings: "Settings", since: int | None) -> None:
 @audit.command("export")
 @with_settings
 @click.option("--permission", "subjects", multiple=True, help="A permission or connection. May be repeated.")
-@click.option("--business", help="All permissions of the business of this name, as its evidence has it.")
-@click.option("--all", "everything", is_flag=True, help="All permissions and connections that there are.")
+@click.option("--business", help="All permissions of the business with this name, as in its evidence.")
+@click.option("--all", "everything", is_flag=True, help="All permissions and connections.")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The archive to write: a new file."
 )

@@ -20,7 +20,7 @@ def catalogue() -> None:
 @catalogue.command("entry")
 @with_settings
 def entry(settings: "Settings") -> None:
-    """Our entry as JSON-LD: publish it at a public https address, or paste it into the Directory."""
+    """Print our entry as JSON-LD, to publish at a public https address or to paste into the Directory."""
     from consent_server.parties.operator import catalogue as entries
 
     with said_plainly():
@@ -30,7 +30,7 @@ def entry(settings: "Settings") -> None:
 @catalogue.command("check")
 @with_settings
 def check(settings: "Settings") -> None:
-    """Call the doors that the entry names, with our own certificate; the exit status is 1 when one does not answer."""
+    """Call the doors that the entry names, with our own certificate. The exit status is 1 if one does not respond."""
     from consent_server.deployment import Deployment
     from consent_server.parties import party_of
     from consent_server.parties.operator import catalogue as entries

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @click.group()
 def datasources() -> None:
-    """From the id of a data source to the meter behind it."""
+    """Find the meter behind the id of a data source."""
 
 
 @datasources.command("show", context_settings=IDS_ARE_ARGUMENTS)
 @with_settings
 @click.argument("ids", nargs=-1, required=True, metavar="ID…")
 def show(settings: "Settings", ids: tuple[str, ...]) -> None:
-    """Print the meter of each ID, as the register names it, with the business's time at it; the status is 1 if one has none."""
+    """Print the register's meter for each ID, with the business's time at it. The exit status is 1 if an ID has none."""
     from consent_server.metering import data_sources, sources
     from consent_server.parties.operator.records import CommandFailed
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def db() -> None:
-    """Keep the database."""
+    """Upgrade and repair the database."""
 
 
 @db.command("upgrade")
@@ -37,7 +37,7 @@ def upgrade(settings: "Settings") -> None:
 @with_settings
 @click.argument("journals", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def replay_withdrawals(settings: "Settings", journals: tuple[Path, ...]) -> None:
-    """End again what the JOURNALS say was withdrawn, after a back-up was restored: one file of each node. Safe to repeat."""
+    """After a back-up was restored, end again what the JOURNALS (one file for each node) say was withdrawn. Safe to repeat."""
     from consent_server.store import withdrawal_journal
     from consent_server.withdrawal.replay import replay
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @set_option
 @click.option("--mail-to", metavar="ADDRESS", default="", help="Send a test mail to this address as well.")
 def doctor(config: Path, overrides: tuple[str, ...], mail_to: str) -> None:
-    """Check a deployment before it goes live. Each line says what to do; the exit status is 1 when one says FAIL."""
+    """Check a deployment before it goes live. Each line says what to do. The exit status is 1 if a line says FAIL."""
     from consent_server.parties.operator import doctor as examination
 
     settings = examined_settings(config, overrides)

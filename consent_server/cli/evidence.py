@@ -21,7 +21,7 @@ def evidence() -> None:
     help="PEM of the Directory's signing root (the setting keys.signing_root).",
 )
 def verify(file: Path, root: Path) -> None:
-    """Say who signed the receipt in FILE, and what it is about. The exit status is 1 when it does not hold, and why is said."""
+    """Print who signed the receipt in FILE, and what it is about. If it is not valid, say why and exit with status 1."""
     from consent_server import clock
     from consent_server.pki.member_certificate import MalformedCertificate
     from consent_server.scheme import consent_receipt

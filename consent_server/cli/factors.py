@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 @click.group()
 def factors() -> None:
-    """The government's conversion factors for gas, of a carbon accounting provider."""
+    """Manage a carbon accounting provider's copy of the government's conversion factors for gas."""
 
 
 @factors.command("list")
 @with_settings
 def list_factors(settings: "Settings") -> None:
-    """Show every set, from when to when it applies by the rule of the settings, and where it comes from.
+    """List every set, with the period to which it applies under the configured rule, and its source.
 
-    The exit status is 1 when the newest set has not been followed by another one for fourteen months.
+    The exit status is 1 if the newest set is more than fourteen months old.
     """
     from consent_server import clock, store
     from consent_server.scheme.factors import in_force, is_overdue
@@ -47,13 +47,13 @@ def list_factors(settings: "Settings") -> None:
 @factors.command("load")
 @with_settings
 @click.argument("path", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE")
-@click.option("--published", default="", help="When the set was published first, such as 2027-06-10T09:30:00+01:00.")
-@click.option("--dry-run", is_flag=True, help="Check the file, say what it would change, and keep nothing.")
+@click.option("--published", default="", help="When the set was first published, such as 2027-06-10T09:30:00+01:00.")
+@click.option("--dry-run", is_flag=True, help="Check the file and print what it would change, but store nothing.")
 def load(settings: "Settings", path: Path, published: str, dry_run: bool) -> None:
     """Load a year's factors for natural gas from the government's flat FILE, xlsx or CSV.
 
-    A set replaces that of its year. A file with implausible values, or one that leaves a year without a set or two sets at
-    once, is refused.
+    The set replaces the one of the same year. A file is refused if its values are implausible, or if some time would
+    then have no set, or two.
     """
     from consent_server.collect import factor_sets
     from consent_server.collect.flat_file import FlatFileFault

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @click.group()
 def guard() -> None:
-    """Protect a data API of your own, in any language, without this server's database."""
+    """Protect your own data API, in any language, without this server's database."""
 
 
 @guard.command("serve")
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Such as guard.toml.")
-@click.option("--bind", default="127.0.0.1:8450", show_default=True, help="host:port that the proxy alone can reach.")
+@click.option("--bind", default="127.0.0.1:8450", show_default=True, help="host:port that only the proxy can reach.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True)
 def serve(config: Path, bind: str, workers: int) -> None:
     """Answer nginx's auth_request (/nginx) and Envoy's ext_authz (/check/…) for the routes of a guard.toml."""

@@ -20,7 +20,7 @@ kind_argument = click.argument("kind", type=click.Choice(["signing", "refresh"])
 
 @click.group()
 def keys() -> None:
-    """Make, rotate and retire the keys of a party. Doors notice by themselves: nothing needs a restart."""
+    """Make, rotate and retire the keys of a party. Running doors pick up each change without a restart."""
 
 
 @keys.command("make")
@@ -39,7 +39,7 @@ def make(settings: "Settings", hsm: str | None) -> None:
 @keys.command("list")
 @with_settings
 def list_(settings: "Settings") -> None:
-    """Every key: kind, name, whether it is next, in use or old, and since or until when."""
+    """List every key: kind, name, whether it is next, in use or old, and since or until when."""
     from consent_server.parties.operator import keyring
 
     with said_plainly():
@@ -52,7 +52,7 @@ def list_(settings: "Settings") -> None:
 @kind_argument
 @hsm_option
 def rotate(settings: "Settings", kind: "Kind", hsm: str | None) -> None:
-    """Publish a new key of a KIND. It is used ten minutes later, when nobody's copy of the JWKS is older than it.
+    """Publish a new key of a KIND. It comes into use ten minutes later, when every cached copy of the JWKS contains it.
 
     A signing key is made where the newest is, a file or an HSM, unless --hsm names another token.
     """
@@ -71,7 +71,7 @@ def rotate(settings: "Settings", kind: "Kind", hsm: str | None) -> None:
 @click.argument("name")
 @click.option("--at-once", is_flag=True, help="A signing key leaked: every token that it signed stops working now.")
 def retire(settings: "Settings", kind: "Kind", name: str, at_once: bool) -> None:
-    """Remove a key that nothing valid rests on any more. A refresh-token version is kept for 25 months."""
+    """Remove a key that no valid token depends on any more. A refresh-token version is kept for 25 months."""
     from consent_server.parties.operator import keyring
 
     if at_once and kind == "refresh":

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from consent_server.settings import Settings
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-_dry_run = click.option("--dry-run", is_flag=True, help="Read and judge every line, and keep nothing.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Read and check every line, but store nothing.")
 
 
 @click.group()
 def meters() -> None:
-    """The meter register, where it is our own table."""
+    """Manage the meter register, if it is in our own database."""
 
 
 @click.group()
 def readings() -> None:
-    """The readings, where they are in our own table."""
+    """Manage the readings, if they are in our own database."""
 
 
 @meters.command("load")
@@ -35,8 +35,8 @@ def readings() -> None:
 def load_meters(settings: "Settings", path: Path, dry_run: bool) -> None:
     """Load meters from a CSV or JSON FILE: meter_id, sme_id, business, postcode, and mpan or mprn.
 
-    It may have measures, site, since, until, capacity and customer as well. The exit status is 0 when every line was taken,
-    3 when some were refused, and 1 when none was taken or the file cannot be read.
+    Optional columns are measures, site, since, until, capacity and customer. The exit status is 0 if every line was accepted,
+    3 if some were refused, and 1 if none was accepted or the file cannot be read.
     """
     from consent_server.metering.importing import register
     from consent_server.metering.importing.report import FileFault, LoadReport
@@ -56,10 +56,10 @@ def load_meters(settings: "Settings", path: Path, dry_run: bool) -> None:
 @with_settings
 @click.argument("paths", type=_FILE, nargs=-1, required=True, metavar="FILE…")
 @click.option("--layout", default="ours", show_default=True, help="What the columns are; `--layout help` lists them.")
-@click.option("--zone", default="", help="The zone of times that name none, such as Europe/London.")
-@click.option("--ends", is_flag=True, help="A row is named by the end of its half-hour, and not by its beginning.")
-@click.option("--meter", default="", help="The meter's id in the register, where the rows do not name one.")
-@click.option("--taken-at", default="", help="When the readings were taken, where the rows do not say.")
+@click.option("--zone", default="", help="The time zone of times without one, such as Europe/London.")
+@click.option("--ends", is_flag=True, help="The time of a row is the end of its half-hour, not the beginning.")
+@click.option("--meter", default="", help="The meter's id in the register, if the rows do not name one.")
+@click.option("--taken-at", default="", help="When the readings were taken, if the rows do not say.")
 @_dry_run
 def load_readings(
     settings: "Settings",
@@ -71,10 +71,10 @@ def load_readings(
     taken_at: str,
     dry_run: bool,
 ) -> None:
-    """Load half-hours from CSV, JSON or Parquet files, in any pieces and order; what is loaded twice is kept once.
+    """Load half-hours from CSV, JSON or Parquet files, in any order. Loading the same reading twice does no harm.
 
-    The exit status is 0 when every line was taken, 3 when some were refused, and 1 when none was taken or a file cannot be
-    read any further. Values that are set aside are taken, and not released.
+    The exit status is 0 if every line was accepted, 3 if some were refused, and 1 if none was accepted or a file cannot be read
+    to its end. Values that are set aside count as accepted, but are not released.
     """
     from consent_server import clock
     from consent_server.metering.importing import files, load
@@ -101,9 +101,9 @@ def load_readings(
 
 @readings.command("set-aside")
 @with_settings
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="So many at most.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most this many.")
 def set_aside(settings: "Settings", limit: int) -> None:
-    """List the values that were set aside as no consumption, or are in dispute: an object of JSON on each line."""
+    """List the values that were set aside because they cannot be consumption or are in dispute, as JSON lines."""
     from consent_server.parties.operator import set_aside
 
     with database_of(settings):
@@ -111,8 +111,8 @@ def set_aside(settings: "Settings", limit: int) -> None:
             click.echo(json.dumps(each, ensure_ascii=False))
 
 
-_why = click.option("--why", required=True, help="Kept in the audit; no meter numbers.")
-_by = click.option("--by", required=True, help="Who decides; kept in the audit.")
+_why = click.option("--why", required=True, help="The reason, kept in the audit trail; no meter numbers.")
+_by = click.option("--by", required=True, help="Who decides; kept in the audit trail.")
 
 
 @readings.command("release")
@@ -121,7 +121,7 @@ _by = click.option("--by", required=True, help="Who decides; kept in the audit."
 @_why
 @_by
 def release(settings: "Settings", id_: str, why: str, by: str) -> None:
-    """Release the value that `set-aside` lists by an ID: it is a reading like any other from now on."""
+    """Release the value with this ID in the list of `set-aside`. From then on it is a normal reading."""
     from consent_server.parties.operator import set_aside
 
     with database_of(settings):
@@ -134,7 +134,7 @@ def release(settings: "Settings", id_: str, why: str, by: str) -> None:
 @_why
 @_by
 def discard(settings: "Settings", id_: str, why: str, by: str) -> None:
-    """Delete the value that `set-aside` lists by an ID; the half-hour stays missing."""
+    """Delete the value with this ID in the list of `set-aside`. Its half-hour stays missing."""
     from consent_server.parties.operator import set_aside
 
     with database_of(settings):

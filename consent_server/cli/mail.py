@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 @click.group()
 def mail() -> None:
-    """See and retry the mails that are owed to businesses."""
+    """List and retry unsent mails to businesses."""
 
 
 @mail.command("list")
 @with_settings
 def list_(settings: "Settings") -> None:
-    """Mails that were not sent: waiting, or given up. Of each address the first letter and the domain are shown."""
+    """List the mails that were not sent: waiting, or given up. Only the first letter and the domain of an address are shown."""
     from consent_server import store
     from consent_server.receipts import receipt
     from consent_server.scheme.instant import text
@@ -35,11 +35,11 @@ def list_(settings: "Settings") -> None:
 
 @mail.command("retry", context_settings=IDS_ARE_ARGUMENTS)
 @with_settings
-@click.option("--all", "every", is_flag=True, help="Every mail that was given up.")
-@click.option("--dry-run", is_flag=True, help="Say which mails would be owed again, and change nothing.")
+@click.option("--all", "every", is_flag=True, help="Queue every mail that was given up.")
+@click.option("--dry-run", is_flag=True, help="Print which mails would be queued again, and change nothing.")
 @click.argument("subject", required=False)
 def retry(settings: "Settings", every: bool, dry_run: bool, subject: str | None) -> None:
-    """Owe the mails about SUBJECT, a permission or connection, that were given up once more; or with --all every one."""
+    """Queue the given-up mails about SUBJECT, a permission or connection, again; with --all, every given-up mail."""
     from consent_server import store
     from consent_server.store import mails
 

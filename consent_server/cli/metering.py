@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def metering() -> None:
-    """Try the meter register and the readings of an energy data provider."""
+    """Test an energy data provider's sources of meters and readings."""
 
 
 @metering.command("check")
@@ -22,11 +22,11 @@ def metering() -> None:
 @click.option("--postcode", default="", help="A postcode from one bill.")
 @click.option("--mpan", default="", help="Its MPAN.")
 @click.option("--mprn", default="", help="Its MPRN.")
-@click.option("--customer", default="", help="What the customer log-in calls that business.")
+@click.option("--customer", default="", help="That business's id in the customer log-in.")
 def check(settings: "Settings", postcode: str, mpan: str, mprn: str, customer: str) -> None:
-    """Run the contract of plug-ins on the configured sources; the exit status is 1 when one check fails.
+    """Check that the configured sources meet the contract. The exit status is 1 if one check fails.
 
-    Give what stands on one bill: without it only what needs no meter is checked. Nothing is kept or changed.
+    Pass the details from one bill; otherwise only what needs no meter is checked. Nothing is stored or changed.
     """
     from consent_server.metering import contract, sources
     from consent_server.metering.rows import RowReadings

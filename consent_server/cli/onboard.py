@@ -12,14 +12,14 @@ from consent_server.cli.shared import config_option, set_option
 
 @click.group()
 def onboard() -> None:
-    """Join the scheme: what is done, and what is still to do."""
+    """Join the scheme: show what is done, and what is still to do."""
 
 
 @onboard.command("check")
 @config_option
 @set_option
 def check(config: Path, overrides: tuple[str, ...]) -> None:
-    """Walk every step of joining, and list what only a person can do. The exit status is 1 while a line says FAIL."""
+    """Check every step of joining, and list what only a person can do. The exit status is 1 while a line says FAIL."""
     from consent_server.parties.operator import onboarding
 
     settings = examined_settings(config, overrides)

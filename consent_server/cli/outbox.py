@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @click.group()
 def outbox() -> None:
-    """See and retry the calls that withdrawals owe."""
+    """List and retry the calls that withdrawals require."""
 
 
 @outbox.command("waiting")
 @with_settings
 def waiting(settings: "Settings") -> None:
-    """Calls that have not been delivered yet."""
+    """List the calls that have not been delivered yet."""
     from consent_server import store
     from consent_server.store import outbox as calls
 
@@ -32,7 +32,7 @@ def waiting(settings: "Settings") -> None:
 @outbox.command("given-up")
 @with_settings
 def given_up(settings: "Settings") -> None:
-    """Calls that were given up; retry them with `outbox retry`."""
+    """List the calls that were given up; retry them with `outbox retry`."""
     from consent_server import store
     from consent_server.store import outbox as calls
 
@@ -44,7 +44,7 @@ def given_up(settings: "Settings") -> None:
 @with_settings
 @click.argument("number", type=int)
 def retry(settings: "Settings", number: int) -> None:
-    """Take call NUMBER from the give-up list back to the queue."""
+    """Queue the given-up call NUMBER again."""
     from consent_server import store
     from consent_server.store import outbox as calls
 

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @click.group()
 def permissions() -> None:
-    """See a permission, and withdraw it for an SME that asked by another way."""
+    """Show a permission, or withdraw it for an SME that asked outside the pages."""
 
 
 @permissions.command("list")
 @with_settings
 def list_(settings: "Settings") -> None:
-    """The ids of all permissions and connections that live, one a line: what `permissions withdraw` can withdraw."""
+    """Print the ids of all permissions and connections in force, one on each line, as `permissions withdraw` takes them."""
     from consent_server.parties.operator import records
 
     with database_of(settings):
@@ -32,7 +32,7 @@ def list_(settings: "Settings") -> None:
 @with_settings
 @click.argument("permission")
 def show(settings: "Settings", permission: str) -> None:
-    """Everything that is kept of a PERMISSION (or connection) but tokens and meter numbers."""
+    """Print everything that is stored about a PERMISSION (or connection), except tokens and meter numbers."""
     from consent_server.parties.operator import records
 
     with database_of(settings):
@@ -42,9 +42,11 @@ def show(settings: "Settings", permission: str) -> None:
 @permissions.command("withdraw", context_settings=IDS_ARE_ARGUMENTS)
 @with_settings
 @click.argument("subjects", nargs=-1, required=True, metavar="PERMISSION...")
-@click.option("--why", required=True, help="Kept with the permission and in the audit; no meter numbers.")
+@click.option(
+    "--why", required=True, help="The reason, kept with the permission and in the audit trail; no meter numbers."
+)
 def withdraw(settings: "Settings", subjects: tuple[str, ...], why: str) -> None:
-    """Withdraw each PERMISSION with all that rests on it. `consent-server work` sends the messages to the clients."""
+    """Withdraw each PERMISSION and all that depends on it. `consent-server work` sends the messages to the clients."""
     from consent_server.parties.operator import records
 
     lines.install("work")

@@ -25,10 +25,10 @@ log = logging.getLogger("consent_server.cli")
 
 @click.command()
 @config_option
-@click.option("--door", type=click.Choice(["public", "mutual_tls"]), required=True, help="Which door to open.")
+@click.option("--door", type=click.Choice(["public", "mutual_tls"]), required=True, help="Which door to serve.")
 @set_option
 def serve(config: Path, door: "Door", overrides: tuple[str, ...]) -> None:
-    """Open one door with gunicorn. A party runs two of these, and one `work`."""
+    """Serve one door with gunicorn. A party runs both doors, and one `work`."""
     from consent_server.store.database import require_file
 
     settings = settings_of(config, overrides)  # a bad file must fail here, with a message, and not in a worker
@@ -48,7 +48,7 @@ def serve(config: Path, door: "Door", overrides: tuple[str, ...]) -> None:
 @with_settings
 @click.option("--once", is_flag=True, help="Run every job once and stop.")
 def work(settings: "Settings", once: bool) -> None:
-    """Deliver messages, collect readings, fetch lists, apply retention, until stopped."""
+    """Deliver messages, collect readings, fetch lists and apply retention, until stopped."""
     from consent_server.jobs.job import jobs as jobs_of
     from consent_server.jobs.work import JobEnded, run_once
     from consent_server.jobs.work import work as run

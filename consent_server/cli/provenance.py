@@ -21,15 +21,15 @@ _PEM: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 @click.group()
 def provenance() -> None:
-    """Sign what a data API of your own gives out, in any language; show and verify records."""
+    """Sign the output of your own data API, in any language; show and verify records."""
 
 
 @provenance.command("sign")
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Such as signing.toml.")
 def sign(config: Path) -> None:
-    """Read requests, each JSON on one line, and write each body with its provenance, or an error, on one line.
+    """Read requests, one line of JSON each, and write for each one line: the body with its provenance, or an error.
 
-    The exit status is 1 when a request was not signed.
+    The exit status is 1 if a request was not signed.
     """
     from consent_server.resource import signing_settings
     from consent_server.resource.sign import answer
@@ -67,10 +67,10 @@ def _record(command: Callable[..., None]) -> Callable[..., None]:
 @provenance.command("verify")
 @_record
 def verify(**given: Any) -> None:
-    """Verify the record in FILE: JSON, the record itself or an answer with `provenance` in it.
+    """Verify the record in FILE, which is JSON: the record itself, or a response with `provenance` in it.
 
-    Signatures, certificates and references must hold, and every step must have been allowed when it was made. The exit status
-    is 1 when anything does not hold, and each such thing is one line.
+    Signatures, certificates and references must be valid, and every step must have been allowed when it was made. The exit
+    status is 1 if any check fails, and each failure is one line.
     """
     steps = _verified(**given)
     _say_faults(steps)
@@ -79,13 +79,13 @@ def verify(**given: Any) -> None:
 
 @provenance.command("show")
 @click.option(
-    "--graph", type=click.Path(path_type=Path, dir_okay=False), help="Write the chain as a picture (SVG) as well."
+    "--graph", type=click.Path(path_type=Path, dir_okay=False), help="Also write the chain as a picture (SVG)."
 )
 @_record
 def show(graph: Path | None, **given: Any) -> None:
     """Show the record in FILE as a tree: who signed what, when, under which permission, with which factor.
 
-    The record is verified first, as by `provenance verify`, and the exit status is 1 when anything does not hold.
+    The record is verified first, as by `provenance verify`. The exit status is 1 if any check fails.
     """
     from consent_server.scheme.provenance import chain, drawing
 

@@ -18,7 +18,7 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 @click.group()
 def report() -> None:
-    """Verify reports that were made out to a bank, and report on this party."""
+    """Verify reports addressed to a bank, and report on this party."""
 
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
@@ -28,7 +28,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @with_settings
 @_as_json
 def retention(settings: "Settings", as_json: bool) -> None:
-    """Each table: its rule, its rows now, since when the oldest counts, and how many are due."""
+    """List each table: its rule, its number of rows, the instant that counts of the oldest row, and how many are due."""
     from consent_server.parties.operator.retention import tables
     from consent_server.scheme import instant
 
@@ -44,12 +44,10 @@ def retention(settings: "Settings", as_json: bool) -> None:
 
 @report.command("policy")
 @with_settings
-@click.option(
-    "--days", type=click.IntRange(1, 1178), default=31, show_default=True, help="What happened in so many days."
-)
+@click.option("--days", type=click.IntRange(1, 1178), default=31, show_default=True, help="Cover this many days.")
 @_as_json
 def policy(settings: "Settings", days: int, as_json: bool) -> None:
-    """Whether the scheme's policies are kept. The exit status is 1 when a line says FAIL."""
+    """Report whether the scheme's policies are met. The exit status is 1 if a line says FAIL."""
     from consent_server import clock
     from consent_server.parties.operator.doctor import FAIL
     from consent_server.parties.operator.policy import lines
@@ -76,7 +74,9 @@ def policy(settings: "Settings", days: int, as_json: bool) -> None:
 @click.option("--trust-framework", default="", help="Its URL, where --config does not name it.")
 @click.option("--to", "recipient", default="", help="The bank's member URL, where --config does not name it.")
 @click.option("--crl", "lists", type=_FILE, multiple=True, help="A revocation list of the Directory; may be repeated.")
-@click.option("--timestamp-root", "roots", type=_FILE, multiple=True, help="Roots of authorities for time (PEM).")
+@click.option(
+    "--timestamp-root", "roots", type=_FILE, multiple=True, help="PEM of the roots of time-stamping authorities."
+)
 def verify(
     path: Path,
     config: Path | None,
@@ -87,9 +87,9 @@ def verify(
     lists: tuple[Path, ...],
     roots: tuple[Path, ...],
 ) -> None:
-    """Verify the PDF in FILE: signature, attachments, record, and that its pages say what its data say.
+    """Verify the PDF in FILE: signature, attachments, record, and that its pages agree with its data.
 
-    The exit status is 1 when anything does not hold, and there is a line with the name of each such check.
+    The exit status is 1 if any check fails; each failed check has a line with its name.
     """
     from consent_server import clock
     from consent_server.documents.bounded import verify_apart
@@ -137,7 +137,7 @@ def verify(
 )
 @click.option("--format", "form", type=click.Choice(["csv", "html"]), default="csv", show_default=True)
 def service_levels(settings: "Settings", month: str, form: str) -> None:
-    """Write the service levels of a month, with the figures that they are worked out from, to standard output."""
+    """Print the service levels of a month, with the figures behind them."""
     from consent_server import clock
     from consent_server.scheme import instant
     from consent_server.status import levels

@@ -11,7 +11,7 @@ from consent_server.serving import lines
 
 @click.group()
 def sandbox() -> None:
-    """A trust framework in a box: try the whole path on one machine."""
+    """Run a whole trust framework on one machine, to try the path end to end."""
 
 
 @sandbox.command("up")
@@ -19,8 +19,8 @@ def sandbox() -> None:
 @click.option("--base-port", type=int, default=8440, show_default=True)
 @click.option("--walk", is_flag=True, help="Walk the whole path once, as an SME would.")
 @click.option("--once", is_flag=True, help="Stop after the walk; the exit status is the walk's.")
-@click.option("--keep", is_flag=True, help="Keep what the directory holds from the last run.")
-@click.option("--database-url", help="A PostgreSQL server; each party gets a schema of its own.")
+@click.option("--keep", is_flag=True, help="Keep the data of the last run.")
+@click.option("--database-url", help="A PostgreSQL server; each party gets its own schema.")
 @set_option
 def sandbox_up(
     directory: Path,
@@ -31,7 +31,7 @@ def sandbox_up(
     database_url: str | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Start the sandbox; KEYs of --set begin with a party: edp.metadata.authorization_alias=false."""
+    """Start the sandbox. Keys of --set begin with a party: edp.metadata.authorization_alias=false."""
     from consent_server.sandbox.up import up
 
     lines.install("work")

@@ -1,4 +1,4 @@
-"""`consent-server status`: what partners are told of how we run."""
+"""`consent-server status`: what partners are told about incidents and downtime."""
 
 from typing import TYPE_CHECKING
 
@@ -16,21 +16,21 @@ _parts = click.option(
     type=click.Choice(["issuer", "data", "messages"]),
     multiple=True,
     required=True,
-    help="What it is about; may be repeated.",
+    help="The part that is affected; may be repeated.",
 )
-_text = click.option("--text", required=True, help="What partners meet, and what they can do.")
-_dry_run = click.option("--dry-run", is_flag=True, help="Say what would be announced, and change nothing.")
+_text = click.option("--text", required=True, help="What partners notice, and what they can do.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Print what would be announced, and change nothing.")
 
 
 @click.group()
 def status() -> None:
-    """Tell partners of incidents and planned downtime, on the status page and in its feed."""
+    """Announce incidents and planned downtime, on the status page and in its feed."""
 
 
 @status.command("list")
 @with_settings
 def list_(settings: "Settings") -> None:
-    """How each part is now, and every notice of the last 90 days and of the time to come."""
+    """Print the state of each part, and every notice of the last 90 days and of the future."""
     from consent_server.status import standing
 
     with database_of(settings):
@@ -44,7 +44,7 @@ def list_(settings: "Settings") -> None:
 
 @status.group()
 def incident() -> None:
-    """Something that partners meet now."""
+    """Open, update or close an incident."""
 
 
 @incident.command("open")
@@ -57,7 +57,7 @@ def incident() -> None:
 @_text
 @click.argument("title")
 def open_(settings: "Settings", parts: tuple[str, ...], effect: str, since: str, text: str, title: str) -> None:
-    """Tell partners of an incident. While `data` is down the heartbeat says so too."""
+    """Announce an incident. While `data` is down the heartbeat says so too."""
     from consent_server.parties.operator import notices
     from consent_server.parties.operator.records import instant_of
 
@@ -72,7 +72,7 @@ def open_(settings: "Settings", parts: tuple[str, ...], effect: str, since: str,
 @_text
 @click.argument("incident_id", metavar="ID")
 def update(settings: "Settings", text: str, incident_id: str) -> None:
-    """Say how an incident is now."""
+    """Publish the current state of an incident."""
     from consent_server.parties.operator import notices
 
     with database_of(settings):
@@ -84,7 +84,7 @@ def update(settings: "Settings", text: str, incident_id: str) -> None:
 @_text
 @click.argument("incident_id", metavar="ID")
 def close(settings: "Settings", text: str, incident_id: str) -> None:
-    """Say that an incident is over, and what it was."""
+    """Close an incident, saying what it was."""
     from consent_server.parties.operator import notices
 
     with database_of(settings):
@@ -93,7 +93,7 @@ def close(settings: "Settings", text: str, incident_id: str) -> None:
 
 @status.group()
 def downtime() -> None:
-    """Downtime that is planned."""
+    """Plan or cancel downtime."""
 
 
 @downtime.command("plan")
@@ -113,7 +113,7 @@ def plan(
     dry_run: bool,
     title: str,
 ) -> None:
-    """Tell partners of downtime, five working days before it at least, and better a month."""
+    """Announce downtime, at least five working days ahead and preferably a month."""
     from consent_server.parties.operator import notices
     from consent_server.parties.operator.records import instant_of
 
@@ -134,7 +134,7 @@ def plan(
 @with_settings
 @click.argument("downtime_id", metavar="ID")
 def cancel(settings: "Settings", downtime_id: str) -> None:
-    """Take back downtime that is planned, or end downtime that has begun."""
+    """Cancel planned downtime, or end downtime that has begun."""
     from consent_server.parties.operator import notices
 
     with database_of(settings):

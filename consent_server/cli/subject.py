@@ -1,4 +1,4 @@
-"""`consent-server subject`: what a business that asks about itself is answered, and the deletion that it asks for."""
+"""`consent-server subject`: what is held about a business that asks, and its deletion."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ _READABLE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 @click.group()
 def subject() -> None:
-    """Find, export and erase what is held about a business, once you know that it is the one who asks."""
+    """Find, export and erase what is held about a business, once you have verified who asks."""
 
 
 def _named(command: Callable[..., None]) -> Callable[..., None]:
@@ -62,7 +62,7 @@ def _application(settings: "Settings") -> Iterator[None]:
 @with_settings
 @_named
 def find(settings: "Settings", query: "SubjectQuery") -> None:
-    """Say of each business that is meant how much is held, by table, and what of it an erasure leaves."""
+    """Print for each matching business how much is held, by table, and what an erasure would leave."""
     from consent_server.parties.operator import subjects
 
     with _application(settings):
@@ -93,10 +93,10 @@ def _say(plan: Any) -> None:
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="The folder to write: a new one, for its reader alone.",
+    help="The folder to write, which must be new; only its owner can read it.",
 )
 def export(settings: "Settings", query: "SubjectQuery", out: Path) -> None:
-    """Write all that is held of one business: index.html to read, what-we-hold.json with every reading."""
+    """Write all that is held about one business: index.html to read, what-we-hold.json with every reading."""
     from consent_server.parties.operator import subjects
 
     require_new(out)
@@ -112,12 +112,14 @@ def export(settings: "Settings", query: "SubjectQuery", out: Path) -> None:
 @subject.command("erase", context_settings=IDS_ARE_ARGUMENTS)
 @with_settings
 @_named
-@click.option("--dry-run/--no-dry-run", default=True, show_default=True, help="Say what would go and what would stay.")
+@click.option(
+    "--dry-run/--no-dry-run", default=True, show_default=True, help="Print what would go and what would stay."
+)
 @click.option("--yes", is_flag=True, help="With --no-dry-run: do not ask.")
-@click.option("--by", default="", help="Who you are: kept in the audit and in the certificate.")
+@click.option("--by", default="", help="Who you are; kept in the audit trail and in the certificate.")
 @click.option("--out", type=_NEW_FILE, help="The certificate to write: a new file.")
 def erase(settings: "Settings", query: "SubjectQuery", dry_run: bool, yes: bool, by: str, out: Path | None) -> None:
-    """Withdraw what is live and delete what no duty keeps of one business; write the signed certificate of deletion."""
+    """Withdraw a business's permissions, delete what need not be kept, and write the signed certificate of deletion."""
     from consent_server.parties.operator import records, subjects
 
     if dry_run and yes:
@@ -161,7 +163,7 @@ def certificate(settings: "Settings", certificate: str) -> None:
 @click.argument("file", type=_READABLE)
 @click.option("--root", type=_READABLE, required=True, help="PEM of the Directory's signing root.")
 def verify(file: Path, root: Path) -> None:
-    """Say what the certificate of deletion in FILE says. The exit status is 1 when it does not hold, and why is said."""
+    """Print what the certificate of deletion in FILE says. If it is not valid, say why and exit with status 1."""
     from consent_server import clock
     from consent_server.pki.member_certificate import MalformedCertificate
     from consent_server.scheme import deletion

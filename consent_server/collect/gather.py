@@ -1,8 +1,8 @@
 """Collect through one connection: meter by meter and month by month, what is missing or may still be revised.
 
-Each answer is held to its provenance and kept by itself, in one transaction, and only if the SME has not withdrawn meanwhile.
-So a collection that is broken off goes on where it stopped, and what fails for one meter or month leaves the others as they
-are. Gas is worked out here; electricity waits for the grid's figures (collect.weigh), which another party has.
+Each response is checked against its provenance and stored in its own transaction, and only if the SME has not withdrawn
+meanwhile. An interrupted collection therefore continues where it stopped, and a failure of one meter or month does not affect
+the others. Gas is worked out here; electricity waits for the grid's figures (collect.weigh), which another party has.
 """
 
 import logging

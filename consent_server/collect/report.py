@@ -221,7 +221,7 @@ def _missing_data(found: Report, fuel: str, records: list[SignedRecord]) -> str:
 
 def _origin(each: UsedFactor, at: int) -> IntensityUse | GasFactorUse:
     if each.fuel == ELECTRICITY:
-        # Where the API does not know the outcode, figures of another place stand in.
+        # Where the API has no region for the outcode, figures of a larger area are used.
         missing = SUBSTITUTED if each.stands_in else COMPLETE
         return IntensityUse(outcode=each.site, start=each.start, end=each.end, missing_data=missing, at=at)
     return GasFactorUse(source=each.source, license=each.license, start=each.start, end=each.end, at=at)

@@ -1,7 +1,7 @@
-"""Work out electricity: months whose readings are there, by the grid's figures, which are another party's.
+"""Calculate the emissions of electricity from the grid's figures, for months whose readings are there.
 
-Nothing here asks an energy provider, and no collection waits for the grid. A figure that is late or unknown is asked for again
-by itself, with the readings that are kept meanwhile. The grid takes one call at a time, so issuers have their turns at it one
+Nothing here calls an energy provider, and no collection waits for the grid. A figure that is late or unknown is asked for again
+later; the readings are kept meanwhile. The grid takes one call at a time, so issuers have their turns at it one
 after the other, and the outcodes of one that the grid does not know are asked for up to a number a day.
 """
 

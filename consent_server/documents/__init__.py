@@ -1,1 +1,1 @@
-"""A report as documents: the data that all of them say, the words, the chart, CSV, and the signed PDF with its verification."""
+"""A report as documents: the data that all of them show, the words, the chart, CSV, the signed PDF and its verification."""

@@ -1,7 +1,7 @@
-"""Work in a process of its own, which is bounded in time and in memory and has no secret of ours.
+"""Work in a separate process, with limits on time and memory and without access to our secrets.
 
-A module that works apart is run as `python -m`: it reads one JSON object from its input and says what came of it in another.
-Meanwhile it may ask whoever started it for what it cannot have itself, a signature say.
+Such a module is run as `python -m`: it reads one JSON object from its input and writes its result as another. Meanwhile it may
+ask the process that started it for what it cannot have itself, such as a signature.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Verification of a stranger's file in a process of its own (documents/apart.py)."""
+"""Verification of an untrusted file in a separate process (documents/apart.py)."""
 
 from base64 import b64decode, b64encode
 from typing import Any

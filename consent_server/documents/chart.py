@@ -1,6 +1,6 @@
-"""The chart of a report: emissions by month, as SVG. The figures stand in a table beside it, and a legend says what is what.
+"""The chart of a report: emissions by month, as SVG. The figures are in a table beside it, and it has a legend.
 
-Bars of the two fuels differ in darkness and in pattern, not in colour alone. What is left out has a dash in place of a bar.
+Bars of the two fuels differ in darkness and pattern, not only in colour. A month that is left out has a dash instead of a bar.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -150,7 +150,7 @@ class TimestampData(_Part):
 
 
 class ReportData(_Part):
-    """A report in one value. `months`, `sites`, `totals` and `gaps` stand in the order in which they are told."""
+    """A report in one value. `months`, `sites`, `totals` and `gaps` are in the order in which they are shown."""
 
     version: Literal[1] = 1
     sandbox: bool
@@ -180,7 +180,7 @@ class ReportData(_Part):
 
     @property
     def fuels(self) -> tuple[str, ...]:
-        """Return the fuels that are told: those with a month, or with one that is left out."""
+        """Return the fuels to show: those with a month, or with one that is left out."""
         there = {each.fuel for each in self.months} | {each.fuel for each in self.gaps}
         return tuple(fuel for fuel in FUELS if fuel in there)
 

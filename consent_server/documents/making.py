@@ -1,6 +1,6 @@
-"""A report that is handed over, made in a process of its own (documents/apart.py): it takes processor time that others need.
+"""Making a report for a bank in a separate process (documents/apart.py), since it takes processor time that requests need.
 
-The key stays here. The process makes the file, and asks for the one signature.
+The key stays in this process. The other one makes the file, and asks for the one signature.
 """
 
 from base64 import b64decode, b64encode

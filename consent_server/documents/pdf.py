@@ -62,12 +62,12 @@ def unsigned(data: ReportData, record: SignedRecord, steps: Sequence[VerifiedSte
 
 
 def printable(text: str) -> str:
-    """Return text in which each character has a glyph: PDF/A knows no other (ISO 19005-3, 6.2.11.8)."""
+    """Return text in which each character has a glyph, as PDF/A requires (ISO 19005-3, 6.2.11.8)."""
     return _WITHOUT_GLYPH.sub("?", text)
 
 
 def foot(document: Document) -> str:
-    """Return what stands at the foot of each page, before its number."""
+    """Return the footer of each page, before its number."""
     return " – ".join(each for each in (document.mark, printable(document.title)) if each)
 
 

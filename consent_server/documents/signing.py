@@ -1,4 +1,4 @@
-"""The signature of a PDF: CMS as PAdES wants it (ETSI EN 319 142-1, B-B, or B-T with a timestamp), with a member's certificate.
+"""The signature of a PDF: CMS as PAdES requires (ETSI EN 319 142-1, B-B, or B-T with a timestamp), with a member's certificate.
 
 It covers the whole file, and the file says that no change after it is allowed.
 """
@@ -50,7 +50,7 @@ def signed(unsigned: bytes, signer: FileSigner, at: int, stamper: Stamper | None
         ),
         _MemberSigner(signer),
         timestamper=stamper,
-        # Invisible to PDF/UA (7.18.1) outside the page, and with the print flag, as PDF/A wants it (ISO 19005-3, 6.3.2).
+        # Invisible to PDF/UA (7.18.1) outside the page, and with the print flag, as PDF/A requires (ISO 19005-3, 6.3.2).
         new_field_spec=SigFieldSpec(
             FIELD,
             invis_sig_settings=InvisSigSettings(box_out_of_bounds=True),
@@ -66,7 +66,7 @@ def signed(unsigned: bytes, signer: FileSigner, at: int, stamper: Stamper | None
 
 
 class _DatedSigner(signers.PdfSigner):
-    """Signs at an instant that it is told."""
+    """Signs at a given instant."""
 
     at: datetime
 

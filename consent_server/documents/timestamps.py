@@ -1,7 +1,7 @@
 """Timestamps of a signature by an authority for time (RFC 3161), which PAdES calls level B-T (ETSI EN 319 142-1, 6.2).
 
-An authority says that a signature was there at an instant. Whether it is one is for its certificate: a chain to a root that
-the caller trusts, valid then, for nothing but timestamps. Its revocation is not looked up.
+An authority states that a signature existed at an instant. Its certificate must chain to a root that the caller trusts, must
+have been valid then, and must be for timestamps only. Its revocation is not checked.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """What a bank verifies in a report's PDF before it uses a figure of it.
 
 `verify()` needs nothing but the file and what its caller trusts: the Directory's signing root, and the URL of the trust
-framework. Each check has a name, and a file that does not hold is refused with it. The text of the pages is the text that
-programs extract; a maker that signs a font which draws other characters than it says, or paints over the text, is
-not found out, so the data count.
+framework. Each check has a name, with which a file that fails it is refused. The text of the pages is the text that
+programs extract. A maker that signs a font which draws other characters, or paints over the text, is not detected, so use the
+data and not the pages.
 """
 
 import io

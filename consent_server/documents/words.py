@@ -1,7 +1,7 @@
-"""The words of a report that is made out to a bank, as blocks in reading order.
+"""The words of a report to a bank, as blocks in reading order.
 
 `document()` makes all of it from the data and the steps of the provenance record. The PDF lays the blocks out and adds the
-foot of each page; verification holds the text of a PDF against the same blocks.
+foot of each page; verification compares the text of a PDF with the same blocks.
 """
 
 import re

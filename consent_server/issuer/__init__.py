@@ -1,1 +1,1 @@
-"""The OAuth endpoints, in the order in which a client meets them: one module per rule book."""
+"""The OAuth endpoints, one module of checks for each."""

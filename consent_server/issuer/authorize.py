@@ -30,8 +30,8 @@ class RequestUnknown(Refusal):
     error = "invalid_request_uri"
     public = "This link is not one that this client can use here; go back to the service that sent you and start again."
     help = (
-        "Push the request first (RFC 9126), then send the browser with client_id and the request_uri of the answer. "
-        "A request_uri works for the client that pushed it, and for nobody else."
+        "Push the request first (RFC 9126), then send the browser with client_id and the request_uri from the "
+        "response. A request_uri works only for the client that pushed it."
     )
     clause = "RFC 9126 4; FAPI 2.0 5.3.2.2"
 

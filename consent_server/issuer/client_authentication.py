@@ -1,6 +1,6 @@
 """Who the client is: the application in the certificate, whatever the parameters say (RFC 8705 section 2).
 
-The certificate itself and its role were judged before (`caller`). Here the parameters are held against it.
+The certificate itself and its role were checked before (`caller`). Here the parameters are compared with it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class Claimed:
 
 class SecondAuthenticationMethod(Refusal):
     code = "second_authentication_method"
-    public = "Authenticate with the client certificate alone: no Authorization header, secret or assertion."
+    public = "Authenticate with the client certificate only: no Authorization header, secret or assertion."
     help = (
         "Remove the Authorization header, client_secret and client_assertion; the certificate authenticates the client."
     )
@@ -43,7 +43,7 @@ class ClientIdMissing(Refusal):
     error = "invalid_client"
     status = 401
     public = "client_id is missing: send the application URL of the client certificate."
-    help = "Send client_id in the form body: the application URL that stands in the client certificate."
+    help = "Send client_id in the form body: the application URL in the client certificate."
     clause = "RFC 8705 2"
 
 
@@ -52,7 +52,7 @@ class ClientIdMismatch(Refusal):
     error = "invalid_client"
     status = 401
     public = "client_id is not the application URL of the client certificate."
-    help = "Send the one URI of the certificate's subject alternative name as client_id, character by character."
+    help = "Send as client_id the one URI of the certificate's subject alternative name, character for character."
     clause = "OAuth with Member Identity Certificates; RFC 8705 2.1.2"
 
 

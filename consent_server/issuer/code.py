@@ -1,10 +1,10 @@
-"""From code to tokens (RFC 6749 section 4.1.3): verdicts first, then two conditional UPDATEs, each in its transaction.
+"""From code to tokens (RFC 6749 section 4.1.3): all checks first, then two conditional UPDATEs, each in its own transaction.
 
-The first redeems the code; the second, once the first is known to be kept, decides who may send the tokens. A code that its
-client presents correctly after the second has been used twice, and ends what it issued. Before it nothing can have been sent:
-the database failed, or the process ended, and the client that tries again gets its tokens.
+The first redeems the code; the second, once the first is committed, decides which process may send the tokens. If the client
+presents the code correctly again after the second, the code has been used twice, and what was issued for it ends. Before the
+second nothing can have been sent: the database failed, or the process ended, and a client that tries again gets its tokens.
 
-A code that is presented wrongly changes nothing but the count of wrong verifiers, so that the holder of a stolen code cannot
+A code that is presented wrongly changes nothing but the count of wrong verifiers, so that whoever holds a stolen code cannot
 spoil it for its owner.
 """
 
@@ -69,13 +69,16 @@ class CodeRefused(Refusal):
 class VerifierRefused(CodeRefused):
     code = "code_verifier_refused"
     public = "The code_verifier is missing or does not match the code_challenge."
-    help = "Send the code_verifier whose SHA-256 was pushed as code_challenge. Five wrong ones end the code."
+    help = (
+        "Send the code_verifier whose SHA-256 was pushed as code_challenge. After five wrong ones the code is no "
+        "longer valid."
+    )
     clause = "RFC 7636 4.6"
 
 
 class CodeReplayed(CodeRefused):
     code = "code_replayed"
-    public = "The code has been used before; the tokens that it issued have been ended."
+    public = "The code has been used before; the tokens that were issued for it are no longer valid."
     help = "A code works once. Start a new authorization request; the SME must give permission again."
     clause = "RFC 6749 4.1.2"
 

@@ -1,7 +1,7 @@
-"""What the SME decided, and what becomes of it: rows and a redirect in one transaction.
+"""What the SME decided, and what follows from it: rows and a redirect, in one transaction.
 
-Of several journeys on one pushed request the first to conclude wins. A second click gets the redirect of the first, for
-as long as that is safe.
+If several journeys belong to one pushed request, the first to conclude wins. A second click gets the same redirect as the
+first, for as long as that is safe.
 """
 
 import hmac

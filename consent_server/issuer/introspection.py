@@ -1,6 +1,6 @@
-"""Introspection (RFC 7662), for this member's own applications alone and not advertised in the metadata.
+"""Introspection (RFC 7662), only for this member's own applications and not advertised in the metadata.
 
-Resource servers of ours that cannot hold the status list ask here. Everyone else is refused before a token is looked at.
+It is for our own resource servers that cannot keep the status list. Any other caller is refused before its token is read.
 """
 
 from consent_server import audit, clock
@@ -18,7 +18,7 @@ class NotAnIntrospector(Refusal):
     error = "unauthorized_client"
     status = 403
     public = "Introspection is for this member's own resource servers."
-    help = "Clients read what they need in the token response and the permission record."
+    help = "Clients find what they need in the token response and the permission record."
     clause = "OAuth with Member Identity Certificates; RFC 7662 4"
 
 

@@ -1,4 +1,4 @@
-"""Access tokens of a permission, for both grants: one place says what goes into one."""
+"""Access tokens of a permission, made in one place for both grants."""
 
 from typing import NotRequired, TypedDict
 

@@ -1,6 +1,6 @@
 """What the issuer says about itself (RFC 8414), in the exact form of OAuth with Member Identity Certificates.
 
-The values describe the code and are no settings: `tests/issuer` holds each against the endpoint that it describes.
+The values describe the code and cannot be configured: `tests/issuer` checks each against the endpoint that it describes.
 """
 
 from typing import Final

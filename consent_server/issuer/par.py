@@ -1,6 +1,6 @@
-"""Pushed authorization requests (RFC 9126): a client states over mutual TLS what its SME is going to be asked.
+"""Pushed authorization requests (RFC 9126): a client states over mutual TLS what its SME will be asked.
 
-What is accepted here is what the SME will read: nothing is taken from the browser later.
+The SME reads exactly what is accepted here: nothing is taken from the browser later.
 """
 
 import re
@@ -59,7 +59,7 @@ class Push:
 class RequestObject(Refusal):
     code = "request_object"
     public = "Send the parameters themselves: request and request_uri are not accepted in a pushed request."
-    help = "Leave out request and request_uri. The answer to this request holds the request_uri to use."
+    help = "Leave out request and request_uri. The response to this request contains the request_uri to use."
     clause = "RFC 9126 2.1; OAuth with Member Identity Certificates"
 
 
@@ -74,13 +74,13 @@ class ResponseTypeUnsupported(Refusal):
     code = "response_type_unsupported"
     error = "unsupported_response_type"
     public = "Only response_type=code is supported."
-    help = "Send response_type=code. Implicit and hybrid answers are not given."
+    help = "Send response_type=code. The implicit and hybrid flows are not supported."
     clause = "FAPI 2.0 5.3.2.2"
 
 
 class ResponseModeUnsupported(Refusal):
     code = "response_mode_unsupported"
-    public = "Answers travel in the query alone: leave out response_mode."
+    public = "Responses are sent only in the query: leave out response_mode."
     help = "Leave out response_mode, or send response_mode=query."
     clause = "FAPI 2.0 5.3.2.2; RFC 9207 2"
 
@@ -95,14 +95,14 @@ class CodeChallengeMissing(Refusal):
 class CodeChallengeMethodUnsupported(Refusal):
     code = "code_challenge_method_unsupported"
     public = "code_challenge_method must be S256."
-    help = "Send code_challenge_method=S256. Left out it would mean plain, which is not accepted."
+    help = "Send code_challenge_method=S256. Without it the method would be plain, which is not accepted."
     clause = "FAPI 2.0 5.3.2.2; RFC 7636 4.3"
 
 
 class CodeChallengeMalformed(Refusal):
     code = "code_challenge_malformed"
     public = "code_challenge must be the BASE64URL of a SHA-256: 43 characters, without padding."
-    help = "Send the BASE64URL encoding of the SHA-256 of the code_verifier, without the = at its end."
+    help = "Send the BASE64URL encoding of the SHA-256 of the code_verifier, without the = at the end."
     clause = "RFC 7636 4.2"
 
 
@@ -118,7 +118,7 @@ class MoreThanOneLicense(Refusal):
     code = "more_than_one_license"
     error = "invalid_scope"
     public = "scope must be the URL of one license and nothing else."
-    help = "Send exactly one license URL as scope. Use another pushed request for another license."
+    help = "Send exactly one license URL as scope. Push another request for another license."
     clause = "OAuth with Member Identity Certificates"
 
 
@@ -126,7 +126,7 @@ class LicenseUnknown(Refusal):
     code = "license_unknown"
     error = "invalid_scope"
     public = "This issuer does not accept the license in scope; see scopes_supported in the metadata."
-    help = "Use a license URL listed in scopes_supported of the metadata, character by character."
+    help = "Use a license URL listed in scopes_supported of the metadata, character for character."
     clause = "RFC 6749 3.3; OAuth with Member Identity Certificates"
 
 
@@ -140,7 +140,9 @@ class RedirectUriMissing(Refusal):
 class RedirectUriRefused(Refusal):
     code = "redirect_uri_refused"
     public = "The redirect_uri is not acceptable."
-    help = "Send a plain https URL on a DNS name, without user name, fragment, or response parameters of its own."
+    help = (
+        "Send a plain https URL with a DNS name, without user name, fragment, or any response parameter in its query."
+    )
     clause = "FAPI 2.0 5.3.2.2; RFC 9700 4.1"
 
 
@@ -154,21 +156,24 @@ class StateTooLong(Refusal):
 class BankNotInLicense(Refusal):
     code = "bank_not_in_license"
     public = "fsp names a bank, and the text of this license names none: leave it out, or ask for the combined license."
-    help = "Send fsp with the combined license alone."
+    help = "Send fsp with the combined license only."
     clause = "Perseus policy data-license"
 
 
 class BankUnknown(Refusal):
     code = "bank_unknown"
     public = "fsp must be the Directory URL of a member that has the role of a financial service provider."
-    help = "Send the member URL as the Directory has it. Its membership and its agreement with the scheme must be in force."
+    help = (
+        "Send the member URL exactly as in the Directory. The bank's membership and its agreement with the scheme "
+        "must be in force."
+    )
     clause = "Perseus policy data-license"
 
 
 class AnotherTextWasRead(Refusal):
     code = "another_text_was_read"
     public = "permission_text_sha256 is not the digest of this license's text: another text was shown to the business."
-    help = "Show the license's present text, and send the SHA-256 of the bytes that the Registry serves."
+    help = "Show the current text of the license, and send the SHA-256 of the bytes that the Registry serves."
     clause = "Perseus policy data-license"
 
 

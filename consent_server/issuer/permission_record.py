@@ -1,6 +1,6 @@
-"""The permission record (IB1 Permission Records): what a client may know about the permission behind its refresh token.
+"""The permission record (IB1 Permission Records): what a client may read about the permission of its refresh token.
 
-It can be read for 13 months after the permission's end, when its token gives nothing else any more.
+It can be read for 13 months after the permission's end, when the token is good for nothing else.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,10 @@ class NoPermissionRecord(Refusal):
     code = "no_permission_record"
     error = "invalid_grant"
     public = "The token is not a refresh token of this client with a permission record."
-    help = "Send the refresh token that this issuer gave to this client; records answer for 13 months after the end."
+    help = (
+        "Send the refresh token that this issuer gave to this client; its record can be read until 13 months after "
+        "the permission's end."
+    )
     clause = "IB1 Permission Records"
 
 

@@ -1,7 +1,7 @@
-"""Redirect URIs: what is accepted.
+"""Which redirect URIs are accepted.
 
 They are not registered beforehand (OAuth with Member Identity Certificates): an authenticated pushed request names one.
-So each is parsed strictly, and never compared by prefix.
+Each is therefore parsed strictly, and never compared by prefix.
 """
 
 import ipaddress

@@ -46,7 +46,7 @@ class RefreshTokenRefused(Refusal):
     public = "The refresh token is not valid: unknown, another client's, or its permission has ended."
     help = (
         "Read the permission record to see whether and when the permission ended. If it did, ask the SME for a new "
-        "one; delete what was stored under it."
+        "permission, and delete what was stored under the old one."
     )
     clause = "RFC 6749 5.2"
 

@@ -1,7 +1,7 @@
 """Revocation (RFC 7009): a client gives a permission back.
 
-Either token of a permission ends the whole of it: an SME that withdrew at its client has withdrawn. Whatever is not a
-token of this client changes nothing and gets the same response as one that was revoked (RFC 7009 section 2.2).
+Either token of a permission ends the whole permission: an SME that withdrew at its client has withdrawn. Anything but a token
+of this client changes nothing, and gets the same response as a token that was revoked (RFC 7009 section 2.2).
 """
 
 from consent_server import audit, clock

@@ -1,4 +1,4 @@
-"""The status list that our issuer serves: from the store, and signed anew after a change or when it grows old."""
+"""The status list that our issuer serves: read from the store, and signed again after a change or when it is too old."""
 
 import threading
 import zlib

@@ -26,8 +26,8 @@ class NotThisBrowser(Refusal):
     status = 403
     public = "This page belongs to another browser. Go back to the app that sent you and start again from there."
     help = (
-        "A journey goes on only in the browser in which it began, and a link to it cannot be passed on. Go back to the "
-        "app that sent you and start again. Cookies must be allowed."
+        "A journey continues only in the browser in which it began, and a link to it cannot be passed on. Go back to "
+        "the app that sent you and start again. Cookies must be allowed."
     )
     clause = "FAPI 2.0 6.5; ASVS 5.0 7.2.4"
 

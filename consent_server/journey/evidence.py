@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from consent_server import store
 from consent_server.scheme import instant, permission_text
 from consent_server.scheme.meters import MaskedMeter
-from consent_server.scheme.permission import State, state_at
+from consent_server.scheme.permission import State, ended_at, state_at
 from consent_server.store import evidence, outbox, permissions, released
 from consent_server.store.tables import Evidence, OwedCall, Permission, ReleasedData
 
@@ -41,7 +41,7 @@ class GrantView:
     @property
     def ended(self) -> int | None:
         """Return when the grant ended, in whatever way; None while it is open."""
-        return self.permission.expires if self.state is State.EXPIRED else self.permission.ended
+        return ended_at(self.state, self.permission.ended, self.permission.expires)
 
     @property
     def client(self) -> str:

@@ -1,7 +1,7 @@
-"""What was allowed before is handed on: the bank that a combined permission names gets a permission of its own at our issuer.
+"""Handing on what was allowed before: the bank that a combined permission names gets its own permission at our issuer.
 
-Nothing is read a second time. Whoever has pressed “Share” at the portal is not asked once more: the bank was given a login_hint
-by us, which is of this browser's session, works once and for PRESS_S seconds, and counts for what was shown there alone.
+The text is not read a second time. Whoever has pressed “Share” at the portal is not asked again: we gave the bank a login_hint,
+which belongs to this browser's session, works once and within PRESS_S seconds, and only for what was shown there.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """What an EDP holds about a business that has shown who it is at /manage.
 
-No half-hour is among it: a bill proves knowledge of a meter's number, and not that somebody may read its history.
+It contains no half-hours: a bill proves that somebody knows a meter's number, not that they may read its history.
 """
 
 from consent_server import store

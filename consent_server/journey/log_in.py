@@ -1,7 +1,7 @@
 """Customer log-in: send the browser to the EDP's own provider, take it back once, and find the business in the register.
 
-Where a log-in is kept while it is under way (a journey, or the session of a browser at /manage) differs; all else is here. What
-came back is redeemed as a background task: a page does not wait for a slow provider, and a code is never redeemed twice.
+A log-in under way is kept in a journey, or in the session of a browser at /manage; everything else is the same for both. The
+code that comes back is redeemed as a background task, so that no page waits for a slow provider and no code is redeemed twice.
 """
 
 import hmac
@@ -40,8 +40,8 @@ class LogInNotOurs(Refusal):
         "You came back from the log-in in a way that does not belong to this visit. Nothing was shared. Log in again."
     )
     help = (
-        "Start again from the app that sent you, or from the page of your permissions, and use the same browser until you "
-        "are back. A log-in counts once."
+        "Start again from the app that sent you, or from the page of your permissions, and use the same browser until "
+        "you are back. A log-in can be used once."
     )
     clause = "RFC 9700 2.1, 4.4 and 4.7; OpenID Connect Core 3.1.2.7"
 
@@ -71,8 +71,8 @@ class LogInRefused(Refusal):
     status = 502
     public = "We could not verify what the log-in told us. Nothing was shared. Log in again."
     help = (
-        "Log in again. If it happens twice, tell us the correlation id: our log names what was wrong. For the operator: "
-        "`consent-server doctor` compares the settings with the provider."
+        "Log in again. If it happens twice, tell us the correlation id: our log says what was wrong. For the "
+        "operator: `consent-server doctor` compares the settings with the provider."
     )
     clause = "OpenID Connect Core 3.1.3.5 and 3.1.3.7"
 
@@ -162,7 +162,7 @@ def come_back(kept: KeptLogIn, under_way: LogInState | None, returned: Mapping[s
         return back
 
     try:
-        account = network_of(address)  # who it is nobody knows yet
+        account = network_of(address)  # who it is, is not known yet
         background.run(current().settings.login.issuer, account, begin, lambda taken: _redeem(kept, taken, returned))
     except StillUnderWay:
         return

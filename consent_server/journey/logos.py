@@ -1,4 +1,4 @@
-"""The logos of the parties that ask: fetched by the worker as soon as one of them has pushed a request, and by no page."""
+"""The logos of the parties that ask: the worker fetches each as soon as the party has pushed a request; no page does."""
 
 from typing import Final
 

@@ -48,7 +48,10 @@ class LicenseProhibited(Refusal):
         "The scheme has ended this license, so nothing new can be agreed to under it. Permissions that were given before "
         "go on until they end."
     )
-    help = "Ask for the license's successor, which the Registry names. Operators: take this license out of scheme.licenses."
+    help = (
+        "Ask for the license's successor, which the Registry names. Operators: remove this license from "
+        "scheme.licenses."
+    )
     clause = "IB1 Registry Versioning (prohibitedAfter)"
 
 

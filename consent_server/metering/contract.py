@@ -38,7 +38,7 @@ _LONGEST_ID: Final = 48
 
 @dataclass(frozen=True)
 class Sample:
-    """The sources to check, and what stands on one bill: a postcode ("SW8 1AA") and the numbers of an MPAN, an MPRN or both.
+    """The sources to check, and the details of one bill: a postcode ("SW8 1AA") and the numbers of an MPAN, an MPRN or both.
 
     Without numbers only what needs none is checked. `customer` is what the EDP's own log-in calls the business, if it has one.
     Where businesses do not log in, `logs_in` is False, and the register is not asked about customers.

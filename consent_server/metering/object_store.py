@@ -14,7 +14,7 @@ from consent_server.settings import BadSettings, ParquetSettings
 
 _FOLDER: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[^?#@\\]*)?)")
 _CONNECT_S: Final = 2.0
-#: A call that failed is tried once more; whoever waits is told in `longest_s` whatever happens.
+#: A failed call is tried once more; the caller waits at most `longest_s` whatever happens.
 _TRIES: Final = 2
 
 

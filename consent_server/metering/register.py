@@ -32,7 +32,7 @@ class Tenancy:
     no end is known. `meter` is the register's own id for the meter, at most 48 characters; it stays inside, and the
     readings are asked for by it. `masked` is its number with all but the last four digits hidden
     (scheme.meters.masked). `outcode` is the first half of its postcode, the only part of an address that leaves with
-    data. `site` are words by which the business knows the place, such as a street; pages show them to whoever proved
+    data. `site` is the business's own words for the place, such as a street; pages show them to whoever proved
     any of the business's meters, so leave it empty where that would say too much. `place` is the register's own key of the
     premises, which stays inside: meters of one place are chosen together. `measures` are of import and export.
     """

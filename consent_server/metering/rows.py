@@ -1,8 +1,8 @@
 """Register and readings that arrive as rows: of a database, of files, of a service. What they say is checked here.
 
-A source that hands over rows has two questions to answer for each interface, and a third where businesses log in. It is
-believed in nothing: a row of another meter, business, customer or measure, an instant without its zone, a unit of another fuel
-or a half-hour too many refuse the whole answer, and the client is told to try again. Columns are those of docs/metering.md.
+A source of rows has two methods for each interface, and a third where businesses log in. Nothing that it returns is trusted: a
+row of another meter, business, customer or measure, an instant without its zone, a unit of another fuel or a half-hour too many
+refuses the whole response, and the client may try again later. The columns are those of docs/metering.md.
 """
 
 import re
@@ -295,7 +295,7 @@ def _flag(value: object) -> bool:
 
 @contextmanager
 def _unavailable(what: str) -> Iterator[None]:
-    """Turn what is wrong with a row into what a page and a client are told."""
+    """Turn a fault in a row into the refusal that pages and clients get."""
     try:
         yield
     except (BadRow, ReadingError) as error:

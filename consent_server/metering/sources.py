@@ -6,7 +6,8 @@ or a command starts, and `consent-server doctor` and `consent-server metering ch
 
 import importlib
 import inspect
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, cast
 
@@ -15,6 +16,8 @@ from consent_server.deployment import current
 from consent_server.metering.own import OwnReadings, OwnRegister
 from consent_server.metering.readings import Readings
 from consent_server.metering.register import Register
+from consent_server.metering.service import ServiceReadings, ServiceRegister
+from consent_server.metering.sql import SqlReadings, SqlRegister
 from consent_server.metering.unavailable import SourceUnavailable as SourceUnavailable
 from consent_server.settings import BadSettings, MeteringSettings
 
@@ -44,11 +47,13 @@ def register_of(metering: MeteringSettings) -> Register:
         case "table":
             return OwnRegister(vouches)
         case "sql":
-            return _of("sql").SqlRegister(metering.sql_register, vouches)  # type: ignore[no-any-return]
+            return SqlRegister(metering.sql_register, vouches)
         case "parquet":
-            return _of("parquet").ParquetRegister(metering.parquet, vouches)  # type: ignore[no-any-return]
+            with _pyarrow():
+                from consent_server.metering.parquet import ParquetRegister
+            return ParquetRegister(metering.parquet, vouches)
         case "http":
-            return _of("service").ServiceRegister(metering.http, vouches)  # type: ignore[no-any-return]
+            return ServiceRegister(metering.http, vouches)
         case name:
             return cast(Register, _plug_in("metering.register_source", name, Register))
 
@@ -60,21 +65,24 @@ def readings_of(metering: MeteringSettings) -> Readings:
         case "day-blocks":
             return OwnReadings()
         case "sql":
-            return _of("sql").SqlReadings(metering.sql_readings)  # type: ignore[no-any-return]
+            return SqlReadings(metering.sql_readings)
         case "parquet":
-            return _of("parquet").ParquetReadings(metering.parquet)  # type: ignore[no-any-return]
+            with _pyarrow():
+                from consent_server.metering.parquet import ParquetReadings
+            return ParquetReadings(metering.parquet)
         case "http":
-            return _of("service").ServiceReadings(metering.http)  # type: ignore[no-any-return]
+            return ServiceReadings(metering.http)
         case name:
             return cast(Readings, _plug_in("metering.readings_source", name, Readings))
 
 
-def _of(module: str) -> Any:
-    """Return a module of sources, which is imported only once it is chosen: it may need what is not installed."""
+@contextmanager
+def _pyarrow() -> Iterator[None]:
+    """Import what needs pyarrow, which only the source `parquet` does. Raise BadSettings where it is not installed."""
     try:
-        return importlib.import_module(f"consent_server.metering.{module}")
+        yield
     except ImportError as error:
-        raise BadSettings(f"metering: pip install 'consent-server[{module}]' for this source ({error.name})") from None
+        raise BadSettings(f"metering: pip install 'consent-server[parquet]' for this source ({error.name})") from None
 
 
 def _plug_in(setting: str, name: str, interface: type) -> Any:

@@ -1,4 +1,4 @@
-"""What `consent-server work` finds in the store and in files, every 15 seconds: a scrape reads what was found last."""
+"""Figures from the store and from files, which `consent-server work` reads every 15 seconds; a scrape returns the latest."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path

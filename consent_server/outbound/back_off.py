@@ -1,4 +1,4 @@
-"""How long to leave a party alone after it has failed."""
+"""How long to pause before a party that failed is called again."""
 
 import secrets
 

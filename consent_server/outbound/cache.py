@@ -35,6 +35,10 @@ class Copy:
     fetched: int
     fresh_until: int
 
+    def is_fresh(self, now: int) -> bool:
+        """Return whether it may be used without asking its server."""
+        return self.fetched <= now < self.fresh_until
+
 
 class Cache(Protocol):
     """Where copies are kept, by name (their URL)."""
@@ -90,7 +94,7 @@ class Fetcher:
         """
         now = clock.now()
         kept = self._kept(url, now)
-        if kept is not None and not fresh and _is_fresh(kept, now):
+        if kept is not None and not fresh and kept.is_fresh(now):
             return _read_kept(url, read, kept)
         etag = kept.headers.get("etag") if kept else None
         try:
@@ -114,14 +118,14 @@ class Fetcher:
         """Return whether `get` would return without a call."""
         now = clock.now()
         kept = self._kept(url, now)
-        return kept is not None and _is_fresh(kept, now)
+        return kept is not None and kept.is_fresh(now)
 
     def _kept(self, url: str, now: int) -> Copy | None:
         held = self._held.get(url)
-        if held is not None and _is_fresh(held, now):
+        if held is not None and held.is_fresh(now):
             return held
         kept = self._cache.get(url)
-        if kept is not None and _is_fresh(kept, now):
+        if kept is not None and kept.is_fresh(now):
             self._hold(url, kept)
         return kept
 
@@ -144,10 +148,6 @@ class Fetcher:
             raise BadAnswer(f"unreadable: {error}", response.host, response.status) from None
         self._put(url, _keep(response.body, response.headers, now))
         return value
-
-
-def _is_fresh(kept: Copy, now: int) -> bool:
-    return kept.fetched <= now < kept.fresh_until
 
 
 def _read_kept(url: str, read: Callable[[bytes], T], kept: Copy) -> T:

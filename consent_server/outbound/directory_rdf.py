@@ -45,6 +45,6 @@ def _as_json(subject: str, properties: rdf.Properties) -> dict[str, Any]:
     source: dict[str, Any] = {"id": subject, "roles": roles, "role": roles}
     for name, iris in _FIELDS.items():
         if found := rdf.values(properties, *iris):
-            # A field that stands there twice says nothing: whoever reads it finds a list, and names it.
+            # A field that is there twice has no value: it becomes a list, and the reader's error names the field.
             source[name] = found[0] if len(found) == 1 else list(found)
     return source

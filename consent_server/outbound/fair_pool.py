@@ -1,4 +1,4 @@
-"""A pool of threads that the parties which we call share fairly: a slow one delays what is owed to itself, and nothing else."""
+"""A pool of threads, shared fairly between the parties that we call: a slow party delays only the calls to itself."""
 
 import logging
 import threading

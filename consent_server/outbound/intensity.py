@@ -32,7 +32,7 @@ log = logging.getLogger("consent_server.outbound")
 LONGEST: Final = 13 * DAY
 #: How long a day that is not final is good enough.
 AGAIN_S: Final = 3600
-_REGION_S: Final = 30 * DAY  # how long the region of an outcode is believed; that there is none, a day
+_REGION_S: Final = 30 * DAY  # how long the region of an outcode is kept; if there is none, a day
 _LIMIT: Final = 2 * MIB
 _ATTEMPTS: Final = 4
 _REST_S: Final = 60
@@ -139,8 +139,8 @@ class Intensity:
         return region
 
     def _looked_up(self, outcode: str) -> Copy | None:
-        kept, now = self._cache.get(_region_name(outcode)), clock.now()
-        return kept if kept is not None and kept.fetched <= now < kept.fresh_until else None
+        kept = self._cache.get(_region_name(outcode))
+        return kept if kept is not None and kept.is_fresh(clock.now()) else None
 
     def _ask(self, path: str, *, missing_is_none: bool = False) -> Any:
         """Return `data` of the response, or None where a 400 says that there is none. Raise Unreachable.

@@ -1,4 +1,4 @@
-"""Other members' logos: fetched beside all pages, checked before they are kept, and shown from our own copy alone."""
+"""Other members' logos: fetched outside page requests, checked before they are kept, and shown only from our own copy."""
 
 import hashlib
 import logging
@@ -67,7 +67,7 @@ class Logos:
         if member.logo is None:
             return False
         copy = self._cache.get(_key(_name(member.logo)))
-        return copy is None or not copy.fetched <= clock.now() < copy.fresh_until
+        return copy is None or not copy.is_fresh(clock.now())
 
     def fetch(self, member: Member) -> None:
         """Fetch a member's logo, in the time that a page has for one server. Raise Unreachable, after it was logged.

@@ -1,4 +1,4 @@
-"""Addresses of names, within the time that a call has: the system's resolver has time-outs of its own, and they are long."""
+"""Name look-ups within the deadline of a call: the time-outs of the system's resolver are too long."""
 
 import threading
 from concurrent.futures import Future, wait

@@ -1,4 +1,4 @@
-"""The question which meters are behind a token, asked of the issuer by a data API of the same member on another machine."""
+"""How a data API on another machine asks its own member's issuer which meters are behind a token."""
 
 from pathlib import Path
 from typing import Any, Final

@@ -28,7 +28,7 @@ class NotTrusted(ValueError):
 class RevokedSerials:
     """The contents of a verified list. `issued` and `next_update` are its own instants, `fetched` is ours.
 
-    It speaks for `authority`, the CA that signed it, alone: others use the same serial numbers. `number` is its CRL number
+    It covers only `authority`, the CA that signed it: others use the same serial numbers. `number` is its CRL number
     (RFC 5280 section 5.2.3), 0 for a list without one. Without `of_leaves` it is about certificates of CAs only.
     """
 

@@ -1,6 +1,6 @@
 """Member certificates: the identity and roles that a certificate states.
 
-`parse` reads one certificate strictly and judges its contents alone. `pki.chain` verifies its chain to the root,
+`parse` reads one certificate strictly and checks its contents only. `pki.chain` verifies its chain to the root,
 `caller.trust` its Directory, its roles and its revocation.
 """
 

@@ -1,4 +1,4 @@
-"""The banks to which a business is led from here: those of our settings alone, while the Directory has them as banks."""
+"""The banks to which the portal links: only those in our settings, and only while the Directory lists them as banks."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

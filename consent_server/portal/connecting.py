@@ -34,8 +34,8 @@ class ReturnNotOurs(Refusal):
     code = "return_not_ours"
     public = "You came back from the provider in a way that does not belong to this visit. Start connecting again."
     help = (
-        "Start connecting again from your account, and use the same browser until you are back. It must be done within "
-        "half an hour, and once."
+        "Start connecting again from your account, and use the same browser until you are back. You have half an "
+        "hour, and can come back once."
     )
     clause = "FAPI 2.0 SP 5.3.3.2; RFC 9207 2.4"
 
@@ -45,7 +45,7 @@ class ProviderRefused(Refusal):
     status = 502
     public = "The energy data provider did not accept our request. Nothing was connected. Start connecting again."
     help = (
-        "Start connecting again. If it happens twice, tell us the correlation id: our log names the provider's reason."
+        "Start connecting again. If it happens twice, tell us the correlation id: our log gives the provider's reason."
     )
     clause = "RFC 6749 4.1.2.1 and 5.2"
 
@@ -60,8 +60,8 @@ class ProviderRepeatedToken(Refusal):
         "connected, and the other permission is as it was."
     )
     help = (
-        "This is a fault of the provider: each permission needs a refresh token of its own. Tell the provider, and start "
-        "connecting again once it is mended. What you allowed there can be withdrawn at the provider."
+        "This is a fault of the provider: each permission needs its own refresh token. Tell the provider, and start "
+        "connecting again once it is corrected. What you allowed there can be withdrawn at the provider."
     )
     clause = "Withdrawal of Permission, Message Delivery"
 

@@ -1,4 +1,4 @@
-"""The report of an SME as it is handed over: made out to a bank that the SME has permitted, with its provenance record."""
+"""The report of an SME for a bank that the SME has permitted, with its provenance record."""
 
 from dataclasses import dataclass
 

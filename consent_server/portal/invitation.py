@@ -15,7 +15,7 @@ from consent_server.web.sessions import LIFE_S
 def accept(url: str, address: str) -> bool:
     """Return whether a URL is that of a bank in the Directory.
 
-    What has not the form of a member's URL is not asked about, and what is asked in vain counts, for the network at
+    A text that cannot be a member's URL is not looked up, and a look-up without a result counts, for the network at
     `address` and over all: beyond these budgets an invitation is passed over.
     """
     if not is_member_url(url, current().settings):

@@ -1,6 +1,6 @@
-"""Whose report is made when: a few at once in each process, of each account one, and no more than its budget.
+"""When a report is made: a few at once in each process, one at a time for each account, and no more than its budget.
 
-Making one takes half a second of processor time in a process of its own. Who asks for many waits for itself alone.
+Making one takes half a second of processor time in a separate process. An account that asks for many delays only itself.
 """
 
 import logging
@@ -15,7 +15,7 @@ from consent_server.documents.apart import OutOfBounds
 from consent_server.documents.making import GivenReport
 from consent_server.outbound.errors import Unreachable
 from consent_server.portal.handover import Handover
-from consent_server.refusal import Refusal, Unavailable
+from consent_server.refusal import Unavailable
 from consent_server.scheme import instant
 
 T = TypeVar("T")
@@ -33,12 +33,12 @@ _accounts: Final[set[str]] = set()
 _lock: Final = threading.Lock()
 
 
-class ReportBusy(Refusal):
+class ReportBusy(Unavailable):
     code = "report_busy"
-    error = "temporarily_unavailable"
-    status = 503
     public = "A report of this account is being made already, or too many are; try again after the time in Retry-After."
-    help = "Wait for the number of seconds in Retry-After and ask again. Of one account one report is made at a time."
+    help = (
+        "Wait for the number of seconds in Retry-After and ask again. Only one report is made for an account at a time."
+    )
     clause = "RFC 9110 15.6.4; ASVS 15.2.2"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "10"}
 

@@ -14,7 +14,7 @@ from consent_server.deployment import current
 from consent_server.outbound.directory import Member
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.fair_pool import FairPool, Tally
-from consent_server.refusal import Refusal
+from consent_server.refusal import Refusal, Unavailable
 from consent_server.scheme import instant, roles
 from consent_server.store import connections
 from consent_server.store.tables import ChosenProvider
@@ -26,13 +26,10 @@ RUN_S: Final = 30
 MOST_OF_MEMBER: Final = 20
 
 
-class ProviderUnreachable(Refusal):
+class ProviderUnreachable(Unavailable):
     code = "provider_unreachable"
-    error = "temporarily_unavailable"
-    status = 503
     public = "The energy data provider cannot be reached just now. Nothing was connected. Try again in a few minutes."
     help = "Try again in a few minutes. If it lasts, tell us the correlation id."
-    clause = "RFC 9110 15.6.4"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "60"}
 
 
@@ -51,8 +48,8 @@ class ProviderWrong(Refusal):
         "trying again at once will not help. Please tell us or the provider, with the reference below."
     )
     help = (
-        "Tell us or the provider the correlation id. Our log says under it what was wrong: the issuer that the provider's "
-        "metadata names, PKCE S256 that they lack, an endpoint, a token response."
+        "Tell us or the provider the correlation id. Our log says what was wrong: the issuer that the provider's "
+        "metadata names, missing PKCE S256, an endpoint, or a token response."
     )
     clause = "RFC 8414 3.3; RFC 6749 5.1"
 

@@ -1,4 +1,4 @@
-"""The result that an SME reads: the report on its last twelve whole months, made out to nobody else."""
+"""The result that an SME reads: the report on its last twelve whole months, addressed to nobody else."""
 
 from dataclasses import dataclass
 

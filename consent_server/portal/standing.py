@@ -9,7 +9,7 @@ from consent_server.deployment import current
 from consent_server.outbound.errors import Unreachable
 from consent_server.scheme import permission_text
 from consent_server.scheme.instant import DAY
-from consent_server.scheme.permission import State, state_at
+from consent_server.scheme.permission import State, ended_at, state_at
 from consent_server.store import collecting, connections, evidence, locks, outbox, permissions, released
 from consent_server.store.collecting import Trouble
 from consent_server.store.tables import Evidence, OwedCall, Permission, ProviderConnection, ReleasedData
@@ -113,7 +113,7 @@ def own(account: str, subject: str) -> Standing | None:
 
 
 def in_detail(everything: Sequence[Standing]) -> list[Standing]:
-    """Return the same with what is told of each on the page of all of them."""
+    """Return the same, each with the details that the page of all of them shows."""
     with store.reading() as c:
         given = released.of_subjects(c, [each.id for each in everything if each.kind == RELEASE])
         return [
@@ -220,7 +220,7 @@ def _standing(kind: str, row: ProviderConnection | Permission, seen: Evidence | 
         member=row.member,
         granted=row.granted,
         expires=row.expires,
-        ended=row.expires if state is State.EXPIRED else row.ended,
+        ended=ended_at(state, row.ended, row.expires),
         state=state,
         text_shown=seen.text_shown if seen is not None else "",
     )

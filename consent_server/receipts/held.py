@@ -1,4 +1,4 @@
-"""Everything that is held about a business, for the business alone: as a page to read, and as JSON. Both say the same.
+"""Everything that is held about a business, for the business itself: as a page to read, and as JSON with the same content.
 
 Meters are masked, as everywhere outside the register: a file is passed on more easily than a page.
 """
@@ -91,7 +91,7 @@ def as_json(parts: Iterable[HeldPart]) -> dict[str, Any]:
 
 
 def permissions_part(c: store.Connection, subjects: Iterable[str], at: int) -> HeldPart:
-    """Return all that is kept of permissions and connections: the grant, its evidence, and who was told."""
+    """Return all that is kept of permissions and connections: the grant, its evidence, and the messages sent about its end."""
     return HeldPart("permissions", N_("Permissions"), [_permission(c, subject, at) for subject in subjects])
 
 

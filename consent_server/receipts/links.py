@@ -1,8 +1,8 @@
-"""The link in a receipt: whoever has it sees the receipt, and can withdraw that one permission while it lasts.
+"""The link in a receipt: whoever has it can see the receipt, and can withdraw that one permission while it is in force.
 
 It needs no account, no bill and no cookie, so it works for a business that has moved out, and in any browser and network.
 Its handle has 256 bits. It is derived from the permission's id with the sealing key, so that a mail that is sent later can
-name it, and the store keeps its digest: neither the store nor the key alone gives it away.
+name it, and the store keeps its digest: neither the store nor the key alone reveals it.
 """
 
 from typing import Final

@@ -1,7 +1,7 @@
 """Receipts by e-mail: owed in the transaction of the act that they are about, and sent by the worker.
 
-A mail is made when it is sent, of the rows as they are then. It is plain text, and has no token and no
-meter's whole number; its link withdraws and does nothing else (receipts.links).
+A mail is written when it is sent, from the rows as they are then. It is plain text, and has no token and no full meter number;
+its link can withdraw the permission and do nothing else (receipts.links).
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""What a receipt says of one permission or connection: what, who, until when. The page and the mails say the same."""
+"""What a receipt says about one permission or connection: what, who, until when. Page and mails have the same content."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from consent_server.deployment import current
 from consent_server.scheme import permission_text
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.meters import MaskedMeter
-from consent_server.scheme.permission import State, state_at
+from consent_server.scheme.permission import State, ended_at, state_at
 from consent_server.store import accounts, connections, evidence, passkeys, permissions, receipt_addresses
 from consent_server.store.tables import Evidence, Permission, ProviderConnection
 from consent_server.web.language import N_, gettext
@@ -122,7 +122,7 @@ def _receipt(row: Permission | ProviderConnection, seen: Evidence, at: int) -> R
         granted=row.granted,
         expires=row.expires,
         state=state,
-        ended=row.expires if state is State.EXPIRED else row.ended,
+        ended=ended_at(state, row.ended, row.expires),
         ended_by=row.ended_by or "",
         on_withdrawal=permission_text.said_on_withdrawal(seen.text_shown),
         redeemed=permission is None or permission.redeemed is not None,

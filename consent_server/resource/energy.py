@@ -26,7 +26,7 @@ class NoSuchMeasure(Refusal):
     error = "not_found"
     status = 404
     public = "This data source has no such measure; availableMeasures in GET /datasources lists what it has."
-    help = "Ask for a measure that GET /datasources lists for this data source: import, or export where there is one."
+    help = "Ask for a measure that GET /datasources lists for this data source: import, and export if it has one."
     clause = "consumption data API 2026-03-12"
 
 

@@ -3,7 +3,7 @@
 The proxy sends each request here first, without its body. Two forms:
 
 - Envoy's ext_authz over HTTP, and whatever passes a refusal on as it is: `/check` and the path of the request behind it.
-- nginx's auth_request, which knows 2xx, 401 and 403 alone: `/nginx`, and `/nginx/refusal` for the refusal itself. Both read
+- nginx's auth_request, which accepts only 2xx, 401 and 403: `/nginx`, and `/nginx/refusal` for the refusal itself. Both read
   the request's own path in X-Original-URI.
 
 An allowed request gets 200 and, in headers that replace the client's own, what the API may rely on (`facts`).

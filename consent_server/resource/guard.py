@@ -1,6 +1,6 @@
 """The guard: what must be true before data leaves, as a table of small checks on plain values.
 
-`caller.identify` has judged the caller and its role. `Guard.release` then takes one token from the Authorization header, reads
+`caller.identify` has checked the caller and its role. `Guard.release` then takes one token from the Authorization header, reads
 its claims (tokens.access_token), and runs CHECKS in order. A token that is invalid, has ended or is another caller's is a
 401; a valid token that does not cover what is asked is a 403; a data source that is not in it is a 404, whoever has it.
 """
@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 
 from consent_server.outbound.errors import Unreachable
 from consent_server.pki.member_certificate import MemberCertificate
-from consent_server.refusal import Refusal, require
+from consent_server.refusal import Refusal, Unavailable, require
 from consent_server.tokens import access_token, binding
 from consent_server.tokens.access_token import AccessToken, InvalidToken
 from consent_server.tokens.keys import PublicKeySource
@@ -29,7 +29,7 @@ class TokenInQuery(InvalidToken):
     """The token is in the URL, where logs and histories keep it. It is refused even with a good header beside it."""
 
     code = "token_in_query"
-    public = "An access token must never be sent in a URL; send it in the Authorization header alone."
+    public = "An access token must never be sent in a URL; send it only in the Authorization header."
     help = "Take access_token out of the query and send it in the Authorization header. Treat that token as leaked."
     clause = "FAPI 2.0 5.3.4-2; RFC 6750 2.3"
 
@@ -41,33 +41,30 @@ class PermissionEnded(InvalidToken):
     clause = "FAPI 2.0 5.3.4-3; Withdrawal of Permission 1.0"
 
 
-class WithdrawalsUnknown(Refusal):
+class WithdrawalsUnknown(Unavailable):
     code = "withdrawals_unknown"
-    error = "temporarily_unavailable"
-    status = 503
-    public = "It cannot be known just now whether this permission still holds; try again after the time in Retry-After."
-    help = "The server has lost sight of the list of withdrawn permissions and releases nothing until it is back."
+    public = (
+        "Whether this permission is still in force cannot be checked just now; try again after the time in Retry- "
+        "After."
+    )
+    help = "The server has no current list of withdrawn permissions, and releases nothing until it has one again."
     clause = "FAPI 2.0 5.3.4-3"
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "5"}
 
 
-class KeysUnknown(Refusal):
+class KeysUnknown(Unavailable):
     code = "keys_unknown"
-    error = "temporarily_unavailable"
-    status = 503
     public = "The access token cannot be checked just now; try again after the time in Retry-After."
-    help = "The server cannot fetch the issuer's public keys at present. Nothing is wrong with the token as far as is known."
+    help = "The server cannot fetch the issuer's public keys at present. This does not mean that the token is wrong."
     clause = "RFC 9068 4"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "60"}
 
 
-class MetersUnknown(Refusal):
+class MetersUnknown(Unavailable):
     code = "meters_unknown"
-    error = "temporarily_unavailable"
-    status = 503
-    public = "It cannot be known just now which meters this permission covers; try again after the time in Retry-After."
-    help = "The data API could not ask the energy provider's issuer for the meters behind the token. Try again later."
-    clause = "RFC 9110 15.6.4"
+    public = (
+        "Which meters this permission covers cannot be looked up just now; try again after the time in Retry-After."
+    )
+    help = "The data API could not ask the energy provider's issuer for the meters of this token. Try again later."
     headers: ClassVar[dict[str, str]] = {"Retry-After": "10"}
 
 
@@ -90,7 +87,8 @@ class TextNotAccepted(InsufficientScope):
     code = "text_not_accepted"
     public = "The permission text behind this access token is not the published one; ask for a new permission."
     help = (
-        "The SME agreed to a wording that this server does not know. Ask the SME again, under the license's own text."
+        "The SME agreed to a wording that this server does not accept. Ask the SME again, under the current text of "
+        "the license."
     )
     clause = "Perseus policy data-license; FAPI 2.0 5.3.4-4"
 
@@ -110,7 +108,7 @@ class NoSuchDataSource(Refusal):
     code = "no_such_data_source"
     error = "not_found"
     status = 404
-    public = "There is no such data source under this permission; GET /datasources lists those that there are."
+    public = "There is no such data source under this permission; GET /datasources lists those that exist."
     help = "Use an id exactly as GET /datasources gives it, percent-encoded, with a token of the same permission."
     clause = "FAPI 2.0 5.3.4-4; consumption data API 2026-03-12"
 

@@ -1,6 +1,6 @@
 """The guard of a data API that is not ours, on whatever machine: Flask (protect.py), ASGI (asgi.py), any other (gate.py).
 
-It needs the issuer's public URLs and nothing else of it: keys come from its JWKS, withdrawals from its signed status list.
+All it needs of the issuer is its public URLs: keys come from its JWKS, withdrawals from its signed status list.
 """
 
 from collections.abc import Mapping
@@ -87,7 +87,7 @@ class RemoteGuard:
 
         `roles` are role URLs, one of which the caller must hold; `licenses` maps each license URL that releases this data
         to its pinned text and fuels. Files are PEM: `client_root` the one root of client certificates, `client_issuers`
-        the issuers below it (whose revocation lists are believed), `server_roots` the roots for calls out (the system's when
+        the issuers below it (whose revocation lists are accepted), `server_roots` the roots for calls out (the system's when
         absent). `revocation_list` is an https URL or a file, or several, and required in production. `jwks` and `status_list`
         are where this package's issuer has them, unless given. `arrival`, `proxies` and `header` say how certificates arrive,
         as in ClientsSettings. With `look_up_members` the Directory is asked about callers, as at the issuer's doors: one whose

@@ -1,4 +1,4 @@
-"""Which paths of an API are guarded, and what each gives out: for the front ends that see a path and no view."""
+"""Which paths of an API are guarded, and what each returns: for the front ends that see a path and not a view."""
 
 import re
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ class RouteNotGuarded(Refusal):
     status = 404
     public = "There is no such resource here."
     help = (
-        "Ask for a path of the API, without empty or dot segments, and without an encoded slash, a semicolon, or an encoded "
-        "percent sign. Operators: each path of the API has a route of the guard."
+        "Ask for a path of the API, without empty or dot segments, and without an encoded slash, a semicolon, or an "
+        "encoded percent sign. Operators: each path of the API needs a route in the guard's settings."
     )
     clause = "RFC 3986 3.3; ASVS 5.0 8.1.1"
 
@@ -35,7 +35,7 @@ class RouteNotGuarded(Refusal):
 class GuardedRoute:
     """`path` has names in braces for its segments: /readings/{datasource}/{measure}. `{datasource}` holds an id of the token.
 
-    `fuel` is what the route gives out; None where the API itself asks for it, by the fuels that it is told.
+    `fuel` is the fuel that the route returns; None where the API itself decides by the permission's fuels.
     """
 
     path: str

@@ -1,11 +1,11 @@
-"""Signed provenance for a data API of your own: what the guard said of a call and what the API gives out, as a record.
+"""Signed provenance for your own data API: a record made of what the guard found about a call and what the API returns.
 
     party = signing_settings.load(Path("signing.toml"))
     body = signed({"facts": headers, "fuel": "electricity", "measure": "import", "window": {"from": …, "to": …},
                    "outcode": "SW8", "body": {"data": […]}}, party)
 
-The request is the one of `consent-server provenance sign` (docs/integrator.md). What a receiver would refuse, or what was not
-granted, is not signed. The facts are believed: they must be the guard's headers of the call that is being answered.
+The request is the one of `consent-server provenance sign` (docs/integrator.md). Data that a receiver would refuse, or that
+were not granted, are not signed. The facts are not checked: they must be the guard's headers of the current call.
 """
 
 from collections.abc import Mapping

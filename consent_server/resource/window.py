@@ -23,8 +23,9 @@ class BadWindow(Refusal):
     status = 422
     public = "The window cannot be used; detail names each parameter and what to change."
     help = (
-        "`from` is inclusive, `to` exclusive and not before `from`; a window reaches over at most 400 days. Each is an "
-        "RFC 3339 date-time with a zone, or a date, which means its midnight UTC. Emissions are of whole months inside it."
+        "`from` is inclusive, `to` is exclusive and not before `from`; a window covers at most 400 days. Each is an "
+        "RFC 3339 date-time with a zone, or a date, which means midnight UTC. Emissions are returned for whole months "
+        "inside the window."
     )
     clause = "consumption data API 2026-03-12; emissions data API 2026-03-12"
 

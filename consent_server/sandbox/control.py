@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, make_response, redirect, render_template, request
+from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock
 from consent_server.sandbox import databases, mail, membership, revocation, scenarios
@@ -111,7 +112,7 @@ def blueprint(layout: Layout, effective: Effective | None = None) -> Blueprint:
     return routes
 
 
-def _act(layout: Layout, act: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:
+def _act(layout: Layout, act: Callable[[dict[str, Any]], dict[str, Any]]) -> AnyResponse:
     """Do what a program asks for in JSON, or a person with a form of our own page."""
     try:
         if request.is_json:
@@ -127,7 +128,7 @@ def _act(layout: Layout, act: Callable[[dict[str, Any]], dict[str, Any]]) -> Res
     except TimeoutError as error:
         return refused(503, "temporarily_unavailable", str(error))
     back = f"{layout.control}/clients" if "client" in request.form else layout.control
-    return redirect(back, 303)  # type: ignore[return-value]
+    return redirect(back, 303)
 
 
 def _from_form() -> dict[str, Any]:

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, redirect, render_template, request
 from joserfc import jwt
 from joserfc.jwk import ECKey
+from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock
 from consent_server.sandbox.layout import Layout
@@ -74,7 +75,7 @@ class _Customers:
     def ask(self) -> Response:
         return self._form(_asked(request.args))
 
-    def log_in(self) -> Response:
+    def log_in(self) -> AnyResponse:
         asked = _asked(request.form)
         returns = (f"{self._edp}/journey/log-in/return", f"{self._edp}/manage/log-in/return")
         if asked is None or asked["redirect_uri"] not in returns:
@@ -85,7 +86,7 @@ class _Customers:
         code = secrets.token_urlsafe(32)
         self._codes[code] = {**asked, "sub": who.name, "email": who.email, "at": clock.now()}
         query = urlencode({"code": code, "state": asked["state"], "iss": self._issuer})
-        return redirect(f"{asked['redirect_uri']}?{query}", 303)  # type: ignore[return-value]
+        return redirect(f"{asked['redirect_uri']}?{query}", 303)
 
     def token(self) -> Response:
         known = f"{CLIENT_ID}:{self._secret.read_text(encoding='ascii')}"
@@ -103,9 +104,9 @@ class _Customers:
         signed = jwt.encode({"alg": "ES256", "kid": self._key.kid}, claims, self._key, ["ES256"])
         return answered({"access_token": secrets.token_urlsafe(16), "token_type": "Bearer", "id_token": signed})
 
-    def end(self) -> Response:
+    def end(self) -> AnyResponse:
         """There is no session here to end: each log-in asks again."""
-        return redirect(f"{self._edp}/manage", 303)  # type: ignore[return-value]
+        return redirect(f"{self._edp}/manage", 303)
 
     def _form(self, asked: dict[str, str] | None, *, wrong: bool = False) -> Response:
         status = 400 if asked is None else 422 if wrong else 200

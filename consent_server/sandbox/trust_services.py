@@ -8,6 +8,7 @@ from typing import Final
 
 from flask import Flask, Response, redirect
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock
 from consent_server.sandbox import control, customers, directory, intensity, mail, registry
@@ -50,8 +51,8 @@ def create_app(folder: str | Path, base_port: int, *, effective: Effective | Non
         app.register_blueprint(part)
 
     @app.get("/")
-    def home() -> Response:
-        return redirect(layout.control, 303)  # type: ignore[return-value]
+    def home() -> AnyResponse:
+        return redirect(layout.control, 303)
 
     @app.get("/crl/client.crl")
     def revocation_list() -> Response:

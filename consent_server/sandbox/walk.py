@@ -95,7 +95,7 @@ def _eventually(what: str, true: Callable[[], bool]) -> float:
 
 
 def walk(layout: Layout, say: Say) -> None:
-    """Walk the path; raise AssertionError at the first step that does not hold."""
+    """Walk the path. Raise AssertionError at the first step that fails."""
     manifest = manifest_of(layout)
     browser = Browser(Path(manifest["trust"]["server_ca"]))
     try:
@@ -152,7 +152,7 @@ class _Walk:
         self.proved(f"the Directory's catalogue names the issuer {issuer}")
         metadata = cap.discover(issuer)
         self.proved(
-            f"its metadata says so itself, and asks for PAR: {metadata['require_pushed_authorization_requests']}"
+            f"its metadata confirms the issuer and requires PAR: {metadata['require_pushed_authorization_requests']}"
         )
         request = cap.push(self.manifest["licenses"]["electricity_and_gas"], self.callback_uri("cap"))
         self.proved(f"201 over mutual TLS 1.3 for client_id = the certificate's one URI, {cap.client_id}")
@@ -176,7 +176,7 @@ class _Walk:
         self.proved(f"the page “{page.heading}” shows the Registry's text, which names electricity and gas")
         page = self.browser.click(page, steps[1]["click"], check=steps[1]["check"])
         assert page.url.startswith(request.redirect_uri), f"not back at the client but at {page.url}: {page.heading}"
-        self.proved("agreed: the browser is back at the client, on another origin, with code, state and iss")
+        self.proved("agreed: the browser is back at the client's origin, with code, state and iss")
         return page.url
 
     def redeem(self, cap: Client, request: Request, callback: str) -> dict[str, Any]:
@@ -193,7 +193,9 @@ class _Walk:
         self.proved(f"the permission record says: granted {record['lastGranted']}, expires {record['expires']}")
         evidence = self.browser.open(record["evidence"])
         assert evidence.status == 200, "the evidence page does not open"
-        self.proved(f"the evidence page “{evidence.heading}” tells what the SME saw and did, without a meter number")
+        self.proved(
+            f"the evidence page “{evidence.heading}” shows what the SME saw and did, without a full meter number"
+        )
         return tokens
 
     def window(self) -> tuple[str, str]:
@@ -230,7 +232,7 @@ class _Walk:
         resource, token = self.manifest["resources"]["edp"], tokens["access_token"]
         types = [source["type"] for source in other.get(f"{resource}/datasources", token).json()["data"]]
         assert types == ["electricity"], f"listed: {types}"
-        self.proved("its token lists electricity alone")
+        self.proved("its token lists only electricity")
         start, end = self.window()
         every = DataSources.from_claim(claims(token)["datasources"])
         answers = [other.readings(resource, token, source, "import", start, end) for source in every]
@@ -251,11 +253,11 @@ class _Walk:
         self.proved("declined: the client gets access_denied, and nothing was granted")
 
     def connect_at_the_cap(self) -> None:
-        self.step("The SME connects its provider in the CAP's portal, which collects and works out emissions")
+        self.step("The SME connects its provider in the CAP's portal, which collects data and calculates emissions")
         _connect(self.browser, self.manifest, WALKER)
         self.proved("signed in with an e-mail code, read the text, agreed at the CAP and again at the provider")
         seconds = _eventually("the readings", lambda: _collected(self.layout, WALKER))
-        self.proved(f"readings of both fuels fetched, their provenance verified, months worked out in {seconds:.1f} s")
+        self.proved(f"readings of both fuels fetched, their provenance verified, months calculated in {seconds:.1f} s")
         page = self.browser.open(f"{self.manifest['pages']['cap']}/result")
         assert page.status == 200 and page.path == "/result", f"the result page: {page.status} {page.url}"
         self.proved(f"the portal shows “{page.heading}”")
@@ -266,13 +268,13 @@ class _Walk:
         page = self.browser.click(page, "share")
         page = follow(self.browser, page, _sme(self.manifest, WALKER)["journey"]["cap"][-1:])
         assert page.path.startswith("/emissions/"), f"the bank's page is {page.url}: “{page.heading}”"
-        self.proved("one press in the account led to the bank and back; read the text that names the bank, agreed")
+        self.proved("one click in the account led to the bank and back; read the text that names the bank, agreed")
         assert page.status == 200 and "months" in page.texts, f"the bank shows “{page.heading}” ({page.status})"
         self.proved(f"the bank shows “{page.heading}”, its provenance verified back to the provider's signature")
         return page.url
 
     def withdraw_at_the_edp(self, emissions_page: str) -> None:
-        self.step("The SME withdraws at the provider: everything that rested on it falls")
+        self.step("The SME withdraws at the provider, and everything that depended on the permission ends")
         assert _held_by_cap(self.layout, WALKER) > 0, "the CAP holds nothing before the withdrawal"
         self.withdraw("edp")
         self.proved("withdrawn on the provider's own page, after identifying again")
@@ -281,7 +283,7 @@ class _Walk:
         assert ended, "the CAP's connection still holds"
         self.proved(f"{seconds:.1f} s later the CAP has the message, and has deleted readings, records and months")
         seconds = _eventually("the bank's page", lambda: "withdrawn" in self.browser.open(emissions_page).html)
-        self.proved(f"the bank's permission has fallen with it, and the bank was told ({seconds:.1f} s later)")
+        self.proved(f"the bank's permission has ended with it, and the bank has the message ({seconds:.1f} s later)")
 
     def withdraw_the_first_grant(self, cap: Client, tokens: dict[str, Any]) -> None:
         self.step("The first grant is withdrawn too: its token is refused at once")
@@ -290,10 +292,10 @@ class _Walk:
         assert cap.get(f"{resource}/datasources", fresh).status_code == 200
         self.withdraw("edp")
         seconds = _eventually("the refusal", lambda: cap.get(f"{resource}/datasources", fresh).status_code == 401)
-        self.proved(f"{seconds:.2f} s after the withdrawal the data API answers 401 to a token that was good before")
+        self.proved(f"{seconds:.2f} s after the withdrawal the data API refuses a token that was valid before: 401")
         refused = cap.refresh(tokens["refresh_token"])
         assert refused.status_code == 400 and refused.json()["error"] == "invalid_grant", refused.text
-        self.proved("the refresh token is dead: invalid_grant")
+        self.proved("the refresh token is refused: invalid_grant")
         record = cap.permission(tokens["refresh_token"]).json()["permission"]
         assert "revoked" in record, "the record does not say revoked"
         self.proved(f"the permission record says: revoked {record['revoked']}")

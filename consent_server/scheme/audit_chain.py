@@ -4,7 +4,7 @@
     digest    = SHA-256 of the digest before (32 bytes), the position (8 bytes, big-endian) and the contents' digest (32 bytes)
 
 The digest before position 1 is 32 zero bytes. A checkpoint is a digest that our signing certificate has signed: whoever keeps
-one can tell later whether what stands before it was changed. docs/audit.md says how it is checked without this program.
+one can check later whether anything before it was changed. docs/audit.md says how to do so without this program.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""How what is asked for differs from the permission that it would replace: renewed, wider, narrower."""
+"""How a requested permission differs from the one that it would replace: renewed, wider, narrower."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """A certificate of deletion: what was deleted for a business, when and by whom, signed so that it can be verified for years.
 
-It names no business, no person and no meter: ids of permissions, tables, numbers of rows, and of the rows of each table a keyed
-digest, against which nobody without the key can try values.
+It names no business, no person and no meter. It has ids of permissions, tables, numbers of rows, and for each table a keyed
+digest of its rows, against which nobody without the key can try values.
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ intensity of that half-hour, in gCO2/kWh: kilograms of CO2. Gas (gas-emissions-c
 metres times the conversion factor that the rule picks for that half-hour (factors.py), in kgCO2e/m3: kilograms of CO2e. The
 two are different quantities, and nothing here adds them.
 
-Months run from 00:00Z to 00:00Z, so that a month has 48 half-hours for each day, also when clocks change. Only a month in
+Months run from 00:00Z to 00:00Z, so that a month has 48 half-hours for each day, even when clocks change. Only a month in
 which every half-hour has a reading and a factor is `complete`, and only such months may be reported. A gap stays a gap
 unless `filled()` is asked to fill it.
 """

@@ -1,7 +1,7 @@
-"""Where factors come from; the government's for natural gas are a dated table, with a rule that picks a set for each half-hour.
+"""Where factors come from. A dated table has the government's for natural gas, and a rule picks a set for each half-hour.
 
-A set is one year's publication (UK Government GHG Conversion Factors for Company Reporting). `PUBLISHED` is what this
-release knows; an operator adds or replaces sets from the government's flat file (collect/factor_sets.py). Registry and
+A set is one year's publication (UK Government GHG Conversion Factors for Company Reporting). `PUBLISHED` has the sets of this
+release; an operator adds or replaces sets from the government's flat file (collect/factor_sets.py). Registry and
 government word the choice of a set differently, so it is a setting:
 
     latest-published   the set most recently published at the time of consumption (the Registry's process definition)

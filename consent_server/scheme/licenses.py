@@ -1,6 +1,6 @@
-"""Licenses: who may ask for what, for which fuels and how long, and which license covers another.
+"""Licenses: who may request which, for which fuels and how long, and which license covers another.
 
-The license is the scope, and the text is the license: the raw text is pinned by its SHA-256.
+A license is requested as the OAuth scope, and its raw permission text is pinned by its SHA-256.
 """
 
 import hashlib

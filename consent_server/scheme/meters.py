@@ -1,9 +1,9 @@
 """Meter numbers and postcodes: read and check what a person types. Great Britain only.
 
-Of what is typed only what counts is kept: the digits of a number, the letters and digits of a postcode. Spaces, marks,
-invisible characters and words around a number are left out, whichever they are.
+Only what counts is kept of what is typed: the digits of a number, the letters and digits of a postcode. Spaces, punctuation,
+invisible characters and words around a number are all left out.
 
-Numbers identify a home or a business, so no repr and no error shows them; an error's text is a sentence for the person
+Numbers identify a home or a business, so neither a repr nor an error shows them; an error's text is a sentence for the person
 who typed the number. A wrong check digit is reported but not refused: old numbers may not follow the rule.
 """
 
@@ -41,7 +41,7 @@ class MeterNumberError(ValueError):
 class MaskedMeter(TypedDict):
     """A meter of an identified business as it leaves the register: its number has all but the last digits hidden.
 
-    `site` are words by which the business knows the place; `proof` says how the meter came into a permission.
+    `site` is the business's own words for the place; `proof` says how the meter came into a permission.
     """
 
     id: str

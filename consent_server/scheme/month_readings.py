@@ -1,4 +1,4 @@
-"""One meter's half-hours of one month, packed: as they are kept while something needs them."""
+"""One meter's half-hours of one month, packed for storage while they are needed."""
 
 import math
 import sys

@@ -2,8 +2,8 @@
 
 The Global GHG Accounting and Reporting Standard Part A: Financed Emissions, second edition (December 2022), section 5.2
 "Business loans and unlisted equity", Table 5-7; the data that each option needs are in Annex 10.1, Table 10.1-2. Scores run
-from 1 (best) to 5. What this product works out is option 2a: the company's own energy use, metered, times factors for that
-energy. Its score is 2. A better one would need a verifier's opinion on the company's own inventory (option 1a).
+from 1 (best) to 5. What this product calculates is option 2a: the company's own metered energy use, times factors for that
+energy. Its score is 2. A better score would need a verifier's opinion on the company's own inventory (option 1a).
 """
 
 from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import NotRequired, TypedDict
 
 
 class GrantedSource(TypedDict):
-    """A data source of a permission: `id` is the client's name for `meter`, which stays inside."""
+    """A data source of a permission: `id` is the client's name for `meter`, which is never sent."""
 
     id: str
     meter: str
@@ -73,3 +73,8 @@ def state_at(ended: int | None, ended_as: str | None, expires: int, now: int) ->
             raise ValueError("a permission cannot end as granted")
         return state
     return State.EXPIRED if now >= expires else State.GRANTED
+
+
+def ended_at(state: State, ended: int | None, expires: int) -> int | None:
+    """Return when a stored permission in this state ended, in whatever way; None while it is in force."""
+    return expires if state is State.EXPIRED else ended

@@ -1,4 +1,4 @@
-"""Permission texts: what a text names, and how it is shown.
+"""Permission texts: which fuels and placeholders a text names, and how it is shown.
 
 A text is shown as published with its placeholders filled, and never corrected, shortened or translated.
 """

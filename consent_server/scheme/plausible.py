@@ -1,10 +1,9 @@
-"""What a meter can have counted in half an hour. What it cannot is no consumption, and is treated as missing.
+"""How much a meter can have counted in half an hour. A larger value is not consumption, and is treated as missing.
 
-A meter that fails to read its register reports a code in its place, which looks like a number: 16777.215 m3 is 0xFFFFFF
+A meter that fails to read its register reports a code instead, which looks like a number: 16777.215 m3 is 0xFFFFFF
 litres, 4294967.295 kWh is 0xFFFFFFFF watt-hours (https://github.com/n3rgy/data/issues/1 and /11 describe what providers of
-smart meter data have met; makers of meters have codes of their own above 0xFFFF00, and counters that ran over appear as a
-multiple of 4294.967 kWh). The codes are known here by name, and whatever is beyond the bound is refused whether it has a name
-or not.
+smart meter data have met; manufacturers have their own codes above 0xFFFF00, and counters that overflowed appear as a
+multiple of 4294.967 kWh). The known codes have names here; any value beyond the limit is refused, with or without a name.
 """
 
 import re
@@ -36,7 +35,7 @@ _G_TO_MOST: Final = 1.6  # a G number is the nominal flow; the greatest is 1.6 t
 
 
 def most_in_half_an_hour(fuel: str, capacity: float | None = None) -> float:
-    """Return the bound, in WHR or MTQ. `capacity` is what the register knows: kVA of the supply, or m3 an hour of the meter."""
+    """Return the bound, in WHR or MTQ. `capacity` comes from the register: kVA of the supply, or m3 an hour of the meter."""
     if capacity is None:
         return _MOST[fuel]
     half_hour = capacity / 2 * (1000 if fuel == ELECTRICITY else 1)

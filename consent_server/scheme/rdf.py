@@ -1,8 +1,8 @@
-"""Turtle and JSON-LD as the Registry and the Directory publish them, read by rdflib within bounds. Nothing is fetched.
+"""Turtle and JSON-LD as the Registry and the Directory publish them, read by rdflib within limits. Nothing is fetched.
 
-rdflib reads both formats, is pure Python, so that no document ends the process, and is kept up. PyLD reads no Turtle;
-pyoxigraph reads both, and a chain of terms in a @context overflows its stack (0.5.13). RDF/XML, which has entities, is not
-read.
+rdflib reads both formats, is maintained, and is pure Python, so that no document can crash the process. PyLD does not read
+Turtle; pyoxigraph reads both, but a chain of terms in a @context overflows its stack (0.5.13). RDF/XML, which has entities, is
+not read.
 """
 
 import logging

@@ -48,7 +48,7 @@ class ReadingError(ValueError):
 
 
 class HalfHour(NamedTuple):
-    """What a source knows of one half-hour: `value` and `cumulative` in WHR for electricity and in MTQ for gas.
+    """What a source states of one half-hour: `value` and `cumulative` in WHR for electricity and in MTQ for gas.
 
     `taken_at` is when the meter passed the reading on, later than the half-hour's end; half an hour later where it is not
     known. `cumulative` is the meter's register at the half-hour's end. `substituted` says that the value is an estimate.

@@ -1,7 +1,7 @@
 """Regions of Great Britain's electricity grid, by the numbers of the Carbon Intensity API, and which one a meter lies in.
 
-The API finds the region of most outcodes, and of some it does not know one. Then the first digits of the meter's supply number
-name the distributor, which has one region; else the postcode's area lies in one region; else the nation's figure stands in.
+The API gives a region for most outcodes. For the others the first digits of the meter's supply number name the distributor,
+which has one region; failing that, the postcode's area lies in one region; failing that, the national figure is used.
 """
 
 import re

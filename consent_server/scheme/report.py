@@ -1,8 +1,8 @@
-"""A report: what a business used and emitted in whole months, what is missing from it, and what it all rests on.
+"""A report: what a business used and emitted in whole months, what is missing from it, and what the figures are based on.
 
-`make()` is the only place where the figures of a report are made. The emissions API, the page, the PDF and the tables say what
-is in its value and calculate nothing; whatever they round, they round last. Instants are seconds, quantities are kWh, cubic
-metres and kilograms.
+`make()` is the only place where the figures of a report are calculated. The emissions API, the page, the PDF and the tables
+show its value and calculate nothing; rounding is always the last step. Instants are seconds, quantities are kWh, cubic metres
+and kilograms.
 """
 
 import math
@@ -27,7 +27,7 @@ from consent_server.scheme.factors import (
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.pcaf import DataQuality
 
-#: The order in which fuels are told.
+#: The order in which fuels are shown.
 FUELS: Final = (ELECTRICITY, GAS)
 
 KILOGRAMS_PER_TONNE: Final = 1000

@@ -1,8 +1,8 @@
 """A JSON document that a member signed so that it can be verified for years, without asking the member.
 
-The form is the flattened JSON of JWS (RFC 7515 section 7.2.2), with the signer's chain in `x5c`. The key is that of a
-signing certificate from the Directory, and not one of those that sign tokens: those are published for as long as they are
-used, while a document has to verify later, and the certificate says which member signed it.
+The form is the flattened JSON of JWS (RFC 7515 section 7.2.2), with the signer's chain in `x5c`. The key is that of a signing
+certificate from the Directory, and not one that signs tokens: token keys are published only while they are in use, while a
+document must verify for years; and the certificate says which member signed it.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""A permission in short: what a license and its text say, and nothing that they do not say."""
+"""The summary of a permission: only what a license and its text say."""
 
 from dataclasses import dataclass
 

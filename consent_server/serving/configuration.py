@@ -1,4 +1,4 @@
-"""What one gunicorn serves: read when it starts and at each SIGHUP; what cannot be read anew stays as it was."""
+"""What one gunicorn serves: read when it starts and at each SIGHUP; if it cannot be read again, it stays as it was."""
 
 import json
 import logging

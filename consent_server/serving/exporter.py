@@ -1,4 +1,4 @@
-"""What Prometheus reads, on a port of its own: in the jobs' process, and in one of its own beside the workers of a door."""
+"""The exporter for Prometheus, on its own port: inside the jobs' process, and for a door in a process beside its workers."""
 
 import contextlib
 import errno

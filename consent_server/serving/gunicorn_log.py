@@ -1,4 +1,4 @@
-"""gunicorn's logger, in our lines, and what it answers when no request reaches the application."""
+"""gunicorn's logger with our format of lines, and gunicorn's own responses when no request reaches the application."""
 
 import json
 import re

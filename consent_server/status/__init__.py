@@ -1,1 +1,1 @@
-"""How well we run, as partners see it: what probes measured, what we announced, and the service levels that follow."""
+"""How well the service runs, for partners: what probes measured, what we announced, and the service levels that follow."""

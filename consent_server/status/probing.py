@@ -12,7 +12,7 @@ from consent_server.status.measured import Span
 from consent_server.store import notices, outbox, probes
 from consent_server.store.tables import Probe, StatusNotice
 
-#: Every part of which partners are told, in the order in which they are.
+#: Every part on the status page, in its order.
 PARTS: Final = ("issuer", "data", "messages", "directory", "registry")
 #: Seconds after which a message that was not tried is late: a withdrawal is to reach its client within the hour.
 LATE_S: Final = 900

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final, Literal, NamedTuple
 
 from consent_server import clock, store
-from consent_server.refusal import Refusal
+from consent_server.refusal import Unavailable
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.status import measured, probing
@@ -15,17 +15,14 @@ from consent_server.store.tables import Probe, ProbeDay, StatusNotice
 #: Of a part now: "planned" is downtime that was announced; "unknown" says that nobody has asked lately.
 State = Literal["ok", "degraded", "down", "planned", "unknown"]
 
-#: Days of which partners are told.
+#: Days that the status page shows.
 DAYS: Final = 90
 
 
-class DeclaredDown(Refusal):
+class DeclaredDown(Unavailable):
     code = "declared_down"
-    error = "temporarily_unavailable"
-    status = 503
-    public = "This service does not serve just now, as its status page says."
-    help = "Look at /status at the public door for what is said of it, and try again after the time in Retry-After."
-    clause = "RFC 9110 15.6.4"
+    public = "This service is down at present, as its status page says."
+    help = "See /status at the public door, and try again after the time in Retry-After."
     headers: ClassVar[dict[str, str]] = {"Retry-After": "300"}  # while an incident lasts, whose end nobody knows
 
 
@@ -61,7 +58,7 @@ class Part(NamedTuple):
 
 
 class ServiceStatus(NamedTuple):
-    """All that partners are told. `notices` are of the last 90 days and of the time to come, newest first."""
+    """The content of the status page. `notices` are of the last 90 days and of the future, newest first."""
 
     at: int
     parts: Sequence[Part]

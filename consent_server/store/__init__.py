@@ -7,9 +7,9 @@ which writes several rows is one transaction, opened by the act itself:
         permissions.add(connection, Permission(…))
         codes.add(connection, AuthorizationCode(…))
 
-Where an act is made of functions that open transactions of their own, `store.together()` makes them one.
+Where an act consists of functions that each open a transaction, `store.together()` makes them one transaction.
 
-All statements are Core statements on explicit connections. A refresh through ORM objects costs about ten times as much,
+All statements are Core statements on explicit connections. A token refresh through ORM objects costs about ten times as much,
 and a second way to read the same tables would gain nothing.
 """
 

@@ -1,6 +1,6 @@
 """The audit trail: events, written in the transaction of the act that they record, and sealed into a chain afterwards.
 
-They are sealed by a job and not by the act, since each position depends on the one before: two acts would wait for each other.
+A job seals them, and not the act, since each position depends on the one before: two acts would have to wait for each other.
 """
 
 from collections.abc import Iterator, Mapping

@@ -48,7 +48,7 @@ KINDS = "kinds"
 #: How a connection to PostgreSQL is opened and watched (the names are libpq's).
 POSTGRESQL_LINK = {
     "connect_timeout": 2,
-    # A server that was cut off says nothing; the kernel would believe in it for a quarter of an hour.
+    # A server that was cut off sends nothing; the kernel would keep the connection for a quarter of an hour.
     "keepalives_idle": 5,
     "keepalives_interval": 5,
     "keepalives_count": 2,
@@ -150,7 +150,7 @@ def _prepare_postgresql(engine: Engine) -> None:
         raw.autocommit = True
         # Not as options of the connection, which pgbouncer refuses. What URL, role or database set stays.
         raw.execute(
-            f"SELECT set_config(name, ms, false) FROM (VALUES {limits}) AS given (name, ms) WHERE current_setting(name) = '0'"  # noqa: S608
+            f"SELECT set_config(name, ms, false) FROM (VALUES {limits}) AS given (name, ms) WHERE current_setting(name) = '0'"  # noqa: S608 - our own limits
         )
 
     @sa.event.listens_for(engine, "begin")

@@ -1,4 +1,4 @@
-"""Ids of meters as clients see them: one for each client, SME and meter, made once and then stable.
+"""The ids of meters that clients see: one for each client, SME and meter, made once and then stable.
 
 The ids of one client and one SME are numbered within a random series, `<series>.<number>`: tokens.data_sources says why.
 """
@@ -21,7 +21,7 @@ _WITHOUT_NUMBER = _alias.c.id.not_like("%.%")
 
 
 def ids_for(c: Connection, client_id: str, sme: str, meters: Sequence[str]) -> dict[str, str]:
-    """Return meter -> the data source id that this client knows it by, in the order of `meters`.
+    """Return {meter: its data source id for this client}, in the order of `meters`.
 
     The caller holds the lock of the business (locks.lock_business): two grants must not give one number twice.
     """

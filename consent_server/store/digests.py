@@ -1,4 +1,4 @@
-"""Handles: random when made, SHA-256 digests when kept."""
+"""Handles: random values, of which only the SHA-256 digest is stored."""
 
 import hashlib
 import secrets

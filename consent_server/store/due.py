@@ -1,4 +1,4 @@
-"""Work that is due: who has any, found by one look into an index for each party, however many rows there are."""
+"""Work that is due: one index look-up for each party finds who has any, however many rows there are."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""The end of a permission, whether we granted it or hold it: one UPDATE, as the table of transitions permits."""
+"""The end of a permission, whether we granted it or hold it: one UPDATE, if the table of transitions allows it."""
 
 from collections.abc import Mapping
 from typing import Final

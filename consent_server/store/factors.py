@@ -1,4 +1,4 @@
-"""Conversion factors that an operator has loaded, beside those that this release knows."""
+"""Conversion factors that an operator has loaded, in addition to those of this release."""
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection

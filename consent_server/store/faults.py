@@ -1,15 +1,15 @@
-"""What can go wrong with a database, and the refusal for it: 503 with Retry-After, and no word of statements or values."""
+"""Database errors and the refusals for them: 503 with Retry-After, without statements or values."""
 
 import sqlite3
 from typing import ClassVar
 
 import sqlalchemy as sa
 
-from consent_server.refusal import Refusal
+from consent_server.refusal import Unavailable
 
-#: After one of these nobody knows what is on the disk, and a later success would prove nothing.
+#: After one of these the contents of the disk are uncertain, and a later success would prove nothing.
 NOT_DURABLE = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
-#: PostgreSQL: ended for the sake of another transaction. SQLite, which has one writer, knows no such thing.
+#: PostgreSQL: ended in favour of another transaction. SQLite, which has one writer, has no such error.
 _RERUN = ("40001", "40P01")
 #: PostgreSQL: a table or a column is missing, as before `consent-server db upgrade`.
 _NO_SUCH = ("42P01", "42703")
@@ -22,12 +22,10 @@ _UNUSABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _OF_THE_SERVER = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
 
 
-class StoreUnavailable(Refusal):
+class StoreUnavailable(Unavailable):
     """The database is busy, full or unavailable. Nothing of the request was kept."""
 
     code = "store_unavailable"
-    error = "temporarily_unavailable"
-    status = 503
     public = (
         "The server cannot reach its database just now; nothing was changed. Try again after the time in Retry-After."
     )
@@ -45,9 +43,9 @@ class OutcomeUnknown(StoreUnavailable):
         "The page at error_uri says what to look at."
     )
     help = (
-        "Look before you do it again. A code may be sent again while it lives: it counts as used only once tokens were "
-        "sent for it. A pushed request, a refresh, a revocation and a message may be sent again; the second has the "
-        "effect of the first. A business sees under its permissions what it has allowed and withdrawn."
+        "Check before you try again. A code may be sent again while it is valid: it counts as used only once tokens "
+        "were sent for it. A pushed request, a refresh, a revocation and a message may be sent again; a repetition "
+        "has the same effect as the first. A business sees under its permissions what it has allowed and withdrawn."
     )
 
 

@@ -1,4 +1,4 @@
-"""The last good copies of fetched documents, shared by every process of a party."""
+"""The last good copies of fetched documents, shared by all processes of a party."""
 
 import sqlalchemy as sa
 

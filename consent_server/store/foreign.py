@@ -1,7 +1,7 @@
-"""Reading a database that is not ours: an EDP's own tables or warehouse, through whatever SQLAlchemy speaks.
+"""Reading a database that is not ours: an EDP's own tables or warehouse, of any kind that SQLAlchemy supports.
 
-The statements are those of the settings, with bound parameters alone. Nothing is ever committed, and where the database can
-be told that a transaction only reads, it is told.
+The statements come from the settings, and values are always bound parameters. Nothing is ever committed, and transactions are
+read-only where the database supports that.
 """
 
 from collections.abc import Collection, Sequence

@@ -1,4 +1,4 @@
-"""Which permission or connection rests on which."""
+"""Which permission or connection depends on which."""
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection

@@ -1,8 +1,8 @@
 """Locks that a transaction holds until it ends, on PostgreSQL: SQLite has a single writer, and needs none.
 
-Grant, redemption, supersession, withdrawal and collection read rows and then write others because of what they read: whether a
-permission has been redeemed, what it rests on, whether its connection is live. Two such transactions of one business would
-each act on what the other is about to change, so the second waits for the first.
+Grant, redemption, supersession, withdrawal and collection read rows and then write others that depend on them: whether a
+permission has been redeemed, what it depends on, whether its connection is in force. Two such transactions of one business
+would each act on rows that the other is about to change, so the second waits for the first.
 """
 
 import sqlalchemy as sa

@@ -1,6 +1,6 @@
 """Mails that we owe businesses: committed with the act that they are about, sent by `consent-server work` afterwards.
 
-Not in the outbox: its calls go to other members, and a version that knows no mails would take one for a call.
+They are not in the outbox, whose calls go to other members: an older version that has no mails would take one for a call.
 """
 
 from collections.abc import Sequence
@@ -103,12 +103,6 @@ def _owe(c: Connection, about: sa.Select[*tuple[Any, ...]], *more: sa.Column[Any
     columns = (_mail.c.subject, _mail.c.kind, _mail.c.created, _mail.c.due, *more)
     owed = rows.insert(c.dialect.name, OwedMail).from_select(columns, about)
     return c.execute(owed.on_conflict_do_nothing()).rowcount
-
-
-def of_subject(c: Connection, subject: str) -> list[OwedMail]:
-    """Return every mail, sent or not, about one permission or connection, oldest first."""
-    query = sa.select(_mail).where(_mail.c.subject == subject)
-    return rows.every(c, OwedMail, query.order_by(_mail.c.created, _mail.c.kind))
 
 
 def language_of(c: Connection, subject: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The nodes of a party, each with what its keys are known by: written by each door, compared by every other."""
+"""The nodes of a party with the fingerprints of their keys: each door writes its own and compares the others."""
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection

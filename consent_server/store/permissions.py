@@ -1,4 +1,4 @@
-"""Permissions that SMEs granted at our issuer. One row per grant; a row ends once and is never overwritten."""
+"""Permissions that SMEs granted at our issuer. There is one row per grant; it ends once and is never overwritten."""
 
 import sqlite3
 import threading

@@ -1,4 +1,4 @@
-"""What a report on the scheme's policies counts: licenses in use, answers after an end, and how soon withdrawals were told."""
+"""Counts for the report on policies: licenses in use, responses after an end, and how soon withdrawals were delivered."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple

@@ -1,4 +1,4 @@
-"""What the probes measured: each for a day or two, then the sums of each day."""
+"""What the probes measured: each probe for a day or two, then daily sums."""
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection

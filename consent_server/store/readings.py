@@ -1,6 +1,6 @@
-"""Readings as day blocks: a day's half-hours of one meter, already in the API's JSON, and what was set aside.
+"""Readings as day blocks: a day's half-hours of one meter, already in the API's JSON; and values that were set aside.
 
-A block is packed as it is kept (scheme.packed), and unpacked where it is read to be merged. `days` gives them out as they are.
+A block is kept packed (scheme.packed), and unpacked to be merged. `days` returns blocks as they are kept.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

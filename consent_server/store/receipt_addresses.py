@@ -1,4 +1,4 @@
-"""Where the receipts of a permission go, for a business that has no account with us: it logged in at the EDP's provider."""
+"""Where the receipts of a permission go, for a business without an account here, which logged in at the EDP's provider."""
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection

@@ -1,7 +1,7 @@
-"""How long each table keeps its rows: one rule for each, by which rows are deleted and by which they are counted.
+"""How long each table keeps its rows: one rule for each, used both to delete rows and to count them.
 
-A row is due when the instant of its rule was before the limit. A permission or a connection goes with all that is kept about
-it, in one transaction; so does what was collected through a connection.
+A row is due when the instant that its rule names is before the limit. A permission or a connection is deleted in one
+transaction with all that is kept about it; so is what was collected through a connection.
 """
 
 from collections.abc import Mapping
@@ -264,7 +264,7 @@ def forget_record(c: Connection, subject: str, before: int) -> int:
 
 
 def _forget_aliases(c: Connection, row: Permission) -> int:
-    """Delete the ids by which a client knows a business's meters once it has no permission of that business left."""
+    """Delete a client's ids of a business's meters once it has no permission of that business left."""
     of_both = sa.and_(_alias.c.client_id == row.client_id, _alias.c.sme == row.sme)
     left = sa.exists().where(_permission.c.client_id == row.client_id, _permission.c.sme == row.sme)
     return c.execute(sa.delete(_alias).where(of_both, ~left)).rowcount

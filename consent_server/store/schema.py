@@ -47,5 +47,5 @@ def require_current() -> None:
 
 @cache
 def _revisions() -> tuple[str, ...]:
-    """Return the revisions that this program knows, oldest first: a migration's file begins with its own."""
+    """Return the revisions of this release, oldest first: the name of a migration's file begins with its revision."""
     return tuple(sorted(path.name.partition("_")[0] for path in MIGRATIONS.glob("versions/[0-9]*.py")))

@@ -1,7 +1,7 @@
 """The status list that is served: signed once for all processes, and again after a change.
 
-A permission that has ended and is not yet `listed` is a change, whoever ended it. Both are committed with the list that has
-it, so a list that no such permission is missing from is complete.
+A permission that has ended and is not yet `listed` is a change, whoever ended it. The mark `listed` is committed together
+with the list that contains it, so that a list is complete when no such permission is left.
 """
 
 from typing import Final, NamedTuple

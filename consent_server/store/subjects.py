@@ -1,6 +1,6 @@
-"""What is kept about one business, found by what it is known by, and deleted on its request.
+"""What is kept about one business: found by its name, address, meter or permission, and deleted on its request.
 
-A business is an EDP's id of it (`permission.sme`, `meter.sme`), or at a CAP its account.
+A business is identified by an EDP's id of it (`permission.sme`, `meter.sme`), or at a CAP by its account.
 """
 
 import hashlib

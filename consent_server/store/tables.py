@@ -1,7 +1,7 @@
 """The tables, each declared as the type of its rows. Instants are whole seconds since 1970-01-01T00:00Z.
 
-No column holds a token, a code or a key that would open anything: handles are kept as SHA-256 digests, a refresh token
-is recomputed from its id and key version, and the tokens that we hold as a client are sealed with AES-GCM.
+No column holds a usable token, code or key: handles are kept as SHA-256 digests, a refresh token is recomputed from its id and
+key version, and the tokens that we hold as a client are encrypted with AES-GCM.
 """
 
 from collections.abc import Mapping, Sequence
@@ -432,7 +432,7 @@ class Meter(NamedTuple):
     """One business's time at one meter of the EDP's own register: from `since` (0: from the first reading on) to before
     `until` (None: to this day). A meter that has passed from hand to hand has a row for each.
 
-    Numbers and addresses are here and in no other table. `site` are words by which the business knows the place.
+    Numbers and addresses are here and in no other table. `site` is the business's own words for the place.
     `capacity` is what the supply can carry, where that is known: kVA, or m3 of gas an hour.
     `customer` is what the EDP's own log-in calls the business.
     """

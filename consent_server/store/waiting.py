@@ -1,4 +1,4 @@
-"""How long a transaction waits for others: for its turn in this process, and for another process's lock on SQLite's file."""
+"""How long a transaction waits: for its turn in this process, and for another process's lock on SQLite's file."""
 
 import sqlite3
 import threading
@@ -18,7 +18,7 @@ from consent_server.store.faults import StoreUnavailable, is_locked
 LOCK_WAIT_S = 5.0
 #: Seconds after which a page, or another request that only asks, gives up on a file that another process keeps locked.
 STUCK_S = 1.0
-#: Seconds for which a request looks for itself before it believes that a lock is stuck. One that was stuck for the requests
+#: Seconds for which a request tries by itself before it takes a lock for stuck. One that was stuck for the requests
 #: before may have been released since, and what it meets now be another's short transaction.
 OWN_LOOK_S = 0.25
 #: Seconds between two attempts: the first pause, doubled up to the last.

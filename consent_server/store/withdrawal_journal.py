@@ -1,8 +1,8 @@
 """The journal of withdrawals: a file outside the database, so that a restored back-up does not revive what was withdrawn.
 
-One JSON object in each line, appended and on the disk before the withdrawal is committed. A crash between the two leaves a
-line of a withdrawal that did not happen: replayed, it ends a permission whose end somebody asked for. In the other order
-it would leave a withdrawal that no replay knows.
+Each line is a JSON object, appended and flushed to the disk before the withdrawal is committed. A crash between the two
+leaves a line for a withdrawal that did not happen; replaying it ends a permission whose end was asked for. In the other order
+a crash would leave a withdrawal that no replay would repeat.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The access token (RFC 9068): one table states who writes each claim and how it is checked.
+"""The access token (RFC 9068): one table says where each claim comes from and how it is checked.
 
 `CLAIMS` is the whole list, for issuer and resource server alike. A token with a claim that has no row is refused, and so
 is one that lacks a required claim. PyJWT verifies the signature only; times are checked here, with our clock, on every
@@ -37,8 +37,8 @@ class InvalidToken(Refusal):
     status = 401
     public = "The access token is not valid here; obtain another from the issuer named in the metadata."
     help = (
-        "Send the access token exactly as the token endpoint gave it, in the Authorization header. Only tokens signed "
-        "by this data's issuer are accepted. Use the refresh token to obtain another."
+        "Send the access token exactly as the token endpoint returned it, in the Authorization header. Only tokens "
+        "signed by this data's issuer are accepted. Use the refresh token to obtain another."
     )
     clause = "RFC 6750 3.1; RFC 9068 4"
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
@@ -49,7 +49,7 @@ class TokenExpired(InvalidToken):
 
     code = "token_expired"
     public = "The access token has expired; use the refresh token to obtain another."
-    help = "Access tokens live for at most 600 seconds, without leeway. Obtain another with the refresh token."
+    help = "Access tokens are valid for at most 600 seconds, without leeway. Obtain another with the refresh token."
     clause = "RFC 6750 3.1; RFC 9068 4"
 
 
@@ -58,7 +58,7 @@ class TokenForAnotherServer(InvalidToken):
 
     code = "token_for_another_server"
     public = "The access token was issued for another resource server."
-    help = "Each token is for one resource server: obtain one from the issuer of this server's data."
+    help = "Each token is for one resource server: obtain one from the issuer that this server accepts."
     clause = "RFC 9068 4; RFC 8725 3.9"
 
 

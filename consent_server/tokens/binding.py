@@ -1,7 +1,7 @@
 """The binding of a token to the application URL, and to one certificate where that is set (RFC 8705).
 
-The IB1 rule binds a token to the application: several servers of one application share tokens, and a renewed
-certificate breaks nothing. `tokens.bind_to_certificate` adds the RFC 8705 binding to one certificate.
+The IB1 rule binds a token to the application, so that several servers of one application share tokens, and tokens outlive the
+renewal of a certificate. `tokens.bind_to_certificate` adds the RFC 8705 binding to one certificate.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ class TokenNotYours(InvalidToken):
     """The certificate's application is not the token's."""
 
     code = "token_not_yours"
-    public = "The access token belongs to another application than the certificate of this connection."
+    public = "The access token belongs to a different application from the certificate of this connection."
     help = "Use the token with a certificate of the application that it was issued to: its URL is the client_id."
     clause = "OAuth with Member Identity Certificates; FAPI 2.0 5.3.4"
 

@@ -1,8 +1,8 @@
 """The only form of JWT that we make and read: compact JWS, ES256, a header of exactly `alg`, `typ` and `kid`.
 
-PyJWT verifies the signature and does nothing else. What a lenient reader would accept is refused before a key
-is looked up: other headers, padded or non-canonical base64url, doubled member names, numbers that
-are not whole, text that is not UTF-8.
+PyJWT verifies the signature and does nothing else. Forms that a lenient parser would accept are refused before a key is looked
+up: other headers, padded or non-canonical base64url, repeated member names, numbers that are not integers, text that is not
+UTF-8.
 """
 
 import base64

@@ -1,9 +1,9 @@
 """Data sources as a token names them: a series, which belongs to one client and one SME, and which numbers of it.
 
-A data source's id is `<series>.<number>`, and means nothing to any other client. The claim is `{"series": …, "members": …}`:
+A data source's id is `<series>.<number>`, and is of no use to any other client. The claim is `{"series": …, "members": …}`:
 bit n of `members` (base64url; the lowest bit of the first octet is 0, as in a Token Status List) says whether number n belongs
-to the permission. The claim of 1,000 meters has 167 characters, whichever of them were chosen, and a resource server
-on another machine needs nothing but the token to judge an id.
+to the permission. The claim for 1,000 meters has 167 characters, whichever of them were chosen, and a resource server
+on another machine can check an id by the token alone.
 """
 
 import re

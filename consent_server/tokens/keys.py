@@ -1,6 +1,6 @@
 """Signing keys: files in a directory, published before they are used, and the JWKS made of them.
 
-A key is one file whose name says when it comes into use: `<instant>.<kid>.pem` (PKCS#8, P-256), or `<instant>.<kid>.pkcs11`
+A key is one file, whose name says when it comes into use: `<instant>.<kid>.pem` (PKCS#8, P-256), or `<instant>.<kid>.pkcs11`
 with the PKCS#11 URI of a key in an HSM. The directory is read again whenever it changes, so that `rotate` and `retire` take
 effect in every process without a restart. No key is ever made implicitly: a server without keys does not start.
 """

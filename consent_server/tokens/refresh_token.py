@@ -1,7 +1,7 @@
 """Refresh tokens: `version.id.HMAC(key[version], id)`, made and recognised, never stored.
 
 The permission's row holds the version and the id; the text is recomputed when it is needed (the withdrawal message
-contains it). Neither the database alone nor the keys alone yield a token. One token per grant, not rotated
+contains it). Neither the database alone nor the keys alone yield a token. There is one token per grant, which is not rotated
 (FAPI 2.0 section 5.3.2.1 item 9).
 """
 

@@ -1,7 +1,7 @@
-"""Background tasks at others' servers: they may take longer than a page may wait, and must not be broken off half done.
+"""Background tasks at other parties' servers, which may take longer than a page waits and must not be interrupted.
 
-A page starts a task and waits a little. When that is not enough, the task goes on in its thread and keeps its result in the
-browser's session or journey, in the store, where any node finds it.
+A page starts a task and waits a little. If that is not enough, the task continues in its thread and writes its result to the
+browser's session or journey in the store, where any node finds it.
 """
 
 import logging
@@ -14,7 +14,7 @@ from functools import partial
 from typing import ClassVar, Final, TypeVar
 
 from consent_server.outbound import page_time
-from consent_server.refusal import Refusal
+from consent_server.refusal import Refusal, Unavailable
 from consent_server.store import waiting
 
 T = TypeVar("T")
@@ -36,10 +36,8 @@ class StillUnderWay(Exception):
     """The page has waited long enough, and the task goes on."""
 
 
-class ProviderBusy(Refusal):
+class ProviderBusy(Unavailable):
     code = "provider_busy"
-    error = "temporarily_unavailable"
-    status = 503
     public = (
         "The server that we wait for is slow just now, and many people wait for it. Nothing was lost. "
         "Load this page again in half a minute."

@@ -1,4 +1,4 @@
-"""The one form of cookie: an opaque handle, or a language, for this host alone, over TLS alone, unreadable for scripts."""
+"""The one form of cookie: an opaque handle or a language, for this host only, over TLS only, and unreadable for scripts."""
 
 from werkzeug.wrappers import Request, Response
 

@@ -1,7 +1,7 @@
 """One id for each request, in the response, on its pages and in every audit line that it causes.
 
-It is always ours: with an id of a caller's choosing, one party's acts could be logged as another's. The access line keeps the
-caller's own beside it (`serving/gunicorn_log.py`).
+It is always ours: if callers could choose it, one party's acts could be logged as another's. The access line also has the
+caller's own id (`serving/gunicorn_log.py`).
 """
 
 import secrets

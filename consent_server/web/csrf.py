@@ -43,7 +43,7 @@ def check(request: Request, sent: str | None, secret: str, origin: str) -> None:
 
     Our pages have Referrer-Policy no-referrer, under which browsers send `Origin: null` even to ourselves. Those of
     docs/operator.md that have no Fetch Metadata yet (Firefox before 90, Safari before 16.4) cannot say more. Another page with
-    that origin knows no token, and gets no SameSite cookie that a token could belong to.
+    that origin has no token, and gets no SameSite cookie that a token could belong to.
     """
     check_origin(request, origin)
     if not hmac.compare_digest((sent or "").encode(), token(secret).encode()):

@@ -1,7 +1,7 @@
-"""Device cookies: a browser in which an owner has proved itself before waits for nobody else's failures (docs/guessing.md).
+"""Device cookies: a browser in which an owner has succeeded before is not slowed by others' failures (docs/guessing.md).
 
-The cookie has an id for each subject (a meter, a mailbox) with a MAC of ours; the store keeps nothing of it. It is no second
-factor: what has to be typed must still be typed, and each subject has sixteen budgets for its browsers.
+The cookie has an id for each subject (a meter, a mailbox) with our MAC; nothing of it is in the store. It is not a second
+factor: everything must still be typed, and each subject has sixteen budgets for its browsers.
 """
 
 import hmac

@@ -1,4 +1,4 @@
-"""Documents for anybody, each made once: their media type, how long others may keep them, and their entity tag."""
+"""Public documents, each made once: their media type, how long they may be cached, and their entity tag."""
 
 from collections.abc import Callable
 from typing import Final

@@ -1,7 +1,8 @@
 """The headers of every response, and the content security policy of each kind of page.
 
 Two pages have weaker policies: the evidence page, which carbon accounting providers show in a frame and which has no form, no
-script and no cookie; and the page on which the portal shows another's, whose one origin its policy names.
+script and no cookie; and the portal's page that shows another party's evidence in a frame, for whose origin alone its policy
+makes an exception.
 """
 
 from collections.abc import Collection, Iterable

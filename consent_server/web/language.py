@@ -29,7 +29,7 @@ TRANSLATIONS: Final = Path(__file__).parent / "translations"
 
 
 def install(app: Flask, *, of_reader: bool) -> None:
-    """Let `app` speak the language of its reader; without `of_reader` English, unless it is told otherwise (`speaking`)."""
+    """Make `app` use the language of its reader; without `of_reader`, English unless `speaking` sets another."""
     selector = _of_reader if of_reader else None
     Babel(app, configure_jinja=False, default_translation_directories=str(TRANSLATIONS), locale_selector=selector)
 

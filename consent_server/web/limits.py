@@ -1,7 +1,7 @@
 """How failures are counted, and who waits because of them. docs/guessing.md has the arithmetic.
 
-A limit slows those who guess and refuses nobody for long: when a budget is used up, one try after the other is accepted, with
-a pause between them. Whoever has not failed today does not wait for those who have.
+A limit slows down guessing and refuses nobody for long: when a budget is used up, tries are accepted one at a time, with a
+pause between them. Whoever has not failed today is not slowed by those who have.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ class TooMany(Refusal):
     status = 429
     public = "There were too many failed attempts. Wait for the time in Retry-After before you try again."
     help = (
-        "Wait for the number of seconds in Retry-After, which is a minute at most where something has to be proved. "
-        "Only failures are counted."
+        "Wait for the number of seconds in Retry-After: at most a minute where you have to prove something. Only "
+        "failures are counted."
     )
     clause = "RFC 6585 4; ASVS 5.0 6.3.1"
 

@@ -1,4 +1,4 @@
-"""The stylesheet in the colours of the party, the icon, the one script, and logos: ours, and members' that were checked."""
+"""The stylesheet in the party's colours, the icon, the one script, and logos: ours, and those of members, once checked."""
 
 from pathlib import Path
 from typing import Final

@@ -1,6 +1,6 @@
 """Pages: one layout, one stylesheet, one way to render.
 
-What every page has comes from the settings alone, so that the page that says what has failed needs nothing that can fail.
+The frame of a page uses only the settings, so that an error page depends on nothing else that could fail.
 """
 
 import unicodedata
@@ -82,7 +82,7 @@ def render(
         sandbox=settings.is_sandbox,
         contact=settings.public.contact,
         home=switch.home(),
-        # An address that leads nowhere may be what somebody guessed: it stands on no page.
+        # An address that leads nowhere may be a guess: it is shown on no page.
         here=switch.home() if status in (404, 405) else switch.here(),
         language=spoken,
         languages=language.NAMES,
@@ -97,7 +97,7 @@ def render(
 
 
 def document(template: str, **values: object) -> str:
-    """Return a page that somebody keeps as a file: it stands by itself, without our frame, style and addresses."""
+    """Return a page to keep as a file: complete in itself, without our frame, style and addresses."""
     spoken, named = language.current(), plain(current().settings.brand)
     return render_template(template, language=spoken, lang=language.TAGS[spoken], brand=named, **values)
 

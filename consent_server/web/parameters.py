@@ -34,14 +34,14 @@ class MalformedParameters(Refusal):
 class RepeatedParameter(Refusal):
     code = "repeated_parameter"
     public = "A parameter is there more than once; send each parameter once."
-    help = "Send each parameter once. Where two values differ, two readers may believe different ones."
+    help = "Send each parameter once. If it has two values, two programs may each use a different one."
     clause = "RFC 6749 3.1 and 3.2"
 
 
 class ParameterInQuery(Refusal):
     code = "parameter_in_query"
     public = "This endpoint takes its parameters in the form body; send none in the query."
-    help = "Move the parameters from the URL to the body. A URL is written to logs, and these parameters are secret."
+    help = "Move the parameters from the URL to the body. URLs are written to logs, and these parameters are secret."
     clause = "RFC 6749 2.3.1; RFC 9126 2.1"
 
 
@@ -57,7 +57,7 @@ class TooManyParameters(Refusal):
 
     code = "too_many_parameters"
     public = f"There are more than {MOST_FIELDS} parameters; send only those that this endpoint knows."
-    help = "Send only the parameters that the endpoint knows."
+    help = "Send only the parameters that the endpoint defines."
     clause = "RFC 9126 2.3"
 
 

@@ -1,7 +1,7 @@
 """Count what a door serves: by hour, endpoint and client, with the time that each answer took.
 
-A request costs an addition in memory. The counts are written once a minute, beside requests, and what a process has counted
-since is lost when it ends: that does not move a service level, which is a share of many requests. What Prometheus reads
+A request costs one addition in memory. The counts are written once a minute, outside requests; what a process has counted
+since is lost when it ends, which does not affect a service level, a share of many requests. What Prometheus reads
 is counted in `metrics/counts.py`.
 """
 

@@ -1,9 +1,9 @@
-"""What was typed into a form, and what is to be mended: kept by the browser that typed it, for as long as a page may be idle.
+"""What was typed into a form, and what must be corrected: kept in the browser, for as long as a page may be idle.
 
-A page that says what to mend is opened again at its own address, and not as the response to the form. So it is there after Back
-and reload too, with what was typed, although no cache keeps a page of ours. The values are in a cookie, sealed by us and
-bound to one form of one journey or session: the store has none of them, and another browser has no such cookie, whatever else
-somebody planted in it. Codes and passwords are not kept.
+A page that asks for a correction has its own address, and is not the response to the form. It is therefore there after Back
+and reload too, with what was typed, although our pages are never cached. The values are in an encrypted cookie, bound to one
+form of one journey or session: none of them are in the store, and no other browser can have such a cookie, whatever was
+planted in it. Codes and passwords are not kept.
 """
 
 import base64

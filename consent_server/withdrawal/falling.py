@@ -1,4 +1,4 @@
-"""What falls with a permission: the withdrawal ends it, and the page before the withdrawal shows it."""
+"""What ends with a permission. The withdrawal ends it, and the page before the withdrawal shows it."""
 
 from collections import deque
 

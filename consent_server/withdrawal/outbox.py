@@ -1,6 +1,6 @@
 """Make the calls that follow withdrawals: messages to clients, revocations to issuers.
 
-The calls to one recipient are made one after the other (outbound.fair_pool), and it is left alone for a while when one fails.
+The calls to one recipient are made one after the other (outbound.fair_pool), with a pause after one fails.
 A call is leased, made outside any transaction, and settled while the lease is still ours. A dispatcher that dies leaves a lease
 that expires; the receiver is called twice at worst, and both calls are idempotent (Message Delivery; RFC 7009).
 """

@@ -1,4 +1,4 @@
-"""Replay the journals of withdrawals after a back-up was restored: what they name ends again, and is told again."""
+"""Replay the journals of withdrawals after a back-up was restored: end again what they name, and send the messages again."""
 
 from collections import Counter
 from collections.abc import Iterable

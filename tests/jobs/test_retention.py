@@ -81,27 +81,9 @@ def counts() -> dict[str, int]:
 # One row of each kind at an instant, and where it is kept
 
 
-def request(c: Any, at: int) -> None:
-    requests.push(
-        c,
-        PushedRequest(
-            digest=digest(f"request {at}"),
-            client_id=CLIENT,
-            member=MEMBER,
-            certificate="0" * 64,
-            redirect_uri="https://client.example/callback",
-            state="state",
-            license=LICENSE,
-            code_challenge="challenge",
-            created=at,
-            expires=at + 90,
-        ),
-    )
-
-
-def journey(c: Any, at: int) -> None:
-    pushed = PushedRequest(
-        digest="0" * 64,
+def pushed(at: int) -> PushedRequest:
+    return PushedRequest(
+        digest=digest(f"request {at}"),
         client_id=CLIENT,
         member=MEMBER,
         certificate="0" * 64,
@@ -112,7 +94,14 @@ def journey(c: Any, at: int) -> None:
         created=at,
         expires=at + 90,
     )
-    journeys.open(c, f"journey {at}", "secret", pushed, at)
+
+
+def request(c: Any, at: int) -> None:
+    requests.push(c, pushed(at))
+
+
+def journey(c: Any, at: int) -> None:
+    journeys.open(c, f"journey {at}", "secret", pushed(at), at)
 
 
 def permission(c: Any, name: str, at: int) -> None:

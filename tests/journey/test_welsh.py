@@ -117,7 +117,7 @@ def test_a_mail_speaks_the_language_in_which_the_business_acted(cap: Any) -> Non
     (grant,) = cap.grants()
     with cap.app.app_context(), store.writing() as c:
         mails.owe(c, grant.permission.id, grant.permission.sme, mails.Kind.TOMORROW, clock.now())  # by a job
-        assert [mail.language for mail in owed.of_subject(c, grant.permission.id)] == ["cy", None]
+        assert [mail.language for mail in owed.unsent(c)] == ["cy", None]
     cap.mail.sent.clear()
     with cap.app.app_context():
         assert mails.send_due() == 0

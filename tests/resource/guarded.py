@@ -11,6 +11,7 @@ import httpx
 import orjson
 
 from consent_server import clock
+from consent_server.resource.remote import License, MetersQuestion, RemoteGuard
 from consent_server.sandbox.authority import Authority, IssuedCertificate
 from consent_server.tokens import access_token, keys, status
 from consent_server.tokens.access_token import AccessToken, PermissionClaim
@@ -23,10 +24,15 @@ DIGEST = "d" * 64
 AUDIENCE = "https://data.edp.example"
 
 
-def served(handler: type[BaseHTTPRequestHandler], authority: Authority) -> ThreadingHTTPServer:
-    """A server of its own port on localhost, over TLS and already answering."""
+def served(
+    handler: type[BaseHTTPRequestHandler], authority: Authority, *, clients: bool = False
+) -> ThreadingHTTPServer:
+    """A running server on a free port of localhost, over TLS; with `clients` it requires a client certificate."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if clients:
+        context.load_verify_locations(authority.client_root)
+        context.verify_mode = ssl.CERT_REQUIRED
     certificate = authority.server()
     context.load_cert_chain(certificate.chain, certificate.key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -117,6 +123,27 @@ def callers(authority: Authority, folder: Path) -> dict[str, IssuedCertificate]:
     }
     (folder / "client.crl").write_bytes(authority.crl([certificates["revoked"].serial]))
     return certificates
+
+
+def remote_guard(
+    authority: Authority, folder: Path, issuer: Issuer, meters: MetersQuestion | None = None
+) -> RemoteGuard:
+    """The guard that judges those callers, behind a proxy on this machine."""
+    return RemoteGuard(
+        issuer=issuer.url,
+        audience=AUDIENCE,
+        directory=DIRECTORY,
+        client_root=authority.client_root,
+        client_issuers=authority.client_issuer,
+        server_roots=authority.server_root,
+        revocation_list=str(folder / "client.crl"),
+        roles=(ROLE,),
+        licenses={LICENSE: License(DIGEST, ("electricity", "gas"))},
+        arrival="escaped-pem",
+        proxies=("127.0.0.1",),
+        environment="sandbox",
+        meters=meters,
+    )
 
 
 #: What the guard says, whichever front end it has: (claims of the token, what is called how, status, error).

@@ -27,7 +27,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from consent_server.resource.asgi import GuardMiddleware
-from consent_server.resource.remote import License, RemoteGuard
+from consent_server.resource.remote import RemoteGuard
 from consent_server.resource.routes import GuardedRoute
 from consent_server.sandbox.authority import Authority, IssuedCertificate
 from consent_server.scheme import instant
@@ -44,6 +44,7 @@ from tests.resource.guarded import (
     Running,
     callers,
     refused_in_full,
+    remote_guard,
 )
 
 pytestmark = pytest.mark.xdist_group("gate")
@@ -364,21 +365,7 @@ def asgi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AsgiApi]:
     folder = tmp_path_factory.mktemp("asgi")
     authority = Authority(folder / "ca").create()
     issuer, certificates = Issuer(folder, authority), callers(authority, folder)
-    guard = RemoteGuard(
-        issuer=issuer.url,
-        audience=AUDIENCE,
-        directory=DIRECTORY,
-        client_root=authority.client_root,
-        client_issuers=authority.client_issuer,
-        server_roots=authority.server_root,
-        revocation_list=str(folder / "client.crl"),
-        roles=(ROLE,),
-        licenses={LICENSE: License(DIGEST, ("electricity", "gas"))},
-        arrival="escaped-pem",
-        proxies=("127.0.0.1",),
-        environment="sandbox",
-    )
-    yield AsgiApi(guard, issuer, certificates)
+    yield AsgiApi(remote_guard(authority, folder, issuer), issuer, certificates)
     issuer.server.shutdown()
 
 

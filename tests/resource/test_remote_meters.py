@@ -1,11 +1,9 @@
-"""The meters of a token at a guard that does not share the issuer's store: asked once, believed in nothing, failing closed."""
+"""The meters of a token at a guard that does not share the issuer's store: asked once, checked whole, failing closed."""
 
-import ssl
-import threading
 import time
 from collections.abc import Iterator
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote
@@ -18,16 +16,15 @@ from consent_server.outbound.status_list import StatusListPoller
 from consent_server.resource import remote
 from consent_server.resource.gate import Gate, facts
 from consent_server.resource.guard import (
-    AcceptedLicense,
     GrantedMeter,
     MetersUnknown,
     NoSuchDataSource,
     PermissionEnded,
 )
-from consent_server.resource.remote import MetersQuestion, RemoteGuard
+from consent_server.resource.remote import MetersQuestion
 from consent_server.resource.routes import GuardedRoute
 from consent_server.sandbox.authority import Authority
-from tests.resource.guarded import AUDIENCE, DIGEST, DIRECTORY, LICENSE, ROLE, Issuer, Running, callers
+from tests.resource.guarded import DIRECTORY, Issuer, Running, callers, remote_guard, served
 
 ONE: dict[str, Any] = {
     "datasource": "meter.1",
@@ -64,13 +61,7 @@ class Door:
 
             def log_message(self, *args: object) -> None: ...
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority.client_root))
-        context.verify_mode = ssl.CERT_REQUIRED
-        certificate = authority.server()
-        context.load_cert_chain(certificate.chain, certificate.key)
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.server = served(Handler, authority, clients=True)
         self.url = f"https://localhost:{self.server.server_address[1]}/meters"
 
 
@@ -85,21 +76,8 @@ class Elsewhere:
         self.token = Running(self.issuer, "", folder, {}, authority.server_root, folder).token
         pem = certificates["cap"].chain.read_text().partition("-----END CERTIFICATE-----")
         self.certificate = quote(pem[0] + pem[1] + "\n", safe="")
-        self.guard = RemoteGuard(
-            issuer=self.issuer.url,
-            audience=AUDIENCE,
-            directory=DIRECTORY,
-            client_root=authority.client_root,
-            client_issuers=authority.client_issuer,
-            server_roots=authority.server_root,
-            revocation_list=str(folder / "client.crl"),
-            roles=(ROLE,),
-            licenses={LICENSE: AcceptedLicense(DIGEST, ("electricity", "gas"))},
-            arrival="escaped-pem",
-            proxies=("127.0.0.1",),
-            environment="sandbox",
-            meters=MetersQuestion(self.door.url, own.chain, own.key),
-        )
+        meters = MetersQuestion(self.door.url, own.chain, own.key)
+        self.guard = remote_guard(authority, folder, self.issuer, meters)
 
     def environ(self, token: str) -> dict[str, str]:
         return {

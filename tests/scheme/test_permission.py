@@ -51,6 +51,19 @@ def test_state_at(ended, ended_as, now, expected):
 
 
 @pytest.mark.parametrize(
+    ("state", "ended", "expected"),
+    [
+        (State.GRANTED, None, None),
+        (State.EXPIRED, None, EXPIRES),
+        (State.WITHDRAWN, 500, 500),
+        (State.EXPIRED, EXPIRES, EXPIRES),
+    ],
+)
+def test_ended_at(state, ended, expected):
+    assert permission.ended_at(state, ended, EXPIRES) == expected
+
+
+@pytest.mark.parametrize(
     ("ended", "ended_as"), [(500, None), (None, "withdrawn"), (500, "granted"), (500, "revoked"), (500, "")]
 )
 def test_a_record_that_contradicts_itself_is_an_error(ended, ended_as):

@@ -1,7 +1,7 @@
 """`readings load`: files into our own tables, in pieces that each are kept whole or not at all.
 
-What a load does depends on what is in its lines alone, and not on what was loaded before or how often: one that was interrupted
-is begun again, and ends in the same readings.
+The result depends only on the lines, and not on the order or number of loads: start an interrupted load again, and it ends in
+the same readings.
 """
 
 import gc
@@ -28,7 +28,7 @@ _MOST_METERS: Final = 100_000
 
 @dataclass(frozen=True)
 class How:
-    """How files are read: the layout's name, the zone of times that name none, and what is told of rows that do not say."""
+    """How files are read: the layout's name, the zone of times without one, and the values for rows that do not give them."""
 
     layout: str = "ours"
     zone: str = ""
@@ -39,7 +39,7 @@ class How:
 
 
 class OwnMeters:
-    """What our own table of meters knows, read for many at once."""
+    """The facts of our own table of meters, read for many meters at once."""
 
     def __init__(self) -> None:
         self._known: dict[str, KnownMeter | None] = {}

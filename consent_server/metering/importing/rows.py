@@ -38,7 +38,7 @@ _NOT_IN_ORDER: Final = "of an hour that the local clock had twice, without its f
 
 
 class KnownMeter(NamedTuple):
-    """What the register knows that judges a meter's readings. `most` is the bound of a half-hour."""
+    """The facts of the register by which a meter's readings are checked. `most` is the largest plausible half-hour."""
 
     fuel: str
     measures: Sequence[str]

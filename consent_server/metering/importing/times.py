@@ -1,4 +1,4 @@
-"""The instants that files write: with a zone, or in the local time of a zone that is told."""
+"""Instants as files write them: with a zone, or in the local time of a given zone."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple

@@ -18,7 +18,7 @@ from consent_server.settings import Settings
 from consent_server.store import policy
 from consent_server.store.fetched import StoredCache
 
-#: Within which the other party is told of a withdrawal.
+#: Within which the other party must get the message of a withdrawal.
 WITHIN_S: Final = 3600
 #: An answer that was under way when its permission ended may be written down so much later.
 GRACE_S: Final = 10
@@ -33,7 +33,7 @@ class PolicyLine(NamedTuple):
 
 
 def lines(settings: Settings, since: int, at: int) -> Iterator[PolicyLine]:
-    """Yield the report on what happened from an instant on, and on how things stand. Raise StoreUnavailable."""
+    """Yield the report on what happened from an instant on, and on the present state. Raise StoreUnavailable."""
     for name, findings in (
         ("licenses in use", _licenses(at)),
         ("answers after an end", _answers(since)),

@@ -1,7 +1,7 @@
 """What an operator may see and decide of readings that are set aside: released, or deleted, one at a time.
 
-A value is named by an id that is made of its row, for the command line alone. No line that is kept has it: a meter's id may be
-a meter's number, of which there are so few that the digest tells which. The audit has the meter by its last four characters.
+A value has an id derived from its row, for the command line only. It is never logged: a meter's id may be its number, of which
+there are so few that the digest would reveal it. The audit trail has the last four characters of the meter's id.
 """
 
 import hashlib

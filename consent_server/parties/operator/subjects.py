@@ -1,7 +1,7 @@
-"""What a business that asks about itself is answered: what is held, all of it as files, and its deletion.
+"""Requests of a business about itself: what is held, an export of it, and its deletion.
 
-An operator names the business by what it is known by, and has seen who asks. What is found is shown by ids and numbers of rows;
-names, addresses and readings are in the export alone.
+The operator names the business by name, address, meter or permission, and has verified who asks. Results are shown as ids and
+numbers of rows; names, addresses and readings are only in the export.
 """
 
 import hashlib

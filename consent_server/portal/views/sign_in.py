@@ -179,7 +179,7 @@ def sign_out() -> AnyResponse:
 
 def _leave_what_signs_in(held: SessionData) -> None:
     for name in held.keys() - {"email", "next", "fsp"}:
-        held.pop(name, None)  # type: ignore[misc]
+        held.pop(name, None)  # type: ignore[misc]  # every key of SessionData may be absent
 
 
 def _following(path: str) -> str:

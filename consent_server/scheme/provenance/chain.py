@@ -1,8 +1,8 @@
-"""The chain in a verified record: what rests on what, as a tree of text, and what does not hold although it is signed.
+"""The chain in a verified record, as a tree of text: which step rests on which, and what is wrong although it is signed.
 
-`container.verify()` has checked signatures, certificates and references. Here the steps are held against each other: whether a
-step was allowed by the permissions that it names when it was made, and whether data were received by whom they were sent to.
-Everything costs at most as much as there are steps and references, whatever a record says.
+`container.verify()` has checked signatures, certificates and references. Here the steps are compared with each other: whether a
+step was allowed, when it was made, by the permissions that it names, and whether data were received by the party that they were
+sent to. The cost is linear in the number of steps and references, whatever a record says.
 """
 
 from collections.abc import Iterator, Sequence
@@ -181,7 +181,7 @@ def _assurance(step: VerifiedStep) -> str:
 
 
 def _end(url: object) -> str:
-    """Return what a Registry URL ends with: a name, and the version before which it stands."""
+    """Return the name and the version with which a Registry URL ends."""
     *_, last, newest = ["", *plain(url).rstrip("/").split("/")]
     return f"{last} {newest}" if newest[:4].isdigit() and last else newest
 

@@ -1,4 +1,4 @@
-"""How deployed providers write what the specification writes otherwise: accepted when received, by name, and never sent.
+"""How deployed providers depart from the specification: forms that are accepted when received, each by name, and never sent.
 
 A form is accepted only in place of the one member that it stands for, and only with the value that our own call gives it, so
 that it says what the specification's form would have said. docs/interop.md has a row for each name in this module.

@@ -1,8 +1,8 @@
-"""The chain of a verified record as a picture: SVG, made of what its steps say.
+"""The chain of a verified record as a picture, in SVG.
 
-Steps that are alike are one box (meter readings of twelve windows, say), and boxes stand in columns from the origins on the
-left to the transfers on the right. The picture has a title and a description for those who do not see it, and its text is
-text. Nothing in it is a script, a style sheet, a link or anything from elsewhere.
+Similar steps share one box (meter readings of twelve windows, say), and the boxes are in columns, from the origins on the
+left to the transfers on the right. The picture has a title and a description for people who cannot see it, and its text is
+real text. It contains no script, no style sheet, no link and nothing from elsewhere.
 """
 
 from collections.abc import Callable, Mapping, Sequence

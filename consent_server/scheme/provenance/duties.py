@@ -31,7 +31,7 @@ MAX_TRANSFERS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedTransfer:
-    """What the receiver knows of its call, against which it checks the provider's transfer steps.
+    """The receiver's own call, with which the provider's transfer steps are compared.
 
     `recipients`: our own member URL. `deployed`: the forms that are accepted besides (deployed.transfer_forms()).
     `signer_application`: the issuer's, as the Directory names it; empty where its catalogue names none. `signer_role`: the

@@ -1,4 +1,4 @@
-"""What a permission step allows, and for how long, as a value."""
+"""What a permission step allows, and for how long."""
 
 from dataclasses import dataclass
 
