@@ -16,6 +16,7 @@ import resource
 import secrets
 import signal
 import ssl
+import sys
 from typing import Any
 
 import gevent
@@ -23,7 +24,7 @@ import gunicorn.util
 from gevent.server import StreamServer
 
 from consent_server import audit, traces
-from consent_server.serving import configuration, connection, worker_counts
+from consent_server.serving import configuration, connection, lines, worker_counts
 from consent_server.serving.gunicorn_log import Answers, DoorLog
 from consent_server.serving.request_body import with_request_body
 from consent_server.serving.traced import traced
@@ -101,6 +102,7 @@ def post_worker_init(worker: Any) -> None:
         traces.start(serving.settings.traces, serving.door)
         application = traced(application, serving.door)
     worker.wsgi = with_request_body(application)
+    audit.out = lines.direct(sys.stderr)
     serving.tls.worker = worker
     gevent.spawn(connection.stop_gently, worker)
 
