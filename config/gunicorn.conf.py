@@ -103,6 +103,8 @@ def post_worker_init(worker: Any) -> None:
         application = traced(application, serving.door)
     worker.wsgi = with_request_body(application)
     audit.out = lines.direct(sys.stderr)
+    # gunicorn looks up settings some fifty times for each request, through two functions; in a worker none changes.
+    vars(worker.cfg).update({name: setting.get() for name, setting in worker.cfg.settings.items()})
     serving.tls.worker = worker
     gevent.spawn(connection.stop_gently, worker)
 
