@@ -40,6 +40,9 @@ PACE_S: Final = 0.02
 PIPELINED_S: Final = (0.2, 5.0)
 #: Bytes of answers that the kernel buffers for one client.
 SEND_BUFFER: Final = 64 * 1024
+#: Bytes of an answer that are held until it is whole: gunicorn writes its head and each piece of its body apart, and every
+#: write is a TLS record and a system call.
+HELD: Final = 32 * 1024
 CONTINUE: Final = b"HTTP/1.1 100 "
 #: Seconds for which a worker that stops still waits for requests on its open connections.
 STOPPING_S: Final = 2.0
@@ -61,7 +64,7 @@ class _Stopping(Exception):
 
 
 class DoorSocket(SSLSocket):  # type: ignore[misc]
-    """The connection of one client."""
+    """The connection of one client. Once secure its time-out is 0, but while it waits: what is done at once needs no timer."""
 
     context: "DoorContext"
     #: Greenlets that wait for the first byte of a request.
@@ -74,8 +77,14 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
     _times = 0  # how often it was read from
     _answered = 0  # requests since it was read from
     _lingers = True  # whether closing reads on: not on an idle connection, where nothing is in flight
+    _held = b""  # of the answer, written and not sent yet
+    _failed = False  # whether an answer could not be sent: there is no further request
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        if self._failed:
+            return b""
+        if self._held:
+            self._send_held()
         if not self._reads:
             return self._recv_first(buflen, flags)
         if self._times <= UNPACED_READS:
@@ -88,26 +97,40 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
             return self._counted(super().recv(buflen, flags))
 
     def send(self, data: Any, flags: int = 0, *timeout: Any) -> int:
-        # sendall goes through here as well. RFC 9110 section 15.2: after an interim answer the same request goes on.
+        # RFC 9110 section 15.2: after an interim answer the same request goes on.
         if self._reads and data[: len(CONTINUE)] != CONTINUE:
             self._reads, self._left_s = False, self.context.listener.answer_s
-        self.settimeout(0.0)
-        try:
-            if sent := super().send(data, flags):
-                return int(sent)
-        finally:
-            self.settimeout(None)
+        if sent := super().send(data, flags):
+            return int(sent)
         with self._waiting("answer"):
             return int(super().send(data, flags, *timeout))
 
-    def answered(self) -> None:
-        """Switch to other greenlets after an answer. The wait grows with each request that was read together with the last.
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Hold what is short until the answer is whole, and send what is long behind what was held."""
+        if len(self._held) + len(data) <= HELD:
+            self._held += data
+        else:
+            self._send_held()
+            self._send_whole(data)
 
-        RFC 9112 section 9.3.2 lets a client send several requests at once, and a server answer them at its own pace.
+    def answered(self) -> None:
+        """Send what is held of the answer, and switch to other greenlets.
+
+        The wait grows with each request that was read together with the last: RFC 9112 section 9.3.2 lets a client send
+        several requests at once, and a server answer them at its own pace.
         """
+        try:
+            self._send_held()
+        except OSError:
+            self._failed = True
         each, longest = PIPELINED_S
         gevent.sleep(min(each * self._answered, longest))
         self._answered += 1
+
+    def shutdown(self, how: int) -> None:
+        """End TLS, and drop what is held: part of an answer is none, and it would be sent as it is."""
+        self._held = b""
+        super().shutdown(how)
 
     def close(self) -> None:
         if self.fileno() >= 0:
@@ -115,15 +138,21 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
                 self._linger()
             super().close()
 
+    def _send_held(self) -> None:
+        held, self._held = self._held, b""
+        self._send_whole(held)
+
+    def _send_whole(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self.send(left) :]
+
     def _recv_at_once(self, buflen: int, flags: int) -> bytes | None:
-        """Return what has arrived, or None: without a timer, which takes longer than the reading."""
-        self.settimeout(0.0)
+        """Return what has arrived, or None."""
         try:
             data: bytes = super().recv(buflen, flags)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
-        finally:
-            self.settimeout(None)
         return data
 
     def _recv_first(self, buflen: int, flags: int) -> bytes:
@@ -163,6 +192,7 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
                 self._note_refusal(error)
             return False
         self._is_secure = True
+        self.settimeout(0.0)
         return True
 
     def _note_refusal(self, error: ssl.SSLError) -> None:
@@ -189,6 +219,7 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
     @contextmanager
     def _waiting(self, for_what: str) -> Iterator[None]:
         started = monotonic()
+        self.settimeout(None)
         try:
             with gevent.Timeout(max(self._left_s, 0), TooSlow(for_what)):
                 yield
@@ -198,11 +229,14 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
                 log.info("too slow", extra={"fields": fields})
             raise
         finally:
+            self.settimeout(0.0)
             self._left_s -= monotonic() - started
 
     def _linger(self) -> None:
         try:
+            self._send_held()
             with gevent.Timeout(LINGER_S, False):
+                self.settimeout(None)
                 self.shutdown(socket.SHUT_WR)
                 read = 0
                 while read < LINGER and (more := super().recv(8192)):

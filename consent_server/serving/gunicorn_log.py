@@ -10,7 +10,7 @@ from gevent import GreenletExit
 from gunicorn.glogging import Logger
 
 from consent_server import audit, clock
-from consent_server.serving.lines import JsonLines, may_be_written
+from consent_server.serving.lines import JsonLines, direct, may_be_written
 
 if TYPE_CHECKING:
     import datetime
@@ -30,6 +30,7 @@ class DoorLog(Logger):  # type: ignore[misc]
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
+        self._write = direct(sys.stdout)
         for handler in self.error_log.handlers:
             handler.setFormatter(JsonLines(self.door))
             handler.addFilter(may_be_written)
@@ -48,28 +49,26 @@ class DoorLog(Logger):  # type: ignore[misc]
         super().exception("fault outside the application", **kwargs)
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: "datetime.timedelta") -> None:
-        path = environ.get("PATH_INFO", "")
-        sent = {name.lower(): value for name, value in resp.headers}
         line = {
             "at": clock.now(),
             "event": "request",
-            "correlation_id": sent.get("x-request-id", audit.correlation_id.get()),
+            "correlation_id": audit.correlation_id.get(),
             **_callers_id(environ),
             "door": self.door,
             "address": environ.get("REMOTE_ADDR", ""),
             "method": environ.get("REQUEST_METHOD", ""),
-            "path": _SECRET_IN_PATH.sub("*", path),
-            "status": int(str(resp.status).split()[0]),
+            "path": _SECRET_IN_PATH.sub("*", environ.get("PATH_INFO", "")),
+            "status": int(resp.status[:3]),
             "bytes": resp.sent,
             "ms": round(request_time.total_seconds() * 1000, 1),
         }
-        self.access_log.info(audit.as_json(line))
+        self._write(audit.as_json(line))
 
 
 def _callers_id(environ: dict[str, Any]) -> dict[str, str]:
     """Return what the caller calls this request, cleaned and shortened, as `caller_id`; nothing where it has no name."""
-    named = next((environ[name] for name in _CALLERS_IDS if environ.get(name)), "")
-    cleaned = _NOT_IN_ID.sub("", named)[:LONGEST_CALLER_ID]
+    first, second = _CALLERS_IDS
+    cleaned = _NOT_IN_ID.sub("", environ.get(first) or environ.get(second) or "")[:LONGEST_CALLER_ID]
     return {"caller_id": cleaned} if cleaned else {}
 
 

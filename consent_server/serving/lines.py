@@ -7,6 +7,7 @@ import logging
 import resource
 import sys
 import traceback
+from collections.abc import Callable
 from typing import TextIO
 
 from consent_server import audit, clock
@@ -53,6 +54,22 @@ def handler(process: str, stream: TextIO) -> logging.Handler:
     made.setFormatter(JsonLines(process))
     made.addFilter(may_be_written)
     return made
+
+
+def direct(stream: TextIO) -> Callable[[str], None]:
+    """Return a function that writes one line, and does nothing when nobody reads any more.
+
+    For the lines of each request: a logger's record, filters and lock take four times as long as the line.
+    """
+
+    def write(line: str) -> None:
+        try:
+            stream.write(f"{line}\n")
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+
+    return write
 
 
 def install(process: str, stream: TextIO | None = None) -> None:

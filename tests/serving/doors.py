@@ -111,6 +111,9 @@ def answer(environ, start_response):
     }
     found["padding"] = "x" * (9_000_000 if environ["PATH_INFO"] == "/large" else 0)
     body = json.dumps(found).encode()
+    if environ["PATH_INFO"] == "/breaks":
+        start_response("200 OK", [("Content-Length", "100")])
+        return map(bytes, [4, "a fault"])
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]
 """

@@ -1,5 +1,6 @@
 """The doors as gunicorn opens them: real TLS on loopback, config/gunicorn.conf.py, a tiny application behind it."""
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -271,6 +272,15 @@ def test_a_client_that_sends_its_whole_body_first_gets_the_answer_before_the_con
         with public_door.connect() as connection:
             status, headers, answer = exchange(connection, head.encode() + b"x" * size)
             assert (status, headers["Connection"], json.loads(answer)["body"]) == (200, "close", 0)
+
+
+def test_an_answer_is_one_record_and_a_fault_in_its_middle_is_none(public_door):
+    with public_door.connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert json.loads(connection.recv(65536).partition(b"\r\n\r\n")[2])["body"] == 0  # a read returns one record
+        connection.sendall(b"GET /breaks HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with contextlib.suppress(ssl.SSLEOFError):
+            assert connection.recv(65536) == b""
 
 
 def test_requests_sent_one_behind_the_other_are_all_answered(public_door):

@@ -1,8 +1,47 @@
-"""What a process leaves behind besides its lines."""
+"""The lines that a process writes, and what it leaves behind besides."""
 
+import datetime
+import io
+import json
 import re
 import subprocess
 import sys
+
+import pytest
+
+from consent_server import audit
+from consent_server.serving import lines
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "plain",
+        'a "quote" and a \\',
+        "\x1b[31m\r\n\t\0\x7f",
+        "\x9b31m",  # the same to a terminal, in one character
+        "café\u2028\u202e",
+        "\ud800",
+        2**70,
+        datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC),
+        {1: [None, True, 0.5]},
+        {"a"},
+    ],
+)
+def test_S21_a_log_line_is_printable_ASCII_whatever_it_says(value):
+    text = audit.as_json({"value": value})
+    assert text == json.dumps({"value": value}, separators=(",", ":"), default=str)
+    assert text.isascii()
+    assert text.isprintable()
+
+
+def test_a_line_that_nobody_reads_stops_nothing():
+    stream = io.StringIO()
+    write = lines.direct(stream)
+    write("a line")
+    assert stream.getvalue() == "a line\n"
+    stream.close()
+    write("another")
 
 
 def test_F06_no_process_leaves_a_core_file(public_door):
