@@ -123,7 +123,11 @@ class RedirectRefusal(Refusal):
 
 def verdict(checks: Iterable[Callable[[Asked], Refusal | None]], asked: Asked) -> Refusal | None:
     """Return the first refusal of small checks that are run in order; None when every one passes."""
-    return next((refusal for check in checks if (refusal := check(asked)) is not None), None)
+    for check in checks:
+        refusal = check(asked)
+        if refusal is not None:
+            return refusal
+    return None
 
 
 def require(checks: Iterable[Callable[[Asked], Refusal | None]], asked: Asked) -> None:

@@ -134,11 +134,12 @@ def _asked(
     client_id_needed: bool = True,
 ) -> Claimed:
     """Return the request of an authenticated client, with these parameters alone."""
-    client_authentication.no_other_in_query(caller, request.args.getlist("client_id"))
+    if request.query_string:
+        client_authentication.no_other_in_query(caller, request.args.getlist("client_id"))
     form = parameters.form(request, required=required, optional=(*optional, *client_authentication.PARAMETERS))
     if not form:
         raise MissingParameter("all of them", public="The form is empty.")
-    asked = Claimed(caller, form, "Authorization" in request.headers, client_id_needed)
+    asked = Claimed(caller, form, "HTTP_AUTHORIZATION" in request.environ, client_id_needed)
     client_authentication.authenticate(asked)
     return asked
 

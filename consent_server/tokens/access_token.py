@@ -180,7 +180,7 @@ def mint(keys: SigningKeys, token: AccessToken) -> str:
     }
     if token.cnf is not None:
         claims["cnf"] = {"x5t#S256": token.cnf}
-    _checked(claims)
+    _require_form(claims)
     text = compact.sign(keys, TYP, claims)
     if len(text) > MAX_LENGTH:
         raise ValueError("the token does not fit into a header field")
@@ -226,7 +226,7 @@ def _signed(text: str, keys: PublicKeySource) -> AccessToken:
     if held is not None and keys.public(held[0]) is held[1]:
         return held[2]
     kid, key, claims = compact.verify(text, keys, typ=TYP, limit=MAX_LENGTH)
-    token = _checked(claims)
+    token = _token(claims)
     with _remembering:
         _remembered[digest] = (kid, key, token)
         if len(_remembered) > _REMEMBERED:
@@ -234,8 +234,8 @@ def _signed(text: str, keys: PublicKeySource) -> AccessToken:
     return token
 
 
-def _checked(claims: dict[str, Any]) -> AccessToken:
-    """Return the token of these claims, each in its form and no others. Raise Unacceptable naming the claim."""
+def _require_form(claims: dict[str, Any]) -> None:
+    """Raise Unacceptable naming the claim unless each of these claims has its form, and there are no others."""
     if claims.keys() - CLAIMS.keys():
         raise Unacceptable("a claim that is in no row of the table")
     for name, row in CLAIMS.items():
@@ -244,13 +244,18 @@ def _checked(claims: dict[str, Any]) -> AccessToken:
                 raise Unacceptable(f"no {name}")
         elif not row.has_form(claims[name]):
             raise Unacceptable(f"{name} has another form")
-    permission = PermissionClaim(**claims["permission"])
+    permission = claims["permission"]
     if not 0 < claims["exp"] - claims["iat"] <= MAX_LIFETIME:
         raise Unacceptable("exp is not within 600 s of iat")
-    if claims["exp"] > permission.expires:
+    if claims["exp"] > permission["expires"]:
         raise Unacceptable("outlives its permission")
-    if claims["iat"] < permission.granted:
+    if claims["iat"] < permission["granted"]:
         raise Unacceptable("older than its permission")
+
+
+def _token(claims: dict[str, Any]) -> AccessToken:
+    """Return the token of these claims. Raise Unacceptable, as `_require_form` does."""
+    _require_form(claims)
     return AccessToken(
         iss=claims["iss"],
         aud=claims["aud"],
@@ -262,7 +267,7 @@ def _checked(claims: dict[str, Any]) -> AccessToken:
         jti=claims["jti"],
         status_idx=claims["status"]["status_list"]["idx"],
         status_uri=claims["status"]["status_list"]["uri"],
-        permission=permission,
+        permission=PermissionClaim(**claims["permission"]),
         datasources=DataSources.from_claim(claims["datasources"]),
         fuels=tuple(claims["fuels"]),
         cnf=claims["cnf"]["x5t#S256"] if "cnf" in claims else None,

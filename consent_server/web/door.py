@@ -26,6 +26,8 @@ from consent_server.web.refusals import BadHttpRequest, NotFound
 
 # RFC 9110 section 5.5: of the control characters a header may hold the tab alone.
 _NOT_IN_HEADER = re.compile(r"[\x00-\x08\x0A-\x1F\x7F]")
+# The names of headers in a WSGI environment (PEP 3333).
+_HEADERS = ("HTTP_", "CONTENT_")
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -41,6 +43,8 @@ def install(app: Flask, settings: Settings, door: Door, documents: tuple[str, ..
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     # `//` is not `/`: werkzeug would redirect with a 308 to a host that the request itself names.
     app.url_map.merge_slashes = False
+    # No view and no hook of ours is a coroutine: nothing is asked about each of them at each request.
+    app.ensure_sync = lambda func: func  # type: ignore[method-assign]
     served.install(app)
     correlation.install(app)
     app.before_request(_require_text)
@@ -78,10 +82,11 @@ def _require_text() -> None:
 
     Queries and forms are read by `parameters`, which refuses such characters too; JSON by orjson, which takes no surrogates.
     """
-    if not parameters.is_text(request.environ["PATH_INFO"].encode("latin-1")):
+    environ = request.environ
+    if not parameters.is_text(environ["PATH_INFO"].encode("latin-1")):
         raise NotFound("no text")
     # All at once: between two headers nothing is added, so a control character is one of theirs.
-    if _NOT_IN_HEADER.search("".join([value for _, value in request.headers])):
+    if _NOT_IN_HEADER.search("".join([value for name, value in environ.items() if name.startswith(_HEADERS)])):
         raise BadHttpRequest("a control character in a header")
 
 

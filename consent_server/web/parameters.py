@@ -5,7 +5,7 @@ been used in attacks. So the bytes are read here, once.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import ClassVar
 from urllib.parse import unquote_to_bytes
 
@@ -102,13 +102,17 @@ def form(
     character other than NUL counts as a space: a tab that came with a pasted number is no fault of a program.
     """
     query(request, optional=beside, only=True)
-    if not request.mimetype and not _body(request):
-        return _chosen(b"", required, optional)
-    if request.mimetype != FORM or request.headers.get("Content-Encoding", "identity") != "identity":
-        raise NotAForm(f"content type {request.mimetype[:60]!r}")
-    if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
-        raise NotAForm("charset is not UTF-8")
-    return _chosen(_body(request), required, optional, typed)
+    # In one spelling nothing of it has to be parsed.
+    if request.environ.get("CONTENT_TYPE") != FORM:
+        if not request.mimetype and not _body(request):
+            return _chosen([], required, optional)
+        if request.mimetype != FORM:
+            raise NotAForm(f"content type {request.mimetype[:60]!r}")
+        if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
+            raise NotAForm("charset is not UTF-8")
+    if request.environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
+        raise NotAForm("compressed")
+    return _chosen(_pairs(_body(request), len(required) + len(optional), typed), required, optional)
 
 
 def query(
@@ -118,9 +122,10 @@ def query(
     raw = request.query_string
     if len(raw) > BODY_LIMIT:
         raise ParameterTooLong("query")
-    if only and any(name not in (*required, *optional) for name, _ in _pairs(raw)):
+    pairs = _pairs(raw)
+    if only and any(name not in (*required, *optional) for name, _ in pairs):
         raise ParameterInQuery()
-    return _chosen(raw, required, optional)
+    return _chosen(pairs, required, optional)
 
 
 def is_text(octets: bytes) -> bool:
@@ -140,38 +145,43 @@ def _body(request: Request) -> bytes:
     return body
 
 
-def _chosen(raw: bytes, required: tuple[str, ...], optional: tuple[str, ...], typed: bool = False) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in _pairs(raw, max(MOST_FIELDS, len(required) + len(optional)), typed):
-        if name in found:
-            raise RepeatedParameter()
-        found[name] = value
+def _chosen(pairs: Sequence[tuple[str, str]], required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, str]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise RepeatedParameter()
     for name in required:
         if not found.get(name):
             raise MissingParameter(name, public=f"The parameter {name} is missing.")
     return {name: found[name] for name in (*required, *optional) if found.get(name)}
 
 
-def _pairs(raw: bytes, most: int = MOST_FIELDS, typed: bool = False) -> Iterator[tuple[str, str]]:
+def _pairs(raw: bytes, known: int = 0, typed: bool = False) -> list[tuple[str, str]]:
+    """Return each name and value; at most MOST_FIELDS, or as many as are `known` where that is more."""
     if _MALFORMED.search(raw):
         raise MalformedParameters("octets")
     fields = [field for field in raw.split(b"&") if field]
-    if len(fields) > most:
+    if len(fields) > max(MOST_FIELDS, known):
         raise TooManyParameters(str(len(fields)))
-    for field in fields:
-        name, _, value = field.partition(b"=")
-        yield _decoded(name), _decoded(value, typed)
+    parts = [field.partition(b"=") for field in fields]
+    return [(_decoded(name), _decoded(value, typed)) for name, _, value in parts]
 
 
 def _decoded(octets: bytes, typed: bool = False) -> str:
-    try:
-        text = unquote_to_bytes(octets.replace(b"+", b" ")).decode("utf-8")
-    except UnicodeDecodeError:
-        raise MalformedParameters("not UTF-8") from None
-    if typed:
-        text = _TYPED_CONTROL.sub(" ", text)
-    if _CONTROL.search(text):
-        raise MalformedParameters("control character")
+    if b"%" not in octets:  # it is printable ASCII, as _MALFORMED has it
+        text = octets.decode("ascii").replace("+", " ")
+    else:
+        text = _unescaped(octets)
+        if typed:
+            text = _TYPED_CONTROL.sub(" ", text)
+        if _CONTROL.search(text):
+            raise MalformedParameters("control character")
     if len(text) > FIELD_LIMIT:
         raise ParameterTooLong()
     return text
+
+
+def _unescaped(octets: bytes) -> str:
+    try:
+        return unquote_to_bytes(octets.replace(b"+", b" ")).decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedParameters("not UTF-8") from None

@@ -43,6 +43,13 @@ class ServedCounts:
         with self._lock:
             self._held.setdefault(key, Counter()).update(counted)
 
+    def asked(self, key: Key, column: str) -> None:
+        """Count one request, and in which column its answer falls."""
+        with self._lock:
+            held = self._held.setdefault(key, Counter())
+            held["asked"] += 1
+            held[column] += 1
+
     def write(self) -> None:
         """Write what was counted, in the current application; what cannot be written is kept for the next time.
 
@@ -75,7 +82,7 @@ def install(app: Flask) -> None:
         if request.url_rule is not None and "began" in g:
             column = "failed" if response.status_code >= 500 else _column(clock.ticks() - g.began)
             key = (clock.now() // HOUR * HOUR, f"{request.method} {request.url_rule.rule}", identified.get())
-            counts_of(app).add(key, Counter({"asked": 1, column: 1}))
+            counts_of(app).asked(key, column)
         return response
 
 

@@ -140,9 +140,9 @@ def _prefix(_original: Any, _module: ModuleType) -> Any:
 
 
 def _first_of_two(_original: Any, module: ModuleType) -> Any:
-    def chosen(raw: bytes, required: tuple[str, ...], optional: tuple[str, ...], *_: object) -> dict[str, str]:
+    def chosen(pairs: Any, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, str]:
         found: dict[str, str] = {}
-        for name, value in module._pairs(raw):
+        for name, value in pairs:
             found.setdefault(name, value)
         for name in required:
             if not found.get(name):
