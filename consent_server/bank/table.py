@@ -59,7 +59,8 @@ def _figures(total: FuelTotal, emissions: VerifiedEmissions) -> tuple[str, ...]:
 def cell(text: str) -> str:
     """Return text for a cell of any spreadsheet: one that does not begin as a formula does, and that no second one begins in.
 
-    Text that begins with neither letter nor digit gets an apostrophe in front; separators and unprintable characters become spaces.
+    Text that begins with neither letter nor digit gets an apostrophe in front; separators and unprintable characters become
+    spaces.
     """
     plain = "".join(each if each.isprintable() else " " for each in text).translate(_BETWEEN_CELLS).strip()
     return f"'{plain}" if plain and not plain[0].isalnum() else plain
