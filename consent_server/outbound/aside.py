@@ -22,12 +22,16 @@ T = TypeVar("T")
 
 def aside(work: Callable[[], T], longest_s: float, kind: Kind = "metering") -> T:
     """Return what `work` returns, which may wait in C. Raise TimeoutError, the wait for a thread included."""
-    waiting: Future[T] = _pool(kind).submit(work) if _is_under_gevent() else _alone(work)
-    try:
-        return waiting.result(longest_s)
-    except TimeoutError:
-        waiting.cancel()
-        raise
+
+    def in_a_thread() -> T:
+        found: T = _pool(kind).submit(work).result()
+        return found
+
+    if _is_under_gevent():
+        return in_time(
+            in_a_thread, longest_s
+        )  # `submit` as well, which waits without a limit for a thread that is free
+    return _alone(work).result(longest_s)
 
 
 def in_time(work: Callable[[], T], longest_s: float) -> T:
