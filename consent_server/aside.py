@@ -22,15 +22,15 @@ T = TypeVar("T")
 
 def aside(work: Callable[[], T], longest_s: float, kind: Kind) -> T:
     """Return what `work` returns, which may wait in C. Raise TimeoutError, the wait for a thread included."""
-    if not _is_under_gevent():
-        return _alone(work).result(longest_s)
-    waiting: Future[Future[T]] = _pool(kind).submit(_done, work)
-    try:
-        done = waiting.result(longest_s)
-    except TimeoutError:
-        waiting.cancel()
-        raise
-    return done.result()
+
+    def in_a_thread() -> T:
+        done: Future[T] = _pool(kind).submit(_done, work).result()
+        return done.result()
+
+    if _is_under_gevent():
+        # `submit` included, which waits for a free thread without a limit
+        return in_time(in_a_thread, longest_s)
+    return _alone(work).result(longest_s)
 
 
 def in_time(work: Callable[[], T], longest_s: float) -> T:
