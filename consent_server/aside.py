@@ -22,24 +22,29 @@ T = TypeVar("T")
 
 def aside(work: Callable[[], T], longest_s: float, kind: Kind) -> T:
     """Return what `work` returns, which may wait in C. Raise TimeoutError, the wait for a thread included."""
+    found: Future[T] = Future()
 
-    def in_a_thread() -> T:
-        done: Future[T] = _pool(kind).submit(_done, work).result()
-        return done.result()
+    def run() -> None:
+        # gevent's pool would print a fault that leaves here, as if nobody waited for it
+        try:
+            found.set_result(work())
+        except BaseException as error:  # whatever it is, it belongs to whoever waits
+            found.set_exception(error)
 
     if _is_under_gevent():
         # `submit` included, which waits for a free thread without a limit
-        return in_time(in_a_thread, longest_s)
-    return _alone(work).result(longest_s)
+        in_time(lambda: _pool(kind).submit(run).result(), longest_s)
+        return found.result()
+    threading.Thread(target=run, name="aside", daemon=True).start()
+    return found.result(longest_s)
 
 
 def in_time(work: Callable[[], T], longest_s: float) -> T:
     """Return what `work` returns, which yields to others by itself. Raise TimeoutError."""
     if not _is_under_gevent():
         return aside(work, longest_s, "metering")
-    limit = Timeout(
-        longest_s
-    )  # no Exception: what it breaks off does not go on with a connection in the middle of a message
+    # not an Exception: what it breaks off does not go on with a connection in the middle of a message
+    limit = Timeout(longest_s)
     with limit:
         try:
             return work()
@@ -56,20 +61,3 @@ def _is_under_gevent() -> bool:
 @cache
 def _pool(_: Kind) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_THREADS)
-
-
-def _alone(work: Callable[[], T]) -> Future[T]:
-    """Run it in a thread that the process does not wait for at its end."""
-    found: Future[T] = Future()
-    threading.Thread(target=_done, args=(work, found), name="aside", daemon=True).start()
-    return found
-
-
-def _done(work: Callable[[], T], found: Future[T] | None = None) -> Future[T]:
-    """Return what came of it. gevent's pool would print a fault, as if nobody waited for it."""
-    found = Future() if found is None else found
-    try:
-        found.set_result(work())
-    except BaseException as error:  # whatever it is, it belongs to whoever waits
-        found.set_exception(error)
-    return found

@@ -187,7 +187,7 @@ class _Footer:
     def advice(self, key: str) -> Iterator[str]:
         """Say what makes the rows of one value expensive to find."""
         metadata = self.metadata
-        if key not in self.names:
+        if key not in self.paths:
             return
         most = max((metadata.row_group(each).num_rows for each in range(metadata.num_row_groups)), default=0)
         if most > _MOST_ROWS:

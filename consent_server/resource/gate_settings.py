@@ -1,13 +1,16 @@
 """The settings of `consent-server guard serve`: one TOML file, such as config/guard.toml."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from consent_server.resource.remote import License, MetersQuestion, RemoteGuard
 from consent_server.resource.routes import GuardedRoute
 from consent_server.settings import BadSettings, CertificateHeader, HttpsUrl, Network, SecretFile, Section, load_section
+
+#: Settings that have another form than an argument of RemoteGuard, or are none.
+_OWN_FORM: Final = ("licenses", "meters", "routes")
 
 
 class PinnedLicense(Section):
@@ -52,24 +55,10 @@ class GateSettings(Section):
 
     def guard(self) -> RemoteGuard:
         """Return the guard. Raise ValueError for what cannot be used."""
-        return RemoteGuard(
-            issuer=self.issuer,
-            audience=self.audience,
-            directory=self.directory,
-            client_root=self.client_root,
-            client_issuers=self.client_issuers,
-            server_roots=self.server_roots,
-            revocation_list=self.revocation_list,
-            roles=self.roles,
-            licenses={each.url: License(each.text_sha256, each.fuels) for each in self.licenses},
-            arrival=self.arrival,
-            proxies=self.proxies,
-            header=self.header,
-            bind_to_certificate=self.bind_to_certificate,
-            look_up_members=self.look_up_members,
-            environment=self.environment,
-            meters=MetersQuestion(self.meters.url, self.meters.certificate, self.meters.key) if self.meters else None,
-        )
+        alike = {name: getattr(self, name) for name in GateSettings.model_fields if name not in _OWN_FORM}
+        licenses = {each.url: License(each.text_sha256, each.fuels) for each in self.licenses}
+        meters = MetersQuestion(self.meters.url, self.meters.certificate, self.meters.key) if self.meters else None
+        return RemoteGuard(licenses=licenses, meters=meters, **alike)
 
     def guarded_routes(self) -> tuple[GuardedRoute, ...]:
         return tuple(GuardedRoute(each.path, each.fuel) for each in self.routes)

@@ -230,3 +230,19 @@ def test_a_dispute_is_not_released(command: Command, deployment: Path) -> None:
     assert (disputed["file"], disputed["line"]) == ("20260301-••••••••• 8902-•••.csv", 3)
     result = command("readings", "release", "--config", deployment, disputed["id"], "--why", "a", "--by", "Ada")
     assert (result.exit_code, "in dispute" in result.stderr) == (1, True)
+
+
+def test_day_blocks_are_packed_and_unpacked(command: Command, deployment: Path) -> None:
+    run(command, deployment, "meters", "\n".join((COLUMNS, meter())))
+    run(command, deployment, "readings", READING + "m-1,2026-03-01T00:00:00Z,1,kWh\nm-1,2026-03-02T00:00:00Z,1,kWh\n")
+    said = [
+        command("readings", "pack", "--config", deployment, *more).stdout
+        for more in ((), ("--undo",), ("--undo",), (), ())
+    ]
+    assert said == [
+        "0 day blocks packed\n",
+        "2 day blocks unpacked\n",
+        "0 day blocks unpacked\n",
+        "2 day blocks packed\n",
+        "0 day blocks packed\n",
+    ]

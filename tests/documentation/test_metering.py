@@ -43,6 +43,6 @@ def test_the_pages_table_of_the_contract_has_every_check_and_every_source() -> N
     """That each cell is so, tests/metering/test_sources.py and test_foreign.py say, and the plug-in's test above."""
     table = PAGE.partition("## The contract, source by source")[2].strip().splitlines()
     header, *rows = [line.strip("| ").split(" | ") for line in table if line.startswith("| ")]
-    assert header == ["What must be so", "table, day-blocks", *PLACES, "plug-in below"]
+    assert header == ["What must be so", "table, day-blocks", *PLACES, "plug-in above"]
     sentences = [" ".join((check.__doc__ or "").split()) for check in contract.CHECKS]
     assert rows == [[sentence, *["yes"] * (len(header) - 1)] for sentence in sentences]

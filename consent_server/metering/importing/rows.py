@@ -53,13 +53,26 @@ class Told:
     taken_at: int | None = None
 
 
+#: Meter, measure, unit and fuel, as a row says them.
+_Same = tuple[str, str | None, str | None, str | None]
+
+
+class _Series(NamedTuple):
+    """What is the same in many rows: where their half-hours go, how many of our units theirs is, and the bound of one."""
+
+    piece: Piece
+    factor: int
+    most: float
+
+
 class _Waiting(NamedTuple):
     """A row of an hour that the local clock had twice."""
 
     line: int
     doubled: Doubled
     half_hour: HalfHour
-    known: KnownMeter
+    fuel: str
+    most: float
 
 
 class Rows:
@@ -79,6 +92,7 @@ class Rows:
         self.file = file
         self.pieces: dict[tuple[str, str], Piece] = {}
         self.count = 0
+        self._series: dict[_Same, _Series] = {}
         self._waiting: dict[tuple[str, str, int], list[_Waiting]] = defaultdict(list)
         self._waiting_count = 0
 
@@ -91,7 +105,9 @@ class Rows:
 
     def emptied(self) -> list[Piece]:
         """Return the pieces gathered so far, and begin new ones."""
-        pieces, self.pieces, self.count = list(self.pieces.values()), {}, 0
+        pieces = [piece for piece in self.pieces.values() if piece.half_hours or piece.aside]
+        self.pieces, self.count = {}, 0
+        self._series.clear()
         return pieces
 
     def end(self) -> None:
@@ -103,12 +119,13 @@ class Rows:
                     self.report.refused[_NOT_IN_ORDER].add(row.line)
                 continue
             seen: set[int] = set()
+            series = _Series(self._piece(meter, measure, rows[0].fuel), 1, rows[0].most)
             for row in rows:
                 _, once, again = row.doubled
-                half_hour = row.half_hour._replace(start=again if once in seen else once)
+                start = again if once in seen else once
                 seen.add(once)
                 try:
-                    self._kept(row.line, meter, measure, half_hour, row.known)
+                    self._kept(row.line, series, start, *row.half_hour[1:])
                 except LineRefused as refused:
                     self.report.refused[str(refused)].add(row.line)
         self._waiting.clear()
@@ -130,11 +147,8 @@ class Rows:
         period: object,
     ) -> None:
         amount = number(value)
-        meter, measure = meter or self.told.meter, measure or "import"
-        if not meter:
-            raise LineRefused("the row names no meter")
-        of_fuel, factor = self._unit(unit)
-        known = self._meter(line, meter, measure, of_fuel, fuel)
+        same = (meter, measure, unit, fuel)
+        series = self._series.get(same) or self._new_series(line, same)
         if amount is None:
             self.report.empty += 1
             return
@@ -144,18 +158,34 @@ class Rows:
         estimate = _ESTIMATE.get(quality.strip().lower()) if quality else False
         if estimate is None:
             raise LineRefused("the quality is neither measured nor estimated")
-        first = start.first if isinstance(start, Doubled) else start
-        half_hour = HalfHour(
-            first,
-            _scaled(amount, factor),
-            None if taken_at is None else self._told(taken_at),
-            None if register is None else self._register(of_fuel, register, register_unit, factor),
-            estimate,
-        )
-        if isinstance(start, Doubled):
-            self._wait(meter, measure, _Waiting(line, start, half_hour, known))
-        else:
-            self._kept(line, meter, measure, half_hour, known)
+        amount = _scaled(amount, series.factor)
+        told = None if taken_at is None else self._told(taken_at)
+        counted = None if register is None else self._register(series, register, register_unit)
+        if type(start) is int:
+            self._kept(line, series, start, amount, told, counted, estimate)
+        elif isinstance(start, Doubled):
+            half_hour = HalfHour(start.first, amount, told, counted, estimate)
+            self._wait(series.piece, _Waiting(line, start, half_hour, series.piece.fuel, series.most))
+
+    def _new_series(self, line: int, same: _Same) -> _Series:
+        """Return what a row has in common with those that say the same four things. Raise LineRefused."""
+        meter, measure, unit, fuel = same
+        meter, measure = meter or self.told.meter, measure or "import"
+        if not meter:
+            raise LineRefused("the row names no meter")
+        of_fuel, factor = self._unit(unit)
+        known = self._meter(line, meter, measure, of_fuel, fuel)
+        piece = self._piece(meter, measure, known.fuel)
+        if piece.fuel != known.fuel:
+            raise LineRefused("the unit is not of the meter's fuel")
+        series = _Series(piece, factor, known.most)
+        if not fuel or fuel == known.fuel:  # else it is noted of each line
+            self._series[same] = series
+        return series
+
+    def _piece(self, meter: str, measure: str, fuel: str) -> Piece:
+        """Return where the half-hours go that are gathered now; what has been emptied is another's."""
+        return self.pieces.setdefault((meter, measure), Piece(meter, measure, fuel, self.file))
 
     def _unit(self, unit: str | None) -> tuple[str, int]:
         unit = unit or self.layout.fixed_unit
@@ -222,8 +252,9 @@ class Rows:
         self.report.noted["takenAt was before the half-hour's end; it is now half an hour after it"].add(line)
         return day.taken_at(start, None)
 
-    def _register(self, fuel: str, written: object, unit: str | None, factor: int) -> float | None:
+    def _register(self, series: _Series, written: object, unit: str | None) -> float | None:
         amount = number(written)
+        fuel, factor = series.piece.fuel, series.factor
         if unit:
             named, factor = self._unit(unit)
             if named != fuel:
@@ -233,34 +264,41 @@ class Rows:
         scaled = _scaled(amount, factor)
         return None if plausible.is_code(fuel, scaled) else scaled
 
-    def _wait(self, meter: str, measure: str, row: _Waiting) -> None:
+    def _wait(self, piece: Piece, row: _Waiting) -> None:
         if self._waiting_count >= _MOST_WAITING:
             raise LineRefused("too many hours that the local clock had twice in one file: load it in parts")
         self._waiting_count += 1
-        self._waiting[meter, measure, row.doubled.hour].append(row)
+        self._waiting[piece.meter, piece.measure, row.doubled.hour].append(row)
 
-    def _kept(self, line: int, meter: str, measure: str, half_hour: HalfHour, known: KnownMeter) -> None:
-        start, value, told, register, estimate = half_hour
+    def _kept(
+        self,
+        line: int,
+        series: _Series,
+        start: int,
+        value: float,
+        told: int | None,
+        register: float | None,
+        estimate: bool,
+    ) -> None:
+        piece, _, most = series
         taken_at = self._taken_at(line, start, told)
-        piece = self.pieces.get((meter, measure))
-        if piece is None:
-            piece = self.pieces[meter, measure] = Piece(meter, measure, known.fuel, self.file)
-        elif piece.fuel != known.fuel:
-            raise LineRefused("the unit is not of the meter's fuel")
         self.count += 1
-        reason = plausible.implausible(known.fuel, value, known.most)
+        reason = plausible.implausible(piece.fuel, value, most)
         if reason is None:
             self.report.taken += 1
             piece.add(HalfHour(start, value, taken_at, register, estimate))
             piece.lines[start] = line
         else:
             self.report.aside[reason].add(line)
-            piece.set_aside(SetAside(meter, measure, start, reason, value, taken_at, estimate, self.file, line))
+            row = SetAside(piece.meter, piece.measure, start, reason, value, taken_at, estimate, self.file, line)
+            piece.set_aside(row)
 
 
 def number(written: object) -> float | None:
     """Return a number of at least zero, or None for no value. Raise LineRefused."""
-    if isinstance(written, str):
+    if type(written) is float and written == written:  # not a number is not equal to itself
+        found = written
+    elif isinstance(written, str):
         text = written.strip()
         if text.lower() in _NO_VALUE:
             return None
@@ -283,5 +321,4 @@ def number(written: object) -> float | None:
 
 def _scaled(amount: float, factor: int) -> float:
     scaled = amount if factor == 1 else round(amount * factor, 6)
-    whole = int(scaled)
-    return whole if whole == scaled else scaled
+    return int(scaled) if scaled.is_integer() else scaled
