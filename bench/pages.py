@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import sqlalchemy as sa
 from flask import Flask
@@ -222,8 +222,10 @@ def looks(cap: Party, number: int) -> None:
     browser = cap.client().visit("GET /sign-in, the first time", "/sign-in").follow("GET /sign-in")
     browser.send("POST /sign-in", "continue", email=email).follow("GET /sign-in/code")
     browser.send("POST /sign-in/code", "continue", code=cap.mail.code).follow("GET /account")
-    for page in ("/result", "/connect", "/permissions", "/forecast"):
+    for page in ("/result", "/connect", "/connected", "/permissions", "/permissions/held", "/passkeys", "/forecast"):
         browser.visit(f"GET {page}", page)
+    for page in ("/permissions/withdraw", "/permissions/receipt"):
+        browser.visit(f"GET {page}", f"{page}?permission={quote(f'connection of {account}')}")
     browser.visit("release: GET /authorize", pushed(cap, "fsp", "emissions")).follow("release: GET /journey/sign-in")
     browser.send("release: POST /journey/sign-in", "continue", email=email).follow("release: GET /journey/code")
     browser.send("release: POST /journey/code", "continue", code=cap.mail.code)

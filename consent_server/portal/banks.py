@@ -1,7 +1,8 @@
 """The banks to which the portal links: only those in our settings, and only while the Directory lists them as banks."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from consent_server import clock, store
 from consent_server.deployment import current
@@ -26,28 +27,32 @@ class Offer:
     covers: str
 
 
-def offers(account: str, first: str | None = None) -> list[Offer]:
-    """Return the banks that an account may share with and that do not hold a live permission of it, `first` at the top."""
+class ListedBank(NamedTuple):
+    """A bank of our settings by the name that the Directory has for it, and where it begins to ask."""
+
+    member: str
+    name: str
+    start: str
+
+
+def listed(first: str | None = None) -> list[ListedBank]:
+    """Return the banks of our settings, `first` at the top. It may ask the Directory, so it must not run in a transaction."""
+    found = sorted(current().settings.portal.banks, key=lambda each: each.member != first)
+    return [ListedBank(each.member, name, each.start) for each in found if (name := providers.bank(each.member))]
+
+
+def offers(c: store.Connection, account: str, banks: Iterable[ListedBank]) -> list[Offer]:
+    """Return those banks that an account may share with: all that do not hold a live permission of it."""
     at = clock.now()
-    with store.reading() as c:
-        held = {
-            row.member for row in permissions.of_sme(c, account) if row.redeemed and not row.ended and row.expires > at
-        }
-    listed = sorted(current().settings.portal.banks, key=lambda each: each.member != first)
-    return [
-        made for each in listed if each.member not in held and (made := _offer(account, each.member, each.start, at))
-    ]
+    held = {row.member for row in permissions.of_sme(c, account) if row.redeemed and not row.ended and row.expires > at}
+    return [_offer(c, account, each, at) for each in banks if each.member not in held]
 
 
-def _offer(account: str, member: str, start: str, at: int) -> Offer | None:
-    name = providers.bank(member)
-    if name is None:
-        return None
-    with store.reading() as c:
-        named = hand_over.naming(c, account, member, at)
-        seen = hand_over.read_before(c, named[0]) if named else None
-    covers = hand_over.covers(account, member, named) if seen is not None else ""
-    return Offer(member, name, headers.origin_of(start), seen.at if seen is not None else None, covers)
+def _offer(c: store.Connection, account: str, bank: ListedBank, at: int) -> Offer:
+    named = hand_over.naming(c, account, bank.member, at)
+    seen = hand_over.read_before(c, named[0]) if named else None
+    covers = hand_over.covers(account, bank.member, named) if seen is not None else ""
+    return Offer(bank.member, bank.name, headers.origin_of(bank.start), seen.at if seen is not None else None, covers)
 
 
 def lead(account: str, member: str, shown: str) -> tuple[str, PressedShare] | None:
@@ -55,13 +60,16 @@ def lead(account: str, member: str, shown: str) -> tuple[str, PressedShare] | No
 
     The press covers what the page has shown (`shown`) and nothing else; otherwise the SME is asked at our issuer.
     """
-    start = next((each.start for each in current().settings.portal.banks if each.member == member), None)
-    offer = next((each for each in offers(account) if each.member == member), None)
-    if start is None or offer is None:
+    bank = next((each for each in listed() if each.member == member), None)
+    if bank is None:
+        return None
+    with store.reading() as c:
+        offer = next(iter(offers(c, account, [bank])), None)
+    if offer is None:
         return None
     pressed = hand_over.press(offer.covers if offer.covers == shown else "")
     told = {"iss": current().settings.issuer, "scope": _license(combined=bool(offer.covers))}
-    return with_query(start, {**told, "login_hint": pressed["hint"]}), pressed
+    return with_query(bank.start, {**told, "login_hint": pressed["hint"]}), pressed
 
 
 def origins(found: Collection[Offer]) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Everything that an SME has permitted through its account, newest first, and how it withdraws."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from consent_server import clock, store
 from consent_server.deployment import current
@@ -94,15 +94,33 @@ class Falling:
     says: str = ""
 
 
+class StandingRows(NamedTuple):
+    """What is kept of an account's connections, each with its troubles, its releases, and the evidence of both."""
+
+    connections: list[tuple[ProviderConnection, list[Trouble]]]
+    releases: list[Permission]
+    seen: Mapping[str, Evidence]
+
+
 def standing(account: str) -> list[Standing]:
     """Return connections and releases of an account, newest first. Names are the evidence's while the Directory is down."""
-    at = clock.now()
     with store.reading() as c:
-        held = [(row, _troubles(c, row)) for row in connections.of_account(c, account)]
-        given = permissions.of_sme(c, account)
-        seen = evidence.of_subjects(c, [row.id for row, _ in held] + [row.id for row in given])
-    found = [_connection(row, seen.get(row.id), troubles, at) for row, troubles in held]
-    found += [_release(row, seen.get(row.id), at) for row in given]
+        held = rows_of(c, account)
+    return named(held)
+
+
+def rows_of(c: store.Connection, account: str) -> StandingRows:
+    """Return what `named` makes of it."""
+    held = [(row, _troubles(c, row)) for row in connections.of_account(c, account)]
+    given = permissions.of_sme(c, account)
+    return StandingRows(held, given, evidence.of_subjects(c, [row.id for row, _ in held] + [row.id for row in given]))
+
+
+def named(held: StandingRows) -> list[Standing]:
+    """Return what is kept with the names of members. It may ask the Directory, so it must not run in a transaction."""
+    at, seen = clock.now(), held.seen
+    found = [_connection(row, seen.get(row.id), troubles, at) for row, troubles in held.connections]
+    found += [_release(row, seen.get(row.id), at) for row in held.releases]
     # A release of the same second rests on the connection, so it is the newer one.
     return sorted(found, key=lambda each: (each.granted, each.kind == RELEASE), reverse=True)
 
@@ -112,20 +130,24 @@ def own(account: str, subject: str) -> Standing | None:
     return next((each for each in standing(account) if each.id == subject), None)
 
 
-def in_detail(everything: Sequence[Standing]) -> list[Standing]:
-    """Return the same, each with the details that the page of all of them shows."""
+def in_detail(account: str) -> list[Standing]:
+    """Return `standing`, each with the details that the page of all of them shows."""
     with store.reading() as c:
-        given = released.of_subjects(c, [each.id for each in everything if each.kind == RELEASE])
-        return [
-            replace(
-                each,
-                places=collecting.places(c, each.id),
-                fetched=collecting.extent(c, each.id),
-                released=given.get(each.id),
-                told=outbox.of_subject(c, each.id),
-            )
-            for each in everything
-        ]
+        held = rows_of(c, account)
+        made, given = [row.id for row, _ in held.connections], [row.id for row in held.releases]
+        places = {each: collecting.places(c, each) for each in made}
+        fetched = {each: collecting.extent(c, each) for each in made}
+        lent, told = released.of_subjects(c, given), outbox.of_subjects(c, [*made, *given])
+    return [
+        replace(
+            each,
+            places=places.get(each.id, ()),
+            fetched=fetched.get(each.id),
+            released=lent.get(each.id),
+            told=told.get(each.id, ()),
+        )
+        for each in named(held)
+    ]
 
 
 def to_renew(everything: Sequence[Standing]) -> list[Standing]:
@@ -142,18 +164,15 @@ def to_renew(everything: Sequence[Standing]) -> list[Standing]:
     return [*(each for each in live if each.expires <= soon), *ended]
 
 
-def nearest_end(account: str) -> int | None:
+def nearest_end(c: store.Connection, account: str, at: int) -> int | None:
     """Return the nearest end, within REMIND_DAYS, of a connection in force; None where there is none."""
-    at = clock.now()
-    with store.reading() as c:
-        ends = [row.expires for row in connections.live(c, account, at)]
+    ends = [row.expires for row in connections.live(c, account, at)]
     return min((each for each in ends if each <= at + REMIND_DAYS * DAY), default=None)
 
 
-def newest_bank(account: str) -> str | None:
+def newest_bank(c: store.Connection, account: str) -> str | None:
     """Return the member URL of the bank that sent this SME here last, as its connections remember it."""
-    with store.reading() as c:
-        return next((row.fsp for row in connections.of_account(c, account) if row.fsp), None)
+    return next((row.fsp for row in connections.of_account(c, account) if row.fsp), None)
 
 
 def falling(account: str, subject: str) -> list[Falling]:

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from consent_server import clock, store
 from consent_server.deployment import current
 from consent_server.store import sessions
-from consent_server.store.tables import SessionData
+from consent_server.store.tables import SessionData, SessionRow
 from consent_server.web import cookies
 
 #: Seconds after which a session ends, however much it is used.
@@ -45,10 +45,13 @@ class Sessions:
             sessions.make(c, secret, self.kind, data, clock.now())
         cookies.set_cookie(response, self.cookie, secret, LIFE_S)
 
-    def current(self, request: Request) -> BrowserSession | None:
+    def current(
+        self, request: Request, beside: Callable[[store.Connection, SessionData], object] | None = None
+    ) -> BrowserSession | None:
         """Return the session of this request, or None when there is none or it is over.
 
-        That it was used is noted once in a sixtieth of the time after which it ends unused: most pages write nothing.
+        `beside` reads what belongs to a session in the same transaction. That it was used is noted once in a sixtieth of the
+        time after which it ends unused: most pages write nothing.
         """
         secret = request.cookies.get(self.cookie, "")
         if not secret:
@@ -56,9 +59,12 @@ class Sessions:
         now = clock.now()
         with store.reading() as c:
             row = sessions.find(c, secret, self.kind)
+            over = row is not None and not self._lasts(row, now)
+            if row is not None and not over and beside is not None:
+                beside(c, row.data)
         if row is None:
             return None
-        if now - row.seen >= self.idle_s or now - row.created >= LIFE_S or not _is_sound(row.data):
+        if over:
             with store.writing() as c:
                 sessions.end(c, secret)
             return None
@@ -66,6 +72,9 @@ class Sessions:
             with store.writing() as c:
                 sessions.touch(c, secret, now)
         return BrowserSession(secret, row.data)
+
+    def _lasts(self, row: SessionRow, at: int) -> bool:
+        return at - row.seen < self.idle_s and at - row.created < LIFE_S and _is_sound(row.data)
 
     def change(self, session: BrowserSession, edit: Callable[[SessionData], object]) -> BrowserSession:
         """Apply `edit` to the session's data, and return the session with what it then holds.

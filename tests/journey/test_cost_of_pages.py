@@ -1,5 +1,6 @@
 """What a page may ask of its store, however fast the machine is: `python -m bench.pages` has the times."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,21 @@ BY_ITSELF = {
     "decision: POST /journey/permission": (3, 1),
     "POST /manage/withdraw": (3, 1),
 }
+#: At a CAP: a mail is sent between the transactions of POST sign-in, a withdrawal lists what falls with it, and what a bank may
+#: get is asked of each room that knows a part of it.
+AT_CAP = {
+    "POST /sign-in": (5, 4),
+    "POST /sign-in/code": (3, 2),
+    "GET /result": (3, 0),
+    "GET /passkeys": (3, 0),
+    "GET /permissions/withdraw": (4, 0),
+    "GET /permissions/receipt": (3, 1),
+    "release: GET /journey/sign-in": (4, 0),
+    "release: POST /journey/sign-in": (8, 4),
+    "release: GET /journey/permission": (6, 1),
+    "release: POST /journey/permission": (6, 1),
+}
+AT_CAP_STATEMENTS = 32
 BYTES = 40_000
 
 
@@ -36,6 +52,15 @@ def test_a_page_makes_two_transactions_at_most_and_writes_in_one(walked: Any) ->
 def test_a_page_asks_few_statements_and_is_small(walked: Any) -> None:
     assert not {name: page.asked.statements for name, page in walked.items() if page.asked.statements > STATEMENTS}
     assert not {name: page.size for name, page in walked.items() if page.size > BYTES}
+
+
+def test_no_page_of_an_account_asks_more_than_it_does(tmp_path: Path) -> None:
+    found = pages.walked_at_cap(f"sqlite:///{tmp_path / 'store.db'}", 3)
+    asked = {name: (page.asked.transactions, page.asked.writing) for name, page in found.items()}
+    assert AT_CAP.keys() <= asked.keys()
+    assert not {name: each for name, each in asked.items() if any(map(int.__gt__, each, AT_CAP.get(name, MOST)))}
+    assert max(page.asked.statements for page in found.values()) <= AT_CAP_STATEMENTS
+    assert max(page.size for page in found.values()) <= BYTES
 
 
 def test_a_wrong_try_counts_with_its_page_and_one_that_must_wait_counts_nowhere(build_party: Any) -> None:

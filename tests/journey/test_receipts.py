@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from consent_server import clock, store
-from consent_server.receipts import links, mails
+from consent_server.receipts import links, mails, receipt
 from consent_server.scheme import consent_receipt
 from consent_server.store import permissions
 from consent_server.store.digests import digest
 from consent_server.store.rows import every, table_of
-from consent_server.store.tables import ReceiptLink
+from consent_server.store.tables import Evidence, ReceiptLink
 from consent_server.web import pages
-from tests.journey.conftest import EMAIL, GOOD
+from tests.journey.conftest import ELECTRICITY, EMAIL, GOOD
 
 
 def posted(party: Any) -> list[tuple[str, str]]:
@@ -51,6 +51,30 @@ def test_a_bill_gives_no_address_and_nothing_is_owed(edp: Any) -> None:
     edp.begun().click("continue", **GOOD).click("allow", agree="yes")
     assert edp.grant()
     assert posted(edp) == []
+
+
+#: What a name may hold: an end of a header, marks that turn the order of reading, what is not seen, and more than a line.
+HOSTILE = "Acme\r\nBcc: x@evil.example\r\n\r\n\u202eelpmaxe\u2066\u200b\x00 \u2028Ltd" + "!" * 400
+
+
+def test_E12_a_name_makes_no_header_and_no_line_of_a_mail(edp: Any) -> None:
+    edp.keep_grant(1)
+    seen = table_of(Evidence)
+    with edp.app.app_context(), edp.app.test_request_context():
+        with store.writing() as c:
+            who, names = {"business": HOSTILE}, dict.fromkeys(("client", "license", "FSP"), HOSTILE)
+            c.execute(seen.update().values(who=who, names=names, meters=[{**ELECTRICITY, "site": HOSTILE}]))
+        for kind in mails.Kind:
+            with store.reading() as c:
+                about = receipt.find(c, "p-1", clock.now())
+            assert about is not None
+            subject, text = mails.text(kind, about)
+            assert len(subject) < 140
+            assert "Acme" in subject or kind is mails.Kind.READY
+            written = subject + text.replace("\n", "")
+            assert all(ch.isprintable() for ch in written), kind
+            assert not any(line.startswith("Bcc") for line in text.splitlines()), kind
+            assert max(map(len, text.splitlines())) < 500
 
 
 def ended(party: Any, subject: str = "p-1") -> tuple[str | None, str | None]:

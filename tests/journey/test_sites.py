@@ -62,7 +62,7 @@ def test_H13_what_is_ticked_is_in_the_permission_and_the_evidence_says_why(chain
     assert granted(chain) == [("m-el", TYPED), ("y-el", LINKED), ("y-gas", LINKED)]
     evidence = chain.browser().open(f"/evidence/{chain.grant().evidence.id}").html
     assert "1 meter: its number was typed" in evidence
-    assert "2 meters: the business ticked it, and our records link it to the business" in evidence
+    assert "2 meters, each: the business ticked it, and our records link it to the business" in evidence
 
 
 def test_P6_a_single_meter_of_a_site_is_ticked_by_itself(chain: Any) -> None:

@@ -108,8 +108,13 @@ def test_O7_by_smtp_with_tls_and_a_password(relay: Any, mail_at: Any, scheme: st
     assert taken["Auto-Submitted"] == "auto-generated"
     assert abs(parsedate_to_datetime(taken["Date"]).timestamp() - clock.now()) < 60
     assert taken["Message-ID"].endswith("@cap.example>")
-    ours.send("sme@sme.example", "Again", "text")
-    assert there.taken[1][1]["Message-ID"] != taken["Message-ID"]
+    # RFC 5322 2.1.1: 78 characters on the wire. Who reads it has each paragraph and each link whole, as wide as the screen.
+    text = f"{'Rydych wedi rhoi caniatâd. ' * 30}\n\nhttps://cap.example/receipt/{'a' * 64}\n"
+    ours.send("sme@sme.example", "Again", text)
+    again = there.taken[1][1]
+    assert again["Message-ID"] != taken["Message-ID"]
+    assert max(map(len, again.get_payload().splitlines())) <= 78
+    assert again.get_content().replace("\r\n", "\n") == text
 
 
 #: (relay, settings, kind): nothing is sent, and no password is told, where the relay is not the one that we trust.

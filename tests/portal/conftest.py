@@ -66,6 +66,9 @@ class PlayedDirectory:
             )
         }
 
+    def has_member(self, url: str) -> bool:
+        return True
+
     def member(self, url: str) -> Member:
         if self.down or url not in self.members:
             raise Unreachable("connection", "directory.example")

@@ -46,6 +46,8 @@ def test_from_the_first_page_to_the_result_and_back(portal: Any) -> None:
         read(browser.open(path), browser.path)
     portal.released("bank", on=[row.id])
     read(browser.open("/permissions"), "/permissions")
+    read(browser.open("/evidence/evidence-of-bank"), "/evidence/evidence-of-bank")
+    read(browser.open("/permissions/receipt?permission=bank"), browser.path)
     for recorded in FOUND:
         portal.upstream.recorded = recorded
         read(browser.open(f"/permissions/record?permission={row.id}"), "/permissions/record")

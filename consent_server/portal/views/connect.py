@@ -13,7 +13,7 @@ from consent_server.journey.step import FieldError
 from consent_server.portal import banks, connecting
 from consent_server.portal.connecting import ConnectionTerms, ReturnNotOurs, Visitor
 from consent_server.portal.providers import Provider, ProviderSlow, providers
-from consent_server.portal.standing import CONNECTION, standing
+from consent_server.portal.standing import CONNECTION, named, rows_of
 from consent_server.portal.views.visit import (
     account,
     bank,
@@ -169,15 +169,15 @@ def declined() -> AnyResponse:
 @signed_in
 def connected() -> AnyResponse:
     known = signed_in_account()
-    at = clock.now()
+    at, listed = clock.now(), banks.listed(bank_url())
     with store.reading() as c:
         live = connections.live(c, known.id, at)
         waiting = any(row.collected is None or is_weighing(c, row.id, 0, at, at) for row in live)
+        held, offered = rows_of(c, known.id), banks.offers(c, known.id, listed)
     if not live:
         return see_other("/connect")
     trouble = next((row.trouble for row in live if row.collected is None and row.trouble), None)
-    names = [each.other for each in standing(known.id) if each.live and each.kind == CONNECTION]
-    offered = banks.offers(known.id, bank_url())
+    names = [each.other for each in named(held) if each.live and each.kind == CONNECTION]
     response = page(
         "connected",
         form_targets=banks.origins(offered),

@@ -18,7 +18,7 @@ routes = Blueprint("portal_permissions", __name__)
 @routes.get("/permissions")
 @signed_in
 def permissions() -> AnyResponse:
-    everything = standing.in_detail(standing.standing(signed_in_account().id))
+    everything = standing.in_detail(signed_in_account().id)
     live = [each for each in everything if each.live]
     unfinished = [each for each in everything if each.open and not each.live]
     return page("permissions", live=live, unfinished=unfinished, past=[each for each in everything if not each.open])

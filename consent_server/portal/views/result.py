@@ -3,10 +3,11 @@
 from flask import Blueprint
 from werkzeug.wrappers import Response as AnyResponse
 
+from consent_server import store
 from consent_server.collect.report import NothingYet
 from consent_server.portal import banks
 from consent_server.portal import result as results
-from consent_server.portal.standing import CONNECTION, RELEASE, standing, to_renew
+from consent_server.portal.standing import CONNECTION, RELEASE, named, rows_of, to_renew
 from consent_server.portal.views.visit import bank, bank_url, page, see_other, signed_in, signed_in_account
 
 routes = Blueprint("portal_result", __name__)
@@ -15,11 +16,14 @@ routes = Blueprint("portal_result", __name__)
 @routes.get("/account")
 @signed_in
 def home() -> AnyResponse:
-    everything = standing(signed_in_account().id)
+    known, listed = signed_in_account().id, banks.listed(bank_url())
+    with store.reading() as c:
+        held, offered = rows_of(c, known), banks.offers(c, known, listed)
+    everything = named(held)
     live = [each for each in everything if each.live]
     connected = [each for each in live if each.kind == CONNECTION]
     released = [each for each in live if each.kind == RELEASE]
-    offered = banks.offers(signed_in_account().id, bank_url()) if connected else []
+    offered = offered if connected else []
     return page(
         "home",
         form_targets=banks.origins(offered),
@@ -41,10 +45,12 @@ def result() -> AnyResponse:
         return see_other("/connected")
     if found is None:
         return see_other("/connect")
-    permitted = standing(known.id)
+    listed = banks.listed(bank_url())
+    with store.reading() as c:
+        held, offered = rows_of(c, known.id), banks.offers(c, known.id, listed)
+    permitted = named(held)
     names = {each.member: each.other for each in permitted}
     released = [each for each in permitted if each.live and each.kind == RELEASE]
-    offered = banks.offers(known.id, bank_url())
     return page(
         "result",
         form_targets=banks.origins(offered),

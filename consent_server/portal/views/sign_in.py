@@ -161,8 +161,9 @@ def _signed_in(found: SmeAccount, following: str, *, by_passkey: bool) -> AnyRes
     response = see_other(following)
     # A new handle: one known before sign-in gives no access. The old session stays without account until it is idle, for the
     # second half of a double click.
-    change(_leave_what_signs_in)
-    of_portal().begin(response, kept)
+    with store.together():
+        change(_leave_what_signs_in)
+        of_portal().begin(response, kept)
     device_cookie.remember(response, device_cookie.sent(request), (found.email,))
     audit.event("signed_in", account=found.id, method="passkey" if by_passkey else "code")
     return response

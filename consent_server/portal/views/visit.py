@@ -7,7 +7,7 @@ from urllib.parse import quote
 from flask import Response, g, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from consent_server import store
+from consent_server import clock, store
 from consent_server.journey.hand_over import PORTAL
 from consent_server.journey.step import FieldError
 from consent_server.portal import invitation, providers
@@ -31,9 +31,17 @@ def of_portal() -> sessions.Sessions:
 def session() -> BrowserSession | None:
     """Return this browser's session."""
     if "portal_session" not in g:
-        g.portal_session = of_portal().current(request)
+        g.portal_session = of_portal().current(request, _read_account)
     found: BrowserSession | None = g.portal_session
     return found
+
+
+def _read_account(c: store.Connection, held: SessionData) -> None:
+    """Read what each page says of the account of a session, once for a request."""
+    known = held.get("account")
+    g.portal_account = found = accounts.find(c, known) if known is not None else None
+    if found is not None:
+        g.portal_end, g.portal_bank = nearest_end(c, found.id, clock.now()), newest_bank(c, found.id)
 
 
 def form_secret() -> str:
@@ -69,11 +77,8 @@ def keep(values: SessionData) -> None:
 
 def account() -> SmeAccount | None:
     """Return the account that is signed in."""
-    if "portal_account" not in g:
-        known = data().get("account")
-        with store.reading() as c:
-            g.portal_account = accounts.find(c, known) if known is not None else None
-    found: SmeAccount | None = g.portal_account
+    session()
+    found: SmeAccount | None = g.get("portal_account")
     return found
 
 
@@ -86,8 +91,7 @@ def signed_in_account() -> SmeAccount:
 
 def bank_url() -> str | None:
     """Return the member URL of the bank that sent this SME, in this session or an earlier one."""
-    sender, known = data().get("fsp") or invitation.held(request), account()
-    return newest_bank(known.id) if sender is None and known is not None else sender
+    return data().get("fsp") or invitation.held(request) or g.get("portal_bank")
 
 
 def bank() -> str | None:
@@ -125,9 +129,13 @@ def page(
     """Return a page of the portal. `form_targets`, `frames` and `script` as in `pages.render`; `before` is what was typed into
     it."""
     token = csrf.token(form_secret()) if form_secret() else ""
-    known = account()
-    ends = nearest_end(known.id) if known is not None else None
-    shown: dict[str, object] = {"csrf": token, "account": known, "ends": ends, "errors": (), **values}
+    shown: dict[str, object] = {
+        "csrf": token,
+        "account": account(),
+        "ends": g.get("portal_end"),
+        "errors": (),
+        **values,
+    }
     if before is not None:
         shown["errors"] = [FieldError(*error) for error in before.errors]
         status = before.status
