@@ -12,6 +12,7 @@ The worker is gunicorn's own for gevent: a connection costs a greenlet. What it 
 
 import atexit
 import gc
+import importlib
 import resource
 import secrets
 import signal
@@ -20,6 +21,7 @@ import sys
 from typing import Any
 
 import gevent
+import gevent.thread  # before a module with a log handler: the interpreter ends modules in reverse order
 import gunicorn.util
 from gevent.hub import Hub
 from gevent.server import StreamServer
@@ -80,6 +82,11 @@ def ssl_context(config: Any, default_ssl_context_factory: Any) -> ssl.SSLContext
 
 
 def when_ready(arbiter: Any) -> None:
+    if arbiter.app.app_uri == wsgi_app:
+        # What every door needs is in memory that its workers share: what is loaded here must keep nothing that gevent replaces.
+        importlib.import_module("consent_server.web.door")
+    # A worker that looked for garbage in what it shares would write into it, and have a copy of its own.
+    gc.freeze()
     if counts is not None:
         counts.export()
 

@@ -5,13 +5,17 @@ from consent_server.outbound.errors import BadAnswer
 from consent_server.outbound.session import Session
 
 
-def deliver(directory: Directory, session: Session, application: str, message: object) -> None:
-    """POST a message, once, to the address that the Directory has now for an application.
+def address_of(directory: Directory, application: str) -> str:
+    """Return the address for messages that the Directory has now for an application.
 
-    Raise Unreachable: NotAllowed for an address that we may not call, BadAnswer for an application without an address (kind
-    `no address`) or another status than these.
+    Raise Unreachable, and BadAnswer (kind `no address`) for an application without one.
     """
     address = directory.application(application, fresh=True).message_delivery
     if address is None:
         raise BadAnswer("no address", "directory")
+    return address
+
+
+def deliver(session: Session, address: str, message: object) -> None:
+    """POST a message, once. Raise Unreachable: NotAllowed for an address that we may not call, BadAnswer for another status."""
     session.post_json(address, message).must_be(200, 201, 202, 204)

@@ -6,13 +6,14 @@ that expires; the receiver is called twice at worst, and both calls are idempote
 """
 
 import logging
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Final
 
 from consent_server import audit, clock, store
 from consent_server.deployment import current
 from consent_server.outbound.back_off import back_off
-from consent_server.outbound.deliver import deliver
+from consent_server.outbound.deliver import address_of, deliver
 from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.outbound.fair_pool import FairPool, Tally
 from consent_server.scheme import messages
@@ -61,15 +62,18 @@ def _recipients() -> list[str]:
 def _turn(tally: Tally, recipient: str, failures: int) -> int:
     """Make calls to one recipient until it fails; return the seconds for which it is left alone (see `FairPool`)."""
     at = clock.now()
+    # Asked once a turn, and again after a fault: a recipient may have moved.
+    address = cache(partial(address_of, current().directory, recipient))
     with store.writing() as c:
         owed = outbox.lease(c, recipient, at, LEASE_S, BATCH)
     while owed and clock.now() - at < TURN_S:
         row = owed.pop(0)
-        fault = _fault(row)
+        fault = _fault(row, address)
         tally.add(fault is None)
         if fault is None:
             _made(row)
             continue
+        address.cache_clear()
         pause_s = _pause(fault, failures)
         _failed(row, fault, behind=owed if pause_s else None)
         if pause_s:
@@ -87,11 +91,11 @@ def _pause(fault: Exception, failures: int) -> int:
     return max(delay(failures), fault.retry_after)
 
 
-def _fault(row: OwedCall) -> Exception | None:
+def _fault(row: OwedCall, address: Callable[[], str]) -> Exception | None:
     """Make one call; return why it failed, None when it did not."""
     try:
         if row.kind == "message":
-            _send_message(row)
+            _send_message(row, address)
         else:
             _revoke(row)
     except (NotInStore, Unreachable) as error:
@@ -114,8 +118,8 @@ def _made(row: OwedCall) -> None:
         audit_events.keep(c, event)
 
 
-def _send_message(owed: OwedCall) -> None:
-    """Send the message that a permission was withdrawn to its client, at the address that the Directory has now."""
+def _send_message(owed: OwedCall, address: Callable[[], str]) -> None:
+    """Send the message that a permission was withdrawn to its client."""
     here = current()
     with store.reading() as c:
         permission = permissions.find(c, owed.subject)
@@ -124,7 +128,7 @@ def _send_message(owed: OwedCall) -> None:
     token = refresh_token.text(here.refresh_keys, permission.refresh_version, permission.refresh_id)
     scheme = here.settings.scheme
     message = messages.withdrawal(scheme.trust_framework, scheme.withdrawal_subjects[0], token)
-    deliver(here.directory, here.session, owed.recipient, message)
+    deliver(here.session, address(), message)
 
 
 def _revoke(owed: OwedCall) -> None:

@@ -112,13 +112,14 @@ def delivery(issuer: Issuer, clock_: Any, folder: Path) -> Scene:
     received = folder / sme
     received.touch()
 
-    def deliver(_directory: Any, _session: Any, _to: str, message: Any) -> None:
+    def deliver(_session: Any, _to: str, message: Any) -> None:
         with received.open("a") as file:  # outlives the process
             file.write(message["body"]["token"] + "\n")
 
     def dispatch() -> int:
         with issuer.mutual_tls.app_context(), pytest.MonkeyPatch.context() as patch:
             patch.setattr(dispatching, "deliver", deliver)
+            patch.setattr(dispatching, "address_of", lambda *_: "")
             return dispatching.dispatch().done
 
     acknowledged = yield dispatch

@@ -1,10 +1,8 @@
 """Messages to applications."""
 
-import functools
-
 import pytest
 
-from consent_server.outbound.deliver import deliver
+from consent_server.outbound.deliver import address_of, deliver
 from consent_server.outbound.directory import Directory
 from consent_server.outbound.errors import BadAnswer, NotAllowed, Unreachable
 from consent_server.outbound.timestamps import TimestampAuthority
@@ -32,7 +30,11 @@ def recipient(settings, session_of, trust, serve, wire, cache):
         )
 
     deliver_to(server.url("/messages"))
-    send = functools.partial(deliver, Directory(settings, session, cache), session)
+    directory = Directory(settings, session, cache)
+
+    def send(application, message):
+        deliver(session, address_of(directory, application), message)
+
     return f"{settings.scheme.directory}/a/app", server, send, deliver_to
 
 

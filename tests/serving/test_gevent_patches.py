@@ -11,20 +11,37 @@ import sys
 
 from tests.serving.doors import ROOT
 
-# As gunicorn does: it runs the configuration, forks, and the worker patches.
+#: Locks of other packages that are held while memory or a file is read, and over nothing that may switch to another greenlet.
+HELD_OVER_NO_WAIT = {
+    "babel.localedata._cache_lock",
+    "pydantic.main._rebuild_lock",
+    "pydantic_settings.main._settings_cache_guard",
+    "pytz.lazy._fill_lock",
+    "sqlalchemy.orm.collections.__instrumentation_mutex",
+    "sqlalchemy.orm.mapper._CONFIGURE_MUTEX",
+    "sqlalchemy.sql.lambdas.AnalyzedCode._generation_mutex",
+    "sqlalchemy.util.langhelpers.symbol._lock",
+}
+
+# As gunicorn does: it runs the configuration, is ready, forks, and the worker patches.
 PATCHED = """
 import gc, runpy, sys, types
-runpy.run_path(sys.argv[1])
+configured = runpy.run_path(sys.argv[1])
+configured["when_ready"](types.SimpleNamespace(app=types.SimpleNamespace(app_uri=configured["wsgi_app"])))
 from gevent import monkey
 monkey.patch_all()
 """
 KEPT = """
 originals = {id(value) for names in monkey.saved.values() for value in names.values() if callable(value)}
-of_lock = type(monkey.saved["_thread"]["allocate_lock"]())
-ours = {name: module for name, module in sys.modules.items() if name.startswith("consent_server")}
+of_lock, of_rlock = type(monkey.saved["_thread"]["allocate_lock"]()), monkey.saved["threading"]["_CRLock"]
+loaded = {name: module for name, module in sys.modules.items() if module}
+ours = {name for name in loaded if name.startswith("consent_server")}
+not_looked_at = {"__main__", "gevent", *sys.stdlib_module_names}
+others = {name for name in loaded.keys() - ours if name.partition(".")[0] not in not_looked_at}
 
 def locks(found, seen):
-    # whatever is reached from an object of ours: a semaphore has a condition, which has a lock
+    # whatever is reached from an object of ours: a semaphore has a condition, which has a lock. The RLock of a cached property
+    # stops no worker: it belongs to a thread, and all greenlets are of one.
     if id(found) in seen or isinstance(found, types.ModuleType):
         return False
     seen.add(id(found))
@@ -33,11 +50,18 @@ def locks(found, seen):
     return isinstance(found, of_lock) or any([locks(each, seen) for each in gc.get_referents(found)])
 
 sys.setrecursionlimit(10_000)
-seen = {id(vars(module)) for module in sys.modules.values()}
-for name, module in sorted(ours.items()):
-    for bound, value in vars(module).items():
+seen = {id(vars(module)) for module in loaded.values()}
+for name in sorted(ours):
+    for bound, value in vars(loaded[name]).items():
         if not isinstance(value, types.ModuleType) and (id(value) in originals or locks(value, seen)):
             print(f"{name}.{bound}")
+for name in sorted(others):
+    names = vars(loaded[name])
+    classes = [value for value in names.values() if isinstance(value, type) and value.__module__ == name]
+    for where, names in {name: names, **{f"{name}.{each.__name__}": vars(each) for each in classes}}.items():
+        for bound, value in names.items():
+            if isinstance(value, (of_lock, of_rlock)):
+                print(f"{where}.{bound}")
 print(len(ours))
 """
 FOR_EVER = """
@@ -111,8 +135,8 @@ def patched(door, script, *arguments):
 
 def test_S3_nothing_that_the_master_loads_keeps_what_gevent_replaces(public_door):
     *kept, loaded = patched(public_door, KEPT)
-    assert int(loaded) > 20, "the configuration was run"
-    assert kept == []
+    assert int(loaded) > 80, "the configuration was run, and what a door needs was loaded"
+    assert set(kept) <= HELD_OVER_NO_WAIT
 
 
 def test_S3_names_whose_server_does_not_answer_hold_up_the_look_up_of_no_other(public_door):

@@ -121,11 +121,15 @@ class PlayedReceiver:
         self.sent: list[str] = []
         self.fault: Callable[[str], Exception | None] = lambda subject: None
         self.before: Callable[[], Any] = lambda: None
+        self.looked_up = 0
         self._lock = threading.Lock()
-        deployment.directory = SimpleNamespace(
-            application=lambda url, *, fresh: SimpleNamespace(message_delivery="https://fsp.example/messages")
-        )
+        deployment.directory = SimpleNamespace(application=self._application)
         deployment.session = SimpleNamespace(post_json=self._post)
+
+    def _application(self, _url: str, *, fresh: bool) -> Any:
+        assert fresh
+        self.looked_up += 1
+        return SimpleNamespace(message_delivery="https://fsp.example/messages")
 
     def _post(self, url: str, document: Any) -> Response:
         self.before()
@@ -139,6 +143,15 @@ class PlayedReceiver:
 
 def names(count: int) -> list[str]:
     return [f"n{number}" for number in range(count)]
+
+
+def test_the_directory_is_asked_for_an_address_once_a_turn_and_again_after_a_fault(deployment: Any) -> None:
+    receiver = PlayedReceiver(deployment)
+    owe(*names(5), to="one")
+    faults = iter([None, None, BadAnswer("status 404", "fsp.example", 404)])
+    receiver.fault = lambda _: next(faults, None)
+    tally = dispatch()
+    assert (tally.done, tally.failed, receiver.looked_up) == (4, 1, 2)
 
 
 def test_G09_after_a_day_away_all_is_delivered_within_ten_minutes(deployment: Any, held_clock: Any) -> None:
