@@ -9,8 +9,9 @@ which writes several rows is one transaction, opened by the act itself:
 
 Where an act is made of functions that open transactions of their own, `store.together()` makes them one.
 
-All statements are Core statements on explicit connections. A refresh through ORM objects costs about ten times as much,
-and a second way to read the same tables would gain nothing.
+All statements are Core statements on explicit connections; those of the most frequent acts run on the driver's own cursor
+(`statement`). A refresh through ORM objects costs about ten times as much, and a second way to read the same tables would
+gain nothing.
 """
 
 from sqlalchemy.engine import Connection

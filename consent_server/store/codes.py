@@ -6,19 +6,22 @@ from sqlalchemy.engine import Connection
 from consent_server.store import locks, permissions, rows
 from consent_server.store.digests import digest
 from consent_server.store.rows import table_of
+from consent_server.store.statement import Statement
 from consent_server.store.tables import AuthorizationCode, Permission
 
 _code, _permission = table_of(AuthorizationCode), table_of(Permission)
-_FIND = sa.select(_code).where(_code.c.digest == sa.bindparam("digest_"))
-_WITH_PERMISSION = (
+_FIND = Statement(sa.select(_code).where(_code.c.digest == sa.bindparam("digest_")))
+_WITH_PERMISSION = Statement(
     sa.select(_code, _permission).join_from(_code, _permission).where(_code.c.digest == sa.bindparam("digest_"))
 )
-_REDEEM = (
+_REDEEM = Statement(
     sa.update(_code)
     .where(_code.c.digest == sa.bindparam("digest_"), _code.c.redeemed.is_(None))
     .values(redeemed=sa.bindparam("at"), unanswered=True)
 )
-_ANSWER = sa.update(_code).where(_code.c.digest == sa.bindparam("digest_"), _code.c.unanswered).values(unanswered=None)
+_ANSWER = Statement(
+    sa.update(_code).where(_code.c.digest == sa.bindparam("digest_"), _code.c.unanswered).values(unanswered=None)
+)
 _WRONG = (
     sa.update(_code)
     .where(_code.c.digest == sa.bindparam("digest_"))
@@ -36,7 +39,7 @@ def find(c: Connection, code: str) -> AuthorizationCode | None:
 
 def hold(c: Connection, code: str) -> tuple[AuthorizationCode, Permission] | None:
     """Return a code and its permission, as `permissions.hold` does: with its business locked."""
-    row = c.execute(_WITH_PERMISSION, {"digest_": digest(code)}).one_or_none()
+    row = _WITH_PERMISSION.row(c, {"digest_": digest(code)})
     if row is None:
         return None
     found, permission = AuthorizationCode._make(row[: len(_code.c)]), Permission._make(row[len(_code.c) :])
@@ -53,12 +56,12 @@ def issued_for(c: Connection, client_id: str, code_challenge: str) -> bool:
 
 def redeem(c: Connection, code: str, at: int) -> bool:
     """Return True for the one call that redeems this code, however many workers try at once."""
-    return c.execute(_REDEEM, {"digest_": digest(code), "at": at}).rowcount == 1
+    return _REDEEM.run(c, {"digest_": digest(code), "at": at}) == 1
 
 
 def answer(c: Connection, code: str) -> bool:
     """Return True for the one call that may send what the redemption of this code issued."""
-    return c.execute(_ANSWER, {"digest_": digest(code)}).rowcount == 1
+    return _ANSWER.run(c, {"digest_": digest(code)}) == 1
 
 
 def wrong_verifier(c: Connection, code: str) -> None:

@@ -8,8 +8,10 @@ each act on what the other is about to change, so the second waits for the first
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from consent_server.store.statement import Statement
+
 #: PostgreSQL keeps locks of two keys apart from those of one key.
-_OF_BUSINESS = sa.text("SELECT pg_advisory_xact_lock(1, hashtext(:sme))")
+_OF_BUSINESS = Statement(sa.text("SELECT pg_advisory_xact_lock(1, hashtext(:sme))"))
 _OF_NAME = sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))")
 _BESIDE_OTHERS = sa.text("SELECT pg_advisory_xact_lock_shared(hashtext(:name))")
 
@@ -20,7 +22,7 @@ def lock_business(c: Connection, sme: str) -> bool:
     Return whether what the transaction read before may be out of date.
     """
     if c.dialect.name == "postgresql":
-        c.execute(_OF_BUSINESS, {"sme": sme})
+        _OF_BUSINESS.rows(c, {"sme": sme})
         return True
     return False
 
