@@ -1,18 +1,33 @@
 """Authorization codes: kept as digests, redeemed by one conditional UPDATE."""
 
+from typing import NamedTuple
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from consent_server.store import locks, permissions, rows
+from consent_server.store import locks, rows
 from consent_server.store.digests import digest
 from consent_server.store.rows import table_of
 from consent_server.store.statement import Statement
 from consent_server.store.tables import AuthorizationCode, Permission
 
 _code, _permission = table_of(AuthorizationCode), table_of(Permission)
+_older = _permission.alias("older")
+_HAS_OLDER = sa.exists().where(
+    _older.c.client_id == _permission.c.client_id,
+    _older.c.sme == _permission.c.sme,
+    _older.c.status_index < _permission.c.status_index,
+    _older.c.ended.is_(None),
+    _older.c.expires > sa.bindparam("at"),
+)
 _FIND = Statement(sa.select(_code).where(_code.c.digest == sa.bindparam("digest_")))
 _WITH_PERMISSION = Statement(
-    sa.select(_code, _permission).join_from(_code, _permission).where(_code.c.digest == sa.bindparam("digest_"))
+    sa.select(_HAS_OLDER, _code, _permission)
+    .join_from(_code, _permission)
+    .where(_code.c.digest == sa.bindparam("digest_"))
+)
+_LOCK = Statement(
+    locks.of_business(_permission.c.sme).join_from(_code, _permission).where(_code.c.digest == sa.bindparam("digest_"))
 )
 _REDEEM = Statement(
     sa.update(_code)
@@ -37,15 +52,24 @@ def find(c: Connection, code: str) -> AuthorizationCode | None:
     return rows.one(c, AuthorizationCode, _FIND, {"digest_": digest(code)})
 
 
-def hold(c: Connection, code: str) -> tuple[AuthorizationCode, Permission] | None:
+class Held(NamedTuple):
+    """A code and its permission, and whether its client has older permissions of the business that hold."""
+
+    code: AuthorizationCode
+    permission: Permission
+    has_older: bool
+
+
+def hold(c: Connection, code: str, at: int) -> Held | None:
     """Return a code and its permission, as `permissions.hold` does: with its business locked."""
-    row = _WITH_PERMISSION.row(c, {"digest_": digest(code)})
+    values = {"digest_": digest(code), "at": at}
+    locks.lock_business_of(c, _LOCK, values)
+    row = _WITH_PERMISSION.row(c, values)
     if row is None:
         return None
-    found, permission = AuthorizationCode._make(row[: len(_code.c)]), Permission._make(row[len(_code.c) :])
-    if locks.lock_business(c, permission.sme):
-        permission = permissions.find(c, permission.id) or permission
-    return found, permission
+    has_older, *columns = row
+    split = len(_code.c)
+    return Held(AuthorizationCode._make(columns[:split]), Permission._make(columns[split:]), bool(has_older))
 
 
 def issued_for(c: Connection, client_id: str, code_challenge: str) -> bool:

@@ -18,6 +18,7 @@ MOST_REMEMBERED = 10_000
 
 _permission = table_of(Permission)
 _BY_ID = Statement(sa.select(_permission).where(_permission.c.id == sa.bindparam("id_")))
+_LOCK = Statement(locks.of_business(_permission.c.sme).where(_permission.c.id == sa.bindparam("id_")))
 _BY_REFRESH_ID = Statement(sa.select(_permission).where(_permission.c.refresh_id == sa.bindparam("refresh_id_")))
 _BY_INDEX = Statement(sa.select(_permission).where(_permission.c.status_index == sa.bindparam("index_")))
 _ENDED_AT_INDEX = Statement(
@@ -77,8 +78,8 @@ def find(c: Connection, permission: str) -> Permission | None:
 
 def hold(c: Connection, permission: str) -> Permission | None:
     """Return the permission as `find` does, with its business locked."""
-    row = find(c, permission)
-    return find(c, permission) if row is not None and locks.lock_business(c, row.sme) else row
+    locks.lock_business_of(c, _LOCK, {"id_": permission})
+    return find(c, permission)
 
 
 def by_refresh_id(refresh_id: str) -> Permission | None:

@@ -209,7 +209,7 @@ def ended_whatever_it_was(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_locks(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(locks, "lock_business", lambda c, sme: None)
+    patch.setattr(locks, "lock_business_of", lambda c, found, values: None)
 
 
 def concluded_whatever_it_was(patch: pytest.MonkeyPatch) -> None:
