@@ -52,7 +52,7 @@ def find(c: Connection, code: str) -> AuthorizationCode | None:
     return rows.one(c, AuthorizationCode, _FIND, {"digest_": digest(code)})
 
 
-class Held(NamedTuple):
+class HeldCode(NamedTuple):
     """A code and its permission, and whether its client has older permissions of the business that hold."""
 
     code: AuthorizationCode
@@ -60,7 +60,7 @@ class Held(NamedTuple):
     has_older: bool
 
 
-def hold(c: Connection, code: str, at: int) -> Held | None:
+def hold(c: Connection, code: str, at: int) -> HeldCode | None:
     """Return a code and its permission, as `permissions.hold` does: with its business locked."""
     values = {"digest_": digest(code), "at": at}
     locks.lock_business_of(c, _LOCK, values)
@@ -69,7 +69,7 @@ def hold(c: Connection, code: str, at: int) -> Held | None:
         return None
     has_older, *columns = row
     split = len(_code.c)
-    return Held(AuthorizationCode._make(columns[:split]), Permission._make(columns[split:]), bool(has_older))
+    return HeldCode(AuthorizationCode._make(columns[:split]), Permission._make(columns[split:]), bool(has_older))
 
 
 def issued_for(c: Connection, client_id: str, code_challenge: str) -> bool:

@@ -28,8 +28,9 @@ class _Compiled(NamedTuple):
 
 
 class Statement:
-    """A statement without lists of parameters. `core` may depend on the kind of database: "sqlite" or "postgresql".
+    """A statement without lists of parameters or columns of floats.
 
+    `core` may depend on the kind of database, which is "sqlite" or "postgresql".
     An INSERT that states no values has a parameter for each of `columns`, of that name.
     """
 
