@@ -33,7 +33,9 @@ STAGES: Final = {
     "limits": r"web/(limits|budgets)\.py",
     "token: sign, read, MAC": r"consent_server/tokens/|/jwt/|cryptography/",
     "statements: build and compile": r"sqlalchemy/sql/|sqlalchemy/dialects/\w+/(base|_psycopg_common|json)\.py",
-    "statements: driver": r"/psycopg/|engine/default\.py:do_(execute|executemany|commit|rollback|begin|ping)$",
+    "statements: driver": (
+        r"/psycopg/|store/statement\.py:_run$|engine/default\.py:do_(execute|executemany|commit|rollback|begin|ping)$"
+    ),
     "transactions, connections": (
         r"sqlalchemy/pool/|sqlalchemy/event/|store/(database|waiting)\.py|flask_sqlalchemy/"
         r"|engine/base\.py:(_begin|_commit|_rollback|begin|commit|close|connect|__init__|__enter__|__exit__)"

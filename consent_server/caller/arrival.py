@@ -7,12 +7,13 @@ terminates TLS, and accepted only from the proxies that they name.
 
 import base64
 import binascii
+import hashlib
 import ipaddress
 import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 from weakref import WeakKeyDictionary
@@ -68,6 +69,11 @@ class Arrival:
 
     leaf: bytes = field(repr=False)
     intermediates: tuple[bytes, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the certificate, in hex."""
+        return hashlib.sha256(self.leaf).hexdigest()
 
 
 #: What arrived on each open connection. TLS 1.3 has no renegotiation, and our doors ask for no certificate after the handshake.

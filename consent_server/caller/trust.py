@@ -4,7 +4,6 @@ The chain's verdict is remembered by the certificate's fingerprint. Dates and re
 a certificate revoked on an open connection is refused at the next request on it.
 """
 
-import hashlib
 import logging
 import threading
 from dataclasses import dataclass
@@ -136,7 +135,7 @@ class Trust:
 
         Raise the CertificateRefused family, and RevocationListStale where revocation cannot be judged (production).
         """
-        fingerprint = hashlib.sha256(arrival.leaf).hexdigest()
+        fingerprint = arrival.fingerprint
         verdict = self._verdicts.get(fingerprint)
         if verdict is None or not verdict.not_before <= at <= verdict.not_after:
             verdict = self._judge(arrival, at)

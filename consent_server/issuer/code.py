@@ -163,7 +163,7 @@ def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
     """Exchange a code for tokens; return the body of RFC 6749 section 5.1."""
     at = clock.now()
     with store.writing() as c:
-        row, permission = codes.hold(c, form.get("code", "")) or (None, None)
+        row, permission, has_older = codes.hold(c, form.get("code", ""), at) or (None, None, False)
         refusal = verdict(CHECKS, Redemption(form, caller.application, row, permission, at))
         # Minted before the code is spent: a fault of ours then leaves the code, and the permission before, as they were.
         tokens = _tokens(permission, caller, at) if refusal is None and permission is not None else None
@@ -171,7 +171,8 @@ def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
             if codes.redeem(c, form["code"], at):
                 assert permission is not None  # permission_is_live
                 permissions.redeem(c, permission.id, at)
-                _supersede(c, permission, at)
+                if has_older:
+                    _supersede(c, permission, at)
         elif isinstance(refusal, VerifierRefused) and "code_verifier" in form:
             codes.wrong_verifier(c, form["code"])
         elif isinstance(refusal, CodeReplayed):

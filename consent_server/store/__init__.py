@@ -9,8 +9,9 @@ which writes several rows is one transaction, opened by the act itself:
 
 Where an act consists of functions that each open a transaction, `store.together()` makes them one transaction.
 
-All statements are Core statements on explicit connections. A token refresh through ORM objects costs about ten times as much,
-and a second way to read the same tables would gain nothing.
+All statements are Core statements on explicit connections; those of the most frequent acts run on the driver's own cursor
+(`statement`). A refresh through ORM objects costs about ten times as much, and a second way to read the same tables would
+gain nothing.
 """
 
 from sqlalchemy.engine import Connection

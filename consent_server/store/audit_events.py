@@ -15,6 +15,7 @@ from consent_server.scheme.instant import DAY
 from consent_server.store import rows
 from consent_server.store.locks import lock_name
 from consent_server.store.rows import table_of
+from consent_server.store.statement import Statement
 from consent_server.store.tables import KeptCheckpoint, KeptEvent
 
 _event = table_of(KeptEvent)
@@ -30,12 +31,12 @@ _SEAL = (
     .where(_event.c.id == sa.bindparam("id_"))
     .values({name: sa.bindparam(f"{name}_") for name in ("position", "contents", "digest")})
 )
-_KEEP = sa.insert(_event)
+_KEEP = Statement(sa.insert(_event).inline(), (*_OWN_COLUMNS, "fields"))
 
 
 def keep(c: Connection, event: dict[str, object]) -> None:
     """Keep what `audit.event` returned."""
-    c.execute(_KEEP, _row(event))
+    _KEEP.run(c, _row(event))
 
 
 def kept_where(condition: sa.CTE) -> sa.CTE:

@@ -8,12 +8,14 @@ from sqlalchemy.engine import Connection
 from consent_server.scheme.permission import Act
 from consent_server.store import collecting, due, ending, locks, readings, rows
 from consent_server.store.rows import table_of
+from consent_server.store.statement import Statement
 from consent_server.store.tables import CollectedMeter, CollectedWindow, EmissionsMonth, ProviderConnection
 
 _connection = table_of(ProviderConnection)
 _collected = table_of(CollectedWindow)
 _old_month = table_of(EmissionsMonth)
 _meter = table_of(CollectedMeter)
+_LOCK = Statement(locks.of_business(_connection.c.account).where(_connection.c.id == sa.bindparam("id_")))
 
 
 def add(c: Connection, connection: ProviderConnection) -> bool:
@@ -30,10 +32,8 @@ _FIND: Final = sa.select(_connection).where(_connection.c.id == sa.bindparam("of
 
 def hold(c: Connection, connection: str) -> ProviderConnection | None:
     """Return the connection as `find` does, with its business locked."""
-    row = find(c, connection)
-    if row is None:
-        return None
-    return find(c, connection) if locks.lock_business(c, row.account) else row
+    locks.lock_business_of(c, _LOCK, {"id_": connection})
+    return find(c, connection)
 
 
 def by_refresh_mac(c: Connection, mac: str) -> ProviderConnection | None:

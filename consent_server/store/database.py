@@ -28,6 +28,7 @@ from consent_server.store.faults import (
     is_uncertain,
     refusal_for,
 )
+from consent_server.store.statement import Statement
 from consent_server.store.waiting import PAUSES_S, LockWait, Writers, lock_wait_of_this_request
 
 #: Seconds for which one migration of SQLite waits for another.
@@ -58,6 +59,8 @@ POSTGRESQL_LINK = {
 }
 #: SQLSTATE of BEGIN READ WRITE, and of a statement that writes, where the database only follows another.
 _SAYS_A_STANDBY = ("0A000", "25006")
+#: On PostgreSQL.
+_BEGIN = Statement(sa.text("BEGIN READ WRITE"))
 _STANDBY = "the database is a standby; DATABASE_URL must lead to the primary"
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -77,6 +80,8 @@ def init(app: Flask, url: str, journal: Path | None = None) -> None:
     """Set up the engine of `app`. A SQLite file's directory must exist. `journal` is the file of withdrawals."""
     is_sqlite = url.startswith("sqlite")
     options: dict[str, Any] = {"pool_size": 16, "max_overflow": 16, "pool_timeout": POOL_WAIT_S}
+    # A look at the connection says whether there is something to roll back (`_reset`); the pool would always send it.
+    options["pool_reset_on_return"] = None
     if is_sqlite:
         options |= {"poolclass": QueuePool, "connect_args": {"timeout": 0, "check_same_thread": False}}
     else:
@@ -153,11 +158,16 @@ def _prepare_postgresql(engine: Engine) -> None:
             f"SELECT set_config(name, ms, false) FROM (VALUES {limits}) AS given (name, ms) WHERE current_setting(name) = '0'"  # noqa: S608 - our own limits
         )
 
+    @sa.event.listens_for(engine, "reset")
+    def _reset(raw: Any, _record: object, _state: object) -> None:
+        if raw.pgconn.transaction_status:  # 0 is psycopg.pq.TransactionStatus.IDLE
+            raw.rollback()
+
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         if not connection.get_execution_options().get(ALONE):
             # READ WRITE, which a standby refuses: it may not know yet what has ended.
-            connection.exec_driver_sql("BEGIN READ WRITE")
+            _BEGIN.run(connection)
 
     @sa.event.listens_for(engine, "handle_error")
     def _standby(context: ExceptionContext) -> StoreUnavailable | None:
@@ -178,6 +188,11 @@ def _prepare_sqlite(engine: Engine) -> None:
         for pragma in ("busy_timeout=0", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+
+    @sa.event.listens_for(engine, "reset")
+    def _reset(raw: Any, _record: object, _state: object) -> None:
+        if raw.in_transaction:
+            raw.rollback()
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -282,7 +297,7 @@ def _refusal(error: sa.exc.SQLAlchemyError, wait: LockWait, *, committing: bool)
     return refusal
 
 
-def ask(query: sa.Select[Any], values: Mapping[str, object]) -> Sequence[Any] | None:
+def ask(query: Statement, values: Mapping[str, object]) -> Sequence[Any] | None:
     """Return the one row that a query finds, or None, without a transaction: the database is waited for once.
 
     Within `together` it is a part of that transaction. The first column of a row that is found must not be NULL. Raise
@@ -291,13 +306,13 @@ def ask(query: sa.Select[Any], values: Mapping[str, object]) -> Sequence[Any] | 
     act = _under_way()
     if act is not None:
         with _part(act) as connection:
-            return connection.execute(query, values).one_or_none()
+            return query.row(connection, values)
     wait = lock_wait_of_this_request()
     try:
         _require_time(wait)
         if is_sqlite():
             with _connected(wait, ALONE) as connection:
-                return connection.execute(query, values).one_or_none()
+                return query.row(connection, values)
         answer = _by_itself(_in_one_row(query), values, wait)
     except sa.exc.SQLAlchemyError as error:
         raise _refusal(error, wait, committing=False) from error
@@ -309,7 +324,7 @@ def ask(query: sa.Select[Any], values: Mapping[str, object]) -> Sequence[Any] | 
     return None if row[0] is None else row
 
 
-def write_alone(statement: sa.Select[Any], values: Mapping[str, object]) -> Sequence[Any] | None:
+def write_alone(statement: Statement, values: Mapping[str, object]) -> Sequence[Any] | None:
     """Run one statement that writes, as a transaction of its own, and return its row. For PostgreSQL, outside of `together`.
 
     It is run again where its connection was lost, and must have the effect of one run then. Raise StoreUnavailable,
@@ -324,13 +339,13 @@ def write_alone(statement: sa.Select[Any], values: Mapping[str, object]) -> Sequ
         raise _refusal(error, wait, committing=True) from error
 
 
-def _by_itself(statement: sa.Select[Any], values: Mapping[str, object], wait: LockWait) -> Sequence[Any] | None:
+def _by_itself(statement: Statement, values: Mapping[str, object], wait: LockWait) -> Sequence[Any] | None:
     """Return a statement's row. It is run again on a new connection where the server has closed the one that we had."""
     is_new = False
     while True:
         with _connected(wait, ALONE) as connection:
             try:
-                return connection.execute(statement, values).one_or_none()
+                return statement.row(connection, values)
             except sa.exc.DBAPIError as error:
                 if is_new or not error.connection_invalidated:
                     raise
@@ -338,11 +353,12 @@ def _by_itself(statement: sa.Select[Any], values: Mapping[str, object], wait: Lo
 
 
 @cache
-def _in_one_row(query: sa.Select[Any]) -> sa.Select[Any]:
+def _in_one_row(query: Statement) -> Statement:
     """Return a query for whether PostgreSQL is a standby, which refuses no SELECT, and for what `query` finds, if anything."""
-    found = query.subquery("found")
+    core: Any = query.core("postgresql")
+    found = core.subquery("found")
     here = sa.select(sa.func.pg_is_in_recovery().label("is_standby")).subquery("here")
-    return sa.select(here.c.is_standby, *found.c).select_from(here.outerjoin(found, sa.true()))
+    return Statement(sa.select(here.c.is_standby, *found.c).select_from(here.outerjoin(found, sa.true())))
 
 
 @dataclass

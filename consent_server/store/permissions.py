@@ -11,16 +11,20 @@ from consent_server.store import ending, locks, rows
 from consent_server.store.database import ask, db
 from consent_server.store.faults import StoreUnavailable
 from consent_server.store.rows import table_of
+from consent_server.store.statement import Statement
 from consent_server.store.tables import Permission
 
 MOST_REMEMBERED = 10_000
 
 _permission = table_of(Permission)
-_BY_ID = sa.select(_permission).where(_permission.c.id == sa.bindparam("id_"))
-_BY_REFRESH_ID = sa.select(_permission).where(_permission.c.refresh_id == sa.bindparam("refresh_id_"))
-_BY_INDEX = sa.select(_permission).where(_permission.c.status_index == sa.bindparam("index_"))
-_ENDED_AT_INDEX = sa.select(_permission.c.status_index, _permission.c.ended).where(
-    _permission.c.status_index == sa.bindparam("index_")
+_BY_ID = Statement(sa.select(_permission).where(_permission.c.id == sa.bindparam("id_")))
+_LOCK = Statement(locks.of_business(_permission.c.sme).where(_permission.c.id == sa.bindparam("id_")))
+_BY_REFRESH_ID = Statement(sa.select(_permission).where(_permission.c.refresh_id == sa.bindparam("refresh_id_")))
+_BY_INDEX = Statement(sa.select(_permission).where(_permission.c.status_index == sa.bindparam("index_")))
+_ENDED_AT_INDEX = Statement(
+    sa.select(_permission.c.status_index, _permission.c.ended).where(
+        _permission.c.status_index == sa.bindparam("index_")
+    )
 )
 _OF_SME = (
     sa.select(_permission)
@@ -31,7 +35,7 @@ _AFTER_THE_LAST = sa.select(sa.func.coalesce(sa.func.max(_permission.c.status_in
 #: On PostgreSQL alone.
 _SEQUENCE = sa.Sequence("permission_status_index", start=0, minvalue=0, metadata=db.metadata)
 _SKIP = sa.text("SELECT count(nextval('permission_status_index')) FROM generate_series(1, :count)")
-_LIVE = (
+_LIVE = Statement(
     sa.select(_permission)
     .where(
         _permission.c.client_id == sa.bindparam("client_id_"),
@@ -42,7 +46,9 @@ _LIVE = (
     .order_by(_permission.c.status_index.desc())
 )
 _ANY_REDEEMED = sa.select(_permission.c.id).where(_permission.c.redeemed.is_not(None)).limit(1)
-_REDEEM = sa.update(_permission).where(_permission.c.id == sa.bindparam("id_")).values(redeemed=sa.bindparam("at"))
+_REDEEM = Statement(
+    sa.update(_permission).where(_permission.c.id == sa.bindparam("id_")).values(redeemed=sa.bindparam("at"))
+)
 
 
 def add(c: Connection, permission: Permission) -> Permission:
@@ -60,7 +66,7 @@ def _next_index(c: Connection) -> int:
     locks.lock_name_beside_others(c, "permission.status_index")
     while True:
         index = int(c.execute(sa.select(_SEQUENCE.next_value())).scalar_one())
-        if c.execute(_ENDED_AT_INDEX, {"index_": index}).one_or_none() is None:
+        if _ENDED_AT_INDEX.row(c, {"index_": index}) is None:
             return index
         # Data may have been restored without the sequence. A later grant has a higher index, so gaps are not filled.
         c.execute(_SKIP, {"count": c.execute(_AFTER_THE_LAST).scalar_one() - 1 - index})
@@ -72,8 +78,8 @@ def find(c: Connection, permission: str) -> Permission | None:
 
 def hold(c: Connection, permission: str) -> Permission | None:
     """Return the permission as `find` does, with its business locked."""
-    row = find(c, permission)
-    return find(c, permission) if row is not None and locks.lock_business(c, row.sme) else row
+    locks.lock_business_of(c, _LOCK, {"id_": permission})
+    return find(c, permission)
 
 
 def by_refresh_id(refresh_id: str) -> Permission | None:
@@ -109,7 +115,7 @@ def any_redeemed(c: Connection) -> bool:
 
 def redeem(c: Connection, permission: str, at: int) -> None:
     """Record when the permission's code was redeemed, which is when its refresh token was issued."""
-    c.execute(_REDEEM, {"id_": permission, "at": at})
+    _REDEEM.run(c, {"id_": permission, "at": at})
 
 
 def end(c: Connection, permission: Permission, act: Act, *, at: int, by: str, where: str, why: str) -> bool:

@@ -8,10 +8,11 @@ from sqlalchemy.engine import Connection
 from consent_server.store import audit_events, database, limits, rows
 from consent_server.store.digests import digest
 from consent_server.store.rows import table_of
+from consent_server.store.statement import Statement
 from consent_server.store.tables import PushedRequest
 
 _request = table_of(PushedRequest)
-_FIND = sa.select(_request).where(_request.c.digest == sa.bindparam("digest_"))
+_FIND = Statement(sa.select(_request).where(_request.c.digest == sa.bindparam("digest_")))
 _CONCLUDE = (
     sa.update(_request)
     .where(_request.c.digest == sa.bindparam("digest_"), _request.c.concluded.is_(None))
@@ -19,11 +20,11 @@ _CONCLUDE = (
 )
 
 
-_WITHIN = limits.within("sqlite")
+_WITHIN = Statement(limits.within)
 
 
 @cache
-def _push_within() -> sa.Select[tuple[int]]:
+def _push_within() -> Statement:
     """Return both in one statement, as PostgreSQL takes it: a second run with the same request keeps one."""
     counted = limits.within("postgresql").cte("counted")
     values = sa.select(*(sa.bindparam(f"{column.name}_", type_=column.type) for column in _request.c)).select_from(
@@ -32,7 +33,7 @@ def _push_within() -> sa.Select[tuple[int]]:
     names = [column.name for column in _request.c]
     insert = rows.insert("postgresql", PushedRequest).from_select(names, values).on_conflict_do_nothing()
     kept = insert.returning(_request.c.digest).cte("kept")
-    return sa.select(counted.c.count).add_cte(kept, audit_events.kept_where(kept))
+    return Statement(sa.select(counted.c.count).add_cte(kept, audit_events.kept_where(kept)))
 
 
 def push_within(request: PushedRequest, budget: limits.Budget, event: dict[str, object]) -> bool:
@@ -42,7 +43,7 @@ def push_within(request: PushedRequest, budget: limits.Budget, event: dict[str, 
     """
     if database.is_sqlite():
         with database.writing() as c:
-            is_within = c.execute(_WITHIN, budget._asdict()).first() is not None
+            is_within = _WITHIN.row(c, budget._asdict()) is not None
             if is_within:
                 push(c, request)
                 audit_events.keep(c, event)

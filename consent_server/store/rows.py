@@ -17,6 +17,7 @@ from sqlalchemy.sql.schema import SchemaItem
 
 from consent_server.store import database
 from consent_server.store.database import db
+from consent_server.store.statement import Statement
 
 R = TypeVar("R", bound=NamedTuple)
 
@@ -60,21 +61,26 @@ def table_of(kind: type[NamedTuple]) -> sa.Table:
     return _tables[kind]
 
 
-def one(c: Connection, kind: type[R], query: sa.Executable, values: Mapping[str, object] | None = None) -> R | None:
+def one(
+    c: Connection, kind: type[R], query: sa.Executable | Statement, values: Mapping[str, object] | None = None
+) -> R | None:
     """Return the row that a query finds, or None."""
-    row = c.execute(query, values).one_or_none()
+    row = query.row(c, values) if isinstance(query, Statement) else c.execute(query, values).one_or_none()
     return None if row is None else kind._make(row)
 
 
-def ask(kind: type[R], query: sa.Select[tuple[object, ...]], values: Mapping[str, object]) -> R | None:
+def ask(kind: type[R], query: Statement, values: Mapping[str, object]) -> R | None:
     """Return the row that a query finds, or None, without a transaction (see `database.ask`)."""
     row = database.ask(query, values)
     return None if row is None else kind._make(row)
 
 
-def every(c: Connection, kind: type[R], query: sa.Executable, values: Mapping[str, object] | None = None) -> list[R]:
+def every(
+    c: Connection, kind: type[R], query: sa.Executable | Statement, values: Mapping[str, object] | None = None
+) -> list[R]:
     """Return all rows that a query finds."""
-    return [kind._make(row) for row in c.execute(query, values)]
+    found = query.rows(c, values) if isinstance(query, Statement) else c.execute(query, values)
+    return [kind._make(row) for row in found]
 
 
 def batches(values: Iterable[str]) -> Iterator[list[str]]:
@@ -86,12 +92,16 @@ def batches(values: Iterable[str]) -> Iterator[list[str]]:
 
 def add(c: Connection, *rows: NamedTuple) -> None:
     """Keep new rows of one type."""
-    c.execute(_insert(type(rows[0])), [row._asdict() for row in rows] if len(rows) > 1 else rows[0]._asdict())
+    insert = _insert(type(rows[0]))
+    if len(rows) > 1:
+        c.execute(insert.core(c.dialect.name), [row._asdict() for row in rows])
+    else:
+        insert.run(c, rows[0]._asdict())
 
 
 def add_unless_there(c: Connection, row: NamedTuple) -> bool:
     """Keep a row, unless one with its key, or equal in a unique column, is there already. Return whether it was kept."""
-    return c.execute(_insert_unless_there(c.dialect.name, type(row)), row._asdict()).first() is not None
+    return _insert_unless_there(type(row)).row(c, row._asdict()) is not None
 
 
 def put(c: Connection, *rows: NamedTuple) -> None:
@@ -122,13 +132,15 @@ def insert(dialect: str, kind: type[NamedTuple]) -> postgresql.Insert | sqlite.I
 
 
 @cache
-def _insert(kind: type[NamedTuple]) -> sa.Insert:
-    return sa.insert(table_of(kind))
+def _insert(kind: type[NamedTuple]) -> Statement:
+    return Statement(sa.insert(table_of(kind)), kind._fields)
 
 
 @cache
-def _insert_unless_there(dialect: str, kind: type[NamedTuple]) -> sa.Executable:
-    return insert(dialect, kind).on_conflict_do_nothing().returning(sa.literal(1))
+def _insert_unless_there(kind: type[NamedTuple]) -> Statement:
+    return Statement(
+        lambda dialect: insert(dialect, kind).on_conflict_do_nothing().returning(sa.literal(1)), kind._fields
+    )
 
 
 @cache

@@ -21,6 +21,7 @@ from consent_server.scheme.permission import State
 from consent_server.store import codes, ending, journeys, locks, outbox, permissions, requests
 from consent_server.store.digests import new_id
 from consent_server.store.rows import every, table_of
+from consent_server.store.statement import Statement
 from consent_server.store.tables import AuthorizationCode, OwedCall, Permission, PushedRequest
 from consent_server.withdrawal import outbox as dispatching
 from tests.faults import edp
@@ -172,7 +173,7 @@ def _unconditional(kind: type, **values: Any) -> Any:
 
 
 def code_redeemed_whatever_it_was(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(codes, "_ANSWER", _unconditional(AuthorizationCode, unanswered=None))
+    patch.setattr(codes, "_ANSWER", Statement(_unconditional(AuthorizationCode, unanswered=None)))
     patch.setattr(code, "CHECKS", tuple(check for check in code.CHECKS if check is not code.code_is_unused))
 
 
@@ -208,7 +209,7 @@ def ended_whatever_it_was(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_locks(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(locks, "lock_business", lambda c, sme: None)
+    patch.setattr(locks, "lock_business_of", lambda c, found, values: None)
 
 
 def concluded_whatever_it_was(patch: pytest.MonkeyPatch) -> None:

@@ -67,5 +67,5 @@ def test_without_turns_each_race_is_lost(
     portal: Portal, monkeypatch: pytest.MonkeyPatch, race: Callable[..., None]
 ) -> None:
     """SQLite has a single writer and needs no locks."""
-    monkeypatch.setattr(locks, "lock_business", lambda c, sme: None)
+    monkeypatch.setattr(locks, "lock_business_of", lambda c, found, values: None)
     assert loses(race, portal, within=300)
