@@ -40,8 +40,8 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
         "token_revoked": "client_id permission",
         # what an SME did
         "journey_opened": "client_id license",
-        "sme_identified": "client_id method strength",
-        "permission_granted": "client_id permission license text_sha256",
+        "sme_identified": "client_id journey method strength",
+        "permission_granted": "client_id journey permission license text_sha256",
         "permission_declined": "client_id license",
         "permission_superseded": "permission by",
         "permission_withdrawn": "permission by where why",

@@ -221,6 +221,7 @@ def _grant(journey: Journey, decision: Decision) -> str:
         event = audit.event(
             "permission_granted",
             client_id=journey.client_id,
+            journey=journey.id,
             permission=permission,
             license=journey.license,
             text_sha256=license_.text_sha256,

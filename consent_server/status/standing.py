@@ -1,5 +1,6 @@
 """How each part is now and was on each day, and what was announced: the one source of page, feed and heartbeat."""
 
+import threading
 from collections.abc import Sequence
 from typing import ClassVar, Final, Literal, NamedTuple
 
@@ -17,6 +18,8 @@ State = Literal["ok", "degraded", "down", "planned", "unknown"]
 
 #: Days that the status page shows.
 DAYS: Final = 90
+#: Seconds for which a door shows what it has worked out.
+KEPT_S: Final = 10
 
 
 class DeclaredDown(Unavailable):
@@ -89,6 +92,30 @@ def now() -> ServiceStatus:
         days = [Day(summed.get((name, start)) or nothing(name, start)) for start in range(first, at + 1, DAY)]
         parts.append(Part(name, state_at(name, asked[::-1], announced, at), days))
     return ServiceStatus(at, parts, announced)
+
+
+class Recent:
+    """How we are, worked out from some days of probes at most once in each KEPT_S, however many strangers ask.
+
+    Who asks while it is worked out anew gets what was worked out before.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: ServiceStatus | None = None
+
+    def now(self) -> ServiceStatus:
+        """Return what `now` returned a moment ago. Raise StoreUnavailable."""
+        found = self._found
+        if found is not None and 0 <= clock.now() - found.at < KEPT_S:
+            return found
+        if not self._lock.acquire(blocking=False):
+            return now() if found is None else found
+        try:
+            self._found = found = now()
+            return found
+        finally:
+            self._lock.release()
 
 
 def nothing(part: str, day: int) -> ProbeDay:

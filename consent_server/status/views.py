@@ -5,12 +5,11 @@ from typing import Final
 from xml.etree import ElementTree
 
 import orjson
-from flask import Blueprint, Response
+from flask import Blueprint, Response, current_app
 
 from consent_server.deployment import current
 from consent_server.scheme import instant
-from consent_server.status import standing
-from consent_server.status.standing import Day, Part, ServiceStatus
+from consent_server.status.standing import Day, Part, Recent, ServiceStatus
 from consent_server.store.tables import StatusNotice
 from consent_server.web import documents, pages
 from consent_server.web.language import N_
@@ -40,7 +39,7 @@ routes = Blueprint("status", __name__)
 
 @routes.get("/status")
 def page() -> Response:
-    found = standing.now()
+    found = _recent()
     response = pages.render("status/status.html", standing=found, names=_NAMES, states=_STATES)
     response.headers["Cache-Control"] = f"public, max-age={MAX_AGE_S}"
     return response
@@ -48,7 +47,7 @@ def page() -> Response:
 
 @routes.get("/status.json")
 def document() -> Response:
-    found = standing.now()
+    found = _recent()
     body = {
         "at": instant.text(found.at),
         "state": found.state,
@@ -61,7 +60,12 @@ def document() -> Response:
 
 @routes.get("/status.atom")
 def feed() -> Response:
-    return documents.cacheable(_feed(standing.now()), "application/atom+xml", MAX_AGE_S)
+    return documents.cacheable(_feed(_recent()), "application/atom+xml", MAX_AGE_S)
+
+
+def _recent() -> ServiceStatus:
+    kept: Recent = current_app.extensions.setdefault("status", Recent())
+    return kept.now()
 
 
 def _part(part: Part) -> dict[str, object]:

@@ -59,16 +59,32 @@ def _row(event: dict[str, object]) -> dict[str, object]:
 def newest(
     c: Connection, limit: int = 100, *, event: str | None = None, subject: str | None = None, since: int | None = None
 ) -> list[KeptEvent]:
-    """Return the newest events, oldest of them first: of one name, about one permission or connection, from an instant on."""
+    """Return the newest events, oldest of them first: of one name, about one permission or connection, from an instant on.
+
+    The identification of a business is about the permission that its journey led to.
+    """
     query = sa.select(_event)
     if event is not None:
         query = query.where(_event.c.event == event)
     if subject is not None:
-        about = (_event.c.fields[name].as_string() == subject for name in _SUBJECTS)
-        query = query.where(sa.or_(*about))
+        query = query.where(_is_about(subject))
     if since is not None:
         query = query.where(_event.c.at >= since)
     return rows.every(c, KeptEvent, query.order_by(_event.c.id.desc()).limit(limit))[::-1]
+
+
+def _is_about(subject: str) -> sa.ColumnElement[bool]:
+    def text(event: sa.FromClause, name: str) -> sa.ColumnElement[str]:
+        found: sa.ColumnElement[str] = event.c.fields[name].as_string()
+        return found
+
+    granted = _event.alias()
+    led_to_it = sa.and_(granted.c.event == "permission_granted", text(granted, "permission") == subject)
+    identified = sa.and_(
+        _event.c.event == "sme_identified",
+        text(_event, "journey").in_(sa.select(text(granted, "journey")).where(led_to_it)),
+    )
+    return sa.or_(*(text(_event, name) == subject for name in _SUBJECTS), identified)
 
 
 def seal(c: Connection, most: int) -> int:

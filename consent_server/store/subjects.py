@@ -121,6 +121,8 @@ def rows_of(ids: SubjectIds, business: str) -> list[SubjectRows]:
     both = [*ids.permissions, *ids.connections]
     session, journey, mail = tables["session"], tables["journey"], tables["owed_mail"]
     unsent = mail.delivered.is_(None)
+    # Mails about a passkey prove nothing, and name it after it is gone.
+    of_passkeys = mail.subject.in_(sa.select(tables["passkey"].id).where(tables["passkey"].account == business))
     fields = _event.c.fields
     about = [fields[name].as_string().in_(both) for name in ("permission", "connection", "subject", "by")]
 
@@ -138,7 +140,7 @@ def rows_of(ids: SubjectIds, business: str) -> list[SubjectRows]:
         of("receipt_address", "subject", both, goes=True),
         of("receipt_link", "subject", both, goes=True),
         of("released", "subject", ids.permissions, goes=True),
-        SubjectRows("owed_mail", sa.and_(mail.subject.in_(both), unsent), goes=True),
+        SubjectRows("owed_mail", sa.or_(sa.and_(mail.subject.in_(both), unsent), of_passkeys), goes=True),
         of("sign_in_code", "email", [ids.email] if ids.email is not None else [], goes=True),
         of("passkey", "account", [business], goes=True),
         *(

@@ -46,7 +46,7 @@ def granted(c: Any, name: str) -> None:
     digest = hashlib.sha256(TEXT.encode()).hexdigest()
     seen = Evidence(f"e-{name}", name, at, license_, TEXT, digest, "0" * 64, "client", shown, who, meters, "", "", "-")
     evidence.add(c, seen)
-    keep(c, "permission_granted", permission=name, license=license_, text_sha256="0" * 64)
+    keep(c, "permission_granted", journey="j", permission=name, license=license_, text_sha256="0" * 64)
 
 
 @pytest.fixture

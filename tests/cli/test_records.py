@@ -78,8 +78,11 @@ def history(act: Callable[[Callable[[Any], None]], None]) -> None:
     def write(c: Any) -> None:
         granted(c, "p1")
         granted(c, "p2")
-        noted(c, "permission_granted", GRANTED, client_id=CLIENT, permission="p1", license="l", text_sha256="0")
-        noted(c, "permission_granted", GRANTED + 60, client_id=CLIENT, permission="p2", license="l", text_sha256="0")
+        by = {"client_id": CLIENT, "journey": "j1"}
+        noted(c, "sme_identified", GRANTED, **by, method="a bill", strength="knows it")
+        noted(c, "permission_granted", GRANTED, **by, permission="p1", license="l", text_sha256="0")
+        by["journey"] = "j2"
+        noted(c, "permission_granted", GRANTED + 60, **by, permission="p2", license="l", text_sha256="0")
         noted(c, "permission_superseded", GRANTED + 60, permission="p1", by="p2")
         noted(c, "connection_ended", GRANTED + 86400, connection="c1", by="sme", why="withdrawn")
 
@@ -89,7 +92,7 @@ def history(act: Callable[[Callable[[Any], None]], None]) -> None:
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        ((), ["permission_granted", "permission_granted", "permission_superseded", "connection_ended"]),
+        ((), ["sme_identified", *2 * ["permission_granted"], "permission_superseded", "connection_ended"]),
         (("--event", "permission_granted"), ["permission_granted", "permission_granted"]),
         (("--permission", "p2"), ["permission_granted", "permission_superseded"]),
         (("--permission", "c1"), ["connection_ended"]),
@@ -131,7 +134,7 @@ def test_a_wrong_filter_is_refused_in_a_sentence(
 @pytest.mark.usefixtures("history")
 def test_a_permissions_history_includes_what_ended_it(ask: Callable[..., Result]) -> None:
     printed = lines(ask("audit", "show", "p1"))
-    assert [each["event"] for each in printed] == ["permission_granted", "permission_superseded"]
+    assert [each["event"] for each in printed] == ["sme_identified", "permission_granted", "permission_superseded"]
 
 
 @pytest.mark.usefixtures("history")

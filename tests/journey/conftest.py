@@ -27,6 +27,7 @@ from consent_server.store.tables import (
     Evidence,
     FailureCount,
     Journey,
+    KeptEvent,
     Meter,
     Permission,
     ProviderConnection,
@@ -244,8 +245,11 @@ class World:
 
     def audited(self, event: str) -> list[str]:
         """The correlation ids of the audit events of one kind that are kept, newest first."""
+        return [row.correlation_id for row in self.events(event)]
+
+    def events(self, event: str | None = None, subject: str | None = None) -> list[KeptEvent]:
         with self.app.app_context(), store.reading() as c:
-            return [row.correlation_id for row in audit_events.newest(c, event=event)]
+            return audit_events.newest(c, event=event, subject=subject)
 
     def failures(self) -> dict[str, int]:
         """What each limit has counted, by its name; for tests with one subject of each."""

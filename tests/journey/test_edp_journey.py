@@ -50,6 +50,23 @@ def test_H16_evidence_and_audit_have_an_id_of_ours(edp: Any) -> None:
     assert edp.audited("permission_granted") == [named]
 
 
+def test_the_audit_trail_has_how_the_business_was_identified(edp: Any) -> None:
+    """Beside the permission that came of it, and once, however often the same is proved."""
+    browser = identified(edp)
+    browser.open(browser.form_of("allow")[0].replace("/permission", "/identify")).click("continue", **GOOD)
+    action, fields, _ = browser.form_of("allow", agree="yes")
+    browser.post(action, fields)
+    granted = edp.grant()
+    (kept,) = edp.events("sme_identified")
+    assert kept.fields["method"] == granted.evidence.who["method"]
+    assert kept.fields["strength"] == granted.evidence.who["strength"]
+    assert kept.fields.keys() == {"client_id", "journey", "method", "strength"}, "no number, no name"
+    assert [each.event for each in edp.events(subject=granted.permission.id)] == [
+        "sme_identified",
+        "permission_granted",
+    ]
+
+
 @pytest.mark.parametrize("button", ["decline", "cancel"])
 def test_no_is_an_answer(edp: Any, button: str) -> None:
     browser = identified(edp).click(button)

@@ -126,6 +126,30 @@ def test_it_is_there_without_probes(app: Flask, browser: Any) -> None:
     assert ElementTree.fromstring(browser.get("/status.atom").data).find("a:entry", ATOM) is None
 
 
+def test_strangers_make_it_work_it_out_once_in_a_while(
+    app: Flask, held_clock: HeldClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And none of them waits for another."""
+    recent, worked_out = standing.Recent(), []
+    work_out = standing.now
+
+    def counted() -> standing.ServiceStatus:
+        worked_out.append(held_clock.instant)
+        if len(worked_out) == 2:
+            assert recent.now() is first, "while it is worked out anew"
+        return work_out()
+
+    monkeypatch.setattr(standing, "now", counted)
+    first = recent.now()
+    held_clock.step(standing.KEPT_S - 1)
+    assert recent.now() is first
+    held_clock.step(1)
+    assert recent.now().at == held_clock.instant
+    held_clock.step(-5)
+    assert recent.now().at == held_clock.instant, "a clock that was set back"
+    assert len(worked_out) == 3
+
+
 def test_the_heartbeat_says_what_the_page_says(database_url: str, held_clock: HeldClock) -> None:
     cases = [
         (notice()._replace(cancelled=START), 200, None),

@@ -12,6 +12,7 @@ from consent_server.store import (
     evidence,
     journeys,
     links,
+    mails,
     outbox,
     passkeys,
     permissions,
@@ -43,6 +44,8 @@ def filled(c: Any, name: str, *, connected: bool) -> None:
     """An account at a CAP with something of each table, with a connection or without."""
     accounts.add(c, SmeAccount(name, f"owner@{name}.example", f"{name} Ltd", NOW))
     passkeys.add(c, Passkey(f"key-{name}", name, name.encode(), b"k", 0, "A key", NOW))
+    for kind, delivered in (("passkey-added", NOW), ("passkey-removed", None)):
+        rows.add(c, OwedMail(f"key-{name}", kind, NOW, NOW, delivered=delivered))
     accounts.put_code(c, SignInCode(f"owner@{name}.example", "0" * 64, NOW))
     sessions.make(c, f"session-{name}", "portal", {"account": name}, NOW)
     pushed = PushedRequest(f"request-{name}", "c", "m", "0" * 64, "https://c.example", None, "l", "c", NOW, NOW)
@@ -123,6 +126,7 @@ def test_an_account_that_has_nothing_else_is_deleted(app: Flask) -> None:
         filled(c, "one", connected=False)
         erased(c, "one")
         assert accounts.find(c, "one") is None
+        assert not mails.about(c, "key-one")
         assert parts(c, "one") == {("audit_event", False): 1}
 
 

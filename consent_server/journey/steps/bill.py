@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from consent_server import audit, clock
+from consent_server import clock
 from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
 from consent_server.journey.steps.sites import identified_by
 from consent_server.metering import sources
@@ -151,7 +151,5 @@ class Bill(Step):
             "method": identified.method,
             "strength": identified.strength,
         }
-        client_id = visit.journey.client_id
-        audit.event("sme_identified", client_id=client_id, method=who["method"], strength=who["strength"])
         following = identified_by(identified, who, TYPED, visit.journey.license, visit.at)
         return replace(following, owns=typed.subjects())

@@ -9,7 +9,6 @@ field names are those in `fields`, and its button has the id `continue`.
 from abc import abstractmethod
 from collections.abc import Mapping
 
-from consent_server import audit
 from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
 from consent_server.journey.steps.sites import identified_by
 from consent_server.metering.register import Identified
@@ -46,7 +45,5 @@ class CustomerLogin(Step):
         if identified is None:
             return Page({"typed": {"customer": customer}}, errors=(FieldError("customer", WRONG),), status=422)
         attempt.succeeded((budgets.passwords(), customer))
-        method, strength = identified.method, identified.strength
-        audit.event("sme_identified", client_id=visit.journey.client_id, method=method, strength=strength)
-        who: Who = {"business": identified.business, "method": method, "strength": strength}
+        who: Who = {"business": identified.business, "method": identified.method, "strength": identified.strength}
         return identified_by(identified, who, LOGGED_IN, visit.journey.license, visit.at)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from consent_server import audit, store
+from consent_server import store
 from consent_server.deployment import current
 from consent_server.journey import log_in
 from consent_server.journey.log_in import KeptLogIn
@@ -77,7 +77,6 @@ class LogIn(Step):
 
 def _onward(visit: Visit, found: FoundCustomer) -> Onward:
     method, strength = log_in.method(), found["strength"]
-    audit.event("sme_identified", client_id=visit.journey.client_id, method=method, strength=strength)
     who: Who = {"business": found["business"], "method": method, "strength": strength}
     return offered_to(found["sme"], found["meters"], who, found.get("email", ""))
 

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, redirect, request
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response as AnyResponse
 
-from consent_server import clock, store
+from consent_server import audit, clock, store
 from consent_server.deployment import current
 from consent_server.issuer import authorize, decision, metadata
 from consent_server.issuer.decision import code_for
@@ -21,7 +21,8 @@ from consent_server.journey.steps import done_after, open_step, path_of, step_na
 from consent_server.outbound.errors import Unreachable
 from consent_server.receipts import links
 from consent_server.refusal import Refusal, Unavailable
-from consent_server.store import journeys
+from consent_server.scheme.permission import Who
+from consent_server.store import audit_events, journeys
 from consent_server.store.digests import digest
 from consent_server.store.tables import Journey, Progress
 from consent_server.web import budgets, cookies, csrf, device_cookie, headers, pages, parameters, sessions, typed
@@ -327,7 +328,15 @@ def _onward(here: Visit, step: Step, done: Onward, sent: Mapping[str, str], clai
     progress["proved"] = here.at
     with store.writing() as c:
         journeys.prove(c, here.journey.id, here.at, progress, claimed, following)
+        if progress["identified"] != here.progress.get("identified"):  # else a browser could fill the audit trail
+            _keep_identification(c, here, progress["identified"]["who"])
     return Moved(path, following)
+
+
+def _keep_identification(c: store.Connection, here: Visit, who: Who) -> None:
+    by = {"method": who["method"], "strength": who["strength"]}
+    event = audit.event("sme_identified", client_id=here.journey.client_id, journey=here.journey.id, **by)
+    audit_events.keep(c, event)
 
 
 def _led(here: Visit, done: Onward, moved: Moved) -> AnyResponse:
