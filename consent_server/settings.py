@@ -5,6 +5,7 @@ An environment variable is `CONSENT_` and the path of the key in capitals, joine
 `CONSENT_DATABASE__URL`. `DATABASE_URL` by itself works as well.
 """
 
+import importlib
 import ipaddress
 import os
 import re
@@ -1072,6 +1073,17 @@ def _toml(path: Path) -> dict[str, Any]:
         raise BadSettings(f"{path}: not TOML: it must be UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise BadSettings(f"{path}: not TOML: {error}") from None
+
+
+def plug_in(setting: str, name: str, known: str) -> object:
+    """Return the object that `module:name` names; `known` says what else the setting may be. Raise BadSettings."""
+    module, colon, attribute = name.partition(":")
+    if not (module and colon and attribute):
+        raise BadSettings(f"{setting}: {name} must be {known} or module:name, such as ours.plug_in:it")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a module may fail in any way while it is imported
+        raise BadSettings(f"{setting}: {name} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
 _S = TypeVar("_S", bound=Section)

@@ -4,7 +4,6 @@ A plug-in is an object, or a module, that has the methods of the interface; `mod
 or a command starts, and `consent-server doctor` and `consent-server metering check` call it.
 """
 
-import importlib
 import inspect
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,7 +18,7 @@ from consent_server.metering.register import Register
 from consent_server.metering.service import ServiceReadings, ServiceRegister
 from consent_server.metering.sql import SqlReadings, SqlRegister
 from consent_server.metering.unavailable import SourceUnavailable as SourceUnavailable
-from consent_server.settings import BadSettings, MeteringSettings
+from consent_server.settings import BadSettings, MeteringSettings, plug_in
 
 
 def register() -> Register:
@@ -87,13 +86,7 @@ def _pyarrow() -> Iterator[None]:
 
 def _plug_in(setting: str, name: str, interface: type) -> Any:
     """Return the object that `module:name` names. Raise BadSettings, which says what it lacks."""
-    module, colon, attribute = name.partition(":")
-    if not (module and colon and attribute):
-        raise BadSettings(f"{setting}: must be a known name or module:name, such as ours.plug_in:register")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a module may fail in any way while it is imported
-        raise BadSettings(f"{setting}: {name} cannot be loaded: {type(error).__name__}: {error}") from error
+    found = plug_in(setting, name, "a known name")
     if isinstance(found, type):
         raise BadSettings(f"{setting}: {name} is a class; name an object of it")
     lacking = [_form(method) for method in _methods(interface) if not _takes(found, method)]

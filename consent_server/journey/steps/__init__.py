@@ -4,7 +4,6 @@ A journey begins with the SME showing who it is. An EDP may offer several ways t
 and the pages of all of them lead to the others.
 """
 
-import importlib
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,7 +16,7 @@ from consent_server.journey.steps.account import EnterCode, SignIn
 from consent_server.journey.steps.bill import Bill
 from consent_server.journey.steps.log_in import LogIn
 from consent_server.journey.steps.sites import Sites
-from consent_server.settings import BadSettings, JourneySettings
+from consent_server.settings import BadSettings, JourneySettings, plug_in
 from consent_server.store.tables import Progress
 
 _ACCOUNT: Final = (SignIn(), EnterCode(), Decide())
@@ -79,13 +78,7 @@ def _behind() -> tuple[Step, ...]:
 
 
 def _plug_in(name: str) -> Step:
-    module, colon, attribute = name.partition(":")
-    if not (module and colon and attribute):
-        raise BadSettings(f"journey.steps: {name} must be bill, login or module:name, such as ours.plug_in:step")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a module may fail in any way while it is imported
-        raise BadSettings(f"journey.steps: {name} cannot be loaded: {type(error).__name__}: {error}") from error
+    found = plug_in("journey.steps", name, "bill, login")
     if not isinstance(found, Step) or not _NAME.fullmatch(found.name):
         raise BadSettings(f"journey.steps: {name} is no Step with a name of small letters")
     return found
