@@ -167,7 +167,7 @@ class _Footer:
         Raise ReadingError if one of them takes too much memory.
         """
         if key not in self._bounds:
-            self._bounds[key] = self._asked(key)
+            self._bounds[key] = self._bounds_of(key)
         found = [
             group
             for group, bounds in enumerate(self._bounds[key])
@@ -177,7 +177,7 @@ class _Footer:
             raise ReadingError(f"a row group is too large to be read for one {key}: write at most {_MOST_ROWS:,} rows")
         return found
 
-    def _asked(self, key: str) -> list[tuple[str, str] | None]:
+    def _bounds_of(self, key: str) -> list[tuple[str, str] | None]:
         if key not in self.paths:
             raise ReadingError(f"the column {key} is no text")
         column = self.paths.index(key)

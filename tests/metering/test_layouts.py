@@ -11,9 +11,11 @@ from flask import Flask
 from consent_server import store
 from consent_server.metering.importing import files
 from consent_server.metering.importing import load as load_module
+from consent_server.metering.importing.layouts import LAYOUTS
 from consent_server.metering.importing.load import How, load
 from consent_server.metering.importing.report import FileFault, LoadReport
-from consent_server.metering.importing.rows import Told
+from consent_server.metering.importing.rows import Rows, Told
+from consent_server.metering.importing.times import Times
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.store import meters
@@ -333,6 +335,14 @@ def test_parquet(edp: Flask, tmp_path: Path, kind: str) -> None:
     assert window(AT, AT + 8 * DAY).count == len(starts) - 2
     with pytest.raises(FileFault, match="damaged"):
         loaded(tmp_path / "cut.parquet", content[:-500], How("faraday", zone="UTC"))
+
+
+def test_meters_without_one_value_take_no_memory_for_long(edp: Flask) -> None:
+    judged = Rows(LAYOUTS["ours"], Times(), Told(), NOW, LoadReport(), None, "a.csv")
+    for number in range(5):
+        judged.take((number, f"m-{number}", None, DAY_1, None, "", "kWh", *[None] * 6))
+    assert (judged.count, judged.report.empty) == (5, 5)
+    assert (judged.emptied(), judged.count) == ([], 0)
 
 
 def test_a_row_of_another_length_is_refused(edp: Flask, tmp_path: Path) -> None:

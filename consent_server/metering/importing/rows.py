@@ -91,7 +91,7 @@ class Rows:
         self.layout, self.times, self.told, self.now, self.report, self.known = layout, times, told, now, report, known
         self.file = file
         self.pieces: dict[tuple[str, str], Piece] = {}
-        self.count = 0
+        self.count = 0  # half-hours and series that are held in memory
         self._series: dict[_Same, _Series] = {}
         self._waiting: dict[tuple[str, str, int], list[_Waiting]] = defaultdict(list)
         self._waiting_count = 0
@@ -176,6 +176,7 @@ class Rows:
         of_fuel, factor = self._unit(unit)
         known = self._meter(line, meter, measure, of_fuel, fuel)
         piece = self._piece(meter, measure, known.fuel)
+        self.count += 1  # of many meters without one value the memory would not be given back
         if piece.fuel != known.fuel:
             raise LineRefused("the unit is not of the meter's fuel")
         series = _Series(piece, factor, known.most)
