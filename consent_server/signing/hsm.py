@@ -60,7 +60,7 @@ class _Open:
     sessions: "dict[_Token, Session]" = field(default_factory=dict)
     keys: dict[tuple[_Token, str | None, bytes | None], Any] = field(default_factory=dict)
     #: PINs that were refused. A token locks itself after a few wrong ones, so none is tried twice.
-    refused: dict[_Token, str] = field(default_factory=dict)
+    refused: dict[_Token, str] = field(default_factory=dict, repr=False)
 
 
 _open: Final = _Open()
@@ -216,7 +216,7 @@ def _said(token: _Token, error: Exception) -> str:
     if isinstance(error, NoSuchToken):
         return f"no {token}: look at the HSM, its connection and the PKCS#11 URI"
     # the name alone: a library's text is not ours
-    return f"{token} fails: {type(error).__name__}"
+    return f"{token} fails: {type(error).__name__}: look at the HSM, and at module-path in the PKCS#11 URI"
 
 
 def _session(token: _Token) -> "Session":
