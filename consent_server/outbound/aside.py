@@ -28,9 +28,8 @@ def aside(work: Callable[[], T], longest_s: float, kind: Kind = "metering") -> T
         return found
 
     if _is_under_gevent():
-        return in_time(
-            in_a_thread, longest_s
-        )  # `submit` as well, which waits without a limit for a thread that is free
+        # Around `submit` too, which waits without a limit for a thread that is free.
+        return in_time(in_a_thread, longest_s)
     return _alone(work).result(longest_s)
 
 
