@@ -113,6 +113,7 @@ class FactorData(_Part):
     amount: Amount
     site: Text
     region: Text
+    stands_in: bool
     digest: Text
 
 
@@ -348,6 +349,7 @@ def _factor(each: UsedFactor) -> FactorData:
         amount=_rounded(each.amount),
         site=each.site,
         region=each.region,
+        stands_in=each.stands_in,
         digest=each.set.file_sha256 if each.set else "",
     )
 

@@ -21,6 +21,7 @@ from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import SignedRecord, VerifiedStep
 
 STANDARDS: Final[Any] = ["a-3a", "ua-1"]
+SUBJECT: Final = "An emissions report with its data and their provenance record"
 _TEMPLATE: Final = Path(__file__).with_name("report.typ")
 #: Name, relationship to the page (ISO 19005-3, 6.8), media type and what it says.
 ATTACHMENTS: Final = (
@@ -42,7 +43,7 @@ def unsigned(data: ReportData, record: SignedRecord, steps: Sequence[VerifiedSte
     files = {
         words.DATA_FILE: as_json(data).decode(),
         words.TABLE_FILE: as_csv(data).decode(),
-        words.RECORD_FILE: json.dumps(record, separators=(",", ":")),
+        words.RECORD_FILE: record_as_json(record),
     }
     attached = [dict(zip(("name", "relationship", "mime", "says"), each, strict=True)) for each in ATTACHMENTS]
     inputs = {
@@ -59,6 +60,11 @@ def unsigned(data: ReportData, record: SignedRecord, steps: Sequence[VerifiedSte
         timestamp=instant.parse(data.at),
     )
     return bytes(made) + b"\n"  # the signature is an object after it, and begins a line (ISO 19005-3, 6.1.9)
+
+
+def record_as_json(record: object) -> str:
+    """Return a record in the one spelling in which it is attached."""
+    return json.dumps(record, separators=(",", ":"))
 
 
 def printable(text: str) -> str:
@@ -97,7 +103,7 @@ def _laid_out(document: Document) -> Any:
                 block["widths"] = _widths(block)
             case "picture":
                 block["svg"] = block["svg"].replace("\n", " ")
-    described = {"description": "An emissions report with its data and their provenance record", "foot": foot(document)}
+    described = {"description": SUBJECT, "foot": foot(document)}
     return _all_printable(told | described)
 
 

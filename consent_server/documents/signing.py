@@ -17,6 +17,7 @@ from pyhanko_certvalidator.registry import SimpleCertificateStore
 from consent_server.documents.timestamps import Stamper
 
 FIELD: Final = "Signature"
+FIELD_SAYS: Final = "Signature of the carbon accounting provider"
 _ALGORITHM: Final = "sha256"
 #: Of an ECDSA signature on P-256 in DER, at most.
 _SIGNATURE_BYTES: Final = 72
@@ -54,7 +55,7 @@ def signed(unsigned: bytes, signer: FileSigner, at: int, stamper: Stamper | None
         new_field_spec=SigFieldSpec(
             FIELD,
             invis_sig_settings=InvisSigSettings(box_out_of_bounds=True),
-            readable_field_name="Signature of the carbon accounting provider",
+            readable_field_name=FIELD_SAYS,
         ),
     )
     work.at = datetime.fromtimestamp(at, UTC)

@@ -19,9 +19,9 @@ from pyhanko.sign.validation.generic_cms import validate_sig_integrity
 from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
 from pyhanko.sign.validation.status import SignatureCoverageLevel
 from pypdf import PdfReader
-from pypdf.generic import ArrayObject, DictionaryObject, IndirectObject, NameObject
+from pypdf.generic import DictionaryObject
 
-from consent_server.documents import data, pdf, timestamps, words
+from consent_server.documents import data, pdf, shape, timestamps, words
 from consent_server.documents.data import ReportData, TimestampState
 from consent_server.documents.timestamps import Stamp
 from consent_server.pki import crl, member_certificate
@@ -35,26 +35,8 @@ from consent_server.scheme.provenance.duties import ExpectedTransfer, receipt_ch
 
 #: Bytes of a file. A year of half-hourly meters with monthly records stays far below it.
 LARGEST: Final = 20 * 1024 * 1024
-MOST_OBJECTS: Final = 50_000
 MOST_PAGES: Final = 200
-#: Entries and types of action by which a PDF does something (ISO 32000-1, 12.6). No report has any.
-_ACTIVE: Final = frozenset(
-    {
-        "/JS",
-        "/JavaScript",
-        "/OpenAction",
-        "/AA",
-        "/XFA",
-        "/Launch",
-        "/SubmitForm",
-        "/ImportData",
-        "/GoToR",
-        "/GoToE",
-        "/URI",
-    }
-)
 _ENCRYPTED: Final = "a report is not encrypted"
-_IMAGE: Final = "an image is on it, and nobody can verify what that says"
 _TRUST_FRAMEWORK_PATH: Final = "/trust-framework"
 _T = TypeVar("_T")
 
@@ -288,36 +270,17 @@ def _contents(file: bytes, trusted: Trusted) -> _Contents:
     reader = PdfReader(io.BytesIO(file), strict=True)
     if reader.is_encrypted:
         raise _not("encryption", _ENCRYPTED)
-    _require_quiet(reader)
     if len(reader.pages) > MOST_PAGES:
         raise _not("size", f"more than {MOST_PAGES} pages")
+    try:
+        misfit = next(shape.misfits(reader), None)
+    except shape.TooManyObjects as error:
+        raise _not("size", str(error)) from None
+    if misfit is not None:
+        raise _not(*misfit)
     told, record, table = _attachments(reader)
     with _named("data", f"{words.DATA_FILE} is not the data of a report"):
         return _Contents(reader, _data(told, table, trusted), record)
-
-
-def _require_quiet(reader: PdfReader) -> None:
-    """Refuse a file that does something when it is opened (a script, a form, a program), and one with images."""
-    seen: set[int] = set()
-    waiting: list[Any] = [reader.trailer]
-    count = 0
-    while waiting:
-        each = waiting.pop()
-        count += 1
-        if count > 20 * MOST_OBJECTS or len(seen) > MOST_OBJECTS:
-            raise _not("size", "too many objects")
-        if isinstance(each, IndirectObject):
-            if each.idnum not in seen:
-                seen.add(each.idnum)
-                waiting.append(each.get_object())
-        elif isinstance(each, DictionaryObject):
-            if not _ACTIVE.isdisjoint(each) or any(isinstance(v, NameObject) and v in _ACTIVE for v in each.values()):
-                raise _not("active content", "a report does nothing when it is opened")
-            if each.get("/Subtype") == "/Image":
-                raise _not("page", _IMAGE)
-            waiting.extend(dict.values(each))
-        elif isinstance(each, ArrayObject):
-            waiting.extend(list.__iter__(each))
 
 
 def _attachments(reader: PdfReader) -> tuple[bytes, bytes, bytes]:
@@ -396,9 +359,12 @@ def _agree(made: _Made, said: _Contents, found: list[VerifiedStep] | None, trust
 
 def _loaded(record: bytes) -> object:
     try:
-        return orjson.loads(record)
+        found = orjson.loads(record)
     except orjson.JSONDecodeError:
         raise ProvenanceError("is not JSON") from None
+    if pdf.record_as_json(found).encode() != record:  # a member that is there twice is another one to some programs
+        raise ProvenanceError("is not spelled as it is handed over")
+    return found
 
 
 def _statements(found: Sequence[VerifiedStep], report: ReportData, registry: str) -> Iterator[tuple[object, object]]:
@@ -407,8 +373,15 @@ def _statements(found: Sequence[VerifiedStep], report: ReportData, registry: str
     made = [step["process"] for step in own if step["type"] == "process"]
     yield made, [steps.process_url(registry, each.fuel) for each in report.totals]
     yield (
-        [(s["perseus:scheme"].get("postcode", ""), s["origin"], _period(s)) for s in own if s["type"] == "origin"],
-        [(each.site, each.source, (each.start, each.end)) for each in report.factors],
+        [
+            (s["perseus:scheme"].get("postcode", ""), s["origin"], _period(s), steps.worst_missing_data([s]))
+            for s in own
+            if s["type"] == "origin"
+        ],
+        [
+            (e.site, e.source, (e.start, e.end), steps.SUBSTITUTED if e.stands_in else steps.COMPLETE)
+            for e in report.factors
+        ],
     )
     permission = [(s["account"], s["timestamp"], s["expires"]) for s in own if s["type"] == "permission"]
     given = report.permission
@@ -441,21 +414,19 @@ def _require_printed(reader: PdfReader, report: ReportData, found: Sequence[Veri
     document = words.document(report, found)
     expected = _close("".join(pdf.printed(document)))
     foot = pdf.foot(document)
-    count = len(reader.pages)
+    contents, count = shape.Contents(), len(reader.pages)
     read = []
     for number, page in enumerate(reader.pages, 1):
-        text = _close(page.extract_text(visitor_operand_before=_no_inline_image))
+        text = _close(page.extract_text(visitor_operand_before=contents))
         end = _close(f"{foot}Page {number} of {count}")
         if not text.endswith(end):
             raise _not("page", f"the foot of page {number} is another one")
         read.append(text.removesuffix(end))
+    misfit = contents.misfit or next(shape.other_words(reader, document, contents), None)
+    if misfit is not None:
+        raise _not(*misfit)
     if "".join(read) != expected:
         raise _not("page", "what is printed is not what the data say")
-
-
-def _no_inline_image(operator: bytes, *_: object) -> None:
-    if operator in (b"INLINE IMAGE", b"BI"):
-        raise _not("page", _IMAGE)
 
 
 def _close(text: str) -> str:

@@ -163,6 +163,13 @@ def _total(data: ReportData) -> Iterator[Block]:
         ["Fuel", "Months", *_columns(gas)],
         [[_NAMES[each.fuel], str(each.months), *_cells(each, gas), each.unit] for each in data.totals],
     )
+    lacking = [(fuel, sum(gap.fuel == fuel for gap in data.gaps)) for fuel in data.fuels]
+    short = [f"{fuel} lacks {count} of {count + len(data.of(fuel))} months" for fuel, count in lacking if count]
+    if short:
+        yield Paragraph(
+            f"These figures are short of what was emitted: {' and '.join(short)}, as “What is missing” tells.",
+            strong=True,
+        )
     if len(data.totals) > 1:
         yield Paragraph(f"Both fuels: {_number(data.whole.kilograms)} kg. {data.whole.meaning}")
 
@@ -277,9 +284,11 @@ def _source(each: FactorData) -> str:
 
 def _factor(each: FactorData) -> list[str]:
     unit = "kWh" if each.fuel == ELECTRICITY else "m3"
-    place = f"{_NAMES[each.fuel]}, {each.site}" if each.site else f"{_NAMES[each.fuel]}: {each.title}"
+    place = (
+        f"{each.site or 'unknown outcode'}: {each.region or 'no region'}" if each.fuel == ELECTRICITY else each.title
+    )
     return [
-        place,
+        f"{_NAMES[each.fuel]}, {place}{', in place of a region of the outcode' if each.stands_in else ''}",
         moment(_at(each.start)),
         moment(_at(each.end)),
         f"{_number(each.amount)} {unit}",

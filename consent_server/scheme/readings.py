@@ -293,9 +293,10 @@ def _misshapen(error: Exception) -> ReadingError:
     where = _WHERE.fullmatch(str(error))
     if where is None:
         return ReadingError(f"data: {error}")
-    missing = _MISSING.fullmatch(where["what"])
+    what = where["what"].partition(" '")[0]  # without the value that was sent, which may be anything and any length
+    missing = _MISSING.fullmatch(what)
     field = ".".join(filter(None, (where["path"], missing and missing[1])))
-    return _fault(int(where["index"]), field or "reading", where["what"])
+    return _fault(int(where["index"]), field or "reading", what)
 
 
 def _columns(items: list[_HalfHour]) -> MeterReadings:

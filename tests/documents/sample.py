@@ -33,6 +33,7 @@ BANK = f"{DIRECTORY}/m/fsp"
 GRANT = steps.GrantedPermission(
     account="aB3-opaque", license=LICENSE, granted=NOW - 60, expires=NOW + 86400, fuels=report.FUELS
 )
+_REGIONS = {"SW8": "London", "AB10": "North Scotland"}
 _PERIODS = in_force(PUBLISHED, LATEST_PUBLISHED)
 
 
@@ -47,7 +48,8 @@ def _meter(fuel: str, amount: int, site: str, name: str) -> ReportedMeter:
         if fuel == "gas"
         else emissions.electricity(readings, dict.fromkeys(range(START, END, HALF_HOUR), 120 if site == "SW8" else 35))
     )
-    return ReportedMeter(name, fuel, site, {at: MonthOfMeter(month, NOW - 3600) for at, month in made.items()})
+    months = {at: MonthOfMeter(month, NOW - 3600) for at, month in made.items()}
+    return ReportedMeter(name, fuel, site, months, region="" if fuel == "gas" else _REGIONS[site])
 
 
 @cache

@@ -18,7 +18,16 @@ from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.writer import PageObject
 from pyhanko.sign.fields import SigFieldSpec
 from pypdf import PdfReader, PdfWriter
-from pypdf.generic import ArrayObject, DictionaryObject, NameObject, NumberObject, StreamObject, TextStringObject
+from pypdf.generic import (
+    ArrayObject,
+    DictionaryObject,
+    NameObject,
+    NumberObject,
+    PdfObject,
+    RectangleObject,
+    StreamObject,
+    TextStringObject,
+)
 
 from consent_server.documents import apart, bounded, data, making, pdf, signing, verify, words
 from consent_server.documents.making import GivenReport
@@ -116,11 +125,71 @@ def with_image(writer: PdfWriter) -> None:
     resources.setdefault(NameObject("/XObject"), DictionaryObject())[NameObject("/lie")] = image
 
 
-def with_inline_image(writer: PdfWriter) -> None:
-    contents = writer.pages[0].get_contents()
-    assert contents is not None
-    contents.set_data(contents.get_data() + b"\nBI /W 1 /H 1 /CS /RGB /BPC 8 ID abc EI\n")
-    writer.pages[0].replace_contents(contents)
+def with_page(**entries: PdfObject) -> Callable[[PdfWriter], object]:
+    """Entries of the first page by which a viewer shows something else of it."""
+    return lambda writer: writer.pages[0].update({NameObject(f"/{name}"): value for name, value in entries.items()})
+
+
+def drawn(before: bytes = b"", after: bytes = b"") -> Callable[[PdfWriter], object]:
+    """More in the first page's contents."""
+
+    def change(writer: PdfWriter) -> None:
+        contents = writer.pages[0].get_contents()
+        assert contents is not None
+        contents.set_data(before + contents.get_data() + after)
+        writer.pages[0].replace_contents(contents)
+
+    return change
+
+
+def with_drawing(writer: PdfWriter) -> None:
+    """Text in a drawing of its own, which programs do not extract with that of the page."""
+    form = StreamObject()
+    form.set_data(b"BT (Total: 1 kg) Tj ET")
+    form.update({NameObject("/Subtype"): NameObject("/Form"), NameObject("/BBox"): RectangleObject((0, 0, 100, 100))})
+    resources = writer.pages[0]["/Resources"].get_object()
+    resources[NameObject("/XObject")] = DictionaryObject({NameObject("/lie"): form})
+    drawn(after=b"\n/lie Do")(writer)
+
+
+def with_action(writer: PdfWriter) -> None:
+    item = writer.add_outline_item(title="Total", page_number=0).get_object()
+    item[NameObject("/A")] = DictionaryObject(
+        {NameObject("/S"): NameObject("/Named"), NameObject("/N"): NameObject("/Print")}
+    )
+
+
+def with_outline(writer: PdfWriter) -> None:
+    first = writer.root_object["/Outlines"].get_object()["/First"].get_object()
+    first[NameObject("/Title")] = TextStringObject("Total: 1 kg")
+
+
+def read_out(writer: PdfWriter) -> None:
+    """What a screen reader says in place of the whole report."""
+    (whole, *_) = writer.root_object["/StructTreeRoot"].get_object()["/K"]
+    whole.get_object()[NameObject("/ActualText")] = TextStringObject("Total: 1 kg")
+
+
+def of_file(writer: PdfWriter) -> DictionaryObject:
+    names = writer.root_object["/Names"]["/EmbeddedFiles"]["/Names"]
+    found: DictionaryObject = names[names.index(words.DATA_FILE) + 1].get_object()
+    return found
+
+
+def another_file_to_some(writer: PdfWriter) -> None:
+    """Programs that read /F find other data than those that read /UF (ISO 32000-1, 7.11.3)."""
+    other = StreamObject()
+    other.set_data(b'{"kilograms": 1}')
+    of_file(writer)["/EF"].get_object()[NameObject("/F")] = writer._add_object(other)
+
+
+def beside_the_list(writer: PdfWriter) -> None:
+    """A file that the page is associated with, and that the list of attachments does not have."""
+    other = StreamObject()
+    other.set_data(b"fuel,kilograms\n")
+    file = DictionaryObject(of_file(writer))
+    file[NameObject("/EF")] = DictionaryObject(dict.fromkeys(map(NameObject, ("/F", "/UF")), writer._add_object(other)))
+    writer.root_object["/AF"].append(writer._add_object(file))
 
 
 def other_figures() -> bytes:
@@ -139,6 +208,13 @@ def other_name() -> bytes:
 def of_another_report() -> bytes:
     record = sample.record(start=sample.START + 31 * 86400)
     return signing.signed(sample.unsigned(signed=record), CAP, NOW)
+
+
+def another_region() -> bytes:
+    """The record says of the first factor that its region was found by the outcode, and the report that it was not."""
+    told = sample.report_data()
+    factors = (told.factors[0].model_copy(update={"stands_in": True}), *told.factors[1:])
+    return sample.signed(told.model_copy(update={"factors": factors}))
 
 
 def with_a_bare_origin() -> bytes:
@@ -224,6 +300,7 @@ REFUSED = {
     "a record that is none": (lambda: signed_again(attached(words.RECORD_FILE, lambda _: b"{}")), "record"),
     "a record with an origin that says nothing": (with_a_bare_origin, "record"),
     "the record of other months": (of_another_report, "record"),
+    "a region that stands in and is told as the outcode's": (another_region, "record"),
     "the record of another recipient": (to_another_bank, "record"),
     "made out to another bank": (
         lambda: sample.signed(
@@ -237,7 +314,41 @@ REFUSED = {
     "text that lies on a page": (lambda: signed_again(with_note), "page"),
     "a signature that is seen": (with_visible_signature, "page"),
     "an image on a page": (lambda: signed_again(with_image), "page"),
-    "an image in a page's own text": (lambda: signed_again(with_inline_image), "page"),
+    "an image in a page's own text": (
+        lambda: signed_again(drawn(after=b"\nBI /W 1 /H 1 /CS /RGB /BPC 8 ID abc EI\n")),
+        "page",
+    ),
+    "a drawing with text": (lambda: signed_again(with_drawing), "page"),
+    "text that is not seen": (lambda: signed_again(drawn(before=b"3 Tr\n")), "page"),
+    "other words for a screen reader": (lambda: signed_again(read_out), "page"),
+    "other words for a part of a page": (
+        lambda: signed_again(drawn(b"/Span <</ActualText (Total: 1 kg)>> BDC\n", b"\nEMC")),
+        "page",
+    ),
+    "another outline": (lambda: signed_again(with_outline), "page"),
+    "another title": (lambda: signed_again(lambda writer: writer.add_metadata({"/Title": "Total: 1 kg"})), "page"),
+    "a page cut off": (lambda: signed_again(with_page(CropBox=RectangleObject((0, 0, 595, 300)))), "page"),
+    "a smaller page": (lambda: signed_again(with_page(MediaBox=RectangleObject((0, 0, 595, 300)))), "page"),
+    "layers": (
+        lambda: signed_again(lambda w: w.root_object.update({NameObject("/OCProperties"): DictionaryObject()})),
+        "page",
+    ),
+    "an action": (lambda: signed_again(with_action), "active content"),
+    "a file that is two": (lambda: signed_again(another_file_to_some), "attachments"),
+    "a file beside the list": (lambda: signed_again(beside_the_list), "attachments"),
+    "a file of another name to some": (
+        lambda: signed_again(lambda w: of_file(w).update({NameObject("/UF"): TextStringObject("invoice.pdf")})),
+        "attachments",
+    ),
+    "a name twice": (lambda: signed_again(lambda w: w.add_attachment(words.DATA_FILE, b"{}")), "attachments"),
+    "a member twice in the record": (
+        lambda: signed_again(attached(words.RECORD_FILE, lambda text: b'{"steps":[],' + text[1:])),
+        "record",
+    ),
+    "a member twice in the data": (
+        lambda: signed_again(attached(words.DATA_FILE, lambda text: text.replace(b'"at":', b'"at": "", "at":', 1))),
+        "data",
+    ),
     "a page more": (lambda: signed_again(PdfWriter.add_blank_page), "page"),
     "a file more": (lambda: signed_again(lambda writer: writer.add_attachment("more", b"")), "attachments"),
     "encrypted": (encrypted, "encryption"),
@@ -307,6 +418,16 @@ def test_a_report_without_a_month_and_one_of_a_single_fuel() -> None:
     for each in (alone, empty):
         text = PdfReader(io.BytesIO(pdf.unsigned(each, sample.record(), steps))).pages[0].extract_text()
         assert "Electricity by month" not in text
+
+
+def test_a_total_that_lacks_months_says_so_beside_it() -> None:
+    steps = verify_record(sample.record(), sample.FRAMEWORK, signing_authority().root)
+    told = sample.report_data()
+    for data_, lacks in ((told, ["gas lacks 1 of 12 months"]), (told.model_copy(update={"gaps": ()}), [])):
+        said = [each.text for each in words.document(data_, steps).blocks if isinstance(each, words.Paragraph)]
+        assert [
+            re.findall(r"gas lacks [^,]*", each)[0] for each in said if "short of what was emitted" in each
+        ] == lacks
 
 
 def test_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -213,6 +213,14 @@ def test_a_fault_is_named_by_index_and_field(changes, field):
         parse([good, half_hour(**changes)])
 
 
+def test_a_fault_does_not_repeat_what_was_sent():
+    for name in ("type", "from", "energy"):
+        sent = "canary\n" * 1000
+        with pytest.raises(ReadingError) as refused:
+            parse([half_hour(**{name: {"value": 1, "unitCode": sent} if name == "energy" else sent})])
+        assert "canary" not in str(refused.value)
+
+
 def test_a_half_hour_comes_once():
     with pytest.raises(ReadingError, match=r"^reading 1: from: "):
         parse([half_hour(), half_hour(energy={"value": 1, "unitCode": "WHR"})])
