@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from consent_server import store
+from consent_server import clock, store
+from consent_server.scheme import licenses
 from consent_server.store.database import db
 from tests.deployments import layout
 from tests.journey.conftest import ELECTRICITY, GAS, GOOD, World, with_meters
@@ -63,3 +64,9 @@ def test_a_first_request_changes_nothing(edp: Any, had: Any) -> None:
     if had is not None:
         edp.keep_grant(**had)
     assert "instead of" not in edp.begun().click("continue", **GOOD).html
+
+
+def test_a_renewal_that_ends_on_the_same_day_says_so(edp: Any) -> None:
+    edp.keep_grant(expires=licenses.expiry("1 year", clock.now()))
+    changes = edp.begun().click("continue", **GOOD).html.partition("In short")[0]
+    assert ("as before" in changes, "instead of" in changes) == (True, False)

@@ -102,9 +102,9 @@ def test_the_same_figures_from_api_pages_pdf_csv_and_json(portal: Portal) -> Non
     assert "it was not read from the government&#39;s file here" in page
     welsh = browser.client.get(f"/report?permission={permission}", headers={"Accept-Language": "cy"}).text
     assert "Mae’r adroddiad yn Saesneg, fel y mae’r banc yn ei gael." in welsh
+    assert set(re.findall(r'<(?:h1|h2|dl|figure)[^>]* lang="(\w+)"', welsh)) == {"en"}
     told_there = tables(page)
     assert tables(welsh) == told_there
-    assert set(re.findall(r'<(?:h1|h2|dl|figure)[^>]* lang="(\w+)"', welsh)) == {"en"}
     for fuel, name in (("electricity", "Electricity"), ("gas", "Gas")):
         of_fuel = [value for (each, _), value in told.items() if each == fuel]
         _, *months, total = told_there[f"{name} by month"]
