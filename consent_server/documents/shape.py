@@ -51,8 +51,7 @@ _DRAWING: Final = frozenset(
 )
 #: Without XObjects, images, shadings and states of graphics, and without the operators that move on while they show text.
 _WRITING: Final = _DRAWING | frozenset(b"BT ET Tc Tw Tz TL Tf Tr Ts Td TD Tm T* Tj TJ BMC BDC EMC".split())
-
-
+#: Entries whose words stand for what is on a page, or add to it (ISO 32000-1, 14.9 and 12.8.1).
 _WORDS: Final = ("/Alt", "/ActualText", "/E", "/T", "/TU", "/Reason", "/Location", "/ContactInfo")
 
 
@@ -172,7 +171,6 @@ def other_words(reader: PdfReader, document: Document, contents: Contents) -> It
 
 
 def _words_of(each: DictionaryObject) -> set[tuple[str, str]]:
-    """Return the words that stand for what is on a page, or add to it (ISO 32000-1, 14.9 and 12.8.1)."""
     return {(name, str(each[name])) for name in _WORDS if name in each}
 
 
