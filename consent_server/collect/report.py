@@ -65,9 +65,7 @@ class ReportTooLong(Refusal):
     code = "report_too_long"
     error = "invalid_request"
     status = 422
-    public = (
-        "There are too many meters and months for one report: its provenance would be longer than a receiver reads."
-    )
+    public = "There are more meters and months than one report can hold. Ask for fewer months at a time."
     help = (
         "Ask for fewer months at a time, with `from` and `to`. Each response of an energy data provider adds two signatures "
         f"to a report's provenance record, which has at most {MAX_SIGNATURES:,}: a month of a thousand meters, or a year of 90."
