@@ -93,10 +93,10 @@ def said_plainly() -> Iterator[None]:
     except StoreUnavailable as refusal:
         why = f"{refusal.private}: look at it, and try again"
         raise click.ClickException(f"the database cannot be used, and nothing was changed: {why}") from None
-    except Refusal as refusal:
-        raise click.ClickException(f"{refusal.sentence} ({refusal.private})") from None
     except (BadSettings, KeysUnusable, CommandFailed) as error:
         raise click.ClickException(str(error)) from None
+    except Refusal as refusal:
+        raise click.ClickException(f"{refusal.sentence} ({refusal.private})") from None
     except OSError as error:
         if error.filename is None:
             raise
