@@ -11,10 +11,11 @@ from consent_server import clock, store
 from consent_server.collect import factor_sets, figures
 from consent_server.collect.period import first_month
 from consent_server.deployment import current
+from consent_server.refusal import Refusal
 from consent_server.scheme import regions
 from consent_server.scheme import report as reports
 from consent_server.scheme.licenses import ELECTRICITY
-from consent_server.scheme.provenance.container import SignedRecord
+from consent_server.scheme.provenance.container import MAX_SIGNATURES, RecordTooLong, SignedRecord, require_readable
 from consent_server.scheme.provenance.steps import (
     COMPLETE,
     MISSING,
@@ -56,6 +57,20 @@ class NothingYet(Exception):
         super().__init__(trouble)
         self.retry_after = retry_after
         self.trouble = trouble
+
+
+class ReportTooLong(Refusal):
+    """So many responses of providers stand behind the months that no receiver would read their record."""
+
+    code = "report_too_long"
+    error = "invalid_request"
+    status = 422
+    public = "There are more meters and months than one report can hold. Ask for fewer months at a time."
+    help = (
+        "Ask for fewer months at a time, with `from` and `to`. Each response of an energy data provider adds two signatures "
+        f"to a report's provenance record, which has at most {MAX_SIGNATURES:,}: a month of a thousand meters, or a year of 90."
+    )
+    clause = "Provenance Records 1.0"
 
 
 def report(
@@ -166,7 +181,7 @@ def provenance(found: Report, grant: GrantedPermission, to: str) -> SignedRecord
 
     It has the records of all readings behind the reported months, an origin for each factor that is in the figures, and for
     each fuel one process and one transfer. `to` is the member that gets it. Raise NothingYet when what the report rests on
-    was withdrawn or renewed after it was read.
+    was withdrawn or renewed after it was read, and ReportTooLong.
     """
     here = current()
     with store.reading() as c:
@@ -205,7 +220,12 @@ def provenance(found: Report, grant: GrantedPermission, to: str) -> SignedRecord
         fuels=fuels,
         at=found.at,
     )
-    return cap_record(release, here.valid_signer(found.at))
+    record = cap_record(release, here.valid_signer(found.at))
+    try:
+        require_readable(record, trust_framework_url(here.settings.scheme.registry))
+    except RecordTooLong as error:
+        raise ReportTooLong(f"{len(collected)} responses: {error}") from None
+    return record
 
 
 def _missing_data(found: Report, fuel: str, records: list[SignedRecord]) -> str:

@@ -93,15 +93,15 @@ class Verdict:
 
 
 def nobodys_numbers_are_found_by_nobody(sample: Sample) -> str | None:
-    """Numbers that nobody has lead to no business."""
+    """Unknown numbers lead to no business."""
     for mpan, mprn in ((_NO_MPAN, None), (None, _NO_MPRN), (_NO_MPAN, _NO_MPRN)):
         if sample.register.find("SW8 1AA", mpan, mprn, sample.at) is not None:
-            return "find returned a business for numbers that nobody has"
+            return "find returned a business for unknown numbers"
     return None
 
 
 def an_unknown_business_has_nothing(sample: Sample) -> str | None:
-    """A business that the register does not know has no sites and no tenancies, and its meters are nobody's."""
+    """An unknown business has no sites and no tenancies, and no meter belongs to it."""
     asked = [NO_METER, *(meter.meter for meter in sample.meters)]
     if sample.register.sites(NO_BUSINESS, sample.at):
         return "sites returned meters for a business that does not exist"
@@ -111,7 +111,7 @@ def an_unknown_business_has_nothing(sample: Sample) -> str | None:
 
 
 def a_log_in_leads_to_its_business(sample: Sample) -> str | None:
-    """A customer that nobody is has no business; the sample's has all its meters, which are its own now, word for word."""
+    """An unknown customer has no business; the sample's has all meters that are its own now, just as tenancies returns them."""
     if not sample.logs_in:
         return None
     for unknown in (NO_CUSTOMER, "", "%", NO_CUSTOMER.upper()):
@@ -128,7 +128,9 @@ def a_log_in_leads_to_its_business(sample: Sample) -> str | None:
         return "the log-in leads to other meters than the bill"
     held = sample.register.tenancies(found.sme, [meter.meter for meter in found.meters])
     return (
-        None if all(held.get(each.meter) == each and each.holds(sample.at) for each in found.meters) else "not its own"
+        None
+        if all(held.get(each.meter) == each and each.holds(sample.at) for each in found.meters)
+        else "a meter does not belong to the business now"
     )
 
 
@@ -149,7 +151,7 @@ def what_was_typed_is_found_and_no_more(sample: Sample) -> str | None:
 
 
 def a_meter_is_described_in_full(sample: Sample) -> str | None:
-    """A meter has an id of at most 48 characters, a fuel, its measures, an outcode and a number that is hidden."""
+    """A meter has an id of at most 48 characters, a fuel, its measures, an outcode and a masked number."""
     for meter in sample.meters:
         if not 0 < len(meter.meter) <= _LONGEST_ID:
             return "an id is empty or longer than 48 characters"
@@ -175,32 +177,36 @@ def another_postcode_leads_nowhere(sample: Sample) -> str | None:
 
 
 def what_is_found_is_held_now(sample: Sample) -> str | None:
-    """What find returns is among the business's tenancies, word for word, and holds at that instant."""
+    """Each tenancy that find returns is in tenancies in the same words, and is current at that instant."""
     if sample.found is None:
         return None
     held = sample.register.tenancies(sample.found.sme, [meter.meter for meter in sample.meters])
     if any(held.get(meter.meter) != meter for meter in sample.meters):
-        return "tenancies says something else of a meter than find"
-    return None if all(meter.holds(sample.at) for meter in sample.meters) else "a meter is not the business's now"
+        return "tenancies and find return different values for a meter"
+    return (
+        None
+        if all(meter.holds(sample.at) for meter in sample.meters)
+        else "a meter does not belong to the business now"
+    )
 
 
 def tenancies_are_those_that_were_asked_for(sample: Sample) -> str | None:
-    """tenancies returns what it is asked for and nothing else: for none, for one, and for thousands."""
+    """tenancies returns only the meters it is asked for: for none, for one, and for thousands."""
     if sample.found is None:
         return None
     sme, meters = sample.found.sme, [meter.meter for meter in sample.meters]
     if sample.register.tenancies(sme, []):
         return "asked for no meter, it returned some"
     many = sample.register.tenancies(sme, [*meters, *(f"{NO_METER}-{number}" for number in range(2000))])
-    return None if many.keys() == set(meters) else "asked for many, it did not return those that there are"
+    return None if many.keys() == set(meters) else "asked for many, it did not return exactly those that exist"
 
 
 def tenancies_begin_before_they_end(sample: Sample) -> str | None:
-    """A tenancy begins before it ends, in whole seconds, and before its beginning the numbers lead elsewhere."""
+    """A tenancy begins before it ends, in whole seconds; before its beginning the numbers do not lead to its business."""
     for meter in sample.meters:
         ends = meter.until
         if type(meter.since) is not int or meter.since < 0 or (ends is not None and not meter.since < ends):
-            return "since is after until, or is no instant"
+            return "since is after until, or is not an instant"
         before = sample.register.find(sample.postcode, sample.mpan, sample.mprn, meter.since - 1)
         if meter.since and before is not None and sample.found is not None and before.sme == sample.found.sme:
             return "find returns the business for an instant before its tenancy"
@@ -208,7 +214,7 @@ def tenancies_begin_before_they_end(sample: Sample) -> str | None:
 
 
 def sites_are_the_businesss_own(sample: Sample) -> str | None:
-    """Each meter that the register vouches for is the business's now, and is listed once."""
+    """Each meter in sites belongs to the business now, and is listed once."""
     if sample.found is None:
         return None
     sites = sample.register.sites(sample.found.sme, sample.at)
@@ -216,7 +222,9 @@ def sites_are_the_businesss_own(sample: Sample) -> str | None:
         return "a meter is listed twice"
     held = sample.register.tenancies(sample.found.sme, [meter.meter for meter in sites])
     return (
-        None if all(held.get(each.meter) == each and each.holds(sample.at) for each in sites) else "one is not its own"
+        None
+        if all(held.get(each.meter) == each and each.holds(sample.at) for each in sites)
+        else "a site does not belong to the business now"
     )
 
 
@@ -224,7 +232,7 @@ def sites_are_the_businesss_own(sample: Sample) -> str | None:
 
 
 def an_unknown_meter_has_no_readings(sample: Sample) -> str | None:
-    """A meter that the readings do not know has none: no fault, nothing to wait for."""
+    """An unknown meter has no readings: neither a fault nor a reason to wait."""
     unknown = Tenancy(NO_METER, ELECTRICITY, ("import",), "SW8", "")
     if sample.held(unknown, "import", sample.at - DAY, sample.at) != Held():
         return "half_hours returned something for a meter that does not exist"
@@ -232,7 +240,7 @@ def an_unknown_meter_has_no_readings(sample: Sample) -> str | None:
 
 
 def readings_begin_where_they_say(sample: Sample) -> str | None:
-    """begin names the first instant of a meter's readings: nothing is held before it."""
+    """begin gives the first instant of a meter's readings: there are none before it."""
     begin = sample.readings.begin([meter.meter for meter in sample.meters])
     for meter, measure in sample.streams:
         start = begin.get(meter.meter, instant.day_start(sample.at))
@@ -244,7 +252,7 @@ def readings_begin_where_they_say(sample: Sample) -> str | None:
 
 
 def half_hours_are_the_standards(sample: Sample) -> str | None:
-    """Half-hours are in the window, in order, on the half-hour, once each, in the fuel's unit, at least zero, taken after."""
+    """Half-hours are in the window, in order, on the half-hour, once each, in the fuel's unit, not below zero, taken after."""
     for meter, measure in sample.streams:
         start, end = sample.window(meter)
         held = sample.held(meter, measure, start, end)
@@ -267,21 +275,21 @@ def half_hours_are_the_standards(sample: Sample) -> str | None:
 
 
 def a_window_is_the_sum_of_its_parts(sample: Sample) -> str | None:
-    """A window holds what its two halves hold, cut anywhere, and the same when it is asked for again."""
+    """A window has the same half-hours as its two parts, cut anywhere, and the same when asked for again."""
     for meter, measure in sample.streams:
         start, end = sample.window(meter)
         whole = _told(sample.held(meter, measure, start, end))
         for middle in (start + DAY, start + 3 * HALF_HOUR):
             parts = [sample.held(meter, measure, *part) for part in ((start, middle), (middle, end))]
             if whole != [each for part in parts for each in _told(part)]:
-                return "the halves of a window hold something else than the whole"
+                return "the parts of a window differ from the whole"
         if whole != _told(sample.held(meter, measure, start, end)):
-            return "asked twice, it returned two things"
+            return "asked twice, it returned different half-hours"
     return None
 
 
 def the_future_is_empty(sample: Sample) -> str | None:
-    """There are no half-hours that have not ended yet."""
+    """No half-hour is returned before it has ended."""
     start = instant.day_start(sample.at) + DAY
     ahead = [sample.held(meter, measure, start, start + 30 * DAY) for meter, measure in sample.streams]
     return "half-hours of days to come" if any(held.count for held in ahead) else None

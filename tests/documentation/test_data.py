@@ -35,4 +35,4 @@ def test_the_page_names_the_rule_that_is_applied(table: str, personal: str, unti
         assert not until.startswith("`"), f"{table} has no setting"
         assert (personal == "yes") == (rule == "register")
     else:
-        assert until.split(",")[0] == f"`{rule}`"
+        assert until.replace(";", ",").split(",")[0] == f"`{rule}`"

@@ -124,7 +124,8 @@ class Worker:
 
 def dispatched(issuer: Issuer, receive: Callable[[str], None]) -> int:
     with issuer.mutual_tls.app_context(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dispatching, "deliver", lambda _d, _s, _to, message: receive(message["body"]["token"]))
+        patch.setattr(dispatching, "address_of", lambda *_: "")
+        patch.setattr(dispatching, "deliver", lambda _s, _to, message: receive(message["body"]["token"]))
         return dispatching.dispatch().done
 
 

@@ -304,7 +304,8 @@ class Life(RuleBasedStateMachine):
         """The EDP's worker; our CAP's inbox receives."""
         sent: list[Any] = []
         with self.issuer.mutual_tls.app_context(), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(dispatching, "deliver", lambda _d, _s, to, message: sent.append((to, message)))
+            patch.setattr(dispatching, "address_of", lambda _directory, to: to)
+            patch.setattr(dispatching, "deliver", lambda _s, to, message: sent.append((to, message)))
             while dispatching.dispatch().done:
                 pass
         sender: Any = SimpleNamespace(member=PUBLIC, application=PUBLIC)

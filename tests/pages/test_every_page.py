@@ -26,21 +26,22 @@ INTRODUCTION = """<!-- Made by `make accessibility`; change the code, not this p
 
 # Accessibility
 
-The pages are made for WCAG 2.2 AA, and work without script. `make test-long` keeps every page and every state that the tests
-of journey, portal and web see, and shows each in Debian's Chromium: {views}. In each view axe-core judges it with all of its
-default rules, best practice among them, and `target-size` of WCAG 2.2, and it must not scroll sideways. html-validate judges
-its HTML after the standard. `make test` does the same for the main pages of a journey in two views. Tests besides these go
-through the journey by keyboard alone, and look where the focus is after an error.
+The pages are made for WCAG 2.2 AA, and work without script. `make test-long` records every page and every state that the tests
+of journey, portal and web see, and shows each in Debian's Chromium: {views}. In each view axe-core checks it with all of its
+default rules, best practice among them, and `target-size` of WCAG 2.2, and it must not scroll sideways. html-validate checks
+its HTML against the standard. `make test` does the same for the main pages of a journey in two views. Other tests go
+through the journey by keyboard alone, and check where the focus is after an error.
 
-A program finds a part of what can be wrong. No user of a screen reader has tried the pages yet.
+Programs find only some of the possible faults. No user of a screen reader has tried the pages yet.
 
-- **Contrast.** Text has 4.5:1 at least, in the party's own colour as well: another is refused at the start (`public.brand`).
-- **Errors.** A list at the top has the focus when the page opens; each entry leads to its field, which has the message, too.
+- **Contrast.** Text has at least 4.5:1, in the party's own colour as well: the server does not start with a weaker one
+  (`public.brand`).
+- **Errors.** A list at the top has the focus when the page opens; each entry leads to its field, which shows the message too.
 - **Time.** A page of the journey waits {idle} minutes, and as long again each time it is loaded; a journey lasts {whole}
-  minutes in all. Both are settings (`lifetimes`). What waits looks again every half a minute, can be stopped, and keeps the
-  focus.
-- **Print.** Every page prints in black on white, without controls, and nothing that scrolls on a screen is cut. A link to
-  elsewhere has its address behind it, but for those in a permission's text.
+  minutes in all. Both are settings (`lifetimes`). A waiting page reloads every half a minute, can be stopped, and
+  keeps the focus.
+- **Print.** Every page prints in black on white, without controls, and content that scrolls on a screen is printed in full. An
+  external link is followed by its address, except in a permission's text.
 
 | Page | Heading | States | Views | axe-core | HTML |
 |---|---|---|---|---|---|

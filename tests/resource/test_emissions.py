@@ -7,6 +7,7 @@ from consent_server import clock, store
 from consent_server.collect import report
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
+from consent_server.scheme.provenance import container
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.steps import COMPLETE, MISSING
 from consent_server.store import accounts, connections, permissions, rows
@@ -198,6 +199,19 @@ def test_bad_windows_are_422(collected: ResourceServer, query: str, faults: list
     answer = collected.get(f"/emissions?{query}")
     assert answer.status_code == 422
     assert [(fault["loc"][1], fault["type"]) for fault in answer.json["detail"]] == faults
+
+
+def test_a_record_that_no_receiver_would_read_is_refused(
+    collected: ResourceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert collected.get(WINDOW).status_code == 200
+    # two responses, with two signatures each, and ours
+    monkeypatch.setattr(container, "MAX_SIGNATURES", 4)
+    answer = collected.get(WINDOW)
+    assert (answer.status_code, answer.json["error"]) == (422, "invalid_request")
+    assert "more meters and months than one report" in answer.json["error_description"]
+    monkeypatch.setattr(container, "MAX_SIGNATURES", 5)
+    assert collected.get(WINDOW).status_code == 200
 
 
 def test_a_report_that_is_not_ready_is_202(cap: ResourceServer) -> None:

@@ -339,7 +339,7 @@ def test_no_error_repeats_what_was_sent_or_the_key(sign: Callable[[bytes | str],
             "data_service: ",
             id="no data service",
         ),
-        pytest.param(lambda c: c.unlink(), "signing.toml: No such file", id="no file"),
+        pytest.param(lambda c: c.unlink(), "signing.toml: there is no such settings file", id="no file"),
         pytest.param(
             lambda c: (c.parent / "certificates/signing.key").unlink(), "signing.key: No such file", id="no key"
         ),

@@ -62,6 +62,8 @@ for name in sorted(others):
         for bound, value in names.items():
             if isinstance(value, (of_lock, of_rlock)):
                 print(f"{where}.{bound}")
+# it chooses how to wait for a server when it is loaded
+print(*loaded.keys() & {"psycopg"})
 print(len(ours))
 """
 FOR_EVER = """

@@ -86,6 +86,10 @@ class ProvenanceError(ValueError):
     """A record that cannot be made or is not accepted. The text says what must be different."""
 
 
+class RecordTooLong(ProvenanceError):
+    """A record has more steps, text or signatures than a receiver reads."""
+
+
 # Making records
 
 
@@ -221,6 +225,11 @@ def verify(record: object, trust_framework: str, signing_root: x509.Certificate)
     return verified
 
 
+def require_readable(record: object, trust_framework: str) -> None:
+    """Raise RecordTooLong for a record that is longer than `verify` reads, ProvenanceError for another that it cannot read."""
+    _Container(record, trust_framework)
+
+
 def unverified_steps(record: object, trust_framework: str) -> tuple[list[Step], list[Step]]:
     """Return the steps that the last signer added, and all steps, of a record that was verified before it was kept.
 
@@ -320,14 +329,14 @@ class _Container:
             self._step_count += 1
             self._characters += len(element) * (depth + 1)  # it is signed once at each level
             if self._step_count > MAX_STEPS or self._characters > MAX_RECORD_CHARACTERS:
-                raise ProvenanceError("the record is too long")
+                raise RecordTooLong("the record is too long")
         level = _Level(signed_list, tuple(elements), *_signature_block(signed_list[-1]))
         for inner in elements:
             if isinstance(inner, _Level) and inner.signed_at > level.signed_at + CLOCK_SKEW:
                 raise ProvenanceError("a signature cannot be older than what it signs")
         self.levels.append(level)
         if len(self.levels) > MAX_SIGNATURES:
-            raise ProvenanceError("the record has too many signatures")
+            raise RecordTooLong("the record has too many signatures")
         return level
 
     def _walk(self, path: list[_Level]) -> Iterator[tuple[list[_Level], str]]:

@@ -304,7 +304,7 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     ),
     "register-that-finds-everybody": (
         lambda w: w.settings("edp", metering__register_source="tests.metering.plug_ins:anybody"),
-        "metering: find returned a business for numbers that nobody has",
+        "metering: find returned a business for unknown numbers",
     ),
     "log-in-elsewhere": (lambda w: w.settings("edp", login__issuer="https://localhost:1"), "login: localhost: connect"),
     "log-in-under-another-name": (
