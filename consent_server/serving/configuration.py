@@ -11,7 +11,6 @@ from pathlib import Path
 from consent_server import traces
 from consent_server.serving import connection, lines
 from consent_server.settings import BadSettings, ListenerSettings, Settings, load
-from consent_server.store.database import require_file
 
 log = logging.getLogger("consent_server.serving")
 
@@ -59,7 +58,6 @@ def _read() -> Serving:
     door = os.environ["CONSENT_DOOR"]
     listener = settings.public if door == "public" else settings.mutual_tls
     traces.require_extra(settings.traces)
-    require_file(settings.database)
     lines.install(door)
     asks_for_certificate = door == "mutual_tls" and settings.clients.arrival == "tls"
     return Serving(

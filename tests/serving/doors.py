@@ -143,7 +143,6 @@ class Door:
         else:
             overrides = {"mutual_tls.origin": "https://localhost:1"} | (overrides or {})
         (directory / "tiny.py").write_text(TINY_APP)
-        (directory / "unused.sqlite").touch()
         self.log = directory / "log"
         environment = {
             **os.environ,

@@ -212,14 +212,6 @@ def test_a_bad_certificate_stops_the_start_with_one_line(certificates, tmp_path,
     assert str(said.value).strip().count("\n") == 0
 
 
-def test_a_database_that_is_misspelt_stops_the_start_and_is_not_made(certificates, tmp_path):
-    with pytest.raises(AssertionError) as said:
-        Door(certificates, tmp_path, "public", overrides={"database.url": f"sqlite:///{tmp_path}/sotre.db"})
-    assert str(said.value).startswith(f"the door cannot open: {tmp_path}/sotre.db does not exist: name the right file")
-    assert str(said.value).strip().count("\n") == 0
-    assert not (tmp_path / "sotre.db").exists()
-
-
 def test_settings_that_are_bad_at_sighup_change_nothing(open_door, certificates):
     door = open_door("public")
     door.config.write_text(door.config.read_text().replace('party = "edp"', 'party = "nobody"'))
