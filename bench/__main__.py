@@ -146,7 +146,8 @@ def year(app: Flask) -> None:
 
     def from_store() -> bytes:
         with store.reading() as c:
-            return readings.join(unpack(row.body) for row in stored.days(c, "edp", "bench-meter", "import", start, end))
+            rows = stored.days(c, "edp", "bench-meter", "import", start, end)
+        return readings.join(unpack(row.body, row.day) for row in rows)
 
     parsed = orjson.loads(from_store())
     dumped = median(lambda: orjson.dumps(parsed))

@@ -50,11 +50,13 @@ def open_door(deployment: "Deployment", door: "Door") -> "Flask":
 
 
 def application() -> "Flask":
-    """Return the application for gunicorn: the door that its configuration read from the environment."""
+    """Return the application for gunicorn: the door that its configuration read. Raise DatabaseMissing."""
     from consent_server.serving import configuration
+    from consent_server.store.database import require_file
     from consent_server.web import served
 
     serving = configuration.held()
+    require_file(serving.settings.database)
     app = create_app(serving.settings, "public" if serving.door == "public" else "mutual_tls")
     served.write_each_minute(app)
     return app

@@ -81,6 +81,7 @@ def said_plainly() -> Iterator[None]:
     """End the command with one sentence and exit status 1 for a fault that an operator can correct."""
     from consent_server.parties.operator.records import CommandFailed
     from consent_server.refusal import Refusal
+    from consent_server.scheme.packed import DamagedBlock
     from consent_server.settings import BadSettings
     from consent_server.store import OutcomeUnknown, StoreUnavailable
     from consent_server.tokens.keys import KeysUnusable
@@ -90,13 +91,16 @@ def said_plainly() -> Iterator[None]:
     except OutcomeUnknown as refusal:
         why = f"the database failed while it kept this ({refusal.private}): look whether it did, before you try again"
         raise click.ClickException(why) from None
+    except DamagedBlock as error:
+        todo = "restore its row of day_block from the back-up, or delete the row and load that day again"
+        raise click.ClickException(f"{error}: {todo}") from None
     except StoreUnavailable as refusal:
         why = f"{refusal.private}: look at it, and try again"
         raise click.ClickException(f"the database cannot be used, and nothing was changed: {why}") from None
-    except Refusal as refusal:
-        raise click.ClickException(f"{refusal.sentence} ({refusal.private})") from None
     except (BadSettings, KeysUnusable, CommandFailed) as error:
         raise click.ClickException(str(error)) from None
+    except Refusal as refusal:
+        raise click.ClickException(f"{refusal.sentence} ({refusal.private})") from None
     except OSError as error:
         if error.filename is None:
             raise

@@ -15,8 +15,8 @@ from consent_server.settings import RetentionSettings
 from consent_server.store import audit_events, collecting, connections, intensity, retention
 from consent_server.store.retention import RULES, RuleName
 
-#: Permissions and connections, and accounts, that are deleted in one run, each in a transaction of its own. What is due is
-#: looked up first, outside of these: on SQLite every other writer waits for a transaction that writes.
+#: Permissions and connections that are deleted in one run, each in a transaction of its own, and accounts that are looked at.
+#: What is due is looked up first, outside of these: on SQLite every other writer waits for a transaction that writes.
 MOST: Final = 1000
 
 
@@ -54,10 +54,14 @@ def _records(kept: RetentionSettings, at: int) -> int:
 
 
 def _accounts(kept: RetentionSettings, at: int) -> int:
+    """Delete accounts that are due; look at another again when it can be, and a day later where a session keeps it."""
     before = months_later(at, -kept.accounts_months)
     with store.reading() as c:
-        due = retention.accounts_due(c, before, MOST)
-    return sum(_forget(retention.forget_account, account, before) for account in due)
+        seen = retention.accounts_to_look_at(c, before, at, MOST)
+    removed = sum(_forget(retention.forget_account, account, before) for account, used in seen.items() if used < before)
+    with store.writing() as c:
+        retention.saw_accounts(c, {account: used if used >= before else before + DAY for account, used in seen.items()})
+    return removed
 
 
 def _forget(forget: Callable[[store.Connection, str, int], int], subject: str, before: int) -> int:

@@ -112,17 +112,17 @@ class Held:
         cut = dict(days)
         for edge in {instant.day_start(start), instant.day_start(end - 1)} & cut.keys():
             if edge < start or edge + DAY > end:
-                cut[edge] = slice_block(unpack(cut[edge]), start, end)
+                cut[edge] = slice_block(unpack(cut[edge], edge), start, end)
         count = sum(
-            counts[day] if counts and day in counts and cut[day] is days[day] else unpack(block).count(_ONE_EACH)
+            counts[day] if counts and day in counts and cut[day] is days[day] else unpack(block, day).count(_ONE_EACH)
             for day, block in cut.items()
         )
         return cls(cut, count, metered, substituted, origin)
 
     @property
     def blocks(self) -> list[bytes]:
-        """Return the day blocks as JSON."""
-        return list(map(unpack, self.days.values()))
+        """Return the day blocks as JSON. Raise DamagedBlock."""
+        return [unpack(block, day) for day, block in self.days.items()]
 
     @property
     def missing_data(self) -> str:

@@ -1,6 +1,9 @@
 """An EDP's data API: the data sources of a permission, and their half-hours with signed provenance."""
 
+from dataclasses import replace
+
 import orjson
+from werkzeug.datastructures import Accept
 
 from consent_server import audit, store
 from consent_server.deployment import current
@@ -11,6 +14,7 @@ from consent_server.metering.readings import Held, ReadingsRequest
 from consent_server.refusal import Refusal
 from consent_server.resource import meters
 from consent_server.resource.answer import Answer, not_yet
+from consent_server.resource.encoding import leaving
 from consent_server.resource.guard import Release
 from consent_server.resource.window import Window
 from consent_server.scheme import instant
@@ -57,10 +61,13 @@ def source_for(release: Release, datasource: str, measure: str) -> Source:
     return source
 
 
-def readings(release: Release, source: Source, measure: str, window: Window, at: int) -> Answer:
-    """Return half-hours with their provenance; the day blocks leave as they are kept, not decoded and encoded again."""
+def readings(release: Release, source: Source, measure: str, window: Window, accepted: Accept, at: int) -> Answer:
+    """Return half-hours with their provenance; the day blocks leave as they are kept, not decoded and encoded again.
+
+    `accepted` are the codings that the client accepts. Raise SourceUnavailable before anything is recorded as released.
+    """
     token = release.token
-    held = _held(release, source, measure, window)
+    held = _held(release, source, measure, window, accepted)
     if held.retry_after is not None:
         return not_yet(held.retry_after)
     record = _record(release, source, measure, window, held, at)
@@ -82,8 +89,11 @@ def readings(release: Release, source: Source, measure: str, window: Window, at:
     return Answer([b'{"data":[', *blocks[1:], b"],", rest[1:]])
 
 
-def _held(release: Release, source: Source, measure: str, window: Window) -> Held:
-    """Return what the source has of a window, cut to the business's time at the meter. Raise SourceUnavailable."""
+def _held(release: Release, source: Source, measure: str, window: Window, accepted: Accept) -> Held:
+    """Return what the source has of a window, cut to the business's time at the meter, with its days as they leave.
+
+    Raise SourceUnavailable.
+    """
     start, end = source.tenancy.clamp(window.start, window.end)
     if start >= end:
         return Held()
@@ -98,8 +108,11 @@ def _held(release: Release, source: Source, measure: str, window: Window) -> Hel
     )
     try:
         held = sources.readings().half_hours(request)
-    except ReadingError as error:  # a source of readings that gives what no meter can have read
-        raise sources.SourceUnavailable(f"readings: {error}") from None
+        held = replace(held, days=leaving(held.days, accepted))
+    except (
+        ReadingError
+    ) as error:  # a source of readings that gives what no meter can have read, or a damaged block of ours
+        raise sources.SourceUnavailable(f"readings: {source.id}, {measure}: {error}") from None
     if held.metered is not None and not start <= held.metered[0] <= held.metered[1] <= end:
         raise sources.SourceUnavailable("readings: more than was asked for")
     return held

@@ -35,7 +35,8 @@ def readings(datasource: str, measure: str) -> Response:
     at = clock.now()
     release = _release(at)
     source = energy_data.source_for(release, datasource, measure)
-    return _response(energy_data.readings(release, source, measure, window.half_hours(_query(), at), at))
+    asked = window.half_hours(_query(), at)
+    return _response(energy_data.readings(release, source, measure, asked, request.accept_encodings, at))
 
 
 @energy.post("/meters")

@@ -63,7 +63,7 @@ def _still_collecting(request: ReadingsRequest) -> bool:
 def _with_gaps(meter: str, held: Held) -> Held:
     if held.metered is None:
         return held
-    days = {day: unpack(block) for day, block in held.days.items()}
+    days = {day: unpack(block, day) for day, block in held.days.items()}
     for day, block in tuple(days.items()):
         if stretch := synthetic.lost(meter, day):
             kept = (slice_block(block, day, stretch[0]), slice_block(block, stretch[1], day + DAY))

@@ -14,6 +14,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
+from consent_server.scheme import instant
 from consent_server.scheme.readings import ReadingError
 
 # RFC 1952 section 2.3: gzip, deflate, no flags, no time, nothing said of the effort, no system; CRC and length at the end.
@@ -34,6 +35,14 @@ _ONE: Final = 1 << 31
 _X8: Final = 1 << 23
 
 
+class DamagedBlock(ReadingError):
+    """A day block that cannot be read. `whose` names its meter, masked, and measure, where they are known."""
+
+    def __init__(self, day: int, whose: str = "") -> None:
+        self.day = day
+        super().__init__(f"{whose}the day block of {instant.text(day)[:10]} is damaged")
+
+
 def pack(block: bytes) -> bytes:
     """Return a day block as it is kept; one without half-hours stays empty."""
     if not block or is_packed(block):
@@ -45,17 +54,24 @@ def is_packed(piece: bytes) -> bool:
     return piece.startswith(HEADER)
 
 
-def unpack(block: bytes) -> bytes:
-    """Return a day block, which may be packed or not, as JSON. Raise ReadingError for one that is damaged."""
+def unpack(block: bytes, day: int) -> bytes:
+    """Return the block of a day, which may be packed or not, as JSON. Raise DamagedBlock."""
+    require_block(block, day)
     try:
-        return zlib.decompress(block, wbits=31, bufsize=_ROOM) if is_packed(block) else block
+        return _inflated(block)
     except zlib.error:
-        raise ReadingError("a day block is damaged") from None
+        raise DamagedBlock(day) from None
+
+
+def require_block(block: bytes, day: int) -> None:
+    """Raise DamagedBlock for what does not even begin as a block does; what is packed is not unpacked for that."""
+    if block and not block.startswith((HEADER, b"{")):
+        raise DamagedBlock(day)
 
 
 def plain(pieces: Iterable[bytes]) -> bytes:
-    """Return pieces, of which some may be packed, as one text. Raise ReadingError."""
-    return b"".join(map(unpack, pieces))
+    """Return pieces, of which some may be packed, as one text."""
+    return b"".join(map(_inflated, pieces))
 
 
 def gzip(pieces: Iterable[bytes]) -> bytes:
@@ -75,6 +91,10 @@ def gzip(pieces: Iterable[bytes]) -> bytes:
             stream.append(_stored(text) if len(text) <= _SHORT else _deflated(text, 1))
             crc, size = zlib.crc32(text, crc), size + len(text)
     return b"".join((*stream, _LAST, _TRAILER.pack(crc, size & 0xFFFFFFFF)))
+
+
+def _inflated(piece: bytes) -> bytes:
+    return zlib.decompress(piece, wbits=31, bufsize=_ROOM) if is_packed(piece) else piece
 
 
 def _deflated(text: bytes, level: int) -> bytes:

@@ -24,7 +24,7 @@ from gevent import monkey
 from consent_server.aside import aside
 from consent_server.refusal import Unavailable
 from consent_server.settings import is_too_open
-from consent_server.signing.key import URI_SCHEME, KeyUnusable
+from consent_server.signing.key import URI_SCHEME, KeyUnreachable, KeyUnusable
 
 if TYPE_CHECKING:
     from pkcs11 import Session
@@ -78,7 +78,7 @@ class HsmKey:
         try:
             self._public = _in_turn(lambda: _trying(self._token, self._find_public))
         except _Failing as error:
-            raise KeyUnusable(str(error)) from None
+            raise KeyUnreachable(str(error)) from None
         self.require()
 
     def public_key(self) -> EllipticCurvePublicKey:
@@ -124,13 +124,13 @@ class HsmKey:
 
 
 def key_of(content: bytes) -> HsmKey:
-    """Return the key that the text of a key file names. Raise KeyUnusable."""
+    """Return the key that the text of a key file names. Raise KeyUnusable, and KeyUnreachable where the HSM is at fault."""
     try:
         return HsmKey(content.decode("ascii").strip())
     except UnicodeDecodeError:
         raise KeyUnusable("a PKCS#11 URI is ASCII") from None
     except Unavailable as refusal:
-        raise KeyUnusable(refusal.private) from None
+        raise KeyUnreachable(refusal.private) from None
 
 
 def generate(uri: str) -> tuple[str, EllipticCurvePublicKey]:
@@ -193,14 +193,12 @@ def _in_turn(work: Callable[[], T]) -> T:
 def _trying(token: _Token, work: Callable[[], T], *, again: bool = True) -> T:
     """Return what `work` returns; where it fails, begin anew with the module and do it once more. Raise _Failing."""
     try:
-        from pkcs11 import MultipleObjectsReturned, NoSuchKey, PKCS11Error
+        from pkcs11 import PKCS11Error
     except ImportError:
         raise _Failing("a key in an HSM needs the package python-pkcs11: pip install 'consent-server[hsm]'") from None
 
     try:
         return work()
-    except (NoSuchKey, MultipleObjectsReturned):
-        raise _Failing(f"not one EC key of that name in {token}: public and private key must be there, once") from None
     except PKCS11Error as error:
         why = _said(token, error)
     # Outside the block above, which holds the session: one that is closed late may close another of the same number.
@@ -211,8 +209,10 @@ def _trying(token: _Token, work: Callable[[], T], *, again: bool = True) -> T:
 
 
 def _said(token: _Token, error: Exception) -> str:
-    from pkcs11 import NoSuchToken
+    from pkcs11 import MultipleObjectsReturned, NoSuchKey, NoSuchToken
 
+    if isinstance(error, NoSuchKey | MultipleObjectsReturned):  # which a session of a token that has gone says too
+        return f"not one EC key of that name in {token}: public and private key must be there, once"
     if isinstance(error, NoSuchToken):
         return f"no {token}: look at the HSM, its connection and the PKCS#11 URI"
     # the name alone: a library's text is not ours

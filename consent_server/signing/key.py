@@ -18,6 +18,10 @@ class KeyUnusable(ValueError):
     """What a key file holds cannot be used. The text says what to do, and shows neither key nor PIN."""
 
 
+class KeyUnreachable(KeyUnusable):
+    """The key is in an HSM that cannot be used now. Nothing is wrong with the key file."""
+
+
 class SigningKey(Protocol):
     """A private key on an elliptic curve."""
 

@@ -1,6 +1,7 @@
 """Readings as day blocks: a day's half-hours of one meter, already in the API's JSON; and values that were set aside.
 
-A block is kept packed (scheme.packed), and unpacked to be merged. `days` returns blocks as they are kept.
+A block is kept packed (scheme.packed), and unpacked to be merged: a function that does so raises DamagedBlock. `days` returns
+blocks as they are kept.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -9,7 +10,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from consent_server.scheme.packed import is_packed, pack, unpack
+from consent_server.scheme.meters import masked
+from consent_server.scheme.packed import DamagedBlock, is_packed, pack, unpack
 from consent_server.store import rows
 from consent_server.store.rows import table_of
 from consent_server.store.tables import DayBlock, SetAside
@@ -103,7 +105,7 @@ def repack(c: Connection, begins: bytes, after: Key | None, most: int) -> list[K
         query = query.where(key > sa.tuple_(*after))
     found = rows.every(c, DayBlock, query.limit(most))
     if found:
-        rows.put(c, *(row._replace(body=unpack(row.body) if is_packed(row.body) else pack(row.body)) for row in found))
+        rows.put(c, *(_unpacked(row) if is_packed(row.body) else row._replace(body=pack(row.body)) for row in found))
     return [(row.holder, row.meter, row.measure, row.day) for row in found]
 
 
@@ -139,7 +141,10 @@ def settle(c: Connection, values: Iterable[SetAside]) -> None:
 
 
 def _unpacked(row: DayBlock) -> DayBlock:
-    return row._replace(body=unpack(row.body))
+    try:
+        return row._replace(body=unpack(row.body, row.day))
+    except DamagedBlock:
+        raise DamagedBlock(row.day, f"meter {masked(row.meter)}, {row.measure}: ") from None
 
 
 def _of_meters(

@@ -14,6 +14,7 @@ from consent_server.store import connections, permissions
 from consent_server.store.database import db
 from consent_server.store.rows import table_of
 from consent_server.store.tables import (
+    SESSION_ACCOUNT,
     AuthorizationCode,
     CollectedMeter,
     CollectedWindow,
@@ -128,10 +129,10 @@ _LAST_USE: Final = sa.func.coalesce(
     .scalar_subquery(),
     _account.c.created,
 )
+_RECORDS_OF_ACCOUNT: Final = (_permission.c.sme == _account.c.id, _connection.c.account == _account.c.id)
 _HAS_NOTHING: Final = sa.and_(
-    ~sa.exists().where(_permission.c.sme == _account.c.id),
-    ~sa.exists().where(_connection.c.account == _account.c.id),
-    ~sa.exists().where(_session.c.data["account"].as_string() == _account.c.id),
+    *(~sa.exists().where(its) for its in _RECORDS_OF_ACCOUNT),
+    ~sa.exists(_session).where(_account.c.id == SESSION_ACCOUNT),
 )
 _collected = table_of(CollectedWindow)
 
@@ -211,11 +212,22 @@ def forget_alone(c: Connection, table: str, before: int) -> int:
     return gone + c.execute(sa.delete(db.metadata.tables[table]).where(due)).rowcount
 
 
-def accounts_due(c: Connection, before: int, limit: int) -> list[str]:
-    """Return accounts that have nothing and were not used since an instant."""
-    rule = RULES["account"]
-    assert rule.since is not None
-    return list(c.scalars(sa.select(_account.c.id).where(rule.since < before, rule.free).limit(limit)))
+def accounts_to_look_at(c: Connection, before: int, at: int, limit: int) -> dict[str, int]:
+    """Return accounts that were last seen in use before an instant, longest ago first: for each when it is in use as of `at`.
+
+    That is `at` where it has a permission or connection, and otherwise its last use.
+    """
+    # LIMIT 1 and not EXISTS, which PostgreSQL may answer from a hash of the whole table
+    has = (sa.select(sa.literal(at)).where(its).limit(1).scalar_subquery() for its in _RECORDS_OF_ACCOUNT)
+    found = sa.select(_account.c.id, sa.func.coalesce(*has, _LAST_USE)).where(_account.c.seen < before)
+    return {account: used for account, used in c.execute(found.order_by(_account.c.seen).limit(limit))}  # noqa: C416
+
+
+def saw_accounts(c: Connection, seen: Mapping[str, int]) -> None:
+    """Keep when accounts were in use, by id."""
+    this = sa.update(_account).where(_account.c.id == sa.bindparam("account")).values(seen=sa.bindparam("at"))
+    if seen:
+        c.execute(this, [{"account": account, "at": at} for account, at in seen.items()])
 
 
 def forget_account(c: Connection, account: str, before: int) -> int:
@@ -260,6 +272,7 @@ def forget_record(c: Connection, subject: str, before: int) -> int:
     for table, condition in zip((*_ABOUT_A_RECORD, _code, _link), about, strict=True):
         gone += c.execute(sa.delete(table).where(condition)).rowcount
     gone += c.execute(sa.delete(kept).where(kept.c.id == subject)).rowcount
+    saw_accounts(c, {row.sme if isinstance(row, Permission) else row.account: 0})  # it may be the last that it had
     return gone + (_forget_aliases(c, row) if isinstance(row, Permission) else 0)
 
 

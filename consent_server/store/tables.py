@@ -262,7 +262,7 @@ class Permission(NamedTuple):
     sme: Annotated[str, INDEXED]
     meters: Sequence[MaskedMeter]
     datasources: Sequence[GrantedSource]
-    granted: Instant
+    granted: Annotated[Instant, INDEXED]
     expires: Annotated[Instant, INDEXED]
     refresh_id: Annotated[PublicId, UNIQUE]
     refresh_version: int
@@ -488,12 +488,17 @@ class SetAside(NamedTuple):
 
 @table("account")
 class SmeAccount(NamedTuple):
-    """An SME's account at a CAP. `business` is empty until it is known."""
+    """An SME's account at a CAP. `business` is empty until it is known.
+
+    `seen` is the last instant at which retention knows it to have been used, or to have had a permission or connection; 0 where
+    it has not looked.
+    """
 
     id: Annotated[Id, KEY]
     email: Annotated[Email, UNIQUE]
     business: str
     created: Instant
+    seen: Annotated[Instant, INDEXED, {"server_default": "0"}] = 0
 
 
 @table("passkey")
@@ -562,7 +567,7 @@ class ProviderConnection(NamedTuple):
     license: str
     refresh_sealed: bytes
     refresh_mac: Annotated[Digest, UNIQUE]
-    granted: Instant
+    granted: Annotated[Instant, INDEXED]
     expires: Annotated[Instant, INDEXED]
     fsp: str | None = None
     collect_due: Annotated[Instant | None, INDEXED] = None
@@ -698,7 +703,12 @@ class LoadedFactorSet(NamedTuple):
     loaded: Instant
 
 
-@table("session")
+#: The account that a session is signed in to. SQLite uses an index on an expression only where a query has its very words,
+#: and is of the type that it is compared with.
+SESSION_ACCOUNT: Final = sa.literal_column("CAST(data ->> 'account' AS TEXT)", sa.String)
+
+
+@table("session", sa.Index("ix_session_account", sa.text(f"({SESSION_ACCOUNT})")))
 class SessionRow(NamedTuple):
     """A server-side session; the browser holds an opaque id of which we keep the digest."""
 

@@ -93,9 +93,8 @@ class AccessToken:
 
 @dataclass(frozen=True)
 class Claim:
-    """One row: who writes the claim, the form of its value, and whether every token has it."""
+    """The form of a claim's value, and whether every token has it."""
 
-    written_by: str
     has_form: Callable[[Any], bool]
     required: bool = True
 
@@ -128,30 +127,37 @@ def _distinct(form: Callable[[Any], bool]) -> Callable[[Any], bool]:
 _opaque = _text(r"[A-Za-z0-9._~:-]{1,128}")
 _url = _text(r"https://[\x21\x23-\x5b\x5d-\x7e]{1,500}")
 
+#: Above each who writes it, and what a reader compares it with.
 CLAIMS: Final[Mapping[str, Claim]] = {
     # the issuer and the parties that the token is for
-    "iss": Claim("the issuer: its identifier (RFC 8414); equal to the issuer that the reader trusts", _url),
-    "aud": Claim("the issuer: one resource server; equal to the reader's own audience", _url),
-    "sub": Claim("the grant: the permission's opaque account, random per grant, also in provenance", _opaque),
-    "client_id": Claim("the grant: the application URL; equal to the caller's certificate (binding.py)", _url),
-    "scope": Claim("the grant: one license URL; the guard looks up what it allows", _url),
+    # the issuer: its identifier (RFC 8414); equal to the issuer that the reader trusts
+    "iss": Claim(_url),
+    # the issuer: one resource server; equal to the reader's own audience
+    "aud": Claim(_url),
+    # the grant: the permission's opaque account, random per grant, also in provenance
+    "sub": Claim(_opaque),
+    # the grant: the application URL; equal to the caller's certificate (binding.py)
+    "client_id": Claim(_url),
+    # the grant: one license URL; the guard looks up what it allows
+    "scope": Claim(_url),
     # when
-    "iat": Claim("the issuer's clock, read before the permission's row; not more than 10 s ahead", _whole),
-    "exp": Claim("the issuer: at most 600 s after iat, never past the permission; exact, no leeway", _whole),
-    "jti": Claim("the issuer: random; for the audit line", _opaque),
+    # the issuer's clock, read before the permission's row; not more than 10 s ahead
+    "iat": Claim(_whole),
+    # the issuer: at most 600 s after iat, never past the permission; exact, no leeway
+    "exp": Claim(_whole),
+    # the issuer: random; for the audit line
+    "jti": Claim(_opaque),
     # what the resource server would otherwise have to look up
-    "status": Claim(
-        "the grant: this permission's place in the status list (IETF Token Status List, section 6)",
-        _members(status_list=_members(idx=_whole, uri=_url)),
-    ),
-    "permission": Claim(
-        "the decision: when granted, when it ends, digest of the raw text that was agreed to",
-        _members(granted=_whole, expires=_whole, text_sha256=_text(r"[0-9a-f]{64}")),
-    ),
-    "datasources": Claim("the decision: all meters of this permission (data_sources.py)", data_sources.has_form),
-    "fuels": Claim("the license: what may be read of them", _distinct(lambda value: value in ("electricity", "gas"))),
+    # the grant: this permission's place in the status list (IETF Token Status List, section 6)
+    "status": Claim(_members(status_list=_members(idx=_whole, uri=_url))),
+    # the decision: when granted, when it ends, digest of the raw text that was agreed to
+    "permission": Claim(_members(granted=_whole, expires=_whole, text_sha256=_text(r"[0-9a-f]{64}"))),
+    # the decision: all meters of this permission (data_sources.py)
+    "datasources": Claim(data_sources.has_form),
+    # the license: what may be read of them
+    "fuels": Claim(_distinct(lambda value: value in ("electricity", "gas"))),
+    # the token endpoint, where certificates bind: thumbprint of the caller's (RFC 8705 section 3.1)
     "cnf": Claim(
-        "the token endpoint, where certificates bind: thumbprint of the caller's (RFC 8705 section 3.1)",
         _members(**{"x5t#S256": _text(r"[A-Za-z0-9_-]{43}")}),
         required=False,
     ),

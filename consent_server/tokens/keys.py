@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from consent_server import clock
+from consent_server.refusal import Unavailable
 from consent_server.settings import is_too_open
 from consent_server.signing import key as signing_key
 from consent_server.signing.key import KeyUnusable, SigningKey
@@ -39,8 +40,15 @@ _IN_A_FILE: Final = "pem"
 _IN_AN_HSM: Final = "pkcs11"
 
 
-class KeysUnusable(Exception):
-    """The keys cannot be used. The message names the directory or file and says what to do; it never shows key material."""
+class KeysUnusable(Unavailable):
+    """The keys cannot be used: at the start the program ends with this, later a client is told to try again.
+
+    The private sentence names the directory or file and says what to do; it never shows key material.
+    """
+
+
+class KeysMissing(KeysUnusable):
+    """There are no keys: none were made, or the directory is another."""
 
 
 class PublicKeySource(Protocol):
@@ -86,7 +94,7 @@ class KeyFiles(Generic[Key]):
         try:
             state = os.stat(self._directory)
         except OSError as error:
-            raise KeysUnusable(f"{self._directory}: {error.strerror}; make the keys first") from None
+            raise KeysMissing(f"{self._directory}: {error.strerror}; make the keys first") from None
         seen = (state.st_ino, state.st_mtime_ns)
         if seen != self._seen:
             self._keys = self._read()
@@ -120,7 +128,7 @@ class KeyFiles(Generic[Key]):
                 raise KeysUnusable(f"{path}: not a key of ours; remove it or restore it from the back-up") from None
             found[name] = (used_from, key)
         if not found:
-            raise KeysUnusable(f"{self._directory}: no keys; make them with the keys command before starting")
+            raise KeysMissing(f"{self._directory}: no keys; make them with the keys command before starting")
         return found
 
 

@@ -12,6 +12,7 @@ from click.testing import Result
 
 from consent_server import store
 from consent_server.scheme import instant
+from consent_server.scheme.packed import HEADER
 from consent_server.settings import load
 from consent_server.store import audit_events, readings
 from consent_server.store.database import db, opened
@@ -246,3 +247,23 @@ def test_day_blocks_are_packed_and_unpacked(command: Command, deployment: Path) 
         "2 day blocks packed\n",
         "0 day blocks packed\n",
     ]
+
+
+@pytest.mark.parametrize("undo", [False, True], ids=["load", "pack"])
+def test_a_damaged_day_ends_a_command_with_one_sentence(command: Command, deployment: Path, undo: bool) -> None:
+    assert run(command, deployment, "meters", f"{COLUMNS}\n{meter(meter_id='meter-1')}\n").exit_code == 0
+    text = READING + "meter-1,2026-03-01T00:00:00Z,1,kWh\n"
+    assert run(command, deployment, "readings", text).exit_code == 0
+    with opened(load(deployment).database), store.writing() as c:
+        c.execute(sa.update(db.metadata.tables["day_block"]).values(body=HEADER + b"no deflate"))
+    if undo:
+        result = command("readings", "pack", "--undo", "--config", deployment)
+    else:
+        result = run(command, deployment, "readings", text.replace("00:00:00", "00:30:00"))
+    assert (result.exit_code, [line for line in result.stderr.splitlines() if line != "file.csv"]) == (
+        1,
+        [
+            "Error: meter ••• er-1, import: the day block of 2026-03-01 is damaged: "
+            "restore its row of day_block from the back-up, or delete the row and load that day again"
+        ],
+    )

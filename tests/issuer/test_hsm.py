@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from consent_server.parties.operator.doctor import house
 from consent_server.tokens import compact, keys
 from tests.soft_hsm import PIN
 
@@ -34,3 +35,22 @@ def test_tokens_of_an_hsm_and_none_without_it(hsm, issuer, changed, tmp_path: Pa
     redeemed = of_hsm.redeem(granted)
     assert redeemed.status_code == 200, "the code was not spent"
     compact.verify(redeemed.get_json()["access_token"], signing, typ="at+jwt", limit=10_000)
+
+
+def test_a_key_directory_that_changes_without_the_hsm(hsm, issuer, changed, tmp_path: Path, held_clock) -> None:
+    directory = tmp_path / "tokens"
+    keys.make(directory, held_clock.instant, hsm.uri())
+    of_hsm = changed(keys__tokens=directory)
+    tokens = of_hsm.tokens()
+    second = keys.rotate(directory, held_clock.instant, hsm.uri())
+    hsm.go()
+    try:
+        for refused in (of_hsm.refresh(tokens["refresh_token"]), of_hsm.get("/jwks")):
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+            assert str(directory) not in refused.text
+        fault = next(house.keys(of_hsm.deployment.settings, held_clock.instant))
+        assert ("token consent of" in fault.what, fault.todo) == (True, house._CORRECT), fault
+    finally:
+        hsm.come_back()
+    assert second in of_hsm.get("/jwks").text
+    assert of_hsm.refresh(tokens["refresh_token"]).status_code == 200

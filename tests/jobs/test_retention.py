@@ -359,6 +359,67 @@ def test_an_account_goes_that_has_nothing_and_was_not_used(
     assert (found.get("account", 0), found.get("passkey", 0)) == (left, left if passkey is not None else 0)
 
 
+def seen() -> int:
+    with store.reading() as c:
+        (found,) = c.scalars(db.select(rows.table_of(SmeAccount).c.seen))
+    return int(found)
+
+
+@pytest.mark.parametrize(
+    ("has", "until"),
+    [
+        ("nothing", NOW - DAY),
+        ("passkey", NOW - 5),
+        ("connection", NOW),
+        ("permission", NOW),
+        ("session", THIRTEEN_MONTHS_AGO + DAY),
+    ],
+)
+def test_an_account_that_stays_is_looked_at_again_when_it_can_be_due(app: Flask, has: str, until: int) -> None:
+    with store.writing() as c:
+        accounts.add(c, SmeAccount("acme", "owner@acme.example", "Acme", NOW - DAY if has == "nothing" else 0))
+        if has == "passkey":
+            rows.add(c, Passkey("p", "acme", b"c", b"k", 0, "A key", 0, used=NOW - 5))
+        if has == "connection":
+            connection(c, "live")
+        if has == "permission":
+            permission(c, "live", NOW)
+            c.execute(db.update(rows.table_of(Permission)).values(sme="acme"))
+        if has == "session":
+            sessions.make(c, "secret", "portal", {"account": "acme"}, NOW)
+    assert retention.apply(KEPT) == 0
+    assert seen() == until
+    with store.reading() as c:
+        assert of_table.accounts_to_look_at(c, until, NOW, 1) == {}
+        assert list(of_table.accounts_to_look_at(c, until + 1, NOW, 1)) == ["acme"]
+
+
+def test_an_account_goes_with_the_last_thing_that_it_had(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two connections of an account that was last used long ago. Only their going tells that it is due."""
+    with store.writing() as c:
+        connection(c, "first", granted=0, ended=NOW - 183 * DAY, ended_as="withdrawn")
+        connection(c, "last", granted=0, ended=NOW, ended_as="withdrawn")
+    kept = RetentionSettings(accounts_months=24)
+    left = []
+    for at in (NOW, NOW + 220 * DAY, NOW + 400 * DAY):
+        monkeypatch.setattr("consent_server.clock.now", lambda at=at: at)
+        retention.apply(kept)
+        found = counts()
+        left.append((found.get("connection", 0), found.get("account", 0)))
+    assert left == [(2, 1), (1, 1), (0, 0)]
+
+
+def test_one_run_looks_at_so_many_accounts_and_the_next_at_others(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "MOST", 2)
+    with store.writing() as c:
+        for number in range(5):
+            accounts.add(c, SmeAccount(f"{number}", f"{number}@acme.example", "Acme", NOW if number else 0))
+    assert [retention.apply(KEPT) for _ in range(3)].count(1) == 1
+    assert counts()["account"] == 4
+    with store.reading() as c:
+        assert set(c.scalars(db.select(rows.table_of(SmeAccount).c.seen))) == {NOW}
+
+
 def test_every_table_has_a_rule_and_every_rule_is_a_setting_or_says_that_there_is_none() -> None:
     assert set(RULES) == set(db.metadata.tables)
     named = {rule.name for rule in RULES.values()} - {"register", "none"}

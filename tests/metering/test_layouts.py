@@ -268,6 +268,7 @@ def test_a_line_that_is_no_utf_8_is_refused_by_itself(edp: Flask, tmp_path: Path
         (b"meter_id,from,from,value,unit\n", "is there twice"),
         ("meter_id,from,value,unit\n".encode("utf-16"), "not text in UTF-8"),
         (b'{"data": 1}', "no list of readings"),
+        (b'{"data": [], "data": []}', "the member data twice"),
         (b"[" * 100_000, "the file is no JSON"),
         (b'[{"from": NaN}]', "the file is no JSON"),
         (b"PAR1 and no more", "damaged after row 0"),
@@ -285,13 +286,18 @@ def test_a_file_that_cannot_be_read_is_a_fault(edp: Flask, tmp_path: Path, conte
         "1",
         "[]",
         f'{{"meter_id": "acme-e", "from": "{DAY_1}", "value": 5, "Value": 7, "unit": "WHR"}}',
+        f'{{"meter_id": "acme-e", "from": "{DAY_1}", "value": 5, "value": 7, "unit": "WHR"}}',
+        f'{{"meter_id": "acme-e", "from": "{DAY_1}", "value": 5, "value":5, "unit": "WHR"}}',
+        f'{{"meter_id": "acme-e", "from": "{DAY_1}", "energy": {{"value": 5, "value": 7}}, "unit": "WHR"}}',
+        f'{{"meter_id": "acme-e", "from": "{DAY_1}", "value": 5, "value": 7, "unit": "WHR", "note": "\\u003a"}}',
         '{"meter_id": ["acme-e"]}',
         '{"meter_id": "acme-e", "from": {"a": 1}, "value": true, "unit": 4}',
     ],
 )
-def test_json_of_other_shapes_is_refused_by_itself(edp: Flask, tmp_path: Path, item: str) -> None:
-    good = json.dumps({"meter_id": "acme-e", "from": DAY_1, "value": 5, "unit": "WHR"})
-    report = loaded(tmp_path / "a.json", f"[{good},{item}]")
+@pytest.mark.parametrize("around", ["[{},{}]", '{{"data": [{},{}]}}', "{}\n{}\n"], ids=["list", "data", "lines"])
+def test_json_of_other_shapes_is_refused_by_itself(edp: Flask, tmp_path: Path, item: str, around: str) -> None:
+    good = json.dumps({"meter_id": "acme-e", "from": DAY_1, "value": 5, "unit": "WHR", "note": "12:30, “\\"})
+    report = loaded(tmp_path / "a.json", around.format(good, item))
     assert (report.taken, [noted.lines for noted in report.refused.values()]) == (1, [[2]])
 
 

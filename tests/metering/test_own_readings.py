@@ -111,7 +111,7 @@ def test_days_that_an_older_release_kept_are_read_packed_and_unpacked(
     assert packing.repack(undo=True) == len(packed)
     assert packing.repack(undo=True) == 0
     plain = kept()
-    assert plain == [unpack(body) for body in packed] != packed
+    assert plain == [unpack(body, 0) for body in packed] != packed
     as_older = OwnReadings().half_hours(everything)
     assert (as_older.blocks, as_older.count, as_older.missing_data) == (
         released.blocks,

@@ -1,9 +1,13 @@
 """The consumption data API, to the letter of consumption-data@2026-03-12."""
 
+import gzip
 import logging
+import zlib
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import select, update
 
 from consent_server import clock, store
 from consent_server.metering.readings import Held
@@ -12,7 +16,7 @@ from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.duties import ExpectedTransfer, receipt_check
 from consent_server.scheme.readings import day_block, parse
 from consent_server.store import readings, rows
-from consent_server.store.tables import ReleasedData
+from consent_server.store.tables import DayBlock, ReleasedData
 from consent_server.tokens.data_sources import DataSources
 from tests.resource.conftest import ResourceServer
 
@@ -262,3 +266,44 @@ def test_nothing_leaves_with_provenance_that_no_receiver_would_take(
     assert "data_released" not in caplog.text
     assert "renew keys.signing_certificate" in caplog.text
     assert edp.get("/datasources").status_code == 200  # nothing is signed there
+
+
+@pytest.mark.parametrize("accepted", [None, "zstd", "gzip"])
+@pytest.mark.parametrize(
+    ("damage", "gzip_has_it"),
+    [
+        (lambda block: block[:-9], True),
+        (lambda block: block[:40] + bytes([block[40] ^ 1]) + block[41:], True),
+        (lambda block: b"\0" + block[1:], False),
+    ],
+    ids=["cut short", "another bit", "no block"],
+)
+def test_a_damaged_day_is_refused_before_anything_is_released(
+    edp: ResourceServer,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[bytes], bytes],
+    gzip_has_it: bool,
+    accepted: str | None,
+) -> None:
+    day = instant.parse("2026-02-12T00:00:00Z")
+    blocks = rows.table_of(DayBlock)
+    this = (blocks.c.meter == "m-1", blocks.c.measure == "import", blocks.c.day == day)
+    with store.writing() as c:
+        body = c.execute(select(blocks.c.body).where(*this)).scalar_one()
+        c.execute(update(blocks).where(*this).values(body=damage(bytes(body)), marks="n" * 48))
+    caplog.set_level(logging.INFO)
+    headers = {"Authorization": f"Bearer {edp.token()}"} | ({"Accept-Encoding": accepted} if accepted else {})
+    answer = edp.call(f"{IMPORT}?{FEBRUARY}", headers)
+    if accepted == "gzip" and gzip_has_it:
+        assert (answer.status_code, answer.headers["Content-Encoding"]) == (200, "gzip")
+        with pytest.raises((zlib.error, EOFError, OSError)):
+            gzip.decompress(answer.data)
+        return
+    assert (answer.status_code, answer.json["error"], answer.headers["Retry-After"]) == (
+        503,
+        "temporarily_unavailable",
+        "60",
+    )
+    assert "m-1" not in answer.text
+    assert "data_released" not in caplog.text
+    assert "readings: acme.0, import: the day block of 2026-02-12 is damaged" in caplog.text

@@ -39,16 +39,23 @@ def test_pieces_are_one_text_and_one_gzip_file(pieces: list[bytes]) -> None:
 
 
 def test_a_packed_block_is_itself_a_gzip_file_and_packed_once() -> None:
-    assert [gzip.decompress(block) for block in PACKED] == [packed.unpack(block) for block in PACKED] == DAYS
+    assert [gzip.decompress(block) for block in PACKED] == [packed.unpack(block, 0) for block in PACKED] == DAYS
     assert [packed.pack(block) for block in PACKED] == PACKED
-    assert [packed.unpack(block) for block in DAYS] == DAYS
+    assert [packed.unpack(block, 0) for block in DAYS] == DAYS
     assert max(map(len, PACKED)) < len(DAYS[0]) / 5
-    assert packed.pack(b"") == packed.unpack(b"") == b""
+    assert packed.pack(b"") == packed.unpack(b"", 0) == b""
 
 
 @pytest.mark.parametrize(
-    "damaged", [PACKED[0][:-9], PACKED[0][:40] + b"\x55" + PACKED[0][41:], PACKED[0][:-8] + b"\0" * 8]
+    "damaged",
+    [
+        PACKED[0][:-9],
+        PACKED[0][:40] + b"\x55" + PACKED[0][41:],
+        PACKED[0][:-8] + b"\0" * 8,
+        b"\0" + PACKED[0][1:],
+        b"\0" + DAYS[0][1:],
+    ],
 )
 def test_a_damaged_block_is_said_to_be_one(damaged: bytes) -> None:
-    with pytest.raises(ReadingError, match="a day block is damaged"):
-        packed.unpack(damaged)
+    with pytest.raises(ReadingError, match="the day block of 1970-01-02 is damaged"):
+        packed.unpack(damaged, DAY)

@@ -486,10 +486,10 @@ def test_each_recipient_with_work_is_found_once_and_leased_alone(app: Flask) -> 
 
 def test_day_blocks_come_back_in_order(app: Flask) -> None:
     with store.writing() as c:
-        readings.put_days(c, "edp", "m", "import", {172800: b"two", 86400: b"one"})
-        readings.put_days(c, "edp", "m", "import", {86400: b"one again"})
+        readings.put_days(c, "edp", "m", "import", {172800: b"{two", 86400: b"{one"})
+        readings.put_days(c, "edp", "m", "import", {86400: b"{one again"})
         found = readings.days(c, "edp", "m", "import", 0, 259200)
-        assert [(row.day, unpack(row.body)) for row in found] == [(86400, b"one again"), (172800, b"two")]
+        assert [(row.day, unpack(row.body, row.day)) for row in found] == [(86400, b"{one again"), (172800, b"{two")]
         assert readings.extent(c, "edp", "m", "import") == (86400, 172800)
         assert readings.extent(c, "edp", "m", "export") is None
 

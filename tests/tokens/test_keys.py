@@ -7,16 +7,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from jwt import PyJWK
 
 from consent_server.tokens import keys
-from consent_server.tokens.keys import PUBLISHED_BEFORE_USE, KeysUnusable, PublicKeys, SigningKeys
+from consent_server.tokens.keys import PUBLISHED_BEFORE_USE, KeysMissing, KeysUnusable, PublicKeys, SigningKeys
 
 NOON = 1_773_316_800
 
 
 def test_no_key_is_made_on_the_servers_own_account(tmp_path):
-    with pytest.raises(KeysUnusable, match="make the keys first"):
+    with pytest.raises(KeysMissing, match="make the keys first"):
         SigningKeys(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(KeysUnusable, match="no keys"):
+    with pytest.raises(KeysMissing, match="no keys"):
         SigningKeys(tmp_path / "empty")
     assert list(tmp_path.iterdir()) == [tmp_path / "empty"]
 

@@ -91,7 +91,7 @@ def has_estimates(row: DayBlock, start: int, end: int) -> bool:
         return False
     if start <= row.day and row.day + DAY <= end:
         return True
-    half_hours = read(row._replace(body=unpack(row.body)))
+    half_hours = read(row._replace(body=unpack(row.body, row.day)))
     return any(each.substituted and start <= each.start < end for each in half_hours)
 
 

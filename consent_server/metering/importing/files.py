@@ -5,6 +5,7 @@ itself; a file that cannot be read any further is a FileFault.
 """
 
 import csv
+import json
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -23,6 +24,8 @@ _LARGEST_DOCUMENT: Final = 256 * 1024 * 1024
 _AT_ONCE: Final = 4096
 _LARGEST_COLUMN: Final = 256 * 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
+#: What the second of two members of one name has after it: names that differ in this alone are one.
+_AGAIN: Final = " "
 
 
 def rows(path: Path, layout: Layout, meter_is_told: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
@@ -180,7 +183,7 @@ def _objects(file: IO[bytes], report: LoadReport) -> Iterator[tuple[int, dict[st
 def _on_lines(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, object]]:
     for number, line in lines:
         try:
-            yield number, orjson.loads(line)
+            yield number, _loaded(line.encode())
         except orjson.JSONDecodeError:
             yield number, None
 
@@ -191,14 +194,44 @@ def _listed(file: IO[bytes]) -> list[object]:
     if len(raw) > _LARGEST_DOCUMENT:
         raise FileFault("a JSON document is 256 MiB at most; write one object on each line instead")
     try:
-        document = orjson.loads(raw.removeprefix(_BOM))
+        document = _loaded(raw.removeprefix(_BOM))
     except orjson.JSONDecodeError as error:
         raise FileFault(f"the file is no JSON: {error}") from None
     if isinstance(document, dict):
+        if f"data{_AGAIN}" in document:
+            raise FileFault("the JSON has the member data twice")
         document = document.get("data")
     if not isinstance(document, list):
         raise FileFault("the JSON has no list of readings")
     return document
+
+
+def _loaded(text: bytes) -> Any:
+    """Return JSON. A member that is there twice is there under a name with _AGAIN too, which `_flat` refuses.
+
+    orjson returns the last of them and does not tell. A text has a colon for each member, besides those in names and values:
+    where it has more, or an escape that may be one, the standard library's parser reads it again. Raise orjson.JSONDecodeError.
+    """
+    found = orjson.loads(text)
+    if b"\\" in text or text.count(b":") != _colons(found):
+        return json.loads(text, object_pairs_hook=_with_doubles, parse_int=orjson.loads, parse_float=orjson.loads)
+    return found
+
+
+def _colons(found: Any) -> int:
+    """Return how many colons JSON has without its white space and escapes."""
+    if isinstance(found, str):
+        return found.count(":")
+    if isinstance(found, dict):
+        return len(found) + sum(_colons(name) + _colons(value) for name, value in found.items())
+    return sum(map(_colons, found)) if isinstance(found, list) else 0
+
+
+def _with_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        found[name + _AGAIN if name in found else name] = value
+    return found
 
 
 def _begins_with_an_object(file: IO[bytes]) -> bool:

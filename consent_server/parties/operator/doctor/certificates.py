@@ -24,6 +24,7 @@ _RENEW = ((7, "renew it today"), (30, "renew it this week"), (60, "order the ren
 _ReadKey = Callable[[bytes], object]
 #: Certificate and key, and how the public half of the key is read.
 _Held = tuple[Path, Path, _ReadKey]
+_HSM = "correct that: the key is in the HSM as before"
 _FROM_DIRECTORY = "get a certificate for this application from the Directory"
 
 
@@ -111,6 +112,8 @@ def _request(name: str, path: Path, key: Path, read: _ReadKey, how: str) -> Find
         public = read(key.read_bytes())
     except OSError as error:
         return failing(f"{name}: no request: {error.filename}: {error.strerror}", f"make key and request: {how}")
+    except signing_key.KeyUnreachable as error:
+        return failing(f"{name}: {key}: {error}", _HSM)
     except signing_key.KeyUnusable as error:
         return failing(f"{name}: {key}: {error}", f"make key and request: {how}")
     except ValueError:
@@ -192,6 +195,8 @@ def _key(name: str, leaf: x509.Certificate, path: Path, read: _ReadKey) -> Findi
         public = read(path.read_bytes())
     except OSError as error:
         return failing(f"{what}: {path}: {error.strerror}", "put the key there, readable by the server's user")
+    except signing_key.KeyUnreachable as error:
+        return failing(f"{what}: {path}: {error}", _HSM)
     except signing_key.KeyUnusable as error:
         return failing(f"{what}: {path}: {error}", "put the certificate's own key there, as PKCS#8")
     if public != leaf.public_key():

@@ -17,7 +17,7 @@ from consent_server.settings import BadSettings, Settings
 from consent_server.store import job_runs, nodes, withdrawal_journal
 from consent_server.store.database import DatabaseMissing, opened, require_file, require_writable
 from consent_server.store.schema import state
-from consent_server.tokens.keys import KeysUnusable, SigningKeys
+from consent_server.tokens.keys import KeysMissing, KeysUnusable, SigningKeys
 from consent_server.tokens.keyset import differences
 from consent_server.tokens.refresh_token import RefreshKeys
 from consent_server.tokens.sealing import BadSealingKey, Sealer
@@ -28,6 +28,7 @@ _DIFFER = {
     "apart": "its {kind} keys are others than those here",
 }
 _MAKE = "run `consent-server keys make`, or restore the back-up"
+_CORRECT = "correct that: new keys are no help"
 
 
 def keys(settings: Settings, at: int) -> Iterator[Finding]:
@@ -41,7 +42,7 @@ def keys(settings: Settings, at: int) -> Iterator[Finding]:
             read(path)
         except KeysUnusable as error:
             usable = False
-            yield failing(f"{name}: {error}", _MAKE)
+            yield failing(f"{name}: {error}", _MAKE if isinstance(error, KeysMissing) else _CORRECT)
     for key in keyring.held(settings, at) if usable else ():
         if key.state == "in use":
             yield fine(f"{key.kind} key {key.name} is in use")
