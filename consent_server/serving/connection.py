@@ -106,7 +106,12 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
             return int(super().send(data, flags, *timeout))
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Hold what is short until the answer is whole, and send what is long behind what was held."""
+        """Hold what is short until the answer is whole, and send what is long behind what was held.
+
+        Requests that were read together with one whose answer could not be sent end here: nothing is read for them.
+        """
+        if self._failed:
+            raise ConnectionResetError(errno.ECONNRESET, "the answer before could not be sent")
         if len(self._held) + len(data) <= HELD:
             self._held += data
         else:
@@ -123,6 +128,7 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
             self._send_held()
         except OSError:
             self._failed = True
+            return
         each, longest = PIPELINED_S
         gevent.sleep(min(each * self._answered, longest))
         self._answered += 1

@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import ssl
+import struct
 import time
 
 import pytest
@@ -167,3 +168,17 @@ def test_refused_handshakes_have_ids_of_their_own(door):
     assert len(set(ids[: len(lines)])) == len(lines)
     assert not set(ids[: len(lines)]) & set(ids[len(lines) :])
     assert "-" not in ids
+
+
+def test_F08_a_client_that_has_gone_is_not_served_the_rest_of_what_it_sent(open_door):
+    door = open_door("public")
+    with door.connect() as connection:  # until it is up
+        assert get(connection)[0] == 200
+    connection = secure(door)
+    connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 30)
+    assert connection.recv(12) == b"HTTP/1.1 200"
+    # no time to linger: closing sends a reset
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+    # the next answer fails, or the one after; served on, they would follow 0.2, 0.4, 0.6, 0.8 and 1 s apart
+    assert len(door.wait_for_lines("request", 7, within_s=4)) < 7
