@@ -113,7 +113,9 @@ def test_O7_a_test_mail_is_sent_on_request(ward: Ward, to: str, code: int, said:
     before = mailed(ward.layout)
     done = CliRunner().invoke(main, ["doctor", "--config", str(ward.layout.settings("cap")), "--mail-to", to])
     assert (done.exit_code, said in done.output) == (code, True), done.output
-    assert [mail["to"] for mail in mailed(ward.layout)[len(before) :]] == ([to] if code == 0 else [])
+    # the jobs of the sandbox send mails meanwhile
+    found = [mail["to"] for mail in mailed(ward.layout)[len(before) :] if mail["to"].startswith("operator@")]
+    assert found == ([to] if code == 0 else [])
 
 
 def test_O7_a_relay_without_tls_is_named(ward: Ward) -> None:
