@@ -7,6 +7,7 @@ import pytest
 
 from consent_server.outbound.errors import BadAnswer
 from consent_server.outbound.intensity import AGAIN_S, LONGEST, Intensity
+from consent_server.outbound.session import Limits
 from consent_server.sandbox import intensity as sandbox
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
@@ -51,7 +52,8 @@ def client_of(settings_of, session_of, cache, held_clock):
 
     def make(server):
         settings = settings_of(server.port, collection={"intensity": server.url("/intensity")})
-        return Intensity(settings, session_of(settings), cache, kept, pause_s=0, retry_s=0)
+        # patient: no test here is about the time that a call takes
+        return Intensity(settings, session_of(settings, limits=Limits()), cache, kept, pause_s=0, retry_s=0)
 
     return make
 
