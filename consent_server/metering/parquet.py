@@ -125,6 +125,8 @@ class _Folder:
             wanted = [name for name in columns if name in names]
             if twice := [name for name in wanted if names.count(name) > 1]:
                 raise ReadingError(f"the column {twice[0]} is there twice")
+            if nested := [name for name in wanted if name not in footer.paths]:
+                raise ReadingError(f"the column {nested[0]} is nested: write one plain value in each row")
             texts = [name for name in _TEXTS if name in footer.paths]
             with pq.ParquetFile(
                 source,
@@ -178,8 +180,6 @@ class _Footer:
         return found
 
     def _bounds_of(self, key: str) -> list[tuple[str, str] | None]:
-        if key not in self.paths:
-            raise ReadingError(f"the column {key} is no text")
         column = self.paths.index(key)
         groups = map(self.metadata.row_group, range(self.metadata.num_row_groups))
         return [_bounds(each.column(column)) for each in groups]

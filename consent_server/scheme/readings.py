@@ -6,7 +6,7 @@ The wire form is one object of the consumption data standard:
      "takenAt": "2026-03-12T01:00:00Z",
      "energy": {"value": 976, "unitCode": "WHR"}, "cumulative": {"value": 1810, "unitCode": "WHR"}}
 
-MeterReadings are kept as day blocks: the objects of one meter and one UTC day, joined by commas, without brackets, as
+Readings are kept as day blocks: the objects of one meter and one UTC day, joined by commas, without brackets, as
 UTF-8. A year is sent by joining 365 of them, without parsing or formatting.
 """
 

@@ -64,7 +64,7 @@ class _Stopping(Exception):
 
 
 class DoorSocket(SSLSocket):  # type: ignore[misc]
-    """The connection of one client. Once secure its time-out is 0, but while it waits: what is done at once needs no timer."""
+    """The connection of one client. After the handshake it blocks only within `_waiting`: other calls need no timer."""
 
     context: "DoorContext"
     #: Greenlets that wait for the first byte of a request.
@@ -108,7 +108,8 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Hold what is short until the answer is whole, and send what is long behind what was held.
 
-        Requests that were read together with one whose answer could not be sent end here: nothing is read for them.
+        Raise ConnectionResetError, which ends the connection, if an earlier answer could not be sent: gunicorn would go on
+        with the requests that it has read already.
         """
         if self._failed:
             raise ConnectionResetError(errno.ECONNRESET, "the answer before could not be sent")
