@@ -1,8 +1,8 @@
 """Statements that are compiled once and run on the driver's own cursor.
 
-SQLAlchemy Core states each of them. What `Connection.execute` does for every execution (find the compiled text, bind, make a
-result) costs four times what SQLite needs to find a row by its key. Errors are SQLAlchemy's either way, and those who listen to
-`before_cursor_execute` hear of both.
+Each is stated in SQLAlchemy Core. What `Connection.execute` does for every execution (find the compiled text, bind, make a
+result) costs four times what SQLite needs to find a row by its key. Errors are SQLAlchemy's in both cases, and listeners of
+`before_cursor_execute` are called in both.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -77,7 +77,8 @@ class Statement:
             cursor.execute(text, given)
             return cursor.fetchall() if fetch else cursor.rowcount
         except BaseException as error:
-            # Raises it as SQLAlchemy's, and closes the pool's connections where the server has ended this one.
+            # Raises it as SQLAlchemy's, and closes the pool's connections if the server has ended this one. It is private: the
+            # public ways either run the statement again or leave the pool's other connections open.
             c._handle_dbapi_exception(error, text, None, cursor, None)
 
     def _for(self, dialect: Dialect) -> _Compiled:

@@ -49,9 +49,10 @@ def renaming() -> AnyResponse:
 @signed_in
 def rename() -> AnyResponse:
     form = sent("id", "name")
-    mine, name = _own(form.get("id", "")), form.get("name", "")
-    wrong = passkeys.rename(signed_in_account(), mine.id, name)
+    passkey, name = form.get("id", ""), form.get("name", "")
+    wrong = passkeys.rename(signed_in_account(), passkey, name)
     if wrong is not None:
+        mine = _own(passkey)
         return page("passkey_name", 422, passkey=mine, typed={"name": name}, errors=(FieldError("name", wrong),))
     return see_other("/passkeys")
 
