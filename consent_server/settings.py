@@ -1065,7 +1065,7 @@ def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        todo = "name yours with --config or CONSENT_CONFIG; config/ has examples to copy"
+        todo = "name yours with --config (a party's also with CONSENT_CONFIG); config/ has examples to copy"
         raise BadSettings(f"{path}: there is no such settings file: {todo}") from None
     except OSError as error:
         raise BadSettings(f"{path}: {error.strerror}") from None
