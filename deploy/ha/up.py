@@ -12,6 +12,8 @@ import sys
 import tempfile
 import threading
 import urllib.request
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from flask import Flask
@@ -56,7 +58,7 @@ class Trial:
             self._start_node(node)
         self._start_haproxy()
         for port in (self.layout.port("edp_public"), *self._doors.values()):
-            self.processes.wait(f"port {port}", lambda port=port: self.ready(port))
+            self.processes.wait(f"port {port}", partial(self.ready, port))
 
     def _prepare(self) -> None:
         """Make certificates, keys and settings, and the tables with the sandbox's businesses."""
@@ -68,7 +70,8 @@ class Trial:
             migrate()
             with store.writing() as c:
                 meters.add(c, *register_rows())
-                synthetic.fill(c, [meter for sme in SMES for meter in meters.of_sme(c, sme.name)], clock.now())
+                now = clock.now()
+                synthetic.fill(c, [meter for sme in SMES for meter in meters.of_sme(c, sme.name, now)], now)
             db.engine.dispose()
 
     def _start_trust(self) -> None:
@@ -91,7 +94,7 @@ class Trial:
         self.processes.start(f"node{node}-work", work, where)
 
     def _start_door(
-        self, name: str, door: str, changes: dict[str, object], where: dict[str, str], *application: str
+        self, name: str, door: str, changes: Mapping[str, object], where: dict[str, str], *application: str
     ) -> None:
         config = str(shipped("config") / "gunicorn.conf.py")
         environment = {
