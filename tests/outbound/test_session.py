@@ -189,7 +189,7 @@ def test_unknown_name(settings, session_of, wire):
     assert str(failed.value) == "member.example: dns"
 
 
-def test_nobody_listens(session):
+def test_a_port_on_which_nobody_listens(session):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         with pytest.raises(Unreachable) as failed:

@@ -90,7 +90,7 @@ def test_an_sme_types_what_the_parsers_take(sme):
     assert len(sme.code) == 6
 
 
-def test_smes_are_told_apart():
+def test_no_two_smes_share_a_name_code_or_meter():
     for values in (
         [sme.name for sme in smes.SMES],
         [sme.email for sme in smes.SMES],

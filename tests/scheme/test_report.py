@@ -159,7 +159,7 @@ def test_fuels_that_are_not_asked_for_are_not_there() -> None:
     assert {each.fuel for each in (*found.months, *found.totals, *found.factors, *found.quality)} == {"gas"}
 
 
-def test_no_meter_no_figure() -> None:
+def test_a_report_without_meters_is_empty() -> None:
     found = report()
     assert (found.fuels, found.months, found.totals, found.kilograms, found.overall_quality) == ((), (), (), 0, None)
 
