@@ -128,7 +128,7 @@ def received(body: dict[str, Any], request: dict[str, Any], at: int = NOW) -> li
         license=request["facts"]["X-Consent-License"],
         service="https://directory.core.trust.ib1.org/a/example2/data-services/1",
         path=CONSUMPTION_PATH,
-        parameters=window_parameters(*(instant.parse(window[edge]) for edge in ("from", "to")), request["measure"]),
+        parameters=window_parameters(instant.parse(window["from"]), instant.parse(window["to"]), request["measure"]),
         at=at,
     )
     root = signing_authority().root

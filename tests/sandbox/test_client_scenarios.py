@@ -1,5 +1,6 @@
 """What a client meets on purpose: each scenario of the table, switched on, is met as the table says; and what is seen of it."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,7 +195,7 @@ def test_readings_that_are_missing(edp: Provider) -> None:
 @pytest.mark.parametrize("at", [PAR, DATASOURCES, READINGS])
 def test_a_proxy_in_front(edp: Provider, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[int] = []
-    monkeypatch.setattr(door.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
     for name, status in {"rate_limited": 429, "bad_gateway": 502, "gateway_timeout": 504}.items():
         answer = edp.call(at, name)
         assert (answer.status_code, answer.mimetype) == (status, "text/html")

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import copy
 import json
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
@@ -84,7 +85,7 @@ def sign_by_hand(elements, certificate=None, at=NOW, version=0, framework=FRAMEW
                 yield str(part)
 
     data = ".".join([framework, *flatten(elements), str(version), signer.serial, time]).encode()
-    private_key = key or serialization.load_pem_private_key(key_pem, None)
+    private_key: Any = key or serialization.load_pem_private_key(key_pem, None)
     signature = private_key.sign(data, ec.ECDSA(hashes.SHA256()))
     origins = []
 
