@@ -8,10 +8,9 @@ sent to. The cost is linear in the number of steps and references, whatever a re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep, as_object
 from consent_server.scheme.provenance.deployed import licenses_of
-from consent_server.scheme.provenance.permitted import Permitted, permitted
+from consent_server.scheme.provenance.permitted import Permitted, made_at, permitted
 
 _LONGEST_TEXT = 200
 _MOST_FAULTS = 20
@@ -84,22 +83,18 @@ def _receipt_faults(receipt: VerifiedStep, transfer: VerifiedStep) -> Iterator[s
     signed = receipt["_signature"]["signed"]
     if transfer.get("to") not in (signed["member"], signed["application"]):
         yield f"{_name(receipt)}: signed by {plain(signed['member'])}, and sent to another"
-    if _at(receipt) < _at(transfer) - CLOCK_SKEW:
+    if made_at(receipt) < made_at(transfer) - CLOCK_SKEW:
         yield f"{_name(receipt)}: received before it was sent"
 
 
 def _permission_faults(step: VerifiedStep, permissions: Sequence[Permitted]) -> Iterator[str]:
-    at, kind = _at(step), step["type"]
+    at, kind = made_at(step), step["type"]
     if not all(each.is_given(at) for each in permissions):
         yield f"{_name(step)}: made before its permission was given"
     if any(each.is_over(at) for each in permissions):
         yield f"{_name(step)}: made after its permission had expired"
     if kind in ("transfer", "process") and not any(each.allows(step) for each in permissions):
         yield f"{_name(step)}: no permission that it names allows its {'license' if kind == 'transfer' else 'process'}"
-
-
-def _at(step: VerifiedStep) -> int:
-    return instant.parse(step["timestamp"])
 
 
 def _name(step: VerifiedStep) -> str:

@@ -38,8 +38,12 @@ def permitted(permission: VerifiedStep) -> Permitted:
     except ValueError:
         expires = None
     processes = _texts(allows["processes"]) if "processes" in allows else None
-    given = instant.parse(permission["timestamp"])
-    return Permitted(given, expires, _texts(licenses_of(permission, deployed=True)), processes)
+    return Permitted(made_at(permission), expires, _texts(licenses_of(permission, deployed=True)), processes)
+
+
+def made_at(step: VerifiedStep) -> int:
+    """Return the instant at which a step was made."""
+    return instant.parse(step["timestamp"])
 
 
 def _texts(listed: object) -> frozenset[str]:
