@@ -11,8 +11,9 @@ from typing import Final
 
 from consent_server.scheme import instant
 from consent_server.scheme.licenses import ELECTRICITY, GAS
-from consent_server.scheme.provenance.container import CLOCK_SKEW, ProvenanceError, VerifiedStep, as_object
+from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep
 from consent_server.scheme.provenance.permitted import made_at, permitted
+from consent_server.scheme.provenance.step import ProvenanceError, as_object
 from consent_server.scheme.provenance.steps import (
     GAS_GREENHOUSE_GAS_FACTOR,
     GRID_CARBON_INTENSITY,

@@ -9,7 +9,8 @@ from cryptography import x509
 
 from consent_server.scheme import instant, signed_document
 from consent_server.scheme.permission import State
-from consent_server.scheme.provenance.container import Signer, as_object
+from consent_server.scheme.provenance.container import Signer
+from consent_server.scheme.provenance.step import as_object
 from consent_server.scheme.signed_document import DocumentFault, DocumentKind
 
 _SCHEMA: Final = "https://w3id.org/dpv/schema/dpv-27560"

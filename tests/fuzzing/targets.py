@@ -32,7 +32,7 @@ from consent_server.refusal import Refusal
 from consent_server.scheme import messages, permission_text, rdf, readings, registry_document
 from consent_server.scheme.messages import MessageError
 from consent_server.scheme.provenance import container, duties
-from consent_server.scheme.provenance.container import ProvenanceError
+from consent_server.scheme.provenance.step import ProvenanceError, StepSequence, decode_step
 from consent_server.scheme.readings import ReadingError
 from consent_server.scheme.registry_document import MalformedLicense
 from consent_server.tokens import access_token, compact, keys, status
@@ -200,11 +200,11 @@ def provenance_seeds() -> list[bytes]:
 
 def read_step(data: bytes) -> None:
     """A step that the member that we called has signed: what is behind the signature is read as carefully."""
-    sequence = container._Sequence()
+    sequence = StepSequence()
     signature = {"signed": {"member": "", "application": "", "roles": [EDP_ROLE]}, "includedBy": [], "timestamp": ""}
     with contextlib.suppress(ProvenanceError):
         sequence.append(dict(worst.ORIGIN))
-        step = container._decode_step(data)
+        step = decode_step(data)
         sequence.append(step)
         duties.receipt_check([{**step, "_signature": {**signature, "timestamp": worst.ORIGIN["timestamp"]}}], EXPECTED)
 

@@ -13,8 +13,9 @@ import pytest
 
 from consent_server import clock
 from consent_server.scheme import instant
-from consent_server.scheme.provenance.container import ProvenanceError, Signer, verify
+from consent_server.scheme.provenance.container import Signer, verify
 from consent_server.scheme.provenance.duties import ExpectedTransfer, checked_receipt
+from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.scheme.provenance.steps import (
     COMPLETE,
     CONSUMPTION_PATH,

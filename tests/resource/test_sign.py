@@ -17,8 +17,9 @@ from consent_server.resource import signing_settings
 from consent_server.resource.sign import NotSignable, SigningParty, signed
 from consent_server.scheme import instant
 from consent_server.scheme.instant import HALF_HOUR
-from consent_server.scheme.provenance.container import ProvenanceError, VerifiedStep
+from consent_server.scheme.provenance.container import VerifiedStep
 from consent_server.scheme.provenance.duties import ExpectedTransfer, checked_receipt
+from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.scheme.provenance.steps import (
     CONSUMPTION_PATH,
     consumption_standard,

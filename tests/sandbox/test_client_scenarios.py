@@ -31,7 +31,8 @@ from consent_server.sandbox.client_scenarios.table import (
     SCENARIOS,
 )
 from consent_server.sandbox.layout import Layout
-from consent_server.scheme.provenance.container import ProvenanceError, verify
+from consent_server.scheme.provenance.container import verify
+from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.settings import BadSettings
 from consent_server.store import meters, permissions, readings, rows
 from consent_server.store.tables import Meter, MeterAlias

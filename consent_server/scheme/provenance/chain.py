@@ -8,9 +8,10 @@ sent to. The cost is linear in the number of steps and references, whatever a re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep, as_object
+from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep
 from consent_server.scheme.provenance.deployed import licenses_of
 from consent_server.scheme.provenance.permitted import Permitted, made_at, permitted
+from consent_server.scheme.provenance.step import as_object
 
 _LONGEST_TEXT = 200
 _MOST_FAULTS = 20

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from consent_server.scheme import instant
-from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep, as_object
+from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep
 from consent_server.scheme.provenance.deployed import licenses_of
+from consent_server.scheme.provenance.step import as_object
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,8 @@ from dataclasses import dataclass
 from consent_server.scheme import instant
 from consent_server.scheme.factors import INTENSITY_LICENSE, INTENSITY_ORIGIN
 from consent_server.scheme.licenses import ELECTRICITY, GAS
-from consent_server.scheme.provenance.container import (
-    ProvenanceError,
-    Record,
-    SignedRecord,
-    Signer,
-    Step,
-    as_object,
-    unverified_steps,
-)
+from consent_server.scheme.provenance.container import Record, SignedRecord, Signer, unverified_steps
+from consent_server.scheme.provenance.step import ProvenanceError, Step, as_object
 
 SCHEME_VERSION = "2026-03-12"
 

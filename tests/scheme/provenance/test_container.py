@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from consent_server.pki.member_certificate import MalformedCertificate
 from consent_server.scheme import instant
 from consent_server.scheme.provenance import container as provenance
-from consent_server.scheme.provenance.container import ProvenanceError, Record, Signer, unverified_steps, verify
+from consent_server.scheme.provenance.container import Record, Signer, unverified_steps, verify
+from consent_server.scheme.provenance.step import MAX_STEP_CHARACTERS, ProvenanceError
 from tests.scheme.signing import (
     CAP_ROLE,
     DIRECTORY,
@@ -234,7 +235,7 @@ def test_certificates_that_no_signature_needs_go_no_further():
         pytest.param({**ORIGIN, "permissions": "p"}, id="permissions as text"),
         pytest.param({"type": "transfer", **WHEN}, id="a transfer of nothing"),
         pytest.param({"type": "receipt", "transfer": "nothing", **WHEN}, id="a receipt for nothing"),
-        pytest.param({**ORIGIN, "note": "x" * provenance.MAX_STEP_CHARACTERS}, id="too long"),
+        pytest.param({**ORIGIN, "note": "x" * MAX_STEP_CHARACTERS}, id="too long"),
     ],
 )
 def test_a_step_is_refused_before_it_is_signed(step):
