@@ -31,9 +31,9 @@ class StepInWords:
     permissions: tuple[str, ...]
 
 
-def told(steps: Sequence[VerifiedStep]) -> dict[str, StepInWords]:
+def in_words(steps: Sequence[VerifiedStep]) -> dict[str, StepInWords]:
     """Return every step in words, by id and in order."""
-    return {step["id"]: _told(step) for step in steps}
+    return {step["id"]: _in_words(step) for step in steps}
 
 
 def tree(steps: Sequence[VerifiedStep]) -> list[str]:
@@ -41,7 +41,7 @@ def tree(steps: Sequence[VerifiedStep]) -> list[str]:
 
     The permissions follow, which steps name by number.
     """
-    known = told(steps)
+    known = in_words(steps)
     numbers = {step["id"]: number for number, step in enumerate((s for s in steps if s["type"] == "permission"), 1)}
     named = {source for each in known.values() for source in each.sources}
     lines: list[str] = []
@@ -55,7 +55,7 @@ def tree(steps: Sequence[VerifiedStep]) -> list[str]:
         sources = list(dict.fromkeys(each.sources))
         again = sum(source in seen for source in sources)
         if again:
-            lines.append("  " * min(depth + 1, 40) + f"and {again} told above")
+            lines.append("  " * min(depth + 1, 40) + f"and {again} shown above")
         fresh = [source for source in sources if source not in seen]
         seen.update(fresh)
         waiting += [(depth + 1, source) for source in reversed(fresh)]
@@ -109,7 +109,7 @@ def _line(each: StepInWords) -> str:
     return f"{each.text}, signed by {each.signer} at {each.at}"
 
 
-def _told(step: VerifiedStep) -> StepInWords:
+def _in_words(step: VerifiedStep) -> StepInWords:
     signed = step["_signature"]["signed"]
     return StepInWords(
         step["id"],
