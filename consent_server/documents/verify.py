@@ -30,8 +30,9 @@ from consent_server.pki.member_certificate import MalformedCertificate, MemberCe
 from consent_server.scheme import instant, roles
 from consent_server.scheme.provenance import container, steps
 from consent_server.scheme.provenance.chain import faults
-from consent_server.scheme.provenance.container import CLOCK_SKEW, ProvenanceError, VerifiedStep
+from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep
 from consent_server.scheme.provenance.duties import ExpectedTransfer, receipt_check
+from consent_server.scheme.provenance.step import ProvenanceError
 
 #: Bytes of a file. A year of half-hourly meters with monthly records stays far below it.
 LARGEST: Final = 20 * 1024 * 1024

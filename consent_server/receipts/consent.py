@@ -8,7 +8,7 @@ from consent_server.receipts import receipt
 from consent_server.receipts.receipt import Given, Receipt
 from consent_server.scheme import consent_receipt
 from consent_server.scheme.consent_receipt import Consent
-from consent_server.store import connections, evidence, permissions
+from consent_server.store import evidence, links
 from consent_server.store.tables import Evidence
 from consent_server.web import language
 
@@ -24,7 +24,7 @@ def signed(subject: str) -> bytes | None:
     at = clock.now()
     with store.reading() as c:
         about, seen = receipt.find(c, subject, at), evidence.of_subject(c, subject)
-        row = permissions.find(c, subject) or connections.find(c, subject)
+        row = links.find(c, subject)
     if about is None or seen is None or row is None:
         return None
     with language.speaking(language.ENGLISH):  # a record: the same whoever asks for it

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -189,7 +190,8 @@ def beside_the_list(writer: PdfWriter) -> None:
     other.set_data(b"fuel,kilograms\n")
     file = DictionaryObject(of_file(writer))
     file[NameObject("/EF")] = DictionaryObject(dict.fromkeys(map(NameObject, ("/F", "/UF")), writer._add_object(other)))
-    writer.root_object["/AF"].append(writer._add_object(file))
+    files: Any = writer.root_object["/AF"]
+    files.append(writer._add_object(file))
 
 
 def other_figures() -> bytes:

@@ -68,7 +68,7 @@ def test_the_audit_trail_has_how_the_business_was_identified(edp: Any) -> None:
 
 
 @pytest.mark.parametrize("button", ["decline", "cancel"])
-def test_no_is_an_answer(edp: Any, button: str) -> None:
+def test_declining_and_cancelling_are_access_denied(edp: Any, button: str) -> None:
     browser = identified(edp).click(button)
     assert browser.landed["error"] == "access_denied"
     assert not edp.grants()
