@@ -279,6 +279,8 @@ def _contents(file: bytes, trusted: Trusted) -> _Contents:
         raise _not("size", str(error)) from None
     if misfit is not None:
         raise _not(*misfit)
+    if not shape.is_read_alike(reader, PdfFileReader(io.BytesIO(file), strict=True)):
+        raise _not("file", "some programs read other objects of it than others")
     told, record, table = _attachments(reader)
     with _named("data", f"{words.DATA_FILE} is not the data of a report"):
         return _Contents(reader, _data(told, table, trusted), record)
