@@ -107,7 +107,9 @@ def post_worker_init(worker: Any) -> None:
     gc.freeze()
     gc.enable()
     atexit.register(gc.freeze)
-    application = worker.wsgi if counts is None else counts.begin(worker, worker.wsgi)
+    if counts is not None:
+        counts.begin(worker, worker.wsgi)
+    application = worker.wsgi
     if serving.settings.traces.endpoint:
         traces.start(serving.settings.traces, serving.door)
         application = traced(application, serving.door)

@@ -12,6 +12,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from consent_server.metrics.counts import Counts
+from consent_server.web.tally import ResponseTimes
 from tests.conftest import missing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +31,7 @@ def section(title: str) -> str:
 def metrics() -> set[str]:
     """Every metric that a process has, by the names of its samples."""
     registry = CollectorRegistry()
-    Counts(registry).request("public", None, "-", 200, 0.1)
+    Counts(registry).requests("public", {(0, "GET", None, "-", 2): ResponseTimes()})
     counted = {sample.name for family in registry.collect() for sample in family.samples}
     found = re.findall(r'_family\(\s*"(\w+)"', (ROOT / "consent_server/metrics/state.py").read_text())
     return counted | {f"consent_{name}" for name in found}

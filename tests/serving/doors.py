@@ -87,6 +87,7 @@ import time
 from werkzeug.exceptions import HTTPException
 
 from consent_server.caller.arrival import from_socket
+from consent_server.web import tally
 
 def app(environ, start_response):
     try:
@@ -116,6 +117,15 @@ def answer(environ, start_response):
         return map(bytes, [4, "a fault"])
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]
+
+class App:
+    wsgi_app, extensions = staticmethod(app), {}
+
+    def __call__(self, *given):
+        return self.wsgi_app(*given)
+
+app = App()
+tally.install(app)
 """
 
 
