@@ -49,7 +49,10 @@ def test_D4_the_contract_is_a_table_of_sentences(command: Command, filled: Path,
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--postcode", "SW8 1AB", "--mpan", "1212345678902"), "find returned nothing for the sample"),
+        (
+            ("--postcode", "SW8 1AB", "--mpan", "1212345678902"),
+            "find returned nothing: are postcode and numbers of one bill",
+        ),
         (("--mpan", "12"), "13 digits"),
         (("--customer", "C-2"), "of_customer returned nothing for the sample's customer"),
         (
