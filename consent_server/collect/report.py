@@ -12,7 +12,7 @@ from consent_server.collect import factor_sets, figures
 from consent_server.collect.period import first_month
 from consent_server.deployment import current
 from consent_server.refusal import Refusal
-from consent_server.scheme import regions
+from consent_server.scheme import instant, regions
 from consent_server.scheme import report as reports
 from consent_server.scheme.licenses import ELECTRICITY
 from consent_server.scheme.provenance.container import MAX_SIGNATURES, RecordTooLong, SignedRecord, require_readable
@@ -93,14 +93,13 @@ def report(
     at = clock.now()
     with store.reading() as c:
         known = accounts.find(c, account)
-        live = [row for row in connections.live(c, account, at) if of is None or row.id in of]
+        live = _live(c, account, of)
         meters = {each.id: collecting.meters(c, each.id) for each in live}
         months = {each.id: collecting.figures(c, each.id, start, end) for each in live}
         weighing = any(is_weighing(c, each.id, start, end, at) for each in live)
         periods = factor_sets.periods(c)
     for each in live:
-        # One that was never listed was collected by a version that kept no months of meters.
-        if each.collected is None or each.listed is None:
+        if not _has_come(each):
             raise NothingYet(max(SOON_S, (each.collect_due or at) - at), each.trouble or "")
     if weighing and ELECTRICITY in fuels:
         raise NothingYet(SOON_S)
@@ -143,12 +142,27 @@ def _is_combined(license_url: str) -> bool:
 
 def available_from(account: str, fuels: Collection[str], at: int, of: Collection[str] | None = None) -> int:
     """Return the first instant of the earliest month that a report has at `at`; while it has none, of the first month that is
-    asked of providers. `of` as in `report`."""
-    try:
-        months = report(account, 0, at, tuple(fuels), of=of).months
-    except NothingYet:
-        months = ()
-    return min((month.start for month in months), default=first_month(at))
+    asked of providers. `of` as in `report`. It reads no figure."""
+    over = instant.month_start(at)
+    with store.reading() as c:
+        live = _live(c, account, of)
+        names, periods = [each.id for each in live], factor_sets.periods(c)
+        whole = [(fuel, *month) for fuel in fuels for month in collecting.whole_months(c, names, fuel)]
+        waiting = ELECTRICITY in fuels and any(is_weighing(c, each, 0, over, clock.now()) for each in names)
+    if waiting or not all(map(_has_come, live)):
+        return first_month(at)
+    current_months = (start for fuel, start, basis in whole if figures.is_current(fuel, start, basis, periods))
+    return min((start for start in current_months if start < over), default=first_month(at))
+
+
+def _live(c: store.Connection, account: str, of: Collection[str] | None) -> list[ProviderConnection]:
+    """Return the live connections of an account, of those whose ids are in `of`, if that is given."""
+    return [row for row in connections.live(c, account, clock.now()) if of is None or row.id in of]
+
+
+def _has_come(each: ProviderConnection) -> bool:
+    """Return whether a connection was collected. One that was never listed was by a version that kept no months of meters."""
+    return each.collected is not None and each.listed is not None
 
 
 def _source(each: ProviderConnection, meters: int) -> ReportSource:

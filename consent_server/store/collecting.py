@@ -85,6 +85,18 @@ def figures(c: Connection, connection: str, start: int, end: int) -> list[MeterM
     return rows.every(c, MeterMonth, query.order_by(_month.c.fuel, _month.c.datasource, _month.c.start))
 
 
+def whole_months(c: Connection, connections: Collection[str], fuel: str) -> list[tuple[int, str]]:
+    """Return the first instants of the months that every meter of a fuel has whole, in order, each with the `basis` that the
+    meters' figures have in common."""
+    of_fuel = (_meter.c.connection.in_(connections), _meter.c.fuel == fuel)
+    meters = sa.select(sa.func.count()).where(*of_fuel).scalar_subquery()
+    of_meter = sa.and_(_month.c.connection == _meter.c.connection, _month.c.datasource == _meter.c.datasource)
+    lowest, highest = sa.func.min(_month.c.basis), sa.func.max(_month.c.basis)
+    query = sa.select(_month.c.start, lowest).join(_meter, of_meter).where(*of_fuel, _month.c.complete)
+    whole = query.group_by(_month.c.start).having(sa.func.count() == meters, lowest == highest)
+    return [(row[0], row[1]) for row in c.execute(whole.order_by(_month.c.start))]
+
+
 def count_months(c: Connection, connection: str) -> int:
     """Return how many months there are figures for, each fuel's counted by itself."""
     distinct = sa.select(_month.c.fuel, _month.c.start).where(
