@@ -24,6 +24,15 @@ class Trouble(NamedTuple):
     meters: int
 
 
+class Extent(NamedTuple):
+    """What was fetched: from which instant until when, of how many meters, in how many responses."""
+
+    first: int
+    end: int
+    meters: int
+    responses: int
+
+
 def meters(c: Connection, connection: str) -> list[CollectedMeter]:
     """Return the meters of a connection, the one first that is due longest."""
     query = sa.select(_meter).where(_meter.c.connection == connection)
@@ -37,11 +46,16 @@ def places(c: Connection, connection: str) -> list[tuple[str, str, int]]:
     return [(row[0], row[1], row[2]) for row in c.execute(query)]
 
 
-def extent(c: Connection, connection: str) -> tuple[int, int] | None:
-    """Return the first instant of what was fetched through a connection, and the end of it."""
-    ends = (sa.func.min(_window.c.window_start), sa.func.max(_window.c.window_end))
-    first, end = c.execute(sa.select(*ends).where(_window.c.connection == connection)).one()
-    return None if first is None else (first, end)
+def extent(c: Connection, connection: str) -> Extent | None:
+    """Return how much was fetched through a connection; None where nothing was."""
+    of = sa.select(
+        sa.func.min(_window.c.window_start),
+        sa.func.max(_window.c.window_end),
+        sa.func.count(_window.c.datasource.distinct()),
+        sa.func.count(),
+    )
+    found = c.execute(of.where(_window.c.connection == connection)).one()
+    return Extent(*found) if found[0] is not None else None
 
 
 def put_meters(c: Connection, *listed: CollectedMeter) -> None:
