@@ -237,6 +237,10 @@ def test_a_record_that_no_receiver_would_read_is_refused(
     assert "more meters and months than one report" in answer.json["error_description"]
     monkeypatch.setattr(container, "MAX_SIGNATURES", 5)
     assert collected.get(WINDOW).status_code == 200
+    # and where there are too many responses, none of their records is read
+    monkeypatch.setattr(report, "MOST_RESPONSES", 1)
+    monkeypatch.setattr(connections, "records", lambda *_: pytest.fail("a record was read"))
+    assert collected.get(WINDOW).status_code == 422
 
 
 def test_a_report_that_is_not_ready_is_202(cap: ResourceServer) -> None:
