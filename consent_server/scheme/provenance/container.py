@@ -363,7 +363,8 @@ class _Signers:
             self._read[level.serial] = self._signing_certificate(level.serial, level.signed_at)
         signer = self._read[level.serial]
         if not signer.not_before <= level.signed_at <= signer.not_after:
-            raise ProvenanceError("signing certificate at the time of signing: a certificate was not valid")
+            fault = "is not yet valid" if level.signed_at < signer.not_before else "has expired"
+            raise ProvenanceError(f"signing certificate at the time of signing: a certificate {fault}")
         data = _signing_input(self._container.trust_framework, level.signed_list[:-1], level.serial, level.signing_time)
         if not any(_is_signature(signer.key, form, data) for form in _signature_forms(level.signature)):
             raise ProvenanceError("a signature does not fit what it signs")
