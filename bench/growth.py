@@ -233,6 +233,7 @@ def acts(issuer: Any, at: int) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "job: collection", lambda: _writing(issuer, lambda c: _leased_collections(c, at + 90000))
     yield "job: audit trail", lambda: _inside(issuer, audit_trail.seal)
     yield "job: retention", lambda: _inside(issuer, lambda: retention.apply(RetentionSettings()))
+    yield "job: is more due?", lambda: _inside(issuer, lambda: retention.is_behind(RetentionSettings()))
 
 
 def _journey_of(issuer: Any, journey: str) -> Any:

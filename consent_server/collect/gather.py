@@ -265,7 +265,7 @@ def _wanted(known: Mapping[int, MeterMonth], periods: Sequence[FactorPeriod], at
 
 def _is_wanted(month: MeterMonth | None, periods: Sequence[FactorPeriod], is_open: bool, at: int) -> bool:
     """Return whether a month is to be fetched. One that lacks half-hours is open as long as if it had just ended."""
-    if month is None or month.fetched > at or not figures.is_current(month, periods):
+    if month is None or month.fetched > at or not figures.is_current(month.fuel, month.start, month.basis, periods):
         return True
     lacking = month.half_hours < _slots(month.start)
     if at - month.fetched < (NEXT_S if lacking and is_open else REVISIT_S):
@@ -339,7 +339,7 @@ def _worked_out_again(
     """Keep and return the months that rest on other factors than those in force, and whose readings are still there."""
     found = {}
     for month in known.values():
-        if month.readings is not None and not figures.is_current(month, periods):
+        if month.readings is not None and not figures.is_current(month.fuel, month.start, month.basis, periods):
             again = figures.gas(month, unpacked(month.start, month.readings), periods, at)
             found[month.start] = _without_readings_if_closed(again, at)
     if found:

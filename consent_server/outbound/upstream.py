@@ -168,11 +168,14 @@ class Upstream:
     def callback(self, issuer: str, query: str, state: str) -> str:
         """Return the code in the query that came to our redirect URI (without `?`); `state` is the one we pushed to `issuer`.
 
-        Raise CallbackRefused (doubled, state, iss, code), and OAuthRefused with the issuer's error, such as
+        Raise CallbackRefused (too many, doubled, state, iss, code), and OAuthRefused with the issuer's error, such as
         `access_denied`, once state and iss have shown that the response is the issuer's.
         """
         host = _host(issuer)
-        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=64, encoding="utf-8", errors="replace")
+        try:
+            pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=64, encoding="utf-8", errors="replace")
+        except ValueError:
+            raise CallbackRefused("too many", host) from None
         values = dict(pairs)
         if len(values) != len(pairs):
             raise CallbackRefused("doubled", host)

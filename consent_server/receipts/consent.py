@@ -12,6 +12,8 @@ from consent_server.store import evidence, links
 from consent_server.store.tables import Evidence
 from consent_server.web import language
 
+#: Where a business sees its permissions and withdraws: at an EDP by its bill or log-in, at a CAP in its account.
+WITHDRAWAL = {"edp": "/manage", "cap": "/permissions"}
 #: The name under which a browser keeps it.
 FILE_NAME = "consent-receipt.json"
 
@@ -52,4 +54,5 @@ def _consent(about: Receipt, seen: Evidence, other: str, license_url: str) -> Co
         state=about.state,
         ended=about.ended,
         how=seen.who["method"],
+        withdrawal=current().settings.public.origin + WITHDRAWAL[current().settings.party],
     )

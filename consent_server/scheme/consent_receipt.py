@@ -20,6 +20,9 @@ _CONTEXT: Final = {
     "schema": "https://schema.org/",
     "xsd": "http://www.w3.org/2001/XMLSchema#",
 }
+#: The scheme is Great Britain's, and its texts are in English.
+_JURISDICTION: Final = "https://w3id.org/dpv/loc#GB"
+_LANGUAGE: Final = "en"
 _STATUS: Final = {
     State.GRANTED: "dpv:ConsentGiven",
     State.WITHDRAWN: "dpv:ConsentWithdrawn",
@@ -32,8 +35,9 @@ _STATUS: Final = {
 class Consent:
     """What a receipt says. Members are by their Directory URLs and names; `publisher` is the one that signs.
 
-    `controller` asked for the consent, `source` holds the data. `text` is the permission text as shown. `state` and `ended`
-    are as of the receipt's making.
+    `controller` asked for the consent, `source` holds the data. `text` is the permission text as shown. `withdrawal` is the
+    address of the page on which the business withdraws after it has shown who it is. `state` and `ended` are as of the
+    receipt's making.
     """
 
     identifier: str
@@ -52,10 +56,15 @@ class Consent:
     state: State
     ended: int | None
     how: str
+    withdrawal: str
 
 
 def document(consent: Consent, at: int) -> dict[str, Any]:
-    """Return the receipt as JSON-LD, made at an instant."""
+    """Return the receipt as JSON-LD, made at an instant.
+
+    It has what TS 27560 requires of a receipt (its own id, the schema), and of a record what the publisher knows: where the
+    controller stores the data and for how long is in the controller's own privacy notice.
+    """
     given = {
         "@type": [_STATUS[State.GRANTED], "dpv:ExplicitlyExpressedConsent"],
         "dpv:isIndicatedAtTime": _time(consent.granted),
@@ -78,10 +87,13 @@ def document(consent: Consent, at: int) -> dict[str, Any]:
             "dpv:hasPersonalData": {"dct:description": consent.data, "schema:about": list(consent.meters)},
             "dpv:hasDataSource": {"@id": consent.source},
             "dpv:hasRecipient": {"@id": consent.controller},
+            "dpv:hasConsentControl": {"@type": "dpv:WithdrawConsent", "dpv:isExercisedAt": {"@id": consent.withdrawal}},
+            "dpv:hasJurisdiction": {"@id": _JURISDICTION},
         },
         "dpv:hasNotice": {
             "@type": "dpv:ConsentNotice",
             "dct:source": {"@id": consent.license},
+            "dct:language": _LANGUAGE,
             "schema:text": consent.text,
             "schema:sha256": consent.text_sha256,
         },
@@ -91,6 +103,7 @@ def document(consent: Consent, at: int) -> dict[str, Any]:
     return {
         "@context": _CONTEXT,
         "@type": "dpv:ConsentReceipt",
+        "dct:identifier": f"{consent.identifier}/{instant.text(at)}",
         "dct:conformsTo": f"{_SCHEMA}#receipt",
         "dct:created": _time(at),
         "dct:publisher": {"@id": consent.publisher},

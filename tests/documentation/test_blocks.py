@@ -198,18 +198,6 @@ def rows(page: str, heading: str) -> Iterator[tuple[str, list[str]]]:
         yield re.split(r"(?<!\\)\|", row)[0].strip(), re.findall(r"`(--[a-z-]+)", row)
 
 
-def test_the_operators_table_names_options_of_its_commands() -> None:
-    for cell, options in rows("docs/operator.md", "Every command"):
-        for option in options:
-            named = " ".join(re.findall(r"consent-server((?: [a-z][a-z-]*)+)", cell)[0].split())
-            command: click.Command = main
-            for name in named.split():
-                assert isinstance(command, click.Group)
-                command = command.commands[name]
-            known = {each for parameter in command.params for each in (*parameter.opts, *parameter.secondary_opts)}
-            assert option in known, (named, option)
-
-
 def test_the_operators_table_names_every_target() -> None:
     named = {
         target

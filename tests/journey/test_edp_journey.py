@@ -390,7 +390,7 @@ def test_e11_a_meter_is_tried_ten_times_a_day_and_then_once_a_minute(edp: Any, h
         assert identified(edp, postcode="SW8 2BB", mprn="").status == 422
     browser = identified(edp, mprn="")
     assert browser.status == 429
-    assert "one try after the other" in browser.html
+    assert "we check one at a time" in browser.html
     held_clock.step(int(browser.response.headers["Retry-After"]))
     assert identified(edp, mprn="").path == "/journey/permission"
 

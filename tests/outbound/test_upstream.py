@@ -212,6 +212,7 @@ class TestCallback:
             (changed(iss=None), "iss"),
             (changed(iss="https://evil.example"), "iss"),
             (changed(iss=""), "iss"),
+            ([*GOOD, *((f"x{number}", "") for number in range(62))], "too many"),
             ([*GOOD, ("iss", "ISSUER")], "doubled"),
             ([*GOOD, ("iss", "https://evil.example")], "doubled"),
             ([*GOOD, ("code", "other")], "doubled"),

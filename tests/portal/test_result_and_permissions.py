@@ -54,7 +54,7 @@ def test_what_is_missing_is_said_with_its_reason(portal: Any) -> None:
     missing = html[html.index("What is missing") : html.index("Where the readings come from")]
     assert "March 2025. Some half-hours" in missing
     assert "May 2025. We got no readings" in missing
-    assert missing.count("It is lacking at S3.") == 2
+    assert missing.count("It is missing at S3.") == 2
     assert "in 11 of 12 months" in html
     assert "<td>11.001</td>" in html
 

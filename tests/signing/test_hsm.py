@@ -39,8 +39,11 @@ def test_tokens_are_signed_with_it_and_rotation_stays_there(hsm, tmp_path):
     assert signing.in_order() == [(NOON, first), (NOON + PUBLISHED_BEFORE_USE, second)]
     text = compact.sign(signing, "at+jwt", {"sub": "p"})
     assert compact.verify(text, signing, typ="at+jwt", limit=2000)[2] == {"sub": "p"}
-    keys.retire(directory, first)
+    stays = keys.retire(directory, first)
     assert signing.public(first) is None
+    assert keys.thumbprint(signing_key.load(stays.encode()).public_key()) == first, (
+        "an operator is told what to destroy"
+    )
     with pytest.raises(KeysUnusable, match="there are keys already"):
         keys.make(directory, NOON)
 

@@ -333,9 +333,19 @@ class _SigningCertificate:
     """A signing certificate whose chain leads to the root, and the period in which every certificate of it is valid."""
 
     key: ec.EllipticCurvePublicKey
-    party: dict[str, Any]
+    member: str
+    name: str
+    application: str
+    roles: tuple[str, ...]
     not_before: int
     not_after: int
+
+
+#: The root, the serials under which a chain is filed, and its certificates: what it comes to. A signer's records come by the
+#: hundred with the same chain, and building it costs three times what verifying a signature does. Its dates are compared with
+#: those of each signature.
+_verified: dict[tuple[x509.Certificate, tuple[str, ...], tuple[bytes, ...]], _SigningCertificate] = {}
+_MOST_VERIFIED = 512
 
 
 class _Signers:
@@ -357,44 +367,24 @@ class _Signers:
         data = _signing_input(self._container.trust_framework, level.signed_list[:-1], level.serial, level.signing_time)
         if not any(_is_signature(signer.key, form, data) for form in _signature_forms(level.signature)):
             raise ProvenanceError("a signature does not fit what it signs")
-        return signer.party
+        return {
+            "member": signer.member,
+            "name": signer.name,
+            "application": signer.application,
+            "roles": [*signer.roles],
+        }
 
     def _signing_certificate(self, serial: str, at: int) -> _SigningCertificate:
         path = self._container.certificate_path(serial)
-        ders = [self._der(named) for named in path]
-        try:
-            leaf = member_certificate.parse(ders[0])
-            chain = build_chain(ders[0], ders[1:], self._root, at)
-        except MalformedCertificate as error:
-            raise ProvenanceError(f"signing certificate: {error}") from error
-        except UntrustedChain as error:
-            raise ProvenanceError(f"signing certificate at the time of signing: {error}") from error
-        # A certificate filed under a serial that is not its own, or that the chain does not need, could shadow another
-        # party's when records are merged.
-        chain_serials = {
-            certificate.public_bytes(serialization.Encoding.DER): str(certificate.serial_number)
-            for certificate in chain
-        }
-        if any(chain_serials.get(der) != named for named, der in zip(path, ders, strict=True)):
-            raise ProvenanceError("certificates must hold each certificate under its own serial, and chains alone")
-        key = chain[0].public_key()
-        # Provenance Records 1.0, Signatures: ES256, which is P-256 (RFC 7518 section 3.4); P-384 costs several times as much
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise ProvenanceError("signing certificate: the key must be on P-256")
-        try:
-            name = str(chain[0].subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value)
-        except (ValueError, IndexError):
-            raise ProvenanceError("signing certificate: the subject must name the organisation") from None
-        return _SigningCertificate(
-            key,
-            {
-                "member": leaf.member,
-                "name": name,
-                "application": leaf.application,
-                "roles": sorted(leaf.roles),
-            },
-            *validity(chain),
-        )
+        ders = tuple(self._der(named) for named in path)
+        filed = (self._root, tuple(path), ders)
+        found = _verified.get(filed)
+        if found is None:
+            found = _read_chain(*filed, at)
+            if len(_verified) >= _MOST_VERIFIED:
+                _verified.clear()
+            _verified[filed] = found
+        return found
 
     def _der(self, serial: str) -> bytes:
         if serial not in self._ders:
@@ -403,6 +393,34 @@ class _Signers:
             except MalformedCertificate as error:
                 raise ProvenanceError(f"certificates: {error}") from error
         return self._ders[serial]
+
+
+def _read_chain(root: x509.Certificate, path: tuple[str, ...], ders: tuple[bytes, ...], at: int) -> _SigningCertificate:
+    """Return the signing certificate whose chain, filed under the serials of `path`, is valid at an instant. Raise
+    ProvenanceError."""
+    try:
+        leaf = member_certificate.parse(ders[0])
+        chain = build_chain(ders[0], ders[1:], root, at)
+    except MalformedCertificate as error:
+        raise ProvenanceError(f"signing certificate: {error}") from error
+    except UntrustedChain as error:
+        raise ProvenanceError(f"signing certificate at the time of signing: {error}") from error
+    # A certificate filed under a serial that is not its own, or that the chain does not need, could shadow another
+    # party's when records are merged.
+    chain_serials = {
+        certificate.public_bytes(serialization.Encoding.DER): str(certificate.serial_number) for certificate in chain
+    }
+    if any(chain_serials.get(der) != named for named, der in zip(path, ders, strict=True)):
+        raise ProvenanceError("certificates must hold each certificate under its own serial, and chains alone")
+    key = chain[0].public_key()
+    # Provenance Records 1.0, Signatures: ES256, which is P-256 (RFC 7518 section 3.4); P-384 costs several times as much
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise ProvenanceError("signing certificate: the key must be on P-256")
+    try:
+        name = str(chain[0].subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value)
+    except (ValueError, IndexError):
+        raise ProvenanceError("signing certificate: the subject must name the organisation") from None
+    return _SigningCertificate(key, leaf.member, name, leaf.application, tuple(sorted(leaf.roles)), *validity(chain))
 
 
 def _signature_block(block: object) -> tuple[str, str, int, bytes]:

@@ -38,6 +38,13 @@ class FuelChain:
     factored: tuple[Period, ...]
     missing_data: str
 
+    def require_cover(self, fuel: str, start: int, end: int) -> None:
+        """Raise ProvenanceError unless there are readings and factors for all of a reported month."""
+        if not _covers(self.metered, start, end):
+            raise ProvenanceError(f"origin: no readings of {fuel} for a month that is reported")
+        if not _covers(self.factored, start, end):
+            raise ProvenanceError(f"origin: no factor of {fuel} for a month that is reported")
+
 
 def chains(
     transfers: Sequence[VerifiedStep],
@@ -159,6 +166,11 @@ def _period(origin: VerifiedStep) -> Period:
         return instant.parse(period.get("from")), instant.parse(period.get("to"))
     except ValueError:
         raise ProvenanceError("origin: meteringPeriod must say from when until when") from None
+
+
+def _covers(periods: Sequence[Period], start: int, end: int) -> bool:
+    """Return whether periods, in order and apart, have all of the time between two instants."""
+    return any(first <= start and end <= last for first, last in periods)
 
 
 def _joined(periods: Iterable[Period]) -> tuple[Period, ...]:
