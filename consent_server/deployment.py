@@ -92,7 +92,7 @@ class MemberProcess:
         self.session = Session(settings)
         self.directory = Directory(settings, self.session, cache)
         self.logos = Logos(settings, self.session, cache)
-        self.upstream = Upstream(settings, self.session, cache)
+        self.upstream = Upstream(settings.member.application, self.session, cache)
         self.signing_root = load_certificates(settings.keys.signing_root.read_bytes())[0]
         self.revocations = RevocationLists(settings, self.session, cache, polls=polls)
         self.callers = Callers(settings, self.revocations, self.directory)

@@ -282,9 +282,9 @@ def _contents(file: bytes, trusted: Trusted) -> _Contents:
         raise _not(*misfit)
     if not shape.is_read_alike(reader, PdfFileReader(io.BytesIO(file), strict=True)):
         raise _not("file", "some programs read other objects of it than others")
-    told, record, table = _attachments(reader)
+    figures, record, table = _attachments(reader)
     with _named("data", f"{words.DATA_FILE} is not the data of a report"):
-        return _Contents(reader, _data(told, table, trusted), record)
+        return _Contents(reader, _data(figures, table, trusted), record)
 
 
 def _attachments(reader: PdfReader) -> tuple[bytes, bytes, bytes]:
@@ -294,12 +294,12 @@ def _attachments(reader: PdfReader) -> tuple[bytes, bytes, bytes]:
     if sorted(name for name, _ in files) != sorted(expected):
         raise _not("attachments", f"must be {', '.join(expected)}")
     by_name = dict(files)
-    told, record, table = (by_name[name] for name in expected)
-    return told, record, table
+    figures, record, table = (by_name[name] for name in expected)
+    return figures, record, table
 
 
-def _data(told: bytes, table: bytes, trusted: Trusted) -> ReportData:
-    report = data.read(told)
+def _data(figures: bytes, table: bytes, trusted: Trusted) -> ReportData:
+    report = data.read(figures)
     contradictions = list(data.faults(report))
     if contradictions:
         raise _not("data", contradictions[0])

@@ -38,13 +38,18 @@ _VERIFIER: Final = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
 
 @dataclass(frozen=True)
 class Redemption:
-    """A code as it is presented, with its row and its permission's, and when."""
+    """A code as it is presented, with what is kept of it, and when."""
 
     form: Mapping[str, str]
     client_id: str
-    code: AuthorizationCode | None
-    permission: Permission | None
+    held: HeldCode | None
     at: int
+
+    @property
+    def code(self) -> AuthorizationCode:
+        """Return the code, which `code_is_this_clients` requires to be there."""
+        assert self.held is not None
+        return self.held.code
 
 
 class CodeRequestIncomplete(Refusal):
@@ -93,7 +98,7 @@ def request_is_complete(redemption: Redemption) -> Refusal | None:
 
 def code_is_this_clients(redemption: Redemption) -> Refusal | None:
     # RFC 6749 section 4.1.3: "ensure that the authorization code was issued to the authenticated confidential client"
-    if redemption.code is None:
+    if redemption.held is None:
         return CodeRefused("no such code")
     if redemption.code.client_id != redemption.client_id:
         return CodeRefused(f"the code of {redemption.code.client_id}")
@@ -102,21 +107,18 @@ def code_is_this_clients(redemption: Redemption) -> Refusal | None:
 
 def redirect_uri_is_the_pushed(redemption: Redemption) -> Refusal | None:
     # RFC 6749 section 4.1.3: "their values are identical"
-    assert redemption.code is not None
     if redemption.form["redirect_uri"] != redemption.code.redirect_uri:
         return CodeRefused("another redirect_uri than pushed")
     return None
 
 
 def code_is_not_guessed_at(redemption: Redemption) -> Refusal | None:
-    assert redemption.code is not None
     if redemption.code.wrong_verifiers >= MOST_WRONG_VERIFIERS:
         return CodeRefused("dead after too many wrong verifiers")
     return None
 
 
 def verifier_matches(redemption: Redemption) -> Refusal | None:
-    assert redemption.code is not None
     verifier = redemption.form.get("code_verifier")
     if verifier is None:
         return VerifierRefused("no code_verifier")
@@ -130,20 +132,17 @@ def verifier_matches(redemption: Redemption) -> Refusal | None:
 def code_is_unused(redemption: Redemption) -> Refusal | None:
     # RFC 6749 section 4.1.2: "MUST deny the request and SHOULD revoke (when possible) all tokens previously issued"
     code = redemption.code
-    assert code is not None
     return CodeReplayed("used before") if code.redeemed is not None and not code.unanswered else None
 
 
 def code_is_fresh(redemption: Redemption) -> Refusal | None:
     # FAPI 2.0 section 5.3.2.1: codes live at most 60 seconds; at the end of that time a code has expired
-    assert redemption.code is not None
     return CodeRefused("expired") if redemption.at >= redemption.code.expires else None
 
 
 def permission_is_live(redemption: Redemption) -> Refusal | None:
     # Withdrawal of Permission: what was withdrawn before it was redeemed yields no token
-    permission = redemption.permission
-    if permission is None or permission.ended is not None or redemption.at >= permission.expires:
+    if redemption.held is None or not redemption.held.permission.is_live(redemption.at):
         return CodeRefused("its permission has ended")
     return None
 
@@ -179,11 +178,10 @@ def _judged(
 
     They are minted before the code is spent: a fault of ours then leaves the code, and the permission before, as they were.
     """
-    row, permission = (held.code, held.permission) if held is not None else (None, None)
-    refusal = verdict(CHECKS, Redemption(form, caller.application, row, permission, at))
-    if refusal is not None or permission is None:
+    refusal = verdict(CHECKS, Redemption(form, caller.application, held, at))
+    if refusal is not None or held is None:
         return refusal, None
-    return None, _tokens(permission, caller, at)
+    return None, _tokens(held.permission, caller, at)
 
 
 def _redeemed_at_once(

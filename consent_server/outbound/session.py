@@ -28,7 +28,8 @@ from consent_server.outbound.look_up import LookUps
 from consent_server.outbound.network import Transport
 from consent_server.outbound.page_time import call_time
 from consent_server.outbound.server_certificates import ServerCertificates
-from consent_server.settings import BadSettings, Settings
+from consent_server.outbound.settings import MembersSettings
+from consent_server.settings import BadSettings
 
 log = logging.getLogger("consent_server.outbound")
 
@@ -174,7 +175,7 @@ class Session(Calls):
     if never fetched" is the state at the start.
     """
 
-    def __init__(self, settings: Settings, *, limits: Limits | None = None, look_up: Resolve = resolve) -> None:
+    def __init__(self, settings: MembersSettings, *, limits: Limits | None = None, look_up: Resolve = resolve) -> None:
         super().__init__(limits, look_up)
         self._allowed_hosts: Callable[[], Collection[str]] = frozenset
         allowed = is_public_or_loopback if settings.is_sandbox else is_public

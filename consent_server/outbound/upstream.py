@@ -20,7 +20,6 @@ from consent_server.outbound.cache import Cache, Fetcher
 from consent_server.outbound.errors import BadAnswer, CallbackRefused, OAuthRefused
 from consent_server.outbound.session import Response, Session
 from consent_server.scheme import instant
-from consent_server.settings import Settings
 from consent_server.tokens.keys import base64url
 
 #: The deployed form of a permission record's wrapper (docs/interop.md).
@@ -105,8 +104,8 @@ class PermissionRecord:
 class Upstream:
     """The client of any issuer, as the application that our certificate names."""
 
-    def __init__(self, settings: Settings, session: Session, cache: Cache) -> None:
-        self._client_id = settings.member.application
+    def __init__(self, application: str, session: Session, cache: Cache) -> None:
+        self._client_id = application
         self._session = session
         self._fetcher = Fetcher(session, cache)
 

@@ -13,7 +13,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 def an_upstream(settings, session, cache, origin):
-    return Upstream(settings, session, cache).metadata, "/.well-known/oauth-authorization-server"
+    return Upstream(settings.member.application, session, cache).metadata, "/.well-known/oauth-authorization-server"
 
 
 def a_log_in_provider(settings, session, cache, origin):

@@ -43,7 +43,7 @@ def issuer(serve, wire):
 
 @pytest.fixture
 def upstream(settings, session, cache):
-    return Upstream(settings, session, cache)
+    return Upstream(settings.member.application, session, cache)
 
 
 @pytest.fixture

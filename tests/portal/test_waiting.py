@@ -289,7 +289,7 @@ def dripping(portal: Any) -> Iterator[DrippingProvider]:
     found = DrippingProvider()
     session = Session(portal.deployment.settings)
     session.allow_hosts(lambda: {"localhost"})
-    real = Upstream(portal.deployment.settings, session, MemoryCache())
+    real = Upstream(portal.deployment.settings.member.application, session, MemoryCache())
     listed = portal.directory._honest
 
     def honest() -> list[Any]:
