@@ -64,10 +64,10 @@ class Party(ABC):
         """Return the routes of one door."""
 
     @abstractmethod
-    def text(self, asked: Journey, sme: str) -> ShownText:
-        """Return the permission text that this SME must read before the client of a journey gets data under its license.
+    def text(self, asked: Journey, connected: Sequence[str]) -> ShownText:
+        """Return the permission text that an SME must read before the client of a journey gets data under its license.
 
-        Raise a Refusal if the text may not be shown.
+        `connected` are the members whose readings a CAP fetches for this SME. Raise a Refusal if the text may not be shown.
         """
 
     @abstractmethod

@@ -175,9 +175,6 @@ class SessionData(TypedDict, total=False):
     account: str
     signed_in: int
     by_passkey: bool
-    email: str
-    no_mail: bool
-    next: str
     fsp: str
     provider: str
     shown: str

@@ -228,7 +228,7 @@ def test_withdrawing_needs_no_directory(portal: Any) -> None:
     browser = with_result(portal)
     portal.directory.down = True
     browser.open("/permissions").click("withdraw")
-    assert "Hartlebury Meters Limited" in browser.html, "the name that was read when it was agreed"
+    assert "<bdi>Hartlebury Meters</bdi>" in browser.html, "the name that was read when it was agreed"
     assert browser.click("confirm").path == "/permissions/withdrawn"
 
 
