@@ -161,6 +161,7 @@ CHECKS: Final = (
 
 def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
     """Exchange a code for tokens; return the body of RFC 6749 section 5.1."""
+    current().signing_keys.require()  # before the transaction: an HSM that does not answer must hold up nobody who writes
     at = clock.now()
     with store.writing() as c:
         row, permission, has_older = codes.hold(c, form.get("code", ""), at) or (None, None, False)
