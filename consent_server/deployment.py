@@ -33,7 +33,8 @@ from consent_server.refusal import Unavailable
 from consent_server.scheme import roles
 from consent_server.scheme.licenses import GAS, License
 from consent_server.scheme.permission_text import ShownText
-from consent_server.scheme.provenance.container import ProvenanceError, Signer
+from consent_server.scheme.provenance.container import Signer
+from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.settings import BadSettings, Settings
 from consent_server.store.fetched import StoredCache
 from consent_server.store.intensity import StoredGridDays

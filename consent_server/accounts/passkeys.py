@@ -203,7 +203,7 @@ def notice(c: store.Connection, subject: str, about: Notice) -> tuple[str, str, 
         )
     else:
         head = gettext("A passkey was removed from your %(brand)s account", **values)
-        what = gettext('The passkey "%(name)s" was removed on %(at)s. It does not sign in any more.', **values)
+        what = gettext('The passkey "%(name)s" was removed on %(at)s. Nobody can sign in with it any more.', **values)
     if_not_you = gettext(
         "If this was not you, sign in with a code and remove the passkeys that you do not know:\n%(address)s", **values
     )

@@ -23,6 +23,7 @@ from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, verdict
 from consent_server.scheme.permission import Act
 from consent_server.store import audit_events, codes, permissions
+from consent_server.store.codes import HeldCode
 from consent_server.store.tables import AuthorizationCode, Permission
 from consent_server.tokens import refresh_token
 from consent_server.tokens.keys import base64url
@@ -161,32 +162,62 @@ CHECKS: Final = (
 
 def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
     """Exchange a code for tokens; return the body of RFC 6749 section 5.1."""
-    current().signing_keys.require()  # before the transaction: an HSM that does not answer must hold up nobody who writes
     at = clock.now()
-    with store.writing() as c:
-        row, permission, has_older = codes.hold(c, form.get("code", ""), at) or (None, None, False)
-        refusal = verdict(CHECKS, Redemption(form, caller.application, row, permission, at))
-        # Minted before the code is spent: a fault of ours then leaves the code, and the permission before, as they were.
-        tokens = _tokens(permission, caller, at) if refusal is None and permission is not None else None
-        if refusal is None:
-            if codes.redeem(c, form["code"], at):
-                assert permission is not None  # permission_is_live
-                permissions.redeem(c, permission.id, at)
-                if has_older:
-                    _supersede(c, permission, at)
-        elif isinstance(refusal, VerifierRefused) and "code_verifier" in form:
-            codes.wrong_verifier(c, form["code"])
-        elif isinstance(refusal, CodeReplayed):
-            assert row is not None
-            _end_what_it_issued(c, row, at)
-    if refusal is not None:
-        raise refusal
-    assert row is not None and permission is not None and tokens is not None  # noqa: PT018 - no refusal
-    if not _may_answer(form["code"], row, at):
+    held, tokens = _redeemed_at_once(caller, form, at) or _redeemed_in_turn(caller, form, at)
+    if not _may_answer(form["code"], held.code, at):
         # Another worker sends what it issued: it was used twice.
         raise CodeReplayed("lost a race")
+    permission = held.permission
     audit.event("code_redeemed", client_id=permission.client_id, permission=permission.id, license=permission.license)
     return tokens
+
+
+def _judged(
+    caller: MemberCertificate, form: Mapping[str, str], held: HeldCode | None, at: int
+) -> tuple[Refusal | None, TokenResponse | None]:
+    """Return a refusal, or tokens.
+
+    They are minted before the code is spent: a fault of ours then leaves the code, and the permission before, as they were.
+    """
+    row, permission = (held.code, held.permission) if held is not None else (None, None)
+    refusal = verdict(CHECKS, Redemption(form, caller.application, row, permission, at))
+    if refusal is not None or permission is None:
+        return refusal, None
+    return None, _tokens(permission, caller, at)
+
+
+def _redeemed_at_once(
+    caller: MemberCertificate, form: Mapping[str, str], at: int
+) -> tuple[HeldCode, TokenResponse] | None:
+    """Redeem a code without a transaction; return it and the tokens.
+
+    None where something is against it, or happens meanwhile, or there is more to do: see `_redeemed_in_turn`.
+    """
+    held = codes.look(form.get("code", ""), at)
+    if held is None or held.has_older or held.code.redeemed is not None:
+        return None
+    _, tokens = _judged(caller, form, held, at)
+    return (held, tokens) if tokens is not None and codes.redeem_at_once(form["code"], at) else None
+
+
+def _redeemed_in_turn(caller: MemberCertificate, form: Mapping[str, str], at: int) -> tuple[HeldCode, TokenResponse]:
+    """Redeem a code while no other transaction acts for its business; return it and the tokens."""
+    current().signing_keys.require()  # before the transaction: an HSM that does not answer must hold up nobody who writes
+    with store.writing() as c:
+        held = codes.hold(c, form.get("code", ""), at)
+        refusal, tokens = _judged(caller, form, held, at)
+        if isinstance(refusal, VerifierRefused) and "code_verifier" in form:
+            codes.wrong_verifier(c, form["code"])
+        elif isinstance(refusal, CodeReplayed) and held is not None:
+            _end_what_it_issued(c, held.code, at)
+        elif refusal is None and held is not None and codes.redeem(c, form["code"], at):
+            permissions.redeem(c, held.permission.id, at)
+            if held.has_older:
+                _supersede(c, held.permission, at)
+    if refusal is not None:
+        raise refusal
+    assert held is not None and tokens is not None  # noqa: PT018 - no refusal
+    return held, tokens
 
 
 def _may_answer(code: str, row: AuthorizationCode, at: int) -> bool:
@@ -195,16 +226,17 @@ def _may_answer(code: str, row: AuthorizationCode, at: int) -> bool:
     True also when that cannot be known. Its redemption is kept, so the tokens are good; to refuse them would leave the client
     with a code that it may not send again. Raise OutcomeUnknown where the store fails before that; it may then send it again.
     """
-    first = False
+    is_first = None
     try:
-        with store.writing() as c:
-            first = codes.answer(c, code)
-            if not first:
+        is_first = codes.answer(code)
+        if not is_first:
+            with store.writing() as c:
                 _end_what_it_issued(c, row, at)
     except store.StoreUnavailable as refusal:
-        if not first or not isinstance(refusal, store.OutcomeUnknown):
-            raise store.OutcomeUnknown(refusal.private) from refusal
-    return first
+        if is_first is None and isinstance(refusal, store.OutcomeUnknown):
+            return True
+        raise store.OutcomeUnknown(refusal.private) from refusal
+    return is_first
 
 
 def _tokens(permission: Permission, caller: MemberCertificate, at: int) -> TokenResponse:

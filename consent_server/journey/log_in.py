@@ -175,7 +175,7 @@ def come_back(kept: KeptLogIn, under_way: LogInState | None, returned: Mapping[s
         return
 
 
-def standing(log_in: LogInState | None) -> FoundCustomer | None:
+def result(log_in: LogInState | None) -> FoundCustomer | None:
     """Return what a log-in has led to, or None where none has come back. Raise the refusal in which it ended, StillUnderWay."""
     if log_in is None or not log_in["came_back"]:
         return None

@@ -12,10 +12,12 @@ from consent_server.receipts.receipt import Given, Receipt
 from consent_server.scheme import consent_receipt
 from consent_server.scheme.consent_receipt import Consent
 from consent_server.scheme.provenance.container import Signer
-from consent_server.store import connections, evidence, permissions
+from consent_server.store import evidence, links
 from consent_server.store.tables import Evidence
 from consent_server.web import language
 
+#: Where a business sees its permissions and withdraws: at an EDP by its bill or log-in, at a CAP in its account.
+WITHDRAWAL = {"edp": "/manage", "cap": "/permissions"}
 #: The name under which a browser keeps it.
 FILE_NAME: Final = "consent-receipt.json"
 #: Seconds for which the one that was signed is given out again, as long as it says what is so.
@@ -31,7 +33,7 @@ def signed(subject: str) -> bytes | None:
     at = clock.now()
     with store.reading() as c:
         about, seen = receipt.find(c, subject, at), evidence.of_subject(c, subject)
-        row = permissions.find(c, subject) or connections.find(c, subject)
+        row = links.find(c, subject)
     if about is None or seen is None or row is None:
         return None
     with language.speaking(language.ENGLISH):  # a record: the same whoever asks for it
@@ -66,4 +68,5 @@ def _consent(about: Receipt, seen: Evidence, other: str, license_url: str) -> Co
         state=about.state,
         ended=about.ended,
         how=seen.who["method"],
+        withdrawal=current().settings.public.origin + WITHDRAWAL[current().settings.party],
     )

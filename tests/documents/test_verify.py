@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -49,7 +50,7 @@ def good() -> bytes:
 
 def signed_again(change: Callable[[PdfWriter], object]) -> bytes:
     """The report changed and then signed by its maker: only what it says can be wrong."""
-    writer = PdfWriter(clone_from=io.BytesIO(sample.unsigned()))
+    writer = PdfWriter(clone_from=io.BytesIO(sample.plain()))
     change(writer)
     out = io.BytesIO()
     writer.write(out)
@@ -239,7 +240,8 @@ def beside_the_list(writer: PdfWriter) -> None:
     other.set_data(b"fuel,kilograms\n")
     file = DictionaryObject(of_file(writer))
     file[NameObject("/EF")] = DictionaryObject(dict.fromkeys(map(NameObject, ("/F", "/UF")), writer._add_object(other)))
-    writer.root_object["/AF"].append(writer._add_object(file))
+    files: Any = writer.root_object["/AF"]
+    files.append(writer._add_object(file))
 
 
 def other_figures() -> bytes:
@@ -265,6 +267,19 @@ def another_region() -> bytes:
     told = sample.report_data()
     factors = (told.factors[0].model_copy(update={"stands_in": True}), *told.factors[1:])
     return sample.signed(told.model_copy(update={"factors": factors}))
+
+
+def of_readings(**changes: object) -> Callable[[], bytes]:
+    """Everything is signed and allowed, and what the CAP says to have received is no meter's readings by a provider."""
+    return lambda: signed_again(
+        attached(words.RECORD_FILE, lambda _: pdf.record_as_json(sample.record(readings=changes)).encode())
+    )
+
+
+def with_a_better_score() -> bytes:
+    told = sample.report_data()
+    quality = tuple(each.model_copy(update={"score": 2, "reason": "metered"}) for each in told.quality)
+    return sample.signed(told.model_copy(update={"quality": quality}))
 
 
 def with_a_bare_origin() -> bytes:
@@ -320,7 +335,7 @@ REFUSED = {
     "bytes behind the signature": (lambda: with_bytes_behind_the_signature(good()), "coverage"),
     "bytes after the end": (lambda: good() + b"\n%more", "coverage"),
     "signed by another member": (
-        lambda: signing.signed(sample.unsigned(), member_signer("other", CAP_ROLE), NOW),
+        lambda: signing.signed(sample.plain(), member_signer("other", CAP_ROLE), NOW),
         "signer",
     ),
     "signed by the same application without the role": (
@@ -328,16 +343,16 @@ REFUSED = {
         "record",
     ),
     "signed under another root": (
-        lambda: signing.signed(sample.unsigned(), elsewhere().signer("cap", CAP_ROLE), NOW),
+        lambda: signing.signed(sample.plain(), elsewhere().signer("cap", CAP_ROLE), NOW),
         "certificate",
     ),
     "signed after the certificate had expired": (
-        lambda: signing.signed(sample.unsigned(), signing_authority().signer("cap", CAP_ROLE, valid=(-30, -1)), NOW),
+        lambda: signing.signed(sample.plain(), signing_authority().signer("cap", CAP_ROLE, valid=(-30, -1)), NOW),
         "certificate",
     ),
-    "signed in the future": (lambda: signing.signed(sample.unsigned(), CAP, NOW + 7200), "signature"),
-    "signed another day": (lambda: signing.signed(sample.unsigned(), CAP, NOW - 2 * 86400), "signature"),
-    "not signed": (sample.unsigned, "signature"),
+    "signed in the future": (lambda: signing.signed(sample.plain(), CAP, NOW + 7200), "signature"),
+    "signed another day": (lambda: signing.signed(sample.plain(), CAP, NOW - 2 * 86400), "signature"),
+    "not signed": (sample.plain, "signature"),
     "other figures attached": (other_figures, "data"),
     "another business attached": (other_name, "page"),
     "another table attached": (
@@ -349,6 +364,11 @@ REFUSED = {
     "no JSON": (lambda: signed_again(attached(words.DATA_FILE, lambda _: b"[" * 100_000)), "data"),
     "a record that is none": (lambda: signed_again(attached(words.RECORD_FILE, lambda _: b"{}")), "record"),
     "a record with an origin that says nothing": (with_a_bare_origin, "record"),
+    "readings signed by a bank": (of_readings(role=FSP_ROLE), "record"),
+    "readings of no meter": (of_readings(source_type="GridCarbonIntensity"), "record"),
+    "readings that end before the months do": (of_readings(end=sample.END - 86400), "record"),
+    "estimates that the score does not count": (of_readings(missing=steps.SUBSTITUTED), "record"),
+    "a better score than its record's": (with_a_better_score, "record"),
     "the record of other months": (of_another_report, "record"),
     "a region that stands in and is told as the outcode's": (another_region, "record"),
     "the record of another recipient": (to_another_bank, "record"),
@@ -423,7 +443,7 @@ def test_a_file_that_does_not_hold_is_refused_by_name(file: Callable[[], bytes],
 
 
 def test_each_check_that_does_not_hold_is_named() -> None:
-    file = signing.signed(sample.unsigned(), elsewhere().signer("cap", CAP_ROLE), NOW)
+    file = signing.signed(sample.plain(), elsewhere().signer("cap", CAP_ROLE), NOW)
     with pytest.raises(NotGenuine) as refused:
         verify.verify(file, trusted(recipient=f"{sample.DIRECTORY}/m/other"), NOW + 60)
     assert [each.check for each in refused.value.faults] == ["certificate", "recipient"]

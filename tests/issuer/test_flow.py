@@ -404,11 +404,12 @@ def test_G04_nothing_is_locked_while_an_hsm_does_not_answer(
     """Each signature may take seconds then, and withdrawals would wait for the lock."""
     granted = issuer.grant()
 
-    def silent(_: object) -> None:
+    def silent(*_: object) -> None:
         raise Unavailable("the HSM does not answer")
 
     with monkeypatch.context() as patched:
-        patched.setattr(signing_key._FileKey, "require", silent)
+        for use in ("require", "sign"):
+            patched.setattr(signing_key._FileKey, use, silent)
         patched.setattr(store, "writing", lambda: pytest.fail("a transaction that writes was begun"))
         assert act(issuer, granted).status_code == 503
     assert act(issuer, granted).status_code == 200

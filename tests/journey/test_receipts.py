@@ -193,7 +193,7 @@ def test_E11_guessing_is_limited_and_never_keeps_the_owner_out(kept: Any) -> Non
 
 
 @pytest.mark.parametrize("handle", ["x", "0" * 63, "0" * 65, "A" * 5000, "%00", "..%2fmanage", "é"])
-def test_what_is_no_link(kept: Any, handle: str) -> None:
+def test_an_unknown_receipt_link_is_404(kept: Any, handle: str) -> None:
     assert kept.browser().open(f"/receipt/{handle}").status == 404
 
 

@@ -196,7 +196,7 @@ class TestCallback:
 
         return call
 
-    def test_the_code(self, back):
+    def test_a_good_callback_returns_its_code(self, back):
         assert back(GOOD) == "abc"
         assert back([*GOOD, ("session_state", "x")]) == "abc"
 

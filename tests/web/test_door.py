@@ -54,7 +54,7 @@ def opened(kind: Door = "public", proxies: tuple[str, ...] = (PROXY,), **parts: 
         pytest.param("mutual_tls", PROXY, "192.0.2.1", PROXY, id="the mutual-TLS door judges the proxy"),
     ],
 )
-def test_whose_address_counts(kind: Door, peer: str, forwarded: str, seen: str) -> None:
+def test_the_address_of_a_client_behind_proxies(kind: Door, peer: str, forwarded: str, seen: str) -> None:
     answer = opened(kind).get("/address", environ_base={"REMOTE_ADDR": peer}, headers={"X-Forwarded-For": forwarded})
     assert answer.text == seen
 

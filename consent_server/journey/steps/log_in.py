@@ -70,7 +70,7 @@ class LogIn(Step):
         with store.reading() as c:
             newest = journeys.find(c, visit.journey.id)
         try:
-            found = log_in.standing(newest.progress.get("log_in")) if newest else None
+            found = log_in.result(newest.progress.get("log_in")) if newest else None
         except (Refusal, StillUnderWay):
             return None  # its page says so
         return _onward(visit, found) if found is not None and found["meters"] else None
@@ -85,7 +85,7 @@ def _onward(visit: Visit, found: FoundCustomer) -> Onward:
 def outcome(under_way: LogInState | None) -> FoundCustomer | Page:
     """Return what a log-in has led to, or the page to show while there is none."""
     try:
-        return log_in.standing(under_way) or page()
+        return log_in.result(under_way) or page()
     except Refusal as refusal:
         return page(refusal)
     except StillUnderWay:

@@ -172,7 +172,7 @@ class Rows:
         meter, measure, unit, fuel = same
         meter, measure = meter or self.told.meter, measure or "import"
         if not meter:
-            raise LineRefused("the row names no meter")
+            raise LineRefused("the row names no meter, and --meter was not given")
         of_fuel, factor = self._unit(unit)
         known = self._meter(line, meter, measure, of_fuel, fuel)
         piece = self._piece(meter, measure, known.fuel)
@@ -192,13 +192,13 @@ class Rows:
         unit = unit or self.layout.fixed_unit
         found = _UNITS.get(unit) or _UNITS.get(unit.strip().upper())
         if found is None:
-            raise LineRefused("the unit is not WHR, KWH or MTQ")
+            raise LineRefused("the unit is none of Wh (WHR), kWh (KWH) and m3 (MTQ)")
         return found
 
     def _meter(self, line: int, meter: str, measure: str, of_unit: str, fuel: str | None) -> KnownMeter:
         known = self._known(meter, of_unit)
         if known is None:
-            raise LineRefused("the register has no such meter")
+            raise LineRefused("the register has no such meter: load it first, with `meters load`")
         if measure not in known.measures:
             raise LineRefused("the register has no such measure of the meter")
         if of_unit != known.fuel:
@@ -308,11 +308,11 @@ def number(written: object) -> float | None:
                 raise ValueError
             found = float(text)
         except ValueError:
-            raise LineRefused("the value is no number") from None
+            raise LineRefused("the value is no number such as 0.42") from None
     elif written is None or written != written:
         return None
     elif isinstance(written, bool) or not isinstance(written, int | float | Decimal):
-        raise LineRefused("the value is no number")
+        raise LineRefused("the value is no number such as 0.42")
     else:
         found = float(written)
     if not 0 <= found <= _LARGEST:
