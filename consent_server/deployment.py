@@ -204,8 +204,7 @@ class Deployment(MemberProcess):
         self.node_report.agree()
 
     def _require_keys(self) -> None:
-        _, key = self.signing_keys.current()
-        key.require()
+        self.signing_keys.require()
         self.signer.key.require()
         self.refresh_keys.current()
 

@@ -200,6 +200,7 @@ def _redeemed_at_once(
 
 def _redeemed_in_turn(caller: MemberCertificate, form: Mapping[str, str], at: int) -> tuple[HeldCode, TokenResponse]:
     """Redeem a code while no other transaction acts for its business; return it and the tokens."""
+    current().signing_keys.require()  # before the transaction: an HSM that does not answer must hold up nobody who writes
     with store.writing() as c:
         held = codes.hold(c, form.get("code", ""), at)
         refusal, tokens = _judged(caller, form, held, at)

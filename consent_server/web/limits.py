@@ -21,6 +21,7 @@ class Counted(StrEnum):
     CODES = "codes"
     PASSKEYS = "passkeys"
     PASSWORDS = "passwords"
+    LOG_INS = "log-ins"
     MAILS = "mails"
     INVITATIONS = "invitations"
     EVIDENCE = "evidence"

@@ -124,6 +124,7 @@ LIMITED = {
     Counted.CODES: "wrong codes",
     Counted.PASSWORDS: "wrong passwords",
     Counted.PASSKEYS: "passkeys",
+    Counted.LOG_INS: "log-ins",
     Counted.MAILS: "codes to sign in",
     Counted.INVITATIONS: "invitations",
     Counted.EVIDENCE: "evidence",
