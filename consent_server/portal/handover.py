@@ -44,7 +44,7 @@ def parts(c: store.Connection, row: Permission) -> list[ReportPart]:
 
 def _query(permission: str, window: tuple[int, int], is_whole: bool) -> str:
     first, last = window[0], window[1] - 1
-    months = {} if is_whole else {"from": instant.text(first)[:7], "to": instant.text(last)[:7]}
+    months = {} if is_whole else {"from": instant.month(first), "to": instant.month(last)}
     return urlencode({"permission": permission, **months})
 
 

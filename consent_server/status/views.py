@@ -80,7 +80,7 @@ def _part(part: Part) -> dict[str, object]:
 def _day(day: Day) -> dict[str, object]:
     sums = day.sums
     return {
-        "day": instant.text(sums.day)[:10],
+        "day": instant.date(sums.day),
         "state": day.state,
         "asked": sums.asked,
         "answered": sums.answered,
