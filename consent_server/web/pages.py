@@ -121,7 +121,7 @@ def utc_day(at: int) -> str:
 
 def month(at: int) -> str:
     """Return a month such as March 2026."""
-    year, number = instant.text(at)[:7].split("-")
+    year, number = instant.month(at).split("-")
     return language.gettext("%(month)s %(year)s", month=language.gettext(_MONTHS[int(number) - 1]), year=year)
 
 
