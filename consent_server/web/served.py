@@ -11,13 +11,14 @@ from bisect import bisect_left
 from collections import Counter
 from typing import Final
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app
 
 from consent_server import clock, store
 from consent_server.caller.identify import identified
 from consent_server.refusal import Refusal
 from consent_server.store import served
 from consent_server.store.tables import ServedHour
+from consent_server.web.application import in_hand
 
 log = logging.getLogger("consent_server.web")
 
@@ -27,6 +28,8 @@ WRITE_S: Final = 60
 BOUNDS: Final = (100, 250, 500, 1000, 1500, 4000, 6000)
 _COLUMNS: Final = (*(f"ms_{most}" for most in BOUNDS), "slower")
 _COUNTS: Final = "served"
+#: In a request's environment: when it began.
+_BEGAN: Final = "consent_server.began"
 
 Key = tuple[int, str, str]
 
@@ -46,7 +49,9 @@ class ServedCounts:
     def asked(self, key: Key, column: str) -> None:
         """Count one request, and in which column its answer falls."""
         with self._lock:
-            held = self._held.setdefault(key, Counter())
+            held = self._held.get(key)
+            if held is None:
+                held = self._held[key] = Counter()
             held["asked"] += 1
             held[column] += 1
 
@@ -70,19 +75,21 @@ class ServedCounts:
 
 def install(app: Flask) -> None:
     """Count each request of `app` that has an endpoint."""
-    app.extensions[_COUNTS] = ServedCounts()
+    counts = app.extensions[_COUNTS] = ServedCounts()
 
     @app.before_request
     def _begin() -> None:
-        g.began = clock.ticks()
+        in_hand().environ[_BEGAN] = clock.ticks()
         identified.set("-")
 
     @app.after_request
     def _count(response: Response) -> Response:
-        if request.url_rule is not None and "began" in g:
-            column = "failed" if response.status_code >= 500 else _column(clock.ticks() - g.began)
-            key = (clock.now() // HOUR * HOUR, f"{request.method} {request.url_rule.rule}", identified.get())
-            counts_of(app).asked(key, column)
+        asked = in_hand()
+        began = asked.environ.get(_BEGAN)
+        if asked.url_rule is not None and began is not None:
+            column = "failed" if response.status_code >= 500 else _column(clock.ticks() - began)
+            key = (clock.now() // HOUR * HOUR, f"{asked.method} {asked.url_rule.rule}", identified.get())
+            counts.asked(key, column)
         return response
 
 
