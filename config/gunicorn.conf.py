@@ -22,12 +22,13 @@ from typing import Any
 
 import gevent
 import gevent.thread  # before a module with a log handler: the interpreter ends modules in reverse order
+import gunicorn.http.wsgi
 import gunicorn.util
 from gevent.hub import Hub
 from gevent.server import StreamServer
 
 from consent_server import audit, traces
-from consent_server.serving import configuration, connection, lines, worker_counts
+from consent_server.serving import configuration, connection, lines, response, worker_counts
 from consent_server.serving.gunicorn_log import Answers, DoorLog
 from consent_server.serving.request_body import with_request_body
 from consent_server.serving.traced import traced
@@ -131,4 +132,6 @@ DoorLog.door = serving.door
 logger_class = DoorLog
 accesslog = "-"
 errorlog = "-"
+gunicorn.http.wsgi.Response = response.DoorResponse
+gunicorn.util.http_date = response.http_date
 gunicorn.util.write_error = Answers(serving.settings.public.origin).write_error
