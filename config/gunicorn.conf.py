@@ -22,13 +22,12 @@ from typing import Any
 
 import gevent
 import gevent.thread  # before a module with a log handler: the interpreter ends modules in reverse order
-import gunicorn.http.wsgi
 import gunicorn.util
 from gevent.hub import Hub
 from gevent.server import StreamServer
 
 from consent_server import audit, traces
-from consent_server.serving import configuration, connection, lines, response, worker_counts
+from consent_server.serving import configuration, connection, lines, made_once, worker_counts
 from consent_server.serving.gunicorn_log import Answers, DoorLog
 from consent_server.serving.request_body import with_request_body
 from consent_server.serving.traced import traced
@@ -121,6 +120,10 @@ def post_worker_init(worker: Any) -> None:
     gevent.spawn(connection.stop_gently, worker)
 
 
+def pre_request(worker: Any, request: Any) -> None:
+    """gunicorn's own would look whether its log takes a line of the level debug, which holds the path."""
+
+
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
     if "gunicorn.socket" in environ:
         environ["gunicorn.socket"].answered()
@@ -132,6 +135,5 @@ DoorLog.door = serving.door
 logger_class = DoorLog
 accesslog = "-"
 errorlog = "-"
-gunicorn.http.wsgi.Response = response.DoorResponse
-gunicorn.util.http_date = response.http_date
+made_once.install()
 gunicorn.util.write_error = Answers(serving.settings.public.origin).write_error

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Iterable
+from operator import methodcaller
 from typing import Any
 
 from flask import Blueprint, Flask, Response, jsonify, request
@@ -27,7 +28,7 @@ from consent_server.web.refusals import BadHttpRequest, NotFound
 # RFC 9110 section 5.5: of the control characters a header may hold the tab alone.
 _NOT_IN_HEADER = re.compile(r"[\x00-\x08\x0A-\x1F\x7F]")
 # The names of headers in a WSGI environment (PEP 3333).
-_HEADERS = ("HTTP_", "CONTENT_")
+_IS_HEADER = methodcaller("startswith", ("HTTP_", "CONTENT_"))
 
 health = Blueprint("health", __name__)
 
@@ -82,7 +83,7 @@ def _require_text() -> None:
     if not parameters.is_text(environ["PATH_INFO"].encode("latin-1")):
         raise NotFound("no text")
     # All at once: between two headers nothing is added, so a control character is one of theirs.
-    if _NOT_IN_HEADER.search("".join([value for name, value in environ.items() if name.startswith(_HEADERS)])):
+    if _NOT_IN_HEADER.search("".join(map(environ.__getitem__, filter(_IS_HEADER, environ)))):
         raise BadHttpRequest("a control character in a header")
 
 

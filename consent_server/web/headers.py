@@ -27,7 +27,11 @@ EVERYWHERE = {
 TRANSPORT = {"Strict-Transport-Security": "max-age=63072000; includeSubDomains"}
 # A logo, also when it is opened by itself: nothing but its own style.
 PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; sandbox"
+_NOT_FRAMED = ("X-Frame-Options", "DENY")
 MACHINE_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+#: What is added to a response to a program, word for word.
+WORD_FOR_WORD = frozenset({*(EVERYWHERE | TRANSPORT).items(), ("Content-Security-Policy", MACHINE_POLICY), _NOT_FRAMED})
 
 
 def page_policy(form_targets: Iterable[str] = (), frames: Collection[str] = (), *, script: bool = False) -> str:
@@ -72,7 +76,7 @@ def install(app: Flask, *, sandbox: bool = False) -> None:
 def _completed(application: Application, everywhere: Mapping[str, str]) -> Application:
     # On the finished list: each look-up of werkzeug's, and each addition, would go through all headers.
     always = [(name.lower(), (name, value)) for name, value in everywhere.items()]
-    not_framed = ("x-frame-options", ("X-Frame-Options", "DENY"))
+    not_framed = ("x-frame-options", _NOT_FRAMED)
     of_documents = [*always, ("content-security-policy", ("Content-Security-Policy", MACHINE_POLICY)), not_framed]
 
     def completed(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
