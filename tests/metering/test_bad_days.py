@@ -296,6 +296,8 @@ def test_a_service_that_still_collects_says_when_to_come_back(
 def test_our_certificate_and_token_are_sent_and_no_number_is_in_a_url(own_service: OwnService, tmp_path: Path) -> None:
     assert sources.register_of(own_service.settings).find("SW8 1AA", "1212345678902", None, NOW)
     sources.readings_of(own_service.settings).half_hours(DAYS)
+    assert "/v1/extents" not in {asked.path for asked in own_service.server.asked}, "both ends of the window have rows"
+    sources.readings_of(own_service.settings).begin([SHOP])
     assert all(
         asked.certificate and asked.headers["authorization"] == "Bearer a-secret" for asked in own_service.server.asked
     )
