@@ -72,7 +72,7 @@ class _Folder:
         if self._is_remote:
             self._files, self._root, self._name = object_store.opened(setting, where, settings)
         else:
-            self._files, self._root, self._name = fs.LocalFileSystem(), str(Path(where).absolute()), "parquet"
+            self._files, self._root, self._name = fs.LocalFileSystem(), str(Path(where).absolute()), setting
 
     def read(self, work: Callable[[], T]) -> T:
         """Return what `work` reads. Raise SourceUnavailable: whatever cannot be read in time is not half read."""

@@ -508,7 +508,7 @@ def test_under_gevent_nobody_waits_for_them(warehouse: str, tmp_path: Path) -> N
     told = "\n".join(place.model_dump_json() for place in places)
     command = [sys.executable, "-c", UNDER_GEVENT]
     said = subprocess.run(command, input=told, capture_output=True, text=True, timeout=100, check=False)
-    good = ["True", "given up", "given up", *["95"] * 4, "sql: QueryCanceled", "95"]
+    good = ["True", "given up", "given up", *["95"] * 4, "metering.sql_readings.half_hours: QueryCanceled", "95"]
     assert said.stdout.splitlines() == good, said.stderr
 
 
@@ -516,7 +516,7 @@ def test_under_gevent_nobody_waits_for_them(warehouse: str, tmp_path: Path) -> N
     "url", ["postgresql+psycopg://reader:hidden@127.0.0.1:1/none", "sqlite:////no/such.db", "duckdb:////no/such"]
 )
 def test_a_database_that_is_not_there_is_unavailable(url: str, tmp_path: Path) -> None:
-    with pytest.raises(SourceUnavailable) as refused:
+    with pytest.raises(SourceUnavailable, match=r"metering\.sql_readings\.half_hours: ") as refused:
         sources.readings_of(sql(foreign.a_sqlite_file(tmp_path), url=url)).half_hours(DAYS)
     assert "hidden" not in repr(refused.value)
     assert not Path("/no").exists()
@@ -641,8 +641,8 @@ def test_a_time_has_its_zone(tmp_path: Path, kind: pa.DataType, good: bool) -> N
         ("parquet", {"readings_folder": ""}, r"metering\.parquet\.readings_folder: a folder"),
         ("parquet", {"readings_folder": "nosuch://x"}, r"metering\.parquet\.readings_folder"),
         ("http", {"url": ""}, r"metering\.http\.url"),
-        ("http", {"url": "https://x", "token": "/no/such"}, r"metering\.http: a file cannot be used"),
-        ("http", {"url": "https://x", "roots": __file__}, r"metering\.http: a file cannot be used"),
+        ("http", {"url": "https://x", "token": "/no/such"}, r"metering\.http: token: cannot be used"),
+        ("http", {"url": "https://x", "roots": __file__}, r"metering\.http: roots: cannot be used"),
     ],
 )
 def test_settings_that_cannot_be_used_stop_the_start(tmp_path: Path, section: str, changes: Row, says: str) -> None:
