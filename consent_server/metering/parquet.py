@@ -390,6 +390,8 @@ def _columns(table: pa.Table) -> Columns:
 
 def _listed(column: pa.ChunkedArray) -> list[Any]:
     """Return a column's values. Those of numbers lie in memory as Python reads them, which is faster than one by one."""
+    if column.type == pa.float32():  # 0.1 is 0.10000000149 as Python reads it
+        column = column.cast(pa.string()).cast(pa.float64())
     form = _IN_MEMORY.get(column.type)
     if form is None or column.null_count:
         return column.to_pylist()  # type: ignore[no-any-return]
