@@ -174,7 +174,7 @@ def watched(*engines: Engine, by_index: bool = False) -> Iterator[Cost]:
     def explain(
         connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
     ) -> None:
-        raw = connection.connection.dbapi_connection
+        raw: Any = connection.connection.dbapi_connection
         if statement.startswith("BEGIN"):
             return
         # A statement by itself is in no transaction.

@@ -11,7 +11,7 @@ from consent_server.scheme import permission_text
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.permission import State, ended_at, state_at
 from consent_server.store import collecting, connections, evidence, locks, outbox, permissions, released
-from consent_server.store.collecting import Trouble
+from consent_server.store.collecting import Extent, Trouble
 from consent_server.store.tables import Evidence, OwedCall, Permission, ProviderConnection, ReleasedData
 from consent_server.withdrawal.falling import falling as falls_with
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
@@ -49,7 +49,7 @@ class Standing:
     redeemed: bool = True
     service: str = ""
     places: Sequence[tuple[str, str, int]] = ()
-    fetched: tuple[int, int] | None = None
+    fetched: Extent | None = None
     released: ReleasedData | None = None
     told: Sequence[OwedCall] = ()
 
@@ -83,8 +83,8 @@ class Holding:
 class Falling:
     """A permission that ends, or has ended, with a withdrawal.
 
-    `holding` is what is deleted with it, `told` whether the other side gets a message from us, `says` what the permission's
-    text says that a withdrawal leads to.
+    `other` is the name of the other side, as the SME read it when it agreed. `holding` is what is deleted with the permission,
+    `told` whether the other side gets a message from us, `says` what the permission's text says that a withdrawal leads to.
     """
 
     kind: str
@@ -123,6 +123,12 @@ def named(held: StandingRows) -> list[Standing]:
     found += [_release(row, seen.get(row.id), at) for row in held.releases]
     # A release of the same second rests on the connection, so it is the newer one.
     return sorted(found, key=lambda each: (each.granted, each.kind == RELEASE), reverse=True)
+
+
+def is_own(c: store.Connection, account: str, subject: str) -> bool:
+    """Return whether a permission is one of the account's own, whatever its state."""
+    made, given = connections.find(c, subject), permissions.find(c, subject)
+    return account in {made.account if made is not None else None, given.sme if given is not None else None}
 
 
 def own(account: str, subject: str) -> Standing | None:
@@ -175,41 +181,37 @@ def newest_bank(c: store.Connection, account: str) -> str | None:
     return next((row.fsp for row in connections.of_account(c, account) if row.fsp), None)
 
 
-def falling(account: str, subject: str) -> list[Falling]:
+def falling(c: store.Connection, account: str, subject: str) -> list[Falling] | None:
     """Return what would end if this permission were withdrawn, that one first.
 
-    The list is empty for a permission that has ended, that is another account's, or that is unknown.
+    The list is empty for a permission that has ended; None stands for one that is another account's, or unknown.
     """
-    at, withdrawable = clock.now(), _withdrawable(account)
-    with store.reading() as c:
-        return _all_falling(c, withdrawable, subject, at)
-
-
-def withdraw_own(account: str, subject: str) -> list[Falling]:
-    """Withdraw one permission of this account, with all that rests on it; return what fell, with what was deleted.
-
-    The list is empty for a permission that had ended before, that is another account's, or that is unknown.
-    """
-    at, withdrawable = clock.now(), _withdrawable(account)
-    with store.writing() as c:
-        locks.lock_business(c, account)
-        # Listed first: what we hold is deleted with its connection.
-        falls = _all_falling(c, withdrawable, subject, at)
-        withdrawn = bool(falls) and withdraw_in(
-            c, subject, Withdrawal("sme", "portal", "the SME withdrew in its account"), at
-        )
-        return falls if withdrawn else []
-
-
-def _withdrawable(account: str) -> dict[str, Standing]:
-    """Return by id what the account can withdraw. It may ask the Directory for names, so it must not run in a transaction."""
-    return {each.id: each for each in standing(account) if each.open}
-
-
-def _all_falling(c: store.Connection, withdrawable: dict[str, Standing], subject: str, at: int) -> list[Falling]:
-    if subject not in withdrawable:
+    at = clock.now()
+    rows: list[ProviderConnection | Permission] = [
+        *connections.of_account(c, account),
+        *permissions.of_sme(c, account),
+    ]
+    own = {row.id: row for row in rows}
+    row = own.get(subject)
+    if row is None:
+        return None
+    if state_at(row.ended, row.ended_as, row.expires, at) is not State.GRANTED:
         return []
-    return [_falling(c, withdrawable[each]) for each in (subject, *falls_with(c, subject, at)) if each in withdrawable]
+    ids = [each for each in (subject, *falls_with(c, subject, at)) if each in own]
+    seen = evidence.of_subjects(c, ids)
+    return [_falling(c, own[each], seen.get(each)) for each in ids]
+
+
+def withdraw_own(c: store.Connection, account: str, subject: str) -> list[Falling] | None:
+    """Withdraw one permission of this account, with all that rests on it; return what fell, with what was deleted, as `falling`
+    does."""
+    at = clock.now()
+    locks.lock_business(c, account)
+    fell = falling(c, account, subject)  # before: what we hold is deleted with its connection
+    if not fell:
+        return fell
+    done = withdraw_in(c, subject, Withdrawal("sme", "portal", "the SME withdrew in its account"), at)
+    return fell if done else []
 
 
 def _connection(row: ProviderConnection, seen: Evidence | None, troubles: list[Trouble], at: int) -> Standing:
@@ -253,21 +255,26 @@ def _name(member: str, seen: Evidence | None) -> str:
         return seen.names.get("client", member) if seen is not None else member
 
 
-def _falling(c: store.Connection, each: Standing) -> Falling:
-    holding = _holding(c, each.id) if each.kind == CONNECTION else None
-    says = permission_text.said_on_withdrawal(each.text_shown)
-    return Falling(each.kind, each.other, holding, told=each.redeemed, says=says)
+def _falling(c: store.Connection, row: ProviderConnection | Permission, seen: Evidence | None) -> Falling:
+    is_connection = isinstance(row, ProviderConnection)
+    names = seen.names if seen is not None else {}
+    return Falling(
+        kind=CONNECTION if is_connection else RELEASE,
+        other=names.get("EDP" if is_connection else "FSP") or names.get("client", row.member),
+        holding=_holding(c, row.id) if is_connection else None,
+        told=isinstance(row, ProviderConnection) or row.redeemed is not None,
+        says=permission_text.said_on_withdrawal(seen.text_shown if seen is not None else ""),
+    )
 
 
 def _holding(c: store.Connection, connection: str) -> Holding | None:
-    windows = connections.collected(c, connection)
-    if not windows:
+    found = collecting.extent(c, connection)
+    if found is None:
         return None
-    first, last = min(row.window_start for row in windows), max(row.window_end for row in windows)
     return Holding(
-        meters=len({row.datasource for row in windows}),
-        first=first,
-        last=last,
-        records=len(windows),
+        meters=found.meters,
+        first=found.first,
+        last=found.end,
+        records=found.responses,
         months=collecting.count_months(c, connection),
     )

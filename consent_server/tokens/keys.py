@@ -165,6 +165,10 @@ class SigningKeys:
         kid, (private, _) = self._files.current(clock.now())
         return kid, private
 
+    def require(self) -> None:
+        """Raise Unavailable unless the current key can sign now: a key in an HSM is asked."""
+        self.current()[1].require()
+
     def public(self, kid: str) -> EllipticCurvePublicKey | None:
         """Return the public key of that name, or None, from memory: `kid` never becomes part of a file name."""
         held = self._files.all().get(kid)

@@ -36,6 +36,20 @@ def withdraw(subject: str, withdrawal: Withdrawal) -> list[str]:
     return store.write_with_retry(lambda c: withdraw_in(c, subject, withdrawal, at))
 
 
+def withdraw_own(sme: str, permission: str, withdrawal: Withdrawal) -> bool:
+    """Withdraw a business's own permission as `withdraw` does; return False for another's and an unknown one alike."""
+    at = clock.now()
+
+    def block(c: Connection) -> bool:
+        row = permissions.find(c, permission)
+        if row is None or row.sme != sme:
+            return False
+        withdraw_in(c, permission, withdrawal, at)
+        return True
+
+    return store.write_with_retry(block)
+
+
 def withdraw_in(c: Connection, subject: str, withdrawal: Withdrawal, at: int) -> list[str]:
     """Withdraw as `withdraw` does, in a transaction that is already open.
 

@@ -68,7 +68,7 @@ def test_the_audit_trail_has_how_the_business_was_identified(edp: Any) -> None:
 
 
 @pytest.mark.parametrize("button", ["decline", "cancel"])
-def test_no_is_an_answer(edp: Any, button: str) -> None:
+def test_declining_and_cancelling_are_access_denied(edp: Any, button: str) -> None:
     browser = identified(edp).click(button)
     assert browser.landed["error"] == "access_denied"
     assert not edp.grants()
@@ -390,7 +390,7 @@ def test_e11_a_meter_is_tried_ten_times_a_day_and_then_once_a_minute(edp: Any, h
         assert identified(edp, postcode="SW8 2BB", mprn="").status == 422
     browser = identified(edp, mprn="")
     assert browser.status == 429
-    assert "one try after the other" in browser.html
+    assert "we check one at a time" in browser.html
     held_clock.step(int(browser.response.headers["Retry-After"]))
     assert identified(edp, mprn="").path == "/journey/permission"
 

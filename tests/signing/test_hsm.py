@@ -7,7 +7,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from consent_server.refusal import Unavailable
-from consent_server.scheme.provenance.container import ProvenanceError, Signer
+from consent_server.scheme.provenance.container import Signer
+from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.signing import hsm as module
 from consent_server.signing import key as signing_key
 from consent_server.signing.hsm import generate

@@ -124,7 +124,7 @@ def test_hostile_text_in_a_notice_is_inert(app: Flask, browser: Any) -> None:
     assert browser.get("/status.json").get_json()["incidents"][0]["title"] == HOSTILE
 
 
-def test_it_is_there_without_probes(app: Flask, browser: Any) -> None:
+def test_the_status_page_without_probes(app: Flask, browser: Any) -> None:
     assert "Not known" in browser.get("/status").text
     assert browser.get("/status.json").get_json()["state"] == "unknown"
     assert ElementTree.fromstring(browser.get("/status.atom").data).find("a:entry", ATOM) is None

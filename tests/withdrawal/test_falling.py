@@ -102,7 +102,9 @@ def test_H22_the_page_before_a_withdrawal_and_the_withdrawal_agree(sme: Deployme
     pairs, gone = CASES[case]
     subject = arrange(sme, pairs, gone)
     expected = rested_upon(pairs, gone, subject)
-    shown = [each.other.rpartition("/")[2] for each in standing.falling("acme", subject)]
+    with store.reading() as c:
+        falls = standing.falling(c, "acme", subject)
+    shown = [each.other.rpartition("/")[2] for each in falls or ()]
     fell = withdraw(subject, ASKED)
     assert (shown[0], set(shown[1:])) == (subject, expected)
     assert fell == shown, "each once, the subject first"
