@@ -96,7 +96,7 @@ def main() -> None:
     print("| a question about | CPU, µs | a second | median, ms | 99th percentile, ms |")
     print("|---|---:|---:|---:|---:|")
     for kind, rounds in found.items():
-        cpu, rate = (statistics.median(each[column] for each in rounds) for column in (0, 1))
+        cpu, rate = statistics.median(each[0] for each in rounds), statistics.median(each[1] for each in rounds)
         half, tail = (statistics.median(1000 * took[int(at * len(took))] for *_, took in rounds) for at in (0.5, 0.99))
         print(f"| {kind} | {cpu:.0f} | {rate:.0f} | {half:.1f} | {tail:.1f} |")
 
