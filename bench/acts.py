@@ -41,6 +41,7 @@ from consent_server.outbound.cache import Copy
 from consent_server.pki.member_certificate import load_certificates
 from consent_server.sandbox import directory, parties
 from consent_server.sandbox.layout import Layout
+from consent_server.scheme.meters import MaskedMeter
 from consent_server.settings import load
 from consent_server.store import codes, permissions
 from consent_server.store.digests import digest, new_id, new_secret
@@ -133,7 +134,7 @@ class Door:
         self.tokens.append(refresh_token.text(self.deployment.refresh_keys, version, refresh_id))
         at, series = clock.now(), new_id()
         client = self.clients[number % len(self.clients)]
-        meters = [
+        meters: list[MaskedMeter] = [
             {
                 "id": f"m-{number}",
                 "fuel": "electricity",
@@ -156,10 +157,7 @@ class Door:
                     text_sha256="0" * 64,
                     sme=f"sme-{number}",
                     meters=meters,
-                    datasources=[
-                        {"id": f"{series}.{n}", "meter": each["id"], "fuel": each["fuel"]}
-                        for n, each in enumerate(meters)
-                    ],
+                    datasources=[{"id": f"{series}.{n}", "meter": each["id"]} for n, each in enumerate(meters)],
                     granted=at,
                     expires=at + YEAR_S,
                     refresh_id=refresh_id,

@@ -24,6 +24,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from cryptography.hazmat.primitives.serialization import Encoding
+from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from bench.acts import ACTS, PORT, Act, Door
@@ -113,7 +114,7 @@ def _call(app: Any, act: Act, form: dict[str, str], headers: dict[str, str]) -> 
         method="POST",
         data=urlencode(form),
         content_type="application/x-www-form-urlencoded",
-        headers=headers,
+        headers=Headers(headers),
         environ_base={"REMOTE_ADDR": "127.0.0.1"},
     )
     body, status, _ = run_wsgi_app(app, builder.get_environ())

@@ -121,7 +121,7 @@ class Party:
 
         self.mail = PlayedMail()
         self.deployment.mail = self.mail  # type: ignore[assignment]
-        self.deployment.session.get = get  # type: ignore[method-assign, assignment]
+        self.deployment.session.get = get  # type: ignore[method-assign]
         self.app = opened(self.deployment, "public")
         with self.app.app_context():
             make_tables()
@@ -147,7 +147,7 @@ class Browser:
 
     def visit(self, name: str, path: str, form: dict[str, str] | None = None) -> "Browser":
         """Ask for a page, and count what it costs under a name."""
-        headers = {"Cookie": "; ".join(f"{each}={value}" for each, value in self.cookies.items())}
+        headers = [("Cookie", "; ".join(f"{each}={value}" for each, value in self.cookies.items()))]
         method = "GET" if form is None else "POST"
         environ = EnvironBuilder(path, "https://localhost", method=method, headers=headers, data=form).get_environ()
         page = self.party.pages[name]
@@ -230,7 +230,7 @@ def looks(cap: Party, number: int) -> None:
     cap.keep(passkey_of(account, at))
     cap.keep(evidence_of(cap, account, at))
     with cap.app.app_context():
-        Portal.collected(None, f"connection of {account}")
+        Portal.collected(f"connection of {account}")
     cap.client().visit("GET /", "/")
     browser = cap.client().visit("GET /sign-in, the first time", "/sign-in").follow("GET /sign-in")
     browser.send("POST /sign-in", "continue", email=email).follow("GET /sign-in/code")

@@ -27,9 +27,9 @@ def gas(month: MeterMonth, amounts: Amounts, periods: Sequence[FactorPeriod], at
     return _worked_out(month, emissions.gas(readings, periods, filled).get(month.start), basis, at)
 
 
-def is_current(month: MeterMonth, periods: Sequence[FactorPeriod]) -> bool:
-    """Return whether a month was worked out from the factors that are in force."""
-    return month.fuel != GAS or month.basis == factors.basis(periods, month.start, next_month(month.start))
+def is_current(fuel: str, start: int, basis: str, periods: Sequence[FactorPeriod]) -> bool:
+    """Return whether a month that was worked out from the factors in `basis` rests on those that are in force."""
+    return fuel != GAS or basis == factors.basis(periods, start, next_month(start))
 
 
 def kept(month: MeterMonth) -> MonthEmissions:

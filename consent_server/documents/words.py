@@ -16,7 +16,7 @@ from consent_server.scheme import instant, pcaf
 from consent_server.scheme.factors import CALENDAR_YEAR
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.provenance import drawing
-from consent_server.scheme.provenance.chain import told
+from consent_server.scheme.provenance.chain import in_words
 from consent_server.scheme.provenance.container import VerifiedStep
 
 DATA_FILE: Final = "report.json"
@@ -318,7 +318,7 @@ def _provenance(data: ReportData, steps: Sequence[VerifiedStep]) -> Iterator[Blo
         ],
     )
     by_signer: dict[tuple[str, str], list[tuple[str, int]]] = {}
-    for step in told(steps).values():
+    for step in in_words(steps).values():
         by_signer.setdefault((step.signer, step.member), []).append((step.kind, _at(step.at)))
     yield Table(
         "Steps of the signed record, by signer",

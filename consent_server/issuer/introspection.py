@@ -60,7 +60,7 @@ def _access_token(token: str, at: int) -> Body | None:
 
 def _refresh_token(token: str, at: int) -> Body | None:
     permission = permission_of(token)
-    if permission is None or permission.ended is not None or at >= permission.expires:
+    if permission is None or not permission.is_live(at):
         return None
     return {
         "active": True,

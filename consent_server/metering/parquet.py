@@ -225,17 +225,20 @@ class ParquetRegister(RowRegister):
         self._folder = _Folder("metering.parquet.register_folder", settings.register_folder, settings)
 
     def by_number(self, fuel: str, number: str) -> Columns:
-        return self._where("number", number, fuel)
+        return self._where("number", [number], fuel)
+
+    def of_meters(self, meters: Sequence[str]) -> Columns:
+        return self._where("meter", meters)
 
     def of_business(self, sme: str) -> Columns:
-        return self._where("sme", sme)
+        return self._where("sme", [sme])
 
     def by_customer(self, customer: str) -> Columns:
-        return self._where("customer", customer)
+        return self._where("customer", [customer])
 
-    def _where(self, key: str, value: str, fuel: str | None = None) -> Columns:
+    def _where(self, key: str, values: Sequence[str], fuel: str | None = None) -> Columns:
         def read() -> Columns:
-            found = self._folder.rows(self._folder.files(), TENANCY, key, [value])
+            found = self._folder.rows(self._folder.files(), TENANCY, key, values)
             if fuel is not None and "fuel" in found.column_names:  # one number may be an MPAN and an MPRN
                 found = found.filter(pc.equal(found["fuel"].cast(pa.string()), fuel))
             if found.num_rows > MOST_TENANCIES:

@@ -44,7 +44,7 @@ def listed(first: str | None = None) -> list[ListedBank]:
 def offers(c: store.Connection, account: str, banks: Iterable[ListedBank]) -> list[Offer]:
     """Return those banks that an account may share with: all that do not hold a live permission of it."""
     at = clock.now()
-    held = {row.member for row in permissions.of_sme(c, account) if row.redeemed and not row.ended and row.expires > at}
+    held = {row.member for row in permissions.of_sme(c, account) if row.redeemed and row.is_live(at)}
     live = connections.live(c, account, at)
     return [_offer(c, account, each, live) for each in banks if each.member not in held]
 

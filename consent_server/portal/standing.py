@@ -11,7 +11,7 @@ from consent_server.scheme import permission_text
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.permission import State, ended_at, state_at
 from consent_server.store import collecting, connections, evidence, locks, outbox, permissions, released
-from consent_server.store.collecting import Trouble
+from consent_server.store.collecting import Extent, Trouble
 from consent_server.store.tables import Evidence, OwedCall, Permission, ProviderConnection, ReleasedData
 from consent_server.withdrawal.falling import falling as falls_with
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
@@ -49,7 +49,7 @@ class Standing:
     redeemed: bool = True
     service: str = ""
     places: Sequence[tuple[str, str, int]] = ()
-    fetched: tuple[int, int] | None = None
+    fetched: Extent | None = None
     released: ReleasedData | None = None
     told: Sequence[OwedCall] = ()
 
@@ -268,14 +268,13 @@ def _falling(c: store.Connection, row: ProviderConnection | Permission, seen: Ev
 
 
 def _holding(c: store.Connection, connection: str) -> Holding | None:
-    windows = connections.collected(c, connection)
-    if not windows:
+    found = collecting.extent(c, connection)
+    if found is None:
         return None
-    first, last = min(row.window_start for row in windows), max(row.window_end for row in windows)
     return Holding(
-        meters=len({row.datasource for row in windows}),
-        first=first,
-        last=last,
-        records=len(windows),
+        meters=found.meters,
+        first=found.first,
+        last=found.end,
+        records=found.responses,
         months=collecting.count_months(c, connection),
     )

@@ -36,7 +36,7 @@ def readings(datasource: str, measure: str) -> Response:
     release = _release(at)
     source = energy_data.source_for(release, datasource, measure)
     asked = window.half_hours(_query(), at)
-    return _response(energy_data.readings(release, source, measure, asked, request.accept_encodings, at))
+    return _response(energy_data.readings(release, source, measure, asked, at))
 
 
 @energy.post("/meters")

@@ -10,6 +10,7 @@ from cryptography import x509
 from consent_server.scheme import instant, signed_document
 from consent_server.scheme.permission import State
 from consent_server.scheme.provenance.container import Signer
+from consent_server.scheme.provenance.step import as_object
 from consent_server.scheme.signed_document import DocumentFault, DocumentKind
 
 _SCHEMA: Final = "https://w3id.org/dpv/schema/dpv-27560"
@@ -121,16 +122,16 @@ def verify(text: bytes, root: x509.Certificate, now: int) -> dict[str, Any]:
 
     `now` is the verifier's instant in POSIX seconds.
     """
-    receipt, member = signed_document.verify(text, KIND, root, now)
-    _require_contents(receipt, member)
+    receipt = signed_document.verify(text, KIND, root, now)
+    _require_contents(receipt)
     return receipt
 
 
-def _require_contents(receipt: dict[str, Any], member: str) -> None:
+def _require_contents(receipt: dict[str, Any]) -> None:
     try:
         record = receipt["dpv:hasRecordOfActivity"]
         notice = record["dpv:hasNotice"]
-        publisher, shown = receipt["dct:publisher"]["@id"], notice["schema:text"]
+        shown = notice["schema:text"]
         given = record["dpv:hasConsentStatus"][0]["dpv:isIndicatedAtTime"]
         digest = hashlib.sha256(shown.encode()).hexdigest()
         fits = notice["schema:sha256"] == digest
@@ -138,8 +139,6 @@ def _require_contents(receipt: dict[str, Any], member: str) -> None:
         raise DocumentFault("form", "it lacks what a consent receipt says") from None
     if receipt.get("@type") != "dpv:ConsentReceipt" or receipt.get("@context") != _CONTEXT:
         raise DocumentFault("form", "it is no consent receipt in the terms of DPV")
-    if publisher != member:
-        raise DocumentFault("publisher", "another member signed it than the one that it names")
     if not fits:
         raise DocumentFault("text", "the permission text is not the one whose digest it names")
     if _instant(given) > _made(receipt):
@@ -161,4 +160,8 @@ def _made(receipt: dict[str, Any]) -> int:
     return _instant(receipt.get("dct:created"))
 
 
-KIND: Final = DocumentKind("consent-receipt+jws", "application/ld+json", _made)
+def _publisher(receipt: dict[str, Any]) -> object:
+    return as_object(receipt.get("dct:publisher")).get("@id")
+
+
+KIND: Final = DocumentKind("consent-receipt+jws", "application/ld+json", _made, _publisher)

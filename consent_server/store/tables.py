@@ -272,6 +272,10 @@ class Permission(NamedTuple):
     ended_why: str | None = None
     listed: Instant | None = None
 
+    def is_live(self, at: int) -> bool:
+        """Return whether it is in force at an instant: it has neither been ended nor expired."""
+        return self.ended is None and self.expires > at
+
 
 @table("status_list")
 class KeptStatusList(NamedTuple):
@@ -577,6 +581,10 @@ class ProviderConnection(NamedTuple):
     trouble: str | None = None
     listed: Instant | None = None
     failures: Count = 0
+
+    def is_live(self, at: int) -> bool:
+        """Return whether it is in force at an instant: it has neither been ended nor expired."""
+        return self.ended is None and self.expires > at
 
 
 @table("collected")

@@ -101,6 +101,7 @@ def _seen_through(application: Application, proxies: tuple[str, ...]) -> Applica
     def behind(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         try:
             sender = ipaddress.ip_address(environ.get("REMOTE_ADDR", ""))
+            sender = getattr(sender, "ipv4_mapped", None) or sender  # at a socket of IPv6 that takes IPv4 too
             if any(sender in network for network in networks):
                 last = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
                 environ["REMOTE_ADDR"] = str(ipaddress.ip_address(last))

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from consent_server.store import Connection, connections, links, permissions
+from consent_server.store import Connection, links
 
 
 def falling(c: Connection, subject: str, at: int) -> dict[str, str]:
@@ -34,5 +34,5 @@ def _stays(c: Connection, dependent: str, subject: str, below: dict[str, str], a
 
 
 def _lives(c: Connection, subject: str, at: int) -> bool:
-    row = permissions.find(c, subject) or connections.find(c, subject)
-    return row is not None and row.ended is None and row.expires > at
+    row = links.find(c, subject)
+    return row is not None and row.is_live(at)

@@ -209,7 +209,7 @@ def test_an_account_has_so_many_and_no_more(origin: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 61, "a\u202eb"])
-def test_a_name_that_is_none(origin: str, name: str) -> None:
+def test_an_unusable_name_for_a_passkey_is_refused(origin: str, name: str) -> None:
     sent = SoftwarePasskey().made(passkeys.to_add(OURS, [], BROWSER), origin)
     assert passkeys.add(OURS, name, sent, BROWSER) == passkeys.NOT_A_NAME
 

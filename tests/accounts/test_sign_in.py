@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 from consent_server import store
 from consent_server.accounts import sign_in
 from consent_server.accounts.business import LONGEST_BUSINESS, name_business
+from consent_server.deployment import current
 from consent_server.refusal import Unavailable
 from consent_server.store import accounts, rows
 from consent_server.store.tables import FailureCount, SignInCode, SmeAccount
@@ -185,7 +186,7 @@ def test_the_store_keeps_a_keyed_digest_of_a_code(mail: PlayedMail) -> None:
     with store.reading() as c:
         (kept,) = rows.every(c, SignInCode, sa.select(rows.table_of(SignInCode)))
     assert "135790" not in str(kept)
-    assert kept.digest != sign_in.current().sealer.mac("135790"), "the same code of another address differs"
+    assert kept.digest != current().sealer.mac("135790"), "the same code of another address differs"
 
 
 def test_a_new_address_opens_an_account_when_its_code_is_used(mail: PlayedMail, held_clock: Any) -> None:

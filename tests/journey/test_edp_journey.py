@@ -68,7 +68,7 @@ def test_the_audit_trail_has_how_the_business_was_identified(edp: Any) -> None:
     ]
 
 
-def test_no_is_an_answer(edp: Any) -> None:
+def test_declining_is_access_denied(edp: Any) -> None:
     browser = identified(edp).click("decline")
     assert browser.landed["error"] == "access_denied"
     assert not edp.grants()

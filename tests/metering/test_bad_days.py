@@ -343,8 +343,13 @@ def test_D4_a_register_that_lies_finds_nobody(own_service: OwnService, wire: Any
 
 def test_D4_meters_of_another_business_are_not_taken(own_service: OwnService, wire: Any) -> None:
     own_service.server.routes["/v1/tenancies"] = changed(wire, lambda told: spoilt_register(told, sme="customer-9"))
-    with pytest.raises(SourceUnavailable):
-        sources.register_of(own_service.settings).tenancies("customer-1", [SHOP])
+    register = sources.register_of(own_service.settings)
+    assert register.tenancies("customer-1", [SHOP]) == {}
+    with pytest.raises(SourceUnavailable, match="a row of another business"):
+        register.sites("customer-1", NOW)
+    own_service.server.routes["/v1/tenancies"] = changed(wire, lambda told: spoilt_register(told, meter=FARM))
+    with pytest.raises(SourceUnavailable, match="a row of another meter"):
+        register.tenancies("customer-1", [SHOP])
 
 
 def test_H23_a_meter_in_two_hands_at_once_is_nobodys(own_service: OwnService, wire: Any) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -216,17 +217,17 @@ def row(**changed: str) -> str:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (row(meter_id="nobody"), "the register has no such meter"),
-        (row(meter_id=""), "the row names no meter"),
+        (row(meter_id="nobody"), "the register has no such meter: load it first, with `meters load`"),
+        (row(meter_id=""), "the row names no meter, and --meter was not given"),
         (row(meter_id="acme-g"), "the unit is not of the meter's fuel"),
         (row(value="-1"), "the value is below zero, or beyond any meter"),
         (row(value="1e400"), "the value is below zero, or beyond any meter"),
-        (row(value="1_0"), "the value is no number"),
-        (row(value="٣"), "the value is no number"),
-        (row(value="0x1F"), "the value is no number"),
-        (row(value='"1,5"'), "the value is no number"),
-        (row(unit="GJ"), "the unit is not WHR, KWH or MTQ"),
-        (row(unit=""), "the unit is not WHR, KWH or MTQ"),
+        (row(value="1_0"), "the value is no number such as 0.42"),
+        (row(value="٣"), "the value is no number such as 0.42"),
+        (row(value="0x1F"), "the value is no number such as 0.42"),
+        (row(value='"1,5"'), "the value is no number such as 0.42"),
+        (row(unit="GJ"), "the unit is none of Wh (WHR), kWh (KWH) and m3 (MTQ)"),
+        (row(unit=""), "the unit is none of Wh (WHR), kWh (KWH) and m3 (MTQ)"),
         (row(**{"from": "2026-03-01T00:10:00Z"}), "the time is not on the hour or the half-hour"),
         (row(**{"from": "2026-03-01"}), "the time is not written as 2026-03-12T09:30:00Z"),
         (row(**{"from": "2026-02-30T00:00:00Z"}), "the time is not written as 2026-03-12T09:30:00Z, or does not exist"),
@@ -266,7 +267,10 @@ def test_a_line_that_is_no_utf_8_is_refused_by_itself(edp: Flask, tmp_path: Path
         (b"meter_id,value,unit\n", "there is no column from"),
         (b"meter_id,from,value\n", "there is no column unit"),
         (b"meter_id,from,from,value,unit\n", "is there twice"),
-        ("meter_id,from,value,unit\n".encode("utf-16"), "not text in UTF-8"),
+        ("meter_id,from,value,unit\n".encode("utf-16"), "text in UTF-16: save it in UTF-8"),
+        ("meter_id,from,value,unit\n".encode("utf-16-be"), "not text in UTF-8"),
+        (b"PK\x03\x04 and more", "a workbook or an archive: save it as CSV"),
+        (zlib.compress(b"meter_id,from,value,unit\n", wbits=31), "compressed: unpack it first"),
         (b'{"data": 1}', "no list of readings"),
         (b'{"data": [], "data": []}', "the member data twice"),
         (b"[" * 100_000, "the file is no JSON"),
@@ -299,6 +303,27 @@ def test_json_of_other_shapes_is_refused_by_itself(edp: Flask, tmp_path: Path, i
     good = json.dumps({"meter_id": "acme-e", "from": DAY_1, "value": 5, "unit": "WHR", "note": "12:30, “\\"})
     report = loaded(tmp_path / "a.json", around.format(good, item))
     assert (report.taken, [noted.lines for noted in report.refused.values()]) == (1, [[2]])
+
+
+def test_a_file_that_changes_while_it_is_read_is_a_fault(edp: Flask, tmp_path: Path) -> None:
+    path, report = tmp_path / "a.csv", LoadReport()
+    path.write_text(csv([row()] * 5000), encoding="utf-8")
+
+    def grows(_read: int) -> None:
+        with path.open("a") as file:
+            file.write(f"{row(value='7')}\n")
+
+    with pytest.raises(FileFault, match="the file changed while it was read"):
+        load(path, How(), NOW, report, grows)
+    assert report.taken >= 5000
+
+
+@pytest.mark.parametrize(("end", "noted"), [("", [[2]]), ("\n", []), ("\r\n", []), ("\n\n", [])])
+def test_a_last_line_without_an_end_is_taken_and_said(
+    edp: Flask, tmp_path: Path, end: str, noted: list[list[int]]
+) -> None:
+    report = loaded(tmp_path / "a.csv", csv([row()]).rstrip("\n") + end)
+    assert (report.taken, [each.lines for each in report.noted.values()]) == (1, noted)
 
 
 def test_a_dry_run_keeps_nothing(edp: Flask, tmp_path: Path) -> None:
@@ -341,6 +366,12 @@ def test_parquet(edp: Flask, tmp_path: Path, kind: str) -> None:
     assert window(AT, AT + 8 * DAY).count == len(starts) - 2
     with pytest.raises(FileFault, match="damaged"):
         loaded(tmp_path / "cut.parquet", content[:-500], How("faraday", zone="UTC"))
+
+
+def test_ids_of_meters_that_a_spreadsheet_made_decimal_are_a_fault(edp: Flask, tmp_path: Path) -> None:
+    content = parquet(tmp_path / "made", meter_id=[1.2e12], timestamp=[DAY_1], kwh=[0.5])
+    with pytest.raises(FileFault, match="decimal numbers, as spreadsheets make of them"):
+        loaded(tmp_path / "a.parquet", content, How("faraday"))
 
 
 def test_meters_without_one_value_take_no_memory_for_long(edp: Flask) -> None:

@@ -20,7 +20,7 @@ def evidence_of(connection: str) -> Any:
         return evidence.of_subject(c, connection)
 
 
-def test_the_whole_way(portal: Any) -> None:
+def test_a_connection_from_choice_to_result(portal: Any) -> None:
     browser = portal.sent_off()
     assert browser.location.startswith("https://login.hartlebury.example/authorize?")
     assert portal.connections() == []

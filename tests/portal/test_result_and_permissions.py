@@ -68,7 +68,7 @@ def test_a_figure_that_later_readings_changed_is_said(portal: Any) -> None:
     assert "March 2025: later readings changed this figure on 12 March 2026." in browser.open("/result").html
 
 
-def test_estimates_are_said(portal: Any) -> None:
+def test_the_result_states_its_estimates(portal: Any) -> None:
     browser = with_result(portal)
     with store.writing() as c:
         month, *_ = collecting.figures(c, portal.connections()[0].id, MARCH_2025, MARCH_2025 + 1)

@@ -1,5 +1,9 @@
 """What partners are told: the page, its JSON, its feed and the heartbeat, from one source."""
 
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from xml.etree import ElementTree
 
@@ -120,7 +124,7 @@ def test_hostile_text_in_a_notice_is_inert(app: Flask, browser: Any) -> None:
     assert browser.get("/status.json").get_json()["incidents"][0]["title"] == HOSTILE
 
 
-def test_it_is_there_without_probes(app: Flask, browser: Any) -> None:
+def test_the_status_page_without_probes(app: Flask, browser: Any) -> None:
     assert "Not known" in browser.get("/status").text
     assert browser.get("/status.json").get_json()["state"] == "unknown"
     assert ElementTree.fromstring(browser.get("/status.atom").data).find("a:entry", ATOM) is None
@@ -148,6 +152,41 @@ def test_strangers_make_it_work_it_out_once_in_a_while(
     held_clock.step(-5)
     assert recent.now().at == held_clock.instant, "a clock that was set back"
     assert len(worked_out) == 3
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_who_asks_while_it_is_worked_out_for_the_first_time_gets_what_is_found(
+    monkeypatch: pytest.MonkeyPatch, held_clock: HeldClock, fails: bool
+) -> None:
+    recent, looks, others_wait = standing.Recent(), [], threading.Event()
+    found = standing.ServiceStatus(held_clock.instant, (), ())
+
+    def slowly() -> standing.ServiceStatus:
+        looks.append("look")
+        assert others_wait.wait(10)
+        if fails:
+            raise store.StoreUnavailable("slow")
+        return found
+
+    def ask(_: int) -> Any:
+        try:
+            return recent.now()
+        except store.StoreUnavailable as unavailable:
+            return unavailable.private
+
+    def waiting() -> int:
+        return [frame.f_code for frame in sys._current_frames().values()].count(standing.Recent.now.__code__)
+
+    monkeypatch.setattr(standing, "now", slowly)
+    with ThreadPoolExecutor(4) as strangers:
+        answers = strangers.map(ask, range(4))
+        for _ in range(1000):
+            if waiting() == 3:
+                break
+            time.sleep(0.01)
+        others_wait.set()
+        assert list(answers) == ["slow" if fails else found] * 4
+    assert looks == ["look"]
 
 
 def test_the_heartbeat_says_what_the_page_says(database_url: str, held_clock: HeldClock) -> None:

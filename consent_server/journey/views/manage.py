@@ -103,7 +103,7 @@ def leave_to_log_in() -> AnyResponse:
         raise NotFound("login")
     csrf.form(_sessions().form_secret(request))
     try:
-        address, begun = log_in.leave(_return_uri(), secrets.token_urlsafe(32))
+        address, begun = log_in.leave(_return_uri(), secrets.token_urlsafe(32), request.remote_addr or "")
     except LogInUnreachable as refusal:
         return _log_in_page(login_step.page(refusal))
     response = redirect(address, 303)

@@ -1,22 +1,22 @@
 """Reading files of any size, with bounded memory: CSV, JSON and Parquet, as rows with their numbers.
 
-A row is its number in the file, and then the facts in the order of layouts.FACTS. A line that cannot be read is refused by
+A line that cannot be read is refused by
 itself; a file that cannot be read any further is a FileFault.
 """
 
 import csv
 import json
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
 from typing import IO, Any, Final
 
 import orjson
 
-from consent_server.metering.importing.layouts import FACTS, TEXTS, Layout, columns
+from consent_server.metering.importing.layouts import FACTS, TEXTS, Layout, Row, columns
 from consent_server.metering.importing.report import FileFault, LineRefused, LoadReport
-
-Row = tuple[Any, ...]
 
 #: The longest line, the largest JSON document that is not one object a line, and rows that are handed on at once.
 _LONGEST: Final = 65_536
@@ -24,51 +24,71 @@ _LARGEST_DOCUMENT: Final = 256 * 1024 * 1024
 _AT_ONCE: Final = 4096
 _LARGEST_COLUMN: Final = 256 * 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
+#: How files begin that are often taken for CSV, and what to do with one.
+_OTHERS: Final = {
+    b"PK\x03\x04": "a workbook or an archive: save it as CSV in UTF-8, or unpack it first",
+    b"\xd0\xcf\x11\xe0": "an old workbook: save it as CSV in UTF-8 first",
+    b"\x1f\x8b": "compressed: unpack it first",
+    b"\xff\xfe": "text in UTF-16: save it in UTF-8 first",
+    b"\xfe\xff": "text in UTF-16: save it in UTF-8 first",
+}
 #: What the second of two members of one name has after it: names that differ in this alone are one.
 _AGAIN: Final = " "
 
 
 def rows(path: Path, layout: Layout, meter_is_told: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
     """Yield some rows at a time, and how many bytes of the file have been read. Raise FileFault."""
-    try:
-        with path.open("rb") as file:
-            begin = file.read(4)
-            file.seek(0)
-            if begin == b"PAR1":
-                yield from _parquet(path, layout, meter_is_told)
-            elif path.suffix.lower() == ".parquet":
-                raise FileFault("this is no Parquet file")
-            elif begin.removeprefix(_BOM).lstrip()[:1] in (b"[", b"{"):
-                yield from _json(file, layout, meter_is_told, report)
-            else:
-                yield from _csv(file, layout, meter_is_told, report)
-    except OSError as error:
-        raise FileFault(f"the file cannot be read: {error.strerror}") from None
+    with _opened(path) as (file, begin):
+        if begin == b"PAR1":
+            yield from _parquet(path, layout, meter_is_told)
+        elif path.suffix.lower() == ".parquet":
+            raise FileFault("this is no Parquet file")
+        elif _is_json(begin):
+            yield from _json(file, layout, meter_is_told, report)
+        else:
+            yield from _csv(file, layout, meter_is_told, report)
 
 
 def table(path: Path, report: LoadReport) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the lines of a small CSV or JSON file as their columns by name, in small letters. Raise FileFault."""
+    with _opened(path) as (file, begin):
+        if _is_json(begin):
+            for number, item in _objects(file, report):
+                flat = _flat(item)
+                if flat is None:
+                    report.refused["the object has a member twice"].add(number)
+                else:
+                    yield number, {key: "" if value is None else str(value) for key, value in flat.items()}
+            return
+        lines = _lines(file, report)
+        header, delimiter = _header(lines)
+        names = [name.strip().casefold() for name in header]
+        if len(set(names)) < len(names):
+            raise FileFault("a column is there twice")
+        for number, fields in _fields(lines, delimiter, len(header), report):
+            yield number, dict(zip(names, fields, strict=True))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], bytes]]:
+    """Open a file, which may not change until it is closed, and return how it begins. Raise FileFault."""
     try:
         with path.open("rb") as file:
-            if file.read(4).removeprefix(_BOM).lstrip()[:1] in (b"[", b"{"):
-                file.seek(0)
-                for number, item in _objects(file, report):
-                    flat = _flat(item)
-                    if flat is None:
-                        report.refused["the object has a member twice"].add(number)
-                    else:
-                        yield number, {key: "" if value is None else str(value) for key, value in flat.items()}
-                return
+            begin, before = file.read(4), os.fstat(file.fileno())
+            for other, what in _OTHERS.items():
+                if begin.startswith(other):
+                    raise FileFault(f"this is {what}")
             file.seek(0)
-            lines = _lines(file, report)
-            header, delimiter = _header(lines)
-            names = [name.strip().casefold() for name in header]
-            if len(set(names)) < len(names):
-                raise FileFault("a column is there twice")
-            for number, fields in _fields(lines, delimiter, len(header), report):
-                yield number, dict(zip(names, fields, strict=True))
+            yield file, begin
+            after = os.fstat(file.fileno())
     except OSError as error:
         raise FileFault(f"the file cannot be read: {error.strerror}") from None
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise FileFault("the file changed while it was read: load it again when it is complete")
+
+
+def _is_json(begin: bytes) -> bool:
+    return begin.removeprefix(_BOM).lstrip()[:1] in (b"[", b"{")
 
 
 # CSV
@@ -135,7 +155,7 @@ def _lines(file: IO[bytes], report: LoadReport) -> Iterator[tuple[int, str]]:
             continue
         if number == 1:
             raw = raw.removeprefix(_BOM)
-            if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw:
+            if b"\0" in raw:
                 raise FileFault("the file is not text in UTF-8")
         try:
             line = raw.rstrip(b"\r\n").decode()
@@ -146,6 +166,8 @@ def _lines(file: IO[bytes], report: LoadReport) -> Iterator[tuple[int, str]]:
             report.refused["the line is not text in UTF-8"].add(number)
         elif line.strip():
             yield number, line
+            if raw[-1:] not in (b"\n", b"}"):  # what is cut off within JSON is none
+                report.noted["the file ends without a line end: was its last line cut off?"].add(number)
 
 
 # JSON
@@ -284,6 +306,8 @@ def _parquet(path: Path, layout: Layout, meter_is_told: bool) -> Iterator[tuple[
             where = _columns(layout, names, meter_is_told)
             wanted = [names[index] for index in where if index is not None]
             _require_small_columns(file.metadata)
+            if not meter_is_told and pyarrow.types.is_floating(file.schema_arrow.field(where[0]).type):
+                raise FileFault("the meters' ids are decimal numbers, as spreadsheets make of them: write them as text")
             size, count = path.stat().st_size, file.metadata.num_rows or 1
             for batch in file.iter_batches(_AT_ONCE, columns=wanted):
                 given = [

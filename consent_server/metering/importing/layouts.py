@@ -5,7 +5,7 @@ point between them.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class Layout(NamedTuple):
@@ -98,6 +98,8 @@ FACTS: Final = (
     "fuel",
     "period",
 )
+#: A row: its number in the file, and then its facts.
+Row = tuple[Any, ...]
 #: Those of them that are text, whatever the file makes of them.
 TEXTS: Final = frozenset(("meter", "measure", "unit", "register_unit", "quality", "fuel", "period"))
 

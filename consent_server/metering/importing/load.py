@@ -80,8 +80,7 @@ def _load(path: Path, how: How, now: int, report: LoadReport, progress: Callable
         for batch, position in files.rows(path, layout, bool(how.told.meter), report):
             if how.by_register:
                 own.look_up({row[1] or how.told.meter for row in batch})
-            for row in batch:
-                rows.take(row)
+            rows.take_all(batch)
             if rows.count >= _GATHERED:
                 _keep(rows, how, report)
             progress(position - read)

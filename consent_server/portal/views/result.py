@@ -5,7 +5,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import store
 from consent_server.collect.report import NothingYet
-from consent_server.portal import banks
+from consent_server.portal import banks, handover
 from consent_server.portal import result as results
 from consent_server.portal.standing import CONNECTION, RELEASE, named, rows_of, to_renew
 from consent_server.portal.views.visit import bank, bank_url, page, see_other, signed_in, signed_in_account
@@ -42,6 +42,7 @@ def result() -> AnyResponse:
     try:
         with store.reading() as c:
             found, held, offered = results.result(c, known), rows_of(c, known), banks.offers(c, known, listed)
+            parts = {row.id: handover.parts(c, row) for row in held.releases}
     except NothingYet:
         return see_other("/connected")
     if found is None:
@@ -58,5 +59,6 @@ def result() -> AnyResponse:
         names=names,
         bank=bank(),
         banks=released,
+        parts=parts,
         offers=offered,
     )
