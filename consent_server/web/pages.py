@@ -61,6 +61,12 @@ def install(app: Flask) -> None:
     }
     app.add_url_rule(switch.PATH, view_func=switch.choose, methods=["POST"])
 
+    @app.after_request
+    def _differs(response: Response) -> Response:
+        if response.mimetype == "text/html":
+            response.vary.update(("Accept-Language", "Cookie"))
+        return response
+
 
 def render(
     template: str,

@@ -368,6 +368,28 @@ def test_parquet(edp: Flask, tmp_path: Path, kind: str) -> None:
         loaded(tmp_path / "cut.parquet", content[:-500], How("faraday", zone="UTC"))
 
 
+def test_numbers_of_single_precision_are_those_that_were_written(edp: Flask, tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    starts = [AT, AT + HALF_HOUR, AT + 2 * HALF_HOUR]
+    numbers = arrow.array([0.1, None, 0.007], arrow.float32())
+    content = parquet(
+        tmp_path / "made",
+        meter_id=["acme-e"] * 3,
+        timestamp=arrow.array(starts, arrow.timestamp("s", "Europe/London")),
+        kwh=numbers,
+    )
+    assert loaded(tmp_path / "a.parquet", content, How("faraday")).empty == 1
+    assert values("acme-e", DAY_1) == [("00:00", 100), ("01:00", 7)]
+
+
+@pytest.mark.parametrize("name", ["meter_id", "timestamp", "kwh"])
+def test_a_nested_column_is_a_fault(edp: Flask, tmp_path: Path, name: str) -> None:
+    columns = {"meter_id": ["acme-e"], "timestamp": [DAY_1], "kwh": [1.0]}
+    content = parquet(tmp_path / "made", **columns | {name: [columns[name]]})
+    with pytest.raises(FileFault, match=f"the column {name} is nested"):
+        loaded(tmp_path / "a.parquet", content, How("faraday"))
+
+
 def test_ids_of_meters_that_a_spreadsheet_made_decimal_are_a_fault(edp: Flask, tmp_path: Path) -> None:
     content = parquet(tmp_path / "made", meter_id=[1.2e12], timestamp=[DAY_1], kwh=[0.5])
     with pytest.raises(FileFault, match="decimal numbers, as spreadsheets make of them"):

@@ -57,6 +57,8 @@ def table(path: Path, report: LoadReport) -> Iterator[tuple[int, dict[str, str]]
                 flat = _flat(item)
                 if flat is None:
                     report.refused["the object has a member twice"].add(number)
+                elif not all(value is None or type(value) in (str, int, float) for value in flat.values()):
+                    report.refused["a member is neither text nor a number"].add(number)
                 else:
                     yield number, {key: "" if value is None else str(value) for key, value in flat.items()}
             return
@@ -308,6 +310,9 @@ def _parquet(path: Path, layout: Layout, meter_is_stated: bool) -> Iterator[tupl
             where = _columns(layout, names, meter_is_stated)
             wanted = [names[index] for index in where if index is not None]
             _require_small_columns(file.metadata)
+            for name in wanted:
+                if pyarrow.types.is_nested(file.schema_arrow.field(names.index(name)).type):
+                    raise FileFault(f"the column {name} is nested: write one plain value in each row")
             if not meter_is_stated and pyarrow.types.is_floating(file.schema_arrow.field(where[0]).type):
                 raise FileFault("the meters' ids are decimal numbers, as spreadsheets make of them: write them as text")
             size, count = path.stat().st_size, file.metadata.num_rows or 1
@@ -344,6 +349,8 @@ def _values(column: Any, text: bool, pyarrow: Any) -> Sequence[Any]:
             return [None if each is None else each.isoformat() for each in column.to_pylist()]
         micros = column.cast(pyarrow.int64()).to_pylist()
         return [None if each is None else _whole(each) for each in micros]
+    elif pyarrow.types.is_float32(kind):  # 0.1 is 0.10000000149 as Python reads it
+        column = column.cast(pyarrow.string()).cast(pyarrow.float64())
     elif pyarrow.types.is_date(kind):
         return [None if each is None else each.isoformat() for each in column.to_pylist()]
     values: list[Any] = column.to_pylist()

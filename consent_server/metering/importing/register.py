@@ -115,6 +115,8 @@ def _number(given: Mapping[str, str]) -> tuple[str, str, bool]:
     except MeterNumberError:
         digits = "13 digits, the first two at least 10" if name == "mpan" else "6 to 10 digits"
         raise LineRefused(f"the {name.upper()} has not {digits}") from None
+    if not int(found.number):
+        raise LineRefused(f"the {name.upper()} is all zeros: give each meter its own number")
     return _NUMBERS[name], found.number, found.check_digit_ok
 
 

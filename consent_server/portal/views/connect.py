@@ -218,6 +218,7 @@ def _permission_page(provider: Provider, terms: ConnectionTerms) -> Response:
     return page(
         "permission",
         before=typed_before(PERMISSION),
+        ends=None,
         form_targets=(headers.origin_of(target),),
         provider=provider,
         host=urlsplit(target).netloc,
