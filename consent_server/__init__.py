@@ -38,9 +38,9 @@ def open_door(deployment: "Deployment", door: "Door") -> "Flask":
     """Return an application that serves one door of a deployment."""
     from consent_server import deployment as deployments
     from consent_server.web import door as shared
-    from consent_server.web.application import Application
+    from consent_server.web.application import DoorApplication
 
-    app = Application(__name__, template_folder=str(shipped("templates")), static_folder=None)
+    app = DoorApplication(__name__, template_folder=str(shipped("templates")), static_folder=None)
     deployments.install(app, deployment)
     shared.install(app, deployment.settings, door, deployment.party.openapi[door])
     for blueprint in deployment.party.blueprints(door):

@@ -30,10 +30,10 @@ from consent_server.refusal import Refusal
 from consent_server.tokens import status
 from consent_server.tokens.keys import JWKS_MAX_AGE
 from consent_server.web import parameters
-from consent_server.web.answer import Answer
 from consent_server.web.application import in_hand
 from consent_server.web.documents import cacheable, made_once
 from consent_server.web.parameters import MissingParameter
+from consent_server.web.whole_response import WholeResponse
 
 #: Seconds for which others may keep our metadata.
 METADATA_MAX_AGE: Final = 300
@@ -150,4 +150,4 @@ def _asked(
 
 
 def _json(status_code: int, body: Mapping[str, object] | TokenResponse) -> Response:
-    return Answer(orjson.dumps(body), status_code, *_NOT_KEPT)
+    return WholeResponse(orjson.dumps(body), status_code, *_NOT_KEPT)

@@ -31,7 +31,7 @@ class _Routes(MapAdapter):
         return super().match(*how, **more) if rule is None else (rule, {})
 
 
-class Application(Flask):
+class DoorApplication(Flask):
     """The application of a door."""
 
     session_interface = _NoSessions()

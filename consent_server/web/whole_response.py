@@ -8,7 +8,7 @@ from flask import Response
 JSON: Final = "application/json"
 
 
-class Answer(Response):
+class WholeResponse(Response):
     """A response that has its whole body, and is no redirect; `more` are headers beside its type and length.
 
     Of any other, werkzeug copies the headers to complete a redirect's address and to add the length.
