@@ -10,6 +10,8 @@ from time import monotonic  # durations only: the clock may be stepped by a sand
 
 from consent_server.outbound.errors import Unreachable
 
+_IDLE_S = 3600.0  # between two looks while there is no call
+
 
 class _Call:
     """A call in progress: when its time is up, and the connections that it has used."""
@@ -36,6 +38,41 @@ class _Call:
                     continue  # closed already
 
 
+class _Watch:
+    """One thread that breaks off calls whose time is up: a timer for each call would be a thread for each."""
+
+    def __init__(self) -> None:
+        self._calls: set[_Call] = set()
+        self._changed = threading.Condition()
+        self._looks_at = 0.0
+        self._thread: threading.Thread | None = None
+
+    def add(self, call: _Call) -> None:
+        with self._changed:
+            self._calls.add(call)
+            if self._thread is None or not self._thread.is_alive():  # in a process that was forked it is not
+                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+            elif call.ends < self._looks_at:
+                self._changed.notify()
+
+    def discard(self, call: _Call) -> None:
+        with self._changed:
+            self._calls.discard(call)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                now = monotonic()
+                over = [call for call in self._calls if call.ends <= now]
+                self._calls.difference_update(over)
+                self._looks_at = min((call.ends for call in self._calls), default=now + _IDLE_S)
+                if not over:
+                    self._changed.wait(self._looks_at - now)
+            for call in over:
+                call.break_off()
+
+
 class Deadline:
     """The end of the current call, which limits every wait on the network.
 
@@ -45,18 +82,17 @@ class Deadline:
 
     def __init__(self) -> None:
         self._call: ContextVar[_Call | None] = ContextVar("call", default=None)
+        self._watch = _Watch()
 
     @contextmanager
     def of(self, seconds: float) -> Iterator[None]:
         call = _Call(seconds)
         before = self._call.set(call)
-        timer = threading.Timer(seconds, call.break_off)
-        timer.daemon = True
-        timer.start()
+        self._watch.add(call)
         try:
             yield
         finally:
-            timer.cancel()
+            self._watch.discard(call)
             call.end()
             self._call.reset(before)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from consent_server.outbound import page_time
+from consent_server.outbound.deadline import Deadline
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.session import Limits
 
@@ -205,3 +206,13 @@ class TestAPage:
         page_time.begin_page()
         outcome(dripping)
         assert len(dripping.asked) == 2
+
+
+def test_a_shorter_call_beside_a_longer_one_ends_at_its_own_time() -> None:
+    deadline = Deadline()
+    near, far = socket.socketpair()
+    with near, far, deadline.of(3600):
+        near.settimeout(20)
+        with deadline.of(0.1):
+            deadline.using(near)
+            assert near.recv(1) == b"", "it is shut, and not waited for"
