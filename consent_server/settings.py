@@ -556,6 +556,7 @@ class SqlRegisterSettings(Section):
 
     url: str = Field(default="", repr=False, description="SQLAlchemy URL, with an account that can only read.")
     by_number: str = Field(default="", description="Query: every tenancy of the meter with a :number and :fuel.")
+    of_meters: str = Field(default="", description="Query: every tenancy of each of :meters.")
     of_business: str = Field(default="", description="Query: every tenancy of the business :sme.")
     of_customer: str = Field(
         default="", description="Query: every tenancy of the business that the customer log-in calls :customer."

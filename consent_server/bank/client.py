@@ -16,6 +16,7 @@ from cryptography import x509
 
 from consent_server import audit, clock
 from consent_server.bank.held import Deletion, HeldPermission, PermissionState, PermissionStore
+from consent_server.bank.settings import BankSettings
 from consent_server.bank.verified import EmissionsCall, EmissionsNotVerified, together, verified
 from consent_server.caller.identify import Callers
 from consent_server.caller.message import MessageNotYours, sent_message, withdrawn_token
@@ -47,7 +48,7 @@ class BankOutside(Protocol):
     """What a bank calls through and judges by: BankConnections, for one."""
 
     @property
-    def settings(self) -> Settings: ...
+    def settings(self) -> Settings | BankSettings: ...
     @property
     def session(self) -> Session: ...
     @property

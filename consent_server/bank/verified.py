@@ -19,8 +19,9 @@ from consent_server.scheme import instant, pcaf
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.pcaf import DataQuality
 from consent_server.scheme.provenance.calculated import FuelChain, chains
-from consent_server.scheme.provenance.container import CLOCK_SKEW, ProvenanceError, VerifiedStep, verify
+from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep, verify
 from consent_server.scheme.provenance.duties import ExpectedTransfer, receipt_check
+from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.scheme.provenance.steps import EMISSIONS_PATH, scheme_url, window_parameters
 
 FUELS: Final = (ELECTRICITY, GAS)

@@ -23,7 +23,7 @@ def upgrade(settings: "Settings") -> None:
     """Bring the schema up to date, and what nodes of the version before wrote since. Safe to repeat, and to run on several
     machines at once.
     """
-    from consent_server.store.datasources import number_the_rest
+    from consent_server.store.data_sources import number_the_rest
     from consent_server.store.schema import migrate, state
 
     with database_of(settings, make=True):

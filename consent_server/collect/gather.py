@@ -30,9 +30,10 @@ from consent_server.scheme.factors import FactorPeriod
 from consent_server.scheme.instant import DAY, HALF_HOUR, month_start, next_month
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.month_readings import digest_of, packed, unpacked
-from consent_server.scheme.provenance.container import ProvenanceError, SignedRecord
+from consent_server.scheme.provenance.container import SignedRecord
 from consent_server.scheme.provenance.deployed import WHOLE_DATA_CALLED_MISSING, transfer_forms
 from consent_server.scheme.provenance.duties import ExpectedTransfer, Received, checked_receipt
+from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.scheme.provenance.steps import (
     COMPLETE,
     CONSUMPTION_PATH,

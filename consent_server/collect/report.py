@@ -90,6 +90,21 @@ def report(
     *,
     of: Collection[str] | None = None,
 ) -> Report:
+    """Return what `report_in` does, in a transaction of its own."""
+    with store.reading() as c:
+        return report_in(c, account, start, end, fuels, to, of=of)
+
+
+def report_in(
+    c: store.Connection,
+    account: str,
+    start: int,
+    end: int,
+    fuels: tuple[str, ...] = FUELS,
+    to: ReportParty | None = None,
+    *,
+    of: Collection[str] | None = None,
+) -> Report:
     """Return the report on an account from `start` to before `end`, first instants of months; `to` is the bank it is for.
 
     Of its live connections those whose ids are in `of`, if that is given, have a part in it.
@@ -99,13 +114,12 @@ def report(
     """
     settings = current().settings
     at = clock.now()
-    with store.reading() as c:
-        known = accounts.find(c, account)
-        live = _live(c, account, of)
-        meters = {each.id: collecting.meters(c, each.id) for each in live}
-        months = {each.id: collecting.figures(c, each.id, start, end) for each in live}
-        weighing = any(is_weighing(c, each.id, start, end, at) for each in live)
-        periods = factor_sets.periods(c)
+    known = accounts.find(c, account)
+    live = _live(c, account, of)
+    meters = {each.id: collecting.meters(c, each.id) for each in live}
+    months = {each.id: collecting.figures(c, each.id, start, end) for each in live}
+    weighing = any(is_weighing(c, each.id, start, end, at) for each in live)
+    periods = factor_sets.periods(c)
     for each in live:
         if not _has_come(each):
             raise NothingYet(max(SOON_S, (each.collect_due or at) - at), each.trouble or "")

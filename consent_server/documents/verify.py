@@ -31,8 +31,9 @@ from consent_server.scheme import instant, pcaf, roles
 from consent_server.scheme.provenance import container, steps
 from consent_server.scheme.provenance.calculated import chains
 from consent_server.scheme.provenance.chain import faults
-from consent_server.scheme.provenance.container import CLOCK_SKEW, ProvenanceError, VerifiedStep
+from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep
 from consent_server.scheme.provenance.duties import ExpectedTransfer, receipt_check
+from consent_server.scheme.provenance.step import ProvenanceError
 
 #: Bytes of a file. A year of half-hourly meters with monthly records stays far below it.
 LARGEST: Final = 20 * 1024 * 1024
@@ -279,9 +280,11 @@ def _contents(file: bytes, trusted: Trusted) -> _Contents:
         raise _not("size", str(error)) from None
     if misfit is not None:
         raise _not(*misfit)
-    told, record, table = _attachments(reader)
+    if not shape.is_read_alike(reader, PdfFileReader(io.BytesIO(file), strict=True)):
+        raise _not("file", "some programs read other objects of it than others")
+    figures, record, table = _attachments(reader)
     with _named("data", f"{words.DATA_FILE} is not the data of a report"):
-        return _Contents(reader, _data(told, table, trusted), record)
+        return _Contents(reader, _data(figures, table, trusted), record)
 
 
 def _attachments(reader: PdfReader) -> tuple[bytes, bytes, bytes]:
@@ -291,12 +294,12 @@ def _attachments(reader: PdfReader) -> tuple[bytes, bytes, bytes]:
     if sorted(name for name, _ in files) != sorted(expected):
         raise _not("attachments", f"must be {', '.join(expected)}")
     by_name = dict(files)
-    told, record, table = (by_name[name] for name in expected)
-    return told, record, table
+    figures, record, table = (by_name[name] for name in expected)
+    return figures, record, table
 
 
-def _data(told: bytes, table: bytes, trusted: Trusted) -> ReportData:
-    report = data.read(told)
+def _data(figures: bytes, table: bytes, trusted: Trusted) -> ReportData:
+    report = data.read(figures)
     contradictions = list(data.faults(report))
     if contradictions:
         raise _not("data", contradictions[0])

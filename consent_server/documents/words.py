@@ -16,7 +16,7 @@ from consent_server.scheme import instant, pcaf
 from consent_server.scheme.factors import CALENDAR_YEAR
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.provenance import drawing
-from consent_server.scheme.provenance.chain import told
+from consent_server.scheme.provenance.chain import in_words
 from consent_server.scheme.provenance.container import VerifiedStep
 from consent_server.scheme.report import KILOGRAMS_PER_TONNE
 
@@ -339,7 +339,7 @@ def _quality(data: ReportData) -> Iterator[Block]:
 
 def _provenance(data: ReportData, steps: Sequence[VerifiedStep]) -> Iterator[Block]:
     yield Heading("Where the figures come from")
-    every = told(steps).values()
+    every = in_words(steps).values()
     names = {step.member: step.signer for step in every}
     yield Table(
         "Energy data providers that gave readings, and the permission of the business for each",

@@ -21,7 +21,7 @@ from consent_server.scheme.permission import GrantedSource, Who
 from consent_server.store import (
     audit_events,
     codes,
-    datasources,
+    data_sources,
     evidence,
     journeys,
     links,
@@ -32,7 +32,8 @@ from consent_server.store import (
 )
 from consent_server.store.digests import digest, new_id, new_secret
 from consent_server.store.tables import AuthorizationCode, Evidence, Journey, Permission
-from consent_server.tokens import data_sources, refresh_token
+from consent_server.tokens import refresh_token
+from consent_server.tokens.data_sources import MOST as MOST_DATA_SOURCES
 from consent_server.tokens.keys import base64url
 
 
@@ -261,9 +262,9 @@ def _add_permission(
 
 
 def _data_sources(c: store.Connection, journey: Journey, decision: Decision) -> list[GrantedSource]:
-    ids = datasources.ids_for(c, journey.client_id, decision.sme, [meter["id"] for meter in decision.meters])
+    ids = data_sources.ids_for(c, journey.client_id, decision.sme, [meter["id"] for meter in decision.meters])
     # Before there is a code: what a token cannot name is refused to the SME, and not to the client after the redemption.
-    if any(datasources.number_of(each) >= data_sources.MOST for each in ids.values()):
+    if any(data_sources.number_of(each) >= MOST_DATA_SOURCES for each in ids.values()):
         raise TooManyMeters(f"{len(ids)} meters")
     return [{"id": each, "meter": meter} for meter, each in ids.items()]
 

@@ -139,7 +139,9 @@ def a_bill_leads_to_its_business(sample: Sample) -> str | None:
     if sample.mpan is None and sample.mprn is None:
         return None
     if sample.found is None:
-        return "find returned nothing for the sample"
+        return (
+            "find returned nothing: are postcode and numbers of one bill, and its meters in one business's hands now?"
+        )
     return None if sample.found.sme and sample.found.business else "the business has no id or no name"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from consent_server import store
 from consent_server.metering.register import Register, Tenancy
 from consent_server.scheme import instant
-from consent_server.store import datasources
+from consent_server.store import data_sources
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def behind(ids: Iterable[str], register: Register) -> list[Source]:
     """
     wanted = list(ids)
     with store.reading() as c:
-        known = {row.id: row for row in datasources.find(c, wanted)}
+        known = {row.id: row for row in data_sources.find(c, wanted)}
     meters_of: dict[str, list[str]] = defaultdict(list)
     for row in known.values():
         meters_of[row.sme].append(row.meter)

@@ -1,8 +1,9 @@
 """Register and readings that arrive as rows: of a database, of files, of a service. What they say is checked here.
 
-A source of rows has two methods for each interface, and a third where businesses log in. Nothing that it returns is trusted: a
-row of another meter, business, customer or measure, an instant without its zone, a unit of another fuel or a half-hour too many
-refuses the whole response, and the client may try again later. The columns are those of docs/metering.md.
+A source of rows has two methods for the readings, three for the register, and a fourth where businesses log in. Nothing that
+it returns is trusted: a row of another meter, business, customer or measure, an instant without its zone, a unit of another
+fuel or a half-hour too many refuses the whole response, and the client may try again later. The columns are those of
+docs/metering.md.
 """
 
 import re
@@ -45,8 +46,8 @@ MOST_HALF_HOURS: Final = 400 * DAY // HALF_HOUR
 #: Rows of one meter's number, and of one business: it may have 10,000 meters, some of them more than once.
 MOST_HOLDERS: Final = 1000
 MOST_TENANCIES: Final = 20_000
-#: Meters whose extents are asked for at once.
-MOST_EXTENTS: Final = 1000
+#: Meters whose extents or tenancies are asked for at once.
+MOST_METERS: Final = 1000
 _MEASURES: Final = (["import"], ["export"], ["export", "import"])
 _NUMBER: Final = re.compile(r"[0-9]{6,13}", re.ASCII)
 _LATEST: Final = 253402300800  # after the year 9999, which no instant of the standard is
@@ -65,6 +66,10 @@ class RowRegister(ABC):
     @abstractmethod
     def by_number(self, fuel: str, number: str) -> Columns:
         """Return every tenancy of the meter with a number. Raise SourceUnavailable."""
+
+    @abstractmethod
+    def of_meters(self, meters: Sequence[str]) -> Columns:
+        """Return every tenancy of each of some meters, whoever's. Raise SourceUnavailable."""
 
     @abstractmethod
     def of_business(self, sme: str) -> Columns:
@@ -89,20 +94,37 @@ class RowRegister(ABC):
             (named,) = _required(found, "customer")
         if any(each != customer for each in named):
             raise SourceUnavailable("register: a row of another customer")
-        return business_of([row for row in rows if tenancy_of(row).holds(at)])
+        business = business_of([row for row in rows if tenancy_of(row).holds(at)])
+        if business is None:
+            return None
+        own = self._held(business.sme, [meter.meter for meter in business.meters], at)
+        return replace(business, meters=own) if own else None
 
     def sites(self, sme: str, at: int) -> Sequence[Tenancy]:
         """Return the business's meters, if its ids vouch for them. Raise SourceUnavailable."""
         if not self.vouches:
             return ()
-        held = [row for row in self._of(sme) if tenancy_of(row).holds(at)]
-        return [tenancy_of(row) for row in sorted(held, key=lambda row: (row.postcode, row.id))]
+        with _unavailable("register"):
+            rows = _meters(self.of_business(sme), MOST_TENANCIES)
+        if any(row.sme != sme for row in rows):
+            raise SourceUnavailable("register: a row of another business")
+        rows.sort(key=lambda row: (row.postcode, row.id))
+        return self._held(sme, [row.id for row in rows], at)
 
     def tenancies(self, sme: str, meters: Collection[str]) -> Mapping[str, Tenancy]:
-        """Return the business's newest time at each. Raise SourceUnavailable."""
-        wanted = frozenset(meters)
-        rows = sorted(self._of(sme) if wanted else (), key=lambda row: row.since)
-        return {row.id: tenancy_of(row) for row in rows if row.id in wanted}
+        """Return the business's newest time at each, without any that is another business's too. Raise SourceUnavailable."""
+        rows = [undisputed(row, those) for those in self._of(meters).values() for row in those if row.sme == sme]
+        own = sorted((row for row in rows if row is not None), key=lambda row: row.since)
+        return {row.id: tenancy_of(row) for row in own}
+
+    def disputed(self, meters: Collection[str]) -> list[str]:
+        """Return which of some meters two businesses have at once. Raise SourceUnavailable."""
+        return [meter for meter, rows in self._of(meters).items() if any(undisputed(row, rows) != row for row in rows)]
+
+    def _held(self, sme: str, meters: Sequence[str], at: int) -> list[Tenancy]:
+        """Return those of a business's meters that are its own at an instant, in their order."""
+        own = self.tenancies(sme, meters)
+        return [own[meter] for meter in dict.fromkeys(meters) if meter in own and own[meter].holds(at)]
 
     def _holder(self, fuel: str, number: str, at: int) -> Meter | None:
         """Return the meter in the hands in which it is at an instant, None also where the register has two."""
@@ -110,15 +132,23 @@ class RowRegister(ABC):
             rows = _meters(self.by_number(fuel, number), MOST_HOLDERS)
         if any((row.fuel, row.number) != (fuel, number) for row in rows):
             raise SourceUnavailable("register: a row of another number")
-        held = [row for row in rows if tenancy_of(row).holds(at)]
+        own = (undisputed(row, rows) for row in rows)
+        held = [row for row in own if row is not None and tenancy_of(row).holds(at)]
         return held[0] if len(held) == 1 else None
 
-    def _of(self, sme: str) -> list[Meter]:
-        with _unavailable("register"):
-            rows = _meters(self.of_business(sme), MOST_TENANCIES)
-        if any(row.sme != sme for row in rows):
-            raise SourceUnavailable("register: a row of another business")
-        return rows
+    def _of(self, meters: Collection[str]) -> dict[str, list[Meter]]:
+        """Return meter -> its tenancies, for those that have any."""
+        wanted = sorted(set(meters))
+        found: dict[str, list[Meter]] = {}
+        for offset in range(0, len(wanted), MOST_METERS):
+            asked = wanted[offset : offset + MOST_METERS]
+            with _unavailable("register"):
+                rows = _meters(self.of_meters(asked), MOST_TENANCIES)
+            if not {row.id for row in rows} <= set(asked):
+                raise SourceUnavailable("register: a row of another meter")
+            for row in rows:
+                found.setdefault(row.id, []).append(row)
+        return found
 
 
 class RowReadings(ABC):
@@ -145,20 +175,33 @@ class RowReadings(ABC):
         request = replace(request, end=min(request.end, now - now % HALF_HOUR))
         if request.start >= request.end:
             return Held()
-        rows = self.rows_of(request)
-        # After the rows, so that a half-hour that arrives between the two is none too many.
-        extent = self._extents([request.meter]).get(request.meter)
-        return held_of(request, rows, extent)
+        half_hours = half_hours_of(request, self.rows_of(request))
+        metered = self._metered(request, half_hours.start)
+        if None in half_hours.value:
+            half_hours = half_hours.where([each is not None for each in half_hours.value])
+        return Held.of_columns(request, half_hours, metered)
 
     def begin(self, meters: Collection[str]) -> Mapping[str, int]:
         """Return the first half-hour that is held of each. Raise SourceUnavailable."""
         wanted = sorted(meters)
         first: dict[str, int] = {}
-        for offset in range(0, len(wanted), MOST_EXTENTS):
+        for offset in range(0, len(wanted), MOST_METERS):
             with _unavailable("readings"):
-                found = self._extents(wanted[offset : offset + MOST_EXTENTS])
+                found = self._extents(wanted[offset : offset + MOST_METERS])
             first |= {meter: extent[0] for meter, extent in found.items()}
         return first
+
+    def _metered(self, request: ReadingsRequest, start: Sequence[int]) -> tuple[int, int] | None:
+        """Return the part of a window for which the meter has been read, given the half-hours that there are rows of.
+
+        It is all of it where there are rows of its first and its last; else the source is asked, after the rows, so that a
+        half-hour that arrives between the two is none too many.
+        """
+        if start and (start[0], start[-1]) == (request.start, request.end - HALF_HOUR):
+            return request.start, request.end
+        extent = self._extents([request.meter]).get(request.meter)
+        first, until = (max(extent[0], request.start), min(extent[1], request.end)) if extent else (0, 0)
+        return (first, until) if first < until else None
 
     def _extents(self, meters: Sequence[str]) -> dict[str, tuple[int, int]]:
         return extents_of(self.extents(meters), meters)
@@ -179,6 +222,25 @@ def business_of(held: Sequence[Meter]) -> Identified | None:
     return Identified(held[0].sme, held[0].business, [tenancy_of(row) for row in held])
 
 
+def undisputed(row: Meter, rows: Iterable[Meter]) -> Meter | None:
+    """Return a row with the newest part of its time that no other business has in these rows of its meter; None for none.
+
+    Whose half-hours those of two businesses are cannot be known, so they are nobody's.
+    """
+    until = _end(row)
+    for other in sorted((each for each in rows if each.sme != row.sme), key=_end, reverse=True):
+        if _end(other) < until:
+            return row._replace(since=max(row.since, _end(other)), until=None if until == _LATEST else until)
+        until = min(until, other.since)
+        if until <= row.since:
+            return None
+    return row._replace(until=None if until == _LATEST else until)
+
+
+def _end(row: Meter) -> int:
+    return _LATEST if row.until is None else row.until
+
+
 def tenancy_of(row: Meter) -> Tenancy:
     """Return a business's time at a meter."""
     return Tenancy(
@@ -194,29 +256,21 @@ def tenancy_of(row: Meter) -> Tenancy:
     )
 
 
-def held_of(request: ReadingsRequest, rows: Columns, extent: tuple[int, int] | None) -> Held:
-    """Return the rows of a request, read from the first to the last of `extent`. Raise ReadingError.
-
-    A row without a value is a half-hour that is missing.
-    """
+def half_hours_of(request: ReadingsRequest, rows: Columns) -> HalfHours:
+    """Return the rows of a request. Raise ReadingError. The value is None of a half-hour that is missing."""
     start, value, unit = _required(rows, "start", "value", "unit")
     _all_are(rows, request)
     if len(start) > MOST_HALF_HOURS:
         raise ReadingError("more half-hours than were asked for")
     factor = ours_in(request.fuel, unit)
     taken_at, register, estimated = (rows.get(name) or [None] * len(start) for name in _KNOWN)
-    columns = (
+    return HalfHours(
         _each(start, (int,), lambda each: _at(each, "start")),
         _each(value, (float, int, type(None)) if factor == 1 else (), lambda each: _number(each, factor)),
         _each(taken_at, (int, type(None)), lambda each: None if each is None else _at(each, "taken_at")),
         _each(register, (float, int, type(None)) if factor == 1 else (), lambda each: _number(each, factor)),
         _each(estimated, (bool,), _flag),
     )
-    half_hours = HalfHours(*columns)
-    if None in half_hours.value:
-        half_hours = half_hours.where([each is not None for each in half_hours.value])
-    first, until = (max(extent[0], request.start), min(extent[1], request.end)) if extent else (0, 0)
-    return Held.of_columns(request, half_hours, (first, until) if first < until else None)
 
 
 _KNOWN: Final = ("taken_at", "cumulative", "estimated")

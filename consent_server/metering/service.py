@@ -15,7 +15,7 @@ from consent_server.settings import MeteringServiceSettings
 
 
 class ServiceRegister(RowRegister):
-    """POST /tenancies, by a number, by a business or by a customer."""
+    """POST /tenancies, by a number, by meters, by a business or by a customer."""
 
     def __init__(self, settings: MeteringServiceSettings, vouches: bool) -> None:
         """Raise BadSettings."""
@@ -24,6 +24,9 @@ class ServiceRegister(RowRegister):
 
     def by_number(self, fuel: str, number: str) -> Columns:
         return self._tenancies({"fuel": fuel, "number": number})
+
+    def of_meters(self, meters: Sequence[str]) -> Columns:
+        return self._tenancies({"meters": list(meters)})
 
     def of_business(self, sme: str) -> Columns:
         return self._tenancies({"sme": sme})

@@ -1,12 +1,12 @@
-"""Source `sql`: a register or readings in a database of the EDP's own, by two or three queries each."""
+"""Source `sql`: a register or readings in a database of the EDP's own, by a few queries each."""
 
 from collections.abc import Sequence
 
 from consent_server.metering.readings import ReadingsRequest
 from consent_server.metering.rows import (
-    MOST_EXTENTS,
     MOST_HALF_HOURS,
     MOST_HOLDERS,
+    MOST_METERS,
     MOST_TENANCIES,
     Columns,
     RowReadings,
@@ -18,7 +18,7 @@ from consent_server.store.foreign import ForeignDatabase, ForeignFault, ForeignQ
 
 
 class SqlRegister(RowRegister):
-    """The queries `by_number` and `of_business`, and `of_customer` where customers log in."""
+    """The queries `by_number`, `of_meters` and `of_business`, and `of_customer` where customers log in."""
 
     def __init__(self, settings: SqlRegisterSettings, vouches: bool) -> None:
         """Raise BadSettings."""
@@ -26,6 +26,7 @@ class SqlRegister(RowRegister):
         section = "metering.sql_register"
         self._database = ForeignDatabase(f"{section}.url", settings.url, settings.longest_s)
         self._by_number = ForeignQuery(f"{section}.by_number", settings.by_number, ("fuel", "number"))
+        self._of_meters = ForeignQuery(f"{section}.of_meters", settings.of_meters, ("meters",), lists=("meters",))
         self._of_business = ForeignQuery(f"{section}.of_business", settings.of_business, ("sme",))
         self._of_customer = None
         if settings.of_customer:
@@ -33,6 +34,9 @@ class SqlRegister(RowRegister):
 
     def by_number(self, fuel: str, number: str) -> Columns:
         return _columns(self._database, self._by_number, MOST_HOLDERS, fuel=fuel, number=number)
+
+    def of_meters(self, meters: Sequence[str]) -> Columns:
+        return _columns(self._database, self._of_meters, MOST_TENANCIES, meters=list(meters))
 
     def of_business(self, sme: str) -> Columns:
         return _columns(self._database, self._of_business, MOST_TENANCIES, sme=sme)
@@ -59,7 +63,7 @@ class SqlReadings(RowReadings):
         return _columns(self._database, self._half_hours, MOST_HALF_HOURS, **window)
 
     def extents(self, meters: Sequence[str]) -> Columns:
-        return _columns(self._database, self._extents_of, MOST_EXTENTS, meters=list(meters))
+        return _columns(self._database, self._extents_of, MOST_METERS, meters=list(meters))
 
 
 def _columns(database: ForeignDatabase, query: ForeignQuery, most: int, **values: object) -> Columns:
@@ -67,6 +71,6 @@ def _columns(database: ForeignDatabase, query: ForeignQuery, most: int, **values
     try:
         names, rows = database.rows(query, most, **values)
     except ForeignFault as fault:
-        raise SourceUnavailable(f"sql: {fault}") from None
+        raise SourceUnavailable(f"{query.setting}: {fault}") from None
     columns = list(zip(*rows, strict=True)) or [() for _ in names]
     return dict(zip(names, columns, strict=True))

@@ -5,7 +5,6 @@ for a year of one meter (3.6 MB) zstd takes 3 ms of CPU and gzip 8 ms.
 """
 
 import sys
-from collections.abc import Mapping
 from typing import Final
 
 from werkzeug.datastructures import Accept
@@ -27,7 +26,7 @@ SMALLEST: Final = 1024
 def encode(pieces: list[bytes], accepted: Accept) -> tuple[bytes, str | None]:
     """Return a body in the coding that the client prefers, and the coding's name; None for a body that stays as it is.
 
-    Pieces may be packed.
+    Pieces may be packed, and are then whole (scheme.packed.require_whole).
     """
     coding = accepted.best_match(PACKED_CODINGS if any(map(packed.is_packed, pieces)) else CODINGS)
     if coding is None or sum(map(len, pieces)) < SMALLEST:
@@ -35,15 +34,3 @@ def encode(pieces: list[bytes], accepted: Accept) -> tuple[bytes, str | None]:
     if coding == "gzip":
         return packed.gzip(pieces), coding
     return zstd.compress(packed.plain(pieces), level=1), coding
-
-
-def leaving(days: Mapping[int, bytes], accepted: Accept) -> dict[int, bytes]:
-    """Return day blocks for a client: as they are kept where it prefers gzip, unpacked otherwise. Raise DamagedBlock.
-
-    Damage within a packed block is not looked for where it leaves as it is: who reads the file checks its CRC.
-    """
-    if accepted.best_match(PACKED_CODINGS) != "gzip":
-        return {day: packed.unpack(block, day) for day, block in days.items()}
-    for day, block in days.items():
-        packed.require_block(block, day)
-    return dict(days)

@@ -1,9 +1,6 @@
 """An EDP's data API: the data sources of a permission, and their half-hours with signed provenance."""
 
-from dataclasses import replace
-
 import orjson
-from werkzeug.datastructures import Accept
 
 from consent_server import audit, store
 from consent_server.deployment import current
@@ -14,10 +11,10 @@ from consent_server.metering.readings import Held, ReadingsRequest
 from consent_server.refusal import Refusal
 from consent_server.resource import meters
 from consent_server.resource.answer import Answer, not_yet
-from consent_server.resource.encoding import leaving
 from consent_server.resource.guard import Release
 from consent_server.resource.window import Window
 from consent_server.scheme import instant
+from consent_server.scheme.packed import require_whole
 from consent_server.scheme.provenance.container import SignedRecord
 from consent_server.scheme.provenance.steps import GrantedPermission, MeterOrigin, MeterRelease, edp_record
 from consent_server.scheme.readings import ReadingError
@@ -61,13 +58,13 @@ def source_for(release: Release, datasource: str, measure: str) -> Source:
     return source
 
 
-def readings(release: Release, source: Source, measure: str, window: Window, accepted: Accept, at: int) -> Answer:
+def readings(release: Release, source: Source, measure: str, window: Window, at: int) -> Answer:
     """Return half-hours with their provenance; the day blocks leave as they are kept, not decoded and encoded again.
 
-    `accepted` are the codings that the client accepts. Raise SourceUnavailable before anything is recorded as released.
+    Raise SourceUnavailable before anything is recorded as released.
     """
     token = release.token
-    held = _held(release, source, measure, window, accepted)
+    held = _held(release, source, measure, window)
     if held.retry_after is not None:
         return not_yet(held.retry_after)
     record = _record(release, source, measure, window, held, at)
@@ -89,8 +86,8 @@ def readings(release: Release, source: Source, measure: str, window: Window, acc
     return Answer([b'{"data":[', *blocks[1:], b"],", rest[1:]])
 
 
-def _held(release: Release, source: Source, measure: str, window: Window, accepted: Accept) -> Held:
-    """Return what the source has of a window, cut to the business's time at the meter, with its days as they leave.
+def _held(release: Release, source: Source, measure: str, window: Window) -> Held:
+    """Return what the source has of a window, cut to the business's time at the meter.
 
     Raise SourceUnavailable.
     """
@@ -108,7 +105,8 @@ def _held(release: Release, source: Source, measure: str, window: Window, accept
     )
     try:
         held = sources.readings().half_hours(request)
-        held = replace(held, days=leaving(held.days, accepted))
+        for day, block in held.days.items():
+            require_whole(block, day)
     except (
         ReadingError
     ) as error:  # a source of readings that gives what no meter can have read, or a damaged block of ours

@@ -15,7 +15,7 @@ from consent_server.resource.answer import Answer
 from consent_server.resource.encoding import encode
 from consent_server.resource.guard import AcceptedLicense, Guard, Policy, Release
 from consent_server.scheme import instant
-from consent_server.status import standing
+from consent_server.status import state
 from consent_server.store import permissions
 from consent_server.web import parameters
 
@@ -36,7 +36,7 @@ def readings(datasource: str, measure: str) -> Response:
     release = _release(at)
     source = energy_data.source_for(release, datasource, measure)
     asked = window.half_hours(_query(), at)
-    return _response(energy_data.readings(release, source, measure, asked, request.accept_encodings, at))
+    return _response(energy_data.readings(release, source, measure, asked, at))
 
 
 @energy.post("/meters")
@@ -65,7 +65,7 @@ def heartbeat() -> Response:
     """
     at = clock.now()
     current().callers.member(request.environ, at)
-    standing.require_serving("data", at)
+    state.require_serving("data", at)
     return _response(Answer([orjson.dumps({"status": "ok", "timestamp": instant.text(at)})]))
 
 

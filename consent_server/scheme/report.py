@@ -286,7 +286,7 @@ def make(
         for fuel in FUELS
         if fuel in fuels and any(meter.fuel == fuel for meter in meters)
     ]
-    told = [part for part in parts if part.months]
+    reported = [part for part in parts if part.months]
     return Report(
         by=by,
         about=about,
@@ -296,11 +296,11 @@ def make(
         at=at,
         fuels=tuple(part.fuel for part in parts),
         months=tuple(chain.from_iterable(part.months for part in parts)),
-        sites=tuple(chain.from_iterable(part.sites() for part in told)),
-        totals=tuple(Total(len(part.months), part.figure(part.sums.values())) for part in told),
+        sites=tuple(chain.from_iterable(part.sites() for part in reported)),
+        totals=tuple(Total(len(part.months), part.figure(part.sums.values())) for part in reported),
         gaps=tuple(chain.from_iterable(part.gaps for part in parts)),
         method=method,
-        factors=tuple(chain.from_iterable(part.factors() for part in told)),
+        factors=tuple(chain.from_iterable(part.factors() for part in reported)),
         sources=tuple(sources),
     )
 

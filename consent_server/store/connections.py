@@ -55,7 +55,7 @@ def any_collected(c: Connection) -> bool:
 
 
 def live(c: Connection, account: str, at: int) -> list[ProviderConnection]:
-    return [row for row in of_account(c, account) if row.ended is None and row.expires > at]
+    return [row for row in of_account(c, account) if row.is_live(at)]
 
 
 def living(c: Connection, at: int) -> list[str]:

@@ -1,7 +1,7 @@
 """Readings as day blocks: a day's half-hours of one meter, already in the API's JSON; and values that were set aside.
 
-A block is kept packed (scheme.packed), and unpacked to be merged: a function that does so raises DamagedBlock. `days` returns
-blocks as they are kept.
+A block is kept packed (scheme.packed), and unpacked to be merged. What reads blocks raises DamagedBlock. `days` returns them as
+they are kept, and does not look for damage within a packed one.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from consent_server.scheme.meters import masked
-from consent_server.scheme.packed import DamagedBlock, is_packed, pack, unpack
+from consent_server.scheme.packed import DamagedBlock, is_packed, pack, require_json, unpack
 from consent_server.store import rows
 from consent_server.store.rows import table_of
 from consent_server.store.tables import DayBlock, SetAside
@@ -105,8 +105,13 @@ def repack(c: Connection, begins: bytes, after: Key | None, most: int) -> list[K
         query = query.where(key > sa.tuple_(*after))
     found = rows.every(c, DayBlock, query.limit(most))
     if found:
-        rows.put(c, *(_unpacked(row) if is_packed(row.body) else row._replace(body=pack(row.body)) for row in found))
+        rows.put(c, *map(_otherwise, found))
     return [(row.holder, row.meter, row.measure, row.day) for row in found]
+
+
+def _otherwise(row: DayBlock) -> DayBlock:
+    readable = _unpacked(row)
+    return readable if is_packed(row.body) else row._replace(body=pack(row.body))
 
 
 def set_aside(c: Connection, meters: Collection[str], measure: str, start: int, end: int) -> list[SetAside]:
@@ -142,6 +147,7 @@ def settle(c: Connection, values: Iterable[SetAside]) -> None:
 
 def _unpacked(row: DayBlock) -> DayBlock:
     try:
+        require_json(row.body, row.day)
         return row._replace(body=unpack(row.body, row.day))
     except DamagedBlock:
         raise DamagedBlock(row.day, f"meter {masked(row.meter)}, {row.measure}: ") from None
@@ -162,7 +168,10 @@ def days(c: Connection, holder: str, meter: str, measure: str, start: int, end: 
         _block.c.day >= start,
         _block.c.day < end,
     )
-    return rows.every(c, DayBlock, query.order_by(_block.c.day))
+    found = rows.every(c, DayBlock, query.order_by(_block.c.day))
+    for row in found:
+        require_json(row.body, row.day)
+    return found
 
 
 def extent(c: Connection, holder: str, meter: str, measure: str) -> tuple[int, int] | None:

@@ -41,7 +41,7 @@ def meter(**changed: str) -> str:
 
 def run(command: Command, deployment: Path, what: str, text: str, *more: object) -> Result:
     path = deployment.parent / "file.csv"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
     return command(what, "load", "--config", deployment, path, *more)
 
 
@@ -97,12 +97,18 @@ def test_D6_the_later_tenancy_ends_the_earlier(command: Command, deployment: Pat
         (meter(meter_id=""), "meter_id or sme_id is empty, or longer than 48 characters"),
         (meter(meter_id="m" * 49), "meter_id or sme_id is empty, or longer than 48 characters"),
         (meter(business=""), "the business has no name, or the name or the site is longer than 200 characters"),
-        (meter(mpan="12"), "the MPAN is none"),
+        (meter(meter_id="m\u200b-1"), "meter_id, sme_id or customer has a character that cannot be seen"),
+        (meter(mpan="12"), "the MPAN has not 13 digits, the first two at least 10"),
+        (meter(mpan="1.21235E+12"), "the MPAN is a decimal number, as spreadsheets write it"),
+        (meter(mpan="", mprn="39384244.0"), "the MPRN is a decimal number, as spreadsheets write it"),
+        (meter(mpan="", mprn="9.876543E+06"), "the MPRN is a decimal number, as spreadsheets write it"),
+        (meter(mpan="", mprn="0000000000"), "the MPRN is all zeros"),
+        (meter(mpan="", mprn="12345"), "the MPRN has not 6 to 10 digits"),
         (meter(mpan=""), "a line has one number, in the column mpan or mprn"),
         (meter(mprn="3938424403"), "a line has one number, in the column mpan or mprn"),
         (meter(postcode="BT1 1AA"), "This service covers England, Scotland and Wales only."),
-        (meter(measures="both"), "measures are import, export or both"),
-        (meter(since="1 May"), "not an RFC 3339 date-time"),
+        (meter(measures="both"), "measures is import, export or “import export”"),
+        (meter(since="1 May"), "since or until is no date such as 2026-03-12, and no 2026"),
         (meter(since="2025-01-01", until="2025-01-01"), "until is not after since"),
         (meter(capacity="big"), "a capacity is a number of kVA"),
         (meter(customer="c" * 201), "the customer is longer than 200 characters"),
@@ -118,6 +124,13 @@ def test_a_meter_is_refused_by_its_line(command: Command, deployment: Path, line
     assert result.output.endswith(": line 3\n")
     assert [row.sme for row in kept(deployment) if row.id == "m-1"] == ["acme"]
     assert "1212345678902" not in result.output
+
+
+@pytest.mark.parametrize("changed", [{"meter_id": ["m-1"]}, {"meter_id": True}, {"sme_id": [1]}])
+def test_a_meter_in_json_is_text_and_numbers(command: Command, deployment: Path, changed: dict[str, Any]) -> None:
+    rows = [GOOD | {"mpan": 1212345678902}, GOOD | {"mpan": 1212345678911, "meter_id": "m-2"} | changed]
+    result = run(command, deployment, "meters", json.dumps(rows))
+    assert (result.exit_code, "a member is neither text nor a number: line 2" in result.output) == (3, True)
 
 
 def test_D6_nobody_takes_a_meter_over_without_a_date(command: Command, deployment: Path) -> None:
@@ -149,7 +162,7 @@ READING = "meter_id,from,value,unit\n"
     [
         (["m-1,2026-03-01T00:00:00Z,1,kWh"], [], 0, "1 taken, 0 without a value, 0 set aside, 0 refused"),
         (["m-1,2026-03-01T00:00:00Z,1,kWh", "m-1,2026-03-01T00:30:00Z,-1,kWh"], [], 3, "beyond any meter: line 3"),
-        (["m-9,2026-03-01T00:00:00Z,1,kWh"], [], 1, "refused: the register has no such meter: line 2"),
+        (["m-9,2026-03-01T00:00:00Z,1,kWh"], [], 1, "load it first, with `meters load`: line 2"),
         (["m-1,2026-03-01T00:00:00Z,35,kWh"], [], 1, "set aside: more than the supply can carry: line 2"),
         ([], ["--layout", "help"], 2, "low-carbon-london: LCLid"),
         ([], ["--zone", "Mars/Base"], 2, "is no zone"),

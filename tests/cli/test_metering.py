@@ -11,7 +11,7 @@ from click.testing import Result
 from consent_server import store
 from consent_server.metering import contract
 from consent_server.settings import load
-from consent_server.store import datasources, meters
+from consent_server.store import data_sources, meters
 from consent_server.store.database import opened
 from consent_server.store.tables import Meter
 
@@ -49,7 +49,10 @@ def test_D4_the_contract_is_a_table_of_sentences(command: Command, filled: Path,
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--postcode", "SW8 1AB", "--mpan", "1212345678902"), "find returned nothing for the sample"),
+        (
+            ("--postcode", "SW8 1AB", "--mpan", "1212345678902"),
+            "find returned nothing: are postcode and numbers of one bill",
+        ),
         (("--mpan", "12"), "13 digits"),
         (("--customer", "C-2"), "of_customer returned nothing for the sample's customer"),
         (
@@ -67,7 +70,7 @@ def test_D4_what_is_wrong_is_said_and_ends_with_1(command: Command, filled: Path
 
 def test_D5_a_data_source_is_shown_with_its_meter(command: Command, filled: Path) -> None:
     with opened(load(filled).database), store.writing() as c:
-        known = datasources.ids_for(c, "https://directory.example/a/cap", "acme", ["m-1"])["m-1"]
+        known = data_sources.ids_for(c, "https://directory.example/a/cap", "acme", ["m-1"])["m-1"]
     result = command("datasources", "show", "--config", filled, known)
     assert result.exit_code == 0
     assert json.loads(result.output) == {

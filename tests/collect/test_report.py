@@ -19,7 +19,7 @@ from consent_server.scheme.provenance.steps import (
     scheme_url,
     trust_framework_url,
 )
-from consent_server.scheme.report import Figure, Report, ReportedMonth
+from consent_server.scheme.report import FUELS, Figure, Report, ReportedMonth
 from consent_server.store import connections
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 from tests.collect.conftest import FEBRUARY, MARCH, RETRY_S, SERVICE, Cap, Meter
@@ -218,9 +218,9 @@ def test_D13_months_are_available_from_the_earliest_that_is_held(cap: Cap) -> No
     )
     assert report.available_from("acme", ("gas",), NOW) == instant.parse("2025-02-01T00:00:00Z"), "on their way"
     assert cap.collect() == 1
-    available = {fuel: report.available_from("acme", (fuel,), NOW) for fuel in report.FUELS}
+    available = {fuel: report.available_from("acme", (fuel,), NOW) for fuel in FUELS}
     assert available == {"electricity": JANUARY, "gas": instant.parse("2025-02-01T00:00:00Z")}
-    assert report.available_from("acme", report.FUELS, NOW) == instant.parse("2025-02-01T00:00:00Z")
+    assert report.available_from("acme", FUELS, NOW) == instant.parse("2025-02-01T00:00:00Z")
 
 
 # the record

@@ -15,7 +15,7 @@ from consent_server.cli import main
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.steps import MISSING, worst_missing_data
 from consent_server.settings import load
-from consent_server.store import datasources
+from consent_server.store import data_sources
 from consent_server.store.database import db
 from consent_server.tokens.data_sources import DataSources
 from tests.deployments import layout
@@ -54,7 +54,7 @@ def test_the_page_is_followed_word_by_word(edp: ResourceServer) -> None:
     assert len(COMMANDS) == 3
     permission = edp.granted("customer-4711")
     with store.writing() as c:
-        found = datasources.ids_for(c, permission.client_id, "customer-4711", ["shop-17", "shop-17-gas"])
+        found = data_sources.ids_for(c, permission.client_id, "customer-4711", ["shop-17", "shop-17-gas"])
     (query,) = re.findall(r"import(\?from=\S+)`", SECTION)
     answers = {
         meter: edp.get(

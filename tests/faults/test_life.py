@@ -76,6 +76,7 @@ class Grant(Held):
     id: str = ""
     redeemed: bool = False
     refresh: str = ""  # empty until tokens were sent
+    unanswered: bool = False  # the database failed when it was to keep that they were: they may be asked for once more
     access: list[tuple[str, int]] = field(default_factory=list)  # with iat
     told: bool = False  # a message about its withdrawal is owed or was sent
 
@@ -109,6 +110,7 @@ class Life(RuleBasedStateMachine):
         self.messages: list[tuple[int, Grant]] = []  # (due, about)
         self.revocations: list[tuple[int, Connection]] = []
         self.break_at: int | None = None
+        self.failed = False  # the database, in the last act
         self.latest = START
 
     @initialize()
@@ -128,6 +130,7 @@ class Life(RuleBasedStateMachine):
 
         Where it fails after what was done is kept, and that is known, the answer says that it is done.
         """
+        self.failed = False
         if self.break_at is None:
             return True, do()
         with broken_at(self.break_at) as happened:
@@ -137,6 +140,7 @@ class Life(RuleBasedStateMachine):
                 assert happened
                 result = None
         self.break_at = None
+        self.failed = bool(happened)
         if not happened or result is None:
             return not happened, result
         assert result.status_code in (200, 503)
@@ -183,13 +187,15 @@ class Life(RuleBasedStateMachine):
                 assert answer.get_json()["error_uri"].endswith("/outcome_unknown")
                 self.redeemed(new, at)
             return
-        if new.refresh:  # RFC 6749 section 4.1.2: used twice
+        used = new.refresh and not new.unanswered
+        if used:  # RFC 6749 section 4.1.2: used twice
             new.end("withdrawn", at)
-        if new.refresh or at >= new.granted + CODE_S or not new.lives(at):
+        if used or at >= new.granted + CODE_S or not new.lives(at):
             assert (answer.status_code, answer.get_json()["error"]) == (400, "invalid_grant")
             return
         assert answer.status_code == 200, answer.text
         body = answer.get_json()
+        new.unanswered = self.failed and bool(self.issuer.code(new.code).unanswered)
         if not new.redeemed:
             self.redeemed(new, at)
         new.refresh = body["refresh_token"]

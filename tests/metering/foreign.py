@@ -179,6 +179,7 @@ def a_sqlite_file(folder: Path) -> MeteringSettings:
         sql_register={
             "url": f"sqlite:///{path}",
             "by_number": "SELECT * FROM tenancy WHERE fuel = :fuel AND number = :number",
+            "of_meters": "SELECT * FROM tenancy WHERE meter IN :meters",
             "of_business": "SELECT * FROM tenancy WHERE sme = :sme",
             "of_customer": "SELECT * FROM tenancy WHERE customer = :customer",
         },
@@ -215,7 +216,9 @@ def parquet_files(folder: Path) -> MeteringSettings:
 def service(asked: Row, path: str) -> Any:
     """What the EDP's own service returns: the fake of the contract docs/metering-service.json."""
     if path == "/v1/tenancies":
+        meters = asked.pop("meters", None)
         found = [row for row in tenancies() if all(row[name] == value for name, value in asked.items())]
+        found = [row for row in found if meters is None or row["meter"] in meters]
         return {
             "tenancies": [
                 {**row, "measures": row["measures"].split(","), **_dated(row, "since", "until")} for row in found

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from consent_server.metering.importing import load as load_module
 from consent_server.metering.importing.layouts import LAYOUTS
 from consent_server.metering.importing.load import How, load
 from consent_server.metering.importing.report import FileFault, LoadReport
-from consent_server.metering.importing.rows import Rows, Told
+from consent_server.metering.importing.rows import Rows, Stated
 from consent_server.metering.importing.times import Times
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
@@ -107,7 +108,7 @@ FILES: dict[str, tuple[str, str, How, list[tuple[str, float]]]] = {
                 ]
             }
         ),
-        How("standard", told=Told("acme-e")),
+        How("standard", stated=Stated("acme-e")),
         [("00:00", 976)],
     ),
 }
@@ -124,7 +125,7 @@ def test_a_layout(trial: Flask, tmp_path: Path, name: str) -> None:
 
 def test_the_old_demos_readings_are_mended(edp: Flask, tmp_path: Path, shared_documents: Path) -> None:
     text = (shared_documents / "data" / "half-hourly-electricity-london-2012.json").read_text(encoding="utf-8")
-    report = loaded(tmp_path / "demo.json", text, How("demo", told=Told("acme-e")))
+    report = loaded(tmp_path / "demo.json", text, How("demo", stated=Stated("acme-e")))
     assert (report.taken, report.refused) == (100, {})
     assert [noted.count for noted in report.noted.values()] == [100, 100]
     start = instant.parse("2012-02-20T00:00:00Z")
@@ -133,7 +134,7 @@ def test_the_old_demos_readings_are_mended(edp: Flask, tmp_path: Path, shared_do
     assert [each["cumulative"] for each in got] == [each["cumulative"] for each in json.loads(text)]
     assert {each["type"] for each in got} == {"electricity"}
     assert all(each["takenAt"] > each["to"] for each in got)
-    assert loaded(tmp_path / "demo.json", text, How("standard", told=Told("acme-e"))).status == 1
+    assert loaded(tmp_path / "demo.json", text, How("standard", stated=Stated("acme-e"))).status == 1
 
 
 # local time
@@ -216,17 +217,17 @@ def row(**changed: str) -> str:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (row(meter_id="nobody"), "the register has no such meter"),
-        (row(meter_id=""), "the row names no meter"),
+        (row(meter_id="nobody"), "the register has no such meter: load it first, with `meters load`"),
+        (row(meter_id=""), "the row names no meter, and --meter was not given"),
         (row(meter_id="acme-g"), "the unit is not of the meter's fuel"),
         (row(value="-1"), "the value is below zero, or beyond any meter"),
         (row(value="1e400"), "the value is below zero, or beyond any meter"),
-        (row(value="1_0"), "the value is no number"),
-        (row(value="٣"), "the value is no number"),
-        (row(value="0x1F"), "the value is no number"),
-        (row(value='"1,5"'), "the value is no number"),
-        (row(unit="GJ"), "the unit is not WHR, KWH or MTQ"),
-        (row(unit=""), "the unit is not WHR, KWH or MTQ"),
+        (row(value="1_0"), "the value is no number such as 0.42"),
+        (row(value="٣"), "the value is no number such as 0.42"),
+        (row(value="0x1F"), "the value is no number such as 0.42"),
+        (row(value='"1,5"'), "the value is no number such as 0.42"),
+        (row(unit="GJ"), "the unit is none of Wh (WHR), kWh (KWH) and m3 (MTQ)"),
+        (row(unit=""), "the unit is none of Wh (WHR), kWh (KWH) and m3 (MTQ)"),
         (row(**{"from": "2026-03-01T00:10:00Z"}), "the time is not on the hour or the half-hour"),
         (row(**{"from": "2026-03-01"}), "the time is not written as 2026-03-12T09:30:00Z"),
         (row(**{"from": "2026-02-30T00:00:00Z"}), "the time is not written as 2026-03-12T09:30:00Z, or does not exist"),
@@ -266,7 +267,10 @@ def test_a_line_that_is_no_utf_8_is_refused_by_itself(edp: Flask, tmp_path: Path
         (b"meter_id,value,unit\n", "there is no column from"),
         (b"meter_id,from,value\n", "there is no column unit"),
         (b"meter_id,from,from,value,unit\n", "is there twice"),
-        ("meter_id,from,value,unit\n".encode("utf-16"), "not text in UTF-8"),
+        ("meter_id,from,value,unit\n".encode("utf-16"), "text in UTF-16: save it in UTF-8"),
+        ("meter_id,from,value,unit\n".encode("utf-16-be"), "not text in UTF-8"),
+        (b"PK\x03\x04 and more", "a workbook or an archive: save it as CSV"),
+        (zlib.compress(b"meter_id,from,value,unit\n", wbits=31), "compressed: unpack it first"),
         (b'{"data": 1}', "no list of readings"),
         (b'{"data": [], "data": []}', "the member data twice"),
         (b"[" * 100_000, "the file is no JSON"),
@@ -301,13 +305,34 @@ def test_json_of_other_shapes_is_refused_by_itself(edp: Flask, tmp_path: Path, i
     assert (report.taken, [noted.lines for noted in report.refused.values()]) == (1, [[2]])
 
 
+def test_a_file_that_changes_while_it_is_read_is_a_fault(edp: Flask, tmp_path: Path) -> None:
+    path, report = tmp_path / "a.csv", LoadReport()
+    path.write_text(csv([row()] * 5000), encoding="utf-8")
+
+    def grows(_read: int) -> None:
+        with path.open("a") as file:
+            file.write(f"{row(value='7')}\n")
+
+    with pytest.raises(FileFault, match="the file changed while it was read"):
+        load(path, How(), NOW, report, grows)
+    assert report.taken >= 5000
+
+
+@pytest.mark.parametrize(("end", "noted"), [("", [[2]]), ("\n", []), ("\r\n", []), ("\n\n", [])])
+def test_a_last_line_without_an_end_is_taken_and_said(
+    edp: Flask, tmp_path: Path, end: str, noted: list[list[int]]
+) -> None:
+    report = loaded(tmp_path / "a.csv", csv([row()]).rstrip("\n") + end)
+    assert (report.taken, [each.lines for each in report.noted.values()]) == (1, noted)
+
+
 def test_a_dry_run_keeps_nothing(edp: Flask, tmp_path: Path) -> None:
     assert loaded(tmp_path / "a.csv", csv([row(), row(value="-1")]), How(dry_run=True)).status == 3
     assert held()["day_block"] == []
 
 
 def test_when_a_file_was_taken_decides_where_its_rows_do_not_say(edp: Flask, tmp_path: Path) -> None:
-    corrected = How(told=Told(taken_at=NOW - 60))
+    corrected = How(stated=Stated(taken_at=NOW - 60))
     for path, value, how in (("b", "2", corrected), ("a", "1", How())):
         loaded(tmp_path / path, csv([row(value=value)]), how)
     assert values("acme-e", DAY_1) == [("00:00", 2)]
@@ -343,8 +368,36 @@ def test_parquet(edp: Flask, tmp_path: Path, kind: str) -> None:
         loaded(tmp_path / "cut.parquet", content[:-500], How("faraday", zone="UTC"))
 
 
+def test_numbers_of_single_precision_are_those_that_were_written(edp: Flask, tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    starts = [AT, AT + HALF_HOUR, AT + 2 * HALF_HOUR]
+    numbers = arrow.array([0.1, None, 0.007], arrow.float32())
+    content = parquet(
+        tmp_path / "made",
+        meter_id=["acme-e"] * 3,
+        timestamp=arrow.array(starts, arrow.timestamp("s", "Europe/London")),
+        kwh=numbers,
+    )
+    assert loaded(tmp_path / "a.parquet", content, How("faraday")).empty == 1
+    assert values("acme-e", DAY_1) == [("00:00", 100), ("01:00", 7)]
+
+
+@pytest.mark.parametrize("name", ["meter_id", "timestamp", "kwh"])
+def test_a_nested_column_is_a_fault(edp: Flask, tmp_path: Path, name: str) -> None:
+    columns = {"meter_id": ["acme-e"], "timestamp": [DAY_1], "kwh": [1.0]}
+    content = parquet(tmp_path / "made", **columns | {name: [columns[name]]})
+    with pytest.raises(FileFault, match=f"the column {name} is nested"):
+        loaded(tmp_path / "a.parquet", content, How("faraday"))
+
+
+def test_ids_of_meters_that_a_spreadsheet_made_decimal_are_a_fault(edp: Flask, tmp_path: Path) -> None:
+    content = parquet(tmp_path / "made", meter_id=[1.2e12], timestamp=[DAY_1], kwh=[0.5])
+    with pytest.raises(FileFault, match="decimal numbers, as spreadsheets make of them"):
+        loaded(tmp_path / "a.parquet", content, How("faraday"))
+
+
 def test_meters_without_one_value_take_no_memory_for_long(edp: Flask) -> None:
-    judged = Rows(LAYOUTS["ours"], Times(), Told(), NOW, LoadReport(), None, "a.csv")
+    judged = Rows(LAYOUTS["ours"], Times(), Stated(), NOW, LoadReport(), None, "a.csv")
     for number in range(5):
         judged.take((number, f"m-{number}", None, DAY_1, None, "", "kWh", *[None] * 6))
     assert (judged.count, judged.report.empty) == (5, 5)

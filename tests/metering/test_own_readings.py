@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from consent_server import store
-from consent_server.metering import data_sources
-from consent_server.metering.data_sources import Source
+from consent_server.metering.data_sources import Source, behind
 from consent_server.metering.own import OwnReadings, OwnRegister
 from consent_server.metering.readings import Held, ReadingsRequest
 from consent_server.metering.register import Tenancy
@@ -18,7 +17,7 @@ from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.packed import unpack
 from consent_server.scheme.provenance.steps import COMPLETE, MISSING
 from consent_server.scheme.readings import join
-from consent_server.store import datasources, meters, readings
+from consent_server.store import data_sources, meters, readings
 
 NOW = instant.parse("2026-03-12T09:30:00Z")
 START, END = synthetic.span(NOW)
@@ -89,10 +88,10 @@ def test_readings_begin_on_their_first_day(filled: Any) -> None:
 def test_a_data_source_leads_to_its_meter(edp: Any) -> None:
     register = OwnRegister(vouches=False)
     with store.writing() as c:
-        known = datasources.ids_for(c, "https://directory.example/a/cap", "acme", ["acme-g"])["acme-g"]
-        gone = datasources.ids_for(c, "https://directory.example/a/cap", "acme", ["bakery-e"])["bakery-e"]
+        known = data_sources.ids_for(c, "https://directory.example/a/cap", "acme", ["acme-g"])["acme-g"]
+        gone = data_sources.ids_for(c, "https://directory.example/a/cap", "acme", ["bakery-e"])["bakery-e"]
     tenancy = Tenancy("acme-g", "gas", ("import",), "SW8", "•••••• 4403", place="SW8 1AA ")
-    found = data_sources.behind(["x.1", gone, known, "unknown"], register)
+    found = behind(["x.1", gone, known, "unknown"], register)
     assert found == [Source(known, "acme", tenancy)], "one is not this business's"
     assert "acme-g" not in repr(found)
 

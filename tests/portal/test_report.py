@@ -284,5 +284,5 @@ def test_a_budget_of_reports(portal: Portal) -> None:
     browser, permission = released(portal)
     asked = [browser.open(f"/report.csv?permission={permission}").status for _ in range(7)]
     assert asked == [200] * 6 + [429]
-    assert "Many reports were made" in browser.html
+    assert "Many reports have just been made" in browser.html
     assert int(browser.response.headers["Retry-After"]) > 0

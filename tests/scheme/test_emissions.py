@@ -199,7 +199,7 @@ def test_the_order_of_readings_does_not_matter():
     assert gas(iter(shuffled)) == gas(readings)
 
 
-def test_no_readings_no_months():
+def test_without_readings_there_are_no_months():
     assert electricity([], {}) == {}
     assert gas([]) == {}
     assert filled_in([]) == ([], frozenset())
@@ -254,7 +254,7 @@ def test_the_basis_of_a_month_is_the_figures_in_it():
         pytest.param([JUNE + HALF_HOUR, JULY - 2 * HALF_HOUR], 2, id="with one neighbour each"),
     ],
 )
-def test_what_is_filled(lacking, filled):
+def test_short_gaps_are_filled_with_estimates(lacking, filled):
     readings = [each for each in flat(JUNE, JULY, 1.0) if each[0] not in set(lacking)]
     found, estimates = filled_in(readings)
     assert len(estimates) == filled

@@ -25,7 +25,7 @@ PACKED = [packed.pack(block) for block in DAYS]
         PACKED[:1],
         [b'{"data":[', *(piece for block in PACKED for piece in (b",", block)), b"],", b'"rest":"and more"}'],
         [DAYS[0], PACKED[1], DAYS[2], PACKED[3], PACKED[4]],
-        [b"{}" * 100_000, PACKED[0]],
+        [b"{}" * 100_000, PACKED[0], b"", b"{}"],
     ],
     ids=["none", "empty", "plain", "one", "many", "mixed", "long"],
 )
@@ -50,6 +50,10 @@ def test_a_packed_block_is_itself_a_gzip_file_and_packed_once() -> None:
     "damaged",
     [
         PACKED[0][:-9],
+        PACKED[0][:-1],
+        PACKED[0][:12],
+        PACKED[0][:18],
+        PACKED[0] + b"\0",
         PACKED[0][:40] + b"\x55" + PACKED[0][41:],
         PACKED[0][:-8] + b"\0" * 8,
         b"\0" + PACKED[0][1:],
@@ -57,5 +61,17 @@ def test_a_packed_block_is_itself_a_gzip_file_and_packed_once() -> None:
     ],
 )
 def test_a_damaged_block_is_said_to_be_one(damaged: bytes) -> None:
-    with pytest.raises(ReadingError, match="the day block of 1970-01-02 is damaged"):
-        packed.unpack(damaged, DAY)
+    """Also where it is not unpacked; what follows its end would not be read at all."""
+    for read in (packed.require_whole, packed.unpack)[: 1 if damaged.startswith(PACKED[0]) else 2]:
+        with pytest.raises(ReadingError, match="the day block of 1970-01-02 is damaged"):
+            read(damaged, DAY)
+
+
+def test_each_bit_of_a_packed_block_counts() -> None:
+    for bit in range(8 * len(PACKED[3])):
+        octets = bytearray(PACKED[3])
+        octets[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ReadingError):
+            packed.require_whole(bytes(octets), DAY)
+    for block in (PACKED[3], DAYS[3], b""):
+        packed.require_whole(block, DAY)

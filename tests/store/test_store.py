@@ -18,7 +18,7 @@ from consent_server.scheme.permission import Act
 from consent_server.store import (
     audit_events,
     codes,
-    datasources,
+    data_sources,
     journeys,
     limits,
     links,
@@ -111,7 +111,7 @@ def test_a_migration_keeps_what_is_there(database_url: str) -> None:
             (source,) = kept.datasources
             assert source["id"].endswith(".1")
             assert source["meter"] == "m-b"
-            assert [row.meter for row in datasources.find(c, [source["id"]])] == ["m-b"]
+            assert [row.meter for row in data_sources.find(c, [source["id"]])] == ["m-b"]
             assert permissions.find(c, "q").datasources == []  # type: ignore[union-attr]
         db.engine.dispose()
 
@@ -141,13 +141,13 @@ def test_a_grant_waits_for_no_grant_of_another_business(app: Flask) -> None:
     with store.writing() as c:
         locks.lock_business(c, "acme")
         granted(c, "p", sme="acme")
-        datasources.ids_for(c, "client-a", "acme", ["m-1"])
+        data_sources.ids_for(c, "client-a", "acme", ["m-1"])
         with ThreadPoolExecutor(1) as pool:
 
             def grant() -> int:
                 with app.app_context(), store.writing() as other:
                     locks.lock_business(other, "bakery")
-                    datasources.ids_for(other, "client-a", "bakery", ["m-2"])
+                    data_sources.ids_for(other, "client-a", "bakery", ["m-2"])
                     return granted(other, "q", sme="bakery")
 
             assert pool.submit(grant).result(10) == 1
@@ -163,25 +163,33 @@ def test_an_index_that_the_sequence_did_not_give_is_not_given_again(app: Flask, 
 
 
 def test_a_code_is_redeemed_and_answered_once_however_many_try(app: Flask) -> None:
-    with store.writing() as c:
-        granted(c, "p")
-        codes.add(c, AuthorizationCode(digest("secret"), "p", "x", "y", "z", issued=100, expires=160))
-        assert not codes.answer(c, "secret"), "it is not redeemed"
-    redeemed: list[bool] = []
-    answered: list[bool] = []
+    def in_a_transaction(code: str) -> bool:
+        with store.writing() as c:
+            return codes.redeem(c, code, 101)
 
-    def redeem() -> None:
-        with app.app_context(), store.writing() as c:
-            redeemed.append(codes.redeem(c, "secret", 101))
-        with app.app_context(), store.writing() as c:
-            answered.append(codes.answer(c, "secret"))
+    ways = [in_a_transaction]
+    if db.engine.dialect.name == "postgresql":
+        ways.append(lambda code: codes.redeem_at_once(code, 101))
+    for number, way in enumerate(ways):
+        code = f"secret-{number}"
+        with store.writing() as c:
+            granted(c, f"p-{number}")
+            codes.add(c, AuthorizationCode(digest(code), f"p-{number}", "x", "y", "z", issued=100, expires=160))
+        assert not codes.answer(code), "it is not redeemed"
+        redeemed: list[bool] = []
+        answered: list[bool] = []
 
-    threads = [threading.Thread(target=redeem) for _ in range(12)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(redeemed) == sorted(answered) == [False] * 11 + [True]
+        def redeem(way: Any = way, code: str = code, redeemed: Any = redeemed, answered: Any = answered) -> None:
+            with app.app_context():
+                redeemed.append(way(code))
+                answered.append(codes.answer(code))
+
+        threads = [threading.Thread(target=redeem) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(redeemed) == sorted(answered) == [False] * 11 + [True]
 
 
 def test_an_end_is_seen_at_once_and_is_final(app: Flask) -> None:
@@ -305,46 +313,46 @@ def test_what_is_done_together_is_one_transaction(app: Flask) -> None:
 
 def test_a_data_source_id_is_stable_and_differs_between_clients(app: Flask) -> None:
     with store.writing() as c:
-        first = datasources.ids_for(c, "client-a", "acme", ["m-2", "m-1", "m-2"])
+        first = data_sources.ids_for(c, "client-a", "acme", ["m-2", "m-1", "m-2"])
         series = first["m-1"].partition(".")[0]
         assert first == {"m-2": f"{series}.0", "m-1": f"{series}.1"}
-        assert datasources.ids_for(c, "client-a", "acme", ["m-1", "m-3"]) == {
+        assert data_sources.ids_for(c, "client-a", "acme", ["m-1", "m-3"]) == {
             "m-1": f"{series}.1",
             "m-3": f"{series}.2",
         }
         for other in (("client-b", "acme"), ("client-a", "bakery")):
-            assert not set(datasources.ids_for(c, *other, ["m-1"]).values()) & {f"{series}.{n}" for n in range(3)}
+            assert not set(data_sources.ids_for(c, *other, ["m-1"]).values()) & {f"{series}.{n}" for n in range(3)}
     with store.reading() as c:
-        (row,) = datasources.find(c, [first["m-2"], "unknown", "unknown.7"])
+        (row,) = data_sources.find(c, [first["m-2"], "unknown", "unknown.7"])
     assert (row.client_id, row.sme, row.meter) == ("client-a", "acme", "m-2")
 
 
 def test_an_id_that_the_version_before_made_is_numbered_when_it_is_next_granted(app: Flask) -> None:
     with store.writing() as c:
         rows.add(c, MeterAlias("old", "client-a", "acme", "m-1"))
-        first = datasources.ids_for(c, "client-a", "acme", ["m-1", "m-2"])
-        assert sorted(datasources.number_of(each) for each in first.values()) == [0, 1]
-        assert datasources.ids_for(c, "client-a", "acme", ["m-1"]) == {"m-1": first["m-1"]}
-        assert datasources.find(c, ["old"]) == []
+        first = data_sources.ids_for(c, "client-a", "acme", ["m-1", "m-2"])
+        assert sorted(data_sources.number_of(each) for each in first.values()) == [0, 1]
+        assert data_sources.ids_for(c, "client-a", "acme", ["m-1"]) == {"m-1": first["m-1"]}
+        assert data_sources.find(c, ["old"]) == []
 
 
 def test_what_the_version_before_granted_meanwhile_is_numbered(app: Flask) -> None:
     sources = [{"id": "old-1", "meter": {}}, {"id": "old-2", "meter": {}}]
     both = {"client_id": "client-a", "sme": "acme"}
     with store.writing() as c:
-        numbered = datasources.ids_for(c, "client-a", "acme", ["m-0"])
+        numbered = data_sources.ids_for(c, "client-a", "acme", ["m-0"])
         rows.add(c, *(MeterAlias(f"old-{n}", "client-a", "acme", f"m-{n}") for n in (1, 2)))
         rows.add(c, MeterAlias("old-3", "client-a", "bakery", "m-3"))
         granted(c, "p", **both, datasources=sources)
         granted(c, "q", **both, datasources=[{"id": numbered["m-0"], "meter": {}}])
     for _ in range(2):  # the second finds nothing
-        datasources.number_the_rest()
+        data_sources.number_the_rest()
         with store.writing() as c:
-            ids = datasources.ids_for(c, "client-a", "acme", ["m-0", "m-1", "m-2"])
+            ids = data_sources.ids_for(c, "client-a", "acme", ["m-0", "m-1", "m-2"])
             kept = [[each["id"] for each in permissions.find(c, name).datasources] for name in ("p", "q")]  # type: ignore[union-attr]
             assert kept == [[ids["m-1"], ids["m-2"]], [numbered["m-0"]]]
             DataSources.of(ids.values())
-            assert datasources.number_of(datasources.ids_for(c, "client-a", "bakery", ["m-3"])["m-3"]) == 0
+            assert data_sources.number_of(data_sources.ids_for(c, "client-a", "bakery", ["m-3"])["m-3"]) == 0
 
 
 def test_two_grants_at_once_give_no_number_twice(app: Flask) -> None:
@@ -353,7 +361,7 @@ def test_two_grants_at_once_give_no_number_twice(app: Flask) -> None:
     def grant(name: str) -> None:
         with app.app_context(), store.writing() as c:
             locks.lock_business(c, "acme")
-            made.append(datasources.ids_for(c, "client-a", "acme", [f"{name}-{n}" for n in range(3)]))
+            made.append(data_sources.ids_for(c, "client-a", "acme", [f"{name}-{n}" for n in range(3)]))
 
     threads = [threading.Thread(target=grant, args=(f"m{n}",)) for n in range(8)]
     for thread in threads:
@@ -362,7 +370,7 @@ def test_two_grants_at_once_give_no_number_twice(app: Flask) -> None:
         thread.join()
     ids = [each for those in made for each in those.values()]
     assert len({each.partition(".")[0] for each in ids}) == 1
-    assert sorted(datasources.number_of(each) for each in ids) == list(range(24))
+    assert sorted(data_sources.number_of(each) for each in ids) == list(range(24))
 
 
 def test_what_was_released_grows_and_is_noted_once_a_minute(app: Flask) -> None:
@@ -426,14 +434,14 @@ def test_what_is_owed_is_leased_to_one_dispatcher(app: Flask) -> None:
         outbox.release(c, taken)
         assert outbox.recipients(c, 300) == [cap]
         (again,) = outbox.lease(c, cap, 300, 30, 10)
-        assert outbox.delivered(c, again, 301)
+        assert outbox.delivered(c, [again], 301)
         assert outbox.waiting(c) == []
 
 
 @pytest.mark.parametrize(
     "slow",
     [
-        lambda c, row: outbox.delivered(c, row, 400),
+        lambda c, row: outbox.delivered(c, [row], 400),
         lambda c, row: outbox.failed(c, row, 500, "slow"),
         lambda c, row: outbox.give_up(c, row, 400, "slow"),
         lambda c, row: bool(outbox.release(c, [row])),
@@ -444,7 +452,7 @@ def test_what_is_owed_is_leased_to_one_dispatcher(app: Flask) -> None:
     "fast",
     [
         lambda c, row: True,
-        lambda c, row: outbox.delivered(c, row, 300),
+        lambda c, row: outbox.delivered(c, [row], 300),
         lambda c, row: outbox.failed(c, row, 350, "fast"),
         lambda c, row: outbox.give_up(c, row, 300, "fast"),
     ],

@@ -1,22 +1,22 @@
 """Reading files of any size, with bounded memory: CSV, JSON and Parquet, as rows with their numbers.
 
-A row is its number in the file, and then the facts in the order of layouts.FACTS. A line that cannot be read is refused by
+A line that cannot be read is refused by
 itself; a file that cannot be read any further is a FileFault.
 """
 
 import csv
 import json
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
 from typing import IO, Any, Final
 
 import orjson
 
-from consent_server.metering.importing.layouts import FACTS, TEXTS, Layout, columns
+from consent_server.metering.importing.layouts import FACTS, TEXTS, Layout, Row, columns
 from consent_server.metering.importing.report import FileFault, LineRefused, LoadReport
-
-Row = tuple[Any, ...]
 
 #: The longest line, the largest JSON document that is not one object a line, and rows that are handed on at once.
 _LONGEST: Final = 65_536
@@ -24,60 +24,82 @@ _LARGEST_DOCUMENT: Final = 256 * 1024 * 1024
 _AT_ONCE: Final = 4096
 _LARGEST_COLUMN: Final = 256 * 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
+#: How files begin that are often taken for CSV, and what to do with one.
+_OTHERS: Final = {
+    b"PK\x03\x04": "a workbook or an archive: save it as CSV in UTF-8, or unpack it first",
+    b"\xd0\xcf\x11\xe0": "an old workbook: save it as CSV in UTF-8 first",
+    b"\x1f\x8b": "compressed: unpack it first",
+    b"\xff\xfe": "text in UTF-16: save it in UTF-8 first",
+    b"\xfe\xff": "text in UTF-16: save it in UTF-8 first",
+}
 #: What the second of two members of one name has after it: names that differ in this alone are one.
 _AGAIN: Final = " "
 
 
-def rows(path: Path, layout: Layout, meter_is_told: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
+def rows(path: Path, layout: Layout, meter_is_stated: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
     """Yield some rows at a time, and how many bytes of the file have been read. Raise FileFault."""
-    try:
-        with path.open("rb") as file:
-            begin = file.read(4)
-            file.seek(0)
-            if begin == b"PAR1":
-                yield from _parquet(path, layout, meter_is_told)
-            elif path.suffix.lower() == ".parquet":
-                raise FileFault("this is no Parquet file")
-            elif begin.removeprefix(_BOM).lstrip()[:1] in (b"[", b"{"):
-                yield from _json(file, layout, meter_is_told, report)
-            else:
-                yield from _csv(file, layout, meter_is_told, report)
-    except OSError as error:
-        raise FileFault(f"the file cannot be read: {error.strerror}") from None
+    with _opened(path) as (file, begin):
+        if begin == b"PAR1":
+            yield from _parquet(path, layout, meter_is_stated)
+        elif path.suffix.lower() == ".parquet":
+            raise FileFault("this is no Parquet file")
+        elif _is_json(begin):
+            yield from _json(file, layout, meter_is_stated, report)
+        else:
+            yield from _csv(file, layout, meter_is_stated, report)
 
 
 def table(path: Path, report: LoadReport) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the lines of a small CSV or JSON file as their columns by name, in small letters. Raise FileFault."""
+    with _opened(path) as (file, begin):
+        if _is_json(begin):
+            for number, item in _objects(file, report):
+                flat = _flat(item)
+                if flat is None:
+                    report.refused["the object has a member twice"].add(number)
+                elif not all(value is None or type(value) in (str, int, float) for value in flat.values()):
+                    report.refused["a member is neither text nor a number"].add(number)
+                else:
+                    yield number, {key: "" if value is None else str(value) for key, value in flat.items()}
+            return
+        lines = _lines(file, report)
+        header, delimiter = _header(lines)
+        names = [name.strip().casefold() for name in header]
+        if len(set(names)) < len(names):
+            raise FileFault("a column is there twice")
+        for number, fields in _fields(lines, delimiter, len(header), report):
+            yield number, dict(zip(names, fields, strict=True))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], bytes]]:
+    """Open a file, which may not change until it is closed, and return how it begins. Raise FileFault."""
     try:
         with path.open("rb") as file:
-            if file.read(4).removeprefix(_BOM).lstrip()[:1] in (b"[", b"{"):
-                file.seek(0)
-                for number, item in _objects(file, report):
-                    flat = _flat(item)
-                    if flat is None:
-                        report.refused["the object has a member twice"].add(number)
-                    else:
-                        yield number, {key: "" if value is None else str(value) for key, value in flat.items()}
-                return
+            begin, before = file.read(4), os.fstat(file.fileno())
+            for other, what in _OTHERS.items():
+                if begin.startswith(other):
+                    raise FileFault(f"this is {what}")
             file.seek(0)
-            lines = _lines(file, report)
-            header, delimiter = _header(lines)
-            names = [name.strip().casefold() for name in header]
-            if len(set(names)) < len(names):
-                raise FileFault("a column is there twice")
-            for number, fields in _fields(lines, delimiter, len(header), report):
-                yield number, dict(zip(names, fields, strict=True))
+            yield file, begin
+            after = os.fstat(file.fileno())
     except OSError as error:
         raise FileFault(f"the file cannot be read: {error.strerror}") from None
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise FileFault("the file changed while it was read: load it again when it is complete")
+
+
+def _is_json(begin: bytes) -> bool:
+    return begin.removeprefix(_BOM).lstrip()[:1] in (b"[", b"{")
 
 
 # CSV
 
 
-def _csv(file: IO[bytes], layout: Layout, meter_is_told: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
+def _csv(file: IO[bytes], layout: Layout, meter_is_stated: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
     lines = _lines(file, report)
     header, delimiter = _header(lines)
-    where = _columns(layout, header, meter_is_told)
+    where = _columns(layout, header, meter_is_stated)
     batch: list[Row] = []
     for number, fields in _fields(lines, delimiter, len(header), report):
         batch.append((number, *[None if index is None else fields[index] for index in where]))
@@ -135,7 +157,7 @@ def _lines(file: IO[bytes], report: LoadReport) -> Iterator[tuple[int, str]]:
             continue
         if number == 1:
             raw = raw.removeprefix(_BOM)
-            if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw:
+            if b"\0" in raw:
                 raise FileFault("the file is not text in UTF-8")
         try:
             line = raw.rstrip(b"\r\n").decode()
@@ -146,12 +168,16 @@ def _lines(file: IO[bytes], report: LoadReport) -> Iterator[tuple[int, str]]:
             report.refused["the line is not text in UTF-8"].add(number)
         elif line.strip():
             yield number, line
+            if raw[-1:] not in (b"\n", b"}"):  # what is cut off within JSON is none
+                report.noted["the file ends without a line end: was its last line cut off?"].add(number)
 
 
 # JSON
 
 
-def _json(file: IO[bytes], layout: Layout, meter_is_told: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
+def _json(
+    file: IO[bytes], layout: Layout, meter_is_stated: bool, report: LoadReport
+) -> Iterator[tuple[list[Row], int]]:
     names = [(getattr(layout, fact), fact in TEXTS) for fact in FACTS]
     checked = False
     batch: list[Row] = []
@@ -161,7 +187,7 @@ def _json(file: IO[bytes], layout: Layout, meter_is_told: bool, report: LoadRepo
             report.refused["the object has a member twice"].add(number)
             continue
         if not checked:
-            _columns(layout, list(flat), meter_is_told)
+            _columns(layout, list(flat), meter_is_stated)
             checked = True
         batch.append((number, *[_fact(flat.get(name), text) if name else None for name, text in names]))
         if len(batch) >= _AT_ONCE:
@@ -271,7 +297,7 @@ def _fact(value: object, text: bool) -> object:
 # Parquet
 
 
-def _parquet(path: Path, layout: Layout, meter_is_told: bool) -> Iterator[tuple[list[Row], int]]:
+def _parquet(path: Path, layout: Layout, meter_is_stated: bool) -> Iterator[tuple[list[Row], int]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -281,9 +307,14 @@ def _parquet(path: Path, layout: Layout, meter_is_told: bool) -> Iterator[tuple[
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            where = _columns(layout, names, meter_is_told)
+            where = _columns(layout, names, meter_is_stated)
             wanted = [names[index] for index in where if index is not None]
             _require_small_columns(file.metadata)
+            for name in wanted:
+                if pyarrow.types.is_nested(file.schema_arrow.field(names.index(name)).type):
+                    raise FileFault(f"the column {name} is nested: write one plain value in each row")
+            if not meter_is_stated and pyarrow.types.is_floating(file.schema_arrow.field(where[0]).type):
+                raise FileFault("the meters' ids are decimal numbers, as spreadsheets make of them: write them as text")
             size, count = path.stat().st_size, file.metadata.num_rows or 1
             for batch in file.iter_batches(_AT_ONCE, columns=wanted):
                 given = [
@@ -318,6 +349,8 @@ def _values(column: Any, text: bool, pyarrow: Any) -> Sequence[Any]:
             return [None if each is None else each.isoformat() for each in column.to_pylist()]
         micros = column.cast(pyarrow.int64()).to_pylist()
         return [None if each is None else _whole(each) for each in micros]
+    elif pyarrow.types.is_float32(kind):  # 0.1 is 0.10000000149 as Python reads it
+        column = column.cast(pyarrow.string()).cast(pyarrow.float64())
     elif pyarrow.types.is_date(kind):
         return [None if each is None else each.isoformat() for each in column.to_pylist()]
     values: list[Any] = column.to_pylist()
@@ -329,9 +362,9 @@ def _whole(micros: int) -> int | str:
     return seconds if not rest else "a fraction"
 
 
-def _columns(layout: Layout, header: Sequence[str], meter_is_told: bool) -> list[int | None]:
+def _columns(layout: Layout, header: Sequence[str], meter_is_stated: bool) -> list[int | None]:
     try:
-        return columns(layout, header, meter_is_told)
+        return columns(layout, header, meter_is_stated)
     except ValueError as error:
         raise FileFault(str(error)) from None
 

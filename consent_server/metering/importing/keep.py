@@ -93,9 +93,12 @@ def merge(pieces: Sequence[Piece], c: Connection) -> int:
         aside = _by_meter(readings.set_aside(c, meters, measure, start, end))
         later = readings.having(c, meters, measure, end)
         yesterday = {row.meter: row for row in readings.kept(c, meters, measure, start - DAY, start) if row.body}
+        first = readings.first_days(c, readings.EDP, {*meters} - yesterday.keys())
         for piece in some:
             disputes += _set_aside(c, piece, held.get(piece.meter, []), aside.get(piece.meter, []))
-            row = yesterday.get(piece.meter) or readings.before(c, piece.meter, measure, start)
+            row = yesterday.get(piece.meter)
+            if row is None and first.get(piece.meter, start) < start:
+                row = readings.before(c, piece.meter, measure, start)
             before: float = 0 if row is None else _end(row, 0)
             mended, before = _days(piece, held.get(piece.meter, []), before)
             blocks += mended

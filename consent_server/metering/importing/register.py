@@ -28,6 +28,8 @@ _NUMBERS: Final = {"mpan": ELECTRICITY, "mprn": GAS}
 _LONGEST_ID: Final = 48
 _LONGEST_WORDS: Final = 200
 _AT_ONCE: Final = 2000
+#: A number as spreadsheets write it: what else is in it than digits would be left out.
+_DECIMAL: Final = re.compile(r"\s*[0-9]+(?:[.,][0-9]*(?:[Ee][+-]?[0-9]+)?|[Ee][+-]?[0-9]+)\s*", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _HERE: Final = ZoneInfo("Europe/London")  # dates of a tenancy are those of people
 
@@ -38,14 +40,14 @@ def load(path: Path, dry_run: bool, report: LoadReport) -> None:
     batch: list[tuple[int, Meter, bool]] = []
     for line, columns in table(path, report):
         try:
-            row, since_is_told = _meter(columns, report, line)
-            key, content = (row.id, row.since if since_is_told else None), hash(repr(row))
+            row, since_is_stated = _meter(columns, report, line)
+            key, content = (row.id, row.since if since_is_stated else None), hash(repr(row))
             if seen.setdefault(key, content) != content:
                 raise LineRefused("the meter is there twice with the same beginning, and says two things")
         except LineRefused as refused:
             report.refused[str(refused)].add(line)
             continue
-        batch.append((line, row, since_is_told))
+        batch.append((line, row, since_is_stated))
         if len(batch) >= _AT_ONCE:
             _keep(batch, dry_run, report)
             batch = []
@@ -60,6 +62,8 @@ def _meter(columns: Mapping[str, str], report: LoadReport, line: int) -> tuple[M
         name: columns.get(name, "").strip()
         for name in (*columns, "measures", "site", "since", "until", "capacity", "customer")
     }
+    if not all(given[name].isprintable() for name in ("meter_id", "sme_id", "customer")):
+        raise LineRefused("meter_id, sme_id or customer has a character that cannot be seen")
     if not all(0 < len(given[name]) <= _LONGEST_ID for name in ("meter_id", "sme_id")):
         raise LineRefused("meter_id or sme_id is empty, or longer than 48 characters")
     if not 0 < len(given["business"]) <= _LONGEST_WORDS or len(given["site"]) > _LONGEST_WORDS:
@@ -69,9 +73,9 @@ def _meter(columns: Mapping[str, str], report: LoadReport, line: int) -> tuple[M
     fuel, number, fits = _number(given)
     if not fits:
         report.noted["the number's check digit is not right; it was taken as it is"].add(line)
-    measures = given["measures"].lower().replace(";", " ").split() or ["import"]
+    measures = re.split(r"[\s,;]+", given["measures"].lower()) if given["measures"] else ["import"]
     if not set(measures) <= {"import", "export"} or len(set(measures)) < len(measures):
-        raise LineRefused("measures are import, export or both")
+        raise LineRefused("measures is import, export or “import export”")
     try:
         place = parse_postcode(given["postcode"])
         capacity = plausible.capacity(fuel, given["capacity"]) if given["capacity"] else None
@@ -104,10 +108,15 @@ def _number(given: Mapping[str, str]) -> tuple[str, str, bool]:
     if len(written) != 1:
         raise LineRefused("a line has one number, in the column mpan or mprn")
     ((name, text),) = written
+    if _DECIMAL.fullmatch(text):
+        raise LineRefused(f"the {name.upper()} is a decimal number, as spreadsheets write it: make its column text")
     try:
         found = parse_mpan(text) if name == "mpan" else parse_mprn(text)
     except MeterNumberError:
-        raise LineRefused(f"the {name.upper()} is none") from None
+        digits = "13 digits, the first two at least 10" if name == "mpan" else "6 to 10 digits"
+        raise LineRefused(f"the {name.upper()} has not {digits}") from None
+    if not int(found.number):
+        raise LineRefused(f"the {name.upper()} is all zeros: give each meter its own number")
     return _NUMBERS[name], found.number, found.check_digit_ok
 
 
@@ -116,7 +125,10 @@ def _instant(text: str) -> int | None:
     if not text:
         return None
     if not _DATE.fullmatch(text):
-        return max(0, instant.parse(text))
+        try:
+            return max(0, instant.parse(text))
+        except ValueError:
+            raise ValueError("since or until is no date such as 2026-03-12, and no 2026-03-12T09:30:00Z") from None
     return max(0, int(datetime.fromisoformat(text).replace(tzinfo=_HERE).timestamp()))
 
 
@@ -146,10 +158,10 @@ def _merged(c: Connection, batch: Sequence[tuple[int, Meter, bool]]) -> tuple[in
         numbers = {row.number for _, row, _ in batch if row.fuel == fuel}
         holders |= {(fuel, row.number): row.id for row in meter_table.with_number(c, fuel, numbers)}
     taken, refused, changed = 0, [], set()
-    for line, row, since_is_told in batch:
+    for line, row, since_is_stated in batch:
         times = held.setdefault(row.id, {})
         try:
-            row = _placed(row, since_is_told, times)
+            row = _placed(row, since_is_stated, times)
             if holders.setdefault((row.fuel, row.number), row.id) != row.id:
                 raise LineRefused("the number is another meter's")
         except LineRefused as reason:
@@ -161,11 +173,11 @@ def _merged(c: Connection, batch: Sequence[tuple[int, Meter, bool]]) -> tuple[in
     return taken, refused, [row for meter in sorted(changed) for row in _ended(held[meter].values())]
 
 
-def _placed(row: Meter, since_is_told: bool, times: Mapping[int, Meter]) -> Meter:
+def _placed(row: Meter, since_is_stated: bool, times: Mapping[int, Meter]) -> Meter:
     """Return a line's tenancy with the beginning that it has among those held. Raise LineRefused."""
     if any((each.fuel, each.number) != (row.fuel, row.number) for each in times.values()):
         raise LineRefused("the meter has another number in the register")
-    if since_is_told or not times:
+    if since_is_stated or not times:
         return row
     newest = times[max(times)]
     if newest.sme != row.sme:

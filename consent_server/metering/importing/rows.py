@@ -1,14 +1,15 @@
 """One row after another: what it says is judged against the register, the clock and what a meter can count."""
 
+import operator
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from consent_server.metering.importing import day
 from consent_server.metering.importing.keep import Piece
-from consent_server.metering.importing.layouts import Layout
+from consent_server.metering.importing.layouts import FACTS, Layout, Row
 from consent_server.metering.importing.report import LineRefused, LoadReport
 from consent_server.metering.importing.times import Doubled, Times
 from consent_server.scheme import plausible
@@ -28,6 +29,7 @@ _UNITS: Final = {
 _ESTIMATE: Final = {"measured": False, "actual": False, "estimated": True, "substituted": True}
 _NO_VALUE: Final = frozenset(("", "null", "none", "nan", "n/a"))
 _LARGEST: Final = 1e15
+_DIGITS: Final = frozenset("0123456789.")
 #: No half-hourly reading is older: this instant is 1 January 2000, and seconds since 1970 mistaken for another unit are not.
 _EARLIEST: Final = 946_684_800
 #: Rows of doubled hours that wait for the other half: beyond this many meters in one file, they are refused.
@@ -46,7 +48,7 @@ class KnownMeter(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Told:
+class Stated:
     """What whoever loads a file says of it: the meter and when it was taken, where its rows do not say so."""
 
     meter: str = ""
@@ -55,6 +57,13 @@ class Told:
 
 #: Meter, measure, unit and fuel, as a row says them.
 _Same = tuple[str, str | None, str | None, str | None]
+
+
+_LINE: Final = operator.itemgetter(0)
+_SAME: Final = operator.itemgetter(*(1 + FACTS.index(fact) for fact in ("meter", "measure", "unit", "fuel")))
+_AT, _VALUE = 1 + FACTS.index("at"), 1 + FACTS.index("value")
+#: What most feeds say nothing of.
+_MORE: Final = [1 + FACTS.index(fact) for fact in ("to", "taken_at", "register", "register_unit", "quality", "period")]
 
 
 class _Series(NamedTuple):
@@ -82,13 +91,20 @@ class Rows:
         self,
         layout: Layout,
         times: Times,
-        told: Told,
+        stated: Stated,
         now: int,
         report: LoadReport,
         known: Callable[[str], KnownMeter | None] | None,
         file: str,
     ) -> None:
-        self.layout, self.times, self.told, self.now, self.report, self.known = layout, times, told, now, report, known
+        self.layout, self.times, self.stated, self.now, self.report, self.known = (
+            layout,
+            times,
+            stated,
+            now,
+            report,
+            known,
+        )
         self.file = file
         self.pieces: dict[tuple[str, str], Piece] = {}
         self.count = 0  # half-hours and series that are held in memory
@@ -96,8 +112,16 @@ class Rows:
         self._waiting: dict[tuple[str, str, int], list[_Waiting]] = defaultdict(list)
         self._waiting_count = 0
 
-    def take(self, row: Sequence[Any]) -> None:
-        """Judge one row: its line, and then the facts in the order of layouts.FACTS."""
+    def take_all(self, rows: Iterable[Row]) -> None:
+        """Judge rows; together those of a meter that have a time and a value alone, if none of them is out of the ordinary."""
+        together: dict[_Same, list[Row]] = defaultdict(list)
+        for row in rows:
+            together[_SAME(row)].append(row)
+        rest = [row for same, those in together.items() if not self._are_taken(same, those) for row in those]
+        for row in sorted(rest, key=_LINE):
+            self.take(row)
+
+    def take(self, row: Row) -> None:
         try:
             self._take(*row)
         except LineRefused as refused:
@@ -130,6 +154,36 @@ class Rows:
                     self.report.refused[str(refused)].add(row.line)
         self._waiting.clear()
 
+    def _are_taken(self, same: _Same, rows: Sequence[Row]) -> bool:
+        """Take rows that say the same four things if nothing about any of them is to be noted. Return whether it was so."""
+        columns = list(zip(*rows, strict=True))
+        values = _plain_numbers(columns[_VALUE])
+        if values is None or any(columns[index].count(None) < len(rows) for index in _MORE):
+            return False
+        try:
+            start = list(map(self.times.start, columns[_AT]))
+            series = self._series.get(same) or (self._new_series(rows[0][0], same) if same[3] is None else None)
+        except LineRefused:
+            return False
+        if series is None or not _are_instants(start):
+            return False
+        piece, factor, most = series
+        amounts = [_scaled(each, factor) for each in values]
+        if (
+            min(start) < _EARLIEST
+            or max(start) + HALF_HOUR > self.now
+            or not plausible.all_plausible(piece.fuel, amounts, most)
+            or len(set(start)) < len(start)
+            or not piece.half_hours.keys().isdisjoint(start)
+        ):
+            return False
+        self.count += len(rows)
+        self.report.taken += len(rows)
+        taken_at = map(self._usually_taken_at, start)
+        piece.half_hours.update(zip(start, map(HalfHour, start, amounts, taken_at), strict=True))
+        piece.lines.update(zip(start, columns[0], strict=True))
+        return True
+
     def _take(
         self,
         line: int,
@@ -159,20 +213,20 @@ class Rows:
         if estimate is None:
             raise LineRefused("the quality is neither measured nor estimated")
         amount = _scaled(amount, series.factor)
-        told = None if taken_at is None else self._told(taken_at)
+        stated = None if taken_at is None else self._stated(taken_at)
         counted = None if register is None else self._register(series, register, register_unit)
         if type(start) is int:
-            self._kept(line, series, start, amount, told, counted, estimate)
+            self._kept(line, series, start, amount, stated, counted, estimate)
         elif isinstance(start, Doubled):
-            half_hour = HalfHour(start.first, amount, told, counted, estimate)
+            half_hour = HalfHour(start.first, amount, stated, counted, estimate)
             self._wait(series.piece, _Waiting(line, start, half_hour, series.piece.fuel, series.most))
 
     def _new_series(self, line: int, same: _Same) -> _Series:
         """Return what a row has in common with those that say the same four things. Raise LineRefused."""
         meter, measure, unit, fuel = same
-        meter, measure = meter or self.told.meter, measure or "import"
+        meter, measure = meter or self.stated.meter, measure or "import"
         if not meter:
-            raise LineRefused("the row names no meter")
+            raise LineRefused("the row names no meter, and --meter was not given")
         of_fuel, factor = self._unit(unit)
         known = self._meter(line, meter, measure, of_fuel, fuel)
         piece = self._piece(meter, measure, known.fuel)
@@ -192,13 +246,13 @@ class Rows:
         unit = unit or self.layout.fixed_unit
         found = _UNITS.get(unit) or _UNITS.get(unit.strip().upper())
         if found is None:
-            raise LineRefused("the unit is not WHR, KWH or MTQ")
+            raise LineRefused("the unit is none of Wh (WHR), kWh (KWH) and m3 (MTQ)")
         return found
 
     def _meter(self, line: int, meter: str, measure: str, of_unit: str, fuel: str | None) -> KnownMeter:
         known = self._known(meter, of_unit)
         if known is None:
-            raise LineRefused("the register has no such meter")
+            raise LineRefused("the register has no such meter: load it first, with `meters load`")
         if measure not in known.measures:
             raise LineRefused("the register has no such measure of the meter")
         if of_unit != known.fuel:
@@ -225,7 +279,7 @@ class Rows:
         if isinstance(start, int) and isinstance(end, int) and end != start + HALF_HOUR:
             raise LineRefused("the row is not of half an hour")
 
-    def _told(self, written: object) -> int | None:
+    def _stated(self, written: object) -> int | None:
         """Return when the row says that the reading was taken."""
         if written == "":
             return None
@@ -234,24 +288,28 @@ class Rows:
             raise LineRefused("takenAt is a local time that came twice")
         return at
 
-    def _taken_at(self, line: int, start: int, told: int | None) -> int:
+    def _taken_at(self, line: int, start: int, stated: int | None) -> int:
         """Return when a half-hour's reading was taken: after its end, and not in the future."""
         end = start + HALF_HOUR
         if start < _EARLIEST:
             raise LineRefused("the half-hour is before the year 2000")
         if end > self.now:
             raise LineRefused("the half-hour has not ended yet")
-        if told is None:
-            of_file = self.told.taken_at
-            return day.taken_at(start, of_file if of_file is not None and of_file > end else None)
-        if told > self.now:
+        if stated is None:
+            return self._usually_taken_at(start)
+        if stated > self.now:
             raise LineRefused("takenAt is in the future")
-        if told > end:
-            return told
+        if stated > end:
+            return stated
         if not self.layout.mends:
             raise LineRefused("takenAt is not after the half-hour's end")
         self.report.noted["takenAt was before the half-hour's end; it is now half an hour after it"].add(line)
         return day.taken_at(start, None)
+
+    def _usually_taken_at(self, start: int) -> int:
+        """Return when a half-hour's reading was taken of which the row does not say it."""
+        of_file = self.stated.taken_at
+        return day.taken_at(start, of_file if of_file is not None and of_file > start + HALF_HOUR else None)
 
     def _register(self, series: _Series, written: object, unit: str | None) -> float | None:
         amount = number(written)
@@ -277,18 +335,18 @@ class Rows:
         series: _Series,
         start: int,
         value: float,
-        told: int | None,
+        stated: int | None,
         register: float | None,
         estimate: bool,
     ) -> None:
         piece, _, most = series
-        taken_at = self._taken_at(line, start, told)
+        taken_at = self._taken_at(line, start, stated)
         self.count += 1
         reason = plausible.implausible(piece.fuel, value, most)
         if reason is None:
             self.report.taken += 1
             piece.add(HalfHour(start, value, taken_at, register, estimate))
-            piece.lines[start] = line
+            piece.lines[start] = max(line, piece.lines.get(start, 0))
         else:
             self.report.aside[reason].add(line)
             row = SetAside(piece.meter, piece.measure, start, reason, value, taken_at, estimate, self.file, line)
@@ -308,16 +366,36 @@ def number(written: object) -> float | None:
                 raise ValueError
             found = float(text)
         except ValueError:
-            raise LineRefused("the value is no number") from None
+            raise LineRefused("the value is no number such as 0.42") from None
     elif written is None or written != written:
         return None
     elif isinstance(written, bool) or not isinstance(written, int | float | Decimal):
-        raise LineRefused("the value is no number")
+        raise LineRefused("the value is no number such as 0.42")
     else:
         found = float(written)
     if not 0 <= found <= _LARGEST:
         raise LineRefused("the value is below zero, or beyond any meter")
     return found
+
+
+def _plain_numbers(written: Sequence[Any]) -> Sequence[float] | None:
+    """Return numbers written as most are, with digits and a point; None if one of them may be something else."""
+    kinds = set(map(type, written))
+    if kinds == {str} and _DIGITS.issuperset("".join(written)):
+        try:
+            found = list(map(float, written))
+        except ValueError:
+            return None
+    elif kinds == {float}:
+        found = list(written)
+    else:
+        return None
+    # A sum with one that is not a number is none.
+    return found if min(found) >= 0 and max(found) <= _LARGEST and sum(found) >= 0 else None
+
+
+def _are_instants(start: list[int | Doubled]) -> TypeGuard[list[int]]:
+    return set(map(type, start)) == {int}
 
 
 def _scaled(amount: float, factor: int) -> float:

@@ -9,8 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.provenance import container, duties
-from consent_server.scheme.provenance.container import ProvenanceError, SignedRecord, Signer
+from consent_server.scheme.provenance.container import SignedRecord, Signer
 from consent_server.scheme.provenance.duties import ExpectedTransfer
+from consent_server.scheme.provenance.step import MAX_STEP_CHARACTERS, ProvenanceError
 from tests.scheme.provenance import worst
 from tests.scheme.signing import EDP_ROLE, NOW, SigningAuthority, signing_authority
 
@@ -153,7 +154,7 @@ TERMS = {"to": "us", "scheme": "s", "standard": "s", "license": "l", "service": 
 
 
 def test_H10_a_permission_is_judged_once_however_often_it_is_named(calls: dict[str, int]) -> None:
-    steps = verify(worst.permissions(3 * container.MAX_STEP_CHARACTERS, TERMS))
+    steps = verify(worst.permissions(3 * MAX_STEP_CHARACTERS, TERMS))
     transfers = duties.receipt_check(steps, EXPECTED)
     assert len(transfers) > 1
     assert sum(len(transfer["permissions"]) for transfer in transfers) > 10_000
@@ -161,7 +162,7 @@ def test_H10_a_permission_is_judged_once_however_often_it_is_named(calls: dict[s
 
 
 def test_H10_a_response_has_few_transfers(calls: dict[str, int]) -> None:
-    steps = verify(worst.permissions(3 * container.MAX_STEP_CHARACTERS, TERMS))
+    steps = verify(worst.permissions(3 * MAX_STEP_CHARACTERS, TERMS))
     too_many = [*steps, *[steps[-1]] * duties.MAX_TRANSFERS]
     with pytest.raises(ProvenanceError, match="more transfers"):
         duties.receipt_check(too_many, EXPECTED)

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from consent_server import store
 from consent_server.metering import contract, sources
+from consent_server.metering.register import Register
+from consent_server.metering.rows import MOST_METERS, RowRegister
 from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.log_in import LogInProvider
@@ -14,7 +16,7 @@ from consent_server.readiness import APART_S, LIVE_S, WORK_LIVE_S, fingerprints
 from consent_server.refusal import Refusal
 from consent_server.scheme.instant import text
 from consent_server.settings import BadSettings, Settings
-from consent_server.store import job_runs, nodes, withdrawal_journal
+from consent_server.store import data_sources, job_runs, nodes, withdrawal_journal
 from consent_server.store.database import DatabaseMissing, opened, require_file, require_writable
 from consent_server.store.schema import state
 from consent_server.tokens.keys import KeysMissing, KeysUnusable, SigningKeys
@@ -27,6 +29,8 @@ _DIFFER = {
     "ahead": "it lacks a {kind} key that is here, or uses an older one",
     "apart": "its {kind} keys are others than those here",
 }
+#: Meters that one finding names.
+_NAMED = 10
 _MAKE = "run `consent-server keys make`, or restore the back-up"
 _CORRECT = "correct that: new keys are no help"
 
@@ -155,6 +159,24 @@ def metering(settings: Settings, at: int) -> Iterator[Finding]:
         yield failing(f"metering: {verdict.fault}", f"it should be so: {verdict.right}")
     if not faults:
         yield fine(f"metering: {settings.metering.register_source} and {settings.metering.readings_source} respond")
+        yield from _disputed(settings, register)
+
+
+def _disputed(settings: Settings, register: Register) -> Iterator[Finding]:
+    """Name the meters that a register of rows gives to two businesses at once, of those whose ids clients have."""
+    if not isinstance(register, RowRegister):
+        return
+    try:
+        with opened(settings.database), store.reading() as c:
+            known = data_sources.meters(c, MOST_METERS)
+    except (DatabaseMissing, Refusal):
+        return  # `database` says so
+    if found := register.disputed(known):
+        named = ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+        yield failing(
+            f"metering: two businesses have the same meter at once: {named}",
+            "end the earlier tenancy in the register: until then neither business's client gets that time",
+        )
 
 
 def log_in(settings: Settings, outside: Outside) -> Iterator[Finding]:

@@ -84,3 +84,8 @@ def find(c: Connection, ids: Iterable[str]) -> list[MeterAlias]:
     return [
         row for batch in rows.batches(ids) for row in rows.every(c, MeterAlias, query.where(_alias.c.id.in_(batch)))
     ]
+
+
+def meters(c: Connection, most: int) -> set[str]:
+    """Return meters that clients have ids of: those of so many ids at most."""
+    return {row.meter for row in c.execute(sa.select(_alias.c.meter).limit(most))}

@@ -1,0 +1,153 @@
+"""This browser's visit to a journey: whose it is, and what is kept of it."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from flask import request
+
+from consent_server import audit, clock, store
+from consent_server.deployment import current
+from consent_server.journey import browser, hand_over
+from consent_server.journey.browser import Holds, NotThisBrowser
+from consent_server.journey.step import Away, Ended, Onward, Page, Step, Visit
+from consent_server.journey.steps import done_after, open_step, path_of, steps, ways
+from consent_server.refusal import Refusal
+from consent_server.scheme.permission import Who
+from consent_server.store import audit_events, journeys
+from consent_server.store.tables import Journey, Progress, SessionData
+from consent_server.web import csrf, device_cookie, pages, parameters, sessions, typed
+from consent_server.web.sessions import BrowserSession
+
+LONGEST_ID: Final = 32
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Where a journey has moved on to: a path, and the secret that its browser gets, if it has shown who the SME is."""
+
+    path: str
+    secret: str = field(default="", repr=False)
+
+
+def of_browser(named: str | None = None, step: Step | None = None) -> tuple[Visit, Holds]:
+    """Return this browser's visit to the journey that is `named`, or that the query names, and which secret the browser holds.
+
+    `step` is the step that is visited. Raise JourneyOver and NotThisBrowser.
+    """
+    # Whatever is wrong with the query, the journey is not found: one refusal, which says what to do.
+    journey_id = parameters.query(request, optional=("journey",)).get("journey", "") if named is None else named
+    cookie = request.cookies.get(browser.cookie(journey_id)) if journey_id else None
+    at = clock.now()
+    found = _Found()
+    if cookie and len(journey_id) <= LONGEST_ID:
+        found.look(journey_id, step, at)
+    lifetimes = current().settings.lifetimes
+    journey, holds = browser.judge(found.journey, cookie, at, idle_s=lifetimes.journey_idle, life_s=lifetimes.journey)
+    agent, device = pages.plain(request.user_agent.string, 300), device_cookie.sent(request)
+    address = request.remote_addr or ""
+    return Visit(journey, cookie or "", at, address, agent, device, found.session, found.beside), holds
+
+
+class _Found:
+    """What is kept of a visit: its journey, this browser's session at the portal, and what the step reads beside them."""
+
+    journey: Journey | None = None
+    session: BrowserSession | None = None
+    beside: object = None
+
+    def look(self, journey_id: str, step: Step | None, at: int) -> None:
+        """Read it, in one transaction."""
+
+        def read(c: store.Connection, held: SessionData) -> None:
+            self.journey = journeys.find(c, journey_id)
+            if step is not None and self.journey is not None and self.journey.concluded is None:
+                self.beside = step.beside(c, self.journey, held, at)
+
+        if step is not None and step.uses_session and current().settings.party == "cap":
+            self.session = sessions.of_kind(hand_over.PORTAL).current(request, read)
+        if self.session is None:
+            with store.reading() as c:
+                read(c, {})
+
+
+def current_visit() -> Visit:
+    """Return the visit of a browser that holds the newest secret. Raise JourneyOver and NotThisBrowser."""
+    here, holds = of_browser()
+    if holds is Holds.PREVIOUS:
+        raise NotThisBrowser("a secret that was replaced")
+    return here
+
+
+def form(here: Visit, *fields: str) -> dict[str, str]:
+    """Return the fields of a form that was sent from a page of this journey. Raise CsrfRefused."""
+    return csrf.form(here.secret, *fields, beside=("journey",))
+
+
+def keep(here: Visit, progress: Progress | None = None, claimed: int | None = None) -> None:
+    """Note the visit, and keep progress and the instant of the first POST when they are given.
+
+    Nothing is written where nothing has changed since another visit that was noted shortly before.
+    """
+    changed = progress is not None and progress != here.progress
+    if changed or claimed is not None or not _is_noted(here):
+        with store.writing() as c:
+            journeys.touch(c, here.journey.id, here.at, progress if changed else None, claimed)
+
+
+def _is_noted(here: Visit) -> bool:
+    """Return whether a visit was noted within a sixtieth of the time after which a journey is over unless it is visited."""
+    return 0 <= here.at - here.journey.seen < current().settings.lifetimes.journey_idle // 60
+
+
+def follow_up(here: Visit, then: Callable[[], None]) -> None:
+    """Do what a step leaves to be done once it is kept. Where that is refused, the journey is where it was before the step."""
+    try:
+        then()
+    except Refusal:
+        with store.writing() as c:
+            journeys.touch(c, here.journey.id, here.at, here.progress)
+        raise
+
+
+def keep_outcome(
+    here: Visit,
+    step: Step,
+    outcome: Page | Onward | Ended | Away,
+    sent: Mapping[str, str],
+    claimed: int | None = None,
+) -> Moved | None:
+    """Keep what an outcome says of the journey; return where it has moved on to. An end is kept with the decision."""
+    if isinstance(outcome, Onward):
+        return move_on(here, step, outcome, sent, claimed)
+    if not isinstance(outcome, Ended):
+        keep(here, {**here.progress, **outcome.progress}, claimed)
+    return None
+
+
+def move_on(here: Visit, step: Step, done: Onward, sent: Mapping[str, str], claimed: int | None = None) -> Moved:
+    """Keep that a step is done; return where the journey has moved on to."""
+    progress: Progress = {**here.progress, **done.progress}
+    if step in ways():
+        progress["way"] = step.name
+    mine = steps(progress)
+    progress["done"] = done_after(mine, step)
+    typed.forget(*(each.name for each in mine if each.name not in progress["done"]))
+    path = path_of(open_step(mine, progress), here.journey.id)
+    if not done.proven:
+        keep(here, progress, claimed)
+        return Moved(path)
+    following = browser.next_secret(here.secret, progress.setdefault("nonce", secrets.token_urlsafe(16)), sent)
+    progress["proved"] = here.at
+    with store.writing() as c:
+        journeys.prove(c, here.journey.id, here.at, progress, claimed, following)
+        if progress["identified"] != here.progress.get("identified"):  # else a browser could fill the audit trail
+            _keep_identification(c, here, progress["identified"]["who"])
+    return Moved(path, following)
+
+
+def _keep_identification(c: store.Connection, here: Visit, who: Who) -> None:
+    by = {"method": who["method"], "strength": who["strength"]}
+    event = audit.event("sme_identified", client_id=here.journey.client_id, journey=here.journey.id, **by)
+    audit_events.keep(c, event)
