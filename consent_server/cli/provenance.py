@@ -90,6 +90,7 @@ def show(graph: Path | None, **given: Any) -> None:
     from consent_server.scheme.provenance import chain, drawing
 
     steps = _verified(**given)
+    click.echo("Each step with what it rests on below it; P1 and so on are the permissions, at the end.")
     for line in chain.tree(steps):
         click.echo(line)
     if graph is not None:

@@ -43,7 +43,7 @@ def test_a_good_record_and_its_picture(run: Run, tmp_path: Path) -> None:
     graph = tmp_path / "chain.svg"
     shown = run("show", {"data": [], "provenance": record()}, "--graph", graph)
     assert shown.exit_code == 0
-    assert shown.output.startswith("transfer of emissions-report 2026-03-12 to ")
+    assert shown.output.splitlines()[1].startswith("transfer of emissions-report 2026-03-12 to ")
     assert ElementTree.parse(graph).getroot().tag.endswith("svg")
     verified = run("verify", record(), "--trust-framework", FRAMEWORK)
     assert (verified.exit_code, verified.output) == (0, "21 steps hold\n")

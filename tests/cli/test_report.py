@@ -1,5 +1,7 @@
 """`report verify`: what a bank reads of a file that holds, and of one that does not."""
 
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +24,16 @@ def run(command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.Monk
         return command("report", "verify", path, "--root", root, "--trust-framework", sample.FRAMEWORK, *more)
 
     return verify
+
+
+def test_the_published_sample_holds(command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it does not: the words of a report have changed, and `python -m tests.documents.sample` makes it anew."""
+    monkeypatch.chdir(sample.PUBLISHED_FILE.parents[2])
+    page = Path("docs/report.md").read_text()
+    (asked,) = re.findall(r"^consent-server (report verify --root docs/sample[^`]*)", page, re.MULTILINE)
+    held = command(*shlex.split(asked.replace("\\\n", " ")))
+    assert held.exit_code == 0, held.output
+    assert "gas: 215,341.30 kg CO2e in 11 months" in held.output
 
 
 def test_a_file_that_holds_and_one_that_does_not(run: Callable[..., Result]) -> None:

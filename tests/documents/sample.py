@@ -1,8 +1,12 @@
-"""A report to a bank with its signed record: two regions, two fuels, twelve months of which one lacks a reading of gas."""
+"""A report to a bank with its signed record: two regions, two fuels, twelve months of which one lacks a reading of gas.
+
+`python -m tests.documents.sample` makes docs/sample anew, which is needed when the words of a report change.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from consent_server.documents import data, pdf, signing
@@ -187,3 +191,13 @@ def signed(told: ReportData | None = None) -> bytes:
 
 def trusted(**changes: Any) -> Trusted:
     return Trusted(**{"root": signing_authority().root, "trust_framework": FRAMEWORK, "recipient": BANK} | changes)
+
+
+#: The report that docs/report.md links to, and the root that it is verified with.
+PUBLISHED_FILE = Path(__file__).parents[2] / "docs" / "sample" / "report.pdf"
+PUBLISHED_ROOT = PUBLISHED_FILE.with_name("signing_root.pem")
+
+if __name__ == "__main__":
+    PUBLISHED_FILE.parent.mkdir(exist_ok=True)
+    PUBLISHED_FILE.write_bytes(signed())
+    PUBLISHED_ROOT.write_bytes(signing_authority().root_pem)

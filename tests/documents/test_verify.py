@@ -496,6 +496,18 @@ def test_a_report_without_a_month_and_one_of_a_single_fuel() -> None:
         assert "Electricity by month" not in text
 
 
+def test_a_site_that_used_nothing_has_no_mean_intensity() -> None:
+    steps = verify_record(sample.record(), sample.FRAMEWORK, signing_authority().root)
+    told = sample.report_data()
+    idle = told.factors[0].model_copy(update={"amount": 0.0, "value": 0.0})
+    tables = [
+        each
+        for each in words.document(told.model_copy(update={"factors": (idle, *told.factors[1:])}), steps).blocks
+        if isinstance(each, words.Table) and each.head[0] == "Factor"
+    ]
+    assert [row[-1] for row in tables[0].rows][:2] == ["–", "120.00 gCO2/kWh"]
+
+
 def test_a_total_that_lacks_months_says_so_beside_it() -> None:
     steps = verify_record(sample.record(), sample.FRAMEWORK, signing_authority().root)
     told = sample.report_data()

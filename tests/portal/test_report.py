@@ -210,6 +210,23 @@ def test_the_page_says_what_is_missing_and_then_offers_the_report(portal: Portal
     assert "/report.pdf" not in browser.open("/result").html
 
 
+def test_a_permission_that_ends_while_its_report_is_made_gets_none(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser, permission = released(portal)
+    made = report.provenance
+
+    def withdrawn_meanwhile(*given: Any) -> Any:
+        found = made(*given)
+        with store.writing() as c:
+            row = permissions.find(c, permission)
+            permissions.end(c, row, Act.WITHDRAW, at=clock.now(), by="sme", where="portal", why="test")
+        return found
+
+    monkeypatch.setattr(report, "provenance", withdrawn_meanwhile)
+    assert browser.open(f"/report.json?permission={permission}").status == 404
+
+
 @pytest.mark.parametrize("case", ["unknown", "another's", "withdrawn", "never redeemed", "no month"])
 def test_no_report_without_a_live_permission_of_ones_own(portal: Portal, case: str) -> None:
     browser, permission = released(portal, redeemed=case != "never redeemed")

@@ -201,7 +201,14 @@ def test_the_portfolio(bank: Played) -> None:
     bank.outside.gives(answer([month(number) for number in range(10)]))
     browser = bank.back(bank.applied(business="<b>=Bakery</b>"))
     page = browser.open("/portfolio").html
-    for shown in ("&lt;b&gt;=Bakery&lt;/b&gt;", "<strong>12.345</strong>", "CO<sub>2</sub> in 10 of 12 months", "Live"):
+    said = (
+        "<strong>12.345</strong>",
+        "CO<sub>2</sub> in 10 of 12 months",
+        "Live",
+        "Brand ",
+        "March 2025 to February 2026",
+    )
+    for shown in ("&lt;b&gt;=Bakery&lt;/b&gt;", *said):
         assert shown in page
     assert "No figure for January 2026 and February 2026." in page
     assert "PCAF score <strong>2</strong> of 5" in page

@@ -74,6 +74,26 @@ def test_months_sites_and_totals_are_the_same_figures() -> None:
     assert found.kilograms == pytest.approx(electricity.figure.kilograms + gas.figure.kilograms)
 
 
+def test_every_figure_is_rounded_once_whoever_shows_it() -> None:
+    """A third of a watt-hour and of a cubic metre in each half-hour: no figure has more than six decimals."""
+    found = report(meter("electricity", 1 / 3, name="e"), meter("gas", 1 / 3, "AB1"))
+    figures = [each.figure for each in (*found.months, *found.sites, *found.totals)]
+    numbers = [value for each in figures for value in (each.kwh, each.m3 or 0.0, each.kilograms)]
+    numbers += [found.kilograms, *(each.amount for each in found.factors)]
+    assert all(value == round(value, 6) for value in numbers)
+    # 1,488 and 1,440 half-hours: 0.496 and 0.48 kWh at 100 g/kWh
+    assert [each.figure.kilograms for each in found.months][:2] == [0.0496, 0.048]
+
+
+def test_nothing_used_is_nothing_emitted_and_no_month_is_left_out() -> None:
+    found = report(meter("electricity", 0.0, name="e"), meter("gas", 0.0))
+    assert (len(found.months), found.gaps, found.kilograms) == (6, (), 0.0)
+    assert [(each.fuel, each.amount, each.value) for each in found.factors] == [
+        ("electricity", 0.0, 0.0),
+        *(("gas", 0.0, each.value) for each in found.factors[1:]),
+    ]
+
+
 def test_gas_by_hand_over_a_new_set() -> None:
     found = report(meter("gas", 2.0))
     # The set of 2026 applies from 11 June, 08:30Z: 31 x 48 + 10 x 48 + 17 = 1,985 half-hours before, 2,431 from then on.
