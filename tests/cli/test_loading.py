@@ -66,7 +66,7 @@ def test_meters_are_loaded_and_loaded_again(command: Command, deployment: Path) 
             command,
             deployment,
             "meters",
-            "\n".join((COLUMNS, meter(measures="export import", capacity="69", customer="C-1"), gas)),
+            "\n".join((COLUMNS, meter(measures="export;import;", capacity="69", customer="C-1"), gas)),
         )
         assert (result.exit_code, result.output) == (0, "2 taken, 0 without a value, 0 set aside, 0 refused\n")
     first, second = [row for row in kept(deployment) if row.sme == "acme" and row.id in ("m-1", "m-2")]
