@@ -41,6 +41,7 @@ from consent_server.outbound.cache import Copy
 from consent_server.pki.member_certificate import load_certificates
 from consent_server.sandbox import directory, parties
 from consent_server.sandbox.layout import Layout
+from consent_server.scheme.meters import MaskedMeter
 from consent_server.settings import load
 from consent_server.store import codes, permissions
 from consent_server.store.digests import digest, new_id, new_secret
@@ -133,7 +134,7 @@ class Door:
         self.tokens.append(refresh_token.text(self.deployment.refresh_keys, version, refresh_id))
         at, series = clock.now(), new_id()
         client = self.clients[number % len(self.clients)]
-        meters = [
+        meters: list[MaskedMeter] = [
             {
                 "id": f"m-{number}",
                 "fuel": "electricity",
@@ -156,10 +157,7 @@ class Door:
                     text_sha256="0" * 64,
                     sme=f"sme-{number}",
                     meters=meters,
-                    datasources=[
-                        {"id": f"{series}.{n}", "meter": each["id"], "fuel": each["fuel"]}
-                        for n, each in enumerate(meters)
-                    ],
+                    datasources=[{"id": f"{series}.{n}", "meter": each["id"]} for n, each in enumerate(meters)],
                     granted=at,
                     expires=at + YEAR_S,
                     refresh_id=refresh_id,
@@ -216,7 +214,9 @@ class Door:
         }
         # Python and gunicorn look for modules where they were started before they look in PYTHONPATH
         with _running(self.command(), environment, core, log, self.code) as process:
-            yield _processes(process, self.port, log, workers=self.workers + bool(self.metrics))  # and the exporter
+            yield processes_behind(
+                process, self.port, log, workers=self.workers + bool(self.metrics)
+            )  # and the exporter
 
 
 class Peer:
@@ -252,7 +252,7 @@ class Peer:
         with _running(
             ["node", str(ROOT / "bench/peer/server.js")], {"PEER": json.dumps(self._given)}, core, log
         ) as process:
-            found = _processes(process, self.port, log, workers=0)
+            found = processes_behind(process, self.port, log, workers=0)
             self.tokens = self._made("tokens", 500)
             yield found
 
@@ -291,7 +291,7 @@ def _running(
         process.wait(20)
 
 
-def _processes(process: subprocess.Popen[bytes], port: int, log: Path, *, workers: int) -> list[int]:
+def processes_behind(process: subprocess.Popen[bytes], port: int, log: Path, *, workers: int) -> list[int]:
     """Wait for the port and so many workers behind it; return the processes of the server."""
     for _ in range(300):
         time.sleep(0.1)

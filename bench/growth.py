@@ -174,7 +174,7 @@ def watched(*engines: Engine, by_index: bool = False) -> Iterator[Cost]:
     def explain(
         connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
     ) -> None:
-        raw = connection.connection.dbapi_connection
+        raw: Any = connection.connection.dbapi_connection
         if statement.startswith("BEGIN"):
             return
         # A statement by itself is in no transaction.
@@ -233,6 +233,7 @@ def acts(issuer: Any, at: int) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "job: collection", lambda: _writing(issuer, lambda c: _leased_collections(c, at + 90000))
     yield "job: audit trail", lambda: _inside(issuer, audit_trail.seal)
     yield "job: retention", lambda: _inside(issuer, lambda: retention.apply(RetentionSettings()))
+    yield "job: is more due?", lambda: _inside(issuer, lambda: retention.is_behind(RetentionSettings()))
 
 
 def _journey_of(issuer: Any, journey: str) -> Any:

@@ -21,6 +21,7 @@ from consent_server import clock, deployment, store
 from consent_server.scheme.instant import DAY
 from consent_server.settings import LimitsSettings
 from consent_server.store.database import db
+from consent_server.tokens.sealing import Sealer
 from consent_server.web import budgets
 from consent_server.web.limits import Guess, TooMany
 
@@ -129,7 +130,7 @@ def limited(url: str) -> Iterator[LimitsSettings]:
     """Run the block in an application that has the limits of the default settings, and a new store."""
     limits = LimitsSettings()
     app = Flask("guessing")
-    played: Any = SimpleNamespace(settings=SimpleNamespace(limits=limits))
+    played: Any = SimpleNamespace(settings=SimpleNamespace(limits=limits), sealer=Sealer(bytes(32)))
     deployment.install(app, played)
     store.init(app, url)
     with app.app_context():

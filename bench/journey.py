@@ -123,7 +123,7 @@ class Person:
     def __init__(self, manifest: Mapping[str, Any], sme: str, journey: str) -> None:
         self.browser = Browser(Path(manifest["trust"]["server_ca"]))
         self.count = JourneyCount(journey)
-        self._hosts = {urlsplit(url).netloc: party for party, url in manifest["pages"].items()}
+        self._hosts: dict[str, str] = {urlsplit(url).netloc: party for party, url in manifest["pages"].items()}
         self.acts = acts_of(manifest, sme)
 
     def walk(self, page: Page, until: str) -> Page:

@@ -54,7 +54,7 @@ def size() -> int:
 
 
 def main(url: str) -> None:
-    clock.now = lambda: START  # type: ignore[assignment]  # certificates and tokens of the tests are of then
+    clock.now = lambda: START  # certificates and tokens of the tests are of then
     server = ResourceServer(
         settings_of("edp", url, {"metering.readings_source": "day-blocks"}), "electricity_and_gas", "cap"
     )

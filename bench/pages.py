@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
+import orjson
 import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.engine import Engine
@@ -28,14 +29,23 @@ from consent_server import clock, store
 from consent_server.outbound.session import Response
 from consent_server.sandbox import directory, registry
 from consent_server.scheme.instant import DAY
-from consent_server.store import permissions, rows
+from consent_server.store import collecting, connections, links, permissions, rows
 from consent_server.store.database import db
 from consent_server.store.digests import digest, new_secret
-from consent_server.store.tables import Meter, ProviderConnection, PushedRequest, SmeAccount
+from consent_server.store.tables import (
+    Evidence,
+    Meter,
+    Passkey,
+    Permission,
+    ProviderConnection,
+    PushedRequest,
+    SmeAccount,
+)
 from tests.browser import Elements
 from tests.database import make_tables
 from tests.deployments import PlayedMail, deploy, layout, opened, settings_of
 from tests.portal.conftest import Portal
+from tests.records import received
 
 ROUNDS: Final = 60
 UNCOUNTED: Final = 5
@@ -111,7 +121,7 @@ class Party:
 
         self.mail = PlayedMail()
         self.deployment.mail = self.mail  # type: ignore[assignment]
-        self.deployment.session.get = get  # type: ignore[method-assign, assignment]
+        self.deployment.session.get = get  # type: ignore[method-assign]
         self.app = opened(self.deployment, "public")
         with self.app.app_context():
             make_tables()
@@ -137,7 +147,7 @@ class Browser:
 
     def visit(self, name: str, path: str, form: dict[str, str] | None = None) -> "Browser":
         """Ask for a page, and count what it costs under a name."""
-        headers = {"Cookie": "; ".join(f"{each}={value}" for each, value in self.cookies.items())}
+        headers = [("Cookie", "; ".join(f"{each}={value}" for each, value in self.cookies.items()))]
         method = "GET" if form is None else "POST"
         environ = EnvironBuilder(path, "https://localhost", method=method, headers=headers, data=form).get_environ()
         page = self.party.pages[name]
@@ -158,7 +168,7 @@ class Browser:
     def follow(self, name: str) -> "Browser":
         return self.visit(name, self.location)
 
-    def send(self, name: str, button: str, **typed: str) -> "Browser":
+    def send(self, name: str, button: str, /, **typed: str) -> "Browser":
         """Send the form that has a button."""
         form = next(
             form for form in Elements(self.html).forms if any(each.get("id") == button for each in form["buttons"])
@@ -217,20 +227,58 @@ def looks(cap: Party, number: int) -> None:
     email = f"owner-{number}@business.example"
     cap.keep(SmeAccount(account, email, f"Business {number}", at))
     cap.keep(connection_of(cap, account, at))
+    cap.keep(passkey_of(account, at))
+    cap.keep(evidence_of(cap, account, at))
     with cap.app.app_context():
-        Portal.collected(None, f"connection of {account}")
+        Portal.collected(f"connection of {account}")
+    cap.client().visit("GET /", "/")
     browser = cap.client().visit("GET /sign-in, the first time", "/sign-in").follow("GET /sign-in")
     browser.send("POST /sign-in", "continue", email=email).follow("GET /sign-in/code")
     browser.send("POST /sign-in/code", "continue", code=cap.mail.code).follow("GET /account")
     for page in ("/result", "/connect", "/connected", "/permissions", "/permissions/held", "/passkeys", "/forecast"):
         browser.visit(f"GET {page}", page)
-    for page in ("/permissions/withdraw", "/permissions/receipt"):
+    for page in ("/permissions/record", "/permissions/receipt"):
         browser.visit(f"GET {page}", f"{page}?permission={quote(f'connection of {account}')}")
+    browser.visit("GET /report", f"/report?permission={quote(released(cap, account, at))}")
+    browser.visit("GET /passkeys/rename", f"/passkeys/rename?id={quote(f'passkey of {account}')}")
+    browser.send("POST /passkeys/rename", "rename", name="Office laptop")
     browser.visit("release: GET /authorize", pushed(cap, "fsp", "emissions")).follow("release: GET /journey/sign-in")
     browser.send("release: POST /journey/sign-in", "continue", email=email).follow("release: GET /journey/code")
     browser.send("release: POST /journey/code", "continue", code=cap.mail.code)
     browser.follow("release: GET /journey/permission")
     browser.send("release: POST /journey/permission", "allow", agree="yes")
+    browser.visit("GET /permissions/withdraw", f"/permissions/withdraw?permission={quote(f'connection of {account}')}")
+    browser.send("POST /permissions/withdraw", "confirm").follow("GET /permissions/withdrawn")
+
+
+def released(cap: Party, account: str, at: int) -> str:
+    """Return the id of a bank's permission that rests on the connection of an account, whose readings have signed records."""
+    connection, permission = f"connection of {account}", f"release of {account}"
+    bank = cap.layout.application("fsp")
+    row = Permission(
+        id=permission,
+        account=f"{account} at the bank",
+        client_id=bank,
+        member=cap.layout.member("fsp"),
+        license=cap.layout.license("emissions"),
+        fuels=["electricity", "gas"],
+        text_sha256="0" * 64,
+        sme=account,
+        meters=[],
+        datasources=[],
+        granted=at,
+        expires=at + 300 * DAY,
+        refresh_id=permission,
+        refresh_version=1,
+        redeemed=at,
+    )
+    with cap.app.app_context(), store.writing() as c:
+        permissions.add(c, row)
+        links.add(c, connection, permission)
+        for window in connections.collected(c, connection):
+            signed = received(window.window_start, window.window_end, window.at, window.fuel)
+            collecting.put_window(c, window._replace(record=orjson.dumps(signed)))
+    return permission
 
 
 def connection_of(cap: Party, account: str, at: int) -> ProviderConnection:
@@ -243,11 +291,36 @@ def connection_of(cap: Party, account: str, at: int) -> ProviderConnection:
         member=cap.layout.member("edp"),
         application=cap.layout.application("edp_service"),
         license=cap.layout.license("electricity_and_gas"),
-        refresh_sealed=b"",
+        refresh_sealed=cap.deployment.sealer.seal(f"refresh token of {account}"),
         refresh_mac=digest(account),
         granted=at,
         expires=at + 300 * DAY,
     )
+
+
+def evidence_of(cap: Party, account: str, at: int) -> Evidence:
+    """Return what was read when the connection of an account was made."""
+    return Evidence(
+        id=f"evidence of {account}",
+        subject=f"connection of {account}",
+        at=at,
+        license=cap.layout.license("electricity_and_gas"),
+        text_shown="Tallyleaf may fetch your readings.",
+        shown_sha256="0" * 64,
+        raw_sha256="0" * 64,
+        client_id=cap.layout.application("edp_service"),
+        names={"client": "Hartlebury Meters Limited"},
+        who={"business": f"Business of {account}", "method": "A code", "strength": "An address"},
+        meters=[],
+        address="192.0.2.1",
+        user_agent="A browser",
+        correlation_id="c0ffee",
+    )
+
+
+def passkey_of(account: str, at: int) -> Passkey:
+    """Return a passkey of an account, with which nobody has signed in."""
+    return Passkey(f"passkey of {account}", account, account.encode(), b"", sign_count=0, name="Phone", added=at)
 
 
 def walked_at_cap(url: str, rounds: int) -> dict[str, Page]:

@@ -3,6 +3,7 @@
 import os
 import runpy
 from pathlib import Path
+from typing import Any
 
 from bench import sampling
 from consent_server import shipped
@@ -11,6 +12,6 @@ _door = runpy.run_path(str(shipped("config") / "gunicorn.conf.py"))
 globals().update({name: value for name, value in _door.items() if not name.startswith("__")})
 
 
-def post_worker_init(worker):
+def post_worker_init(worker: Any) -> None:
     _door["post_worker_init"](worker)
     sampling.start(Path(os.environ["SAMPLES"]))

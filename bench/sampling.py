@@ -12,8 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-import psycopg
 import sqlalchemy as sa
+
+from consent_server.store.link import link
 
 #: Seconds of processor time between two samples; the kernel's own tick is 1 to 4 ms.
 INTERVAL_S: Final = 0.001
@@ -34,7 +35,8 @@ STAGES: Final = {
     "token: sign, read, MAC": r"consent_server/tokens/|/jwt/|cryptography/",
     "statements: build and compile": r"sqlalchemy/sql/|sqlalchemy/dialects/\w+/(base|_psycopg_common|json)\.py",
     "statements: driver": (
-        r"/psycopg/|store/statement\.py:_run$|engine/default\.py:do_(execute|executemany|commit|rollback|begin|ping)$"
+        r"/psycopg/|store/link\.py|store/statement\.py:_run$"
+        r"|engine/default\.py:do_(execute|executemany|commit|rollback|begin|ping)$"
     ),
     "transactions, connections": (
         r"sqlalchemy/pool/|sqlalchemy/event/|store/(database|waiting)\.py|flask_sqlalchemy/"
@@ -103,13 +105,14 @@ def start(file: Path) -> None:
     first = len(STAGES)
     sa.event.listen(sa.Engine, "before_cursor_execute", lambda *_: counted.add(first))
     sa.event.listen(sa.Engine, "commit", lambda *_: counted.add(first + 1))
-    wait = psycopg.Connection.wait
+    linked = link()
+    wait = linked.wait
 
     def counting(self: Any, *how: Any, **more: Any) -> Any:
         counted.add(first + 2)
         return wait(self, *how, **more)
 
-    psycopg.Connection.wait = counting  # type: ignore[method-assign]
+    linked.wait = counting  # type: ignore[method-assign]
     signal.signal(signal.SIGPROF, _Sampler(counted))
     signal.setitimer(signal.ITIMER_PROF, INTERVAL_S, INTERVAL_S)
 

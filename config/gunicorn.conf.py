@@ -17,7 +17,6 @@ import resource
 import secrets
 import signal
 import ssl
-import sys
 from typing import Any
 
 import gevent
@@ -27,7 +26,7 @@ from gevent.hub import Hub
 from gevent.server import StreamServer
 
 from consent_server import audit, traces
-from consent_server.serving import configuration, connection, lines, worker_counts
+from consent_server.serving import configuration, connection, log_stream, made_once, worker_counts
 from consent_server.serving.gunicorn_log import Answers, DoorLog
 from consent_server.serving.request_body import with_request_body
 from consent_server.serving.traced import traced
@@ -108,16 +107,22 @@ def post_worker_init(worker: Any) -> None:
     gc.freeze()
     gc.enable()
     atexit.register(gc.freeze)
-    application = worker.wsgi if counts is None else counts.begin(worker, worker.wsgi)
+    if counts is not None:
+        counts.begin(worker, worker.wsgi)
+    application = worker.wsgi
     if serving.settings.traces.endpoint:
         traces.start(serving.settings.traces, serving.door)
         application = traced(application, serving.door)
     worker.wsgi = with_request_body(application)
-    audit.out = lines.direct(sys.stderr)
+    audit.out = log_stream.of(2).line
     # gunicorn looks up settings some fifty times for each request, through two functions; in a worker none changes.
     vars(worker.cfg).update({name: setting.get() for name, setting in worker.cfg.settings.items()})
     serving.tls.worker = worker
     gevent.spawn(connection.stop_gently, worker)
+
+
+def pre_request(worker: Any, request: Any) -> None:
+    """gunicorn's own would look whether its log takes a line of the level debug, which holds the path."""
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
@@ -131,4 +136,5 @@ DoorLog.door = serving.door
 logger_class = DoorLog
 accesslog = "-"
 errorlog = "-"
+made_once.install()
 gunicorn.util.write_error = Answers(serving.settings.public.origin).write_error

@@ -33,7 +33,8 @@ from consent_server.refusal import Unavailable
 from consent_server.scheme import roles
 from consent_server.scheme.licenses import GAS, License
 from consent_server.scheme.permission_text import ShownText
-from consent_server.scheme.provenance.container import ProvenanceError, Signer
+from consent_server.scheme.provenance.container import Signer
+from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.settings import BadSettings, Settings
 from consent_server.store.fetched import StoredCache
 from consent_server.store.intensity import StoredGridDays
@@ -63,10 +64,10 @@ class Party(ABC):
         """Return the routes of one door."""
 
     @abstractmethod
-    def text(self, asked: Journey, sme: str) -> ShownText:
-        """Return the permission text that this SME must read before the client of a journey gets data under its license.
+    def text(self, asked: Journey, connected: Sequence[str]) -> ShownText:
+        """Return the permission text that an SME must read before the client of a journey gets data under its license.
 
-        Raise a Refusal if the text may not be shown.
+        `connected` are the members whose readings a CAP fetches for this SME. Raise a Refusal if the text may not be shown.
         """
 
     @abstractmethod
@@ -91,7 +92,7 @@ class MemberProcess:
         self.session = Session(settings)
         self.directory = Directory(settings, self.session, cache)
         self.logos = Logos(settings, self.session, cache)
-        self.upstream = Upstream(settings, self.session, cache)
+        self.upstream = Upstream(settings.member.application, self.session, cache)
         self.signing_root = load_certificates(settings.keys.signing_root.read_bytes())[0]
         self.revocations = RevocationLists(settings, self.session, cache, polls=polls)
         self.callers = Callers(settings, self.revocations, self.directory)
@@ -203,8 +204,7 @@ class Deployment(MemberProcess):
         self.node_report.agree()
 
     def _require_keys(self) -> None:
-        _, key = self.signing_keys.current()
-        key.require()
+        self.signing_keys.require()
         self.signer.key.require()
         self.refresh_keys.current()
 

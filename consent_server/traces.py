@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from consent_server.settings import BadSettings, TracesSettings
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 TRACEPARENT: Final = "traceparent"
 #: Seconds that the collector may take; what it does not take is dropped, and what does not fit into the queue as well.
 _PATIENCE_S: Final = 5
-_NOTHING: Final = nullcontext()
+#: What `span` returns where no span is made.
+NOTHING: Final = nullcontext()
 #: Kinds of spans with which something begins here: what is in them is sent with them, or left out with them.
 _BEGINS: Final = frozenset({"SERVER", "CONSUMER"})
 _left_out: Final[ContextVar[bool]] = ContextVar("left_out", default=False)
@@ -32,7 +33,7 @@ class _Tracing:
     """What a process makes its spans with. The packages of the extra are imported here, and by nothing else."""
 
     def __init__(self, settings: TracesSettings, process: str) -> None:
-        from opentelemetry import trace
+        from opentelemetry import context, trace
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
@@ -45,7 +46,7 @@ class _Tracing:
         exporter = OTLPSpanExporter(endpoint=settings.endpoint, timeout=_PATIENCE_S)
         provider.add_span_processor(BatchSpanProcessor(exporter))
         self._share = settings.percent / 100
-        self._api = trace
+        self._api, self._context = trace, context
         self._tracer = provider.get_tracer("consent_server")
         self._propagator = TraceContextTextMapPropagator()
 
@@ -61,16 +62,18 @@ class _Tracing:
     @contextmanager
     def running(self, name: str, kind: str, parent: str, attributes: Mapping[str, str]) -> "Iterator[Span]":
         context = self._propagator.extract({TRACEPARENT: parent}) if parent else None
-        how: dict[str, Any] = {"kind": self._api.SpanKind[kind], "attributes": attributes, "context": context}
-        # No exception is recorded: its message may quote what a client sent.
-        how |= {"record_exception": False, "set_status_on_exception": False}
-        with self._tracer.start_as_current_span(name, **how) as made:
-            try:
-                yield made
-            except Exception as error:
-                made.set_attribute("error.type", type(error).__name__)
-                made.set_status(self._api.Status(self._api.StatusCode.ERROR))
-                raise
+        made = self._tracer.start_span(name, context, self._api.SpanKind[kind], attributes)
+        token = self._context.attach(self._api.set_span_in_context(made))
+        try:
+            yield made
+        except Exception as error:
+            # Its name alone: its message may quote what a client sent.
+            made.set_attribute("error.type", type(error).__name__)
+            made.set_status(self._api.Status(self._api.StatusCode.ERROR))
+            raise
+        finally:
+            self._context.detach(token)
+            made.end()
 
     def headers(self) -> Mapping[str, str]:
         carrier: dict[str, str] = {}
@@ -104,10 +107,10 @@ def span(
     """
     tracing = _OfProcess.tracing
     if tracing is None:
-        return _NOTHING
+        return NOTHING
     if kind in _BEGINS:
         _left_out.set(tracing.leaves_out(parent))
-    return _NOTHING if _left_out.get() else tracing.running(name, kind, parent, attributes)
+    return NOTHING if _left_out.get() else tracing.running(name, kind, parent, attributes)
 
 
 def headers() -> Mapping[str, str]:

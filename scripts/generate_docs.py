@@ -6,16 +6,18 @@ A test holds the files to what is generated here, so neither can drift.
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
+import click
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 import consent_server
+from consent_server.cli import main as main_command
 from consent_server.refusal import Refusal
 from consent_server.sandbox.client_scenarios.table import DUTIES, EVERYWHERE, HEADER, NORMAL, SCENARIOS, ClientScenario
 from consent_server.settings import Network, Settings
@@ -182,6 +184,45 @@ def settings() -> str:
     return "\n".join(lines) + "\n"
 
 
+def commands() -> str:
+    """docs/commands.md: one row for each command, with what its help says."""
+    lines = [
+        GENERATED,
+        "# Commands",
+        "",
+        "Every command of `consent-server`; `consent-server COMMAND --help` also explains each option. All but `guard serve`,",
+        "`provenance sign`, `evidence verify`, `subject verify` and `sandbox up` take `--config FILE`, the party's settings",
+        "(the environment variable `CONSENT_CONFIG` names it too), and `--set KEY=VALUE`, which overrides one of them.",
+        "",
+        "| Command | Does | Optional |",
+        "|---|---|---|",
+    ]
+    for name, command in _commands("consent-server", main_command):
+        parameters = command.params
+        if {"config", "overrides"} <= {each.name for each in parameters}:
+            parameters = [each for each in parameters if each.name not in ("config", "overrides")]
+        words = " ".join((name, *(_typed(each, command) for each in parameters if each.required)))
+        optional = " ".join(f"`{_typed(each, command)}`" for each in parameters if not each.required)
+        does = " ".join((command.help or "").replace("\b", "").split())
+        lines.append(f"| `{words}` | {does} | {optional} |")
+    return "\n".join(lines) + "\n"
+
+
+def _commands(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for each, inner in command.commands.items():
+            yield from _commands(f"{name} {each}", inner)
+    else:
+        yield name, command
+
+
+def _typed(parameter: click.Parameter, command: click.Command) -> str:
+    value = parameter.make_metavar(click.Context(command)).strip("{}[]").replace(" RANGE", "").replace("|", "\\|")
+    if isinstance(parameter, click.Option):
+        value = " ".join((*parameter.opts, *parameter.secondary_opts, *([] if parameter.is_flag else [value])))
+    return value
+
+
 def matrix() -> str:
     """docs/security/matrix.md: the states of the rows of docs/refusals.md, now and at each release before."""
     table = (DOCS / "refusals.md").read_text(encoding="utf-8")
@@ -294,6 +335,7 @@ def _default(field: FieldInfo) -> str:
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "settings": settings,
     "errors": errors,
+    "commands": commands,
     "security/matrix": matrix,
     "client-scenarios": client_scenarios,
 }

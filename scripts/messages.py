@@ -45,7 +45,7 @@ def extracted() -> Catalog:
     return found
 
 
-def _messages() -> Iterator[tuple[str, str | tuple[str, str]]]:
+def _messages() -> Iterator[tuple[str, str | tuple[str, ...]]]:
     for method, folder, ending in (
         ("jinja2.ext:babel_extract", "templates", "html"),
         ("python", "consent_server", "py"),
@@ -81,7 +81,7 @@ def kept() -> Catalog:
 
 def has_welsh(message: Message) -> bool:
     """Return whether every form of a message is translated."""
-    return bool(message.string) and all(message.string)
+    return all(message.string or [""])
 
 
 def compiled(catalogue: bytes) -> bytes:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,13 +56,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def _costs(terminalreporter: pytest.TerminalReporter) -> None:
     """Set-up, calls and tear-down of each folder, summed over all workers."""
-    cost: Counter[str] = Counter()
+    cost: defaultdict[str, float] = defaultdict(float)
     for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
         if isinstance(report, pytest.TestReport):
             cost["/".join(Path(report.nodeid.partition("::")[0]).parent.parts[:2])] += report.duration
     if cost:
         terminalreporter.section("seconds by folder, summed over workers")
-        for folder, seconds in cost.most_common():
+        for folder, seconds in sorted(cost.items(), key=lambda each: -each[1]):
             terminalreporter.write_line(f"{seconds:8.1f}  {folder}")
 
 
@@ -184,7 +184,8 @@ class RunningSandbox:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        return json.loads((self.directory / "manifest.json").read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads((self.directory / "manifest.json").read_text(encoding="utf-8"))
+        return manifest
 
     def control(self, path: str, **document: Any) -> Any:
         """POST to /sandbox/<path>: clock, scenario or crl."""

@@ -147,7 +147,9 @@ def test_a_link_is_judged_by_what_it_leads_to(
 @pytest.mark.parametrize(
     "command", [("serve", "--door", "public"), ("work", "--once"), ("doctor",), ("db", "upgrade")], ids=" ".join
 )
-def test_no_command_goes_on(settings_with: Callable[[tuple[str, ...], int], Path], command: tuple[str, ...]) -> None:
+def test_each_command_stops_at_an_open_secret_file(
+    settings_with: Callable[[tuple[str, ...], int], Path], command: tuple[str, ...]
+) -> None:
     done = CliRunner().invoke(main, [*command, "--config", str(settings_with(("public", "key"), 0o644))])
     assert done.exit_code == 1
     assert "public.key: " in done.output

@@ -7,6 +7,7 @@ is, and that a challenge is this browser's, new and used once.
 
 import hmac
 import secrets
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
@@ -86,10 +87,11 @@ def to_sign_in(browser: str) -> str:
     return options_to_json(options)
 
 
-def to_add(account: SmeAccount, browser: str) -> str:
-    """Return the options of navigator.credentials.create() as JSON, for the browser that holds the secret `browser`."""
-    with store.reading() as c:
-        known = passkeys.of_account(c, account.id)
+def to_add(account: SmeAccount, known: Sequence[Passkey], browser: str) -> str:
+    """Return the options of navigator.credentials.create() as JSON, for the browser that holds the secret `browser`.
+
+    `known` are the account's passkeys: a device that holds one makes no second.
+    """
     options = generate_registration_options(
         rp_id=_our_id(),
         rp_name=current().settings.brand,
@@ -106,6 +108,7 @@ def to_add(account: SmeAccount, browser: str) -> str:
     return options_to_json(options)
 
 
+@store.together()
 def sign_in(sent: str, address: str, cookie: str, browser: str) -> SmeAccount | None:
     """Return the account whose passkey a browser has used, None where it is not accepted, whatever the reason.
 
@@ -203,7 +206,7 @@ def notice(c: store.Connection, subject: str, about: Notice) -> tuple[str, str, 
         )
     else:
         head = gettext("A passkey was removed from your %(brand)s account", **values)
-        what = gettext('The passkey "%(name)s" was removed on %(at)s. It does not sign in any more.', **values)
+        what = gettext('The passkey "%(name)s" was removed on %(at)s. Nobody can sign in with it any more.', **values)
     if_not_you = gettext(
         "If this was not you, sign in with a code and remove the passkeys that you do not know:\n%(address)s", **values
     )
@@ -248,8 +251,9 @@ def _verify(assertion: AuthenticationCredential, passkey: Passkey, browser: str)
     except Exception as error:  # as above; its text may quote what was sent
         raise _NotOurs(type(error).__name__) from None
     with store.writing() as c:
-        if not passkeys.used(c, passkey, verified.new_sign_count, clock.now()):
-            raise _NotOurs("used or removed meanwhile")
+        used = passkeys.used(c, passkey, verified.new_sign_count, clock.now())
+    if not used:
+        raise _NotOurs("used or removed meanwhile")
 
 
 def _registered(account: SmeAccount, name: str, sent: str, browser: str, at: int) -> Passkey:
@@ -313,8 +317,9 @@ def _used_challenge(purpose: str, browser: str, client_data: bytes) -> bytes:
     if not 0 <= at - issued < CHALLENGE_S:
         raise _NotOurs("challenge too old")
     with store.writing() as c:
-        if not passkeys.use_challenge(c, challenge, at):
-            raise _NotOurs("challenge used before")
+        is_new = passkeys.use_challenge(c, challenge, at)
+    if not is_new:
+        raise _NotOurs("challenge used before")
     return said.challenge
 
 

@@ -16,7 +16,8 @@ from cryptography import x509
 
 from consent_server import audit, clock
 from consent_server.bank.held import Deletion, HeldPermission, PermissionState, PermissionStore
-from consent_server.bank.verified import EmissionsCall, EmissionsNotVerified, verified
+from consent_server.bank.settings import BankSettings
+from consent_server.bank.verified import EmissionsCall, EmissionsNotVerified, together, verified
 from consent_server.caller.identify import Callers
 from consent_server.caller.message import MessageNotYours, sent_message, withdrawn_token
 from consent_server.outbound.directory import DataService, Directory
@@ -47,7 +48,7 @@ class BankOutside(Protocol):
     """What a bank calls through and judges by: BankConnections, for one."""
 
     @property
-    def settings(self) -> Settings: ...
+    def settings(self) -> Settings | BankSettings: ...
     @property
     def session(self) -> Session: ...
     @property
@@ -132,6 +133,7 @@ class Bank:
     def fetch(self, permission: str, start: int, end: int) -> HeldPermission:
         """Read the whole months from `start` to before `end` (first instants of months), verify them, and keep the answer.
 
+        A window with more behind it than one answer can hold is read in parts, which are kept with a line feed between them.
         What does not verify leaves a `fault` in the place of figures. Raise LookupError for an unknown id, PermissionNotLive,
         NotReady (`retry_after` seconds), TokenRefused, OAuthRefused, EmissionsNotVerified, Unreachable.
         """
@@ -145,18 +147,20 @@ class Bank:
             raise Unreachable("issuer of another member than granted", "directory")
         try:
             held = self._recorded(held, metadata)
-            answer = self._emissions(service, self._access_token(held, metadata), start, end)
+            answers = self._emissions(service, self._access_token(held, metadata), start, end)
         except OAuthRefused as refused:
             if refused.error == "invalid_grant":
                 self._refused(held)
             raise
         try:
-            found = verified(answer.body, self._call(held, service, start, end))
+            parts = [verified(each.body, self._call(held, service, *window)) for window, each in answers]
         except EmissionsNotVerified as error:
             fault = f"Not verified: {error}."
             self._change(held.id, lambda now: replace(now, emissions=None, fault=fault))
             raise
-        return self._change(held.id, lambda now: replace(now, answer=answer.body, emissions=found, fault=""))
+        kept = b"\n".join(each.body for _, each in answers)
+        found = together(parts, kept)
+        return self._change(held.id, lambda now: replace(now, answer=kept, emissions=found, fault=""))
 
     def _recorded(self, held: HeldPermission, metadata: Metadata) -> HeldPermission:
         """Return the permission with what its record says. Raise PermissionNotLive when that is its end."""
@@ -189,7 +193,10 @@ class Bank:
             lambda now: now if now.sealed_token != refused else replace(now, emissions=None, fault=_NO_GRANT),
         )
 
-    def _emissions(self, service: DataService, access_token: str, start: int, end: int) -> Response:
+    def _emissions(
+        self, service: DataService, access_token: str, start: int, end: int
+    ) -> list[tuple[tuple[int, int], Response]]:
+        """Return the responses for the months of a window, with the window of each: halves of one that is too long."""
         query = urlencode(window_parameters(start, end), safe=":")
         url = f"{service.endpoint.rstrip('/')}{EMISSIONS_PATH}?{query}"
         answer = self._outside.session.get(url, bearer=access_token, limit=_LARGEST_ANSWER)
@@ -197,7 +204,11 @@ class Bank:
             raise NotReady(answer.host, answer.retry_after(_RETRY_S))
         if answer.status == 401:
             raise TokenRefused("status 401", answer.host, 401)
-        return answer.must_be(200)
+        middle = _middle(start, end)
+        if answer.status == 422 and start < middle:
+            halves = ((start, middle), (middle, end))
+            return [each for half in halves for each in self._emissions(service, access_token, *half)]
+        return [((start, end), answer.must_be(200))]
 
     def _call(self, held: HeldPermission, service: DataService, start: int, end: int) -> EmissionsCall:
         settings = self._outside.settings
@@ -272,6 +283,14 @@ class Bank:
 
         self._store.change(permission, once)
         return made[0] if made else None
+
+
+def _middle(start: int, end: int) -> int:
+    """Return the first instant of a month that divides a window; `start` for a single month."""
+    months = [start]
+    while (month := instant.next_month(months[-1])) < end:
+        months.append(month)
+    return months[len(months) // 2]
 
 
 def last_months(count: int) -> tuple[int, int]:

@@ -39,7 +39,8 @@ class HeldPermission:
     `sealed_token` is the refresh token, sealed, and `macs` the keyed digests by which it and the ones before it are found:
     a message quotes any of them. `account` and `expires` are those of the permission record, empty until it was read.
     `emissions` is what the last answer verified as; while there is a `fault` instead, there are no figures. `answer` is the
-    last answer that verified, as it came. Of a withdrawn one `deletion` is left, and neither token nor answer.
+    last answer that verified, as it came, with a line feed between its parts where it came in several. Of a withdrawn one
+    `deletion` is left, and neither token nor answer.
     """
 
     id: str

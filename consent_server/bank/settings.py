@@ -1,7 +1,7 @@
 """A bank's settings: one TOML file, as in docs/bank.md; and what they connect to."""
 
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -21,7 +21,6 @@ from consent_server.settings import (
     SchemeSettings,
     SecretFile,
     Section,
-    Settings,
     load_section,
 )
 
@@ -92,12 +91,11 @@ class BankConnections:
     """What a bank's process calls through and judges by. Nothing is fetched before the first call."""
 
     def __init__(self, settings: BankSettings) -> None:
-        # As much of our Settings as is read here.
-        self.settings = cast(Settings, settings)
+        self.settings = settings
         cache = MemoryCache()
-        self.session = Session(self.settings)
-        self.directory = Directory(self.settings, self.session, cache)
-        self.upstream = Upstream(self.settings, self.session, cache)
+        self.session = Session(settings)
+        self.directory = Directory(settings, self.session, cache)
+        self.upstream = Upstream(settings.member.application, self.session, cache)
         self.signing_root = load_certificates(settings.keys.signing_root.read_bytes())[0]
-        revocations = RevocationLists(self.settings, self.session, cache, polls=True)
-        self.callers = Callers(self.settings, revocations, self.directory)
+        revocations = RevocationLists(settings, self.session, cache, polls=True)
+        self.callers = Callers(settings, revocations, self.directory)

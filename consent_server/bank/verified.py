@@ -9,19 +9,20 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
 from cryptography import x509
 
-from consent_server.bank.chain import FuelChain, chains
 from consent_server.scheme import instant, pcaf
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.pcaf import DataQuality
-from consent_server.scheme.provenance.container import CLOCK_SKEW, ProvenanceError, VerifiedStep, verify
+from consent_server.scheme.provenance.calculated import FuelChain, chains
+from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep, verify
 from consent_server.scheme.provenance.duties import ExpectedTransfer, receipt_check
-from consent_server.scheme.provenance.steps import COMPLETE, EMISSIONS_PATH, scheme_url, window_parameters
+from consent_server.scheme.provenance.step import ProvenanceError
+from consent_server.scheme.provenance.steps import EMISSIONS_PATH, scheme_url, window_parameters
 
 FUELS: Final = (ELECTRICITY, GAS)
 #: What a kilogram is of: the grid's intensity counts carbon dioxide alone, a factor for gas methane and nitrous oxide too.
@@ -139,8 +140,34 @@ def verified(body: bytes, call: EmissionsCall) -> VerifiedEmissions:
         at=call.at,
         sha256=hashlib.sha256(body).hexdigest(),
         months=months,
-        totals=tuple(_total(fuel, months, by_fuel[fuel], call) for fuel in FUELS if fuel in {m.fuel for m in months}),
+        totals=tuple(
+            _total(fuel, months, pcaf.of_fuel(fuel, by_fuel[fuel].missing_data), call.start, call.end)
+            for fuel in FUELS
+            if fuel in {month.fuel for month in months}
+        ),
         signers=_signers(steps),
+    )
+
+
+def together(parts: Sequence[VerifiedEmissions], kept: bytes) -> VerifiedEmissions:
+    """Return as one what the answers to windows say that follow each other. `kept` are their bodies as they are kept: the
+    SHA-256 is theirs, and of the scores of a fuel the worst counts."""
+    if len(parts) == 1:
+        return parts[0]
+    start, end = parts[0].start, parts[-1].end
+    found = [month for part in parts for month in part.months]
+    months = tuple(sorted(found, key=lambda month: (FUELS.index(month.fuel), month.start)))
+    scores: dict[str, DataQuality] = {}
+    for total in (total for part in parts for total in part.totals):
+        scores[total.fuel] = max(scores.get(total.fuel, total.quality), total.quality, key=lambda each: each.score)
+    return VerifiedEmissions(
+        start=start,
+        end=end,
+        at=parts[-1].at,
+        sha256=hashlib.sha256(kept).hexdigest(),
+        months=months,
+        totals=tuple(_total(fuel, months, scores[fuel], start, end) for fuel in FUELS if fuel in scores),
+        signers=_added_up([signer for part in parts for signer in part.signers]),
     )
 
 
@@ -181,25 +208,14 @@ def _month(source: dict[str, Any], call: EmissionsCall) -> VerifiedMonth:
     return VerifiedMonth(fuel, start, end, float(value), taken)
 
 
-def _total(fuel: str, months: Sequence[VerifiedMonth], chain: FuelChain, call: EmissionsCall) -> FuelTotal:
+def _total(fuel: str, months: Sequence[VerifiedMonth], quality: DataQuality, start: int, end: int) -> FuelTotal:
     there = {month.start: month.kilograms for month in months if month.fuel == fuel}
-    missing, month = [], call.start
-    while month < call.end:
+    missing, month = [], start
+    while month < end:
         if month not in there:
             missing.append(month)
         month = instant.next_month(month)
-    return FuelTotal(fuel, len(there), tuple(missing), math.fsum(there.values()), _quality(fuel, chain))
-
-
-def _quality(fuel: str, chain: FuelChain) -> DataQuality:
-    if chain.missing_data == COMPLETE:
-        return pcaf.of_fuel(fuel, 0)
-    # The record says that there are gaps or estimates and not how many: they are counted as if they were in the figure.
-    reason = (
-        f"Option {pcaf.METERED_OPTION}, but the record says of readings behind {fuel}: {chain.missing_data.lower()}. "
-        "Table 5-7 has no row for them, so the score is one lower."
-    )
-    return DataQuality(fuel, pcaf.SCOPES[fuel], pcaf.METERED_OPTION, pcaf.ESTIMATED_SCORE, reason)
+    return FuelTotal(fuel, len(there), tuple(missing), math.fsum(there.values()), quality)
 
 
 # What they rest on
@@ -242,15 +258,7 @@ def _require_cover(months: Sequence[VerifiedMonth], by_fuel: dict[str, FuelChain
         chain = by_fuel.get(month.fuel)
         if chain is None:
             raise ProvenanceError(f"transfer: none is of the calculation for {month.fuel}")
-        if not _covers(chain.metered, month):
-            raise ProvenanceError(f"origin: no readings of {month.fuel} for a month that is in the answer")
-        if not _covers(chain.factored, month):
-            raise ProvenanceError(f"origin: no factor of {month.fuel} for a month that is in the answer")
-
-
-def _covers(periods: Sequence[tuple[int, int]], month: VerifiedMonth) -> bool:
-    """Return whether periods, in order and apart, have the whole month."""
-    return any(start <= month.start and month.end <= end for start, end in periods)
+        chain.require_cover(month.fuel, month.start, month.end)
 
 
 def _signers(steps: Sequence[VerifiedStep]) -> tuple[SignedSteps, ...]:
@@ -265,3 +273,12 @@ def _signers(steps: Sequence[VerifiedStep]) -> tuple[SignedSteps, ...]:
         SignedSteps(by["member"], application, tuple(by["roles"]), dict(counted[application]))
         for application, by in signed.items()
     )
+
+
+def _added_up(signers: Sequence[SignedSteps]) -> tuple[SignedSteps, ...]:
+    """Return each application once, with all its steps."""
+    counted: dict[str, Counter[str]] = {}
+    for each in signers:
+        counted.setdefault(each.application, Counter()).update(each.steps)
+    first = {each.application: each for each in reversed(signers)}
+    return tuple(replace(first[application], steps=dict(steps)) for application, steps in counted.items())

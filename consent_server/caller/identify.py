@@ -12,8 +12,8 @@ from consent_server.caller.membership import Memberships
 from consent_server.caller.trust import Trust, require_role
 from consent_server.outbound.directory import Directory
 from consent_server.outbound.revocation_list import RevocationLists
+from consent_server.outbound.settings import MembersSettings
 from consent_server.pki.member_certificate import MemberCertificate
-from consent_server.settings import Settings
 
 #: The application of the member that made the request in hand, once it has been identified; for what is counted by client.
 identified: Final[ContextVar[str]] = ContextVar("identified", default="-")
@@ -25,7 +25,7 @@ class Callers:
     Without `directory` the membership of callers is not looked up: a resource server elsewhere may choose this.
     """
 
-    def __init__(self, settings: Settings, revocations: RevocationLists, directory: Directory | None) -> None:
+    def __init__(self, settings: MembersSettings, revocations: RevocationLists, directory: Directory | None) -> None:
         self._clients = settings.clients
         self._trust = Trust(settings, revocations)
         self._memberships = Memberships(settings, directory) if directory is not None else None

@@ -14,8 +14,10 @@ from typing import Final
 
 from consent_server.outbound.directory import Directory, Member, is_member_url
 from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.settings import MembersSettings
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, Unavailable
+from consent_server.scheme.instant import DAY
 from consent_server.settings import Settings
 
 log = logging.getLogger("consent_server.membership")
@@ -84,7 +86,7 @@ class _Verdict:
     member: Member | None = None
 
 
-def may_act(member: Member, roles: Collection[str], settings: Settings, at: int) -> bool:
+def may_act(member: Member, roles: Collection[str], settings: MembersSettings, at: int) -> bool:
     """Return whether a member may act in one of these roles of the scheme: an agreement permits it, or none is required.
 
     A member without an agreement in force is logged once a day where the settings do not refuse it.
@@ -93,11 +95,11 @@ def may_act(member: Member, roles: Collection[str], settings: Settings, at: int)
         return True
     if settings.refuses_lapsed_agreements:
         return False
-    _warn_of_agreement(member.url, at // 86400)
+    _warn_of_agreement(member.url, at // DAY)
     return True
 
 
-def acts_as(member: Member, accepted: Collection[str], settings: Settings, at: int) -> bool:
+def acts_as(member: Member, accepted: Collection[str], settings: MembersSettings, at: int) -> bool:
     """Return whether a member is active, holds one of these roles, and may act in it by its agreement with the scheme."""
     held = set(member.roles) & set(accepted)
     return bool(held) and member.membership_ok and may_act(member, held, settings, at)
@@ -129,7 +131,7 @@ def _warn_of_agreement(member: str, _day: int) -> None:
 class Memberships:
     """Judges callers by the Directory. Threads share it."""
 
-    def __init__(self, settings: Settings, directory: Directory) -> None:
+    def __init__(self, settings: MembersSettings, directory: Directory) -> None:
         self._directory = directory
         self._settings = settings
         self._remember_s = settings.clients.membership_s

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from consent_server.caller.arrival import Arrival
 from consent_server.outbound.revocation_list import RevocationLists, client_authority
+from consent_server.outbound.settings import MembersSettings
 from consent_server.pki.chain import UntrustedChain, build_chain, validity
 from consent_server.pki.crl import IssuedSerial, RevokedSerials, issued_serials
 from consent_server.pki.member_certificate import (
@@ -22,7 +23,6 @@ from consent_server.pki.member_certificate import (
 )
 from consent_server.refusal import Refusal, Unavailable
 from consent_server.scheme import roles
-from consent_server.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class _TrustVerdict:
 class Trust:
     """Judges callers. Raise ValueError when the client root is not exactly one readable certificate."""
 
-    def __init__(self, settings: Settings, revocation_list: RevocationLists) -> None:
+    def __init__(self, settings: MembersSettings, revocation_list: RevocationLists) -> None:
         self._root, issuers = client_authority(settings.clients)
         self._issuers = tuple(issuer.public_bytes(Encoding.DER) for issuer in issuers)
         self._directory = settings.scheme.directory + "/"

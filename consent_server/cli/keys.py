@@ -71,12 +71,17 @@ def rotate(settings: "Settings", kind: "Kind", hsm: str | None) -> None:
 @click.argument("name")
 @click.option("--at-once", is_flag=True, help="A signing key leaked: every token that it signed stops working now.")
 def retire(settings: "Settings", kind: "Kind", name: str, at_once: bool) -> None:
-    """Remove a key that no valid token depends on any more. A refresh-token version is kept for 25 months."""
+    """Remove a key that no valid token depends on any more. A refresh-token version is kept for 25 months.
+
+    A key in an HSM stays there: the command names it, to be destroyed with the HSM's own tool.
+    """
     from consent_server.parties.operator import keyring
 
     if at_once and kind == "refresh":
         raise click.UsageError("--at-once is for signing keys: withdraw the permissions whose tokens leaked instead")
     lines.install("work")
     with database_of(settings):
-        keyring.retire(settings, kind, name, clock.now(), at_once=at_once)
+        stays = keyring.retire(settings, kind, name, clock.now(), at_once=at_once)
     click.echo(f"{name} is retired.")
+    if stays is not None:
+        click.echo(f"Its private key is still in the HSM: destroy it there, with the HSM's own tool: {stays}")

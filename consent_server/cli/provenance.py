@@ -105,6 +105,7 @@ def _verified(
 
     from consent_server.pki.member_certificate import MalformedCertificate
     from consent_server.scheme.provenance import container
+    from consent_server.scheme.provenance.step import ProvenanceError
 
     if config is not None:
         settings = settings_of(config, overrides)
@@ -123,7 +124,7 @@ def _verified(
         trust_framework = str(record.get("ib1:provenance"))
     try:
         return container.verify(record, trust_framework, certificates_in(root)[0])
-    except (container.ProvenanceError, MalformedCertificate) as error:
+    except (ProvenanceError, MalformedCertificate) as error:
         raise click.ClickException(f"{path}: does not hold: {error}") from None
 
 

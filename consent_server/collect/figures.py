@@ -4,14 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from consent_server.deployment import current
 from consent_server.scheme import emissions, factors
-from consent_server.scheme.emissions import MonthEmissions
+from consent_server.scheme.emissions import Amounts, MonthEmissions
 from consent_server.scheme.factors import FactorPeriod
 from consent_server.scheme.instant import HALF_HOUR, next_month
 from consent_server.scheme.licenses import GAS
 from consent_server.store.tables import MeterMonth
-
-Amounts = Sequence[tuple[int, float]]
-"""Half-hours with a reading, (start, WHR or MTQ)."""
 
 
 def electricity(month: MeterMonth, amounts: Amounts, intensity: Mapping[int, float], at: int) -> MeterMonth:
@@ -27,9 +24,9 @@ def gas(month: MeterMonth, amounts: Amounts, periods: Sequence[FactorPeriod], at
     return _worked_out(month, emissions.gas(readings, periods, filled).get(month.start), basis, at)
 
 
-def is_current(month: MeterMonth, periods: Sequence[FactorPeriod]) -> bool:
-    """Return whether a month was worked out from the factors that are in force."""
-    return month.fuel != GAS or month.basis == factors.basis(periods, month.start, next_month(month.start))
+def is_current(fuel: str, start: int, basis: str, periods: Sequence[FactorPeriod]) -> bool:
+    """Return whether a month that was worked out from the factors in `basis` rests on those that are in force."""
+    return fuel != GAS or basis == factors.basis(periods, start, next_month(start))
 
 
 def kept(month: MeterMonth) -> MonthEmissions:

@@ -25,14 +25,15 @@ from consent_server.outbound.directory import DataService
 from consent_server.outbound.errors import BadAnswer, NotReady, OAuthRefused, TokenRefused, Unreachable
 from consent_server.outbound.fair_pool import FairPool, Tally
 from consent_server.scheme import plausible, readings
-from consent_server.scheme.emissions import EmissionsError
+from consent_server.scheme.emissions import Amounts, EmissionsError
 from consent_server.scheme.factors import FactorPeriod
 from consent_server.scheme.instant import DAY, HALF_HOUR, month_start, next_month
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.month_readings import digest_of, packed, unpacked
-from consent_server.scheme.provenance.container import ProvenanceError, SignedRecord
+from consent_server.scheme.provenance.container import SignedRecord
 from consent_server.scheme.provenance.deployed import WHOLE_DATA_CALLED_MISSING, transfer_forms
 from consent_server.scheme.provenance.duties import ExpectedTransfer, Received, checked_receipt
+from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.scheme.provenance.steps import (
     COMPLETE,
     CONSUMPTION_PATH,
@@ -264,7 +265,7 @@ def _wanted(known: Mapping[int, MeterMonth], periods: Sequence[FactorPeriod], at
 
 def _is_wanted(month: MeterMonth | None, periods: Sequence[FactorPeriod], is_open: bool, at: int) -> bool:
     """Return whether a month is to be fetched. One that lacks half-hours is open as long as if it had just ended."""
-    if month is None or month.fetched > at or not figures.is_current(month, periods):
+    if month is None or month.fetched > at or not figures.is_current(month.fuel, month.start, month.basis, periods):
         return True
     lacking = month.half_hours < _slots(month.start)
     if at - month.fetched < (NEXT_S if lacking and is_open else REVISIT_S):
@@ -338,7 +339,7 @@ def _worked_out_again(
     """Keep and return the months that rest on other factors than those in force, and whose readings are still there."""
     found = {}
     for month in known.values():
-        if month.readings is not None and not figures.is_current(month, periods):
+        if month.readings is not None and not figures.is_current(month.fuel, month.start, month.basis, periods):
             again = figures.gas(month, unpacked(month.start, month.readings), periods, at)
             found[month.start] = _without_readings_if_closed(again, at)
     if found:
@@ -478,12 +479,10 @@ def _months(
     at = clock.now()
     for start in run:
         of_month = slice(bisect_left(starts, start), bisect_left(starts, next_month(start)))
-        yield _month(meter, start, list(zip(starts[of_month], values[of_month], strict=True)), periods, at)
+        yield _month(meter, start, Amounts(starts[of_month], values[of_month]), periods, at)
 
 
-def _month(
-    meter: CollectedMeter, start: int, amounts: list[tuple[int, float]], periods: Sequence[FactorPeriod], at: int
-) -> MeterMonth:
+def _month(meter: CollectedMeter, start: int, amounts: Amounts, periods: Sequence[FactorPeriod], at: int) -> MeterMonth:
     body = packed(start, next_month(start), amounts)
     month = MeterMonth(
         connection=meter.connection,
@@ -493,15 +492,15 @@ def _month(
         outcode=meter.outcode,
         readings=body,
         digest=digest_of(body),
-        half_hours=len(amounts),
+        half_hours=len(amounts.start),
         amount=0.0,
         kilograms=0.0,
         complete=False,
         first=at,
         fetched=at,
         at=at,
-        weigh_due=at if meter.fuel == ELECTRICITY and amounts else None,
-        unknown=len(amounts),
+        weigh_due=at if meter.fuel == ELECTRICITY and amounts.start else None,
+        unknown=len(amounts.start),
     )
     if meter.fuel == ELECTRICITY:
         return month

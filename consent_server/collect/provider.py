@@ -15,7 +15,9 @@ from consent_server.web.language import N_
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
 UNREACHABLE: Final = N_("The provider could not be reached.")
-WRONG: Final = N_("The provider's answer cannot be used, and it has to mend this. If it lasts, please tell us.")
+WRONG: Final = N_(
+    "We cannot use the provider's answer, and only the provider can put that right. If this goes on, please tell us."
+)
 REFUSED: Final = N_("The provider no longer accepts our permission.")
 LAPSED: Final = N_("The provider may not act in the scheme just now, so nothing is collected from it.")
 

@@ -3,7 +3,10 @@
 `report()` is the one place from which the emissions API, the page and every document get their figures.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
 
 import orjson
 
@@ -12,7 +15,7 @@ from consent_server.collect import factor_sets, figures
 from consent_server.collect.period import first_month
 from consent_server.deployment import current
 from consent_server.refusal import Refusal
-from consent_server.scheme import regions
+from consent_server.scheme import instant, regions
 from consent_server.scheme import report as reports
 from consent_server.scheme.licenses import ELECTRICITY
 from consent_server.scheme.provenance.container import MAX_SIGNATURES, RecordTooLong, SignedRecord, require_readable
@@ -40,11 +43,15 @@ from consent_server.scheme.report import (
     UsedFactor,
 )
 from consent_server.store import accounts, collecting, connections, links
+from consent_server.store.connections import WindowCount
 from consent_server.store.tables import CollectedMeter, MeterMonth, Permission, ProviderConnection
 
 SOON_S = 5
 #: Seconds after which a report waits no more for electricity to be worked out: what is not done has its gap then.
 LONGEST_WEIGHING_S = 2 * 3600
+#: Responses of providers behind one report. Each has two signatures in its record, the provider's and that of our receipt, and
+#: ours is around them all.
+MOST_RESPONSES: Final = (MAX_SIGNATURES - 1) // 2
 
 
 class NothingYet(Exception):
@@ -68,12 +75,28 @@ class ReportTooLong(Refusal):
     public = "There are more meters and months than one report can hold. Ask for fewer months at a time."
     help = (
         "Ask for fewer months at a time, with `from` and `to`. Each response of an energy data provider adds two signatures "
-        f"to a report's provenance record, which has at most {MAX_SIGNATURES:,}: a month of a thousand meters, or a year of 90."
+        f"to a report's provenance record, which has at most {MAX_SIGNATURES:,}: a month of a thousand meters, or a year of "
+        "90. The business finds its report divided into such parts on its result page."
     )
     clause = "Provenance Records 1.0"
 
 
 def report(
+    account: str,
+    start: int,
+    end: int,
+    fuels: tuple[str, ...] = FUELS,
+    to: ReportParty | None = None,
+    *,
+    of: Collection[str] | None = None,
+) -> Report:
+    """Return what `report_in` does, in a transaction of its own."""
+    with store.reading() as c:
+        return report_in(c, account, start, end, fuels, to, of=of)
+
+
+def report_in(
+    c: store.Connection,
     account: str,
     start: int,
     end: int,
@@ -91,16 +114,14 @@ def report(
     """
     settings = current().settings
     at = clock.now()
-    with store.reading() as c:
-        known = accounts.find(c, account)
-        live = [row for row in connections.live(c, account, at) if of is None or row.id in of]
-        meters = {each.id: collecting.meters(c, each.id) for each in live}
-        months = {each.id: collecting.figures(c, each.id, start, end) for each in live}
-        weighing = any(is_weighing(c, each.id, start, end, at) for each in live)
-        periods = factor_sets.periods(c)
+    known = accounts.find(c, account)
+    live = _live(c, account, of)
+    meters = {each.id: collecting.meters(c, each.id) for each in live}
+    months = {each.id: collecting.figures(c, each.id, start, end) for each in live}
+    weighing = any(is_weighing(c, each.id, start, end, at) for each in live)
+    periods = factor_sets.periods(c)
     for each in live:
-        # One that was never listed was collected by a version that kept no months of meters.
-        if each.collected is None or each.listed is None:
+        if not _has_come(each):
             raise NothingYet(max(SOON_S, (each.collect_due or at) - at), each.trouble or "")
     if weighing and ELECTRICITY in fuels:
         raise NothingYet(SOON_S)
@@ -132,8 +153,30 @@ def resting_on(permission: Permission) -> set[str] | None:
     if not _is_combined(permission.license):
         return None
     with store.reading() as c:
-        found = [connections.find(c, each) for each in links.supports(c, permission.id)]
+        return _supporting(c, permission)
+
+
+def _supporting(c: store.Connection, permission: Permission) -> set[str]:
+    found = [connections.find(c, each) for each in links.supports(c, permission.id)]
     return {row.id for row in found if row is not None and row.license == permission.license}
+
+
+def parts(c: store.Connection, permission: Permission, start: int, end: int) -> list[tuple[int, int]]:
+    """Return the windows into which the report to a bank from `start` to before `end` is divided: as few as there may be, so
+    that each has a record that receivers read."""
+    of = _supporting(c, permission) if _is_combined(permission.license) else None
+    came = connections.windows(c, [each.id for each in _live(c, permission.sme, of)], permission.fuels)
+    edges, month = [start], instant.next_month(start)
+    while month < end:
+        if _behind(came, edges[-1], instant.next_month(month)) > MOST_RESPONSES:
+            edges.append(month)
+        month = instant.next_month(month)
+    return list(pairwise([*edges, end]))
+
+
+def _behind(came: Iterable[WindowCount], start: int, end: int) -> int:
+    """Return how many responses have a part of `start` to before `end`."""
+    return sum(each.responses for each in came if each.start < end and each.end > start)
 
 
 def _is_combined(license_url: str) -> bool:
@@ -143,12 +186,27 @@ def _is_combined(license_url: str) -> bool:
 
 def available_from(account: str, fuels: Collection[str], at: int, of: Collection[str] | None = None) -> int:
     """Return the first instant of the earliest month that a report has at `at`; while it has none, of the first month that is
-    asked of providers. `of` as in `report`."""
-    try:
-        months = report(account, 0, at, tuple(fuels), of=of).months
-    except NothingYet:
-        months = ()
-    return min((month.start for month in months), default=first_month(at))
+    asked of providers. `of` as in `report`. It reads no figure."""
+    over = instant.month_start(at)
+    with store.reading() as c:
+        live = _live(c, account, of)
+        names, periods = [each.id for each in live], factor_sets.periods(c)
+        whole = [(fuel, *month) for fuel in fuels for month in collecting.whole_months(c, names, fuel)]
+        waiting = ELECTRICITY in fuels and any(is_weighing(c, each, 0, over, clock.now()) for each in names)
+    if waiting or not all(map(_has_come, live)):
+        return first_month(at)
+    current_months = (start for fuel, start, basis in whole if figures.is_current(fuel, start, basis, periods))
+    return min((start for start in current_months if start < over), default=first_month(at))
+
+
+def _live(c: store.Connection, account: str, of: Collection[str] | None) -> list[ProviderConnection]:
+    """Return the live connections of an account, of those whose ids are in `of`, if that is given."""
+    return [row for row in connections.live(c, account, clock.now()) if of is None or row.id in of]
+
+
+def _has_come(each: ProviderConnection) -> bool:
+    """Return whether a connection was collected. One that was never listed was by a version that kept no months of meters."""
+    return each.collected is not None and each.listed is not None
 
 
 def _source(each: ProviderConnection, meters: int) -> ReportSource:
@@ -176,7 +234,15 @@ def _meter(meter: CollectedMeter, months: list[MeterMonth]) -> ReportedMeter:
     )
 
 
-def provenance(found: Report, grant: GrantedPermission, to: str) -> SignedRecord | None:
+@dataclass(frozen=True)
+class Proven:
+    """The signed record of a report, and what it says of missing data for each fuel."""
+
+    record: SignedRecord
+    missing_data: Mapping[str, str]
+
+
+def provenance(found: Report, grant: GrantedPermission, to: str) -> Proven | None:
     """Return the signed record of a report that is handed over; None when there is nothing that it could be about.
 
     It has the records of all readings behind the reported months, an origin for each factor that is in the figures, and for
@@ -184,19 +250,11 @@ def provenance(found: Report, grant: GrantedPermission, to: str) -> SignedRecord
     was withdrawn or renewed after it was read, and ReportTooLong.
     """
     here = current()
-    with store.reading() as c:
-        collected = [row for each in found.sources for row in connections.collected(c, each.connection)]
     fuels = []
-    for total in found.totals:
-        months = [month for month in found.months if month.fuel == total.fuel]
-        first, last = months[0].start, months[-1].end
-        windows = [
-            row for row in collected if row.fuel == total.fuel and row.window_start < last and row.window_end > first
-        ]
-        if not windows:
+    for total, records in zip(found.totals, _records(found), strict=True):
+        if not records:
             raise NothingYet(SOON_S)
-        records = [orjson.loads(row.record) for row in windows]
-        worked_out = max(month.taken_at for month in months)
+        worked_out = max(month.taken_at for month in found.months if month.fuel == total.fuel)
         fuels.append(
             FuelEmissions(
                 fuel=total.fuel,
@@ -224,8 +282,20 @@ def provenance(found: Report, grant: GrantedPermission, to: str) -> SignedRecord
     try:
         require_readable(record, trust_framework_url(here.settings.scheme.registry))
     except RecordTooLong as error:
-        raise ReportTooLong(f"{len(collected)} responses: {error}") from None
-    return record
+        raise ReportTooLong(str(error)) from None
+    return Proven(record, {each.fuel: each.missing_data for each in fuels})
+
+
+def _records(found: Report) -> list[list[SignedRecord]]:
+    """Return, for each fuel with a total, the records of all readings behind its months. Raise ReportTooLong."""
+    names = [each.connection for each in found.sources]
+    months = {total.fuel: [each for each in found.months if each.fuel == total.fuel] for total in found.totals}
+    stretches = [(fuel, of_fuel[0].start, of_fuel[-1].end) for fuel, of_fuel in months.items()]
+    with store.reading() as c:
+        count = sum(_behind(connections.windows(c, names, [fuel]), start, end) for fuel, start, end in stretches)
+        if count > MOST_RESPONSES:  # before any is read
+            raise ReportTooLong(f"{count} responses")
+        return [[orjson.loads(each) for each in connections.records(c, names, *stretch)] for stretch in stretches]
 
 
 def _missing_data(found: Report, fuel: str, records: list[SignedRecord]) -> str:

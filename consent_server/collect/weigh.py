@@ -40,7 +40,7 @@ LACKING_S: Final = 6 * 3600
 UNREACHABLE = N_("The grid's carbon intensity service could not be reached.")
 LACKING = N_("The grid's carbon intensity service has not published every figure yet.")
 NO_REGION = N_("The grid's carbon intensity service has no region for this meter, and its place does not say one.")
-FAULT = N_("We could not work this out, and it is our fault. We try again.")
+FAULT = N_("We could not work this out, and it is our fault. We will try again.")
 ANOTHER_GRID = N_("The meter is not on Great Britain's grid, for which alone there are figures.")
 
 

@@ -7,20 +7,19 @@ kilograms of what `unit` says. Numbers have six decimals, as in the answer of th
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from consent_server.scheme import instant, report
+from consent_server.scheme import instant, pcaf, report
 from consent_server.scheme.emissions import GASES
 from consent_server.scheme.factors import FactorRule
 from consent_server.scheme.licenses import ELECTRICITY
 from consent_server.scheme.provenance.steps import GrantedPermission
-from consent_server.scheme.report import FUELS, Figure, GapReason, Report, ReportedMonth, UsedFactor
+from consent_server.scheme.report import DECIMALS, FUELS, Figure, GapReason, Report, ReportedMonth, UsedFactor
 
-_DECIMALS: Final = 6
 #: Bounds of what a stranger's file may say; no report of ours is near them.
 MOST_MONTHS: Final = 120
 MOST_ROWS: Final = 2_000
@@ -187,14 +186,23 @@ class ReportData(_Part):
 
 
 def of(
-    found: Report, grant: GrantedPermission, *, application: str, service: str, sandbox: bool, authority: str = ""
+    found: Report,
+    grant: GrantedPermission,
+    missing_data: Mapping[str, str],
+    *,
+    application: str,
+    service: str,
+    sandbox: bool,
+    authority: str = "",
 ) -> ReportData:
     """Return the data of a report that is made out to a bank under `grant`, by our `application` and catalogue entry.
 
-    `authority` is the URL of who is asked for a timestamp, empty where nobody is.
+    `missing_data` is what its record says of each fuel with a total. `authority` is the URL of who is asked for a timestamp,
+    empty where nobody is.
     """
     assert found.to is not None
-    overall = found.overall_quality
+    scores = [pcaf.of_fuel(total.fuel, missing_data[total.fuel]) for total in found.totals]
+    overall = pcaf.of_all(scores)
     return ReportData(
         sandbox=sandbox,
         by=PartyData(name=found.by.name, url=found.by.url, application=application, service=service),
@@ -211,7 +219,7 @@ def of(
         at=instant.text(found.at),
         months=tuple(_month(each) for each in found.months),
         totals=tuple(TotalData(months=each.months, **_energy(each.figure)) for each in found.totals),
-        whole=WholeData(kilograms=_rounded(found.kilograms), meaning=report.WHOLE_MEANING),
+        whole=WholeData(kilograms=found.kilograms, meaning=report.WHOLE_MEANING),
         sites=tuple(SiteData(site=each.site, meters=each.meters, **_energy(each.figure)) for each in found.sites),
         gaps=tuple(
             GapData(fuel=each.fuel, start=instant.text(each.start), reason=each.reason, half_hours=each.half_hours)
@@ -223,7 +231,7 @@ def of(
         factors=tuple(_factor(each) for each in found.factors),
         quality=tuple(
             QualityData(fuel=each.fuel, option=each.option, score=each.score, reason=each.reason)
-            for each in (*found.quality, *([overall] if overall else []))
+            for each in (*scores, *([overall] if overall else []))
         ),
         sources=tuple(
             SourceData(
@@ -322,7 +330,7 @@ def _adds_up(parts: Sequence[Energy], total: Energy) -> bool:
 
 def _near(total: float, parts: Sequence[float]) -> bool:
     """Return whether parts add up to a total, each of them rounded by itself."""
-    return math.isclose(total, math.fsum(parts), rel_tol=1e-12, abs_tol=(len(parts) + 1) * 10**-_DECIMALS)
+    return math.isclose(total, math.fsum(parts), rel_tol=1e-12, abs_tol=(len(parts) + 1) * 10**-DECIMALS)
 
 
 def _month(each: ReportedMonth) -> MonthData:
@@ -344,9 +352,9 @@ def _factor(each: UsedFactor) -> FactorData:
         license=each.license,
         start=instant.text(each.start),
         end=instant.text(each.end),
-        value=_rounded(each.value),
+        value=each.value,
         unit=each.unit,
-        amount=_rounded(each.amount),
+        amount=each.amount,
         site=each.site,
         region=each.region,
         stands_in=each.stands_in,
@@ -357,12 +365,8 @@ def _factor(each: UsedFactor) -> FactorData:
 def _energy(figure: Figure) -> dict[str, Any]:
     return {
         "fuel": figure.fuel,
-        "kwh": _rounded(figure.kwh),
-        "m3": None if figure.m3 is None else _rounded(figure.m3),
-        "kilograms": _rounded(figure.kilograms),
+        "kwh": figure.kwh,
+        "m3": figure.m3,
+        "kilograms": figure.kilograms,
         "unit": figure.unit,
     }
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), _DECIMALS)

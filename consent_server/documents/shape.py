@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.pdf_utils.xref import ObjStreamRef
 from pypdf import PdfReader
 from pypdf.generic import ArrayObject, ContentStream, DictionaryObject, IndirectObject, NameObject
 
@@ -68,7 +70,7 @@ class Misfit(NamedTuple):
 
 def objects(reader: PdfReader) -> Iterator[DictionaryObject]:
     """Yield each dictionary of a file once. Raise TooManyObjects."""
-    seen: set[int] = set()
+    seen: set[tuple[int, int]] = set()
     waiting: list[Any] = [reader.trailer]
     count = 0
     while waiting:
@@ -77,14 +79,39 @@ def objects(reader: PdfReader) -> Iterator[DictionaryObject]:
         if count > 20 * MOST_OBJECTS or len(seen) > MOST_OBJECTS:
             raise TooManyObjects(f"more than {MOST_OBJECTS} objects")
         if isinstance(each, IndirectObject):
-            if each.idnum not in seen:
-                seen.add(each.idnum)
+            named = (each.idnum, each.generation)
+            if named not in seen:
+                seen.add(named)
                 waiting.append(each.get_object())
         elif isinstance(each, DictionaryObject):
             yield each
             waiting.extend(dict.values(each))
         elif isinstance(each, ArrayObject):
             waiting.extend(list.__iter__(each))
+
+
+def is_read_alike(reader: PdfReader, other: PdfFileReader) -> bool:
+    """Return whether two programs find each object of a file in the same place. `reader` has read them all.
+
+    pypdf looks through the whole file for an object that no table of it has, and finds one that was freed: what it reads then
+    is on no page that a viewer shows. Other objects it does not find, and a viewer does.
+    """
+    free = reader.xref_free_entry
+    ours: dict[tuple[int, int], object] = {
+        (number, generation): place
+        for generation, held in reader.xref.items()
+        for number, place in held.items()
+        if not free.get(generation, {}).get(number)
+    }
+    ours |= {(number, 0): place for number, place in reader.xref_objStm.items()}
+    tables = other.xrefs
+    named = {each for revision in range(tables.total_revisions) for each in tables.explicit_refs_in_revision(revision)}
+    places = {(each.idnum, each.generation): tables[each] for each in named}
+    return ours == {
+        each: (place.obj_stream_id, place.ix_in_stream) if isinstance(place, ObjStreamRef) else place
+        for each, place in places.items()
+        if place is not None
+    }
 
 
 def misfits(reader: PdfReader) -> Iterator[Misfit]:

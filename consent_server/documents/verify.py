@@ -27,11 +27,13 @@ from consent_server.documents.timestamps import Stamp
 from consent_server.pki import crl, member_certificate
 from consent_server.pki.chain import UntrustedChain, build_chain
 from consent_server.pki.member_certificate import MalformedCertificate, MemberCertificate
-from consent_server.scheme import instant, roles
+from consent_server.scheme import instant, pcaf, roles
 from consent_server.scheme.provenance import container, steps
+from consent_server.scheme.provenance.calculated import chains
 from consent_server.scheme.provenance.chain import faults
-from consent_server.scheme.provenance.container import CLOCK_SKEW, ProvenanceError, VerifiedStep
+from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep
 from consent_server.scheme.provenance.duties import ExpectedTransfer, receipt_check
+from consent_server.scheme.provenance.step import ProvenanceError
 
 #: Bytes of a file. A year of half-hourly meters with monthly records stays far below it.
 LARGEST: Final = 20 * 1024 * 1024
@@ -278,9 +280,11 @@ def _contents(file: bytes, trusted: Trusted) -> _Contents:
         raise _not("size", str(error)) from None
     if misfit is not None:
         raise _not(*misfit)
-    told, record, table = _attachments(reader)
+    if not shape.is_read_alike(reader, PdfFileReader(io.BytesIO(file), strict=True)):
+        raise _not("file", "some programs read other objects of it than others")
+    figures, record, table = _attachments(reader)
     with _named("data", f"{words.DATA_FILE} is not the data of a report"):
-        return _Contents(reader, _data(told, table, trusted), record)
+        return _Contents(reader, _data(figures, table, trusted), record)
 
 
 def _attachments(reader: PdfReader) -> tuple[bytes, bytes, bytes]:
@@ -290,12 +294,12 @@ def _attachments(reader: PdfReader) -> tuple[bytes, bytes, bytes]:
     if sorted(name for name, _ in files) != sorted(expected):
         raise _not("attachments", f"must be {', '.join(expected)}")
     by_name = dict(files)
-    told, record, table = (by_name[name] for name in expected)
-    return told, record, table
+    figures, record, table = (by_name[name] for name in expected)
+    return figures, record, table
 
 
-def _data(told: bytes, table: bytes, trusted: Trusted) -> ReportData:
-    report = data.read(told)
+def _data(figures: bytes, table: bytes, trusted: Trusted) -> ReportData:
+    report = data.read(figures)
     contradictions = list(data.faults(report))
     if contradictions:
         raise _not("data", contradictions[0])
@@ -349,12 +353,34 @@ def _agree(made: _Made, said: _Contents, found: list[VerifiedStep] | None, trust
         at=made.at,
     )
     try:
-        receipt_check(found, expected)
+        _require_path(found, receipt_check(found, expected), report, trusted.registry)
     except ProvenanceError as error:
         raise _not("record", str(error)) from None
     for told, stated in _statements(found, report, trusted.registry):
         if told != stated:
             raise _not("record", "is that of another report")
+
+
+def _require_path(
+    found: Sequence[VerifiedStep], transfers: Sequence[VerifiedStep], report: ReportData, registry: str
+) -> None:
+    """Require the figures to come from meters, by an energy data provider and a permitted calculation, and the scores to be
+    those of such figures. Raise ProvenanceError."""
+    by_fuel = chains(
+        transfers,
+        {step["id"]: step for step in found},
+        registry=registry,
+        provider=report.by.url,
+        edp_roles=[roles.url(registry, roles.EDP)],
+        consumption_standard=steps.consumption_standard(registry),
+    )
+    if {each.fuel for each in report.totals} != by_fuel.keys():
+        raise ProvenanceError("transfer: one for the calculation of each fuel, and no other")
+    for month in report.months:
+        by_fuel[month.fuel].require_cover(month.fuel, instant.parse(month.start), instant.parse(month.end))
+    scores = {each.fuel: each.score for each in report.quality if each.fuel}
+    if scores != {fuel: pcaf.of_fuel(fuel, chain.missing_data).score for fuel, chain in by_fuel.items()}:
+        raise ProvenanceError("assurance: another data-quality score follows from what it says")
 
 
 def _loaded(record: bytes) -> object:

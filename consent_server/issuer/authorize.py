@@ -57,9 +57,15 @@ class Arriving:
     """A visit to the authorization endpoint: its query, the request pushed under it, our issuer, and the instant."""
 
     query: Mapping[str, str]
-    request: PushedRequest | None
+    found: PushedRequest | None
     issuer: str
     at: int
+
+    @property
+    def request(self) -> PushedRequest:
+        """Return the pushed request, which `request_is_this_clients` requires to be there."""
+        assert self.found is not None
+        return self.found
 
 
 def request_was_pushed(arriving: Arriving) -> Refusal | None:
@@ -69,22 +75,20 @@ def request_was_pushed(arriving: Arriving) -> Refusal | None:
 
 def request_is_this_clients(arriving: Arriving) -> Refusal | None:
     # RFC 9126 section 4: the request_uri is bound to the client that pushed it; unknown and foreign look alike
-    if arriving.request is None:
+    if arriving.found is None:
         return RequestUnknown("no such request_uri")
-    if arriving.request.client_id != arriving.query["client_id"]:
-        return RequestUnknown(f"the request_uri of {arriving.request.client_id}")
+    if arriving.found.client_id != arriving.query["client_id"]:
+        return RequestUnknown(f"the request_uri of {arriving.found.client_id}")
     return None
 
 
 def request_is_open(arriving: Arriving) -> Refusal | None:
     # RFC 9126 section 7.3: single use; FAPI 2.0 section 5.3.2.2 note 3: used is concluded, not merely opened
-    assert arriving.request is not None
     return None if arriving.request.concluded is None else _back(RequestUsed, arriving.request, arriving.issuer)
 
 
 def request_is_fresh(arriving: Arriving) -> Refusal | None:
     # RFC 9126 section 2.2: expires_in is the lifetime in seconds, so the request has expired at its end
-    assert arriving.request is not None
     return None if arriving.at < arriving.request.expires else _back(RequestExpired, arriving.request, arriving.issuer)
 
 
@@ -100,11 +104,10 @@ def enter(query: Mapping[str, str]) -> tuple[str, str]:
     at = clock.now()
     journey, secret = new_id(), new_secret()
     with store.writing() as c:
-        request = requests.find(c, query.get("request_uri", ""))
-        require(CHECKS, Arriving(query, request, current().settings.issuer, at))
-        assert request is not None  # request_is_this_clients
-        journeys.open(c, journey, secret, request, at)
-    audit.event("journey_opened", client_id=request.client_id, license=request.license)
+        arriving = Arriving(query, requests.find(c, query.get("request_uri", "")), current().settings.issuer, at)
+        require(CHECKS, arriving)
+        journeys.open(c, journey, secret, arriving.request, at)
+    audit.event("journey_opened", client_id=arriving.request.client_id, license=arriving.request.license)
     return journey, secret
 
 

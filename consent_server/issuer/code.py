@@ -23,6 +23,7 @@ from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, verdict
 from consent_server.scheme.permission import Act
 from consent_server.store import audit_events, codes, permissions
+from consent_server.store.codes import HeldCode
 from consent_server.store.tables import AuthorizationCode, Permission
 from consent_server.tokens import refresh_token
 from consent_server.tokens.keys import base64url
@@ -37,13 +38,18 @@ _VERIFIER: Final = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
 
 @dataclass(frozen=True)
 class Redemption:
-    """A code as it is presented, with its row and its permission's, and when."""
+    """A code as it is presented, with what is kept of it, and when."""
 
     form: Mapping[str, str]
     client_id: str
-    code: AuthorizationCode | None
-    permission: Permission | None
+    held: HeldCode | None
     at: int
+
+    @property
+    def code(self) -> AuthorizationCode:
+        """Return the code, which `code_is_this_clients` requires to be there."""
+        assert self.held is not None
+        return self.held.code
 
 
 class CodeRequestIncomplete(Refusal):
@@ -92,7 +98,7 @@ def request_is_complete(redemption: Redemption) -> Refusal | None:
 
 def code_is_this_clients(redemption: Redemption) -> Refusal | None:
     # RFC 6749 section 4.1.3: "ensure that the authorization code was issued to the authenticated confidential client"
-    if redemption.code is None:
+    if redemption.held is None:
         return CodeRefused("no such code")
     if redemption.code.client_id != redemption.client_id:
         return CodeRefused(f"the code of {redemption.code.client_id}")
@@ -101,21 +107,18 @@ def code_is_this_clients(redemption: Redemption) -> Refusal | None:
 
 def redirect_uri_is_the_pushed(redemption: Redemption) -> Refusal | None:
     # RFC 6749 section 4.1.3: "their values are identical"
-    assert redemption.code is not None
     if redemption.form["redirect_uri"] != redemption.code.redirect_uri:
         return CodeRefused("another redirect_uri than pushed")
     return None
 
 
 def code_is_not_guessed_at(redemption: Redemption) -> Refusal | None:
-    assert redemption.code is not None
     if redemption.code.wrong_verifiers >= MOST_WRONG_VERIFIERS:
         return CodeRefused("dead after too many wrong verifiers")
     return None
 
 
 def verifier_matches(redemption: Redemption) -> Refusal | None:
-    assert redemption.code is not None
     verifier = redemption.form.get("code_verifier")
     if verifier is None:
         return VerifierRefused("no code_verifier")
@@ -129,20 +132,17 @@ def verifier_matches(redemption: Redemption) -> Refusal | None:
 def code_is_unused(redemption: Redemption) -> Refusal | None:
     # RFC 6749 section 4.1.2: "MUST deny the request and SHOULD revoke (when possible) all tokens previously issued"
     code = redemption.code
-    assert code is not None
     return CodeReplayed("used before") if code.redeemed is not None and not code.unanswered else None
 
 
 def code_is_fresh(redemption: Redemption) -> Refusal | None:
     # FAPI 2.0 section 5.3.2.1: codes live at most 60 seconds; at the end of that time a code has expired
-    assert redemption.code is not None
     return CodeRefused("expired") if redemption.at >= redemption.code.expires else None
 
 
 def permission_is_live(redemption: Redemption) -> Refusal | None:
     # Withdrawal of Permission: what was withdrawn before it was redeemed yields no token
-    permission = redemption.permission
-    if permission is None or permission.ended is not None or redemption.at >= permission.expires:
+    if redemption.held is None or not redemption.held.permission.is_live(redemption.at):
         return CodeRefused("its permission has ended")
     return None
 
@@ -162,30 +162,60 @@ CHECKS: Final = (
 def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
     """Exchange a code for tokens; return the body of RFC 6749 section 5.1."""
     at = clock.now()
-    with store.writing() as c:
-        row, permission, has_older = codes.hold(c, form.get("code", ""), at) or (None, None, False)
-        refusal = verdict(CHECKS, Redemption(form, caller.application, row, permission, at))
-        # Minted before the code is spent: a fault of ours then leaves the code, and the permission before, as they were.
-        tokens = _tokens(permission, caller, at) if refusal is None and permission is not None else None
-        if refusal is None:
-            if codes.redeem(c, form["code"], at):
-                assert permission is not None  # permission_is_live
-                permissions.redeem(c, permission.id, at)
-                if has_older:
-                    _supersede(c, permission, at)
-        elif isinstance(refusal, VerifierRefused) and "code_verifier" in form:
-            codes.wrong_verifier(c, form["code"])
-        elif isinstance(refusal, CodeReplayed):
-            assert row is not None
-            _end_what_it_issued(c, row, at)
-    if refusal is not None:
-        raise refusal
-    assert row is not None and permission is not None and tokens is not None  # noqa: PT018 - no refusal
-    if not _may_answer(form["code"], row, at):
+    held, tokens = _redeemed_at_once(caller, form, at) or _redeemed_in_turn(caller, form, at)
+    if not _may_answer(form["code"], held.code, at):
         # Another worker sends what it issued: it was used twice.
         raise CodeReplayed("lost a race")
+    permission = held.permission
     audit.event("code_redeemed", client_id=permission.client_id, permission=permission.id, license=permission.license)
     return tokens
+
+
+def _judged(
+    caller: MemberCertificate, form: Mapping[str, str], held: HeldCode | None, at: int
+) -> tuple[Refusal | None, TokenResponse | None]:
+    """Return a refusal, or tokens.
+
+    They are minted before the code is spent: a fault of ours then leaves the code, and the permission before, as they were.
+    """
+    refusal = verdict(CHECKS, Redemption(form, caller.application, held, at))
+    if refusal is not None or held is None:
+        return refusal, None
+    return None, _tokens(held.permission, caller, at)
+
+
+def _redeemed_at_once(
+    caller: MemberCertificate, form: Mapping[str, str], at: int
+) -> tuple[HeldCode, TokenResponse] | None:
+    """Redeem a code without a transaction; return it and the tokens.
+
+    None where something is against it, or happens meanwhile, or there is more to do: see `_redeemed_in_turn`.
+    """
+    held = codes.look(form.get("code", ""), at)
+    if held is None or held.has_older or held.code.redeemed is not None:
+        return None
+    _, tokens = _judged(caller, form, held, at)
+    return (held, tokens) if tokens is not None and codes.redeem_at_once(form["code"], at) else None
+
+
+def _redeemed_in_turn(caller: MemberCertificate, form: Mapping[str, str], at: int) -> tuple[HeldCode, TokenResponse]:
+    """Redeem a code while no other transaction acts for its business; return it and the tokens."""
+    current().signing_keys.require()  # before the transaction: an HSM that does not answer must hold up nobody who writes
+    with store.writing() as c:
+        held = codes.hold(c, form.get("code", ""), at)
+        refusal, tokens = _judged(caller, form, held, at)
+        if isinstance(refusal, VerifierRefused) and "code_verifier" in form:
+            codes.wrong_verifier(c, form["code"])
+        elif isinstance(refusal, CodeReplayed) and held is not None:
+            _end_what_it_issued(c, held.code, at)
+        elif refusal is None and held is not None and codes.redeem(c, form["code"], at):
+            permissions.redeem(c, held.permission.id, at)
+            if held.has_older:
+                _supersede(c, held.permission, at)
+    if refusal is not None:
+        raise refusal
+    assert held is not None and tokens is not None  # noqa: PT018 - no refusal
+    return held, tokens
 
 
 def _may_answer(code: str, row: AuthorizationCode, at: int) -> bool:
@@ -194,16 +224,17 @@ def _may_answer(code: str, row: AuthorizationCode, at: int) -> bool:
     True also when that cannot be known. Its redemption is kept, so the tokens are good; to refuse them would leave the client
     with a code that it may not send again. Raise OutcomeUnknown where the store fails before that; it may then send it again.
     """
-    first = False
+    is_first = None
     try:
-        with store.writing() as c:
-            first = codes.answer(c, code)
-            if not first:
+        is_first = codes.answer(code)
+        if not is_first:
+            with store.writing() as c:
                 _end_what_it_issued(c, row, at)
     except store.StoreUnavailable as refusal:
-        if not first or not isinstance(refusal, store.OutcomeUnknown):
-            raise store.OutcomeUnknown(refusal.private) from refusal
-    return first
+        if is_first is None and isinstance(refusal, store.OutcomeUnknown):
+            return True
+        raise store.OutcomeUnknown(refusal.private) from refusal
+    return is_first
 
 
 def _tokens(permission: Permission, caller: MemberCertificate, at: int) -> TokenResponse:

@@ -25,8 +25,14 @@ class RecordRequest:
     """A refresh token presented for its record."""
 
     client_id: str
-    permission: Permission | None
+    found: Permission | None
     at: int
+
+    @property
+    def permission(self) -> Permission:
+        """Return the permission, which `token_is_this_clients` requires to be there."""
+        assert self.found is not None
+        return self.found
 
 
 class NoPermissionRecord(Refusal):
@@ -44,19 +50,17 @@ class NoPermissionRecord(Refusal):
 
 def token_is_this_clients(asked: RecordRequest) -> Refusal | None:
     # IB1 Permission Records: access tokens, unknown tokens and other clients' tokens are refused alike
-    if asked.permission is None or asked.permission.client_id != asked.client_id:
+    if asked.found is None or asked.found.client_id != asked.client_id:
         return NoPermissionRecord("not a refresh token of this client")
     return None
 
 
 def permission_was_redeemed(asked: RecordRequest) -> Refusal | None:
-    assert asked.permission is not None
     # A token that was never issued has no tokenIssuedAt
     return NoPermissionRecord("never issued") if asked.permission.redeemed is None else None
 
 
 def record_is_kept(asked: RecordRequest) -> Refusal | None:
-    assert asked.permission is not None
     # IB1 Permission Records: readable at least 12 months after expiry or revocation
     end = min(asked.permission.ended or asked.permission.expires, asked.permission.expires)
     if asked.at >= instant.months_later(end, MONTHS_READABLE):
@@ -70,9 +74,10 @@ CHECKS: Final = (token_is_this_clients, permission_was_redeemed, record_is_kept)
 def record(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Return the permission record of `token` in the form."""
     here, at = current(), clock.now()
-    permission = permission_of(form["token"])
-    require(CHECKS, RecordRequest(caller.application, permission, at))
-    assert permission is not None and permission.redeemed is not None  # noqa: PT018 - the checks above
+    asked = RecordRequest(caller.application, permission_of(form["token"]), at)
+    require(CHECKS, asked)
+    permission = asked.permission
+    assert permission.redeemed is not None  # permission_was_redeemed
     with store.reading() as c:
         proof = evidence.of_subject(c, permission.id)
     if proof is None:

@@ -27,8 +27,14 @@ class Refresh:
 
     form: Mapping[str, str]
     client_id: str
-    permission: Permission | None
+    found: Permission | None
     at: int
+
+    @property
+    def permission(self) -> Permission:
+        """Return the permission, which `token_is_this_clients` requires to be there."""
+        assert self.found is not None
+        return self.found
 
 
 class RefreshTokenMissing(Refusal):
@@ -66,15 +72,14 @@ def token_is_sent(refresh: Refresh) -> Refusal | None:
 
 def token_is_this_clients(refresh: Refresh) -> Refusal | None:
     # RFC 6749 section 10.4: the binding between refresh token and client identity; unknown and foreign look alike
-    if refresh.permission is None:
+    if refresh.found is None:
         return RefreshTokenRefused("not a refresh token of ours")
-    if refresh.permission.client_id != refresh.client_id:
-        return RefreshTokenRefused(f"the refresh token of {refresh.permission.client_id}")
+    if refresh.found.client_id != refresh.client_id:
+        return RefreshTokenRefused(f"the refresh token of {refresh.found.client_id}")
     return None
 
 
 def permission_is_live(refresh: Refresh) -> Refusal | None:
-    assert refresh.permission is not None
     # Withdrawal of Permission: the refresh token dies at once
     if refresh.permission.ended is not None:
         return RefreshTokenRefused(f"ended as {refresh.permission.ended_as}")
@@ -85,7 +90,6 @@ def permission_is_live(refresh: Refresh) -> Refusal | None:
 
 
 def scope_is_the_granted(refresh: Refresh) -> Refusal | None:
-    assert refresh.permission is not None
     # RFC 6749 section 6: "The requested scope MUST NOT include any scope not originally granted"
     if "scope" in refresh.form and licenses_in(refresh.form["scope"]) != [refresh.permission.license]:
         return ScopeNotGranted()
@@ -99,9 +103,9 @@ def refresh(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse
     """Exchange a refresh token for an access token; return the body of RFC 6749 section 5.1."""
     # Read before the row: a token is then never dated after the withdrawal that should have stopped it.
     at = clock.now()
-    permission = permission_of(form.get("refresh_token", ""))
-    require(CHECKS, Refresh(form, caller.application, permission, at))
-    assert permission is not None  # token_is_this_clients
+    asked = Refresh(form, caller.application, permission_of(form.get("refresh_token", "")), at)
+    require(CHECKS, asked)
+    permission = asked.permission
     audit.event("token_refreshed", client_id=permission.client_id, permission=permission.id, license=permission.license)
     return issue.token_response(permission, caller, at)
 

@@ -48,6 +48,7 @@ def _served() -> str | None:
 
 
 def _signed_anew() -> str:
+    current().signing_keys.require()  # before the transaction: an HSM that does not answer must hold up nobody who writes
     try:
         with store.writing() as c:
             before = status_list.kept(c)

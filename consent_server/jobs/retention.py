@@ -46,6 +46,13 @@ def apply(kept: RetentionSettings) -> int:
     return removed + gone + _audit(kept, at)
 
 
+def is_behind(kept: RetentionSettings) -> bool:
+    """Return whether `apply`, which does so much at a time, has left something that is due."""
+    at = clock.now()
+    with store.reading() as c:
+        return retention.is_any_due(c, months_later(at, -kept.records_months), months_later(at, -kept.accounts_months))
+
+
 def _records(kept: RetentionSettings, at: int) -> int:
     before = months_later(at, -kept.records_months)
     with store.reading() as c:

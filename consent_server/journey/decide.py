@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 
+from consent_server import store
 from consent_server.issuer import decision
 from consent_server.issuer.decision import Decision, code_for
 from consent_server.journey import read
 from consent_server.journey.hand_over import PRESS_S
 from consent_server.journey.step import Away, Ended, FieldError, Page, Step, Visit
 from consent_server.scheme import instant
+from consent_server.store.tables import Journey, SessionData
 from consent_server.web.language import N_
 
 TICK = N_("Tick the box to say that you give this permission, or press Decline.")
@@ -20,6 +22,9 @@ class Decide(Step):
     template = "journey/permission.html"
     fields = ("agree", "decision", "shown")
     uses_session = True
+
+    def beside(self, c: store.Connection, journey: Journey, held: SessionData, at: int) -> read.Beside | None:
+        return read.beside(c, journey, at) if "identified" in journey.progress else None
 
     def show(self, visit: Visit) -> Page | Ended | Away:
         if _signed_out(visit):

@@ -6,7 +6,7 @@ which belongs to this browser's session, works once and within PRESS_S seconds, 
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from consent_server import clock, store
@@ -14,7 +14,7 @@ from consent_server.deployment import current
 from consent_server.journey.step import Visit
 from consent_server.scheme import permission_text
 from consent_server.scheme.permission_text import ShownText
-from consent_server.store import connections, evidence
+from consent_server.store import evidence
 from consent_server.store.digests import new_secret
 from consent_server.store.tables import Evidence, PressedShare, ProviderConnection, SessionData
 from consent_server.web import sessions
@@ -25,15 +25,20 @@ PRESS_S: Final = 120
 PORTAL: Final = "portal"
 
 
-def naming(c: store.Connection, account: str, bank: str, at: int) -> list[ProviderConnection]:
-    """Return the live connections of an account whose combined permission names this bank, newest first."""
-    return [row for row in connections.live(c, account, at) if row.fsp == bank and is_combined(row.license)]
+def naming(live: Iterable[ProviderConnection], bank: str) -> list[ProviderConnection]:
+    """Return those of an account's live connections whose combined permission names this bank."""
+    return [row for row in live if row.fsp == bank and is_combined(row.license)]
 
 
 def is_combined(license_url: str) -> bool:
     """Return whether our issuer takes this license, and its text names the bank as well."""
     found = current().licenses.get(license_url)
     return found is not None and found.is_combined
+
+
+def is_handed_on(license_url: str) -> bool:
+    """Return whether this license is one under which we, a CAP, hand on what was allowed before."""
+    return current().settings.party == "cap" and is_combined(license_url)
 
 
 def read_before(c: store.Connection, row: ProviderConnection) -> Evidence | None:

@@ -8,6 +8,7 @@ import hmac
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar, Final
 
 from consent_server import clock
@@ -17,10 +18,10 @@ from consent_server.outbound.errors import BadAnswer, CallbackRefused, OAuthRefu
 from consent_server.outbound.log_in import LogInProvider, LogInRequest, TooWeak
 from consent_server.refusal import Refusal, ServerFault, Unavailable, by_code
 from consent_server.store.tables import FoundCustomer, LogInState
-from consent_server.web import background, headers
+from consent_server.web import background, budgets, headers
 from consent_server.web.background import ProviderBusy, StillUnderWay
 from consent_server.web.language import N_
-from consent_server.web.limits import network_of
+from consent_server.web.limits import Guess, network_of
 
 #: How strong a log-in is whose authentication context the settings do not describe.
 UNSAID: Final = N_("the customer's log-in; how it logged in is not known")
@@ -30,6 +31,8 @@ LONGEST_S: Final = 120
 REFRESH_S: Final = 30
 #: In whose name the provider's documents are fetched: everybody's.
 _DOCUMENTS: Final = "documents"
+#: For what a verifier is sealed: whoever begins a log-in is a stranger (`Sealer.for_use`).
+_SEALED: Final = "log-in"
 
 
 class LogInNotOurs(Refusal):
@@ -127,12 +130,14 @@ def _authorization_endpoint() -> str:
         raise LogInUnreachable(str(error)) from None
 
 
-def leave(redirect_uri: str, state: str) -> tuple[str, LogInState]:
-    """Return where to send the browser, and what must be kept of it. Raise LogInUnreachable."""
+def leave(redirect_uri: str, state: str, address: str) -> tuple[str, LogInState]:
+    """Return where to send the browser at a network address, and what must be kept of it. Raise LogInUnreachable, TooMany."""
+    attempt = budgets.log_in(address)
+    attempt.take()  # each is kept, and causes a call to the provider when it comes back
     begun = LogInState(
         state=state,
         nonce=secrets.token_urlsafe(32),
-        verifier=current().sealer.seal(secrets.token_urlsafe(48)).hex(),
+        verifier=current().sealer.for_use(_SEALED).seal(secrets.token_urlsafe(48)).hex(),
         at=clock.now(),
         came_back=False,
         fault="",
@@ -141,6 +146,7 @@ def leave(redirect_uri: str, state: str) -> tuple[str, LogInState]:
     try:
         return provider().address(_asked(redirect_uri, begun)), begun
     except Unreachable as error:
+        attempt.succeeded()  # nobody must wait because the provider was down
         raise LogInUnreachable(str(error)) from None
 
 
@@ -163,12 +169,13 @@ def come_back(kept: KeptLogIn, under_way: LogInState | None, returned: Mapping[s
 
     try:
         account = network_of(address)  # who it is, is not known yet
-        background.run(current().settings.login.issuer, account, begin, lambda taken: _redeem(kept, taken, returned))
+        act = partial(_redeem, kept, returned, budgets.log_in(address))
+        background.run(current().settings.login.issuer, account, begin, act)
     except StillUnderWay:
         return
 
 
-def standing(log_in: LogInState | None) -> FoundCustomer | None:
+def result(log_in: LogInState | None) -> FoundCustomer | None:
     """Return what a log-in has led to, or None where none has come back. Raise the refusal in which it ended, StillUnderWay."""
     if log_in is None or not log_in["came_back"]:
         return None
@@ -181,7 +188,7 @@ def standing(log_in: LogInState | None) -> FoundCustomer | None:
     return log_in["found"]
 
 
-def _redeem(kept: KeptLogIn, taken: LogInState, returned: Mapping[str, str]) -> str:
+def _redeem(kept: KeptLogIn, returned: Mapping[str, str], attempt: Guess, taken: LogInState) -> str:
     ended: LogInState = {**taken, "fault": ServerFault.code}
     try:
         ended["found"] = _found(_asked(kept.redirect_uri, taken), returned)
@@ -191,6 +198,8 @@ def _redeem(kept: KeptLogIn, taken: LogInState, returned: Mapping[str, str]) -> 
         background.log.warning("a log-in ended: %s: %s", refusal.code, refusal.private)
     finally:
         kept.change(taken["state"], ended, back=True)
+    if ended["fault"] in ("", LogInUnreachable.code):
+        attempt.succeeded()
     return ""
 
 
@@ -218,5 +227,5 @@ def _found(asked: LogInRequest, returned: Mapping[str, str]) -> FoundCustomer:
 
 
 def _asked(redirect_uri: str, log_in: LogInState) -> LogInRequest:
-    verifier = current().sealer.unseal(bytes.fromhex(log_in["verifier"]))
+    verifier = current().sealer.for_use(_SEALED).unseal(bytes.fromhex(log_in["verifier"]))
     return LogInRequest(redirect_uri, log_in["state"], log_in["nonce"], verifier)

@@ -1,5 +1,6 @@
 """What the SME reads before it decides: the Registry's text whole, who asks, for what, and from which meters."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode, urlsplit
 
@@ -16,7 +17,7 @@ from consent_server.scheme.permission import Who
 from consent_server.scheme.permission_text import ShownText, question_digest
 from consent_server.scheme.summary import Summary, summary
 from consent_server.store import connections
-from consent_server.store.tables import Progress
+from consent_server.store.tables import Evidence, Journey, Permission, Progress, ProviderConnection
 
 #: Where an SME connects an energy data provider: a page of the CAP's portal.
 CONNECT = "/connect"
@@ -47,18 +48,40 @@ class Question:
     covers: str = ""
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What the store has for a question: the SME's live connections at a CAP, the newest permission in use that an agreement
+    would replace, and what was read before where it is handed on."""
+
+    live: Sequence[ProviderConnection] = ()
+    older: Permission | None = None
+    before: Evidence | None = None
+
+
+def beside(c: store.Connection, journey: Journey, at: int) -> Beside:
+    """Read what the store has for the question of a journey whose SME is known."""
+    sme = journey.progress["identified"]["sme"]
+    live = connections.live(c, sme, at) if current().settings.party == "cap" else []
+    if hand_over.is_handed_on(journey.license):
+        named = hand_over.naming(live, journey.member)
+        return Beside(live, before=hand_over.read_before(c, named[0]) if named else None)
+    older = superseding.replaced(c, journey.client_id, sme, journey.license, at)
+    return Beside(live, next((row for row in older if row.redeemed is not None), None))
+
+
 def question(visit: Visit) -> Question | Page:
     """Return the question as it is now, or the page that says why nothing can be asked."""
     journey, identified = visit.journey, visit.progress["identified"]
-    here = current()
+    here, kept = current(), visit.beside
+    assert isinstance(kept, Beside)
     asker = here.member_of(journey.client_id)
-    if here.settings.party == "cap" and not _connected(identified["sme"], visit.at):
+    if here.settings.party == "cap" and not kept.live:
         return Page(
             {"connect_url": _connect_for(asker), "offered": _is_offered(asker)}, template="journey/connect_first.html"
         )
-    if here.settings.party == "cap" and hand_over.is_combined(journey.license):
-        return _handed_on(visit, asker)
-    text = here.party.text(journey, identified["sme"])
+    if hand_over.is_handed_on(journey.license):
+        return _handed_on(visit, asker, kept)
+    text = here.party.text(journey, sorted({row.member for row in kept.live}))
     every = meters_of(visit.progress)
     meters = tuple(meter for meter in every if meter["fuel"] in text.fuels)
     if not meters and (every or here.settings.party == "edp"):  # an EDP has nothing to share but meters
@@ -69,15 +92,10 @@ def question(visit: Visit) -> Question | Page:
     digest = question_digest(text, *facts, *(meter["id"] for meter in meters))
     short = summary(replace(text, fuels=frozenset(fuels)), visit.at)
     terms = Terms(fuels, short.until, meters, bank=short.bank is not None)
-    return Question(text, asker, host, meters, fuels, identified["who"], digest, short, _change(visit, terms))
+    return Question(text, asker, host, meters, fuels, identified["who"], digest, short, _change(kept.older, terms))
 
 
-def _change(visit: Visit, new: Terms) -> Change | None:
-    """Return what an agreement would change of the newest permission that it would replace and that is in use."""
-    journey, sme = visit.journey, visit.progress["identified"]["sme"]
-    with store.reading() as c:
-        older = superseding.replaced(c, journey.client_id, sme, journey.license, visit.at)
-    old = next((row for row in older if row.redeemed is not None), None)
+def _change(old: Permission | None, new: Terms) -> Change | None:
     if old is None:
         return None
     license_ = current().licenses.get(old.license)
@@ -87,12 +105,10 @@ def _change(visit: Visit, new: Terms) -> Change | None:
     return change(Terms(old.fuels, old.expires, meters, bank), new)
 
 
-def _handed_on(visit: Visit, asker: Member) -> Question | Page:
+def _handed_on(visit: Visit, asker: Member, kept: Beside) -> Question | Page:
     """Return the question to hand on what was allowed; the page that says so where no permission names this bank."""
     journey, identified = visit.journey, visit.progress["identified"]
-    with store.reading() as c:
-        named = hand_over.naming(c, identified["sme"], journey.member, visit.at)
-        seen = hand_over.read_before(c, named[0]) if named else None
+    named, seen = hand_over.naming(kept.live, journey.member), kept.before
     if seen is None:
         return Page({}, template="journey/not_named.html")
     text, host = hand_over.text_of(seen), urlsplit(journey.redirect_uri).netloc
@@ -125,12 +141,6 @@ def _is_offered(asker: Member) -> bool:
 def meters_of(progress: Progress) -> list[MaskedMeter]:
     """Return the meters that the SME named, then those that it ticked."""
     return [*progress["identified"]["meters"], *progress.get("chosen", ())]
-
-
-def _connected(sme: str, at: int) -> bool:
-    """Return whether the SME has a live connection: without one a CAP has nothing to share."""
-    with store.reading() as c:
-        return bool(connections.live(c, sme, at))
 
 
 def page(asked: Question, errors: tuple[FieldError, ...] = (), status: int = 200) -> Page:

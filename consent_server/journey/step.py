@@ -2,11 +2,12 @@
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-from consent_server.store.tables import Journey, Progress
+from consent_server import store
+from consent_server.store.tables import Journey, Progress, SessionData
 from consent_server.web.sessions import BrowserSession
 
 
@@ -15,7 +16,7 @@ class Visit:
     """One request of one journey: its cookie's value, the instant, and where the request came from.
 
     `device_cookie` is the value of the browser's cookie of that name (web.device_cookie). `session` is this browser's session
-    at the portal, on a step that `uses_session`.
+    at the portal, on a step that `uses_session`; `beside` is what the step has read beside the journey (Step.beside).
     """
 
     journey: Journey
@@ -25,6 +26,7 @@ class Visit:
     user_agent: str
     device_cookie: str = field(default="", repr=False)
     session: BrowserSession | None = None
+    beside: object = None
 
     @property
     def account(self) -> str:
@@ -77,12 +79,14 @@ class Away:
 class Onward:
     """This step is done. `proven` says that the SME has just shown who it is: the journey gets a new secret.
 
-    `owns` are the subjects that its browser's device cookie has from now on.
+    `owns` are the subjects that its browser's device cookie has from now on. `then` is called once this is kept, such as to
+    send a mail; when it raises a refusal, the step is open again.
     """
 
     progress: Progress
     proven: bool = False
     owns: Sequence[str] = ()
+    then: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,14 @@ class Step(ABC):
     def needed(self, progress: Progress) -> bool:
         """Return whether a journey that has come so far has this step; the others go past it."""
         return True
+
+    def beside(self, c: store.Connection, journey: Journey, held: SessionData, at: int) -> object:
+        """Return what the step needs of the store, read in the transaction in which its journey is found.
+
+        `held` is what this browser's session at the portal holds, where the step uses one. Whether this browser may go on with
+        the journey is not known yet.
+        """
+        return None
 
     @abstractmethod
     def show(self, visit: Visit) -> Page | Onward | Ended | Away:

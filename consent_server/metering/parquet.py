@@ -261,7 +261,7 @@ class ParquetReadings(RowReadings):
         self._folder = _Folder("metering.parquet.readings_folder", settings.readings_folder, settings)
 
     def rows_of(self, request: ReadingsRequest) -> Columns:
-        months = {instant.text(request.start)[:7], instant.text(request.end - 1)[:7]}
+        months = {instant.month(request.start), instant.month(request.end - 1)}
         first, last = min(months), max(months)
 
         def read() -> Columns:

@@ -1,22 +1,20 @@
-"""What is counted as it happens: requests, how long they took, and audit events."""
+"""What Prometheus reads of requests, how long they took, and audit events."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
 from consent_server import audit
+from consent_server.web.tally import NOBODY, TIMES, Key, ResponseTimes
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 #: Clients that a process tells apart; later ones are counted together.
 MOST_CLIENTS: Final = 300
-NOBODY: Final = "-"
 OTHERS: Final = "other"
-#: Seconds. A data API of Perseus is to answer within 1 s, and a page within 2 s.
-BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 #: Audit event -> its field that is counted apart: each has few values, all of them ours.
 DETAILS: Final = {
     "refused": "refusal",
@@ -25,6 +23,16 @@ DETAILS: Final = {
 }
 # `<any('a','b'):code>` and `<path:name>`: what may stand there is of no interest, and may be long.
 _CONVERTER: Final = re.compile(r"<[^<>]*:(\w+)>")
+
+
+class _Seconds(Histogram):
+    """A histogram of what was counted by its own buckets already."""
+
+    def add(self, counts: Sequence[int], seconds: float) -> None:
+        self._sum.inc(seconds)
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
 
 
 class Counts:
@@ -37,11 +45,11 @@ class Counts:
             ("door", "endpoint", "client", "outcome"),
             registry=registry,
         )
-        self._seconds = Histogram(
+        self._seconds = _Seconds(
             "consent_request_seconds",
             "Seconds from a request's head to its answer, without the time that the client took to read it.",
             ("door", "endpoint"),
-            buckets=BUCKETS,
+            buckets=TIMES,
             registry=registry,
         )
         self._events = Counter(
@@ -56,11 +64,12 @@ class Counts:
             self._of_event(event, NOBODY)  # from 0 on: a first one that begins at 1 is no increase to Prometheus
         self._clients: set[str] = set()
 
-    def request(self, door: str, rule: str | None, client: str, status: int, seconds: float) -> None:
-        """Count a request. `rule` is its URL rule, None where there is none; `client` an application URL or NOBODY."""
-        requests, times = self._of(door, rule, self._bounded(client), status // 100)
-        requests.inc()
-        times.observe(seconds)
+    def requests(self, door: str, counted: Mapping[Key, ResponseTimes]) -> None:
+        """Add requests that a door has counted."""
+        for (_, _, rule, client, outcome), times in counted.items():
+            requests, seconds = self._of(door, rule, self._bounded(client), outcome)
+            requests.inc(sum(times.counts))
+            seconds.add(times.counts, times.seconds)
 
     def event(self, line: Mapping[str, Any]) -> None:
         """Count an audit event."""
@@ -75,6 +84,6 @@ class Counts:
         self._clients.add(client)
         return client
 
-    def _series(self, door: str, rule: str | None, client: str, outcome: int) -> tuple[Counter, Histogram]:
+    def _series(self, door: str, rule: str | None, client: str, outcome: int) -> tuple[Counter, _Seconds]:
         endpoint = NOBODY if rule is None else _CONVERTER.sub(r"<\1>", rule)
         return self._requests.labels(door, endpoint, client, f"{outcome}xx"), self._seconds.labels(door, endpoint)

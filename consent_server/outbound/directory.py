@@ -13,12 +13,13 @@ from consent_server.outbound import fields
 from consent_server.outbound.cache import FOR_EVER, Cache, Fetcher
 from consent_server.outbound.errors import NotAllowed
 from consent_server.outbound.session import Session
-from consent_server.settings import Settings
+from consent_server.outbound.settings import MembersSettings
+from consent_server.scheme.instant import DAY
 
 log = logging.getLogger("consent_server.outbound")
 
 # An outage of the Directory must not stop the scheme, and a member that left is noticed within a week.
-_KEEP_S: Final = 7 * 86400
+_KEEP_S: Final = 7 * DAY
 _ACCEPT: Final = "application/json, application/ld+json;q=0.9, text/turtle;q=0.8"
 
 
@@ -26,7 +27,7 @@ _ACCEPT: Final = "application/json, application/ld+json;q=0.9, text/turtle;q=0.8
 _MEMBER: Final = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9_.-]{0,63}){1,4}")
 
 
-def is_member_url(url: str, settings: Settings) -> bool:
+def is_member_url(url: str, settings: MembersSettings) -> bool:
     """Return whether a URL has the form of a member's in this environment's Directory."""
     base = settings.scheme.directory
     return url.startswith(base) and _MEMBER.fullmatch(url.removeprefix(base)) is not None
@@ -105,7 +106,7 @@ class DataService:
 class Directory:
     """The Directory's public documents. Making one gives `session` its allowlist of member servers."""
 
-    def __init__(self, settings: Settings, session: Session, cache: Cache) -> None:
+    def __init__(self, settings: MembersSettings, session: Session, cache: Cache) -> None:
         self._scheme = settings.scheme
         self._base = settings.scheme.directory
         self._fetcher = Fetcher(session, cache)

@@ -9,7 +9,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -182,17 +182,16 @@ class Intensity:
         raise BadAnswer("no data", answer.host, answer.status)
 
 
-def _spans(days: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield days in order as the fewest queries that the API takes: first day, and the end of the last."""
-    first = last = None
+def _spans(days: Sequence[int]) -> list[tuple[int, int]]:
+    """Return days in order as the fewest queries that the API takes: first day, and the end of the last."""
+    spans: list[tuple[int, int]] = []
     for day in days:
-        if first is None or last is None or day != last or day + DAY - first > LONGEST:
-            if first is not None and last is not None:
-                yield first, last
-            first = day
-        last = day + DAY
-    if first is not None and last is not None:
-        yield first, last
+        first, end = spans[-1] if spans else (day, None)
+        if day == end and day + DAY - first <= LONGEST:
+            spans[-1] = (first, day + DAY)
+        else:
+            spans.append((day, day + DAY))
+    return spans
 
 
 def _region_name(outcode: str) -> str:

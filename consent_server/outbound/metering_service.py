@@ -8,7 +8,7 @@ import orjson
 from consent_server.outbound.addresses import Resolve, resolve
 from consent_server.outbound.errors import NotReady, Unreachable
 from consent_server.outbound.network import Transport
-from consent_server.outbound.session import MIB, Calls, Limits, checked_url, tls_with
+from consent_server.outbound.session import MIB, Call, Calls, Limits, checked_url, tls_with
 from consent_server.settings import BadSettings, MeteringServiceSettings
 
 #: 400 days of half-hours take 3 MiB, and a business of 10,000 meters as much.
@@ -49,8 +49,8 @@ class MeteringService(Calls):
         except OSError:
             raise Unreachable("token", "-") from None
         # What is asked for is in the body: a URL is in the log of every server on the way.
-        url, body = checked_url(f"{self._url}{path}"), orjson.dumps(question)
-        answer = self._follow(self._calls, "POST", url, headers, body, None, configured=True)
+        call = Call("POST", checked_url(f"{self._url}{path}"), headers, orjson.dumps(question))
+        answer = self._follow(self._calls, call, configured=True)
         if answer.status == 202:
             raise NotReady(answer.host, answer.retry_after(_RETRY_S))
         return answer.must_be(200).object()

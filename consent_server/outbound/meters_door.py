@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from consent_server.outbound.addresses import Resolve, resolve
 from consent_server.outbound.network import Transport
-from consent_server.outbound.session import MIB, Calls, Limits, checked_url, tls_with
+from consent_server.outbound.session import MIB, Call, Calls, Limits, checked_url, tls_with
 
 #: A caller of the data API waits for the answer.
 _LONGEST_S: Final = 5.0
@@ -33,6 +33,5 @@ class MetersDoor(Calls):
     def ask(self, token: str) -> dict[str, Any]:
         """Return the answer, a JSON object that nothing has been checked of. Raise Unreachable."""
         headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
-        body = urlencode({"token": token}).encode()
-        url = checked_url(self._url)
-        return self._follow(self._calls, "POST", url, headers, body, None, configured=True).must_be(200).object()
+        call = Call("POST", checked_url(self._url), headers, urlencode({"token": token}).encode())
+        return self._follow(self._calls, call, configured=True).must_be(200).object()

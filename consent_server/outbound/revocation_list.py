@@ -15,10 +15,11 @@ from consent_server.outbound.cache import Cache, Copy
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.poller import Poller
 from consent_server.outbound.session import MIB, Session
+from consent_server.outbound.settings import MembersSettings
 from consent_server.pki.crl import NotTrusted, RevokedSerials, authority_of, read_revocation_list
 from consent_server.pki.member_certificate import load_certificates
 from consent_server.refusal import Unavailable
-from consent_server.settings import ClientsSettings, Settings
+from consent_server.settings import ClientsSettings
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class RevocationLists:
     With `polls` a thread of this process refreshes them from the first use on; otherwise a worker calls `refresh`.
     """
 
-    def __init__(self, settings: Settings, session: Session, cache: Cache, *, polls: bool = False) -> None:
+    def __init__(self, settings: MembersSettings, session: Session, cache: Cache, *, polls: bool = False) -> None:
         self._sources = settings.revocation_list.sources
         self._refresh_s = settings.revocation_list.refresh_s
         self._session = session

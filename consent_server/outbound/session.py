@@ -10,7 +10,7 @@ import re
 import ssl
 import zlib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -28,7 +28,9 @@ from consent_server.outbound.look_up import LookUps
 from consent_server.outbound.network import Transport
 from consent_server.outbound.page_time import call_time
 from consent_server.outbound.server_certificates import ServerCertificates
-from consent_server.settings import BadSettings, Settings
+from consent_server.outbound.settings import MembersSettings
+from consent_server.scheme.instant import DAY
+from consent_server.settings import BadSettings
 
 log = logging.getLogger("consent_server.outbound")
 
@@ -39,7 +41,7 @@ for _name in ("httpx", "httpcore"):
 MIB = 1 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 2
-_LONGEST_RETRY_S = 86400
+_LONGEST_RETRY_S = DAY
 # Visible ASCII without what URL parsers disagree about (backslash, quotes, brackets outside IPv6 literals, caret).
 _URL = re.compile(r"(https?)://[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+", re.IGNORECASE)
 # RFC 1123 section 2.1, and the form of an IPv6 literal, which httpx has judged. International names are in their ASCII form.
@@ -99,6 +101,17 @@ class Response:
         return max(1, min(seconds, _LONGEST_RETRY_S))
 
 
+@dataclass(frozen=True)
+class Call:
+    """What one call sends, and how many bytes its response may have after decoding (None: as many as any of its session)."""
+
+    method: str
+    url: httpx.URL
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes | None = field(default=None, repr=False)
+    limit: int | None = None
+
+
 class Calls:
     """What every session does: each call has a total time, a body that is bounded, and redirects on its own origin alone."""
 
@@ -116,59 +129,35 @@ class Calls:
             headers={"User-Agent": "consent-server", "Accept-Encoding": "gzip"},
         )
 
-    def _follow(
-        self,
-        client: httpx.Client,
-        method: str,
-        url: httpx.URL,
-        headers: dict[str, str],
-        content: bytes | None,
-        limit: int | None,
-        configured: bool,
-    ) -> Response:
-        server = url.netloc.decode("ascii")
+    def _follow(self, client: httpx.Client, call: Call, configured: bool) -> Response:
+        server = call.url.netloc.decode("ascii")
         with call_time(server, configured, self._limits.total_s) as longest_s, self._deadline.of(longest_s):
             for _ in range(_MOST_REDIRECTS + 1):
-                response = self._exchange(client, method, url, headers, content, limit or self._limits.body)
+                response = self._exchange(client, call)
                 location = response.headers.get("location")
-                if method != "GET" or response.status not in _REDIRECTS or location is None:
+                if call.method != "GET" or response.status not in _REDIRECTS or location is None:
                     return response
-                url = _redirected(url, location)
-        raise Unreachable("redirect", _host(url))
+                call = replace(call, url=_redirected(call.url, location))
+        raise Unreachable("redirect", _host(call.url))
 
     def _timeouts(self, host: str) -> httpx.Timeout:
         """Return the limits of single waits. The one for a connection of the pool is httpx's own, so it is cut here."""
         pool_s = self._deadline.cut(self._limits.read_s, host)
         return httpx.Timeout(self._limits.read_s, connect=self._limits.connect_s, pool=pool_s)
 
-    def _exchange(
-        self,
-        client: httpx.Client,
-        method: str,
-        url: httpx.URL,
-        headers: dict[str, str],
-        content: bytes | None,
-        limit: int,
-    ) -> Response:
-        with traces.span(method, "CLIENT", **{"server.address": _host(url)}) as span:
-            response = self._answer(client, method, url, {**headers, **traces.headers()}, content, limit)
+    def _exchange(self, client: httpx.Client, call: Call) -> Response:
+        with traces.span(call.method, "CLIENT", **{"server.address": _host(call.url)}) as span:
+            response = self._response(client, call)
             if span is not None:
                 span.set_attribute("http.response.status_code", response.status)
             return response
 
-    def _answer(
-        self,
-        client: httpx.Client,
-        method: str,
-        url: httpx.URL,
-        headers: dict[str, str],
-        content: bytes | None,
-        limit: int,
-    ) -> Response:
-        host = _host(url)
+    def _response(self, client: httpx.Client, call: Call) -> Response:
+        host, limit = _host(call.url), call.limit or self._limits.body
+        headers = {**call.headers, **traces.headers()}
         try:
             timeout = self._timeouts(host)
-            with client.stream(method, url, headers=headers, content=content, timeout=timeout) as answer:
+            with client.stream(call.method, call.url, headers=headers, content=call.content, timeout=timeout) as answer:
                 return Response(answer.status_code, answer.headers, host, _body(answer, limit, host))
         except httpcore.TimeoutException:
             raise Unreachable("time", host) from None
@@ -187,7 +176,7 @@ class Session(Calls):
     if never fetched" is the state at the start.
     """
 
-    def __init__(self, settings: Settings, *, limits: Limits | None = None, look_up: Resolve = resolve) -> None:
+    def __init__(self, settings: MembersSettings, *, limits: Limits | None = None, look_up: Resolve = resolve) -> None:
         super().__init__(limits, look_up)
         self._allowed_hosts: Callable[[], Collection[str]] = frozenset
         allowed = is_public_or_loopback if settings.is_sandbox else is_public
@@ -234,7 +223,7 @@ class Session(Calls):
             headers["Authorization"] = f"Bearer {bearer}"
         if etag is not None:
             headers["If-None-Match"] = etag
-        return self._call("GET", url, headers, None, limit, configured)
+        return self._call(Call("GET", checked_url(url), headers, limit=limit), configured)
 
     def post_form(
         self, url: str, data: Mapping[str, str], *, authorization: str | None = None, configured: bool = False
@@ -244,27 +233,27 @@ class Session(Calls):
         headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
         if authorization is not None:
             headers["Authorization"] = authorization
-        return self._call("POST", url, headers, content, None, configured)
+        return self._call(Call("POST", checked_url(url), headers, content), configured)
 
     def post_json(self, url: str, document: object, *, configured: bool = False) -> Response:
         """POST a JSON document. See `post_form` on redirects."""
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        return self._call("POST", url, headers, orjson.dumps(document), None, configured)
+        return self._call(Call("POST", checked_url(url), headers, orjson.dumps(document)), configured)
 
     def post_octets(
         self, url: str, content: bytes, *, kind: str, accept: str, limit: int, configured: bool = False
     ) -> Response:
         """POST octets of a media type. See `post_form` on redirects."""
-        return self._call("POST", url, {"Accept": accept, "Content-Type": kind}, content, limit, configured)
+        headers = {"Accept": accept, "Content-Type": kind}
+        return self._call(Call("POST", checked_url(url), headers, content, limit), configured)
 
     def _published(self, text: str, question: bytes | None, limit: int) -> bytes:
         """Return a revocation list or an OCSP response: the only calls over http, within the time of the call in progress."""
         headers = {"Accept": "application/pkix-crl"}
         if question is not None:
             headers = {"Accept": "application/ocsp-response", "Content-Type": "application/ocsp-request"}
-        url = checked_url(text, "http")
-        method = "GET" if question is None else "POST"
-        return self._exchange(self._configured, method, url, headers, question, limit).must_be(200).body
+        call = Call("GET" if question is None else "POST", checked_url(text, "http"), headers, question, limit)
+        return self._exchange(self._configured, call).must_be(200).body
 
     def close(self) -> None:
         self._members.close()
@@ -277,20 +266,10 @@ class Session(Calls):
             log.warning("%s is not on the Directory's server allowlist", host)
             raise NotAllowed("allowlist", host)
 
-    def _call(
-        self,
-        method: str,
-        text: str,
-        headers: dict[str, str],
-        content: bytes | None,
-        limit: int | None,
-        configured: bool,
-    ) -> Response:
-        url = checked_url(text)
+    def _call(self, call: Call, configured: bool) -> Response:
         if not configured:
-            self._require_allowed(url)
-        client = self._configured if configured else self._members
-        return self._follow(client, method, url, headers, content, limit, configured)
+            self._require_allowed(call.url)
+        return self._follow(self._configured if configured else self._members, call, configured)
 
 
 def _host(url: httpx.URL) -> str:

@@ -20,14 +20,14 @@ from consent_server.outbound.cache import Cache, Fetcher
 from consent_server.outbound.errors import BadAnswer, CallbackRefused, OAuthRefused
 from consent_server.outbound.session import Response, Session
 from consent_server.scheme import instant
-from consent_server.settings import Settings
+from consent_server.scheme.instant import DAY
 from consent_server.tokens.keys import base64url
 
 #: The deployed form of a permission record's wrapper (docs/interop.md).
 PERMISSIONS_WRAPPER: Final = "permission_record_permissions"
 
 _WELL_KNOWN = "/.well-known/oauth-authorization-server"
-_KEEP_S = 86400
+_KEEP_S = DAY
 _ERROR_CODE = re.compile(r"[a-z_]{1,64}")
 _TO_THE_MINUTE = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}Z", re.ASCII)
 #: 1*VSCHAR, the grammar of codes and of both tokens (RFC 6749 appendices A.11, A.12 and A.17), with an upper bound.
@@ -105,8 +105,8 @@ class PermissionRecord:
 class Upstream:
     """The client of any issuer, as the application that our certificate names."""
 
-    def __init__(self, settings: Settings, session: Session, cache: Cache) -> None:
-        self._client_id = settings.member.application
+    def __init__(self, application: str, session: Session, cache: Cache) -> None:
+        self._client_id = application
         self._session = session
         self._fetcher = Fetcher(session, cache)
 
@@ -169,11 +169,14 @@ class Upstream:
     def callback(self, issuer: str, query: str, state: str) -> str:
         """Return the code in the query that came to our redirect URI (without `?`); `state` is the one we pushed to `issuer`.
 
-        Raise CallbackRefused (doubled, state, iss, code), and OAuthRefused with the issuer's error, such as
+        Raise CallbackRefused (too many, doubled, state, iss, code), and OAuthRefused with the issuer's error, such as
         `access_denied`, once state and iss have shown that the response is the issuer's.
         """
         host = _host(issuer)
-        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=64, encoding="utf-8", errors="replace")
+        try:
+            pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=64, encoding="utf-8", errors="replace")
+        except ValueError:
+            raise CallbackRefused("too many", host) from None
         values = dict(pairs)
         if len(values) != len(pairs):
             raise CallbackRefused("doubled", host)

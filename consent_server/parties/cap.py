@@ -46,18 +46,17 @@ class Cap(Party):
             return issuer.public, journey.routes, evidence.routes, receipt.routes, status.routes, *portal
         return issuer.mutual_tls, resource.emissions, inbox.routes
 
-    def text(self, asked: Journey, sme: str) -> ShownText:
-        """Return the text with us as the CAP, the client's member as the FSP, and the EDPs that this SME has connected."""
+    def text(self, asked: Journey, connected: Sequence[str]) -> ShownText:
+        """Return the text with us as the CAP, the client's member as the FSP, and the EDPs that the SME has connected."""
         here = current()
-        with store.reading() as c:
-            edps = sorted({row.member for row in connections.live(c, sme, clock.now())})
         fsp = here.member_of(asked.client_id).url
-        return permission_texts.shown(asked.license, edps=edps, cap=here.settings.member.url, fsp=fsp)
+        return permission_texts.shown(asked.license, edps=connected, cap=here.settings.member.url, fsp=fsp)
 
     def supports(self, c: store.Connection, asked: Journey, sme: str) -> Sequence[str]:
         at = clock.now()
-        handed_on = hand_over.is_combined(asked.license)
-        live = hand_over.naming(c, sme, asked.member, at) if handed_on else connections.live(c, sme, at)
+        live = connections.live(c, sme, at)
+        if hand_over.is_combined(asked.license):
+            live = hand_over.naming(live, asked.member)
         if not live:
             # Perseus policy data-license: the text names the providers; the last one was disconnected since it was shown
             raise TextIsNotTheLicense("no connection is live any more")

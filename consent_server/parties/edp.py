@@ -36,7 +36,7 @@ class Edp(Party):
             return issuer.public, journey.routes, evidence.routes, receipt.routes, manage.routes, status.routes
         return issuer.mutual_tls, resource.energy
 
-    def text(self, asked: Journey, sme: str) -> ShownText:
+    def text(self, asked: Journey, connected: Sequence[str]) -> ShownText:
         """Return the text with us as the EDP, the client's member as the CAP, and the bank that the CAP named as the FSP."""
         here = current()
         cap = here.member_of(asked.client_id).url

@@ -1,6 +1,6 @@
 """The banks to which the portal links: only those in our settings, and only while the Directory lists them as banks."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,8 +9,8 @@ from consent_server.deployment import current
 from consent_server.journey import hand_over
 from consent_server.portal import providers
 from consent_server.refusal import with_query
-from consent_server.store import permissions
-from consent_server.store.tables import PressedShare
+from consent_server.store import connections, permissions
+from consent_server.store.tables import PressedShare, ProviderConnection
 from consent_server.web import headers
 
 
@@ -44,12 +44,13 @@ def listed(first: str | None = None) -> list[ListedBank]:
 def offers(c: store.Connection, account: str, banks: Iterable[ListedBank]) -> list[Offer]:
     """Return those banks that an account may share with: all that do not hold a live permission of it."""
     at = clock.now()
-    held = {row.member for row in permissions.of_sme(c, account) if row.redeemed and not row.ended and row.expires > at}
-    return [_offer(c, account, each, at) for each in banks if each.member not in held]
+    held = {row.member for row in permissions.of_sme(c, account) if row.redeemed and row.is_live(at)}
+    live = connections.live(c, account, at)
+    return [_offer(c, account, each, live) for each in banks if each.member not in held]
 
 
-def _offer(c: store.Connection, account: str, bank: ListedBank, at: int) -> Offer:
-    named = hand_over.naming(c, account, bank.member, at)
+def _offer(c: store.Connection, account: str, bank: ListedBank, live: Sequence[ProviderConnection]) -> Offer:
+    named = hand_over.naming(live, bank.member)
     seen = hand_over.read_before(c, named[0]) if named else None
     covers = hand_over.covers(account, bank.member, named) if seen is not None else ""
     return Offer(bank.member, bank.name, headers.origin_of(bank.start), seen.at if seen is not None else None, covers)

@@ -293,7 +293,7 @@ def _keep(pending: Pending, provider: Provider, refresh_token: str, fault: Unrea
 def _rest_on(c: store.Connection, new: ProviderConnection, at: int) -> None:
     """Let what the bank of a combined permission holds under that license rest on the new connection as well."""
     for held in permissions.of_sme(c, new.account):
-        if (held.member, held.license) == (new.fsp, new.license) and held.ended is None and held.expires > at:
+        if (held.member, held.license) == (new.fsp, new.license) and held.is_live(at):
             links.add(c, new.id, held.id)
 
 

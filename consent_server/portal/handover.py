@@ -1,6 +1,8 @@
 """The report of an SME for a bank that the SME has permitted, with its provenance record."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import urlencode
 
 from consent_server import audit, clock, store
 from consent_server.collect import report
@@ -9,7 +11,6 @@ from consent_server.documents import data
 from consent_server.documents.data import ReportData
 from consent_server.portal.result import MONTHS
 from consent_server.scheme import instant
-from consent_server.scheme.permission import State, state_at
 from consent_server.scheme.provenance.container import SignedRecord
 from consent_server.scheme.provenance.steps import GrantedPermission
 from consent_server.scheme.report import FUELS, ReportParty
@@ -25,13 +26,39 @@ class Handover:
     record: SignedRecord
 
 
-def handover(account: str, permission: str) -> Handover | None:
-    """Return the report on the last twelve whole months, made out to the bank of one of the account's permissions.
+class ReportPart(NamedTuple):
+    """The report from `start` to before `end`, first instants of months; `query` is that of its addresses."""
 
-    None for a permission that is another's or not live, and while there is no month to report. Raise NothingYet, and
-    SigningCertificateNotValid.
+    start: int
+    end: int
+    query: str
+
+
+def parts(c: store.Connection, row: Permission) -> list[ReportPart]:
+    """Return the report on the last twelve whole months to the bank of a permission or, where they have more behind them than
+    one record can hold, its parts."""
+    windows = report.parts(c, row, *_last_year(clock.now()))
+    return [ReportPart(*window, _query(row.id, window, is_whole=len(windows) == 1)) for window in windows]
+
+
+def _query(permission: str, window: tuple[int, int], is_whole: bool) -> str:
+    first, last = window[0], window[1] - 1
+    months = {} if is_whole else {"from": instant.month(first), "to": instant.month(last)}
+    return urlencode({"permission": permission, **months})
+
+
+def handover(account: str, permission: str, window: tuple[int, int] | None = None) -> Handover | None:
+    """Return the report on the last twelve whole months, or those of a `window`, made out to the bank of one of the account's
+    permissions.
+
+    None for a permission that is another's or not live, for a window beyond the twelve months, and while there is no month to
+    report. Raise NothingYet, ReportTooLong, SigningCertificateNotValid.
     """
     at = clock.now()
+    first, last = _last_year(at)
+    start, end = window or (first, last)
+    if not first <= start < end <= last:
+        return None
     with store.reading() as c:
         row = permissions.find(c, permission)
     if row is None or row.sme != account or not _is_live(row, at):
@@ -40,36 +67,43 @@ def handover(account: str, permission: str) -> Handover | None:
     grant = GrantedPermission(
         account=row.account, license=row.license, granted=row.granted, expires=row.expires, fuels=row.fuels
     )
-    end = instant.month_start(at)
     fuels = tuple(fuel for fuel in FUELS if fuel in row.fuels)
     bank = ReportParty(here.directory.member(row.member).name, row.member, row.client_id)
-    start = instant.months_later(end, -MONTHS)
     found = report.report(account, start, end, fuels, bank, of=report.resting_on(row))
-    record = report.provenance(found, grant, bank.url)
-    if record is None:
+    proven = report.provenance(found, grant, bank.url)
+    if proven is None:
         return None
     member = here.settings.member
     told = data.of(
         found,
         grant,
+        proven.missing_data,
         application=member.application,
         service=member.data_service,
         sandbox=here.settings.is_sandbox,
         authority=here.settings.collection.timestamp_authority,
     )
-    released = audit.event(
-        "data_released",
-        client_id=row.client_id,
-        permission=row.account,
-        resource="/report",
-        fuels=list(fuels),
-        window=instant.interval(instant.months_later(end, -MONTHS), end),
-        readings=len(found.months),
-    )
     with store.writing() as c:
+        row = permissions.find(c, permission)
+        if row is None or not _is_live(row, clock.now()):  # it has ended meanwhile
+            return None
+        released = audit.event(
+            "data_released",
+            client_id=row.client_id,
+            permission=row.account,
+            resource="/report",
+            fuels=list(fuels),
+            window=instant.interval(start, end),
+            readings=len(found.months),
+        )
         audit_events.keep(c, released)
-    return Handover(told, record)
+    return Handover(told, proven.record)
+
+
+def _last_year(at: int) -> tuple[int, int]:
+    end = instant.month_start(at)
+    return instant.months_later(end, -MONTHS), end
 
 
 def _is_live(row: Permission, at: int) -> bool:
-    return row.redeemed is not None and state_at(row.ended, row.ended_as, row.expires, at) is State.GRANTED
+    return row.redeemed is not None and row.is_live(at)

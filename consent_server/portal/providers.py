@@ -44,8 +44,8 @@ class ProviderWrong(Refusal):
     error = "server_error"
     status = 502
     public = (
-        "The energy data provider answered in a way that we cannot use. Nothing was connected. It has to mend this, so "
-        "trying again at once will not help. Please tell us or the provider, with the reference below."
+        "The energy data provider answered in a way that we cannot use. Nothing was connected. Only the provider "
+        "can put that right, so trying again at once will not help. Please tell us or the provider, with the reference below."
     )
     help = (
         "Tell us or the provider the correlation id. Our log says what was wrong: the issuer that the provider's "

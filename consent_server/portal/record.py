@@ -82,7 +82,7 @@ def look(connection: ProviderConnection) -> Theirs:
 
 def compared(ours: ProviderConnection, theirs: PermissionRecord, at: int) -> Comparison:
     """Return how the record compares with our connection at an instant."""
-    over_here = ours.ended is not None or ours.expires <= at
+    over_here = not ours.is_live(at)
     over_there = theirs.revoked or theirs.expires <= at
     if over_here == over_there:
         return Comparison.SAME if theirs.license == ours.license else Comparison.ANOTHER_LICENSE

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from consent_server import clock
+from consent_server import clock, store
 from consent_server.collect import report
 from consent_server.documents import chart
 from consent_server.documents.chart import ChartWords
@@ -14,10 +14,10 @@ from consent_server.web import language, pages
 MONTHS = 12
 
 
-def result(account: str) -> Report | None:
+def result(c: store.Connection, account: str) -> Report | None:
     """Return the report of this moment, None without a live connection. Raise NothingYet while readings are fetched."""
     end = instant.month_start(clock.now())
-    found = report.report(account, instant.months_later(end, -MONTHS), end)
+    found = report.report_in(c, account, instant.months_later(end, -MONTHS), end)
     return found if found.sources else None
 
 

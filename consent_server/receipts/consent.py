@@ -1,5 +1,8 @@
 """The signed consent receipt of one permission or connection (scheme.consent_receipt)."""
 
+from functools import lru_cache
+from typing import Final
+
 import orjson
 
 from consent_server import clock, store
@@ -8,28 +11,41 @@ from consent_server.receipts import receipt
 from consent_server.receipts.receipt import Given, Receipt
 from consent_server.scheme import consent_receipt
 from consent_server.scheme.consent_receipt import Consent
-from consent_server.store import connections, evidence, permissions
+from consent_server.scheme.provenance.container import Signer
+from consent_server.store import evidence, links
 from consent_server.store.tables import Evidence
 from consent_server.web import language
 
+#: Where a business sees its permissions and withdraws: at an EDP by its bill or log-in, at a CAP in its account.
+WITHDRAWAL = {"edp": "/manage", "cap": "/permissions"}
 #: The name under which a browser keeps it.
-FILE_NAME = "consent-receipt.json"
+FILE_NAME: Final = "consent-receipt.json"
+#: Seconds for which the one that was signed is given out again, as long as it says what is so.
+SIGNED_EVERY_S: Final = 60
 
 
 def signed(subject: str) -> bytes | None:
-    """Return the receipt as JSON; None for an unknown permission. It is signed anew: its state is that of this moment.
+    """Return the receipt as JSON, with the state of this moment; None for an unknown permission.
 
-    Raise SigningCertificateNotValid.
+    It is signed once for each state and minute: an HSM makes one signature at a time, and whoever has a link may ask in a loop.
+    Raise SigningCertificateNotValid, Unavailable.
     """
     at = clock.now()
     with store.reading() as c:
         about, seen = receipt.find(c, subject, at), evidence.of_subject(c, subject)
-        row = permissions.find(c, subject) or connections.find(c, subject)
+        row = links.find(c, subject)
     if about is None or seen is None or row is None:
         return None
     with language.speaking(language.ENGLISH):  # a record: the same whoever asks for it
-        made = consent_receipt.document(_consent(about, seen, row.member, row.license), at)
-    return orjson.dumps(consent_receipt.sign(made, current().valid_signer(at)))
+        said = _consent(about, seen, row.member, row.license)
+    # No receipt is older than what it says.
+    made = max(at // SIGNED_EVERY_S * SIGNED_EVERY_S, said.granted, said.ended or 0)
+    return _signed(said, made, current().valid_signer(at))
+
+
+@lru_cache(maxsize=64)
+def _signed(consent: Consent, at: int, signer: Signer) -> bytes:
+    return orjson.dumps(consent_receipt.sign(consent_receipt.document(consent, at), signer))
 
 
 def _consent(about: Receipt, seen: Evidence, other: str, license_url: str) -> Consent:
@@ -52,4 +68,5 @@ def _consent(about: Receipt, seen: Evidence, other: str, license_url: str) -> Co
         state=about.state,
         ended=about.ended,
         how=seen.who["method"],
+        withdrawal=current().settings.public.origin + WITHDRAWAL[current().settings.party],
     )

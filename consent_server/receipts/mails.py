@@ -72,9 +72,7 @@ _OPENINGS: Final = {
         (Kind.IN_30_DAYS, Kind.IN_7_DAYS, Kind.TOMORROW),
         N_("This permission ends soon. If you want it to go on, renew it. If not, you need do nothing."),
     ),
-    Kind.READY: N_(
-        "The readings of your meters are here, and your emissions are worked out. You see them in your account."
-    ),
+    Kind.READY: N_("We have your meter readings and have worked out your emissions. They are in your account."),
 }
 _ENDED_BY: Final = {
     "sme": N_("It ended because you withdrew it, or because you withdrew another that it depended on."),

@@ -11,7 +11,7 @@ from consent_server.scheme import permission_text
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import State, ended_at, state_at
-from consent_server.store import accounts, connections, evidence, passkeys, permissions, receipt_addresses
+from consent_server.store import accounts, connections, evidence, links, passkeys, permissions, receipt_addresses
 from consent_server.store.tables import Evidence, Permission, ProviderConnection
 from consent_server.web.language import N_, gettext
 from consent_server.web.pages import plain
@@ -94,7 +94,7 @@ def _words(meter: MaskedMeter) -> tuple[str, ...]:
 
 def find(c: store.Connection, subject: str, at: int) -> Receipt | None:
     """Return the receipt of a permission or connection; None for one that is unknown, or was kept without evidence."""
-    row = permissions.find(c, subject) or connections.find(c, subject)
+    row = links.find(c, subject)
     seen = evidence.of_subject(c, subject)
     return _receipt(row, seen, at) if row is not None and seen is not None else None
 

@@ -21,8 +21,6 @@ from consent_server.store import released as released_data
 
 #: UN/CEFACT code of the kilogram.
 UNIT: Final = "KGM"
-# A milligram: below it is floating-point dust.
-_DECIMALS: Final = 6
 
 
 def emissions(release: Release, window: Window, at: int) -> Answer:
@@ -45,7 +43,7 @@ def emissions(release: Release, window: Window, at: int) -> Answer:
     resting_on = report.resting_on(permission)
     try:
         found = report.report(permission.sme, window.start, window.end, fuels, bank, of=resting_on)
-        record = report.provenance(found, grant, bank.url)
+        proven = report.provenance(found, grant, bank.url)
     except report.NothingYet as wait:
         return not_yet(wait.retry_after)
     data = [_described(month) for month in found.months]
@@ -64,7 +62,7 @@ def emissions(release: Release, window: Window, at: int) -> Answer:
             first, last = min(month.start for month in found.months), max(month.end for month in found.months)
             released_data.note(c, release.account, first, last, at)
     # A window without a whole month has nothing that a record could be about; null would break the standard's schema.
-    signed = {} if record is None else {"provenance": record}
+    signed = {} if proven is None else {"provenance": proven.record}
     return Answer([orjson.dumps({"data": data} | signed)])
 
 
@@ -74,5 +72,5 @@ def _described(month: ReportedMonth) -> dict[str, object]:
         "from": instant.text(month.start),
         "to": instant.text(month.end),
         "takenAt": instant.text(month.taken_at),
-        "emissions": {"value": round(month.figure.kilograms, _DECIMALS), "unitCode": UNIT},
+        "emissions": {"value": month.figure.kilograms, "unitCode": UNIT},
     }

@@ -4,10 +4,9 @@ All it needs of the issuer is its public URLs: keys come from its JWKS, withdraw
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Final, Literal, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
@@ -24,12 +23,12 @@ from consent_server.outbound.status_list import StatusListPoller
 from consent_server.refusal import Refusal
 from consent_server.resource.guard import AcceptedLicense, Guard, NoSuchDataSource, Policy, Release, bearer
 from consent_server.resource.remote_meters import RemoteMeters
+from consent_server.scheme.instant import DAY
 from consent_server.settings import (
     CallsSettings,
     CertificateArrival,
     ClientsSettings,
     RevocationListSettings,
-    Settings,
 )
 from consent_server.tokens import status
 from consent_server.tokens.keys import PublicKeySource
@@ -107,7 +106,10 @@ class RemoteGuard:
             proxies=proxies,
             header=header,
         )
-        settings = _as_settings(clients, directory, revocation_list, server_roots, environment)
+        roots = Path(server_roots) if server_roots else None
+        lists = RevocationListSettings(source=revocation_list, refresh_s=300, max_age_s=DAY)
+        sandbox = environment == "sandbox"
+        settings = _GuardSettings(sandbox, clients, lists, _OfDirectory(directory), _Keys(roots))
         session = Session(settings)
         keys: PublicKeySource = RemoteKeys(session, jwks or f"{origin}/jwks")
         revocations = RevocationLists(settings, session, MemoryCache(), polls=True)
@@ -116,7 +118,6 @@ class RemoteGuard:
         self._callers = Callers(settings, revocations, looked_up)
         policy = Policy(issuer, audience, status_uri, licenses, bind_to_certificate)
         self._guard = Guard(policy, keys, Withdrawals(session, status_uri, keys))
-        roots = Path(server_roots) if server_roots else None
         self._meters = RemoteMeters(MetersDoor(*meters, roots)) if meters else None
 
     def admit(self, environ: Mapping[str, Any], *, fuel: str | None = None, datasource: str | None = None) -> Release:
@@ -175,25 +176,38 @@ class Withdrawals:
             return issued < clock.now() - STATUS_MAX_AGE_S
 
 
-def _as_settings(
-    clients: ClientsSettings,
-    directory: str,
-    revocation_list: str | tuple[str, ...],
-    server_roots: str | Path | None,
-    environment: str,
-) -> Settings:
-    """Return as much of our Settings as the objects made above read: an EDP's own API has no file of them."""
-    enough = SimpleNamespace(
-        is_sandbox=environment == "sandbox",
-        refuses_lapsed_agreements=environment == "production",
-        clients=clients,
-        scheme=SimpleNamespace(directory=directory, data_services_path=""),  # the catalogue is not read
-        revocation_list=RevocationListSettings(source=revocation_list, refresh_s=300, max_age_s=86400),
-        calls=CallsSettings(),
-        keys=SimpleNamespace(
-            server_roots=Path(server_roots) if server_roots else None,
-            client_certificate=None,  # only public addresses are called
-            client_key=None,
-        ),
-    )
-    return cast(Settings, enough)
+@dataclass(frozen=True)
+class _Keys:
+    """What a guard has of KeysForCalls: it calls public addresses alone, and shows no certificate."""
+
+    server_roots: Path | None
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+
+
+@dataclass(frozen=True)
+class _OfDirectory:
+    """What a guard has of DirectorySettings: it asks about callers, and reads neither catalogue nor allowlist."""
+
+    directory: str
+    directory_aliases: tuple[str, ...] = ()
+    data_services_path: str = ""
+    allowlist_url: str = ""
+    trust_framework: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class _GuardSettings:
+    """The MembersSettings of a guard, which has no file of them."""
+
+    is_sandbox: bool
+    clients: ClientsSettings
+    revocation_list: RevocationListSettings
+    scheme: _OfDirectory
+    keys: _Keys
+    calls: CallsSettings = field(default_factory=CallsSettings)
+
+    @property
+    def refuses_lapsed_agreements(self) -> bool:
+        return not self.is_sandbox

@@ -18,7 +18,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from consent_server import clock
 from consent_server.refusal import Unavailable
 from consent_server.scheme import instant, readings
-from consent_server.scheme.provenance.container import CLOCK_SKEW, ProvenanceError, SignedRecord, Signer
+from consent_server.scheme.provenance.container import CLOCK_SKEW, SignedRecord, Signer
+from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.scheme.provenance.steps import (
     COMPLETE,
     MISSING,

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from consent_server.pki.member_certificate import MalformedCertificate
 from consent_server.resource.sign import OriginSettings, SigningParty
-from consent_server.scheme.provenance.container import ProvenanceError, Signer
+from consent_server.scheme.provenance.container import Signer
+from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.settings import BadSettings, HttpsUrl, SecretFile, Section, load_section
 
 

@@ -10,6 +10,7 @@ from cryptography import x509
 from consent_server.scheme import instant, signed_document
 from consent_server.scheme.permission import State
 from consent_server.scheme.provenance.container import Signer
+from consent_server.scheme.provenance.step import as_object
 from consent_server.scheme.signed_document import DocumentFault, DocumentKind
 
 _SCHEMA: Final = "https://w3id.org/dpv/schema/dpv-27560"
@@ -19,6 +20,9 @@ _CONTEXT: Final = {
     "schema": "https://schema.org/",
     "xsd": "http://www.w3.org/2001/XMLSchema#",
 }
+#: The scheme is Great Britain's, and its texts are in English.
+_JURISDICTION: Final = "https://w3id.org/dpv/loc#GB"
+_LANGUAGE: Final = "en"
 _STATUS: Final = {
     State.GRANTED: "dpv:ConsentGiven",
     State.WITHDRAWN: "dpv:ConsentWithdrawn",
@@ -31,8 +35,9 @@ _STATUS: Final = {
 class Consent:
     """What a receipt says. Members are by their Directory URLs and names; `publisher` is the one that signs.
 
-    `controller` asked for the consent, `source` holds the data. `text` is the permission text as shown. `state` and `ended`
-    are as of the receipt's making.
+    `controller` asked for the consent, `source` holds the data. `text` is the permission text as shown. `withdrawal` is the
+    address of the page on which the business withdraws after it has shown who it is. `state` and `ended` are as of the
+    receipt's making.
     """
 
     identifier: str
@@ -51,10 +56,15 @@ class Consent:
     state: State
     ended: int | None
     how: str
+    withdrawal: str
 
 
 def document(consent: Consent, at: int) -> dict[str, Any]:
-    """Return the receipt as JSON-LD, made at an instant."""
+    """Return the receipt as JSON-LD, made at an instant.
+
+    It has what TS 27560 requires of a receipt (its own id, the schema), and of a record what the publisher knows: where the
+    controller stores the data and for how long is in the controller's own privacy notice.
+    """
     given = {
         "@type": [_STATUS[State.GRANTED], "dpv:ExplicitlyExpressedConsent"],
         "dpv:isIndicatedAtTime": _time(consent.granted),
@@ -77,10 +87,13 @@ def document(consent: Consent, at: int) -> dict[str, Any]:
             "dpv:hasPersonalData": {"dct:description": consent.data, "schema:about": list(consent.meters)},
             "dpv:hasDataSource": {"@id": consent.source},
             "dpv:hasRecipient": {"@id": consent.controller},
+            "dpv:hasConsentControl": {"@type": "dpv:WithdrawConsent", "dpv:isExercisedAt": {"@id": consent.withdrawal}},
+            "dpv:hasJurisdiction": {"@id": _JURISDICTION},
         },
         "dpv:hasNotice": {
             "@type": "dpv:ConsentNotice",
             "dct:source": {"@id": consent.license},
+            "dct:language": _LANGUAGE,
             "schema:text": consent.text,
             "schema:sha256": consent.text_sha256,
         },
@@ -90,6 +103,7 @@ def document(consent: Consent, at: int) -> dict[str, Any]:
     return {
         "@context": _CONTEXT,
         "@type": "dpv:ConsentReceipt",
+        "dct:identifier": f"{consent.identifier}/{instant.text(at)}",
         "dct:conformsTo": f"{_SCHEMA}#receipt",
         "dct:created": _time(at),
         "dct:publisher": {"@id": consent.publisher},
@@ -108,16 +122,16 @@ def verify(text: bytes, root: x509.Certificate, now: int) -> dict[str, Any]:
 
     `now` is the verifier's instant in POSIX seconds.
     """
-    receipt, member = signed_document.verify(text, KIND, root, now)
-    _require_contents(receipt, member)
+    receipt = signed_document.verify(text, KIND, root, now)
+    _require_contents(receipt)
     return receipt
 
 
-def _require_contents(receipt: dict[str, Any], member: str) -> None:
+def _require_contents(receipt: dict[str, Any]) -> None:
     try:
         record = receipt["dpv:hasRecordOfActivity"]
         notice = record["dpv:hasNotice"]
-        publisher, shown = receipt["dct:publisher"]["@id"], notice["schema:text"]
+        shown = notice["schema:text"]
         given = record["dpv:hasConsentStatus"][0]["dpv:isIndicatedAtTime"]
         digest = hashlib.sha256(shown.encode()).hexdigest()
         fits = notice["schema:sha256"] == digest
@@ -125,8 +139,6 @@ def _require_contents(receipt: dict[str, Any], member: str) -> None:
         raise DocumentFault("form", "it lacks what a consent receipt says") from None
     if receipt.get("@type") != "dpv:ConsentReceipt" or receipt.get("@context") != _CONTEXT:
         raise DocumentFault("form", "it is no consent receipt in the terms of DPV")
-    if publisher != member:
-        raise DocumentFault("publisher", "another member signed it than the one that it names")
     if not fits:
         raise DocumentFault("text", "the permission text is not the one whose digest it names")
     if _instant(given) > _made(receipt):
@@ -148,4 +160,8 @@ def _made(receipt: dict[str, Any]) -> int:
     return _instant(receipt.get("dct:created"))
 
 
-KIND: Final = DocumentKind("consent-receipt+jws", "application/ld+json", _made)
+def _publisher(receipt: dict[str, Any]) -> object:
+    return as_object(receipt.get("dct:publisher")).get("@id")
+
+
+KIND: Final = DocumentKind("consent-receipt+jws", "application/ld+json", _made, _publisher)

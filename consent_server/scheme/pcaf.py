@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from consent_server.scheme.licenses import ELECTRICITY, GAS
+from consent_server.scheme.provenance.steps import COMPLETE
 
 STANDARD: Final = (
     "PCAF (2022), The Global GHG Accounting and Reporting Standard Part A: Financed Emissions, second edition, "
@@ -40,13 +41,20 @@ class DataQuality:
     reason: str
 
 
-def of_fuel(fuel: str, filled: int) -> DataQuality:
-    """Return the score of a fuel's whole months, of which `filled` half-hours are estimates."""
-    metered = f"Option {METERED_OPTION}: half-hourly {fuel} as metered, times an emission factor for {fuel}."
-    if not filled:
+def of_fuel(fuel: str, missing_data: str) -> DataQuality:
+    """Return the score of a fuel's whole months, of whose readings the provenance record says `missing_data`.
+
+    A record says that there are gaps or estimates and not how many, nor in which months. Where it says so, a score for metered
+    energy could not be defended.
+    """
+    if missing_data == COMPLETE:
+        metered = f"Option {METERED_OPTION}: half-hourly {fuel} as metered, times an emission factor for {fuel}."
         return DataQuality(fuel, SCOPES[fuel], METERED_OPTION, METERED_SCORE, f"{metered} {_OF_METERS}")
-    estimated = f"Estimated half-hours: {filled}; Table 5-7 has no row for them, so the score is one lower."
-    return DataQuality(fuel, SCOPES[fuel], METERED_OPTION, ESTIMATED_SCORE, f"{metered} {estimated} {_OF_METERS}")
+    reason = (
+        f"Option {METERED_OPTION}, but the record says of readings behind {fuel}: {missing_data.lower()}. "
+        f"Table 5-7 has no row for them, so the score is {ESTIMATED_SCORE} and not {METERED_SCORE}."
+    )
+    return DataQuality(fuel, SCOPES[fuel], METERED_OPTION, ESTIMATED_SCORE, f"{reason} {_OF_METERS}")
 
 
 def of_all(scores: Sequence[DataQuality]) -> DataQuality | None:

@@ -15,7 +15,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from itertools import compress, count, pairwise, repeat
+from itertools import chain, compress, count, islice, pairwise, repeat
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -317,10 +317,11 @@ def _columns(items: list[_HalfHour]) -> MeterReadings:
     units = [each.energy.unitCode for each in items]
     registers = [(each.cumulative or each.energy).unitCode for each in items]
     _require("type", map(operator.ne, fuels, repeat(fuel)), "must be the same for every reading")
-    _require("from", map(operator.mod, start, repeat(HALF_HOUR)), "must be on the hour or the half-hour")
-    _require(
-        "to", map(operator.ne, map(operator.sub, end, start), repeat(HALF_HOUR)), "must be half an hour after from"
-    )
+    in_a_row = isinstance(start, range) and end == range(start.start + HALF_HOUR, start.stop + HALF_HOUR, HALF_HOUR)
+    if not in_a_row:
+        _require("from", map(operator.mod, start, repeat(HALF_HOUR)), "must be on the hour or the half-hour")
+        lasting = map(operator.sub, end, start)
+        _require("to", map(operator.ne, lasting, repeat(HALF_HOUR)), "must be half an hour after from")
     _require("takenAt", map(operator.lt, taken, end), "must not be before to")
     ours_in = _OURS_IN[fuel]
     for field, given in (("energy", units), ("cumulative", registers)):
@@ -331,7 +332,7 @@ def _columns(items: list[_HalfHour]) -> MeterReadings:
         value = [
             each if ours_in[of] == 1 else round(each * ours_in[of], 6) for each, of in zip(value, units, strict=True)
         ]
-    if not all(map(operator.lt, start, start[1:])):
+    if not in_a_row and not all(map(operator.lt, start, start[1:])):
         seen: set[int] = set()
         for index, each in enumerate(start):
             if each in seen:
@@ -339,16 +340,38 @@ def _columns(items: list[_HalfHour]) -> MeterReadings:
             seen.add(each)
         order = sorted(range(len(start)), key=start.__getitem__)
         start, taken, value = ([column[each] for each in order] for column in (start, taken, value))  # type: ignore[assignment]
-    return MeterReadings(fuel, start, taken, value)
+    return MeterReadings(fuel, list(start), list(taken), value)
 
 
-def _instants(field: str, texts: list[str]) -> list[int]:
+def _instants(field: str, texts: list[str]) -> Sequence[int]:
+    """Return instants; half-hours in a row, as most responses have them, as a range. Raise ReadingError."""
+    try:
+        first = _parsed(texts[0])
+    except ValueError as error:
+        raise _fault(0, field, str(error)) from None
+    expected = range(first, first + len(texts) * HALF_HOUR, HALF_HOUR)
+    if not first % HALF_HOUR and expected.stop < _LATEST and texts == _texts(expected):
+        return expected
     found: list[int] = []
     try:
         found.extend(map(_parsed, texts))
     except ValueError as error:
         raise _fault(len(found), field, str(error)) from None
     return found
+
+
+def _texts(half_hours: range) -> list[str]:
+    """Return instants on the half-hour as text."""
+    first = instant.day_start(half_hours.start)
+    days = map(_texts_of_day, range(first, half_hours.stop, DAY))
+    skipped = (half_hours.start - first) // HALF_HOUR
+    return list(islice(chain.from_iterable(days), skipped, skipped + len(half_hours)))
+
+
+@lru_cache(maxsize=1024)
+def _texts_of_day(day: int) -> list[str]:
+    date = instant.text(day)[:11]
+    return [date + time for time in _CLOCK]
 
 
 def _require(field: str, wrong: Iterable[object], must: str) -> None:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import chain
 from typing import Final
 
-from consent_server.scheme import instant, pcaf
+from consent_server.scheme import instant
 from consent_server.scheme.emissions import GASES, MonthEmissions, add
 from consent_server.scheme.factors import (
     INTENSITY_LICENSE,
@@ -25,12 +25,14 @@ from consent_server.scheme.factors import (
     used,
 )
 from consent_server.scheme.licenses import ELECTRICITY, GAS
-from consent_server.scheme.pcaf import DataQuality
 
 #: The order in which fuels are shown.
 FUELS: Final = (ELECTRICITY, GAS)
 
 KILOGRAMS_PER_TONNE: Final = 1000
+#: A milligram, or a milliwatt-hour. Below it is floating-point dust. Figures are rounded here and nowhere else, so that
+#: whatever shows fewer decimals rounds the same number.
+DECIMALS: Final = 6
 #: What the total over fuels is, which adds two different quantities.
 WHOLE_MEANING: Final = (
     "CO2 of electricity and CO2e of gas added together. The grid's intensity counts carbon dioxide alone, so for electricity "
@@ -101,7 +103,7 @@ class ReportedMeter:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Energy and emissions of one fuel over whole months.
+    """Energy and emissions of one fuel over whole months, each to DECIMALS.
 
     `kwh` of gas is by gross calorific value, from the volume by the ratio of the factor set's two figures; `m3` is None for
     electricity. `kilograms` are of what `gas` says: CO2 for electricity, CO2e for gas.
@@ -212,7 +214,7 @@ class Report:
 
     `to` is the bank that it is made out to, None for the business's own copy. `fuels` are those with a connected meter.
     `months` has whole months alone, `gaps` the others that are over; both by fuel, electricity first, and then by time.
-    `totals` and `quality` have one entry for each fuel with a month in it. `factors` names every factor that is in the figures
+    `totals` has one entry for each fuel with a month in it. `factors` names every factor that is in the figures
     and no other.
     """
 
@@ -229,7 +231,6 @@ class Report:
     gaps: tuple[ReportGap, ...]
     method: Method
     factors: tuple[UsedFactor, ...]
-    quality: tuple[DataQuality, ...]
     sources: tuple[ReportSource, ...]
 
     @property
@@ -244,11 +245,7 @@ class Report:
     @property
     def kilograms(self) -> float:
         """Return the total over fuels, which is WHOLE_MEANING and has to be told with it."""
-        return math.fsum(total.figure.kilograms for total in self.totals)
-
-    @property
-    def overall_quality(self) -> DataQuality | None:
-        return pcaf.of_all(self.quality)
+        return round(math.fsum(total.figure.kilograms for total in self.totals), DECIMALS)
 
     @property
     def filled(self) -> int:
@@ -289,7 +286,7 @@ def make(
         for fuel in FUELS
         if fuel in fuels and any(meter.fuel == fuel for meter in meters)
     ]
-    told = [part for part in parts if part.months]
+    reported = [part for part in parts if part.months]
     return Report(
         by=by,
         about=about,
@@ -299,12 +296,11 @@ def make(
         at=at,
         fuels=tuple(part.fuel for part in parts),
         months=tuple(chain.from_iterable(part.months for part in parts)),
-        sites=tuple(chain.from_iterable(part.sites() for part in told)),
-        totals=tuple(Total(len(part.months), part.figure(part.sums.values())) for part in told),
+        sites=tuple(chain.from_iterable(part.sites() for part in reported)),
+        totals=tuple(Total(len(part.months), part.figure(part.sums.values())) for part in reported),
         gaps=tuple(chain.from_iterable(part.gaps for part in parts)),
         method=method,
-        factors=tuple(chain.from_iterable(part.factors() for part in told)),
-        quality=tuple(pcaf.of_fuel(part.fuel, sum(month.filled for month in part.months)) for part in told),
+        factors=tuple(chain.from_iterable(part.factors() for part in reported)),
         sources=tuple(sources),
     )
 
@@ -356,12 +352,13 @@ class _OfFuel:
     def figure(self, months: Iterable[MonthEmissions]) -> Figure:
         """Return the sum of months of this fuel."""
         found = list(months)
-        amount = math.fsum(month.amount for month in found)
-        kilograms = math.fsum(month.kilograms for month in found)
+        amount = round(math.fsum(month.amount for month in found), DECIMALS)
+        kilograms = round(math.fsum(month.kilograms for month in found), DECIMALS)
         if self.fuel == ELECTRICITY:
             return Figure(self.fuel, amount, None, kilograms)
         by_set = [(self._sets[year], m3) for month in found for year, m3 in month.by_set.items()]
-        return Figure(self.fuel, math.fsum(m3 * each.kwh_per_m3 for each, m3 in by_set), amount, kilograms)
+        kwh = round(math.fsum(m3 * each.kwh_per_m3 for each, m3 in by_set), DECIMALS)
+        return Figure(self.fuel, kwh, amount, kilograms)
 
     def sites(self) -> list[SiteFigure]:
         by_site: dict[str, list[ReportedMeter]] = {}
@@ -382,13 +379,14 @@ class _OfFuel:
             # From the months themselves: a set whose stretch lies in months that are left out is in no figure.
             under = [month for month in self.sums.values() if period.factor.year in month.by_set]
             for use in used([period], min(m.start for m in under), max(m.end for m in under)) if under else ():
-                found.append(_gas_factor(use, math.fsum(month.by_set[period.factor.year] for month in under)))
+                m3 = math.fsum(month.by_set[period.factor.year] for month in under)
+                found.append(_gas_factor(use, round(m3, DECIMALS)))
         return found
 
     def _intensity(self, place: tuple[str, str, bool], start: int, end: int) -> UsedFactor:
         here = [meter for meter in self._meters if _place(meter) == place]
         figure = self.figure(self._whole_months_of(here))
-        mean = figure.kilograms * 1000 / figure.kwh if figure.kwh else 0.0
+        mean = round(figure.kilograms * 1000 / figure.kwh, DECIMALS) if figure.kwh else 0.0
         return UsedFactor(
             self.fuel,
             INTENSITY_TITLE,

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from consent_server.pki import member_certificate
 from consent_server.pki.chain import MAX_INTERMEDIATES, UntrustedChain, build_chain
 from consent_server.pki.member_certificate import MalformedCertificate
+from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import CLOCK_SKEW, Signer
 
 LONGEST: Final = 1024 * 1024
@@ -34,16 +35,28 @@ class DocumentFault(ValueError):
         self.part = part
 
 
+def _time(document: dict[str, Any]) -> int:
+    try:
+        return instant.parse(document.get("time"))
+    except ValueError:
+        raise DocumentFault("form", "its time is missing or malformed") from None
+
+
+def _member(document: dict[str, Any]) -> object:
+    return document.get("member")
+
+
 @dataclass(frozen=True)
 class DocumentKind:
-    """A kind of signed document: the `typ` and `cty` of its header, and where it says when it was made.
+    """A kind of signed document: the `typ` and `cty` of its header, and where it says when it was made and by which member.
 
-    `made` returns POSIX seconds, and raises DocumentFault.
+    `made` returns POSIX seconds; it and `publisher` raise DocumentFault.
     """
 
     type: str
     content_type: str
-    made: Callable[[dict[str, Any]], int]
+    made: Callable[[dict[str, Any]], int] = _time
+    publisher: Callable[[dict[str, Any]], object] = _member
 
 
 def sign(document: Mapping[str, Any], kind: DocumentKind, signer: Signer) -> dict[str, str]:
@@ -58,8 +71,8 @@ def sign(document: Mapping[str, Any], kind: DocumentKind, signer: Signer) -> dic
     return {"payload": payload, "protected": protected, "signature": _base64url(signature)}
 
 
-def verify(text: bytes, kind: DocumentKind, root: x509.Certificate, now: int) -> tuple[dict[str, Any], str]:
-    """Return the document that a signed one holds, and the URL of the member that signed it.
+def verify(text: bytes, kind: DocumentKind, root: x509.Certificate, now: int) -> dict[str, Any]:
+    """Return the document that a signed one holds, which the member that it names has signed.
 
     Its signer's chain must have led to `root` when it was made. `now` is the verifier's instant in POSIX seconds: what says
     that it was made later was not made when it says. Raise DocumentFault.
@@ -82,7 +95,9 @@ def verify(text: bytes, kind: DocumentKind, root: x509.Certificate, now: int) ->
     key, member = _signer(header["x5c"], root, at)
     if not _is_signature(key, signature, f"{parts[0]}.{parts[1]}".encode()):
         raise DocumentFault("signature", "it does not fit what it signs")
-    return document, member
+    if kind.publisher(document) != member:
+        raise DocumentFault("publisher", "another member signed it than the one that it names")
+    return document
 
 
 def _signer(x5c: object, root: x509.Certificate, at: int) -> tuple[ec.EllipticCurvePublicKey, str]:

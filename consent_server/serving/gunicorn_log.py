@@ -10,7 +10,8 @@ from gevent import GreenletExit
 from gunicorn.glogging import Logger
 
 from consent_server import audit, clock
-from consent_server.serving.lines import JsonLines, direct, may_be_written
+from consent_server.serving import log_stream
+from consent_server.serving.lines import JsonLines, may_be_written
 
 if TYPE_CHECKING:
     import datetime
@@ -30,8 +31,8 @@ class DoorLog(Logger):  # type: ignore[misc]
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
-        self._write = direct(sys.stdout)
         for handler in self.error_log.handlers:
+            handler.setStream(log_stream.of(2))
             handler.setFormatter(JsonLines(self.door))
             handler.addFilter(may_be_written)
 
@@ -62,7 +63,7 @@ class DoorLog(Logger):  # type: ignore[misc]
             "bytes": resp.sent,
             "ms": round(request_time.total_seconds() * 1000, 1),
         }
-        self._write(audit.as_json(line))
+        log_stream.of(1).line(audit.as_json(line))
 
 
 def _callers_id(environ: dict[str, Any]) -> dict[str, str]:

@@ -5,12 +5,11 @@ No query string, no header and no body is ever written, nor what a library's exc
 
 import logging
 import resource
-import sys
 import traceback
-from collections.abc import Callable
 from typing import TextIO
 
 from consent_server import audit, clock
+from consent_server.serving import log_stream
 
 #: What is written of a package's loggers, whatever their level is: of every other package warnings and errors. Below that
 #: they hold URLs with queries, tokens, bytes of requests, and the values of every statement and row.
@@ -48,7 +47,7 @@ def may_be_written(record: logging.LogRecord) -> bool:
     return record.levelno >= _LEAST.get(record.name.partition(".")[0], logging.WARNING)
 
 
-def handler(process: str, stream: TextIO) -> logging.Handler:
+def handler(process: str, stream: TextIO | log_stream.LogStream) -> logging.Handler:
     """Return a handler that writes such lines."""
     made = logging.StreamHandler(stream)
     made.setFormatter(JsonLines(process))
@@ -56,24 +55,8 @@ def handler(process: str, stream: TextIO) -> logging.Handler:
     return made
 
 
-def direct(stream: TextIO) -> Callable[[str], None]:
-    """Return a function that writes one line, and does nothing when nobody reads any more.
-
-    For the lines of each request: a logger's record, filters and lock take four times as long as the line.
-    """
-
-    def write(line: str) -> None:
-        try:
-            stream.write(f"{line}\n")
-            stream.flush()
-        except (OSError, ValueError):
-            pass
-
-    return write
-
-
-def install(process: str, stream: TextIO | None = None) -> None:
-    """Let every logger of this process write such lines, to standard error unless told otherwise, and nothing else be written.
+def install(process: str) -> None:
+    """Let every logger of this process write such lines to standard error, and nothing else be written.
 
     A core file would hold keys, tokens and postcodes. One byte rather than none: a program that takes core files through a
     pipe (core(5)) gets them under a limit of none, and not under this one.
@@ -84,4 +67,4 @@ def install(process: str, stream: TextIO | None = None) -> None:
     # No line has the place in the code, thread or process: finding them takes as long as the line (logging, "Optimization").
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.basicConfig(level=logging.INFO, handlers=[handler(process, stream or sys.stderr)], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[handler(process, log_stream.of(2))], force=True)

@@ -19,17 +19,20 @@ def traced(application: Application, door: str) -> Application:
         method = environ["REQUEST_METHOD"] if environ["REQUEST_METHOD"] in _METHODS else "_OTHER"
         parent = environ.get("HTTP_TRACEPARENT", "") if door == "mutual_tls" else ""
         described = {"http.request.method": method, "consent.door": door}
-        with traces.span(method, "SERVER", parent, **described) as span:
+        running = traces.span(method, "SERVER", parent, **described)
+        if running is traces.NOTHING:
+            return application(environ, start_response)
+        with running as span:
 
             def noting(status: str, *more: Any) -> Any:
-                if span is not None:
-                    # the rule of its address, which Flask forgets before it returns
-                    rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
-                    if rule is not None:
-                        span.update_name(f"{method} {rule.rule}")
-                        span.set_attribute("http.route", rule.rule)
-                    span.set_attribute("http.response.status_code", int(status[:3]))
-                    span.set_attribute("consent.correlation_id", audit.correlation_id.get())
+                assert span is not None
+                # the rule of its address, which Flask forgets before it returns
+                rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
+                if rule is not None:
+                    span.update_name(f"{method} {rule.rule}")
+                    span.set_attribute("http.route", rule.rule)
+                span.set_attribute("http.response.status_code", int(status[:3]))
+                span.set_attribute("consent.correlation_id", audit.correlation_id.get())
                 return start_response(status, *more)
 
             return application(environ, noting)

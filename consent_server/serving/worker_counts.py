@@ -4,30 +4,35 @@ A worker writes into the files of its number, and the worker that takes its plac
 never more files than workers that ran at once, and no count goes back when a worker ends.
 """
 
+import atexit
 import fcntl
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from functools import cache
+import threading
+from collections.abc import Iterable
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Final
 
 from prometheus_client import values
 
 from consent_server import audit
-from consent_server.caller.identify import identified
-from consent_server.metrics.counts import NOBODY, Counts
+from consent_server.metrics.counts import Counts
 from consent_server.serving import configuration
+from consent_server.web.tally import RequestTally, tally_of
+
+log = logging.getLogger("consent_server.metrics")
 
 IN_MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - names are made by mkdtemp
 _PREFIX: Final = "consent-server-metrics-"
 _LOCK: Final = "lock"
-Application = Callable[..., Any]
+#: Seconds between two times at which a worker's counts are written: a killed worker loses those of the last.
+SETTLE_S: Final = 1
 
 
 class WorkerCounts:
@@ -54,13 +59,15 @@ class WorkerCounts:
         taken = {other.counts_number for other in others}
         worker.counts_number = next(number for number in count() if number not in taken)
 
-    def begin(self, worker: Any, application: Application) -> Application:
-        """Count in this worker from now on, and return `application` with its requests counted."""
+    def begin(self, worker: Any, application: Any) -> None:
+        """Export, from now on, what `application` counts in this worker, and its audit events."""
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self.folder)
         values.ValueClass = values.MultiProcessValue(lambda: worker.counts_number)  # type: ignore[no-untyped-call]
-        counts = Counts(registry=None)
+        counts, counted = Counts(registry=None), tally_of(application)
         audit.listeners.append(counts.event)
-        return counted(application, counts, self._door)
+        counted.takers.append(partial(counts.requests, self._door))
+        atexit.register(counted.settle)
+        threading.Thread(target=_settle_each_second, args=(counted,), name="metrics", daemon=True).start()
 
 
 @cache
@@ -71,28 +78,13 @@ def of_door() -> WorkerCounts | None:
     return None if address is None else WorkerCounts(serving.door, address, Path(IN_MEMORY or tempfile.gettempdir()))
 
 
-def counted(application: Application, counts: Counts, door: str) -> Application:
-    """Return a WSGI application that counts the requests of another."""
-
-    def counting(environ: dict[str, Any], start_response: Any) -> Any:
-        started = perf_counter()
-        # A connection's requests are of one greenlet, which remembers what the one before has set.
-        identified.set(NOBODY)
-        answered, rule = 500, None
-
-        def noting(status: str, *more: Any) -> Any:
-            nonlocal answered, rule
-            answered = int(status[:3])
-            # Flask takes its request out of the environment before it returns.
-            rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
-            return start_response(status, *more)
-
+def _settle_each_second(counted: RequestTally) -> None:
+    never = threading.Event()
+    while not never.wait(SETTLE_S):
         try:
-            return application(environ, noting)
-        finally:
-            counts.request(door, rule and rule.rule, identified.get(), answered, perf_counter() - started)
-
-    return counting
+            counted.settle()
+        except Exception:  # a fault in one must not end those after it
+            log.exception("metrics")
 
 
 def _remove_abandoned(base: Path) -> None:

@@ -1,11 +1,13 @@
 """Authorization codes: kept as digests, redeemed by one conditional UPDATE."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from consent_server.store import locks, rows
+from consent_server.store import database, locks, rows
 from consent_server.store.digests import digest
 from consent_server.store.rows import table_of
 from consent_server.store.statement import Statement
@@ -26,17 +28,52 @@ _WITH_PERMISSION = Statement(
     .join_from(_code, _permission)
     .where(_code.c.digest == sa.bindparam("digest_"))
 )
-_LOCK = Statement(
+_LOCKED = (
     locks.of_business(_permission.c.sme).join_from(_code, _permission).where(_code.c.digest == sa.bindparam("digest_"))
 )
+_LOCK = Statement(_LOCKED)
 _REDEEM = Statement(
     sa.update(_code)
     .where(_code.c.digest == sa.bindparam("digest_"), _code.c.redeemed.is_(None))
     .values(redeemed=sa.bindparam("at"), unanswered=True)
 )
 _ANSWER = Statement(
-    sa.update(_code).where(_code.c.digest == sa.bindparam("digest_"), _code.c.unanswered).values(unanswered=None)
+    sa.update(_code)
+    .where(_code.c.digest == sa.bindparam("digest_"), _code.c.unanswered)
+    .values(unanswered=None)
+    .returning(_code.c.digest)
 )
+
+
+@cache
+def _redeem_at_once() -> Statement:
+    """Return a statement of PostgreSQL that redeems a code with its permission, if the one is unused and the other holds.
+
+    Its business is locked before its rows, as in each transaction; they are then judged as they are, and not as they were
+    when the statement began (FOR UPDATE).
+    """
+    business = _LOCKED.cte("business").prefix_with("MATERIALIZED")
+    held = (
+        sa.select(_code.c.digest, _permission.c.id)
+        .select_from(business.join(_code, sa.true()).join(_permission))
+        .where(_code.c.digest == sa.bindparam("digest_"), _code.c.redeemed.is_(None), _permission.c.ended.is_(None))
+        .with_for_update(of=[_code, _permission])
+        .cte("held")
+        .prefix_with("MATERIALIZED")
+    )
+    now: sa.BindParameter[int] = sa.bindparam("at")
+    redeemed = (
+        sa.update(_code).where(_code.c.digest.in_(sa.select(held.c.digest))).values(redeemed=now, unanswered=True)
+    )
+    return Statement(
+        sa.update(_permission)
+        .where(_permission.c.id.in_(sa.select(held.c.id)))
+        .values(redeemed=now)
+        .returning(_permission.c.id)
+        .add_cte(redeemed.cte("redeemed"))
+    )
+
+
 _WRONG = (
     sa.update(_code)
     .where(_code.c.digest == sa.bindparam("digest_"))
@@ -64,7 +101,20 @@ def hold(c: Connection, code: str, at: int) -> HeldCode | None:
     """Return a code and its permission, as `permissions.hold` does: with its business locked."""
     values = {"digest_": digest(code), "at": at}
     locks.lock_business_of(c, _LOCK, values)
-    row = _WITH_PERMISSION.row(c, values)
+    return _held(_WITH_PERMISSION.row(c, values))
+
+
+def look(code: str, at: int) -> HeldCode | None:
+    """Return a code and its permission without a transaction, for `redeem_at_once`.
+
+    None on SQLite, which answers without a wait: there is nothing to gain. Raise StoreUnavailable.
+    """
+    if database.is_sqlite():
+        return None
+    return _held(database.ask(_WITH_PERMISSION, {"digest_": digest(code), "at": at}))
+
+
+def _held(row: Sequence[Any] | None) -> HeldCode | None:
     if row is None:
         return None
     has_older, *columns = row
@@ -83,9 +133,20 @@ def redeem(c: Connection, code: str, at: int) -> bool:
     return _REDEEM.run(c, {"digest_": digest(code), "at": at}) == 1
 
 
-def answer(c: Connection, code: str) -> bool:
-    """Return True for the one call that may send what the redemption of this code issued."""
-    return _ANSWER.run(c, {"digest_": digest(code)}) == 1
+def redeem_at_once(code: str, at: int) -> bool:
+    """Redeem a code and its permission in one statement of PostgreSQL, if the one is unused and the other has not ended.
+
+    Return False, with nothing changed, otherwise. It supersedes no older permission. Raise StoreUnavailable, OutcomeUnknown.
+    """
+    return database.write_alone(_redeem_at_once(), {"digest_": digest(code), "at": at}) is not None
+
+
+def answer(code: str) -> bool:
+    """Return True for the one call that may send what the redemption of this code issued.
+
+    Raise StoreUnavailable, OutcomeUnknown.
+    """
+    return database.write_alone(_ANSWER, {"digest_": digest(code)}) is not None
 
 
 def wrong_verifier(c: Connection, code: str) -> None:

@@ -24,6 +24,15 @@ class Trouble(NamedTuple):
     meters: int
 
 
+class Extent(NamedTuple):
+    """What was fetched: from which instant until when, of how many meters, in how many responses."""
+
+    first: int
+    end: int
+    meters: int
+    responses: int
+
+
 def meters(c: Connection, connection: str) -> list[CollectedMeter]:
     """Return the meters of a connection, the one first that is due longest."""
     query = sa.select(_meter).where(_meter.c.connection == connection)
@@ -37,11 +46,16 @@ def places(c: Connection, connection: str) -> list[tuple[str, str, int]]:
     return [(row[0], row[1], row[2]) for row in c.execute(query)]
 
 
-def extent(c: Connection, connection: str) -> tuple[int, int] | None:
-    """Return the first instant of what was fetched through a connection, and the end of it."""
-    ends = (sa.func.min(_window.c.window_start), sa.func.max(_window.c.window_end))
-    first, end = c.execute(sa.select(*ends).where(_window.c.connection == connection)).one()
-    return None if first is None else (first, end)
+def extent(c: Connection, connection: str) -> Extent | None:
+    """Return how much was fetched through a connection; None where nothing was."""
+    of = sa.select(
+        sa.func.min(_window.c.window_start),
+        sa.func.max(_window.c.window_end),
+        sa.func.count(_window.c.datasource.distinct()),
+        sa.func.count(),
+    )
+    found = c.execute(of.where(_window.c.connection == connection)).one()
+    return Extent(*found) if found[0] is not None else None
 
 
 def put_meters(c: Connection, *listed: CollectedMeter) -> None:
@@ -83,6 +97,18 @@ def figures(c: Connection, connection: str, start: int, end: int) -> list[MeterM
         _month.c.connection == connection, _month.c.start >= start, _month.c.start < end, _month.c.half_hours > 0
     )
     return rows.every(c, MeterMonth, query.order_by(_month.c.fuel, _month.c.datasource, _month.c.start))
+
+
+def whole_months(c: Connection, connections: Collection[str], fuel: str) -> list[tuple[int, str]]:
+    """Return the first instants of the months that every meter of a fuel has whole, in order, each with the `basis` that the
+    meters' figures have in common."""
+    of_fuel = (_meter.c.connection.in_(connections), _meter.c.fuel == fuel)
+    meters = sa.select(sa.func.count()).where(*of_fuel).scalar_subquery()
+    of_meter = sa.and_(_month.c.connection == _meter.c.connection, _month.c.datasource == _meter.c.datasource)
+    lowest, highest = sa.func.min(_month.c.basis), sa.func.max(_month.c.basis)
+    query = sa.select(_month.c.start, lowest).join(_meter, of_meter).where(*of_fuel, _month.c.complete)
+    whole = query.group_by(_month.c.start).having(sa.func.count() == meters, lowest == highest)
+    return [(row[0], row[1]) for row in c.execute(whole.order_by(_month.c.start))]
 
 
 def count_months(c: Connection, connection: str) -> int:

@@ -1,6 +1,7 @@
 """Permissions that we hold as a client: a CAP's connections to EDPs, and what was collected through them."""
 
-from typing import Final
+from collections.abc import Collection
+from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -54,7 +55,7 @@ def any_collected(c: Connection) -> bool:
 
 
 def live(c: Connection, account: str, at: int) -> list[ProviderConnection]:
-    return [row for row in of_account(c, account) if row.ended is None and row.expires > at]
+    return [row for row in of_account(c, account) if row.is_live(at)]
 
 
 def living(c: Connection, at: int) -> list[str]:
@@ -168,6 +169,34 @@ def collected(c: Connection, connection: str) -> list[CollectedWindow]:
     query = sa.select(_collected).where(_collected.c.connection == connection)
     order = (_collected.c.fuel, _collected.c.datasource, _collected.c.window_start)
     return rows.every(c, CollectedWindow, query.order_by(*order))
+
+
+def records(c: Connection, names: Collection[str], fuel: str, start: int, end: int) -> list[bytes]:
+    """Return the signed records of what came of a fuel through connections for any part of `start` to before `end`."""
+    query = sa.select(_collected.c.record).where(
+        _collected.c.connection.in_(names),
+        _collected.c.fuel == fuel,
+        _collected.c.window_start < end,
+        _collected.c.window_end > start,
+    )
+    order = (_collected.c.connection, _collected.c.datasource, _collected.c.window_start)
+    return list(c.execute(query.order_by(*order)).scalars())
+
+
+class WindowCount(NamedTuple):
+    """How many responses there are of one window."""
+
+    start: int
+    end: int
+    responses: int
+
+
+def windows(c: Connection, names: Collection[str], fuels: Collection[str]) -> list[WindowCount]:
+    """Return how many responses came through connections of each window, of all meters of some fuels."""
+    window = (_collected.c.window_start, _collected.c.window_end)
+    of = (_collected.c.connection.in_(names), _collected.c.fuel.in_(fuels))
+    query = sa.select(*window, sa.func.count()).where(*of).group_by(*window)
+    return [WindowCount(*row) for row in c.execute(query)]
 
 
 def deployed_forms(c: Connection, connection: str) -> list[str]:

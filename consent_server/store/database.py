@@ -29,7 +29,8 @@ from consent_server.store.faults import (
     refusal_for,
 )
 from consent_server.store.statement import Statement
-from consent_server.store.waiting import PAUSES_S, LockWait, Writers, lock_wait_of_this_request
+from consent_server.store.waiting import PAUSES_S, LockWait, lock_wait_of_this_request
+from consent_server.store.writers import Writers
 
 #: Seconds for which one migration of SQLite waits for another.
 MIGRATION_WAIT_S = 300.0
@@ -147,7 +148,13 @@ def opened(settings: DatabaseSettings, *, make: bool = False) -> Iterator[None]:
 
 
 def _prepare_postgresql(engine: Engine) -> None:
+    from consent_server.store.link import link  # psycopg is loaded where there is a PostgreSQL
+
     limits = ", ".join(f"('{name}', '{limit}')" for name, limit in POSTGRESQL_LIMITS_MS.items())
+
+    @sa.event.listens_for(engine, "do_connect")
+    def _connect(_dialect: object, _record: object, arguments: list[Any], how: dict[str, Any]) -> Any:
+        return link().connect(*arguments, **how)
 
     @sa.event.listens_for(engine, "connect")
     def _limits(raw: Any, _record: object) -> None:
@@ -230,11 +237,10 @@ def _connected(wait: LockWait, kind: str) -> Connection:
 def _begun(writing: bool, wait: LockWait) -> Iterator[Connection]:
     """Yield a connection in a transaction. A transaction that writes to SQLite waits for its turn here, and not in C.
 
-    The other greenlets of a worker run meanwhile; those that wait hold no connection, but for the one that polls. Between
-    BEGIN IMMEDIATE and the end of the block nothing may switch to another greenlet (no network, no sleep): every later
-    writer would wait for that as well.
+    The other greenlets of a worker run meanwhile; those that wait hold no connection, but for the one that polls. Nothing in
+    the block may switch to another greenlet (no network, no sleep): every later writer would wait for that as well.
     """
-    writers = db.engine.get_execution_options().get(WRITERS)
+    writers: Writers | None = db.engine.get_execution_options().get(WRITERS)
     if not writing or writers is None:
         connection, transaction = _live(wait, "writing" if writing else "reading")
         with connection, transaction:
@@ -242,14 +248,13 @@ def _begun(writing: bool, wait: LockWait) -> Iterator[Connection]:
         return
     if writers.broken:
         raise StoreUnavailable(f"{writers.broken}: nothing is written any more; look at the disk, then restart")
-    with writers.turn(wait), _connected(wait, "writing") as connection:
-        try:
-            with writers.begin(connection, wait):
-                yield connection
-        except sa.exc.OperationalError as error:
-            if getattr(error.orig, "sqlite_errorcode", 0) in NOT_DURABLE:
-                writers.broken = str(getattr(error.orig, "sqlite_errorname", ""))
-            raise
+    try:
+        with writers.act(wait, lambda: _connected(wait, "writing")) as connection:
+            yield connection
+    except sa.exc.OperationalError as error:
+        if getattr(error.orig, "sqlite_errorcode", 0) in NOT_DURABLE:
+            writers.broken = str(getattr(error.orig, "sqlite_errorname", ""))
+        raise
 
 
 def _live(wait: LockWait, kind: str) -> tuple[Connection, RootTransaction]:
@@ -313,7 +318,7 @@ def ask(query: Statement, values: Mapping[str, object]) -> Sequence[Any] | None:
         if is_sqlite():
             with _connected(wait, ALONE) as connection:
                 return query.row(connection, values)
-        answer = _by_itself(_in_one_row(query), values, wait)
+        answer, _ = _by_itself(_in_one_row(query), values, wait)
     except sa.exc.SQLAlchemyError as error:
         raise _refusal(error, wait, committing=False) from error
     assert answer is not None  # its first column has no condition
@@ -325,31 +330,37 @@ def ask(query: Statement, values: Mapping[str, object]) -> Sequence[Any] | None:
 
 
 def write_alone(statement: Statement, values: Mapping[str, object]) -> Sequence[Any] | None:
-    """Run one statement that writes, as a transaction of its own, and return its row. For PostgreSQL, outside of `together`.
+    """Run one statement that writes, as a transaction of its own, and return its row. Not within `together`.
 
-    It is run again where its connection was lost, and must have the effect of one run then. Raise StoreUnavailable,
-    OutcomeUnknown.
+    Where its connection is lost on PostgreSQL it is run again, and must have the effect of one run then. Raise
+    StoreUnavailable, and OutcomeUnknown also where the second run has no row: the first may have had it.
     """
     assert _under_way() is None
+    if is_sqlite():
+        with writing() as connection:
+            return statement.row(connection, values)
     wait = lock_wait_of_this_request()
     try:
         _require_time(wait)
-        return _by_itself(statement, values, wait)
+        row, is_second = _by_itself(statement, values, wait)
     except sa.exc.SQLAlchemyError as error:
         raise _refusal(error, wait, committing=True) from error
+    if row is None and is_second:
+        raise OutcomeUnknown("its connection was lost while it ran")
+    return row
 
 
-def _by_itself(statement: Statement, values: Mapping[str, object], wait: LockWait) -> Sequence[Any] | None:
-    """Return a statement's row. It is run again on a new connection where the server has closed the one that we had."""
-    is_new = False
+def _by_itself(statement: Statement, values: Mapping[str, object], wait: LockWait) -> tuple[Sequence[Any] | None, bool]:
+    """Return a statement's row, and whether it was run again because the connection was lost."""
+    is_second = False
     while True:
         with _connected(wait, ALONE) as connection:
             try:
-                return statement.row(connection, values)
+                return statement.row(connection, values), is_second
             except sa.exc.DBAPIError as error:
-                if is_new or not error.connection_invalidated:
+                if is_second or not is_uncertain(error):
                     raise
-                is_new = True
+                is_second = True
 
 
 @cache

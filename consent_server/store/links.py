@@ -3,11 +3,16 @@
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from consent_server.store import rows
+from consent_server.store import connections, permissions, rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import Link
+from consent_server.store.tables import Link, Permission, ProviderConnection
 
 _link = table_of(Link)
+
+
+def find(c: Connection, subject: str) -> Permission | ProviderConnection | None:
+    """Return the permission or connection with this id."""
+    return permissions.find(c, subject) or connections.find(c, subject)
 
 
 def add(c: Connection, support: str, dependent: str) -> None:

@@ -251,10 +251,22 @@ def records_due(c: Connection, before: int, limit: int) -> list[str]:
     """Return permissions and connections that ended before an instant, and about which nothing is to be sent any more."""
     found: list[str] = []
     for each in _RECORDS:
-        # not by _end(): each of the two columns has an index
-        over = sa.or_(each.c.ended < before, sa.and_(each.c.ended.is_(None), each.c.expires < before))
-        found += c.scalars(sa.select(each.c.id).where(over, _FREE[each]).order_by(each.c.id).limit(limit))
+        found += c.scalars(
+            sa.select(each.c.id).where(_is_over(each, before), _FREE[each]).order_by(each.c.id).limit(limit)
+        )
     return found[:limit]
+
+
+def is_any_due(c: Connection, records_before: int, accounts_before: int) -> bool:
+    """Return whether a permission, a connection or an account is to be deleted or looked at, each before its instant."""
+    due = [sa.select(each.c.id).where(_is_over(each, records_before), _FREE[each]) for each in _RECORDS]
+    due.append(sa.select(_account.c.id).where(_account.c.seen < accounts_before))
+    return any(c.execute(query.limit(1)).first() is not None for query in due)
+
+
+def _is_over(record: sa.FromClause, before: int) -> sa.ColumnElement[bool]:
+    # not by _end(): each of the two columns has an index
+    return sa.or_(record.c.ended < before, sa.and_(record.c.ended.is_(None), record.c.expires < before))
 
 
 def forget_record(c: Connection, subject: str, before: int) -> int:

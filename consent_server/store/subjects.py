@@ -123,6 +123,9 @@ def rows_of(ids: SubjectIds, business: str) -> list[SubjectRows]:
     unsent = mail.delivered.is_(None)
     # Mails about a passkey prove nothing, and name it after it is gone.
     of_passkeys = mail.subject.in_(sa.select(tables["passkey"].id).where(tables["passkey"].account == business))
+    # Whoever has asked for a code or come back from a log-in, and gone no further.
+    asked = [ids.email] if ids.email is not None else []
+    found = ("log_in", "found", "sme")
     fields = _event.c.fields
     about = [fields[name].as_string().in_(both) for name in ("permission", "connection", "subject", "by")]
 
@@ -132,16 +135,26 @@ def rows_of(ids: SubjectIds, business: str) -> list[SubjectRows]:
     return [
         SubjectRows(
             "session",
-            sa.or_(*(session.data[name].as_string() == business for name in ("sme", "account"))),
+            sa.or_(
+                *(session.data[name].as_string() == business for name in ("sme", "account", found)),
+                session.data["email"].as_string().in_(asked),
+            ),
             goes=True,
         ),
-        SubjectRows("journey", journey.progress[("identified", "sme")].as_string() == business, goes=True),
+        SubjectRows(
+            "journey",
+            sa.or_(
+                *(journey.progress[name].as_string() == business for name in (("identified", "sme"), found)),
+                journey.progress["email"].as_string().in_(asked),
+            ),
+            goes=True,
+        ),
         of("code", "permission", ids.permissions, goes=True),
         of("receipt_address", "subject", both, goes=True),
         of("receipt_link", "subject", both, goes=True),
         of("released", "subject", ids.permissions, goes=True),
         SubjectRows("owed_mail", sa.or_(sa.and_(mail.subject.in_(both), unsent), of_passkeys), goes=True),
-        of("sign_in_code", "email", [ids.email] if ids.email is not None else [], goes=True),
+        of("sign_in_code", "email", asked, goes=True),
         of("passkey", "account", [business], goes=True),
         *(
             of(table, "connection", ids.connections, goes=True)

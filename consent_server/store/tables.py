@@ -175,9 +175,6 @@ class SessionData(TypedDict, total=False):
     account: str
     signed_in: int
     by_passkey: bool
-    email: str
-    no_mail: bool
-    next: str
     fsp: str
     provider: str
     shown: str
@@ -274,6 +271,10 @@ class Permission(NamedTuple):
     ended_where: str | None = None
     ended_why: str | None = None
     listed: Instant | None = None
+
+    def is_live(self, at: int) -> bool:
+        """Return whether it is in force at an instant: it has neither been ended nor expired."""
+        return self.ended is None and self.expires > at
 
 
 @table("status_list")
@@ -580,6 +581,10 @@ class ProviderConnection(NamedTuple):
     trouble: str | None = None
     listed: Instant | None = None
     failures: Count = 0
+
+    def is_live(self, at: int) -> bool:
+        """Return whether it is in force at an instant: it has neither been ended nor expired."""
+        return self.ended is None and self.expires > at
 
 
 @table("collected")

@@ -165,6 +165,10 @@ class SigningKeys:
         kid, (private, _) = self._files.current(clock.now())
         return kid, private
 
+    def require(self) -> None:
+        """Raise Unavailable unless the current key can sign now: a key in an HSM is asked."""
+        self.current()[1].require()
+
     def public(self, kid: str) -> EllipticCurvePublicKey | None:
         """Return the public key of that name, or None, from memory: `kid` never becomes part of a file name."""
         held = self._files.all().get(kid)
@@ -242,10 +246,11 @@ def rotate(directory: Path, at: int, hsm: str | None = None) -> str:
     return _make_signing_key(directory, at + PUBLISHED_BEFORE_USE, hsm)
 
 
-def retire(directory: Path, kid: str) -> None:
+def retire(directory: Path, kid: str) -> str | None:
     """Remove a key: at once in an emergency, otherwise when the last token that it signed has expired.
 
-    One in an HSM stays there, and nothing here names it any more. Raise KeysUnusable for an unknown kid and for the only key.
+    One in an HSM stays there, and nothing here names it any more: return its PKCS#11 URI, and None for a key in a file. Raise
+    KeysUnusable for an unknown kid and for the only key.
     """
     keys = _signing_key_files(directory).all()
     if kid not in keys:
@@ -254,8 +259,10 @@ def retire(directory: Path, kid: str) -> None:
         raise KeysUnusable(f"{directory}: this is the only key; rotate first")
     before = directory.stat()
     (path,) = _named(directory, kid)
+    stays = path.read_text().strip() if path.suffix == f".{_IN_AN_HSM}" else None
     path.unlink()
     mark_changed(directory, before)
+    return stays
 
 
 def _named(directory: Path, kid: str) -> list[Path]:

@@ -50,6 +50,11 @@ def passwords() -> Limit:
     return _daily("password", Counted.PASSWORDS, _settings().tries_per_account_per_day)
 
 
+def log_in(address: str) -> Guess:
+    """Return an attempt to log in at an EDP's provider, which counts until the browser is back with a log-in."""
+    return _guess(Counted.LOG_INS, address, None)
+
+
 def mail(address: str, device: str | None) -> Guess:
     """Return an attempt to have a sign-in code sent, which counts until a code is used; `device` as in `identification`."""
     return _guess(Counted.MAILS, address, device)

@@ -4,12 +4,12 @@ A limit slows down guessing and refuses nobody for long: when a budget is used u
 pause between them. Whoever has not failed today is not slowed by those who have.
 """
 
-import hashlib
 import ipaddress
 from dataclasses import dataclass
 from enum import StrEnum
 
 from consent_server import audit, clock, store
+from consent_server.deployment import current
 from consent_server.refusal import Refusal
 from consent_server.store import limits
 
@@ -21,6 +21,7 @@ class Counted(StrEnum):
     CODES = "codes"
     PASSKEYS = "passkeys"
     PASSWORDS = "passwords"
+    LOG_INS = "log-ins"
     MAILS = "mails"
     INVITATIONS = "invitations"
     EVIDENCE = "evidence"
@@ -70,7 +71,7 @@ class Limit:
     """A budget of failures for each subject, in one window of time or in several, each of which must hold.
 
     Beyond it one try is accepted in every `pause_s` seconds, or none before the window ends where `pause_s` is None. The
-    subject is kept as a digest: it may be a meter number.
+    subject is kept as a keyed digest: of a plain one of a meter number, a postcode or an address all values could be tried.
     """
 
     name: str
@@ -129,7 +130,7 @@ class Limit:
         raise TooMany(f"{self.name}: the budget is used up", self.counted, left)
 
     def _key(self, subject: str, window: Period) -> str:
-        return f"{self.name}/{window.seconds}:{hashlib.sha256(subject.encode()).hexdigest()[:40]}"
+        return f"{self.name}/{window.seconds}:{current().sealer.mac(f'limit {subject}')[:40]}"
 
 
 @dataclass(frozen=True)

@@ -1,54 +1,57 @@
-"""Count what a door serves: by hour, endpoint and client, with the time that each answer took.
+"""Keep what a door has counted (`web/tally.py`) for service levels: by hour, endpoint and client.
 
-A request costs one addition in memory. The counts are written once a minute, outside requests; what a process has counted
-since is lost when it ends, which does not affect a service level, a share of many requests. What Prometheus reads
-is counted in `metrics/counts.py`.
+It is written once a minute, outside requests. What a process has counted since is lost when it ends, which does not affect a
+service level, a share of many requests.
 """
 
 import logging
 import threading
-from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, current_app
 
-from consent_server import clock, store
-from consent_server.caller.identify import identified
+from consent_server import store
 from consent_server.refusal import Refusal
 from consent_server.store import served
 from consent_server.store.tables import ServedHour
+from consent_server.web import tally
+from consent_server.web.tally import TIMES, ResponseTimes
 
 log = logging.getLogger("consent_server.web")
 
-HOUR: Final = 3600
 WRITE_S: Final = 60
 #: The upper bound of each column in milliseconds; the last column has none.
 BOUNDS: Final = (100, 250, 500, 1000, 1500, 4000, 6000)
-_COLUMNS: Final = (*(f"ms_{most}" for most in BOUNDS), "slower")
+#: The column of each count of `ResponseTimes`.
+_COLUMNS: Final = (*(next((f"ms_{most}" for most in BOUNDS if 1000 * s <= most), "slower") for s in TIMES), "slower")
 _COUNTS: Final = "served"
 
-Key = tuple[int, str, str]
+Endpoint = tuple[int, str, str]
 
 
 class ServedCounts:
-    """What one process has counted and not written yet."""
+    """What one process has counted and not written yet, by hour, endpoint and client."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: dict[Key, Counter[str]] = {}
+        self._held: dict[Endpoint, Counter[str]] = {}
 
-    def add(self, key: Key, counted: Counter[str]) -> None:
+    def take(self, counted: Mapping[tally.Key, ResponseTimes]) -> None:
+        """Add what was counted of requests that have an endpoint."""
+        for (hour, method, rule, client, outcome), times in counted.items():
+            if rule is None:
+                continue
+            columns = Counter(asked=sum(times.counts))
+            for column, count in zip(_COLUMNS, times.counts, strict=True):
+                columns["failed" if outcome == 5 else column] += count
+            self.add((hour, f"{method} {rule}", client), columns)
+
+    def add(self, key: Endpoint, counted: Counter[str]) -> None:
         """Add counts, by the names of their columns, to those of an hour, an endpoint and a client."""
         with self._lock:
             self._held.setdefault(key, Counter()).update(counted)
-
-    def asked(self, key: Key, column: str) -> None:
-        """Count one request, and in which column its answer falls."""
-        with self._lock:
-            held = self._held.setdefault(key, Counter())
-            held["asked"] += 1
-            held[column] += 1
 
     def write(self) -> None:
         """Write what was counted, in the current application; what cannot be written is kept for the next time.
@@ -69,27 +72,17 @@ class ServedCounts:
 
 
 def install(app: Flask) -> None:
-    """Count each request of `app` that has an endpoint."""
-    app.extensions[_COUNTS] = ServedCounts()
-
-    @app.before_request
-    def _begin() -> None:
-        g.began = clock.ticks()
-        identified.set("-")
-
-    @app.after_request
-    def _count(response: Response) -> Response:
-        if request.url_rule is not None and "began" in g:
-            column = "failed" if response.status_code >= 500 else _column(clock.ticks() - g.began)
-            key = (clock.now() // HOUR * HOUR, f"{request.method} {request.url_rule.rule}", identified.get())
-            counts_of(app).asked(key, column)
-        return response
+    """Count each request of `app`, and keep what service levels need."""
+    tally.install(app)
+    app.extensions[_COUNTS] = counts = ServedCounts()
+    tally.tally_of(app).takers.append(counts.take)
 
 
-def counts_of(app: Flask) -> ServedCounts:
-    """Return what an application has counted."""
-    found: ServedCounts = app.extensions[_COUNTS]
-    return found
+def write(app: Flask) -> None:
+    """Write what an application, the current one, has counted."""
+    tally.tally_of(app).settle()
+    counts: ServedCounts = app.extensions[_COUNTS]
+    counts.write()
 
 
 def write_each_minute(app: Flask) -> None:
@@ -102,10 +95,6 @@ def _write_on(app: Flask) -> None:
     with app.app_context():
         while not never.wait(WRITE_S):
             try:
-                counts_of(current_app).write()
+                write(current_app)
             except Exception:  # a fault in one write must not end those after it
                 log.exception("counts of requests")
-
-
-def _column(seconds: float) -> str:
-    return _COLUMNS[bisect_left(BOUNDS, seconds * 1000)]

@@ -35,13 +35,15 @@ class KeptForm:
     status: int = 200
 
 
-def keep(form: str, owner: str, typed: KeptForm) -> None:
+def keep(form: str, owner: str, typed: KeptForm, life_s: int | None = None) -> None:
     """Let this browser keep what was typed into a form, with whatever this request's response is.
 
-    `owner` is the journey's id, or a secret of the session's: nothing is shown again under another.
+    `owner` is the journey's id, or a secret of the session's: nothing is shown again under another. It is kept for `life_s`
+    seconds, else for as long as a page may be idle.
     """
     choices = (_sealed(form, owner, each) for each in (typed, replace(typed, values={}), KeptForm()))
-    _keep(_cookie(form), next(sealed for sealed in choices if len(sealed) <= LONGEST))
+    sealed = next(sealed for sealed in choices if len(sealed) <= LONGEST)
+    _keep(_cookie(form), sealed, current().settings.lifetimes.journey_idle if life_s is None else life_s)
 
 
 def _sealed(form: str, owner: str, typed: KeptForm) -> str:
@@ -64,23 +66,23 @@ def held(form: str, owner: str) -> KeptForm:
 def forget(*forms: str) -> None:
     """Let this browser forget what was typed into forms."""
     for name in {_cookie(form) for form in forms} & request.cookies.keys():
-        _keep(name, "")
+        _keep(name, "", 0)
 
 
 def _sealer() -> Sealer:
     return current().sealer.for_use("typed")
 
 
-def _keep(name: str, value: str) -> None:
+def _keep(name: str, value: str, life_s: int) -> None:
     if "typed" not in g:
         g.typed = {}
         after_this_request(_set_cookies)
-    g.typed[name] = value
+    g.typed[name] = (value, life_s)
 
 
 def _set_cookies(response: Response) -> Response:
-    for name, value in g.typed.items():
-        cookies.set_cookie(response, name, value, current().settings.lifetimes.journey_idle if value else 0)
+    for name, (value, life_s) in g.typed.items():
+        cookies.set_cookie(response, name, value, life_s)
     return response
 
 

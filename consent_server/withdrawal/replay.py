@@ -6,7 +6,7 @@ from functools import partial
 from typing import Literal
 
 from consent_server import clock, store
-from consent_server.store import connections, permissions
+from consent_server.store import links
 from consent_server.store.withdrawal_journal import JournalEntry
 from consent_server.withdrawal.withdraw import Withdrawal, end_with_all
 
@@ -41,9 +41,6 @@ def _again(c: store.Connection, entry: JournalEntry) -> Counter[Effect]:
         ended += end_with_all(c, fell, withdrawal, at)
         if fell in ended:
             continue
-        if permissions.find(c, fell) or connections.find(c, fell):
-            effects["had ended"] += 1
-        else:
-            effects["unknown"] += 1
+        effects["had ended" if links.find(c, fell) else "unknown"] += 1
     effects["ended"] = len(ended)
     return effects

@@ -10,7 +10,7 @@ from consent_server.receipts import mails
 from consent_server.scheme.permission import Act
 from consent_server.store import Connection, audit_events, connections, outbox, permissions, withdrawal_journal
 from consent_server.store.withdrawal_journal import JournalEntry
-from consent_server.withdrawal.falling import falling
+from consent_server.withdrawal.ending_with import ending_with
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,20 @@ def withdraw(subject: str, withdrawal: Withdrawal) -> list[str]:
     return store.write_with_retry(lambda c: withdraw_in(c, subject, withdrawal, at))
 
 
+def withdraw_own(sme: str, permission: str, withdrawal: Withdrawal) -> bool:
+    """Withdraw a business's own permission as `withdraw` does; return False for another's and an unknown one alike."""
+    at = clock.now()
+
+    def block(c: Connection) -> bool:
+        row = permissions.find(c, permission)
+        if row is None or row.sme != sme:
+            return False
+        withdraw_in(c, permission, withdrawal, at)
+        return True
+
+    return store.write_with_retry(block)
+
+
 def withdraw_in(c: Connection, subject: str, withdrawal: Withdrawal, at: int) -> list[str]:
     """Withdraw as `withdraw` does, in a transaction that is already open.
 
@@ -56,7 +70,7 @@ def end_with_all(c: Connection, subject: str, withdrawal: Withdrawal, at: int) -
     if not _end(c, subject, withdrawal, at):
         return []
     fallen = [subject]
-    for below, support in falling(c, subject, at).items():
+    for below, support in ending_with(c, subject, at).items():
         because = replace(withdrawal, why=f"rested on {support}", already_told="")
         if _end(c, below, because, at):
             fallen.append(below)

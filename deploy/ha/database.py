@@ -206,10 +206,10 @@ def patroni() -> Path:
             made = Path(making, "venv")
             # These two are published as source alone.
             wheels = ["--only-binary", ":all:", "--no-binary", "python-etcd,ydiff"]
-            install = [made / "bin/python", "-m", "pip", "install", "-q", "--require-hashes", *wheels, "-r", lock]
+            pip: list[str | Path] = [made / "bin/python", "-m", "pip", "install", "-q", "--require-hashes"]
             try:
                 subprocess.run(["/usr/bin/python3", "-m", "venv", made], check=True, capture_output=True)
-                subprocess.run(install, check=True, capture_output=True)
+                subprocess.run([*pip, *wheels, "-r", lock], check=True, capture_output=True)
             except (OSError, subprocess.CalledProcessError) as error:
                 raise CannotStart(f"Patroni could not be installed for /usr/bin/python3: {error}") from None
             with contextlib.suppress(OSError):  # another made it meanwhile

@@ -56,7 +56,7 @@ def add(sent: str, account: SmeAccount = OURS, browser: str = BROWSER) -> str | 
 
 def added(origin: str, account: SmeAccount = OURS, **how: Any) -> SoftwarePasskey:
     device = SoftwarePasskey(**how)
-    assert add(device.made(passkeys.to_add(account, BROWSER), origin), account) is None
+    assert add(device.made(passkeys.to_add(account, [], BROWSER), origin), account) is None
     return device
 
 
@@ -84,11 +84,11 @@ NOT_ADDED: dict[str, tuple[Callable[[str, str], str], str]] = {
     "no challenge": (lambda asked, at: SoftwarePasskey().made(asked, at, challenge=""), "ValueError"),
     "a challenge that is no text": (lambda asked, at: SoftwarePasskey().made(asked, at, challenge=7), "Error"),
     "another account's challenge": (
-        lambda asked, at: SoftwarePasskey().made(passkeys.to_add(THEIRS, BROWSER), at),
+        lambda asked, at: SoftwarePasskey().made(passkeys.to_add(THEIRS, [], BROWSER), at),
         "another browser's challenge",
     ),
     "another browser's challenge": (
-        lambda asked, at: SoftwarePasskey().made(passkeys.to_add(OURS, "another"), at),
+        lambda asked, at: SoftwarePasskey().made(passkeys.to_add(OURS, [], "another"), at),
         "another browser's challenge",
     ),
     "a format that we do not judge": (lambda asked, at: SoftwarePasskey().made(asked, at, fmt="apple"), "attestation"),
@@ -104,7 +104,7 @@ NOT_ADDED: dict[str, tuple[Callable[[str, str], str], str]] = {
 def test_what_is_no_new_passkey(origin: str, why: Callable[[], str]) -> None:
     found = {}
     for row, (spoil, _) in NOT_ADDED.items():
-        assert add(spoil(passkeys.to_add(OURS, BROWSER), origin)) == passkeys.NOT_ADDED, row
+        assert add(spoil(passkeys.to_add(OURS, [], BROWSER), origin)) == passkeys.NOT_ADDED, row
         found[row] = why()
     assert found == {row: reason for row, (_, reason) in NOT_ADDED.items()}
     assert passkeys.of_account(OURS) == []
@@ -135,7 +135,7 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
         "another browser's challenge",
     ),
     "a challenge for adding one": (
-        lambda device, at: device.used(with_rp_id(passkeys.to_add(OURS, BROWSER)), at),
+        lambda device, at: device.used(with_rp_id(passkeys.to_add(OURS, [], BROWSER)), at),
         "another browser's challenge",
     ),
 }
@@ -156,14 +156,14 @@ def test_what_signs_nobody_in(origin: str, why: Callable[[], str]) -> None:
 
 def test_a_device_that_signs_its_own_attestation_is_accepted(origin: str) -> None:
     device = SoftwarePasskey()
-    assert add(device.made(passkeys.to_add(OURS, BROWSER), origin, attestation="packed")) is None
+    assert add(device.made(passkeys.to_add(OURS, [], BROWSER), origin, attestation="packed")) is None
     assert sign_in(used(device, origin)) == OURS
 
 
 def test_a_credential_belongs_to_one_account_and_is_added_once(origin: str) -> None:
     device = added(origin)
     for account in (THEIRS, OURS):
-        sent = device.made(passkeys.to_add(account, BROWSER), origin)
+        sent = device.made(passkeys.to_add(account, [], BROWSER), origin)
         assert add(sent, account) == passkeys.NOT_ADDED
     device.user = OURS.id.encode()
     assert sign_in(used(device, origin)) == OURS
@@ -178,7 +178,7 @@ def test_a_challenge_is_used_once_and_in_its_time(origin: str, why: Callable[[],
     assert (sign_in(sent), sign_in(sent), why()) == (OURS, None, "challenge used before")
     held_clock.step(passkeys.CHALLENGE_S)
     assert (sign_in(late), why()) == (None, "challenge too old")
-    asked = passkeys.to_add(OURS, BROWSER)
+    asked = passkeys.to_add(OURS, [], BROWSER)
     assert add(SoftwarePasskey().made(asked, origin)) is None
     assert (add(SoftwarePasskey().made(asked, origin)), why()) == (passkeys.NOT_ADDED, "challenge used before")
 
@@ -205,12 +205,12 @@ def test_of_two_uses_at_once_one_is_recorded_and_none_after_a_removal(origin: st
 def test_an_account_has_so_many_and_no_more(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passkeys, "MOST", 1)
     added(origin)
-    assert add(SoftwarePasskey().made(passkeys.to_add(OURS, BROWSER), origin)) == passkeys.TOO_MANY
+    assert add(SoftwarePasskey().made(passkeys.to_add(OURS, [], BROWSER), origin)) == passkeys.TOO_MANY
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 61, "a\u202eb"])
-def test_a_name_that_is_none(origin: str, name: str) -> None:
-    sent = SoftwarePasskey().made(passkeys.to_add(OURS, BROWSER), origin)
+def test_an_unusable_name_for_a_passkey_is_refused(origin: str, name: str) -> None:
+    sent = SoftwarePasskey().made(passkeys.to_add(OURS, [], BROWSER), origin)
     assert passkeys.add(OURS, name, sent, BROWSER) == passkeys.NOT_A_NAME
 
 
@@ -219,4 +219,4 @@ def test_no_options_tell_who_has_a_passkey(origin: str) -> None:
     asked = passkeys.to_sign_in(BROWSER)
     assert '"allowCredentials": []' in asked
     assert '"userVerification": "required"' in asked
-    assert passkeys.to_add(OURS, BROWSER).count('"type": "public-key", "transports"') <= 1
+    assert passkeys.to_add(OURS, passkeys.of_account(OURS), BROWSER).count('"type": "public-key", "transports"') <= 1

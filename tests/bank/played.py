@@ -39,7 +39,8 @@ class PlayedUpstream(Upstream):
             raise self.fault
 
     def metadata(self, issuer: str) -> Metadata:
-        return Metadata(issuer, f"{issuer}/authorize", *[f"{issuer}/{number}" for number in range(4)], None)
+        token, pushed, revocation, permission = (f"{issuer}/{number}" for number in range(4))
+        return Metadata(issuer, f"{issuer}/authorize", token, pushed, revocation, permission, None)
 
     def push(
         self, metadata: Metadata, license: str, redirect_uri: str, beside: Mapping[str, str] | None = None

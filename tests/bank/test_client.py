@@ -5,6 +5,7 @@ import io
 import json
 from types import SimpleNamespace
 from typing import Any, cast
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -13,7 +14,10 @@ from consent_server.bank.held import HeldPermission, MemoryStore, as_json, from_
 from consent_server.bank.verified import EmissionsNotVerified
 from consent_server.caller.message import MessageMalformed, MessageNotJson, MessageNotYours, MessageTooLarge
 from consent_server.outbound.errors import BadAnswer, CallbackRefused, NotReady, OAuthRefused, TokenRefused, Unreachable
+from consent_server.outbound.session import Response
+from consent_server.scheme import instant
 from consent_server.scheme.messages import WITHDRAWAL_SUBJECT, withdrawal
+from consent_server.scheme.provenance.steps import COMPLETE, MISSING, scheme_url
 from tests.bank.answers import ACCOUNT, AT, BEGIN, END, answer, call, month
 from tests.bank.played import PlayedOutside
 from tests.deployments import PlayedCallers, layout, settings_of
@@ -140,6 +144,59 @@ def test_what_says_nothing_about_the_figures_leaves_them(
     with pytest.raises(raised) as caught:
         played.fetch()
     assert (caught.value.retry_after, played.now) == (retry_after, before)
+
+
+def test_a_window_that_is_too_long_is_read_in_parts(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CAP gives four months at a time; the second quarter of the year has an estimate in it."""
+    asked: list[str] = []
+
+    def get(url: str, **_: Any) -> Response:
+        window = dict(parse_qsl(urlsplit(url).query))
+        asked.append(f"{window['from'][:7]} {window['to'][:7]}")
+        start, end = (instant.parse(window[name]) for name in ("from", "to"))
+        numbers = [number for number in range(12) if start <= instant.months_later(BEGIN, number) < end]
+        if len(numbers) > 4:
+            return Response(422, {}, "localhost", b"{}")
+        said = f"{scheme_url(layout().registry)}/assurance/missing-data/{MISSING if 3 in numbers else COMPLETE}"
+        process = {"perseus:assurance": {"missingData": said}}
+        data = [month(number) for number in numbers if number != 4]
+        return Response(200, {}, "localhost", answer(data, process=process, transfer={"parameters": window}))
+
+    monkeypatch.setattr(played.outside, "get", get)
+    got = played.fetch()
+    assert asked == [
+        *("2025-03 2026-03", "2025-03 2025-09", "2025-03 2025-06", "2025-06 2025-09"),
+        *("2025-09 2026-03", "2025-09 2025-12", "2025-12 2026-03"),
+    ]
+    found = got.emissions
+    assert found is not None
+    assert (found.start, found.end, len(found.months)) == (BEGIN, END, 11)
+    (total,) = found.totals
+    missing = (instant.months_later(BEGIN, 4),)
+    assert (total.months, total.missing, total.kilograms, total.quality.score) == (11, missing, 11 * 1234.5, 3)
+    assert found.sha256 == hashlib.sha256(got.answer).hexdigest()
+    assert len(got.answer.splitlines()) == 4
+    assert {each.member: each.steps["transfer"] for each in found.signers} == {
+        layout().member("edp"): 4,
+        layout().member("cap"): 4,
+    }
+    assert from_json(as_json(got)) == got
+    # One part that does not hold leaves no figure of any.
+    monkeypatch.setattr(
+        played.outside,
+        "get",
+        lambda url, **_: get(url) if "to=2026-03" not in url else Response(200, {}, "localhost", b"{}"),
+    )
+    with pytest.raises(EmissionsNotVerified):
+        played.fetch()
+    assert played.now.emissions is None
+
+
+def test_a_single_month_that_is_too_long_ends_the_halving(played: Played) -> None:
+    played.outside.gives(b"{}", 422)
+    with pytest.raises(BadAnswer, match="status 422"):
+        played.fetch()
+    assert played.outside.asked.endswith("from=2025-03-01T00:00:00Z&to=2025-04-01T00:00:00Z")
 
 
 @pytest.mark.parametrize(

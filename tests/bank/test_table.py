@@ -42,7 +42,7 @@ def test_a_row_for_each_fuel() -> None:
         pytest.param({"emissions": None, "fault": "Not verified."}, id="not verified"),
     ],
 )
-def test_what_is_in_no_table(changes: dict[str, object]) -> None:
+def test_what_has_expired_or_failed_has_no_row(changes: dict[str, object]) -> None:
     assert rows(replace(held(), **changes)) == []  # type: ignore[arg-type]
 
 

@@ -24,6 +24,7 @@ from consent_server.caller.trust import (
     Trust,
     require_role,
 )
+from consent_server.pki.chain import build_chain
 from consent_server.pki.crl import NotTrusted, RevokedSerials, authority_of, read_revocation_list
 from consent_server.refusal import Refusal
 from consent_server.sandbox.authority import Authority
@@ -155,7 +156,7 @@ def test_the_chain_is_worked_out_once_for_each_certificate(certificates, monkeyp
     from consent_server.caller import trust as module
 
     calls = []
-    build = module.build_chain
+    build = build_chain
     monkeypatch.setattr(module, "build_chain", lambda *arguments: calls.append(1) or build(*arguments))
     trust = trusting(certificates)
     for _ in range(5):

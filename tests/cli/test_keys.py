@@ -1,6 +1,7 @@
 """`consent-server keys`: published before use, retired only when nothing valid rests on a key."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from click.testing import Result
 
 from consent_server import clock
 from consent_server.parties.operator.keyring import LONGEST_SIGNED_S
-from consent_server.tokens.keys import PUBLISHED_BEFORE_USE
+from consent_server.signing.key import load
+from consent_server.tokens.keys import PUBLISHED_BEFORE_USE, thumbprint
 from consent_server.tokens.refresh_token import KEPT_FOR
+from tests.soft_hsm import Hsm
 
 Run = Callable[..., Result]
 
@@ -84,6 +87,15 @@ def test_a_key_not_yet_in_use_may_be_taken_back(keys: Run) -> None:
     (_, (upcoming, _)) = listed(keys)["signing"]
     assert keys("retire", "signing", upcoming).exit_code == 0
     assert states(keys, "signing") == ["in use"]
+
+
+def test_a_key_in_an_hsm_stays_there_and_is_named_to_be_destroyed(keys: Run, hsm: Hsm) -> None:
+    keys("rotate", "signing", "--hsm", hsm.uri())
+    (_, (upcoming, _)) = listed(keys)["signing"]
+    retired = keys("retire", "signing", upcoming).output
+    uri = re.search(r"in the HSM: .*(pkcs11:\S+)", retired)
+    assert uri is not None, retired
+    assert thumbprint(load(uri[1].encode()).public_key()) == upcoming
 
 
 def test_a_refresh_version_is_kept_for_25_months(keys: Run, deployment: Path, step: Callable[[int], None]) -> None:

@@ -142,14 +142,14 @@ class Provider:
 
     def record(self, meter: Meter, measure: str, start: int, end: int) -> dict[str, Any]:
         now = clock.now()
-        grant = {
+        grant: dict[str, Any] = {
             "account": f"account at {self.name}",
             "license": LICENSE,
             "granted": now - 60,
             "expires": now + 86400,
             "fuels": ("electricity", "gas"),
         }
-        values = {
+        values: dict[str, Any] = {
             "origin": SMART_METERS,
             "to": f"{DIRECTORY}/m/cap",
             "service": self.service.id,

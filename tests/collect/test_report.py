@@ -19,7 +19,7 @@ from consent_server.scheme.provenance.steps import (
     scheme_url,
     trust_framework_url,
 )
-from consent_server.scheme.report import Figure, Report, ReportedMonth
+from consent_server.scheme.report import FUELS, Figure, Report, ReportedMonth
 from consent_server.store import connections
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 from tests.collect.conftest import FEBRUARY, MARCH, RETRY_S, SERVICE, Cap, Meter
@@ -218,9 +218,9 @@ def test_D13_months_are_available_from_the_earliest_that_is_held(cap: Cap) -> No
     )
     assert report.available_from("acme", ("gas",), NOW) == instant.parse("2025-02-01T00:00:00Z"), "on their way"
     assert cap.collect() == 1
-    available = {fuel: report.available_from("acme", (fuel,), NOW) for fuel in report.FUELS}
+    available = {fuel: report.available_from("acme", (fuel,), NOW) for fuel in FUELS}
     assert available == {"electricity": JANUARY, "gas": instant.parse("2025-02-01T00:00:00Z")}
-    assert report.available_from("acme", report.FUELS, NOW) == instant.parse("2025-02-01T00:00:00Z")
+    assert report.available_from("acme", FUELS, NOW) == instant.parse("2025-02-01T00:00:00Z")
 
 
 # the record
@@ -232,8 +232,14 @@ def grant(*fuels: str) -> GrantedPermission:
     )
 
 
-def record(reported: Report) -> Any:
-    return report.provenance(reported, grant("electricity", "gas"), FSP)
+def proven(reported: Report, under: GrantedPermission | None = None) -> report.Proven | None:
+    return report.provenance(reported, under or grant("electricity", "gas"), FSP)
+
+
+def record(reported: Report, under: GrantedPermission | None = None) -> Any:
+    found = proven(reported, under)
+    assert found is not None
+    return found.record
 
 
 def steps_of(signed: Any, root: Any = None) -> list[dict[str, Any]]:
@@ -307,7 +313,7 @@ def test_D13_a_process_names_the_permission_that_was_in_force_when_the_readings_
     later = GrantedPermission(
         account="account at the cap", license=LICENSE, granted=granted, expires=granted + 86400, fuels=("electricity",)
     )
-    steps = steps_of(report.provenance(found(), later, FSP))
+    steps = steps_of(record(found(), later))
     at = {step["id"]: step["timestamp"] for step in steps}
     for step in steps:
         assert all(at[each] <= step["timestamp"] for each in step.get("permissions", [])), step["type"]
@@ -354,7 +360,7 @@ def test_the_record_has_the_fuels_of_the_report_alone(cap: Cap) -> None:
 
 def test_a_report_without_months_has_no_record(cap: Cap) -> None:
     cap.collected(cap.provider())
-    assert record(found(JANUARY, FEBRUARY)) is None
+    assert proven(found(JANUARY, FEBRUARY)) is None
 
 
 def test_withdrawn_between_the_months_and_their_record(cap: Cap) -> None:

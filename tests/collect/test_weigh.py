@@ -119,8 +119,9 @@ def test_the_region_of_a_place_that_the_grid_does_not_know(
     assert (month.region, month.region_by, month.complete) == (region, by, True)
     reported = report.report("acme", FEBRUARY, MARCH)
     grant = GrantedPermission(account="a", license=LICENSE, granted=NOW - 60, expires=NOW + DAY, fuels=("electricity",))
-    record: Any = report.provenance(reported, grant, f"{DIRECTORY}/m/fsp")
-    steps = verify(record, trust_framework_url(REGISTRY), signing_authority().root)
+    proven = report.provenance(reported, grant, f"{DIRECTORY}/m/fsp")
+    assert proven is not None
+    steps = verify(proven.record, trust_framework_url(REGISTRY), signing_authority().root)
     (said,) = (
         step["perseus:assurance"]["missingData"].rpartition("/")[2]
         for step in steps

@@ -64,7 +64,7 @@ def test_every_block_is_of_a_kind_that_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize("block", of("toml"))
-def test_toml_is_settings(block: Block) -> None:
+def test_a_block_of_toml_holds_known_settings(block: Block) -> None:
     """What a page leaves out may be missing; what it has is known, and of its kind."""
     assert [each for each in faults_of(block) if each["type"] != "missing"] == []
 
@@ -78,22 +78,22 @@ def faults_of(block: Block) -> list[Any]:
 
 
 @pytest.mark.parametrize("block", of("json"))
-def test_json_is_json(block: Block) -> None:
+def test_a_block_of_json_parses(block: Block) -> None:
     json.loads(block.text)
 
 
 @pytest.mark.parametrize("block", of("python"))
-def test_python_compiles(block: Block) -> None:
+def test_a_block_of_python_compiles(block: Block) -> None:
     compile(block.text, block.page, "exec")
 
 
 @pytest.mark.parametrize("block", of("csv"))
-def test_csv_is_a_table(block: Block) -> None:
+def test_the_rows_of_a_block_of_csv_are_equally_long(block: Block) -> None:
     assert len({len(row) for row in csv.reader(block.text.splitlines())}) == 1
 
 
 @pytest.mark.parametrize("block", of("sh"))
-def test_sh_is_a_script(block: Block) -> None:
+def test_a_block_of_sh_parses(block: Block) -> None:
     read = subprocess.run(["sh", "-n"], input=block.text, capture_output=True, text=True)
     assert read.stderr == ""
 
@@ -196,18 +196,6 @@ def rows(page: str, heading: str) -> Iterator[tuple[str, list[str]]]:
     table = (ROOT / page).read_text(encoding="utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
     for row in re.findall(r"^\| (`.*)\|$", table, re.MULTILINE):
         yield re.split(r"(?<!\\)\|", row)[0].strip(), re.findall(r"`(--[a-z-]+)", row)
-
-
-def test_the_operators_table_names_options_of_its_commands() -> None:
-    for cell, options in rows("docs/operator.md", "Every command"):
-        for option in options:
-            named = " ".join(re.findall(r"consent-server((?: [a-z][a-z-]*)+)", cell)[0].split())
-            command: click.Command = main
-            for name in named.split():
-                assert isinstance(command, click.Group)
-                command = command.commands[name]
-            known = {each for parameter in command.params for each in (*parameter.opts, *parameter.secondary_opts)}
-            assert option in known, (named, option)
 
 
 def test_the_operators_table_names_every_target() -> None:

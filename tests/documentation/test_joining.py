@@ -42,7 +42,7 @@ def test_each_command_is_one(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_what_needs_nobody_else_runs(role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_that_call_nobody_succeed(role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DATABASE_URL", raising=False)
     shutil.copytree(ROOT / "config", "config")

@@ -7,10 +7,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 
-from consent_server.cli import main
 from consent_server.outbound.jwks import RemoteKeys
 from consent_server.resource import protect
 from consent_server.sandbox.authority import Authority
@@ -90,24 +88,9 @@ def test_the_contributors_page_names_what_is_there() -> None:
 def test_the_operators_guide_says_when_a_new_key_is_used_and_why_then() -> None:
     """Once every copy of the key set has run out, whoever keeps it: for as long as we say, or as our own guard does."""
     minutes = {10: "ten"}[keys.PUBLISHED_BEFORE_USE // 60]
-    assert text("docs/operator.md").count(f"{minutes} minutes") == 3
+    assert [text(f"docs/{page}.md").count(f"{minutes} minutes") for page in ("operator", "commands")] == [2, 1]
     kept = inspect.signature(RemoteKeys).parameters["refresh_s"].default
     assert max(keys.JWKS_MAX_AGE, kept) < keys.PUBLISHED_BEFORE_USE
-
-
-def commands(group: click.Group, above: str = "consent-server") -> list[str]:
-    found = []
-    for name, command in group.commands.items():
-        path = f"{above} {name}"
-        found += commands(command, path) if isinstance(command, click.Group) else [path]
-    return found
-
-
-def test_the_operators_guide_names_every_command_and_no_other() -> None:
-    guide = text("docs/operator.md")
-    table = guide[guide.index("## Every command") :]
-    named = re.findall(r"^\| `(consent-server(?: [a-z][a-z-]*)+)", table, re.MULTILINE)
-    assert sorted(named) == sorted(commands(main))
 
 
 def test_the_order_of_rooms_is_the_one_that_is_held() -> None:

@@ -26,7 +26,7 @@ def test_it_holds_no_token_no_meter_number_and_no_address() -> None:
         assert sme.email not in text
 
 
-def test_it_tells_the_whole_path() -> None:
+def test_the_walkthrough_has_every_step() -> None:
     text = page()
     assert len(re.findall(r"^## \d+\. ", text, re.MULTILINE)) >= 9
     for what in ("POST /par", "GET /authorize", "POST /token", "GET /emissions", "POST /permission"):

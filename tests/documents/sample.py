@@ -1,5 +1,7 @@
 """A report to a bank with its signed record: two regions, two fuels, twelve months of which one lacks a reading of gas."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -38,11 +40,11 @@ _PERIODS = in_force(PUBLISHED, LATEST_PUBLISHED)
 
 
 def _meter(fuel: str, amount: int, site: str, name: str) -> ReportedMeter:
-    readings = [
+    readings = emissions.Amounts.of(
         (at, float(amount * (1 + at % 86400 // 7200)))
         for at in range(START, END, HALF_HOUR)
         if (fuel, at) != ("gas", HOLE)
-    ]
+    )
     made = (
         emissions.gas(readings, _PERIODS)
         if fuel == "gas"
@@ -77,19 +79,26 @@ def reported(name: str = "Acme & Sons (Bakers) Ltd", bank: str = "Money 4U Bank"
 
 
 def report_data(found: report.Report | None = None) -> ReportData:
-    return data.of(found or reported(), GRANT, application=f"{DIRECTORY}/a/cap", service=SERVICE, sandbox=True)
+    found = found or reported()
+    said = {total.fuel: _missing_data(total) for total in found.totals}
+    return data.of(found, GRANT, said, application=f"{DIRECTORY}/a/cap", service=SERVICE, sandbox=True)
 
 
-def record(signer: Signer | None = None, **changes: Any) -> SignedRecord:
+def _missing_data(total: report.Total) -> str:
+    return steps.MISSING if total.months < 12 else steps.COMPLETE
+
+
+def record(signer: Signer | None = None, readings: Mapping[str, Any] | None = None, **changes: Any) -> SignedRecord:
+    """The record of the report. `readings` is what is other than usual in what the CAP received."""
     fuels = [
         steps.FuelEmissions(
             fuel=total.fuel,
             received=[
-                _received(total.fuel, site)
+                _received(total.fuel, site, **readings or {})
                 for site in dict.fromkeys(s.site for s in reported().sites if s.figure.fuel == total.fuel)
             ],
             factors=[_use(each) for each in reported().factors if each.fuel == total.fuel],
-            missing_data=steps.MISSING if total.months < 12 else steps.COMPLETE,
+            missing_data=_missing_data(total),
             at=NOW - 3600,
         )
         for total in reported().totals
@@ -117,7 +126,14 @@ def _use(each: report.UsedFactor) -> steps.IntensityUse | steps.GasFactorUse:
 
 
 @cache
-def _received(fuel: str, site: str) -> SignedRecord:
+def _received(
+    fuel: str,
+    site: str,
+    role: str = EDP_ROLE,
+    source_type: str = "Meter",
+    end: int = END,
+    missing: str = steps.COMPLETE,
+) -> SignedRecord:
     at = NOW - 3600
     license_ = f"{REGISTRY}/scheme/perseus/license/energy-consumption-edp-cap/2026-03-12"
     release = steps.MeterRelease(
@@ -125,32 +141,38 @@ def _received(fuel: str, site: str) -> SignedRecord:
         grant=steps.GrantedPermission(
             account="e", license=license_, granted=at - 60, expires=at + 86400, fuels=(fuel,)
         ),
-        origin=SMART_METERS,
+        origin=replace(SMART_METERS, source_type=source_type),
         to=f"{DIRECTORY}/m/cap",
         service=f"{DIRECTORY}/s/edp",
         measure="import",
         start=START,
-        end=END,
+        end=end,
         outcode=site,
-        missing_data=steps.COMPLETE,
+        missing_data=missing,
         at=at,
     )
     expected = ExpectedTransfer(
         recipients={f"{DIRECTORY}/m/cap"},
         signer_member=f"{DIRECTORY}/m/edp",
         signer_application=f"{DIRECTORY}/a/edp",
-        signer_role=EDP_ROLE,
+        signer_role=role,
         scheme=steps.scheme_url(REGISTRY),
         standard=steps.consumption_standard(REGISTRY),
         license=license_,
         service=f"{DIRECTORY}/s/edp",
         path=steps.CONSUMPTION_PATH,
-        parameters=steps.window_parameters(START, END, "import"),
+        parameters=steps.window_parameters(START, end, "import"),
         at=at,
     )
-    signed = steps.edp_record(release, member_signer("edp", EDP_ROLE))
+    signed = steps.edp_record(release, member_signer("edp", role))
     cap = member_signer("cap", CAP_ROLE)
     return checked_receipt(signed, expected, FRAMEWORK, signing_authority().root, cap).record
+
+
+@cache
+def plain() -> bytes:
+    """The PDF of the sample as it is, not yet signed."""
+    return unsigned(report_data(), record())
 
 
 def unsigned(told: ReportData | None = None, signed: SignedRecord | None = None) -> bytes:

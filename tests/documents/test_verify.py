@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -49,11 +50,61 @@ def good() -> bytes:
 
 def signed_again(change: Callable[[PdfWriter], object]) -> bytes:
     """The report changed and then signed by its maker: only what it says can be wrong."""
-    writer = PdfWriter(clone_from=io.BytesIO(sample.unsigned()))
+    writer = PdfWriter(clone_from=io.BytesIO(sample.plain()))
     change(writer)
     out = io.BytesIO()
     writer.write(out)
     return signing.signed(out.getvalue() + b"\n", CAP, NOW)
+
+
+def of_another_object(append: Callable[[bytes, int], bytes], text: bytes | None = None) -> bytes:
+    """The first page has its contents, or more of them, in an object that some programs do not find."""
+    writer = PdfWriter(clone_from=io.BytesIO(sample.unsigned()))
+    page, stream = writer.pages[0], StreamObject()
+    contents = page.get_contents()
+    assert contents is not None
+    stream.set_data(contents.get_data() if text is None else text)
+    named = writer._add_object(stream)
+    page[NameObject("/Contents")] = named if text is None else ArrayObject([page.raw_get("/Contents"), named])
+    out = io.BytesIO()
+    writer.write(out)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(signing, "IncrementalPdfFileWriter", partial(IncrementalPdfFileWriter, strict=False))
+        return signing.signed(append(out.getvalue(), named.idnum) + b"\n", CAP, NOW)
+
+
+def without(file: bytes, number: int) -> bytes:
+    """The table, which has each object in order, does not have this one."""
+    head, mark, table = file.rpartition(b"\nxref\n0 ")
+    lines = table.split(b"\n")
+    lines[number + 1] = b"0000000000 00000 f "
+    return head + mark + b"\n".join(lines)
+
+
+def in_no_table(file: bytes, number: int) -> bytes:
+    """The object has a number of as many digits that no table has."""
+    file, other = without(file, number), b"9" * len(str(number))
+    return file.replace(b"\n%d 0 obj" % number, b"\n%b 0 obj" % other).replace(b" %d 0 R" % number, b" %b 0 R" % other)
+
+
+def freed(file: bytes, number: int) -> bytes:
+    """A later table says that there is no such object any more."""
+    size, root, last = (
+        re.findall(pattern, file)[-1] for pattern in (rb"/Size (\d+)", rb"/Root (\d+ 0 R)", rb"startxref\n(\d+)")
+    )
+    table = b"xref\n%d 1\n0000000000 00001 f \n" % number
+    trailer = b"trailer\n<< /Size %b /Root %b /Prev %b >>" % (size, root, last)
+    return b"%b\n%b%b\nstartxref\n%d\n%%%%EOF" % (file, table, trailer, len(file) + 1)
+
+
+def in_two_tables(file: bytes, number: int) -> bytes:
+    """A table for programs of once says that there is no such object, and one for those of today where it is (7.5.8.4)."""
+    at, size = file.index(b"\n%d 0 obj" % number) + 1, int(re.findall(rb"/Size (\d+)", file)[-1])
+    entries = f"<< /Type /XRef /Size {size} /W [1 4 2] /Index [{number} 1] /Length 7 >>".encode()
+    of_today = b"%d 0 obj\n%b\nstream\n\x01%b\0\0\nendstream\nendobj\n" % (size, entries, at.to_bytes(4))
+    body, table, rest = without(file, number).rpartition(b"xref\n0 ")
+    rest = rest.replace(b"trailer\n<<", b"trailer\n<<\n/XRefStm %d" % len(body))
+    return body + of_today + table + rest.replace(b"startxref\n%d" % len(body), b"startxref\n%d" % len(body + of_today))
 
 
 def attached(name: str, change: Callable[[bytes], bytes]) -> Callable[[PdfWriter], object]:
@@ -189,7 +240,8 @@ def beside_the_list(writer: PdfWriter) -> None:
     other.set_data(b"fuel,kilograms\n")
     file = DictionaryObject(of_file(writer))
     file[NameObject("/EF")] = DictionaryObject(dict.fromkeys(map(NameObject, ("/F", "/UF")), writer._add_object(other)))
-    writer.root_object["/AF"].append(writer._add_object(file))
+    files: Any = writer.root_object["/AF"]
+    files.append(writer._add_object(file))
 
 
 def other_figures() -> bytes:
@@ -215,6 +267,19 @@ def another_region() -> bytes:
     told = sample.report_data()
     factors = (told.factors[0].model_copy(update={"stands_in": True}), *told.factors[1:])
     return sample.signed(told.model_copy(update={"factors": factors}))
+
+
+def of_readings(**changes: object) -> Callable[[], bytes]:
+    """Everything is signed and allowed, and what the CAP says to have received is no meter's readings by a provider."""
+    return lambda: signed_again(
+        attached(words.RECORD_FILE, lambda _: pdf.record_as_json(sample.record(readings=changes)).encode())
+    )
+
+
+def with_a_better_score() -> bytes:
+    told = sample.report_data()
+    quality = tuple(each.model_copy(update={"score": 2, "reason": "metered"}) for each in told.quality)
+    return sample.signed(told.model_copy(update={"quality": quality}))
 
 
 def with_a_bare_origin() -> bytes:
@@ -270,7 +335,7 @@ REFUSED = {
     "bytes behind the signature": (lambda: with_bytes_behind_the_signature(good()), "coverage"),
     "bytes after the end": (lambda: good() + b"\n%more", "coverage"),
     "signed by another member": (
-        lambda: signing.signed(sample.unsigned(), member_signer("other", CAP_ROLE), NOW),
+        lambda: signing.signed(sample.plain(), member_signer("other", CAP_ROLE), NOW),
         "signer",
     ),
     "signed by the same application without the role": (
@@ -278,16 +343,16 @@ REFUSED = {
         "record",
     ),
     "signed under another root": (
-        lambda: signing.signed(sample.unsigned(), elsewhere().signer("cap", CAP_ROLE), NOW),
+        lambda: signing.signed(sample.plain(), elsewhere().signer("cap", CAP_ROLE), NOW),
         "certificate",
     ),
     "signed after the certificate had expired": (
-        lambda: signing.signed(sample.unsigned(), signing_authority().signer("cap", CAP_ROLE, valid=(-30, -1)), NOW),
+        lambda: signing.signed(sample.plain(), signing_authority().signer("cap", CAP_ROLE, valid=(-30, -1)), NOW),
         "certificate",
     ),
-    "signed in the future": (lambda: signing.signed(sample.unsigned(), CAP, NOW + 7200), "signature"),
-    "signed another day": (lambda: signing.signed(sample.unsigned(), CAP, NOW - 2 * 86400), "signature"),
-    "not signed": (sample.unsigned, "signature"),
+    "signed in the future": (lambda: signing.signed(sample.plain(), CAP, NOW + 7200), "signature"),
+    "signed another day": (lambda: signing.signed(sample.plain(), CAP, NOW - 2 * 86400), "signature"),
+    "not signed": (sample.plain, "signature"),
     "other figures attached": (other_figures, "data"),
     "another business attached": (other_name, "page"),
     "another table attached": (
@@ -299,6 +364,11 @@ REFUSED = {
     "no JSON": (lambda: signed_again(attached(words.DATA_FILE, lambda _: b"[" * 100_000)), "data"),
     "a record that is none": (lambda: signed_again(attached(words.RECORD_FILE, lambda _: b"{}")), "record"),
     "a record with an origin that says nothing": (with_a_bare_origin, "record"),
+    "readings signed by a bank": (of_readings(role=FSP_ROLE), "record"),
+    "readings of no meter": (of_readings(source_type="GridCarbonIntensity"), "record"),
+    "readings that end before the months do": (of_readings(end=sample.END - 86400), "record"),
+    "estimates that the score does not count": (of_readings(missing=steps.SUBSTITUTED), "record"),
+    "a better score than its record's": (with_a_better_score, "record"),
     "the record of other months": (of_another_report, "record"),
     "a region that stands in and is told as the outcode's": (another_region, "record"),
     "the record of another recipient": (to_another_bank, "record"),
@@ -349,6 +419,12 @@ REFUSED = {
         lambda: signed_again(attached(words.DATA_FILE, lambda text: text.replace(b'"at":', b'"at": "", "at":', 1))),
         "data",
     ),
+    "a page that some programs show empty": (lambda: of_another_object(in_no_table), "file"),
+    "a page whose contents were freed": (lambda: of_another_object(freed), "file"),
+    "text that some programs do not find": (
+        lambda: of_another_object(in_two_tables, b"BT (Total: 1 kg) Tj ET"),
+        "file",
+    ),
     "a page more": (lambda: signed_again(PdfWriter.add_blank_page), "page"),
     "a file more": (lambda: signed_again(lambda writer: writer.add_attachment("more", b"")), "attachments"),
     "encrypted": (encrypted, "encryption"),
@@ -367,7 +443,7 @@ def test_a_file_that_does_not_hold_is_refused_by_name(file: Callable[[], bytes],
 
 
 def test_each_check_that_does_not_hold_is_named() -> None:
-    file = signing.signed(sample.unsigned(), elsewhere().signer("cap", CAP_ROLE), NOW)
+    file = signing.signed(sample.plain(), elsewhere().signer("cap", CAP_ROLE), NOW)
     with pytest.raises(NotGenuine) as refused:
         verify.verify(file, trusted(recipient=f"{sample.DIRECTORY}/m/other"), NOW + 60)
     assert [each.check for each in refused.value.faults] == ["certificate", "recipient"]

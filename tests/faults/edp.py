@@ -34,7 +34,7 @@ class Asked(NamedTuple):
         return Decided(
             sme=sme,
             raw_sha256=self.license.text_sha256,
-            fuels=sorted(self.license.fuels),
+            fuels=tuple(sorted(self.license.fuels)),
             code=code_for(journey.id, self.secret),
         )
 

@@ -9,6 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jwt
@@ -110,6 +111,25 @@ def race_D15_renewal_and_withdrawal(nodes: list[Issuer], rng: random.Random) -> 
         assert newer.permission.ended_as == "withdrawn"
 
 
+def race_D15_redemption_and_withdrawal(nodes: list[Issuer], rng: random.Random) -> None:
+    """A first permission, which one statement of PostgreSQL redeems."""
+    sme = edp.new_sme()
+    granted = edp.granted(nodes[0], sme)
+    (old,) = edp.kept(nodes[0], sme)
+
+    def redeem() -> Any:
+        return nodes[1].redeem(granted)
+
+    acts = [redeem, lambda: edp.withdrawn(nodes[0], old.permission.id)]
+    rng.shuffle(acts)
+    answers = at_once(acts)
+    is_redeemed = answers[acts.index(redeem)].status_code == 200
+    (kept,) = edp.consistent(nodes[0], sme)
+    assert kept.permission.ended_as == "withdrawn"
+    assert (kept.permission.redeemed is not None) == is_redeemed
+    assert bool(kept.owed) == is_redeemed, "the client that has tokens, and no other, has a message"
+
+
 def race_E05_decisions(nodes: list[Issuer], rng: random.Random) -> None:
     sme = edp.new_sme()
     ask = edp.asked(nodes[0], count=rng.randint(1, 3))
@@ -152,6 +172,7 @@ RACES = [
     race_C10_refreshes,
     race_C14_refresh_and_withdrawal,
     race_D15_renewal_and_withdrawal,
+    race_D15_redemption_and_withdrawal,
     race_E05_decisions,
     race_G11_dispatchers,
 ]
@@ -174,7 +195,8 @@ def _unconditional(kind: type, **values: Any) -> Any:
 
 
 def code_redeemed_whatever_it_was(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(codes, "_ANSWER", Statement(_unconditional(AuthorizationCode, unanswered=None)))
+    answered = _unconditional(AuthorizationCode, unanswered=None).returning(sa.literal(1))
+    patch.setattr(codes, "_ANSWER", Statement(answered))
     patch.setattr(code, "CHECKS", tuple(check for check in code.CHECKS if check is not code.code_is_unused))
 
 
@@ -244,10 +266,19 @@ def test_a_weakened_statement_loses_the_race(
     assert loses(race, nodes, within=100)
 
 
+def redeemed_out_of_turn(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(codes, "_LOCKED", sa.select(sa.literal(1).label("no_lock")))
+    patch.setattr(codes, "_redeem_at_once", cache(codes._redeem_at_once.__wrapped__))
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("race", "weaken"),
+    [(race_D15_renewal_and_withdrawal, no_locks), (race_D15_redemption_and_withdrawal, redeemed_out_of_turn)],
+)
 def test_without_turns_a_client_is_not_told_of_a_withdrawal(
-    nodes: list[Issuer], monkeypatch: pytest.MonkeyPatch
+    nodes: list[Issuer], monkeypatch: pytest.MonkeyPatch, race: Callable[..., None], weaken: Callable[..., None]
 ) -> None:
     """Redemption and withdrawal each decide by what the other is about to change. SQLite has a single writer."""
-    no_locks(monkeypatch)
-    assert loses(race_D15_renewal_and_withdrawal, nodes, within=300)
+    weaken(monkeypatch)
+    assert loses(race, nodes, within=300)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from consent_server.outbound import fields
@@ -31,10 +32,10 @@ from consent_server.refusal import Refusal
 from consent_server.scheme import messages, permission_text, rdf, readings, registry_document
 from consent_server.scheme.messages import MessageError
 from consent_server.scheme.provenance import container, duties
-from consent_server.scheme.provenance.container import ProvenanceError
+from consent_server.scheme.provenance.step import ProvenanceError, StepSequence, decode_step
 from consent_server.scheme.readings import ReadingError
 from consent_server.scheme.registry_document import MalformedLicense
-from consent_server.tokens import access_token, keys, status
+from consent_server.tokens import access_token, compact, keys, status
 from consent_server.tokens.keys import PublicKeys, SigningKeys
 from consent_server.tokens.status import StatusListInvalid
 from tests.pki.authorities import CA, NOW, Signer, answer_of, list_of, make_root, part
@@ -68,7 +69,7 @@ def authority() -> tuple[Signer, Signer, Signer]:
     root = make_root()
     issuer = root.issue("Issuer", CA)
     extensions = [
-        (member_certificate.x509.SubjectAlternativeName([_uri("https://directory.example/a/cap")]), False),
+        (x509.SubjectAlternativeName([_uri("https://directory.example/a/cap")]), False),
         (_unrecognized(OID_MEMBER, encode_member("https://directory.example/m/cap")), False),
         (_unrecognized(OID_ROLES, encode_roles(["https://registry.example/role/cap"])), False),
     ]
@@ -76,11 +77,11 @@ def authority() -> tuple[Signer, Signer, Signer]:
 
 
 def _uri(url: str) -> Any:
-    return member_certificate.x509.UniformResourceIdentifier(url)
+    return x509.UniformResourceIdentifier(url)
 
 
 def _unrecognized(oid: Any, content: bytes) -> Any:
-    return member_certificate.x509.UnrecognizedExtension(oid, content)
+    return x509.UnrecognizedExtension(oid, content)
 
 
 def read_certificate(data: bytes) -> None:
@@ -161,7 +162,7 @@ def read_claims(data: bytes) -> None:
         return
     for typ in (access_token.TYP, status.TYP):
         with contextlib.suppress(ValueError, RecursionError):  # not to be signed, as by json
-            read_token(access_token.compact.sign(signing_keys(), typ, claims).encode())
+            read_token(compact.sign(signing_keys(), typ, claims).encode())
 
 
 def claims_seeds() -> list[bytes]:
@@ -199,11 +200,11 @@ def provenance_seeds() -> list[bytes]:
 
 def read_step(data: bytes) -> None:
     """A step that the member that we called has signed: what is behind the signature is read as carefully."""
-    sequence = container._Sequence()
+    sequence = StepSequence()
     signature = {"signed": {"member": "", "application": "", "roles": [EDP_ROLE]}, "includedBy": [], "timestamp": ""}
     with contextlib.suppress(ProvenanceError):
         sequence.append(dict(worst.ORIGIN))
-        step = container._decode_step(data)
+        step = decode_step(data)
         sequence.append(step)
         duties.receipt_check([{**step, "_signature": {**signature, "timestamp": worst.ORIGIN["timestamp"]}}], EXPECTED)
 

@@ -15,7 +15,8 @@ from consent_server import clock
 from consent_server.outbound.session import Response
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
-from consent_server.scheme.provenance.container import Record, SignedRecord, Step
+from consent_server.scheme.provenance.container import Record, SignedRecord
+from consent_server.scheme.provenance.step import Step
 from consent_server.scheme.provenance.steps import consumption_standard, scheme_url, trust_framework_url
 from tests.scheme.signing import EDP_ROLE, REGISTRY, SMART_METERS, member_signer
 

@@ -99,7 +99,7 @@ class OurCap:
         session = Session(settings, limits=limits)
         session.allow_hosts(lambda: {"localhost"})
         self.deployment.session = session
-        self.deployment.upstream = Upstream(settings, session, StoredCache())
+        self.deployment.upstream = Upstream(settings.member.application, session, StoredCache())
 
     def signed_in(self) -> Browser:
         browser = Browser(self.app)

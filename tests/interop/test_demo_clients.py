@@ -33,12 +33,12 @@ def passed(walk: Walk, step: str) -> None:
 
 
 @pytest.mark.parametrize("step", DemoCap.STEPS)
-def test_the_demo_cap(demo_cap: Walk, step: str) -> None:
+def test_each_step_of_the_demo_cap_passes(demo_cap: Walk, step: str) -> None:
     passed(demo_cap, step)
 
 
 @pytest.mark.parametrize("step", Agent.STEPS)
-def test_the_agent(agent: Walk, step: str) -> None:
+def test_each_step_of_the_demo_agent_passes(agent: Walk, step: str) -> None:
     passed(agent, step)
 
 

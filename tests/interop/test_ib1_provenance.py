@@ -13,8 +13,9 @@ import pytest
 
 from consent_server import clock
 from consent_server.scheme import instant
-from consent_server.scheme.provenance.container import ProvenanceError, Signer, verify
+from consent_server.scheme.provenance.container import Signer, verify
 from consent_server.scheme.provenance.duties import ExpectedTransfer, checked_receipt
+from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.scheme.provenance.steps import (
     COMPLETE,
     CONSUMPTION_PATH,
@@ -188,7 +189,7 @@ def test_their_record_differs_from_ours_only_in_ids_and_signature(reference):
     assert list(map(list, json.loads(again))) == [[k for k in step if k != "_signature"] for step in read(one)]
 
 
-def test_records_go_to_and_fro(reference):
+def test_each_signs_around_what_the_other_signed(reference):
     """Theirs in ours, and that in theirs: each signs around what the other signed."""
     blended = ours_blended([ours_receipted(theirs(reference))])
     transfer = len(read(blended)) - 1
@@ -199,7 +200,7 @@ def test_records_go_to_and_fro(reference):
     assert [len(step["_signature"]["includedBy"]) for step in steps] == [3, 3, 3, 2, 1, 1, 1, 0]
 
 
-def test_neither_believes_a_changed_record(reference):
+def test_both_refuse_a_changed_record(reference):
     record = ours_receipted(ours())
     record["steps"][0][-1][2] = instant.text(NOW + 1)
     with pytest.raises(ProvenanceError):

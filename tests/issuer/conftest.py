@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.sandbox.authority import Authority
 from consent_server.scheme import instant
 from consent_server.scheme.licenses import License
-from consent_server.scheme.permission import Act
+from consent_server.scheme.meters import MaskedMeter
+from consent_server.scheme.permission import Act, Who
 from consent_server.settings import Settings
 from consent_server.store import codes, permissions, rows
 from consent_server.store.database import db
@@ -97,29 +98,29 @@ def settings_for(url: str, **changes: Any) -> Settings:
     return Settings(**values)
 
 
-@dataclass
-class Decided:
+@dataclass(frozen=True)
+class Decided(decision.Decision):
     """What the SME of these tests decides: to agree, for two meters, unless a test says otherwise."""
 
     agreed: bool = True
     sme: str = "acme"
-    who: dict[str, Any] = field(default_factory=lambda: {"name": "A Baker", "method": "register", "strength": "low"})
-    meters: list[dict[str, Any]] = field(
+    who: Who = field(
+        default_factory=lambda: Who(business="A Baker", name="A. Baker", method="register", strength="low")
+    )
+    meters: Sequence[MaskedMeter] = field(
         default_factory=lambda: [
             {"id": "m-1", "fuel": "electricity", "measures": ["import"], "outcode": "SW8", "masked": "•••• 1234"},
             {"id": "m-2", "fuel": "gas", "measures": ["import"], "outcode": "SW8", "masked": "•••• 4403"},
         ]
     )
-    fuels: list[str] = field(default_factory=lambda: ["electricity", "gas"])
+    fuels: tuple[str, ...] = ("electricity", "gas")
     text_shown: str = "<p>the text</p>"
     shown_sha256: str = "5" * 64
     raw_sha256: str = BOTH.text_sha256
-    names: dict[str, str] = field(default_factory=lambda: {"[CAP]": "Carbon Accounting R Us"})
+    names: Mapping[str, str] = field(default_factory=lambda: {"[CAP]": "Carbon Accounting R Us"})
     address: str = "192.0.2.7"
     user_agent: str = "a browser"
-    code: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    email: str = ""
-    until: int | None = None
+    code: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ class Issuer:
         journey = dict(parse_qsl(urlsplit(answer.headers["Location"]).query))["journey"]
         return self.row(Journey, id=journey)
 
-    def decide(self, journey: Any, decided: Any = None) -> str | None:
+    def decide(self, journey: Any, decided: Decided | None = None) -> str | None:
         with self.public.app_context():
             return decision.conclude(journey, decided or Decided())
 
@@ -250,8 +251,9 @@ class Issuer:
     ) -> Granted:
         proof = pkce()
         pushed = self.push(client, code_challenge=proof.challenge, scope=license_.url, redirect_uri=redirect_uri)
-        decided = Decided(sme=sme, raw_sha256=license_.text_sha256, fuels=sorted(license_.fuels))
+        decided = Decided(sme=sme, raw_sha256=license_.text_sha256, fuels=tuple(sorted(license_.fuels)))
         location = self.decide(self.open(pushed, client), decided)
+        assert location
         return Granted(answer_in(location)["code"], proof.verifier, location, redirect_uri)
 
     def redeem(self, granted: Granted, client: MemberCertificate | None = None, **changes: str | None) -> TestResponse:

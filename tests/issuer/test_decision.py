@@ -66,7 +66,7 @@ def test_a_license_that_is_not_configured_any_more_grants_nothing(issuer: Issuer
 
 
 def test_a_grant_is_kept_with_its_evidence_its_code_and_its_event(issuer: Issuer, app: Flask, journey: Any) -> None:
-    decided = Decided(fuels=["electricity"])
+    decided = Decided(fuels=("electricity",))
     decision.conclude(journey, decided)
     (permission,), (seen,), (code,) = (issuer.rows(kind) for kind in (Permission, Evidence, AuthorizationCode))
     assert (permission.sme, permission.fuels) == ("acme", ["electricity"])

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +12,14 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from consent_server import store
 from consent_server.issuer import code
-from consent_server.store import codes, tables
+from consent_server.scheme.permission import Act
+from consent_server.store import codes, permissions, tables
 from consent_server.store.database import db
+from consent_server.store.statement import Statement
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
+from tests.issuer.conftest import ELECTRICITY
 
 
 def at_once(act: Callable[[int], Any], callers: int) -> list[Any]:
@@ -56,28 +61,59 @@ def test_the_race_is_lost_in_the_database_and_not_in_the_check(issuer: Any, monk
     assert issuer.row(tables.Permission).ended_as == "withdrawn"
 
 
-def break_commit(patch: pytest.MonkeyPatch, node: Any, statement: str, *, kept: bool) -> None:
-    """Let the database fail while the node commits the transaction that runs a statement of store.codes."""
+class Breaking:
+    """A statement of store.codes that runs, or not, and whose outcome the database then does not say."""
+
+    def __init__(self, statement: Statement, kept: bool) -> None:
+        self._statement = statement
+        self._kept = kept
+        self._tried: list[Any] = []
+
+    def row(self, c: Any, values: Any) -> Any:
+        """On PostgreSQL, where it is a transaction by itself: the connection is lost, also at the second attempt."""
+        if c.dialect.name == "sqlite":
+            return self._noted(c, self._statement.row(c, values))
+        if self._kept and not self._tried:
+            self._statement.row(c, values)
+        self._tried.append(c)
+        raise sa.exc.OperationalError("", {}, psycopg.OperationalError("the server closed the connection unexpectedly"))
+
+    def run(self, c: Any, values: Any) -> int:
+        return self._noted(c, self._statement.run(c, values))
+
+    def _noted(self, c: Any, found: Any) -> Any:
+        self._tried.append(c.connection.dbapi_connection)
+        return found
+
+    def commit(self, dialect: Any) -> Callable[[Any], None]:
+        """The COMMIT of SQLite that fails after this statement."""
+        commit = dialect.do_commit
+
+        def do_commit(raw: Any) -> None:
+            if raw.dbapi_connection not in self._tried:
+                return commit(raw)
+            (commit if self._kept else dialect.do_rollback)(raw)
+            fault = sqlite3.OperationalError("disk I/O error")
+            fault.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+            raise fault
+
+        return do_commit
+
+
+def break_write(patch: pytest.MonkeyPatch, node: Any, write: str, *, kept: bool) -> None:
+    """Let the database fail while the node commits a redemption ("redeem"), or that its tokens may be sent ("answer")."""
     with node.mutual_tls.app_context():
         dialect = db.engine.dialect
-    run, commit, broken = getattr(codes, statement), dialect.do_commit, []
-
-    def noted(c: Any, *given: Any) -> Any:
-        broken.append(c.connection.dbapi_connection)
-        return run(c, *given)
-
-    def do_commit(raw: Any) -> None:
-        if raw.dbapi_connection not in broken:
-            return commit(raw)
-        (commit if kept else dialect.do_rollback)(raw)
-        if dialect.name == "postgresql":
-            raise psycopg.OperationalError("the server closed the connection unexpectedly")
-        fault = sqlite3.OperationalError("disk I/O error")
-        fault.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
-        raise fault
-
-    patch.setattr(codes, statement, noted)
-    patch.setattr(dialect, "do_commit", do_commit)
+    if write == "answer":
+        breaking = Breaking(codes._ANSWER, kept)
+        patch.setattr(codes, "_ANSWER", breaking)
+    elif dialect.name == "sqlite":
+        breaking = Breaking(codes._REDEEM, kept)
+        patch.setattr(codes, "_REDEEM", breaking)
+    else:
+        breaking = Breaking(codes._redeem_at_once(), kept)
+        patch.setattr(codes, "_redeem_at_once", lambda: breaking)
+    patch.setattr(dialect, "do_commit", breaking.commit(dialect))
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -87,7 +123,7 @@ def test_G02_after_an_uncertain_redemption_the_client_gets_its_tokens(
     """The replay rule applies once tokens can have been sent, and not before."""
     granted = issuer.grant()
     with monkeypatch.context() as patch:
-        break_commit(patch, issuer, "redeem", kept=kept)
+        break_write(patch, issuer, "redeem", kept=kept)
         answer = issuer.redeem(granted)
     assert (answer.status_code, answer.get_json()["error_uri"].rpartition("/")[2]) == (503, "outcome_unknown")
     assert (issuer.code(granted).redeemed is not None) == kept
@@ -101,10 +137,10 @@ def test_G02_after_an_uncertain_redemption_the_client_gets_its_tokens(
 def test_G02_a_redemption_that_is_kept_but_not_answered_is_not_called_nothing(
     issuer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database is gone between the two transactions: the code may be sent again, and its permission is redeemed."""
+    """The database is gone between the two writes: the code may be sent again, and its permission is redeemed."""
 
     def gone(*_: object) -> bool:
-        raise sa.exc.OperationalError("", {}, ConnectionError())
+        raise store.StoreUnavailable("the database is gone")
 
     granted = issuer.grant()
     with monkeypatch.context() as patch:
@@ -121,7 +157,7 @@ def test_G02_tokens_are_sent_when_the_redemption_is_kept_and_the_rest_is_uncerta
 ) -> None:
     granted = issuer.grant()
     with monkeypatch.context() as patch:
-        break_commit(patch, issuer, "answer", kept=kept)
+        break_write(patch, issuer, "answer", kept=kept)
         tokens = issuer.redeem(granted).get_json()
     assert changed().refresh(tokens["refresh_token"]).status_code == 200
 
@@ -131,7 +167,7 @@ def test_G02_an_expired_code_is_not_tried_again(
 ) -> None:
     granted = issuer.grant()
     with monkeypatch.context() as patch:
-        break_commit(patch, issuer, "redeem", kept=True)
+        break_write(patch, issuer, "redeem", kept=True)
         issuer.redeem(granted)
     held_clock.step(60)
     other = changed()
@@ -180,8 +216,10 @@ def test_no_token_is_dated_after_the_withdrawal_that_should_have_stopped_it(issu
 def test_D15_a_withdrawal_in_the_middle_of_a_redemption_comes_before_it_or_after_it(
     issuer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The older permission makes the redemption a transaction on PostgreSQL, too."""
+    issuer.tokens(license_=ELECTRICITY)
     granted, redeem = issuer.grant(), codes.redeem
-    permission = issuer.row(tables.Permission).id
+    permission = issuer.code(granted).permission
 
     def withdraw_now() -> None:
         with issuer.public.app_context():
@@ -197,9 +235,48 @@ def test_D15_a_withdrawal_in_the_middle_of_a_redemption_comes_before_it_or_after
     monkeypatch.setattr(codes, "redeem", redeem_meanwhile)
     assert issuer.redeem(granted).status_code == 200
     withdrawing.join()
-    assert issuer.row(tables.Permission).ended_as == "withdrawn"
+    assert issuer.row(tables.Permission, id=permission).ended_as == "withdrawn"
     (owed,) = issuer.rows(tables.OwedCall)
     assert owed.subject == permission, "the client that has tokens is told"
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("what", ["a withdrawal", "a wrong verifier", "another redemption"])
+def test_D15_what_commits_while_a_redemption_waits_for_its_turn_came_first(issuer: Any, what: str) -> None:
+    """The one statement of a redemption began before, and judges the rows as they have become."""
+    granted = issuer.grant()
+    row = issuer.code(granted)
+    with issuer.mutual_tls.app_context(), store.writing() as c:
+        permission = permissions.hold(c, row.permission)
+        redeeming = threading.Thread(target=lambda: answers.append(issuer.redeem(granted)))
+        answers: list[Any] = []
+        redeeming.start()
+        _until_one_waits(c)
+        if what == "a withdrawal":
+            permissions.end(c, permission, Act.WITHDRAW, at=1, by="sme", where="a page", why="a test")
+        elif what == "a wrong verifier":
+            codes.wrong_verifier(c, granted.code)
+        else:
+            codes.redeem(c, granted.code, 1)
+            permissions.redeem(c, row.permission, 1)
+    redeeming.join(10)
+    now = issuer.row(tables.Permission)
+    assert answers[0].status_code == (400 if what == "a withdrawal" else 200)
+    assert (now.redeemed, now.ended_as) == {
+        "a withdrawal": (None, "withdrawn"),
+        "a wrong verifier": (now.granted, None),
+        "another redemption": (1, None),
+    }[what]
+
+
+def _until_one_waits(c: Any) -> None:
+    """Wait until another session waits for an advisory lock."""
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    for _ in range(500):
+        if c.execute(waiting).scalar_one():
+            return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits")
 
 
 @pytest.mark.parametrize("behind_s", [1, 90, 3600])

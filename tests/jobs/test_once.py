@@ -1,5 +1,6 @@
 """`consent-server work --once`: every job once, and an exit status to go by."""
 
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,7 +34,7 @@ def test_S20_work_once_says_by_its_exit_status_what_failed(
     outbox = SimpleNamespace(pool=lambda: None, dispatch=lambda _: dispatched)
     monkeypatch.setattr(jobs_of, "outbox", outbox)
     monkeypatch.setattr("consent_server.serving.lines.install", lambda _: None)
-    monkeypatch.setattr(process.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     options = ["--config", str(layout().settings("cap")), "--set", f"database.url={database}"]
     ran = CliRunner().invoke(process.work, [*options, "--set", f"revocation_list.source={source}", "--once"])
     assert ran.exit_code == (named is not None), ran.output

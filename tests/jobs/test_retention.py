@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from flask import Flask
 
 from consent_server import audit, store
 from consent_server.jobs import retention
+from consent_server.jobs.job import BEHIND_S, ApplyRetention
 from consent_server.scheme import instant
 from consent_server.scheme.permission import Act
 from consent_server.settings import RetentionSettings
@@ -250,7 +252,7 @@ def history(c: Any, ended: int) -> None:
     links.add(c, "gone", "ended")
     outbox.add(c, kind="message", subject="ended", recipient=CLIENT, at=ended)
     (call,) = outbox.lease(c, CLIENT, NOW, 60, 1)
-    outbox.delivered(c, call, ended)
+    outbox.delivered(c, [call], ended)
     rows.add(c, OwedMail("ended", "withdrawn", ended, ended, delivered=ended))
     rows.add(c, ReceiptLink("d" * 64, "ended"))
     rows.add(c, MeterAlias("source.1", "another", "acme", "m-1"), MeterAlias("source.2", CLIENT, "other", "m-1"))
@@ -409,15 +411,45 @@ def test_an_account_goes_with_the_last_thing_that_it_had(app: Flask, monkeypatch
     assert left == [(2, 1), (1, 1), (0, 0)]
 
 
-def test_one_run_looks_at_so_many_accounts_and_the_next_at_others(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> ApplyRetention:
+    """The job of a data provider, which does two things at a time."""
+    settings = SimpleNamespace(retention=KEPT, party="edp")
+    monkeypatch.setattr("consent_server.jobs.job.current", lambda: SimpleNamespace(settings=settings))
     monkeypatch.setattr(retention, "MOST", 2)
+    return ApplyRetention(3600)
+
+
+def paces(job: ApplyRetention, runs: int) -> list[int]:
+    """After how many seconds the job runs again, for each of some runs."""
+    return [job.run() or job.every_s for _ in range(runs)]
+
+
+def test_many_accounts_are_looked_at_in_one_run_after_the_other(app: Flask, job: ApplyRetention) -> None:
     with store.writing() as c:
         for number in range(5):
             accounts.add(c, SmeAccount(f"{number}", f"{number}@acme.example", "Acme", NOW if number else 0))
-    assert [retention.apply(KEPT) for _ in range(3)].count(1) == 1
+    assert paces(job, 4) == [BEHIND_S, BEHIND_S, 3600, 3600]
     assert counts()["account"] == 4
     with store.reading() as c:
         assert set(c.scalars(db.select(rows.table_of(SmeAccount).c.seen))) == {NOW}
+
+
+def test_many_records_that_are_due_go_in_one_run_after_the_other(
+    app: Flask, job: ApplyRetention, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.writing() as c:
+        for number in range(5):
+            permission(c, f"{number}", 0)
+        connection(c, "over", granted=0, ended=NOW - 400 * DAY, ended_as="withdrawn")
+    assert paces(job, 2) == [BEHIND_S, BEHIND_S]
+    with monkeypatch.context() as down:
+        down.setattr(retention, "apply", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            job.run()
+        assert job.every_s == 3600, "what fails is not tried each second"
+    assert paces(job, 1) == [3600]
+    assert counts().get("permission") == 1, "the newest stays"
 
 
 def test_every_table_has_a_rule_and_every_rule_is_a_setting_or_says_that_there_is_none() -> None:

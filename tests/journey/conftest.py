@@ -1,7 +1,7 @@
 """One party's pages on its real store, register and issuer; Directory, mail and the Registry's text are played."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class PlayedText:
 
     world: "World"
 
-    def text(self, asked: Journey, sme: str) -> ShownText:
+    def text(self, asked: Journey, connected: Sequence[str]) -> ShownText:
         world = self.world
         html, raw_sha256 = permission_text.render(world.text), world.deployment.licenses[asked.license].text_sha256
         facts = (world.names, world.fuels, "Energy License", "1 year")

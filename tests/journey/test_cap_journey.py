@@ -31,13 +31,23 @@ def test_the_whole_journey(cap: Any) -> None:
     assert granted.evidence.who["method"]
 
 
+def test_mail_that_is_down_leaves_the_journey_at_its_first_page(cap: Any) -> None:
+    browser = cap.begun()
+    action, fields, _ = browser.form_of("continue", email=EMAIL)
+    cap.mail.down = True
+    assert browser.post(action, fields).status == 503
+    assert browser.open(action.replace("sign-in", "code")).path == "/journey/sign-in", "no code is on its way"
+    cap.mail.down = False
+    assert browser.post(action, fields).path == "/journey/code"
+
+
 @pytest.fixture
 def device(cap: Any) -> SoftwarePasskey:
     """A passkey of the account."""
     made = SoftwarePasskey()
     with cap.app.app_context():
         account = SmeAccount("account-1", EMAIL, "Acme Widgets Ltd", 0)
-        assert passkeys.add(account, "Phone", made.made(passkeys.to_add(account, "x"), cap.origin), "x") is None
+        assert passkeys.add(account, "Phone", made.made(passkeys.to_add(account, [], "x"), cap.origin), "x") is None
     return made
 
 

@@ -629,6 +629,18 @@ def test_O1_E03_a_session_is_new_after_the_log_in(edp: World, customer: Customer
     assert edp.browser().open("/manage/log-in/return").status == LogInNotOurs.status
 
 
+def test_H15_log_ins_that_are_begun_and_not_finished_have_a_budget(enter: Any, customer: Customer) -> None:
+    """Each is kept in the store, and asks the provider for tokens when a browser comes back with whatever code."""
+    world = enter(limits__own_tries_per_day=1, limits__tries_per_network=1)
+    for _ in range(3):
+        assert managing(world, customer).path == "/manage/permissions", "one that is finished counts no more"
+
+    begun = [world.browser().open("/manage").click("continue").status for _ in range(6)]
+    assert begun[0] == 303
+    assert begun.count(429) >= 3, "one more in each minute, of which another may have begun"
+    assert 429 in {sent_away(world).status for _ in range(2)}, "in a journey as well"
+
+
 def test_O1_at_the_permissions_a_customer_without_meters(edp: World, customer: Customer) -> None:
     browser = managing(edp, customer, "C-2")
     assert (browser.path, "no-meters" in browser.page.ids()) == ("/manage/log-in", True)

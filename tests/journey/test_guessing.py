@@ -4,6 +4,7 @@ Sign-in codes: tests/accounts.
 """
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,7 +90,7 @@ def test_E11_what_many_addresses_gain_and_what_the_owner_waits(
 
 
 def test_E11_the_page_has_the_figures_of_the_default_settings() -> None:
-    page = (guessing.Path(guessing.__file__).parents[1] / "docs/guessing.md").read_text(encoding="utf-8")
+    page = (Path(guessing.__file__).parents[1] / "docs/guessing.md").read_text(encoding="utf-8")
     most = guessing.most_tries(LimitsSettings(), 10_000)
     assert f"{most:,}" in page
     assert f"{most / guessing.POSTCODES:.1%}" in page

@@ -185,7 +185,7 @@ def test_nobody_goes_on_by_a_session_that_there_is_not(cap: Cap) -> None:
     assert browser.status == 422
 
 
-def test_it_may_say_no(cap: Cap) -> None:
+def test_a_hand_over_can_be_declined(cap: Cap) -> None:
     cap.connect()
     browser = cap.asked(cap.signed_in()).click("decline")
     assert browser.landed["error"] == "access_denied"

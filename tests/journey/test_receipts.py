@@ -10,6 +10,7 @@ import pytest
 from consent_server import clock, store
 from consent_server.receipts import links, mails, receipt
 from consent_server.scheme import consent_receipt
+from consent_server.scheme.provenance.container import Signer
 from consent_server.store import permissions
 from consent_server.store.digests import digest
 from consent_server.store.rows import every, table_of
@@ -192,7 +193,7 @@ def test_E11_guessing_is_limited_and_never_keeps_the_owner_out(kept: Any) -> Non
 
 
 @pytest.mark.parametrize("handle", ["x", "0" * 63, "0" * 65, "A" * 5000, "%00", "..%2fmanage", "é"])
-def test_what_is_no_link(kept: Any, handle: str) -> None:
+def test_an_unknown_receipt_link_is_404(kept: Any, handle: str) -> None:
     assert kept.browser().open(f"/receipt/{handle}").status == 404
 
 
@@ -252,6 +253,30 @@ def test_the_signed_receipt_is_had_by_the_link_and_from_the_evidence_and_opens_n
             assert secret not in json.dumps(receipt)
     for path in ("/receipt/unknown/consent.json", "/evidence/unknown/consent.json"):
         assert browser.get(path, base_url="https://localhost").status_code == 404
+
+
+def test_H11_a_signed_receipt_is_signed_once_for_each_state_and_minute(
+    kept: Any, monkeypatch: Any, held_clock: Any
+) -> None:
+    """An HSM makes one signature at a time, and whoever has the link may ask in a loop."""
+    signed: list[bytes] = []
+    sign = Signer.sign
+    monkeypatch.setattr(Signer, "sign", lambda signer, data: signed.append(data) or sign(signer, data))
+    browser, path, root = kept.app.test_client(), f"{link(kept)}/consent.json", kept.deployment.signing_root
+
+    def status() -> list[str]:
+        response = browser.get(path, base_url="https://localhost")
+        receipt = consent_receipt.verify(response.data, root, clock.now())
+        return [each["@type"][0] for each in receipt["dpv:hasRecordOfActivity"]["dpv:hasConsentStatus"]]
+
+    assert [status() for _ in range(5)] == [["dpv:ConsentGiven"]] * 5
+    assert len(signed) == 1
+    kept.browser().open(link(kept)).click("confirm")
+    assert [status() for _ in range(5)] == [["dpv:ConsentGiven", "dpv:ConsentWithdrawn"]] * 5
+    assert len(signed) == 2
+    held_clock.step(60)
+    status()
+    assert len(signed) == 3
 
 
 def test_P13_what_a_withdrawal_leads_to_is_said_in_the_permissions_own_words(edp: Any) -> None:

@@ -1,18 +1,20 @@
 """What is counted of requests and of audit events, and that no label says whom it was about."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flask import Flask
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Histogram
 from werkzeug.test import Client
 
 from consent_server import audit
 from consent_server.caller.identify import identified
 from consent_server.metrics import counts
 from consent_server.metrics.counts import DETAILS, MOST_CLIENTS, Counts
-from consent_server.serving.worker_counts import counted
+from consent_server.web.tally import TIMES, RequestTally, ResponseTimes, install, tally_of
 from tests.deployments import deploy, in_new_database, opened, settings_of
 
 CAP = "https://localhost:8440/directory/a/cap"
@@ -51,9 +53,14 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     ],
 )
 def test_a_request_is_counted_by_its_rule_and_never_by_its_path(
-    app: Flask, registry: CollectorRegistry, path: str, endpoint: str, outcome: str
+    app: Flask, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, path: str, endpoint: str, outcome: str
 ) -> None:
-    Client(counted(app.wsgi_app, Counts(registry), "public")).get(path)
+    takers = tally_of(app).takers
+    tally_of(app).settle()
+    monkeypatch.setattr(tally_of(app), "takers", [*takers, partial(Counts(registry).requests, "public")])
+    app.test_client().get(path)
+    assert found(registry, "consent_requests") == {}, "a request itself writes nothing"
+    tally_of(app).settle()
     # client, door, endpoint, outcome
     assert found(registry, "consent_requests") == {("-", "public", endpoint, outcome): 1}
     seconds = {"door": "public", "endpoint": endpoint}
@@ -69,11 +76,16 @@ def test_a_request_on_the_connection_of_another_is_not_counted_as_its(registry: 
         start_response("200 OK", [])
         return [b""]
 
-    client = Client(counted(application, Counts(registry), "mutual_tls"))
+    app = SimpleNamespace(wsgi_app=application, extensions={})
+    install(app)
+    tally_of(app).takers.append(partial(Counts(registry).requests, "mutual_tls"))
+    client = Client(app.wsgi_app)
     client.get("/known")
     client.get("/unknown")
     with pytest.raises(OSError, match="of the application"):
         client.get("/fault")
+    tally_of(app).settle()
+    tally_of(app).settle()
     assert found(registry, "consent_requests") == {
         (CAP, "mutual_tls", "-", "2xx"): 1,
         ("-", "mutual_tls", "-", "2xx"): 1,
@@ -81,10 +93,34 @@ def test_a_request_on_the_connection_of_another_is_not_counted_as_its(registry: 
     }
 
 
+def answers(*seconds: float) -> ResponseTimes:
+    tally = RequestTally()
+    found: list[ResponseTimes] = []
+    tally.takers.append(lambda counted: found.extend(counted.values()))
+    for each in seconds:
+        tally.count((0, "GET", "/health", "-", 2), each)
+    tally.settle()
+    return found[0]
+
+
+def test_the_histogram_is_what_one_that_observes_each_answer_would_be(registry: CollectorRegistry) -> None:
+    seconds = [*TIMES, *(1.01 * each for each in TIMES), 0.0]
+    beside = Histogram("beside", "The same.", buckets=TIMES, registry=registry)
+    for each in seconds:
+        beside.observe(each)
+    Counts(registry).requests("public", {(0, "GET", "/health", "-", 2): answers(*seconds)})
+    families = {family.name: family.samples for family in registry.collect()}
+    ours, theirs = (
+        {(each.name.removeprefix(name), each.labels.get("le")): round(each.value, 9) for each in families[name]}
+        for name in ("consent_request_seconds", "beside")
+    )
+    assert ours == theirs
+
+
 def test_clients_beyond_a_number_are_counted_together(registry: CollectorRegistry) -> None:
     of_process = Counts(registry)
     for number in [*range(MOST_CLIENTS + 5), 0]:
-        of_process.request("mutual_tls", "/token", f"{CAP}{number}", 200, 0.01)
+        of_process.requests("mutual_tls", {(0, "POST", "/token", f"{CAP}{number}", 2): answers(0.01)})
     clients = {client: value for (client, *_), value in found(registry, "consent_requests").items()}
     assert (len(clients), clients[counts.OTHERS], clients[f"{CAP}0"]) == (MOST_CLIENTS + 1, 5, 2)
 

@@ -1,5 +1,6 @@
 """What `consent-server work` serves: what its jobs did, and what they found."""
 
+import signal
 from collections.abc import Iterable
 from http.client import HTTPConnection
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_the_jobs_serve_what_they_did_and_found(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(audit, "listeners", [])
     monkeypatch.setattr("consent_server.jobs.work.work", work)
     monkeypatch.setattr("consent_server.serving.lines.install", lambda _: None)
-    monkeypatch.setattr(process.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     options = ["--config", str(layout().settings("edp")), "--set", f"database.url={database}"]
     ran = CliRunner().invoke(process.work, [*options, "--set", f"metrics.bind=127.0.0.1:{base}"])
     assert ran.exit_code == 0, ran.output

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from consent_server import store
-from consent_server.metrics import state as of_process
 from consent_server.metrics.state import ENDS_S, MOST_PARTIES, FoundState
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.permission import Act
@@ -150,7 +149,7 @@ def test_a_look_that_fails_leaves_what_was_found_before(app: None, monkeypatch: 
     def fails(*_: object) -> None:
         raise store.StoreUnavailable("played")
 
-    monkeypatch.setattr(of_process.job_runs, "last", fails)
+    monkeypatch.setattr(job_runs, "last", fails)
     with pytest.raises(store.StoreUnavailable):
         state.look()
     assert gauges(state) == before

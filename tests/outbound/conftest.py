@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -43,7 +44,7 @@ class Answer:
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    raw: Callable[[object], None] | None = None  # writes to the socket itself
+    raw: Callable[[Any], object] | None = None  # writes to the socket itself
 
 
 def json_answer(document: object, status: int = 200, **headers: str) -> Answer:

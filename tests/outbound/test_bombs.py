@@ -69,7 +69,7 @@ class Outside:
         cache = MemoryCache()
         self.directory = Directory(settings, session, cache)
         session.allow_hosts(lambda: frozenset({"member.example", "directory.example", "registry.example"}))
-        self.upstream = Upstream(settings, session, cache)
+        self.upstream = Upstream(settings.member.application, session, cache)
         self.registry = Registry(settings, session, cache)
         self.data = ConsumptionData(session, url)
         self.intensity = Intensity(settings, session, cache, NoDays(), pause_s=0, retry_s=0)

@@ -428,7 +428,7 @@ class TestCaching:
             self.ask(settings, directory)
 
     @pytest.mark.parametrize("status", [404, 410])
-    def test_what_is_gone_is_gone(self, settings, trust, directory, wire, held_clock, status):
+    def test_a_kept_copy_does_not_outlive_404_and_410(self, settings, trust, directory, wire, held_clock, status):
         trust.routes["/a/app"] = wire.json(application_at(settings), cache_control="max-age=10")
         self.ask(settings, directory)
         trust.routes["/a/app"] = wire.answer(status)

@@ -13,7 +13,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 def an_upstream(settings, session, cache, origin):
-    return Upstream(settings, session, cache).metadata, "/.well-known/oauth-authorization-server"
+    return Upstream(settings.member.application, session, cache).metadata, "/.well-known/oauth-authorization-server"
 
 
 def a_log_in_provider(settings, session, cache, origin):
@@ -34,7 +34,9 @@ def a_log_in_provider(settings, session, cache, origin):
     ],
 )
 @pytest.mark.parametrize("client", [an_upstream, a_log_in_provider])
-def test_whether_the_copy_serves(settings, session, cache, trust, wire, caplog, client, status, change, serves):
+def test_which_answers_let_a_kept_copy_serve(
+    settings, session, cache, trust, wire, caplog, client, status, change, serves
+):
     origin = trust.url(host=wire.directory if client is a_log_in_provider else wire.member)
     read, path = client(settings, session, cache, origin)
     endpoints = ("authorization", "token", "pushed_authorization_request", "revocation", "ib1_permission")

@@ -258,7 +258,7 @@ class TestKeys:
             remote.public(kid)
 
     @pytest.mark.parametrize("document", [["x"], {"keys": "a"}, {}])
-    def test_no_keys_ever(self, remote, wire, document):
+    def test_without_first_keys_there_are_none(self, remote, wire, document):
         server, remote = remote
         server.routes["/jwks"] = wire.json(document)
         with pytest.raises(Unreachable):
@@ -289,7 +289,7 @@ class TestRevocationList:
         assert list_of(tmp_path / "list.crl").lists()[0].serials == {3}
 
     @pytest.mark.parametrize("status", [404, 500])
-    def test_none_was_ever_had(self, list_of, trust, wire, tmp_path, status):
+    def test_without_a_first_list_there_is_none(self, list_of, trust, wire, tmp_path, status):
         trust.routes["/crl"] = wire.answer(status)
         assert list_of(trust.url("/crl", wire.directory)).lists() == ()
         assert list_of(tmp_path / "missing").lists() == ()

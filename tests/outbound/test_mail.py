@@ -271,7 +271,9 @@ def test_no_relay(mail_at: Any) -> None:
 
 
 @pytest.mark.parametrize(("status", "fault"), [(201, None), (500, MailNotTaken)])
-def test_as_json(settings_of: Any, session_of: Any, trust: Any, wire: Any, status: int, fault: Any) -> None:
+def test_a_mail_is_posted_as_json(
+    settings_of: Any, session_of: Any, trust: Any, wire: Any, status: int, fault: Any
+) -> None:
     trust.routes["/sandbox/mail"] = wire.answer(status)
     source = trust.url("/sandbox/mail", wire.directory)
     settings = settings_of(trust.port, mail={"source": source, "sender": "cap@cap.example"})

@@ -210,7 +210,7 @@ def test_one_that_leads_elsewhere_is_found_by_the_certificate(through, proxy, se
     assert elsewhere.asked == []
 
 
-def test_one_that_is_not_there(settings_of, session_of, trust, wire):
+def test_a_proxy_that_does_not_listen(settings_of, session_of, trust, wire):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://proxy.example:{free.getsockname()[1]}"

@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -23,7 +24,7 @@ BOMB = gzip.compress(bytes(50_000_000))
 
 def certificate_with(authority, kind: str, host: str, folder: Path) -> Path:
     """A server certificate of the authority's issuer with a key of its own kind."""
-    key = {
+    key: Any = {
         "rsa": lambda: rsa.generate_private_key(65537, 2048),
         "p521": lambda: ec.generate_private_key(ec.SECP521R1()),
         "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
@@ -189,7 +190,7 @@ def test_unknown_name(settings, session_of, wire):
     assert str(failed.value) == "member.example: dns"
 
 
-def test_nobody_listens(session):
+def test_a_port_on_which_nobody_listens(session):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         with pytest.raises(Unreachable) as failed:

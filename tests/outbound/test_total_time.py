@@ -199,7 +199,7 @@ class TestAPage:
         assert not well.asked
         assert outcome(well) == "200"
 
-    def test_the_next_page_asks_anew(self, asks) -> None:
+    def test_the_next_page_has_its_own_time(self, asks) -> None:
         dripping, _, outcome = asks
         outcome(dripping)
         page_time.begin_page()

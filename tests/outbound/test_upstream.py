@@ -43,7 +43,7 @@ def issuer(serve, wire):
 
 @pytest.fixture
 def upstream(settings, session, cache):
-    return Upstream(settings, session, cache)
+    return Upstream(settings.member.application, session, cache)
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ class TestCallback:
 
         return call
 
-    def test_the_code(self, back):
+    def test_a_good_callback_returns_its_code(self, back):
         assert back(GOOD) == "abc"
         assert back([*GOOD, ("session_state", "x")]) == "abc"
 
@@ -212,6 +212,7 @@ class TestCallback:
             (changed(iss=None), "iss"),
             (changed(iss="https://evil.example"), "iss"),
             (changed(iss=""), "iss"),
+            ([*GOOD, *((f"x{number}", "") for number in range(62))], "too many"),
             ([*GOOD, ("iss", "ISSUER")], "doubled"),
             ([*GOOD, ("iss", "https://evil.example")], "doubled"),
             ([*GOOD, ("code", "other")], "doubled"),

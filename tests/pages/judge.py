@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import unescape
@@ -100,7 +100,7 @@ class Judge:
         self.tab = tab
         self._axe = axe
         self._shown = ""
-        served = {
+        served: dict[str, Callable[[], dict[str, Any]]] = {
             "/": lambda: {"body": self._shown, "content_type": "text/html; charset=utf-8"},
             "/static/style.css": lambda: {"body": style, "content_type": "text/css"},
             "/logos/own": lambda: {"body": picture, "content_type": "image/svg+xml"},

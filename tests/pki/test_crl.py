@@ -58,7 +58,7 @@ def test_a_list_that_is_not_believed(issuers, signer, ways):
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\x30\x80" * 50], ids=["empty", "a page", "not a list"])
-def test_bytes_that_say_nothing(issuers, body):
+def test_bytes_that_are_no_revocation_list(issuers, body):
     issuer = issuers["ec"]
     leaf = issuer.issue("leaf").certificate
     with pytest.raises(NotTrusted):

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -728,7 +728,7 @@ ISSUER_SERIAL = 4711
         ([names_key(None, "client issuer", ISSUER_SERIAL)], [], [], False),
         ([names_key(OURS, "client CA", ISSUER_SERIAL + 1)], [has_key(OURS)], [], False),
         ([names_key(ANOTHERS, "client CA", ISSUER_SERIAL)], [has_key(OURS)], [], False),
-        ([extension(x509.ExtensionOID.AUTHORITY_KEY_IDENTIFIER, b"\x30\x03\x82\x01\x05")], [], [], False),
+        ([extension(ExtensionOID.AUTHORITY_KEY_IDENTIFIER, b"\x30\x03\x82\x01\x05")], [], [], False),
     ],
     ids=[
         *("all agree", "the issuer has none", "the leaf names none", "an empty one", "the root has none"),

@@ -27,7 +27,7 @@ def issuers() -> dict[str, Signer]:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\x30\x80" * 50], ids=["empty", "a page", "not a list"])
-def test_bytes_that_say_nothing(issuers, body):
+def test_bytes_that_are_no_ocsp_response(issuers, body):
     issuer = issuers["ec"]
     leaf = issuer.issue("leaf").certificate
     with pytest.raises(NotTrusted):

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from consent_server import clock, store
+from consent_server.accounts.sign_in import METHOD, STRENGTH
 from consent_server.deployment import Deployment
 from consent_server.outbound.directory import Application, DataService, Member
 from consent_server.outbound.errors import OAuthRefused, Unreachable
@@ -115,7 +116,8 @@ class PlayedUpstream(Upstream):
             raise self.fault
         issuer = issuer.removesuffix("/")  # as these issuers call themselves
         at = f"https://login.{issuer.removeprefix('https://')}"
-        return Metadata(issuer, f"{at}/authorize", *[f"{at}/{number}" for number in range(4)], None)
+        token, pushed, revocation, permission = (f"{at}/{number}" for number in range(4))
+        return Metadata(issuer, f"{at}/authorize", token, pushed, revocation, permission, None)
 
     def push(
         self, metadata: Metadata, license: str, redirect_uri: str, beside: Mapping[str, str] | None = None
@@ -220,7 +222,8 @@ class Portal:
         with store.reading() as c:
             return connections.of_account(c, account)
 
-    def collected(self, connection: str, *, lacking: dict[tuple[str, int], str] | None = None) -> None:
+    @staticmethod
+    def collected(connection: str, *, lacking: dict[tuple[str, int], str] | None = None) -> None:
         """Put thirteen months of both fuels behind a connection; `lacking` months are "partial" or "empty"."""
         end = instant.month_start(clock.now())
         start = instant.months_later(end, -13)
@@ -302,7 +305,7 @@ class Portal:
                     raw_sha256="c" * 64,
                     client_id=f"{DIRECTORY}/a/bank",
                     names={"client": "Wharfside Bank Limited"},
-                    who={"business": "Kelham Crumb Bakery Ltd"},
+                    who={"business": "Kelham Crumb Bakery Ltd", "method": METHOD, "strength": STRENGTH},
                     meters=[],
                     address="192.0.2.1",
                     user_agent="A browser",

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from html import unescape
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from pypdf import PdfReader
 
 from consent_server import clock, store
+from consent_server.collect import report
 from consent_server.deployment import current
 from consent_server.documents import verify
 from consent_server.documents.verify import Trusted
@@ -23,7 +25,8 @@ from consent_server.resource.window import Window
 from consent_server.scheme import instant
 from consent_server.scheme.permission import Act
 from consent_server.store import accounts, collecting, connections, permissions
-from consent_server.store.tables import SmeAccount
+from consent_server.store.rows import table_of
+from consent_server.store.tables import CollectedWindow, SmeAccount
 from tests import records
 from tests.deployments import deploy, in_new_database, settings_of
 from tests.portal.conftest import BANK, SETTINGS, Portal
@@ -110,7 +113,9 @@ def test_the_same_figures_from_api_pages_pdf_csv_and_json(portal: Portal) -> Non
         _, *months, total = told_there[f"{name} by month"]
         _, site = told_there[f"{name} by site, all reported months"]
         unit = {"electricity": "kg CO2", "gas": "kg CO2e"}[fuel]
-        assert [row[-3:-1] for row in months] == [[f"{value:,.2f}", unit] for value in of_fuel]
+        there = [row for row in months if row[-1] != "left out"]
+        assert [row[-3:-1] for row in there] == [[f"{value:,.2f}", unit] for value in of_fuel]
+        assert [row[0] for row in months if row not in there] == (["May 2025"] if fuel == "gas" else [])
         assert total[-3:-1] == site[-2:] == [f"{math.fsum(of_fuel):,.2f}", unit]
     assert told_there["Months that are left out"][1][:2] == ["May 2025", "Gas"]
     assert re.findall(r"<text[^>]*>(\d\.\d\d)</text>", page) == [
@@ -135,6 +140,55 @@ def test_the_same_figures_from_api_pages_pdf_csv_and_json(portal: Portal) -> Non
     for value in told.values():
         assert f" {value:,.2f} kg" in text
     assert f"{sum(v for (fuel, _), v in told.items() if fuel == 'gas'):,.2f} kg CO2e" in text
+
+
+def test_a_report_that_no_record_can_hold_is_divided_by_months(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser, permission = released(portal)
+    (whole,) = re.findall(r'href="/report.json\?([^"]*)"', browser.open("/result").html)
+    told = orjson.loads(browser.open(f"/report.json?{whole}").html)["months"]
+    monkeypatch.setattr(report, "MOST_RESPONSES", 8)
+    connection = portal.connections()[0].id
+    with store.writing() as c:
+        for row in connections.collected(c, connection):
+            start = START  # as months that were fetched one by one
+            while start < END:
+                end = instant.next_month(start)
+                record = orjson.dumps(records.received(start, end, row.at, row.fuel))
+                collecting.put_window(c, row._replace(window_start=start, window_end=end, record=record))
+                start = end
+            gone = table_of(CollectedWindow)
+            c.execute(gone.delete().where(gone.c.window_end - gone.c.window_start > 31 * instant.DAY))
+    result = browser.open("/result").html
+    asked = [unescape(each) for each in re.findall(r'href="/report.json\?([^"]*)"', result)]
+    assert asked == [f"permission=p1&from={first}&to={last}" for first, last in PARTS]
+    assert "so many meters behind it that it is divided by months" in result
+    parts = [orjson.loads(browser.open(f"/report.json?{each}").html) for each in asked]
+    assert sorted((m["fuel"], m["start"]) for part in parts for m in part["months"]) == [
+        (month["fuel"], month["start"]) for month in told
+    ]
+    file = browser.open(f"/report.pdf?{asked[0]}").response.get_data()
+    here = current()
+    found = verify.verify(
+        file, Trusted(here.signing_root, here.settings.scheme.trust_framework, recipient=BANK), clock.now()
+    )
+    assert (found.data.start, found.data.end) == ("2025-03-01T00:00:00Z", "2025-07-01T00:00:00Z")
+    assert browser.open(f"/report.json?permission={permission}").status == 422
+
+
+PARTS = [("2025-03", "2025-06"), ("2025-07", "2025-10"), ("2025-11", "2026-02")]
+
+
+def test_other_months_than_those_of_the_year_are_no_report(portal: Portal) -> None:
+    browser, permission = released(portal)
+    for window in (
+        *(
+            "from=2025-02&to=2026-02",
+            "from=2025-03&to=2026-03",
+            "from=2025-06&to=2025-05",
+        ),  # beyond the year, and reversed
+        *("from=2025-06", "from=2025-6&to=2025-07", "from=2025-06&to=9999-12"),
+    ):
+        assert browser.open(f"/report.json?permission={permission}&{window}").status == 404, window
 
 
 def test_what_a_download_is_called_and_that_nothing_keeps_it(portal: Portal) -> None:
@@ -213,5 +267,5 @@ def test_a_budget_of_reports(portal: Portal) -> None:
     browser, permission = released(portal)
     asked = [browser.open(f"/report.csv?permission={permission}").status for _ in range(7)]
     assert asked == [200] * 6 + [429]
-    assert "Many reports were made" in browser.html
+    assert "Many reports have just been made" in browser.html
     assert int(browser.response.headers["Retry-After"]) > 0

@@ -54,7 +54,7 @@ def test_what_is_missing_is_said_with_its_reason(portal: Any) -> None:
     missing = html[html.index("What is missing") : html.index("Where the readings come from")]
     assert "March 2025. Some half-hours" in missing
     assert "May 2025. We got no readings" in missing
-    assert missing.count("It is lacking at S3.") == 2
+    assert missing.count("It is missing at S3.") == 2
     assert "in 11 of 12 months" in html
     assert "<td>11.001</td>" in html
 
@@ -68,7 +68,7 @@ def test_a_figure_that_later_readings_changed_is_said(portal: Any) -> None:
     assert "March 2025: later readings changed this figure on 12 March 2026." in browser.open("/result").html
 
 
-def test_estimates_are_said(portal: Any) -> None:
+def test_the_result_states_its_estimates(portal: Any) -> None:
     browser = with_result(portal)
     with store.writing() as c:
         month, *_ = collecting.figures(c, portal.connections()[0].id, MARCH_2025, MARCH_2025 + 1)
@@ -228,7 +228,7 @@ def test_withdrawing_needs_no_directory(portal: Any) -> None:
     browser = with_result(portal)
     portal.directory.down = True
     browser.open("/permissions").click("withdraw")
-    assert "Hartlebury Meters Limited" in browser.html, "the name that was read when it was agreed"
+    assert "<bdi>Hartlebury Meters</bdi>" in browser.html, "the name that was read when it was agreed"
     assert browser.click("confirm").path == "/permissions/withdrawn"
 
 
@@ -252,5 +252,5 @@ def test_P16_a_card_says_which_meters_what_was_fetched_and_who_was_told(portal: 
     assert "is being told" in browser.open("/permissions").html
     with store.writing() as c:
         (call,) = outbox.of_subject(c, connection)
-        outbox.delivered(c, call._replace(leased=None), clock.now())
+        outbox.delivered(c, [call._replace(leased=None)], clock.now())
     assert "told 12 March 2026" in browser.open("/permissions").html

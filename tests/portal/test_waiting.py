@@ -231,7 +231,7 @@ def test_G7_an_errand_leads_to_what_it_began_after_the_clock_was_set_back(
 
 
 @pytest.mark.parametrize("path", [LEAVING, RETURNING])
-def test_nobody_waits_for_nothing(portal: Any, path: str) -> None:
+def test_a_waiting_page_without_a_task_leads_on(portal: Any, path: str) -> None:
     assert portal.signed_in().open(path).path == "/connect"
     assert portal.browser().open(path).path == "/sign-in"
 
@@ -289,7 +289,7 @@ def dripping(portal: Any) -> Iterator[DrippingProvider]:
     found = DrippingProvider()
     session = Session(portal.deployment.settings)
     session.allow_hosts(lambda: {"localhost"})
-    real = Upstream(portal.deployment.settings, session, MemoryCache())
+    real = Upstream(portal.deployment.settings.member.application, session, MemoryCache())
     listed = portal.directory._honest
 
     def honest() -> list[Any]:

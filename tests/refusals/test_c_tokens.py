@@ -613,7 +613,7 @@ def test_C16_a_token_for_another_audience(world: World, live: Tokens, forge: For
     )
 
 
-def test_the_forge_forges_well(world: World, live: Tokens, forge: Forge) -> None:
+def test_an_unchanged_token_of_the_forge_is_accepted(world: World, live: Tokens, forge: Forge) -> None:
     """What it makes without a change is believed: each refusal above has the one cause that its row names."""
     assert world.data(live.granted.client, forge.token()).status_code == 200
 

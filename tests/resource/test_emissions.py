@@ -11,6 +11,7 @@ from consent_server.scheme.provenance import container
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.steps import COMPLETE, MISSING
 from consent_server.store import accounts, connections, permissions, rows
+from consent_server.store.rows import table_of
 from consent_server.store.tables import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection, SmeAccount
 from tests import records
 from tests.resource.conftest import ResourceServer
@@ -141,6 +142,30 @@ def test_D13_the_permission_record_says_from_when_there_are_months(collected: Re
 
 
 @pytest.mark.parametrize(
+    "case", ["another meter", "another set of factors", "nothing collected", "waiting for the grid"]
+)
+def test_D13_a_month_that_a_report_leaves_out_is_not_available(collected: ResourceServer, case: str) -> None:
+    fuel = "gas" if case == "another set of factors" else "electricity"
+    with store.writing() as c:
+        row = permissions.find(c, "permission-1")
+        assert row is not None
+        if case == "another meter":  # one that has no month before January
+            rows.put(c, CollectedMeter("c", "second", fuel, "S3", 0))
+            rows.put(c, *(each._replace(datasource="second") for each in months(fuel, JANUARY, 1)))
+        if case == "another set of factors":
+            rows.put(c, *(each._replace(basis="older") for each in months(fuel, JANUARY, 7)[:1]))
+        if case == "nothing collected":
+            c.execute(table_of(ProviderConnection).update().values(listed=None))
+        if case == "waiting for the grid":
+            due = clock.now()
+            rows.put(
+                c, *(each._replace(complete=False, weigh_due=due, at=due) for each in months(fuel, JANUARY, 1)[:1])
+            )
+    there = JANUARY if case == "another meter" else instant.parse("2025-02-01T00:00:00Z")
+    assert collected.deployment.party.data_available_from(row._replace(fuels=[fuel])) == there
+
+
+@pytest.mark.parametrize(
     ("query", "there"),
     [
         ("from=2026-01-01&to=2026-03-01", ["2026-01-01", "2026-02-01"]),
@@ -212,6 +237,10 @@ def test_a_record_that_no_receiver_would_read_is_refused(
     assert "more meters and months than one report" in answer.json["error_description"]
     monkeypatch.setattr(container, "MAX_SIGNATURES", 5)
     assert collected.get(WINDOW).status_code == 200
+    # and where there are too many responses, none of their records is read
+    monkeypatch.setattr(report, "MOST_RESPONSES", 1)
+    monkeypatch.setattr(connections, "records", lambda *_: pytest.fail("a record was read"))
+    assert collected.get(WINDOW).status_code == 422
 
 
 def test_a_report_that_is_not_ready_is_202(cap: ResourceServer) -> None:

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from consent_server.metering.readings import Held
-from consent_server.resource.encoding import zstd
+from consent_server.resource.encoding import zstd  # type: ignore[attr-defined]  # by the version of Python
 from consent_server.scheme import instant
 from consent_server.store.database import db
 from tests.deployments import START

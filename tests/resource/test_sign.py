@@ -17,8 +17,9 @@ from consent_server.resource import signing_settings
 from consent_server.resource.sign import NotSignable, SigningParty, signed
 from consent_server.scheme import instant
 from consent_server.scheme.instant import HALF_HOUR
-from consent_server.scheme.provenance.container import ProvenanceError, VerifiedStep
+from consent_server.scheme.provenance.container import VerifiedStep
 from consent_server.scheme.provenance.duties import ExpectedTransfer, checked_receipt
+from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.scheme.provenance.steps import (
     CONSUMPTION_PATH,
     consumption_standard,
@@ -128,7 +129,7 @@ def received(body: dict[str, Any], request: dict[str, Any], at: int = NOW) -> li
         license=request["facts"]["X-Consent-License"],
         service="https://directory.core.trust.ib1.org/a/example2/data-services/1",
         path=CONSUMPTION_PATH,
-        parameters=window_parameters(*(instant.parse(window[edge]) for edge in ("from", "to")), request["measure"]),
+        parameters=window_parameters(instant.parse(window["from"]), instant.parse(window["to"]), request["measure"]),
         at=at,
     )
     root = signing_authority().root

@@ -1,5 +1,6 @@
 """What a client meets on purpose: each scenario of the table, switched on, is met as the table says; and what is seen of it."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,8 @@ from consent_server.sandbox.client_scenarios.table import (
     SCENARIOS,
 )
 from consent_server.sandbox.layout import Layout
-from consent_server.scheme.provenance.container import ProvenanceError, verify
+from consent_server.scheme.provenance.container import verify
+from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.settings import BadSettings
 from consent_server.store import meters, permissions, readings, rows
 from consent_server.store.tables import Meter, MeterAlias
@@ -194,7 +196,7 @@ def test_readings_that_are_missing(edp: Provider) -> None:
 @pytest.mark.parametrize("at", [PAR, DATASOURCES, READINGS])
 def test_a_proxy_in_front(edp: Provider, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[int] = []
-    monkeypatch.setattr(door.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
     for name, status in {"rate_limited": 429, "bad_gateway": 502, "gateway_timeout": 504}.items():
         answer = edp.call(at, name)
         assert (answer.status_code, answer.mimetype) == (status, "text/html")

@@ -3,6 +3,7 @@
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -36,7 +37,7 @@ def test_ports_follow_the_contract():
 
 
 def test_ids_are_unique_and_every_application_has_a_member():
-    ids = [entry.id for entry in (*MEMBERS.values(), *APPLICATIONS.values())]
+    ids = [*(entry.id for entry in MEMBERS.values()), *(entry.id for entry in APPLICATIONS.values())]
     assert len(set(ids)) == len(ids)
     for entry in APPLICATIONS.values():
         assert set(entry.roles) <= set(MEMBERS[entry.member].roles)
@@ -90,7 +91,7 @@ def test_an_sme_types_what_the_parsers_take(sme):
     assert len(sme.code) == 6
 
 
-def test_smes_are_told_apart():
+def test_no_two_smes_share_a_name_code_or_meter():
     for values in (
         [sme.name for sme in smes.SMES],
         [sme.email for sme in smes.SMES],
@@ -123,7 +124,7 @@ def test_the_parties_settings_are_accepted(prepared, party):
     assert by_role[roles.CAP] == {prepared.license(name) for name in names[party]}
     assert by_role[roles.FSP] == ({prepared.license("emissions")} if party != "edp" else set())
     for keys in settings.path_keys():
-        path = functools.reduce(getattr, keys, read)
+        path: Any = functools.reduce(getattr, keys, read)
         made_later = keys[-1] == "withdrawal_journal" and path.parent.is_dir()
         assert path is None or path.exists() or made_later, ".".join(keys)
     pem = prepared.certificate(

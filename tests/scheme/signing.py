@@ -2,6 +2,7 @@
 
 import datetime
 from functools import cache
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -82,10 +83,18 @@ class SigningAuthority:
         )
         return chain, key_pem
 
-    def signer(self, name: str, role: str, **options) -> Signer:
+    def signer(self, name: str, role: str, **options: Any) -> Signer:
         return Signer(*self.member(name, role, **options))
 
-    def _builder(self, subject, issuer, public_key, first_day, last_day, serial=None) -> x509.CertificateBuilder:
+    def _builder(
+        self,
+        subject: x509.Name,
+        issuer: x509.Name,
+        public_key: ec.EllipticCurvePublicKey,
+        first_day: int,
+        last_day: int,
+        serial: int | None = None,
+    ) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -96,7 +105,9 @@ class SigningAuthority:
             .not_valid_after(self._now + datetime.timedelta(days=last_day))
         )
 
-    def _ca(self, name, key, parent, path_length) -> x509.Certificate:
+    def _ca(
+        self, name: str, key: ec.EllipticCurvePrivateKey, parent: x509.Certificate | None, path_length: int
+    ) -> x509.Certificate:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         signing_key = self._root_key
         return (

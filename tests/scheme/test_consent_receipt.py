@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,34 @@ CONSENT = Consent(
     state=State.GRANTED,
     ended=None,
     how="A bill",
+    withdrawal="https://edp.example/manage",
 )
+#: Of the Data Privacy Vocabulary 2.3 (https://w3id.org/dpv, dpv.csv), by its column "type".
+CLASSES = {
+    *(
+        "Consent",
+        "ConsentExpired",
+        "ConsentGiven",
+        "ConsentNotice",
+        "ConsentReceipt",
+        "ConsentRecord",
+        "ConsentWithdrawn",
+    ),
+    *("DataSubject", "ExplicitlyExpressedConsent", "Process", "Purpose", "UntilTimeDuration", "WithdrawConsent"),
+}
+PROPERTIES = {
+    *("hasConsentControl", "hasConsentStatus", "hasDataController", "hasDataSource", "hasDataSubject", "hasDuration"),
+    *(
+        "hasIndicationMethod",
+        "hasJurisdiction",
+        "hasLegalBasis",
+        "hasName",
+        "hasNotice",
+        "hasPersonalData",
+        "hasProcess",
+    ),
+    *("hasPurpose", "hasRecipient", "hasRecordOfActivity", "isExercisedAt", "isIndicatedAtTime", "isIndicatedBy"),
+}
 
 
 DOCUMENT = consent_receipt.document(CONSENT, NOW)
@@ -64,6 +91,30 @@ def test_a_receipt_verifies_and_says_what_was_agreed() -> None:
     ]
     prefixes = {key.partition(":")[0] for key in (*receipt, *record) if ":" in key}
     assert prefixes <= receipt["@context"].keys()
+
+
+def terms(value: object) -> Iterator[tuple[str, bool]]:
+    """The terms of DPV in a document, each with whether it is used as a property."""
+    if isinstance(value, dict):
+        yield from ((key.removeprefix("dpv:"), True) for key in value if key.startswith("dpv:"))
+        yield from (term for key, each in value.items() if key != "@context" for term in terms(each))
+    elif isinstance(value, list):
+        yield from (term for each in value for term in terms(each))
+    elif isinstance(value, str) and value.startswith("dpv:"):
+        yield value.removeprefix("dpv:"), False
+
+
+@pytest.mark.parametrize("state", [State.WITHDRAWN, State.SUPERSEDED, State.EXPIRED])
+def test_each_term_is_one_of_the_vocabulary_and_of_its_kind(state: State) -> None:
+    used = set(terms(consent_receipt.document(replace(CONSENT, state=state, ended=NOW), NOW)))
+    assert {term for term, is_property in used if is_property} <= PROPERTIES
+    assert {term for term, is_property in used if not is_property} <= CLASSES
+
+
+def test_two_receipts_of_one_record_have_ids_of_their_own() -> None:
+    first, second = (consent_receipt.document(CONSENT, at) for at in (NOW, NOW + 1))
+    assert first["dct:identifier"] != second["dct:identifier"]
+    assert first["dpv:hasRecordOfActivity"] == second["dpv:hasRecordOfActivity"]
 
 
 def again(part: str, change: Callable[[dict[str, Any]], object]) -> dict[str, str]:

@@ -144,7 +144,7 @@ def test_a_reading_is_read():
         pytest.param({"quality": "actual"}, 976.0, id="a member of a later version"),
     ],
 )
-def test_also_read(changes, value):
+def test_other_spellings_of_a_reading_are_read(changes, value):
     found = parse([half_hour(**changes)])
     assert (found.start, found.value) == ([MIDNIGHT + 19 * HALF_HOUR], [value])
 

@@ -9,6 +9,7 @@ import pytest
 from consent_server.scheme import emissions, instant, pcaf
 from consent_server.scheme.factors import CALENDAR_YEAR, LATEST_PUBLISHED, PUBLISHED, in_force
 from consent_server.scheme.instant import HALF_HOUR
+from consent_server.scheme.provenance.steps import COMPLETE, MISSING, SUBSTITUTED
 from consent_server.scheme.report import GapReason, Method, MonthOfMeter, Report, ReportedMeter, ReportParty, make
 
 MAY = instant.parse("2026-05-01T00:00:00Z")
@@ -21,7 +22,7 @@ PERIODS = in_force(PUBLISHED, LATEST_PUBLISHED)
 
 def meter(fuel: str, value: float, site: str = "SW8", name: str = "m", lacking: Any = (), **more: Any) -> ReportedMeter:
     """A meter with the same reading in each half-hour of May, June and July, at 100 g/kWh in SW8 and 20 elsewhere."""
-    readings = [(at, value) for at in range(MAY, AUGUST, HALF_HOUR) if at not in lacking]
+    readings = emissions.Amounts.of((at, value) for at in range(MAY, AUGUST, HALF_HOUR) if at not in lacking)
     if fuel == "gas":
         months = emissions.gas(readings, PERIODS, more.get("filled", ()))
     else:
@@ -156,26 +157,33 @@ def test_a_month_from_other_figures_than_todays_is_left_out() -> None:
 def test_fuels_that_are_not_asked_for_are_not_there() -> None:
     found = report(*BOTH, fuels=("gas",))
     assert found.fuels == ("gas",)
-    assert {each.fuel for each in (*found.months, *found.totals, *found.factors, *found.quality)} == {"gas"}
+    assert {each.fuel for part in (found.months, found.totals, found.factors) for each in part} == {"gas"}
 
 
-def test_no_meter_no_figure() -> None:
+def test_a_report_without_meters_is_empty() -> None:
     found = report()
-    assert (found.fuels, found.months, found.totals, found.kilograms, found.overall_quality) == ((), (), (), 0, None)
+    assert (found.fuels, found.months, found.totals, found.kilograms) == ((), (), (), 0)
 
 
 def test_the_score_is_pcafs() -> None:
-    found = report(*BOTH)
-    assert [(each.fuel, each.scope, each.option, each.score) for each in found.quality] == [
+    scores = [pcaf.of_fuel("electricity", COMPLETE), pcaf.of_fuel("gas", COMPLETE)]
+    assert [(each.fuel, each.scope, each.option, each.score) for each in scores] == [
         ("electricity", 2, "2a", 2),
         ("gas", 1, "2a", 2),
     ]
-    assert found.overall_quality is not None
-    assert (found.overall_quality.score, found.overall_quality.scope) == (2, None)
+    whole = pcaf.of_all(scores)
+    assert whole is not None
+    assert (whole.score, whole.scope) == (2, None)
     assert "Table 5-7" in pcaf.STANDARD
+    for said in (SUBSTITUTED, MISSING):
+        worse = pcaf.of_fuel("gas", said)
+        assert (worse.score, f"readings behind gas: {said.lower()}." in worse.reason) == (3, True)
+        whole = pcaf.of_all([scores[0], worse])
+        assert whole is not None
+        assert whole.score == 3
+    assert pcaf.of_all([]) is None
+
+
+def test_estimates_are_counted() -> None:
     estimated = report(meter("gas", 1.0, filled=[JUNE]), meter("electricity", 1.0, name="e"))
     assert estimated.filled == 1
-    assert [each.score for each in estimated.quality] == [2, 3]
-    assert estimated.overall_quality is not None
-    assert estimated.overall_quality.score == 3
-    assert "Estimated half-hours: 1;" in estimated.quality[1].reason

@@ -56,7 +56,7 @@ def test_roles_are_compared_whole(held, accepted, expected):
     assert roles.holds(held, accepted) is expected
 
 
-def test_who_asks_for_what():
+def test_the_role_that_asks_for_each_license():
     assert roles.asks_for["energy-consumption-edp-cap"] == roles.CAP
     assert roles.asks_for["energy-consumption-emissions-edp-cap-fsp"] == roles.CAP
     assert roles.asks_for["emissions-cap-fsp"] == roles.FSP

@@ -132,7 +132,7 @@ METERS = tuple(
         ((BOTH, 1, METERS, True), (BOTH, 2, METERS, True), {"renewal": True}),
     ],
 )  # fmt: skip
-def test_what_changes(old: Any, new: Any, differs: dict[str, Any]) -> None:
+def test_the_differences_of_two_permissions(old: Any, new: Any, differs: dict[str, Any]) -> None:
     found = changes.change(Terms(*old), Terms(*new))
     assert (found.ends, found.until, found.renewal) == (1, 2, differs.pop("renewal", False))
     usual = {"new_fuels": (), "left_fuels": (), "new_meters": (), "left_meters": (), "new_bank": False}

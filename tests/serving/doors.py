@@ -87,6 +87,7 @@ import time
 from werkzeug.exceptions import HTTPException
 
 from consent_server.caller.arrival import from_socket
+from consent_server.web import tally
 
 def app(environ, start_response):
     try:
@@ -97,7 +98,8 @@ def app(environ, start_response):
 def answer(environ, start_response):
     if environ["PATH_INFO"] == "/slow":
         time.sleep(1)
-    body = b"" if environ["PATH_INFO"] == "/unread" else environ["wsgi.input"].read()
+    how = {"/unread": [0], "/at-once": [65536]}.get(environ["PATH_INFO"], [])
+    body = environ["wsgi.input"].read(*how)
     arrival = from_socket(environ["gunicorn.socket"])
     found = {
         "leaf": arrival and hashlib.sha256(arrival.leaf).hexdigest(),
@@ -116,14 +118,24 @@ def answer(environ, start_response):
         return map(bytes, [4, "a fault"])
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]
+
+class App:
+    wsgi_app, extensions = staticmethod(app), {}
+
+    def __call__(self, *given):
+        return self.wsgi_app(*given)
+
+app = App()
+tally.install(app)
 """
 
 
 class Door:
     """A real gunicorn under config/gunicorn.conf.py, with a tiny application in place of ours."""
 
-    def __init__(self, certificates, directory, door, *, overrides=None, listening=None, port=None):
-        """`listening` is a socket that is handed over as systemd does it, instead of one that gunicorn opens."""
+    def __init__(self, certificates, directory, door, *, overrides=None, listening=None, port=None, output=None):
+        """`listening` is a socket that is handed over as systemd does it, instead of one that gunicorn opens; `output` is a
+        file descriptor for its lines, instead of the file `log`."""
         self.certificates = certificates
         self.port = port or (listening.getsockname()[1] if listening else _free_port())
         self.config = config = directory / "edp.toml"
@@ -158,9 +170,10 @@ class Door:
             handed_over = {"preexec_fn": lambda: os.dup2(listening.fileno(), 3), "pass_fds": (3,)}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=log, cwd=directory, **handed_over
+                command, env=environment, stdout=output or log, stderr=output or log, cwd=directory, **handed_over
             )
-        self._until_it_listens()
+        if output is None:
+            self._until_it_listens()
 
     def _until_it_listens(self):
         for _ in range(200):

@@ -1,7 +1,6 @@
 """The lines that a process writes, and what it leaves behind besides."""
 
 import datetime
-import io
 import json
 import re
 import subprocess
@@ -10,7 +9,6 @@ import sys
 import pytest
 
 from consent_server import audit
-from consent_server.serving import lines
 
 
 @pytest.mark.parametrize(
@@ -33,15 +31,6 @@ def test_S21_a_log_line_is_printable_ASCII_whatever_it_says(value):
     assert text == json.dumps({"value": value}, separators=(",", ":"), default=str)
     assert text.isascii()
     assert text.isprintable()
-
-
-def test_a_line_that_nobody_reads_stops_nothing():
-    stream = io.StringIO()
-    write = lines.direct(stream)
-    write("a line")
-    assert stream.getvalue() == "a line\n"
-    stream.close()
-    write("another")
 
 
 def test_F06_no_process_leaves_a_core_file(public_door):

@@ -7,7 +7,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from consent_server.refusal import Unavailable
-from consent_server.scheme.provenance.container import ProvenanceError, Signer
+from consent_server.scheme.provenance.container import Signer
+from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.signing import hsm as module
 from consent_server.signing import key as signing_key
 from consent_server.signing.hsm import generate
@@ -38,8 +39,11 @@ def test_tokens_are_signed_with_it_and_rotation_stays_there(hsm, tmp_path):
     assert signing.in_order() == [(NOON, first), (NOON + PUBLISHED_BEFORE_USE, second)]
     text = compact.sign(signing, "at+jwt", {"sub": "p"})
     assert compact.verify(text, signing, typ="at+jwt", limit=2000)[2] == {"sub": "p"}
-    keys.retire(directory, first)
+    stays = keys.retire(directory, first)
     assert signing.public(first) is None
+    assert keys.thumbprint(signing_key.load(stays.encode()).public_key()) == first, (
+        "an operator is told what to destroy"
+    )
     with pytest.raises(KeysUnusable, match="there are keys already"):
         keys.make(directory, NOON)
 

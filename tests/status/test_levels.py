@@ -21,7 +21,7 @@ from consent_server.status import levels
 from consent_server.status.levels import Hour, Levels
 from consent_server.store import probes, served
 from consent_server.store.tables import ProbeDay, ServedHour
-from consent_server.web.served import ServedCounts, counts_of
+from consent_server.web.served import ServedCounts, write
 from tests.conftest import HeldClock
 from tests.deployments import deploy, opened, settings_of
 
@@ -48,8 +48,8 @@ def test_a_door_counts_by_endpoint_outcome_and_time_and_writes_sums(
         assert browser.get(path).status_code == 200
     assert browser.get("/nowhere-and-never").status_code == 404
     begun = held_clock.instant - held_clock.instant % 3600
-    counts_of(app).write()
-    counts_of(app).write()  # there is nothing more
+    write(app)
+    write(app)  # there is nothing more
     assert kept() == [
         hour("GET /health", 3, 0, 1, 1, 0, 0, 0, 0, 0, 1, client="-", at=begun),
         hour("GET /status.json", 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, client="-", at=begun),
@@ -72,7 +72,7 @@ def test_a_failure_is_counted_as_one_and_a_client_by_who_was_identified(app: Fla
     for _ in range(2):
         assert app.test_client().get("/fails").status_code == 500
     app.test_client().get("/health")
-    counts_of(app).write()
+    write(app)
     assert [(each.endpoint, each.client, each.asked, each.failed) for each in kept()] == [
         ("GET /fails", CLIENT, 2, 2),
         ("GET /health", "-", 1, 0),

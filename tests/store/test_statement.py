@@ -75,7 +75,7 @@ def _keep_and(last: Callable[[store.Connection], object]) -> None:
         last(c)
 
 
-def test_who_listens_hears_it(app: Flask) -> None:
+def test_listeners_of_the_engine_get_the_statement(app: Flask) -> None:
     heard: list[str] = []
 
     def hear(_c: Any, _cursor: Any, text: str, *_: Any) -> None:

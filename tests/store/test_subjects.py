@@ -1,7 +1,9 @@
 """What is kept about one business and no other, on both databases: what an erasure deletes, empties and leaves."""
 
+import re
 from typing import Any
 
+import sqlalchemy as sa
 from flask import Flask
 
 from consent_server import audit, store
@@ -22,6 +24,7 @@ from consent_server.store import (
     sessions,
     subjects,
 )
+from consent_server.store.database import db
 from consent_server.store.tables import (
     CollectedMeter,
     Evidence,
@@ -48,10 +51,16 @@ def filled(c: Any, name: str, *, connected: bool) -> None:
         rows.add(c, OwedMail(f"key-{name}", kind, NOW, NOW, delivered=delivered))
     accounts.put_code(c, SignInCode(f"owner@{name}.example", "0" * 64, NOW))
     sessions.make(c, f"session-{name}", "portal", {"account": name}, NOW)
+    found: Any = {"found": {"sme": name, "business": f"{name} Ltd", "strength": "", "meters": []}}
+    sessions.make(c, f"asked-{name}", "portal", {"email": f"owner@{name}.example"}, NOW)
+    sessions.make(c, f"back-{name}", "log-in", {"log_in": found}, NOW)
     pushed = PushedRequest(f"request-{name}", "c", "m", "0" * 64, "https://c.example", None, "l", "c", NOW, NOW)
     journeys.open(c, f"journey-{name}", "secret", pushed, NOW)
     who: Any = {"business": f"{name} Ltd", "method": "code", "strength": "controls the address"}
     journeys.touch(c, f"journey-{name}", NOW, {"identified": {"sme": name, "meters": [], "who": who}})
+    for each, progress in (("asked", {"email": f"owner@{name}.example"}), ("back", {"log_in": found})):
+        journeys.open(c, f"{each}-{name}", "secret", pushed, NOW)
+        journeys.touch(c, f"{each}-{name}", NOW, progress)
     audit_events.keep(c, audit.event("signed_in", account=name, method="code"))
     if not connected:
         return
@@ -119,6 +128,21 @@ def test_what_goes_and_what_stays_of_a_business_with_a_connection(app: Flask) ->
         assert emptied is not None
         assert (emptied.email, emptied.business) == (f"one{subjects.NOBODYS}", "")
         erased(c, "one")  # a second time finds nothing
+
+
+def test_no_row_that_goes_is_left_that_names_the_business(app: Flask) -> None:
+    with store.writing() as c:
+        for name in ("one", "two"):
+            filled(c, name, connected=True)
+        erased(c, "one")
+        left = {
+            name
+            for name, table in db.metadata.tables.items()
+            if name not in STAYS
+            for row in c.execute(sa.select(table))
+            if re.search(r"owner@one\.example|one Ltd|'sme': 'one'", str(row))
+        }
+    assert left == set()
 
 
 def test_an_account_that_has_nothing_else_is_deleted(app: Flask) -> None:

@@ -443,7 +443,7 @@ def test_nothing_unreadable_is_ever_issued(signing_keys, change):
         mint(signing_keys, dataclasses.replace(GOOD, **change))
 
 
-def test_a_second_sight_costs_little(signing_keys):
+def test_a_token_seen_before_costs_a_quarter(signing_keys):
     text = mint(signing_keys, GOOD)
     first = calls(lambda: reading(text, signing_keys))
     assert 4 * calls(lambda: reading(text, signing_keys)) < first

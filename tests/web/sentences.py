@@ -93,6 +93,7 @@ def _kind_of_call(node: nodes.Call) -> str:
 def _streams(tree: nodes.Node) -> Iterator[str]:
     """Yield the text of the template, and that of each macro and each block assignment in it."""
     yield _text(tree)
+    inner: Any
     for inner in tree.find_all((nodes.Macro, nodes.AssignBlock)):
         yield "".join(map(_text, inner.body))
 

@@ -49,11 +49,12 @@ def opened(kind: Door = "public", proxies: tuple[str, ...] = (PROXY,), **parts: 
         pytest.param("public", PROXY, "192.0.2.1", "192.0.2.1", id="our proxy's word"),
         pytest.param("public", PROXY, "203.0.113.9, 192.0.2.1", "192.0.2.1", id="only what our proxy added"),
         pytest.param("public", "192.0.2.77", "192.0.2.1", "192.0.2.77", id="anybody else's word"),
+        pytest.param("public", f"::ffff:{PROXY}", "192.0.2.1", "192.0.2.1", id="our proxy at a socket of IPv6"),
         pytest.param("public", PROXY, "not an address", PROXY, id="no address"),
         pytest.param("mutual_tls", PROXY, "192.0.2.1", PROXY, id="the mutual-TLS door judges the proxy"),
     ],
 )
-def test_whose_address_counts(kind: Door, peer: str, forwarded: str, seen: str) -> None:
+def test_the_address_of_a_client_behind_proxies(kind: Door, peer: str, forwarded: str, seen: str) -> None:
     answer = opened(kind).get("/address", environ_base={"REMOTE_ADDR": peer}, headers={"X-Forwarded-For": forwarded})
     assert answer.text == seen
 

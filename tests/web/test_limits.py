@@ -1,12 +1,17 @@
 """Budgets of failures: who waits when one is used up, for how long, and who does not."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
-from consent_server import store
+from consent_server import deployment, store
+from consent_server.store.rows import table_of
+from consent_server.store.tables import FailureCount
+from consent_server.tokens.sealing import Sealer
 from consent_server.web.limits import Counted, Guess, Limit, Period, TooMany, network_of, place_of
 from tests.deployments import in_new_database
 
@@ -17,8 +22,14 @@ NOON = 1_790_000_040 // 86400 * 86400 + 43200
 def stored(database_url: str) -> Iterator[Flask]:
     app = Flask("limits")
     store.init(app, database_url)
+    sealed_with(app, b"k")
     with in_new_database(app):
         yield app
+
+
+def sealed_with(app: Flask, octet: bytes) -> None:
+    process: Any = SimpleNamespace(sealer=Sealer(32 * octet))
+    deployment.install(app, process)
 
 
 def take(limit: Limit, subject: str = "x", **how: Any) -> bool:
@@ -46,6 +57,18 @@ def test_beyond_a_budget_one_try_is_accepted_in_each_pause(stored: Any, held_at:
     assert [wait_of(limit) for _ in range(2)] == [0, 60]
     held_at(NOON + 86400)
     assert [wait_of(limit) for _ in range(2)] == [0, 0]
+
+
+def test_what_is_counted_cannot_be_guessed_from_the_store_alone(stored: Flask, held_at: Any) -> None:
+    """There are some millions of postcodes, and not many more numbers of meters in a district: each would be tried."""
+    limit = Limit("postcode", Counted.METERS, (Period(2, 86400),))
+    held_at(NOON)
+    take(limit, "SW8 3ZQ")
+    sealed_with(stored, b"l")
+    take(limit, "SW8 3ZQ")
+    with store.reading() as c:
+        kept = c.execute(sa.select(table_of(FailureCount).c.key)).scalars().all()
+    assert len(kept) == 2, "without the key nothing says that they are of one postcode"
 
 
 def test_without_a_pause_the_window_has_to_end(stored: Any, held_at: Any) -> None:

@@ -124,6 +124,7 @@ LIMITED = {
     Counted.CODES: "wrong codes",
     Counted.PASSWORDS: "wrong passwords",
     Counted.PASSKEYS: "passkeys",
+    Counted.LOG_INS: "log-ins",
     Counted.MAILS: "codes to sign in",
     Counted.INVITATIONS: "invitations",
     Counted.EVIDENCE: "evidence",
@@ -143,7 +144,7 @@ def test_the_page_of_a_limit_speaks_of_what_was_limited(public: Any, counted: Co
 @pytest.mark.parametrize(
     ("seconds", "when"), [(1, "in 1 second."), (60, "in 60 seconds."), (61, "in 2 minutes."), (600, "in 10 minutes.")]
 )
-def test_and_when_to_come_back(public: Any, seconds: int, when: str) -> None:
+def test_a_limits_page_says_when_to_try_again(public: Any, seconds: int, when: str) -> None:
     response = public.get(f"/limited/codes/{seconds}")
     assert (response.status_code, response.headers["Retry-After"]) == (429, str(seconds))
     assert f"Please try again {when}" in response.get_data(as_text=True)

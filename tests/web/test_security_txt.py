@@ -21,7 +21,7 @@ def client(folder: Path, contact: str, party: str = "edp") -> FlaskClient:
 
 @pytest.mark.parametrize("party", ["edp", "cap"])
 @pytest.mark.parametrize("contact", [CONTACT, "https://edp.example.org/security"])
-def test_the_file(party: str, contact: str, tmp_path: Path) -> None:
+def test_the_fields_of_security_txt(party: str, contact: str, tmp_path: Path) -> None:
     answer = client(tmp_path, contact, party).get(security_txt.PATH)
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     fields = dict(line.split(": ", 1) for line in answer.text.splitlines())

@@ -40,7 +40,7 @@ def test_a_template_holds_whole_messages_and_no_other_words(name: str) -> None:
         pytest.param("<p>{{ _('Sent to ') ~ name }}</p>", id="a message joined to a value"),
     ],
 )  # fmt: skip
-def test_what_is_found(source: str) -> None:
+def test_sentences_in_fragments_are_found(source: str) -> None:
     assert sentences.faults(source)
 
 
@@ -56,11 +56,11 @@ def test_what_is_found(source: str) -> None:
         "<div{% if x %} id=\"a\"{% endif %}><p class=\"{{ 'on' if x }}\">{{ _('Yes') }}</p></div>",
     ],
 )
-def test_what_is_not(source: str) -> None:
+def test_whole_sentences_are_not(source: str) -> None:
     assert not sentences.faults(source)
 
 
-def test_what_marks_do_not_hold() -> None:
+def test_text_outside_the_marks_of_messages() -> None:
     page = "<p>⟦Hello <bdi>Ada</bdi>⟧ <b>friend</b>, 12.5 tCO₂e</p><nav aria-label='Steps'></nav><p><bdi>Ada</bdi></p>"
     assert sentences.outside_marks(page) == ["friend", "Steps"]
 

@@ -132,7 +132,7 @@ def test_signing_out_ends_it(stored: Flask, held_at: Any) -> None:
         session = sessions.current(request)
         assert session is not None
         assert session.secret not in repr(session)
-        assert sessions.change(session, lambda data: data.update(a=2)).data == {"a": 2}
+        assert sessions.change(session, lambda data: data.update({"a": 2})).data == {"a": 2}
         assert sessions.current(request).data == {"a": 2}  # type: ignore[union-attr]
         sessions.end(request, response)
         assert sessions.current(request) is None

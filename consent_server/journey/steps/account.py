@@ -6,13 +6,14 @@ browser is asked for nothing.
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 
 from consent_server import audit, store
 from consent_server.accounts import business, passkeys, sign_in
 from consent_server.journey import hand_over
 from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
 from consent_server.store import accounts
-from consent_server.store.tables import Progress, SmeAccount
+from consent_server.store.tables import Journey, Progress, SessionData, SmeAccount
 from consent_server.web.language import N_
 
 
@@ -23,6 +24,14 @@ class SignIn(Step):
     fields = ("email", "as", "passkey")
     kept = ("email",)
     uses_session = True
+
+    def beside(self, c: store.Connection, journey: Journey, held: SessionData, at: int) -> SmeAccount | None:
+        """Return the account that is signed in at the portal in this browser."""
+        account = held.get("account")
+        return accounts.find(c, account) if account else None
+
+    def act(self) -> AbstractContextManager[None]:
+        return store.together()
 
     def show(self, visit: Visit) -> Page | Onward:
         """Return the page; nothing is asked of whom our own portal has just led here, or who hands on what it has allowed."""
@@ -44,11 +53,12 @@ class SignIn(Step):
         if form.get("as") == "session" and known is not None:
             return _by_session(visit, known, "")
         typed = form.get("email", "")
-        asked = sign_in.send_code(typed, visit.address, visit.device_cookie, opens_account=False)
+        asked = sign_in.ask_code(typed, visit.address, visit.device_cookie, opens_account=False)
         if asked is None:
             return _page(visit, typed, FieldError("email", sign_in.NOT_AN_ADDRESS))
         proved: Progress = {"by_passkey": False, "by_session": False, "pressed": ""}
-        return Onward({**proved, "email": asked.email, "no_mail": asked.no_mail})
+        kept: Progress = {**proved, "email": asked.email, "no_mail": asked.no_mail}
+        return Onward(kept, then=partial(sign_in.mail_code, asked))
 
 
 def _page(visit: Visit, email: str, *errors: FieldError) -> Page:
@@ -58,11 +68,7 @@ def _page(visit: Visit, email: str, *errors: FieldError) -> Page:
 
 
 def _of_session(visit: Visit) -> SmeAccount | None:
-    """Return the account that is signed in at the portal in this browser."""
-    if not visit.account:
-        return None
-    with store.reading() as c:
-        return accounts.find(c, visit.account)
+    return visit.beside if isinstance(visit.beside, SmeAccount) else None
 
 
 def _by_session(visit: Visit, known: SmeAccount, pressed: str) -> Onward:

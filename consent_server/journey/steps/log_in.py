@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from consent_server import store
 from consent_server.deployment import current
 from consent_server.journey import log_in
-from consent_server.journey.log_in import KeptLogIn
+from consent_server.journey.log_in import KeptLogIn, LogInUnreachable
 from consent_server.journey.step import Away, FieldError, Onward, Page, Step, Visit, state_of
 from consent_server.journey.steps.sites import offered_to
 from consent_server.outbound.log_in import RETURNED
@@ -58,8 +58,9 @@ class LogIn(Step):
 
     def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Away:
         try:
-            address, begun = log_in.leave(InJourney(visit).redirect_uri, state_of(visit.journey.id))
-        except Refusal as refusal:
+            state = state_of(visit.journey.id)
+            address, begun = log_in.leave(InJourney(visit).redirect_uri, state, visit.address)
+        except LogInUnreachable as refusal:
             return page(refusal)
         return Away(address, {"log_in": begun})
 
@@ -69,7 +70,7 @@ class LogIn(Step):
         with store.reading() as c:
             newest = journeys.find(c, visit.journey.id)
         try:
-            found = log_in.standing(newest.progress.get("log_in")) if newest else None
+            found = log_in.result(newest.progress.get("log_in")) if newest else None
         except (Refusal, StillUnderWay):
             return None  # its page says so
         return _onward(visit, found) if found is not None and found["meters"] else None
@@ -84,7 +85,7 @@ def _onward(visit: Visit, found: FoundCustomer) -> Onward:
 def outcome(under_way: LogInState | None) -> FoundCustomer | Page:
     """Return what a log-in has led to, or the page to show while there is none."""
     try:
-        return log_in.standing(under_way) or page()
+        return log_in.result(under_way) or page()
     except Refusal as refusal:
         return page(refusal)
     except StillUnderWay:

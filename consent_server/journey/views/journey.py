@@ -2,7 +2,7 @@
 
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
@@ -24,10 +24,11 @@ from consent_server.refusal import Refusal, Unavailable
 from consent_server.scheme.permission import Who
 from consent_server.store import audit_events, journeys
 from consent_server.store.digests import digest
-from consent_server.store.tables import Journey, Progress
+from consent_server.store.tables import Journey, Progress, SessionData
 from consent_server.web import budgets, cookies, csrf, device_cookie, headers, pages, parameters, sessions, typed
 from consent_server.web.limits import network_of
 from consent_server.web.refusals import NotFound
+from consent_server.web.sessions import BrowserSession
 from consent_server.web.typed import KeptForm
 
 COOKIE_MAX_AGE_S: Final = 3600
@@ -70,9 +71,7 @@ def step(name: str) -> AnyResponse:
     this = step_named(name)
     if this is None:
         raise NotFound("no such step")
-    here, holds = _visit()
-    if this.uses_session and current().settings.party == "cap":
-        here = replace(here, session=sessions.of_kind(hand_over.PORTAL).current(request))
+    here, holds = _visit(step=this)
     if holds is Holds.PREVIOUS:
         if request.method != "POST":
             raise NotThisBrowser("a secret that was replaced")
@@ -145,16 +144,41 @@ def receipt() -> AnyResponse:
 # this browser's visit
 
 
-def _visit(named: str | None = None) -> tuple[Visit, Holds]:
+def _visit(named: str | None = None, step: Step | None = None) -> tuple[Visit, Holds]:
     # Whatever is wrong with the query, the journey is not found: one refusal, which says what to do.
     journey_id = parameters.query(request, optional=("journey",)).get("journey", "") if named is None else named
     cookie = request.cookies.get(browser.cookie(journey_id)) if journey_id else None
-    found = _find(journey_id) if journey_id and len(journey_id) <= LONGEST_ID else None
     at = clock.now()
+    found = _Found()
+    if cookie and len(journey_id) <= LONGEST_ID:
+        found.look(journey_id, step, at)
     lifetimes = current().settings.lifetimes
-    journey, holds = browser.judge(found, cookie, at, idle_s=lifetimes.journey_idle, life_s=lifetimes.journey)
-    agent = pages.plain(request.user_agent.string, 300)
-    return Visit(journey, cookie or "", at, request.remote_addr or "", agent, device_cookie.sent(request)), holds
+    journey, holds = browser.judge(found.journey, cookie, at, idle_s=lifetimes.journey_idle, life_s=lifetimes.journey)
+    agent, device = pages.plain(request.user_agent.string, 300), device_cookie.sent(request)
+    address = request.remote_addr or ""
+    return Visit(journey, cookie or "", at, address, agent, device, found.session, found.beside), holds
+
+
+class _Found:
+    """What is kept of a visit: its journey, this browser's session at the portal, and what the step reads beside them."""
+
+    journey: Journey | None = None
+    session: BrowserSession | None = None
+    beside: object = None
+
+    def look(self, journey_id: str, step: Step | None, at: int) -> None:
+        """Read it, in one transaction."""
+
+        def read(c: store.Connection, held: SessionData) -> None:
+            self.journey = journeys.find(c, journey_id)
+            if step is not None and self.journey is not None and self.journey.concluded is None:
+                self.beside = step.beside(c, self.journey, held, at)
+
+        if step is not None and step.uses_session and current().settings.party == "cap":
+            self.session = sessions.of_kind(hand_over.PORTAL).current(request, read)
+        if self.session is None:
+            with store.reading() as c:
+                read(c, {})
 
 
 def _current_visit() -> Visit:
@@ -166,11 +190,6 @@ def _current_visit() -> Visit:
 
 def _form(here: Visit, *fields: str) -> dict[str, str]:
     return csrf.form(here.secret, *fields, beside=("journey",))
-
-
-def _find(journey_id: str) -> Journey | None:
-    with store.reading() as c:
-        return journeys.find(c, journey_id)
 
 
 def _keep(here: Visit, progress: Progress | None = None, claimed: int | None = None) -> None:
@@ -196,6 +215,8 @@ def _taken(here: Visit, step: Step, sent: Mapping[str, str]) -> AnyResponse:
         with step.act():
             outcome = step.take(here, sent)
             moved = _kept(here, step, outcome, sent, claimed)
+        if isinstance(outcome, Onward) and outcome.then is not None:
+            _followed_up(here, outcome.then)
     except store.StoreUnavailable:
         raise
     except Refusal:  # such as that it must wait: the journey is this browser's all the same
@@ -204,6 +225,16 @@ def _taken(here: Visit, step: Step, sent: Mapping[str, str]) -> AnyResponse:
     if isinstance(outcome, Page) and outcome.errors:
         return _to_mend(here, step, outcome)
     return _followed(here, step, outcome, moved)
+
+
+def _followed_up(here: Visit, then: Callable[[], None]) -> None:
+    """Do what a step leaves to be done once it is kept. Where that is refused, the journey is where it was before the step."""
+    try:
+        then()
+    except Refusal:
+        with store.writing() as c:
+            journeys.touch(c, here.journey.id, here.at, here.progress)
+        raise
 
 
 def _kept(

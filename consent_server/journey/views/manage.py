@@ -31,7 +31,7 @@ from consent_server.web import csrf, device_cookie, headers, pages, parameters, 
 from consent_server.web.refusals import NotFound
 from consent_server.web.sessions import BrowserSession
 from consent_server.web.typed import KeptForm
-from consent_server.withdrawal.withdraw import Withdrawal, withdraw
+from consent_server.withdrawal.withdraw import Withdrawal, withdraw_own
 
 KIND = "manage"
 _BILL: Final = "bill"
@@ -103,7 +103,7 @@ def leave_to_log_in() -> AnyResponse:
         raise NotFound("login")
     csrf.form(_sessions().form_secret(request))
     try:
-        address, begun = log_in.leave(_return_uri(), secrets.token_urlsafe(32))
+        address, begun = log_in.leave(_return_uri(), secrets.token_urlsafe(32), request.remote_addr or "")
     except LogInUnreachable as refusal:
         return _log_in_page(login_step.page(refusal))
     response = redirect(address, 303)
@@ -184,12 +184,11 @@ def confirm() -> AnyResponse:
     if session is None:
         return redirect("/manage", 303)
     sent = csrf.form(session.secret, "permission")
-    grant = own(session.data["sme"], sent.get("permission", ""), clock.now())
-    if grant is None:
-        raise NotFound("permission")
+    permission = sent.get("permission", "")
     # A second click changes nothing: the permission has ended, as was asked.
-    withdraw(grant.permission.id, Withdrawal(by="sme", where="manage", why="the SME withdrew"))
-    return redirect(f"/manage/withdrawn?permission={grant.permission.id}", 303)
+    if not withdraw_own(session.data["sme"], permission, Withdrawal("sme", "manage", "the SME withdrew")):
+        raise NotFound("permission")
+    return redirect(f"/manage/withdrawn?permission={permission}", 303)
 
 
 @routes.post("/leave")

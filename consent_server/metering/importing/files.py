@@ -35,17 +35,17 @@ _OTHERS: Final = {
 _AGAIN: Final = " "
 
 
-def rows(path: Path, layout: Layout, meter_is_told: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
+def rows(path: Path, layout: Layout, meter_is_stated: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
     """Yield some rows at a time, and how many bytes of the file have been read. Raise FileFault."""
     with _opened(path) as (file, begin):
         if begin == b"PAR1":
-            yield from _parquet(path, layout, meter_is_told)
+            yield from _parquet(path, layout, meter_is_stated)
         elif path.suffix.lower() == ".parquet":
             raise FileFault("this is no Parquet file")
         elif _is_json(begin):
-            yield from _json(file, layout, meter_is_told, report)
+            yield from _json(file, layout, meter_is_stated, report)
         else:
-            yield from _csv(file, layout, meter_is_told, report)
+            yield from _csv(file, layout, meter_is_stated, report)
 
 
 def table(path: Path, report: LoadReport) -> Iterator[tuple[int, dict[str, str]]]:
@@ -95,10 +95,10 @@ def _is_json(begin: bytes) -> bool:
 # CSV
 
 
-def _csv(file: IO[bytes], layout: Layout, meter_is_told: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
+def _csv(file: IO[bytes], layout: Layout, meter_is_stated: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
     lines = _lines(file, report)
     header, delimiter = _header(lines)
-    where = _columns(layout, header, meter_is_told)
+    where = _columns(layout, header, meter_is_stated)
     batch: list[Row] = []
     for number, fields in _fields(lines, delimiter, len(header), report):
         batch.append((number, *[None if index is None else fields[index] for index in where]))
@@ -174,7 +174,9 @@ def _lines(file: IO[bytes], report: LoadReport) -> Iterator[tuple[int, str]]:
 # JSON
 
 
-def _json(file: IO[bytes], layout: Layout, meter_is_told: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
+def _json(
+    file: IO[bytes], layout: Layout, meter_is_stated: bool, report: LoadReport
+) -> Iterator[tuple[list[Row], int]]:
     names = [(getattr(layout, fact), fact in TEXTS) for fact in FACTS]
     checked = False
     batch: list[Row] = []
@@ -184,7 +186,7 @@ def _json(file: IO[bytes], layout: Layout, meter_is_told: bool, report: LoadRepo
             report.refused["the object has a member twice"].add(number)
             continue
         if not checked:
-            _columns(layout, list(flat), meter_is_told)
+            _columns(layout, list(flat), meter_is_stated)
             checked = True
         batch.append((number, *[_fact(flat.get(name), text) if name else None for name, text in names]))
         if len(batch) >= _AT_ONCE:
@@ -294,7 +296,7 @@ def _fact(value: object, text: bool) -> object:
 # Parquet
 
 
-def _parquet(path: Path, layout: Layout, meter_is_told: bool) -> Iterator[tuple[list[Row], int]]:
+def _parquet(path: Path, layout: Layout, meter_is_stated: bool) -> Iterator[tuple[list[Row], int]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -304,13 +306,13 @@ def _parquet(path: Path, layout: Layout, meter_is_told: bool) -> Iterator[tuple[
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            where = _columns(layout, names, meter_is_told)
+            where = _columns(layout, names, meter_is_stated)
             wanted = [names[index] for index in where if index is not None]
             _require_small_columns(file.metadata)
             for name in wanted:
                 if pyarrow.types.is_nested(file.schema_arrow.field(names.index(name)).type):
                     raise FileFault(f"the column {name} is nested: write one plain value in each row")
-            if not meter_is_told and pyarrow.types.is_floating(file.schema_arrow.field(where[0]).type):
+            if not meter_is_stated and pyarrow.types.is_floating(file.schema_arrow.field(where[0]).type):
                 raise FileFault("the meters' ids are decimal numbers, as spreadsheets make of them: write them as text")
             size, count = path.stat().st_size, file.metadata.num_rows or 1
             for batch in file.iter_batches(_AT_ONCE, columns=wanted):
@@ -359,9 +361,9 @@ def _whole(micros: int) -> int | str:
     return seconds if not rest else "a fraction"
 
 
-def _columns(layout: Layout, header: Sequence[str], meter_is_told: bool) -> list[int | None]:
+def _columns(layout: Layout, header: Sequence[str], meter_is_stated: bool) -> list[int | None]:
     try:
-        return columns(layout, header, meter_is_told)
+        return columns(layout, header, meter_is_stated)
     except ValueError as error:
         raise FileFault(str(error)) from None
 

@@ -116,12 +116,15 @@ def rotate(settings: Settings, kind: Kind, at: int, hsm: str | None = None) -> H
     return made
 
 
-def retire(settings: Settings, kind: Kind, name: str, at: int, *, at_once: bool = False) -> None:
+def retire(settings: Settings, kind: Kind, name: str, at: int, *, at_once: bool = False) -> str | None:
     """Remove a key that nothing valid depends on any more. Raise KeysUnusable, saying what to do, while something does.
+
+    Return the PKCS#11 URI of one in an HSM, which stays there; None for a file.
 
     `at_once` is for a signing key that leaked: every token that it signed stops verifying. It does not apply to a refresh
     version: permission records and withdrawal messages quote its tokens, and each permission can be withdrawn instead.
     """
+    stays = None
     if kind == "refresh":
         refresh_token.retire(settings.keys.refresh, name, at)
     else:
@@ -130,8 +133,9 @@ def retire(settings: Settings, kind: Kind, name: str, at: int, *, at_once: bool 
             raise KeysUnusable(f"{name} is in use: rotate first, or retire it at once if it leaked")
         if not at_once and found.state == "old" and found.until is not None and at < found.until:
             raise KeysUnusable(f"{name} has signed tokens that are good until {instant.text(found.until)}: wait")
-        keys.retire(settings.keys.tokens, name)
+        stays = keys.retire(settings.keys.tokens, name)
     _keep(f"{kind} {name}", "retired at once" if at_once else "retired")
+    return stays
 
 
 def _keep(key: str, change: str) -> None:

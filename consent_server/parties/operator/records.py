@@ -55,7 +55,7 @@ def permission(subject: str) -> dict[str, object]:
     """
     at = clock.now()
     with store.reading() as c:
-        row = permissions.find(c, subject) or connections.find(c, subject)
+        row = links.find(c, subject)
         if row is None:
             raise CommandFailed(f"there is no permission or connection {subject}")
         calls = outbox.of_subject(c, subject)

@@ -31,7 +31,7 @@ from consent_server.scheme.email import email_address
 from consent_server.scheme.instant import DAY, HALF_HOUR, months_later
 from consent_server.scheme.meters import MeterNumberError, parse_mpan, parse_mprn, parse_postcode
 from consent_server.scheme.readings import join
-from consent_server.store import accounts, audit_events, connections, locks, permissions, subjects
+from consent_server.store import accounts, audit_events, links, locks, permissions, subjects
 from consent_server.store.digests import new_id
 from consent_server.store.subjects import SubjectIds, SubjectRows
 from consent_server.web import language, pages
@@ -138,8 +138,8 @@ def plan(business: str) -> ErasurePlan:
 
 
 def _live(c: store.Connection, ids: SubjectIds, at: int) -> list[str]:
-    rows = [permissions.find(c, each) or connections.find(c, each) for each in (*ids.permissions, *ids.connections)]
-    return [row.id for row in rows if row is not None and row.ended is None and row.expires > at]
+    rows = [links.find(c, each) for each in (*ids.permissions, *ids.connections)]
+    return [row.id for row in rows if row is not None and row.is_live(at)]
 
 
 def _kept(c: store.Connection, every: Sequence[SubjectRows], ids: SubjectIds, at: int) -> list[KeptRows]:
@@ -148,12 +148,9 @@ def _kept(c: store.Connection, every: Sequence[SubjectRows], ids: SubjectIds, at
     ends = [
         min(row.expires, at) if row.ended is None else row.ended
         for each in (*ids.permissions, *ids.connections)
-        if (row := permissions.find(c, each) or connections.find(c, each)) is not None
+        if (row := links.find(c, each)) is not None
     ]
-    untils = {
-        "meter": None,
-        "audit_event": at + kept.audit_days * DAY,
-    }
+    untils = {"meter": None, "audit_event": at + kept.audit_days * DAY}
     records_until = months_later(max(ends), kept.records_months) if ends else None
     return [
         KeptRows(part.table, number, _DUTIES[part.table], untils.get(part.table, records_until))

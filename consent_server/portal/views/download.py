@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import TypeVar
+from urllib.parse import urlencode
 
 from flask import Blueprint, Response, request
 from werkzeug.wrappers import Response as AnyResponse
@@ -25,7 +26,8 @@ routes = Blueprint("portal_download", __name__)
 @routes.get("/report")
 @signed_in
 def as_page() -> AnyResponse:
-    return _told(lambda found: page("report", document=_in_place(making.words, found), permission=_permission()))
+    asked = urlencode(_query())
+    return _told(lambda found: page("report", document=_in_place(making.words, found), asked=asked))
 
 
 @routes.get("/report.pdf")
@@ -51,7 +53,7 @@ def _told(tell: Callable[[Handover], AnyResponse]) -> AnyResponse:
     account = signed_in_account().id
     budgets.reports().failed(account)
     try:
-        found = handover(account, _permission())
+        found = handover(account, *_asked())
     except NothingYet:
         return see_other("/connected")
     except Unreachable as error:  # the bank's name is the Directory's, or the report is not made
@@ -67,8 +69,21 @@ def _in_place(make: Callable[[Handover], Made], found: Handover) -> Made:
         return make(found)
 
 
-def _permission() -> str:
-    return parameters.query(request, optional=("permission",)).get("permission", "")
+def _query() -> dict[str, str]:
+    return parameters.query(request, optional=("permission", "from", "to"))
+
+
+def _asked() -> tuple[str, tuple[int, int] | None]:
+    """Return the permission, and the window where months are named: `from` is the first and `to` the last, such as 2026-03."""
+    query = _query()
+    permission, months = query.get("permission", ""), (query.get("from"), query.get("to"))
+    if months == (None, None):
+        return permission, None
+    try:
+        first, last = (instant.parse(f"{month}-01T00:00:00Z") for month in months)
+        return permission, (first, instant.next_month(last))
+    except ValueError:
+        raise NotFound("report") from None
 
 
 def _file(ending: str, kind: str, make: Callable[[Handover], bytes]) -> AnyResponse:
@@ -83,4 +98,4 @@ def _file(ending: str, kind: str, make: Callable[[Handover], bytes]) -> AnyRespo
 
 
 def _last_month(found: Handover) -> str:
-    return instant.text(instant.parse(found.data.end) - 1)[:7]
+    return instant.month(instant.parse(found.data.end) - 1)

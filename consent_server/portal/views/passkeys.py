@@ -75,8 +75,8 @@ def _own(passkey: str) -> Passkey:
 
 def _page(status: int = 200, errors: tuple[FieldError, ...] = (), name: str = "") -> AnyResponse:
     known = signed_in_account()
-    options = passkeys.to_add(known, browser().secret) if _is_fresh() else ""
     mine = passkeys.of_account(known)
+    options = passkeys.to_add(known, mine, browser().secret) if _is_fresh() else ""
     return page(
         "passkeys", status, script=bool(options), mine=mine, options=options, typed={"name": name}, errors=errors
     )

@@ -5,8 +5,8 @@ from dataclasses import asdict
 from flask import Blueprint, request, stream_with_context
 from werkzeug.wrappers import Response as AnyResponse
 
-from consent_server import clock
-from consent_server.portal import held, record, standing
+from consent_server import clock, store
+from consent_server.portal import given, held, record, withdrawing
 from consent_server.portal.views.visit import data, keep, page, see_other, sent, signed_in, signed_in_account
 from consent_server.receipts import links
 from consent_server.web import headers, pages, parameters
@@ -18,7 +18,7 @@ routes = Blueprint("portal_permissions", __name__)
 @routes.get("/permissions")
 @signed_in
 def permissions() -> AnyResponse:
-    everything = standing.in_detail(signed_in_account().id)
+    everything = given.in_detail(signed_in_account().id)
     live = [each for each in everything if each.live]
     unfinished = [each for each in everything if each.open and not each.live]
     return page("permissions", live=live, unfinished=unfinished, past=[each for each in everything if not each.open])
@@ -41,11 +41,11 @@ def held_file() -> AnyResponse:
 @signed_in
 def record_of_connection() -> AnyResponse:
     known = signed_in_account().id
-    logged = record.held(known, parameters.query(request, optional=("permission",)).get("permission", ""))
+    logged = record.held(known, _named())
     if logged is None:
         raise NotFound("permission")
     theirs = record.look(logged.connection)
-    subject = standing.own(known, logged.connection.id)  # after the look, which may end it
+    subject = given.own(known, logged.connection.id)  # after the look, which may end it
     frames = (headers.origin_of(theirs.evidence),) if theirs.evidence else ()
     return page("record", frames=frames, subject=subject, grant=logged, theirs=theirs)
 
@@ -53,36 +53,34 @@ def record_of_connection() -> AnyResponse:
 @routes.get("/permissions/receipt")
 @signed_in
 def receipt() -> AnyResponse:
-    found = standing.own(
-        signed_in_account().id, parameters.query(request, optional=("permission",)).get("permission", "")
-    )
-    if found is None:
-        raise NotFound("permission")
-    return see_other(links.path(found.id))
+    known, subject = signed_in_account().id, _named()
+    with store.together(), store.writing() as c:
+        if not given.is_own(c, known, subject):
+            raise NotFound("permission")
+        return see_other(links.path(subject))
 
 
 @routes.get("/permissions/withdraw")
 @signed_in
 def withdraw() -> AnyResponse:
-    known = signed_in_account().id
-    subject = parameters.query(request, optional=("permission",)).get("permission", "")
-    found = standing.own(known, subject)
-    if found is None:
+    known, subject = signed_in_account().id, _named()
+    with store.reading() as c:
+        ending = withdrawing.would_end(c, known, subject)
+    if ending is None:
         raise NotFound("permission")
-    if not found.open:
-        return see_other("/permissions")
-    return page("withdraw", subject=found, falling=standing.falling(known, subject))
+    return page("withdraw", subject=subject, ending=ending) if ending else see_other("/permissions")
 
 
 @routes.post("/permissions/withdraw")
 @signed_in
 def confirm() -> AnyResponse:
-    known = signed_in_account().id
-    subject = sent("permission").get("permission", "")
-    if standing.own(known, subject) is None:
-        raise NotFound("permission")
-    if fell := standing.withdraw_own(known, subject):
-        keep({"withdrawn": [asdict(each) for each in fell]})
+    known, subject = signed_in_account().id, sent("permission").get("permission", "")
+    with store.together(), store.writing() as c:
+        fell = withdrawing.withdraw_own(c, known, subject)
+        if fell is None:
+            raise NotFound("permission")
+        if fell:
+            keep({"withdrawn": [asdict(each) for each in fell]})
     return see_other("/permissions/withdrawn")
 
 
@@ -91,3 +89,8 @@ def confirm() -> AnyResponse:
 def withdrawn() -> AnyResponse:
     fell = data().get("withdrawn")
     return page("withdrawn", fell=fell) if fell else see_other("/permissions")
+
+
+def _named() -> str:
+    """Return the id of the permission that a link names; it is empty where the link names none."""
+    return parameters.query(request, optional=("permission",)).get("permission", "")

@@ -5,9 +5,9 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import store
 from consent_server.collect.report import NothingYet
-from consent_server.portal import banks
+from consent_server.portal import banks, handover
 from consent_server.portal import result as results
-from consent_server.portal.standing import CONNECTION, RELEASE, named, rows_of, to_renew
+from consent_server.portal.given import CONNECTION, RELEASE, named, rows_of, to_renew
 from consent_server.portal.views.visit import bank, bank_url, page, see_other, signed_in, signed_in_account
 
 routes = Blueprint("portal_result", __name__)
@@ -38,16 +38,15 @@ def home() -> AnyResponse:
 @routes.get("/result")
 @signed_in
 def result() -> AnyResponse:
-    known = signed_in_account()
+    known, listed = signed_in_account().id, banks.listed(bank_url())
     try:
-        found = results.result(known.id)
+        with store.reading() as c:
+            found, held, offered = results.result(c, known), rows_of(c, known), banks.offers(c, known, listed)
+            parts = {row.id: handover.parts(c, row) for row in held.releases}
     except NothingYet:
         return see_other("/connected")
     if found is None:
         return see_other("/connect")
-    listed = banks.listed(bank_url())
-    with store.reading() as c:
-        held, offered = rows_of(c, known.id), banks.offers(c, known.id, listed)
     permitted = named(held)
     names = {each.member: each.other for each in permitted}
     released = [each for each in permitted if each.live and each.kind == RELEASE]
@@ -60,5 +59,6 @@ def result() -> AnyResponse:
         names=names,
         bank=bank(),
         banks=released,
+        parts=parts,
         offers=offered,
     )

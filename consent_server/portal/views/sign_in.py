@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
@@ -33,13 +34,17 @@ from consent_server.portal.views.visit import (
 )
 from consent_server.store import connections
 from consent_server.store.tables import SessionData, SmeAccount
-from consent_server.web import csrf, device_cookie, parameters
+from consent_server.web import csrf, device_cookie, parameters, typed
+from consent_server.web.sessions import FORM_LIFE_S
+from consent_server.web.typed import KeptForm
 
 #: One slash and no second one behind it, which would begin the name of a host.
 _OUR_PATH: Final = re.compile(r"/[a-z][a-z/-]{0,60}")
 
 SIGN_IN: Final = "/sign-in"
 CODE: Final = "/sign-in/code"
+#: What a browser keeps of having asked for a code.
+ASKED: Final = "asked"
 
 routes = Blueprint("portal_sign_in", __name__)
 
@@ -83,12 +88,13 @@ def start() -> AnyResponse:
 @routes.get("/sign-in")
 def sign_in() -> AnyResponse:
     asked = parameters.query(request, optional=("cookie", "next"))
-    following = _following(asked.get("next") or data().get("next", ""))
+    kept = _asked()
+    following = _following(asked.get("next") or kept.get("next", ""))
     if form_secret():
         before = typed_before(SIGN_IN)
-        typed = {"email": before.values.get("email") or data().get("email", "")}
+        shown = {"email": before.values.get("email") or kept.get("email", "")}
         options = passkeys.to_sign_in(form_secret())
-        return page("sign_in", script=True, before=before, typed=typed, following=following, options=options)
+        return page("sign_in", script=True, before=before, typed=shown, following=following, options=options)
     if "cookie" in asked:
         return page("no_cookies", 400)
     # The form needs a handle to be ours in: come back with one.
@@ -101,39 +107,43 @@ def sign_in() -> AnyResponse:
 def send_code() -> AnyResponse:
     """Return the same page for every address: only its mailbox shows whether it has an account."""
     form = sent("email", "next")
-    typed, following = form.get("email", ""), _following(form.get("next", ""))
-    asked = codes.send_code(typed, request.remote_addr or "", device_cookie.sent(request), opens_account=True)
+    typed_email, following = form.get("email", ""), _following(form.get("next", ""))
+    asked = codes.ask_code(typed_email, request.remote_addr or "", device_cookie.sent(request), opens_account=True)
     if asked is None:
-        return _to_mend(following, FieldError("email", codes.NOT_AN_ADDRESS), email=typed)
+        return _to_mend(following, FieldError("email", codes.NOT_AN_ADDRESS), email=typed_email)
+    codes.mail_code(asked)
     mended(SIGN_IN, CODE)
-    response = see_other(CODE)
-    kept: SessionData = {"email": asked.email, "no_mail": asked.no_mail, "next": following}
-    if session() is None:  # the first row that is kept for a visitor
-        of_portal().begin(response, kept)
-    else:
-        keep(kept)
-    return response
+    # In the browser: a visitor leaves no row before it has signed in.
+    values = {"email": asked.email, "no_mail": "yes" if asked.no_mail else "", "next": following}
+    typed.keep(ASKED, form_secret(), KeptForm(values), FORM_LIFE_S)
+    return see_other(CODE)
 
 
 @routes.get("/sign-in/code")
 def code() -> AnyResponse:
-    email = data().get("email")
-    if email is None:
+    kept = _asked()
+    if "email" not in kept:
         return see_other("/sign-in")
-    return page("code", before=typed_before(CODE), email=email, no_mail=data().get("no_mail", False))
+    return page("code", before=typed_before(CODE), email=kept["email"], no_mail=bool(kept.get("no_mail")))
 
 
 @routes.post("/sign-in/code")
 def check_code() -> AnyResponse:
-    typed = sent("code").get("code", "")
-    email = data().get("email")
-    if email is None:
+    digits, kept = sent("code").get("code", ""), _asked()
+    if "email" not in kept:
         return see_other("/sign-in")
-    found = codes.check_code(email, typed, request.remote_addr or "", device_cookie.sent(request), form_secret())
-    if found is None:
-        return to_mend(CODE, [FieldError("code", codes.WRONG_CODE)])
-    mended(CODE)
-    return _signed_in(found, data().get("next", "/account"), by_passkey=False)
+    with store.together():
+        found = codes.check_code(
+            kept["email"], digits, request.remote_addr or "", device_cookie.sent(request), form_secret()
+        )
+        if found is None:
+            return to_mend(CODE, [FieldError("code", codes.WRONG_CODE)])
+        return _signed_in(found, _following(kept.get("next", "")), by_passkey=False)
+
+
+def _asked() -> Mapping[str, str]:
+    """Return what this browser keeps from asking for a code until it has signed in: the address, and the page that follows."""
+    return typed.held(ASKED, form_secret()).values
 
 
 @routes.post("/sign-in/passkey")
@@ -145,7 +155,6 @@ def use_passkey() -> AnyResponse:
     )
     if found is None:
         return _to_mend(following, FieldError("use-passkey", passkeys.NOT_ACCEPTED))
-    mended(SIGN_IN)
     return _signed_in(found, following, by_passkey=True)
 
 
@@ -158,8 +167,10 @@ def _signed_in(found: SmeAccount, following: str, *, by_passkey: bool) -> AnyRes
     sender = data().get("fsp") or invitation.held(request)
     if sender is not None:
         kept["fsp"] = sender
+    mended(SIGN_IN, CODE)
+    typed.forget(ASKED)
     response = see_other(following)
-    # A new handle: one known before sign-in gives no access. The old session stays without account until it is idle, for the
+    # A new handle: one known before sign-in gives no access. An old session stays without account until it is idle, for the
     # second half of a double click.
     with store.together():
         change(_leave_what_signs_in)
@@ -179,7 +190,7 @@ def sign_out() -> AnyResponse:
 
 
 def _leave_what_signs_in(held: SessionData) -> None:
-    for name in held.keys() - {"email", "next", "fsp"}:
+    for name in held.keys() - {"fsp"}:
         held.pop(name, None)  # type: ignore[misc]  # every key of SessionData may be absent
 
 

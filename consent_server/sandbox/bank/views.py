@@ -154,7 +154,8 @@ def portfolio() -> Response:
     return pages.render(
         "sandbox/bank_portfolio.html",
         held=[(each, each.state(at)) for each in every if each.deletion is None],
-        deletions=[(each.deletion, here.name_of(each.member, each.member)) for each in every if each.deletion],
+        deletions=[(each.deletion, each.member) for each in every if each.deletion],
+        names={member: here.name_of(member, member) for member in {each.member for each in every}},
     )
 
 

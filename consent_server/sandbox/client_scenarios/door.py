@@ -151,9 +151,9 @@ def _pushed() -> tuple[str, str | None]:
     """Return redirect_uri and state of the pushed request. Raise what the authorization endpoint raises without one."""
     with store.reading() as c:
         pushed = requests.find(c, request.args.get("request_uri", ""))
-    require(CHECKS, Arriving(request.args, pushed, current().settings.issuer, clock.now()))
-    assert pushed is not None  # its checks
-    return pushed.redirect_uri, pushed.state
+    arriving = Arriving(request.args, pushed, current().settings.issuer, clock.now())
+    require(CHECKS, arriving)
+    return arriving.request.redirect_uri, arriving.request.state
 
 
 # instead of the response

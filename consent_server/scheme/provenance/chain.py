@@ -8,10 +8,10 @@ sent to. The cost is linear in the number of steps and references, whatever a re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from consent_server.scheme import instant
-from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep, as_object
+from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep
 from consent_server.scheme.provenance.deployed import licenses_of
-from consent_server.scheme.provenance.permitted import Permitted, permitted
+from consent_server.scheme.provenance.permitted import Permitted, made_at, permitted
+from consent_server.scheme.provenance.step import as_object
 
 _LONGEST_TEXT = 200
 _MOST_FAULTS = 20
@@ -31,9 +31,9 @@ class StepInWords:
     permissions: tuple[str, ...]
 
 
-def told(steps: Sequence[VerifiedStep]) -> dict[str, StepInWords]:
+def in_words(steps: Sequence[VerifiedStep]) -> dict[str, StepInWords]:
     """Return every step in words, by id and in order."""
-    return {step["id"]: _told(step) for step in steps}
+    return {step["id"]: _in_words(step) for step in steps}
 
 
 def tree(steps: Sequence[VerifiedStep]) -> list[str]:
@@ -41,7 +41,7 @@ def tree(steps: Sequence[VerifiedStep]) -> list[str]:
 
     The permissions follow, which steps name by number.
     """
-    known = told(steps)
+    known = in_words(steps)
     numbers = {step["id"]: number for number, step in enumerate((s for s in steps if s["type"] == "permission"), 1)}
     named = {source for each in known.values() for source in each.sources}
     lines: list[str] = []
@@ -55,7 +55,7 @@ def tree(steps: Sequence[VerifiedStep]) -> list[str]:
         sources = list(dict.fromkeys(each.sources))
         again = sum(source in seen for source in sources)
         if again:
-            lines.append("  " * min(depth + 1, 40) + f"and {again} told above")
+            lines.append("  " * min(depth + 1, 40) + f"and {again} shown above")
         fresh = [source for source in sources if source not in seen]
         seen.update(fresh)
         waiting += [(depth + 1, source) for source in reversed(fresh)]
@@ -84,22 +84,18 @@ def _receipt_faults(receipt: VerifiedStep, transfer: VerifiedStep) -> Iterator[s
     signed = receipt["_signature"]["signed"]
     if transfer.get("to") not in (signed["member"], signed["application"]):
         yield f"{_name(receipt)}: signed by {plain(signed['member'])}, and sent to another"
-    if _at(receipt) < _at(transfer) - CLOCK_SKEW:
+    if made_at(receipt) < made_at(transfer) - CLOCK_SKEW:
         yield f"{_name(receipt)}: received before it was sent"
 
 
 def _permission_faults(step: VerifiedStep, permissions: Sequence[Permitted]) -> Iterator[str]:
-    at, kind = _at(step), step["type"]
+    at, kind = made_at(step), step["type"]
     if not all(each.is_given(at) for each in permissions):
         yield f"{_name(step)}: made before its permission was given"
     if any(each.is_over(at) for each in permissions):
         yield f"{_name(step)}: made after its permission had expired"
     if kind in ("transfer", "process") and not any(each.allows(step) for each in permissions):
         yield f"{_name(step)}: no permission that it names allows its {'license' if kind == 'transfer' else 'process'}"
-
-
-def _at(step: VerifiedStep) -> int:
-    return instant.parse(step["timestamp"])
 
 
 def _name(step: VerifiedStep) -> str:
@@ -113,7 +109,7 @@ def _line(each: StepInWords) -> str:
     return f"{each.text}, signed by {each.signer} at {each.at}"
 
 
-def _told(step: VerifiedStep) -> StepInWords:
+def _in_words(step: VerifiedStep) -> StepInWords:
     signed = step["_signature"]["signed"]
     return StepInWords(
         step["id"],

@@ -14,13 +14,10 @@ omits those last three; real records have them. It is ECDSA with SHA-256 in DER.
 
 Records made by `ib1-provenance` 0.5.3 verify here and ours verify there (tests/interop). We require more than it does:
 strict Base64 and JSON, unique ids, references that lead to earlier steps of the right type, and limits on everything.
-What Perseus writes into steps is in steps.py, and what a receiver must check in duties.py.
+A step by itself is in step.py, what Perseus writes into steps in steps.py, and what a receiver must check in duties.py.
 """
 
 import base64
-import binascii
-import json
-import math
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +35,15 @@ from consent_server.pki import member_certificate
 from consent_server.pki.chain import MAX_INTERMEDIATES, UntrustedChain, build_chain, validity
 from consent_server.pki.member_certificate import MalformedCertificate
 from consent_server.scheme import instant
+from consent_server.scheme.provenance.step import (
+    ProvenanceError,
+    Step,
+    StepSequence,
+    decode_base64,
+    decode_step,
+    encode_step,
+    require_text_of_step,
+)
 from consent_server.signing import key as signing_key
 
 VERSION = 0
@@ -48,42 +54,20 @@ MAX_STEPS = 10_000
 MAX_SIGNATURES = 2_200
 MAX_CERTIFICATES = 60
 MAX_NESTED_LISTS = 12
-MAX_STEP_CHARACTERS = 131_072
 MAX_RECORD_CHARACTERS = 12_000_000
-MAX_STEP_NESTING = 12
 MAX_BRACKETS = 80_000
-MAX_ID_CHARACTERS = 200
 MAX_SIGNATURE_CHARACTERS = 300
 
 # Seconds by which the clock of a record's maker may be wrong.
 CLOCK_SKEW = 300
 
-STEP_TYPES = frozenset({"permission", "origin", "transfer", "receipt", "process"})
-# Which member of a step refers to which types of step.
-_ONE_REFERENCE = {
-    ("transfer", "of"): frozenset({"origin", "receipt", "process"}),
-    ("receipt", "transfer"): frozenset({"transfer"}),
-}
-_MANY_REFERENCES = {
-    ("process", "inputs"): frozenset({"origin", "receipt", "process"}),
-    ("origin", "permissions"): frozenset({"permission"}),
-    ("transfer", "permissions"): frozenset({"permission"}),
-    ("process", "permissions"): frozenset({"permission"}),
-}
-
-_BASE64 = re.compile(r"[A-Za-z0-9_-]+={0,2}", re.ASCII)
 _SERIAL = re.compile(r"[1-9][0-9]{0,48}", re.ASCII)  # at most 20 octets (RFC 5280 §4.1.2.2)
 
-Step = dict[str, Any]
 VerifiedStep = dict[str, Any]
 """A step as its signer wrote it, and `_signature`: {"signed": {"member", "name", "application", "roles"},
 "includedBy": [the same of each party that signed around it, the last signer first], "timestamp": of its signature}."""
 SignedRecord = dict[str, Any]
 SignedList = list[Any]
-
-
-class ProvenanceError(ValueError):
-    """A record that cannot be made or is not accepted. The text says what must be different."""
 
 
 class RecordTooLong(ProvenanceError):
@@ -141,7 +125,7 @@ class Record:
         self._trust_framework = trust_framework
         self._elements: SignedList = []
         self._certificates: dict[str, list[str]] = {}
-        self._sequence = _Sequence()
+        self._sequence = StepSequence()
 
     def add_step(self, step: Mapping[str, Any]) -> str:
         """Add one of our own steps, without `id` and with `timestamp`, and return its new id.
@@ -153,13 +137,10 @@ class Record:
         identifier = secrets.token_urlsafe(15)
         # This order of members is the reference library's.
         complete = {"id": identifier, "timestamp": None, "type": None} | dict(step)
-        try:
-            text = json.dumps(complete, separators=(",", ":"), allow_nan=False)
-        except (TypeError, ValueError, RecursionError):
-            raise ProvenanceError("a step must be plain JSON") from None
-        element = base64.urlsafe_b64encode(text.encode()).decode()
-        _require_step_text(element)
-        self._sequence.append(_decode_step(text.encode()))
+        text = encode_step(complete)
+        element = base64.urlsafe_b64encode(text).decode()
+        require_text_of_step(element)
+        self._sequence.append(decode_step(text))
         self._elements.append(element)
         return identifier
 
@@ -205,7 +186,7 @@ def verify(record: object, trust_framework: str, signing_root: x509.Certificate)
     signers = _Signers(container, signing_root)
     # The outermost signature first: nobody but the member that we called makes us verify more than one.
     signatures = {level: signers.verify(level) for level in reversed(container.levels)}
-    sequence = _Sequence()
+    sequence = StepSequence()
     verified = []
     for path, step in container.steps():
         sequence.append(step)
@@ -282,11 +263,11 @@ class _Container:
         """Yield each step, decoded and in order, with the levels that contain it, the outermost first."""
         brackets = 0
         for path, element in self._walk([self.outermost]):
-            text = _decode_base64(element)
+            text = decode_base64(element)
             brackets += text.count(b"{") + text.count(b"[")
             if brackets > MAX_BRACKETS:  # before they are parsed: each list and object costs more than its characters
                 raise ProvenanceError("the record's steps hold too many lists and objects")
-            yield path, _decode_step(text)
+            yield path, decode_step(text)
 
     def certificate_path(self, serial: str) -> list[str]:
         """Return the serials of a signing certificate and of the issuers named with it. Raise ProvenanceError."""
@@ -324,7 +305,7 @@ class _Container:
             if not isinstance(element, str):
                 elements.append(self._level(element, depth + 1))
                 continue
-            _require_step_text(element)
+            require_text_of_step(element)
             elements.append(element)
             self._step_count += 1
             self._characters += len(element) * (depth + 1)  # it is signed once at each level
@@ -347,64 +328,24 @@ class _Container:
                 yield from self._walk([*path, element])
 
 
-class _Sequence:
-    """The rules between the steps of one record, applied to each in turn."""
-
-    def __init__(self) -> None:
-        self.origins: list[str] = []
-        self._type_of: dict[str, str] = {}
-
-    def append(self, step: Step) -> None:
-        """Raise ProvenanceError for a step that may not come next."""
-        identifier, kind = self._identified(step)
-        _require_common_properties(step)
-        for (of, name), types in _ONE_REFERENCE.items():
-            if kind == of:
-                self._require_earlier(step.get(name), name, types)
-        for (of, name), types in _MANY_REFERENCES.items():
-            if kind == of and name in step:
-                if not isinstance(step[name], list):
-                    raise ProvenanceError(f"{name} must be a list of step ids")
-                for reference in step[name]:
-                    self._require_earlier(reference, name, types)
-        self._type_of[identifier] = kind
-        if kind == "origin":
-            self.origins.append(identifier)
-
-    def _identified(self, step: Step) -> tuple[str, str]:
-        identifier, kind = step.get("id"), step.get("type")
-        if not isinstance(identifier, str) or not 0 < len(identifier) <= MAX_ID_CHARACTERS:
-            raise ProvenanceError("a step has an id")
-        if identifier in self._type_of:
-            raise ProvenanceError("two steps have the same id")
-        if not isinstance(kind, str) or kind not in STEP_TYPES:
-            raise ProvenanceError(f"a step's type must be one of {', '.join(sorted(STEP_TYPES))}")
-        return identifier, kind
-
-    def _require_earlier(self, reference: object, name: str, types: frozenset[str]) -> None:
-        if not isinstance(reference, str) or self._type_of.get(reference) not in types:
-            raise ProvenanceError(f"{name} must refer to an earlier step of type {' or '.join(sorted(types))}")
-
-
-def _require_common_properties(step: Step) -> None:
-    try:
-        instant.parse(step.get("timestamp"))
-    except ValueError:
-        raise ProvenanceError("a step's timestamp must be an RFC 3339 date-time") from None
-    # Provenance Records 1.0, Common properties: reserved for what a library adds on decoding
-    if any(name.startswith("_") for name in step):
-        raise ProvenanceError("a step has no member whose name begins with an underscore")
-    _require_plain(step)
-
-
 @dataclass(frozen=True)
 class _SigningCertificate:
     """A signing certificate whose chain leads to the root, and the period in which every certificate of it is valid."""
 
     key: ec.EllipticCurvePublicKey
-    party: dict[str, Any]
+    member: str
+    name: str
+    application: str
+    roles: tuple[str, ...]
     not_before: int
     not_after: int
+
+
+#: The root, the serials under which a chain is filed, and its certificates: what it comes to. A signer's records come by the
+#: hundred with the same chain, and building it costs three times what verifying a signature does. Its dates are compared with
+#: those of each signature.
+_verified: dict[tuple[x509.Certificate, tuple[str, ...], tuple[bytes, ...]], _SigningCertificate] = {}
+_MOST_VERIFIED = 512
 
 
 class _Signers:
@@ -422,48 +363,29 @@ class _Signers:
             self._read[level.serial] = self._signing_certificate(level.serial, level.signed_at)
         signer = self._read[level.serial]
         if not signer.not_before <= level.signed_at <= signer.not_after:
-            raise ProvenanceError("signing certificate at the time of signing: a certificate was not valid")
+            fault = "is not yet valid" if level.signed_at < signer.not_before else "has expired"
+            raise ProvenanceError(f"signing certificate at the time of signing: a certificate {fault}")
         data = _signing_input(self._container.trust_framework, level.signed_list[:-1], level.serial, level.signing_time)
         if not any(_is_signature(signer.key, form, data) for form in _signature_forms(level.signature)):
             raise ProvenanceError("a signature does not fit what it signs")
-        return signer.party
+        return {
+            "member": signer.member,
+            "name": signer.name,
+            "application": signer.application,
+            "roles": [*signer.roles],
+        }
 
     def _signing_certificate(self, serial: str, at: int) -> _SigningCertificate:
         path = self._container.certificate_path(serial)
-        ders = [self._der(named) for named in path]
-        try:
-            leaf = member_certificate.parse(ders[0])
-            chain = build_chain(ders[0], ders[1:], self._root, at)
-        except MalformedCertificate as error:
-            raise ProvenanceError(f"signing certificate: {error}") from error
-        except UntrustedChain as error:
-            raise ProvenanceError(f"signing certificate at the time of signing: {error}") from error
-        # A certificate filed under a serial that is not its own, or that the chain does not need, could shadow another
-        # party's when records are merged.
-        chain_serials = {
-            certificate.public_bytes(serialization.Encoding.DER): str(certificate.serial_number)
-            for certificate in chain
-        }
-        if any(chain_serials.get(der) != named for named, der in zip(path, ders, strict=True)):
-            raise ProvenanceError("certificates must hold each certificate under its own serial, and chains alone")
-        key = chain[0].public_key()
-        # Provenance Records 1.0, Signatures: ES256, which is P-256 (RFC 7518 section 3.4); P-384 costs several times as much
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise ProvenanceError("signing certificate: the key must be on P-256")
-        try:
-            name = str(chain[0].subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value)
-        except (ValueError, IndexError):
-            raise ProvenanceError("signing certificate: the subject must name the organisation") from None
-        return _SigningCertificate(
-            key,
-            {
-                "member": leaf.member,
-                "name": name,
-                "application": leaf.application,
-                "roles": sorted(leaf.roles),
-            },
-            *validity(chain),
-        )
+        ders = tuple(self._der(named) for named in path)
+        filed = (self._root, tuple(path), ders)
+        found = _verified.get(filed)
+        if found is None:
+            found = _read_chain(*filed, at)
+            if len(_verified) >= _MOST_VERIFIED:
+                _verified.clear()
+            _verified[filed] = found
+        return found
 
     def _der(self, serial: str) -> bytes:
         if serial not in self._ders:
@@ -472,6 +394,34 @@ class _Signers:
             except MalformedCertificate as error:
                 raise ProvenanceError(f"certificates: {error}") from error
         return self._ders[serial]
+
+
+def _read_chain(root: x509.Certificate, path: tuple[str, ...], ders: tuple[bytes, ...], at: int) -> _SigningCertificate:
+    """Return the signing certificate whose chain, filed under the serials of `path`, is valid at an instant. Raise
+    ProvenanceError."""
+    try:
+        leaf = member_certificate.parse(ders[0])
+        chain = build_chain(ders[0], ders[1:], root, at)
+    except MalformedCertificate as error:
+        raise ProvenanceError(f"signing certificate: {error}") from error
+    except UntrustedChain as error:
+        raise ProvenanceError(f"signing certificate at the time of signing: {error}") from error
+    # A certificate filed under a serial that is not its own, or that the chain does not need, could shadow another
+    # party's when records are merged.
+    chain_serials = {
+        certificate.public_bytes(serialization.Encoding.DER): str(certificate.serial_number) for certificate in chain
+    }
+    if any(chain_serials.get(der) != named for named, der in zip(path, ders, strict=True)):
+        raise ProvenanceError("certificates must hold each certificate under its own serial, and chains alone")
+    key = chain[0].public_key()
+    # Provenance Records 1.0, Signatures: ES256, which is P-256 (RFC 7518 section 3.4); P-384 costs several times as much
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise ProvenanceError("signing certificate: the key must be on P-256")
+    try:
+        name = str(chain[0].subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value)
+    except (ValueError, IndexError):
+        raise ProvenanceError("signing certificate: the subject must name the organisation") from None
+    return _SigningCertificate(key, leaf.member, name, leaf.application, tuple(sorted(leaf.roles)), *validity(chain))
 
 
 def _signature_block(block: object) -> tuple[str, str, int, bytes]:
@@ -489,7 +439,7 @@ def _signature_block(block: object) -> tuple[str, str, int, bytes]:
         raise ProvenanceError("a signature's time must be an RFC 3339 date-time") from None
     if not isinstance(signature, str) or len(signature) > MAX_SIGNATURE_CHARACTERS:
         raise ProvenanceError("a signature's value must be URL-safe Base64")
-    return serial, signing_time, signed_at, _decode_base64(signature)
+    return serial, signing_time, signed_at, decode_base64(signature)
 
 
 def _signing_input(trust_framework: str, elements: SignedList, serial: str, signing_time: str) -> bytes:
@@ -543,83 +493,3 @@ def _merged(one: Mapping[str, list[str]], other: Mapping[str, list[str]]) -> dic
             raise ProvenanceError("two certificates have the same serial number")
     # Where one side has a certificate as a signer's and the other as an issuer's, the longer entry serves both.
     return {**one, **{serial: max(one.get(serial, []), entry, key=len) for serial, entry in other.items()}}
-
-
-# Steps as text
-
-
-def _require_step_text(element: str) -> None:
-    """Refuse other characters before anything is signed: only these keep the joined text unambiguous."""
-    if len(element) > MAX_STEP_CHARACTERS or not _BASE64.fullmatch(element):
-        raise ProvenanceError("a step must be URL-safe Base64, and not too long")
-
-
-def _decode_step(text: bytes) -> Step:
-    try:
-        step = json.loads(
-            text.decode("utf-8"),
-            object_pairs_hook=_without_doubles,
-            parse_constant=_refuse_constant,
-        )
-    except ProvenanceError:
-        raise
-    except (ValueError, RecursionError):
-        raise ProvenanceError("a step must be JSON") from None
-    if not isinstance(step, dict):
-        raise ProvenanceError("a step must be a JSON object")
-    return step
-
-
-def _decode_base64(text: str) -> bytes:
-    """Return what URL-safe, padded and canonical Base64 holds: one step or signature has one spelling."""
-    try:
-        data = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        raise ProvenanceError("a step or signature must be URL-safe Base64 with padding") from None
-    if base64.urlsafe_b64encode(data).decode() != text:
-        raise ProvenanceError("a step or signature must be canonical Base64")
-    return data
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ProvenanceError("a step has a member twice")
-    return members
-
-
-def _refuse_constant(name: str) -> None:
-    raise ProvenanceError("a step must be JSON, which has no such number")
-
-
-def _require_plain(step: Step) -> None:
-    """Refuse deep nesting, infinite numbers, and text that cannot be encoded again (a lone surrogate)."""
-    values: list[object] = [step]
-    for _ in range(MAX_STEP_NESTING):
-        within: list[object] = []
-        for value in values:
-            if isinstance(value, list):
-                within += value
-            elif isinstance(value, dict):
-                within += value.values()
-                _require_text("".join(value))
-            elif isinstance(value, str):
-                _require_text(value)
-            elif isinstance(value, float) and not math.isfinite(value):  # such as 1e999
-                raise ProvenanceError("a step's number is too large")
-        if not within:
-            return
-        values = within
-    raise ProvenanceError("a step is nested too deeply")
-
-
-def _require_text(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ProvenanceError("a step's text must be Unicode") from None
-
-
-def as_object(value: object) -> dict[str, Any]:
-    """Return the value if it is a JSON object, else an empty one."""
-    return value if isinstance(value, dict) else {}

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
-from consent_server.scheme.provenance.container import Step, as_object
+from consent_server.scheme.provenance.step import Step, as_object
 
 #: Of an origin that says `Missing` of a window in which no half-hour is missing. Its readings count as incomplete all the same.
 WHOLE_DATA_CALLED_MISSING: Final = "origin_missing_data"

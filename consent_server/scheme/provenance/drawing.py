@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from consent_server.scheme.provenance.chain import StepInWords, told
+from consent_server.scheme.provenance.chain import StepInWords, in_words
 from consent_server.scheme.provenance.container import VerifiedStep
 
 #: Boxes; a report has a few, and more than this cannot be read.
 MOST_BOXES = 60
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 240, 78, 60, 16, 12
 _LINE_CHARACTERS = 36
-#: Dark on light, 7:1 or more (WCAG 2.2, 1.4.6), and told apart by the first line of each box as well.
+#: Dark on light, 7:1 or more (WCAG 2.2, 1.4.6), and distinguished by the first line of each box as well.
 _FILL = {"origin": "#e7f0e4", "transfer": "#e4ebf5", "process": "#f5ecdc", "receipt": "#eeeeee"}
 
 
@@ -36,7 +36,7 @@ _Key = tuple[str, ...]
 
 def svg(steps: Sequence[VerifiedStep], title: str) -> str:
     """Return the picture of a verified record, under a title."""
-    known = told(steps)
+    known = in_words(steps)
     boxes = _boxes(known, _fine)
     if len(boxes) > MOST_BOXES:
         boxes = _boxes(known, _coarse)

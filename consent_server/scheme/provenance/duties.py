@@ -10,17 +10,9 @@ from cryptography import x509
 
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
-from consent_server.scheme.provenance.container import (
-    CLOCK_SKEW,
-    ProvenanceError,
-    Record,
-    SignedRecord,
-    Signer,
-    Step,
-    VerifiedStep,
-    verify,
-)
+from consent_server.scheme.provenance.container import CLOCK_SKEW, Record, SignedRecord, Signer, VerifiedStep, verify
 from consent_server.scheme.provenance.deployed import DeployedForm, licenses_of, names_of
+from consent_server.scheme.provenance.step import ProvenanceError, Step
 from consent_server.scheme.provenance.steps import receipt_step
 
 # A transfer step is made when the data is handed over or, where collection is slow, when it was collected.

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from consent_server.scheme import instant
-from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep, as_object
+from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep
 from consent_server.scheme.provenance.deployed import licenses_of
+from consent_server.scheme.provenance.step import as_object
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,12 @@ def permitted(permission: VerifiedStep) -> Permitted:
     except ValueError:
         expires = None
     processes = _texts(allows["processes"]) if "processes" in allows else None
-    given = instant.parse(permission["timestamp"])
-    return Permitted(given, expires, _texts(licenses_of(permission, deployed=True)), processes)
+    return Permitted(made_at(permission), expires, _texts(licenses_of(permission, deployed=True)), processes)
+
+
+def made_at(step: VerifiedStep) -> int:
+    """Return the instant at which a step was made."""
+    return instant.parse(step["timestamp"])
 
 
 def _texts(listed: object) -> frozenset[str]:

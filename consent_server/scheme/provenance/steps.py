@@ -8,21 +8,14 @@ URL, without a final slash.
     ... -> origin, process, transfer            a carbon accounting provider, fuel by fuel: cap_record()
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from consent_server.scheme import instant
 from consent_server.scheme.factors import INTENSITY_LICENSE, INTENSITY_ORIGIN
 from consent_server.scheme.licenses import ELECTRICITY, GAS
-from consent_server.scheme.provenance.container import (
-    ProvenanceError,
-    Record,
-    SignedRecord,
-    Signer,
-    Step,
-    as_object,
-    unverified_steps,
-)
+from consent_server.scheme.provenance.container import Record, SignedRecord, Signer, unverified_steps
+from consent_server.scheme.provenance.step import ProvenanceError, Step, as_object
 
 SCHEME_VERSION = "2026-03-12"
 
@@ -32,7 +25,7 @@ GAS_GREENHOUSE_GAS_FACTOR = "GasGreenhouseGasFactor"
 COMPLETE = "Complete"
 SUBSTITUTED = "Substituted"
 MISSING = "Missing"
-
+_FROM_BEST_TO_WORST = (COMPLETE, SUBSTITUTED, MISSING)
 
 CONSUMPTION_PATH = "/datasources/{id}/{measure}"
 EMISSIONS_PATH = "/emissions"
@@ -150,19 +143,20 @@ def process_step(
     }
 
 
-def worst_missing_data(steps: Sequence[Step]) -> str:
-    """Return the worst that the origin steps say of missing data: MISSING, SUBSTITUTED or COMPLETE.
+def missing_data(step: Step) -> str:
+    """Return what an origin or a process says of missing data; MISSING where that is nothing, or something unknown."""
+    said = str(as_object(step.get("perseus:assurance")).get("missingData")).rpartition("/")[2]
+    return said if said in _FROM_BEST_TO_WORST else MISSING
 
-    An origin that says nothing, or something unknown, counts as missing.
-    """
-    said = {
-        str(as_object(step.get("perseus:assurance")).get("missingData")).rpartition("/")[2]
-        for step in steps
-        if step["type"] == "origin"
-    }
-    if said <= {COMPLETE}:
-        return COMPLETE
-    return SUBSTITUTED if said <= {COMPLETE, SUBSTITUTED} else MISSING
+
+def worst_missing_data(steps: Iterable[Step]) -> str:
+    """Return the worst that the origin steps say of missing data; COMPLETE without any."""
+    return worst(missing_data(step) for step in steps if step["type"] == "origin")
+
+
+def worst(said: Iterable[str]) -> str:
+    """Return the worst of COMPLETE, SUBSTITUTED and MISSING in what is said; COMPLETE where nothing is."""
+    return max(said, key=_FROM_BEST_TO_WORST.index, default=COMPLETE)
 
 
 def unverified_missing_data(signed: SignedRecord, trust_framework: str) -> str:
@@ -222,16 +216,8 @@ def edp_record(release: MeterRelease, signer: Signer) -> SignedRecord:
     """Return an energy data provider's record: permission, origin, transfer, signed."""
     scheme, grant, source = scheme_url(release.registry), release.grant, release.origin
     record = Record(trust_framework_url(release.registry))
-    permission = record.add_step(
-        permission_step(
-            scheme=scheme,
-            at=grant.granted,
-            account=grant.account,
-            licenses=list(dict.fromkeys((source.license, grant.license))),
-            processes=_processes(release.registry, grant.fuels),
-            expires=grant.expires,
-        )
-    )
+    licenses = list(dict.fromkeys((source.license, grant.license)))
+    permission = record.add_step(_permission(release.registry, grant, licenses))
     first, last = release.metered or (release.start, release.end)
     origin = record.add_step(
         origin_step(
@@ -325,26 +311,14 @@ def cap_record(release: EmissionsRelease, signer: Signer) -> SignedRecord:
     """
     scheme = scheme_url(release.registry)
     record = Record(trust_framework_url(release.registry))
-    inputs: list[list[str]] = []
-    relied_on: list[list[str]] = []
     for emissions in release.fuels:
-        received = [_received(signed, release.registry) for signed in emissions.received]
         for signed in emissions.received:
             record.add_record(signed)
-        inputs.append([receipt for receipts, _ in received for receipt in receipts])
-        relied_on.append([permission for _, permissions in received for permission in permissions])
     own: list[str] = []
     if release.grant is not None:
-        permission = permission_step(
-            scheme=scheme,
-            at=release.grant.granted,
-            account=release.grant.account,
-            licenses=[release.grant.license],
-            processes=_processes(release.registry, release.grant.fuels),
-            expires=release.grant.expires,
-        )
-        own = [record.add_step(permission)]
-    for emissions, receipts, permissions in zip(release.fuels, inputs, relied_on, strict=True):
+        own = [record.add_step(_permission(release.registry, release.grant, [release.grant.license]))]
+    for emissions in release.fuels:
+        receipts, permissions = _received(emissions.received, release.registry)
         factors = [record.add_step(_factor_origin(scheme, factor)) for factor in emissions.factors]
         process = record.add_step(
             process_step(
@@ -375,8 +349,15 @@ def cap_record(release: EmissionsRelease, signer: Signer) -> SignedRecord:
     return record.sign(signer, release.at)
 
 
-def _processes(registry: str, fuels: Collection[str]) -> list[str]:
-    return [process_url(registry, fuel) for fuel in _PROCESS_OF if fuel in fuels]
+def _permission(registry: str, grant: GrantedPermission, licenses: Collection[str]) -> Step:
+    return permission_step(
+        scheme=scheme_url(registry),
+        at=grant.granted,
+        account=grant.account,
+        licenses=licenses,
+        processes=[process_url(registry, fuel) for fuel in _PROCESS_OF if fuel in grant.fuels],
+        expires=grant.expires,
+    )
 
 
 def _factor_origin(scheme: str, factor: IntensityUse | GasFactorUse) -> Step:
@@ -404,15 +385,19 @@ def _factor_origin(scheme: str, factor: IntensityUse | GasFactorUse) -> Step:
     )
 
 
-def _received(signed: SignedRecord, registry: str) -> tuple[list[str], list[str]]:
-    """Return the receipts that the last signer of a record gave, and the permissions of the transfers they confirm."""
-    own, every = unverified_steps(signed, trust_framework_url(registry))
-    receipts = [step for step in own if step["type"] == "receipt"]
-    if not receipts:
-        raise ProvenanceError("a received record ends with our receipt")
-    confirmed = {receipt["transfer"] for receipt in receipts}
-    permissions = [named for step in every if step["id"] in confirmed for named in step.get("permissions", [])]
-    return [receipt["id"] for receipt in receipts], permissions
+def _received(records: Sequence[SignedRecord], registry: str) -> tuple[list[str], list[str]]:
+    """Return the receipts that the last signer of each record gave, and the permissions of the transfers they confirm."""
+    receipts: list[str] = []
+    permissions: list[str] = []
+    for signed in records:
+        own, every = unverified_steps(signed, trust_framework_url(registry))
+        given = [step for step in own if step["type"] == "receipt"]
+        if not given:
+            raise ProvenanceError("a received record ends with our receipt")
+        receipts += (step["id"] for step in given)
+        confirmed = {step["transfer"] for step in given}
+        permissions += (named for step in every if step["id"] in confirmed for named in step.get("permissions", []))
+    return receipts, permissions
 
 
 def _step(kind: str, scheme: str, at: int) -> Step:

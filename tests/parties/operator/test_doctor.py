@@ -14,12 +14,13 @@ from consent_server.cli import main
 from consent_server.outbound.directory import Agreement, DataService, Member
 from consent_server.parties.operator import doctor
 from consent_server.parties.operator.doctor import scheme
-from consent_server.parties.operator.doctor.certificates import DAY, days_left
+from consent_server.parties.operator.doctor.certificates import days_left
 from consent_server.parties.operator.doctor.finding import Finding, fine
 from consent_server.sandbox import membership
 from consent_server.sandbox.authority import Authority
 from consent_server.sandbox.layout import Layout
 from consent_server.sandbox.mail import mailed
+from consent_server.scheme.instant import DAY
 from consent_server.settings import Settings, load
 from tests.conftest import RunningSandbox
 

@@ -10,7 +10,6 @@ import pytest
 from flask import Flask
 
 from consent_server import store
-from consent_server.parties.operator import keyring
 from consent_server.parties.operator.keyring import LONGEST_SIGNED_S, KeysUnusable, held, make_missing, retire, rotate
 from consent_server.store import audit_events
 from consent_server.store.database import db
@@ -150,7 +149,7 @@ def test_each_change_is_kept_and_no_key_with_it(app: Flask, settings: Any) -> No
     retire(settings, "signing", old, NOW, at_once=True)
     with store.reading() as c:
         rows = list(audit_events.newest(c))
-    said = {(row.fields["key"], row.fields["change"].partition(",")[0]) for row in rows}
+    said = {(row.fields["key"], str(row.fields["change"]).partition(",")[0]) for row in rows}
     assert said == {
         (f"signing {made.name}", "published"),
         ("refresh 2", "published"),
@@ -176,7 +175,7 @@ def test_a_database_that_is_down_does_not_keep_a_leaked_key(
     def down() -> Any:
         raise store.StoreUnavailable("gone")
 
-    monkeypatch.setattr(keyring.store, "writing", down)
+    monkeypatch.setattr(store, "writing", down)
     retire(settings, "signing", old, NOW, at_once=True)
     assert old not in named(settings, "signing")
     assert "only this log records it" in caplog.text

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import copy
 import json
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from consent_server.pki.member_certificate import MalformedCertificate
 from consent_server.scheme import instant
 from consent_server.scheme.provenance import container as provenance
-from consent_server.scheme.provenance.container import ProvenanceError, Record, Signer, unverified_steps, verify
+from consent_server.scheme.provenance.container import Record, Signer, unverified_steps, verify
+from consent_server.scheme.provenance.step import MAX_STEP_CHARACTERS, ProvenanceError
 from tests.scheme.signing import (
     CAP_ROLE,
     DIRECTORY,
@@ -84,7 +86,7 @@ def sign_by_hand(elements, certificate=None, at=NOW, version=0, framework=FRAMEW
                 yield str(part)
 
     data = ".".join([framework, *flatten(elements), str(version), signer.serial, time]).encode()
-    private_key = key or serialization.load_pem_private_key(key_pem, None)
+    private_key: Any = key or serialization.load_pem_private_key(key_pem, None)
     signature = private_key.sign(data, ec.ECDSA(hashes.SHA256()))
     origins = []
 
@@ -233,7 +235,7 @@ def test_certificates_that_no_signature_needs_go_no_further():
         pytest.param({**ORIGIN, "permissions": "p"}, id="permissions as text"),
         pytest.param({"type": "transfer", **WHEN}, id="a transfer of nothing"),
         pytest.param({"type": "receipt", "transfer": "nothing", **WHEN}, id="a receipt for nothing"),
-        pytest.param({**ORIGIN, "note": "x" * provenance.MAX_STEP_CHARACTERS}, id="too long"),
+        pytest.param({**ORIGIN, "note": "x" * MAX_STEP_CHARACTERS}, id="too long"),
     ],
 )
 def test_a_step_is_refused_before_it_is_signed(step):

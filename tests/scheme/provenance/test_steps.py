@@ -7,9 +7,10 @@ import pytest
 
 from consent_server.scheme import instant
 from consent_server.scheme.factors import LATEST_PUBLISHED, PUBLISHED, in_force, used
-from consent_server.scheme.provenance.container import CLOCK_SKEW, ProvenanceError, Record, unverified_steps, verify
+from consent_server.scheme.provenance.container import CLOCK_SKEW, Record, unverified_steps, verify
 from consent_server.scheme.provenance.deployed import transfer_forms
 from consent_server.scheme.provenance.duties import TRANSFER_MAX_AGE, ExpectedTransfer, checked_receipt, receipt_check
+from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.scheme.provenance.steps import (
     COMPLETE,
     CONSUMPTION_PATH,

@@ -9,16 +9,15 @@ from typing import Any
 from consent_server.scheme import instant
 from consent_server.scheme.provenance import container
 from consent_server.scheme.provenance.container import SignedRecord, Signer
+from consent_server.scheme.provenance.step import MAX_STEP_CHARACTERS
 from tests.scheme.signing import EDP_ROLE, NOW, REGISTRY, member_signer, signing_authority
 
 FRAMEWORK = f"{REGISTRY}/trust-framework"
 SIZE = 1_000_000
-_LONGEST_STEP = container.MAX_STEP_CHARACTERS * 3 // 4 - 2
+_LONGEST_STEP = MAX_STEP_CHARACTERS * 3 // 4 - 2
 
 
-_BRACKETS = (
-    container.MAX_BRACKETS // (SIZE // container.MAX_STEP_CHARACTERS) - 20
-)  # in each of a megabyte's longest steps
+_BRACKETS = container.MAX_BRACKETS // (SIZE // MAX_STEP_CHARACTERS) - 20  # in each of a megabyte's longest steps
 ORIGIN = {"id": "o", "timestamp": instant.text(NOW), "type": "origin"}
 
 

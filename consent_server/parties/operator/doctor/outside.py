@@ -21,5 +21,5 @@ class Outside:
         self.session = Session(settings.model_copy(update={"keys": keys}), limits=_LIMITS)
         self.directory = Directory(settings, self.session, cache)
         self.registry = Registry(settings, self.session, cache)
-        self.upstream = Upstream(settings, self.session, cache)
+        self.upstream = Upstream(settings.member.application, self.session, cache)
         self.mail = Mail(settings, self.session)

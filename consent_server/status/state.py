@@ -97,25 +97,40 @@ def now() -> ServiceStatus:
 class Recent:
     """How we are, worked out from some days of probes at most once in each KEPT_S, however many strangers ask.
 
-    Who asks while it is worked out anew gets what was worked out before.
+    Who asks while it is worked out anew gets what was worked out before; at the first time, what is worked out for the first.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._looks = 0
         self._found: ServiceStatus | None = None
+        self._fault: Exception | None = None
 
     def now(self) -> ServiceStatus:
         """Return what `now` returned a moment ago. Raise StoreUnavailable."""
-        found = self._found
+        found, looks = self._found, self._looks
         if found is not None and 0 <= clock.now() - found.at < KEPT_S:
             return found
-        if not self._lock.acquire(blocking=False):
-            return now() if found is None else found
-        try:
-            self._found = found = now()
+        if not self._lock.acquire(blocking=found is None):
+            assert found is not None
             return found
+        try:
+            if self._looks == looks:
+                self._look()
+            if self._fault is not None:
+                raise self._fault.with_traceback(None)
+            assert self._found is not None
+            return self._found
         finally:
             self._lock.release()
+
+    def _look(self) -> None:
+        try:
+            self._found, self._fault = now(), None
+        except Exception as fault:
+            # Kept for those who waited: one after the other, each would wait as long for a store that hangs.
+            self._fault = fault
+        self._looks += 1
 
 
 def nothing(part: str, day: int) -> ProbeDay:

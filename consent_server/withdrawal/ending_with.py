@@ -2,14 +2,14 @@
 
 from collections import deque
 
-from consent_server.store import Connection, connections, links, permissions
+from consent_server.store import Connection, links
 
 
-def falling(c: Connection, subject: str, at: int) -> dict[str, str]:
-    """Return what falls with a permission or connection, the nearest first, each with the support by which it falls.
+def ending_with(c: Connection, subject: str, at: int) -> dict[str, str]:
+    """Return what ends with a permission or connection, the nearest first, each with the support by which it ends.
 
     That is everything that rests on the subject and on nothing else that stays live: emissions worked out from two providers
-    stay permitted while one of them still is. Members of a cycle that only rest on each other fall together. The result
+    stay permitted while one of them still is. Members of a cycle that only rest on each other end together. The result
     is the same before and after the subject has ended.
     """
     below: dict[str, str] = {}
@@ -34,5 +34,5 @@ def _stays(c: Connection, dependent: str, subject: str, below: dict[str, str], a
 
 
 def _lives(c: Connection, subject: str, at: int) -> bool:
-    row = permissions.find(c, subject) or connections.find(c, subject)
-    return row is not None and row.ended is None and row.expires > at
+    row = links.find(c, subject)
+    return row is not None and row.is_live(at)

@@ -11,17 +11,16 @@ from typing import Final
 
 from consent_server.scheme import instant
 from consent_server.scheme.licenses import ELECTRICITY, GAS
-from consent_server.scheme.provenance.container import CLOCK_SKEW, ProvenanceError, VerifiedStep, as_object
-from consent_server.scheme.provenance.permitted import permitted
+from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep
+from consent_server.scheme.provenance.permitted import made_at, permitted
+from consent_server.scheme.provenance.step import ProvenanceError, as_object
 from consent_server.scheme.provenance.steps import (
-    COMPLETE,
     GAS_GREENHOUSE_GAS_FACTOR,
     GRID_CARBON_INTENSITY,
-    MISSING,
-    SUBSTITUTED,
+    missing_data,
     process_url,
     scheme_url,
-    worst_missing_data,
+    worst,
 )
 
 _FACTOR_OF: Final = {ELECTRICITY: GRID_CARBON_INTENSITY, GAS: GAS_GREENHOUSE_GAS_FACTOR}
@@ -38,6 +37,13 @@ class FuelChain:
     metered: tuple[Period, ...]
     factored: tuple[Period, ...]
     missing_data: str
+
+    def require_cover(self, fuel: str, start: int, end: int) -> None:
+        """Raise ProvenanceError unless there are readings and factors for all of a reported month."""
+        if not _covers(self.metered, start, end):
+            raise ProvenanceError(f"origin: no readings of {fuel} for a month that is reported")
+        if not _covers(self.factored, start, end):
+            raise ProvenanceError(f"origin: no factor of {fuel} for a month that is reported")
 
 
 def chains(
@@ -101,9 +107,8 @@ class _Judge:
                     raise ProvenanceError(f"process: inputs must be receipts of readings and factors of {fuel}")
         if not readings or not factors:
             raise ProvenanceError(f"process: inputs must have readings and factors of {fuel}")
-        said = {_said(process) for process in processes} | {worst_missing_data(list(readings.values()))}
-        worst = COMPLETE if said == {COMPLETE} else SUBSTITUTED if said <= {COMPLETE, SUBSTITUTED} else MISSING
-        return FuelChain(_joined(map(_period, readings.values())), _joined(map(_period, factors.values())), worst)
+        missing = worst(map(missing_data, (*processes, *readings.values())))
+        return FuelChain(_joined(map(_period, readings.values())), _joined(map(_period, factors.values())), missing)
 
     def _received(self, receipt: VerifiedStep) -> VerifiedStep:
         """Return the origin of the readings that a receipt is for."""
@@ -113,7 +118,7 @@ class _Judge:
         # Deployed providers name the application (scheme/provenance/deployed.py).
         if transfer.get("to") not in (ours["member"], ours["application"]):
             raise ProvenanceError("transfer: readings must have been sent to who received them")
-        if _at(receipt) < _at(transfer) - CLOCK_SKEW:
+        if made_at(receipt) < made_at(transfer) - CLOCK_SKEW:
             raise ProvenanceError("receipt: readings were received before they were sent")
         # Each is judged once: thousands of receipts may be for one transfer, which may name thousands of permissions.
         if transfer["id"] not in self._origins:
@@ -145,7 +150,7 @@ class _Judge:
 
     def _require_allowed(self, step: VerifiedStep) -> None:
         """Require that permissions, good when the step was made, allow its license or its process."""
-        kind, at = step["type"], _at(step)
+        kind, at = step["type"], made_at(step)
         named = [self._permissions[each] for each in dict.fromkeys(step.get("permissions", ()))]
         if not all(each.is_given(at) and not each.is_over(at) for each in named):
             raise ProvenanceError(f"{kind}: a permission was not in force when it was made")
@@ -155,21 +160,17 @@ class _Judge:
             raise ProvenanceError("process: no permission that it names allows it")
 
 
-def _at(step: VerifiedStep) -> int:
-    return instant.parse(step["timestamp"])
-
-
-def _said(process: VerifiedStep) -> str:
-    said = str(as_object(process.get("perseus:assurance")).get("missingData")).rpartition("/")[2]
-    return said if said in (COMPLETE, SUBSTITUTED) else MISSING
-
-
 def _period(origin: VerifiedStep) -> Period:
     period = as_object(as_object(origin.get("perseus:scheme")).get("meteringPeriod"))
     try:
         return instant.parse(period.get("from")), instant.parse(period.get("to"))
     except ValueError:
         raise ProvenanceError("origin: meteringPeriod must say from when until when") from None
+
+
+def _covers(periods: Sequence[Period], start: int, end: int) -> bool:
+    """Return whether periods, in order and apart, have all of the time between two instants."""
+    return any(first <= start and end <= last for first, last in periods)
 
 
 def _joined(periods: Iterable[Period]) -> tuple[Period, ...]:
