@@ -339,7 +339,9 @@ def _are(column: pa.ChunkedArray, values: Sequence[str]) -> pa.ChunkedArray:
         return pc.is_in(column.cast(pa.string()), pa.array(values, pa.string()))
     wanted, found = frozenset(values), []
     for chunk in column.chunks:
-        numbers = [number for number, word in enumerate(chunk.dictionary.to_pylist()) if word in wanted]
+        numbers = [
+            number for number, word in enumerate(chunk.dictionary.cast(pa.string()).to_pylist()) if word in wanted
+        ]
         found.append(pc.is_in(chunk.indices, pa.array(numbers, chunk.indices.type)))
     return pa.chunked_array(found, pa.bool_())
 

@@ -66,7 +66,7 @@ def test_meters_are_loaded_and_loaded_again(command: Command, deployment: Path) 
             command,
             deployment,
             "meters",
-            "\n".join((COLUMNS, meter(measures="export import", capacity="69", customer="C-1"), gas)),
+            "\n".join((COLUMNS, meter(measures="export;import;", capacity="69", customer="C-1"), gas)),
         )
         assert (result.exit_code, result.output) == (0, "2 taken, 0 without a value, 0 set aside, 0 refused\n")
     first, second = [row for row in kept(deployment) if row.sme == "acme" and row.id in ("m-1", "m-2")]
@@ -99,11 +99,9 @@ def test_D6_the_later_tenancy_ends_the_earlier(command: Command, deployment: Pat
         (meter(business=""), "the business has no name, or the name or the site is longer than 200 characters"),
         (meter(meter_id="m\u200b-1"), "meter_id, sme_id or customer has a character that cannot be seen"),
         (meter(mpan="12"), "the MPAN has not 13 digits, the first two at least 10"),
-        (meter(mpan="1.21235E+12"), "the MPAN is a decimal number, as spreadsheets write it"),
         (meter(mpan="", mprn="39384244.0"), "the MPRN is a decimal number, as spreadsheets write it"),
         (meter(mpan="", mprn="9.876543E+06"), "the MPRN is a decimal number, as spreadsheets write it"),
         (meter(mpan="", mprn="0000000000"), "the MPRN is all zeros"),
-        (meter(mpan="", mprn="12345"), "the MPRN has not 6 to 10 digits"),
         (meter(mpan=""), "a line has one number, in the column mpan or mprn"),
         (meter(mprn="3938424403"), "a line has one number, in the column mpan or mprn"),
         (meter(postcode="BT1 1AA"), "This service covers England, Scotland and Wales only."),
@@ -126,7 +124,7 @@ def test_a_meter_is_refused_by_its_line(command: Command, deployment: Path, line
     assert "1212345678902" not in result.output
 
 
-@pytest.mark.parametrize("changed", [{"meter_id": ["m-1"]}, {"meter_id": True}, {"sme_id": [1]}])
+@pytest.mark.parametrize("changed", [{"meter_id": ["m-1"]}, {"sme_id": True}])
 def test_a_meter_in_json_is_text_and_numbers(command: Command, deployment: Path, changed: dict[str, Any]) -> None:
     rows = [GOOD | {"mpan": 1212345678902}, GOOD | {"mpan": 1212345678911, "meter_id": "m-2"} | changed]
     result = run(command, deployment, "meters", json.dumps(rows))

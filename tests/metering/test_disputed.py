@@ -52,7 +52,7 @@ def test_what_is_left_of_a_tenancy_is_its_newest_part_alone(own: Time, others: l
     assert undisputed(row, rows) == (left and held("acme", left))
 
 
-def test_D6_a_meter_that_two_businesses_have_at_once_is_nobodys(tmp_path: Path, held_clock: HeldClock) -> None:
+def test_H23_a_meter_that_two_businesses_have_at_once_is_nobodys(tmp_path: Path, held_clock: HeldClock) -> None:
     place = foreign.a_sqlite_file(tmp_path)
     register, bill = sources.register_of(place), ("SW8 1AA", "1212345678902", None)
     before = register.find(*bill, NOW)

@@ -1,7 +1,6 @@
 """Reading files of any size, with bounded memory: CSV, JSON and Parquet, as rows with their numbers.
 
-A line that cannot be read is refused by
-itself; a file that cannot be read any further is a FileFault.
+A line that cannot be read is refused by itself; a file that cannot be read any further is a FileFault.
 """
 
 import csv

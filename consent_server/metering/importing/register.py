@@ -28,6 +28,8 @@ _NUMBERS: Final = {"mpan": ELECTRICITY, "mprn": GAS}
 _LONGEST_ID: Final = 48
 _LONGEST_WORDS: Final = 200
 _AT_ONCE: Final = 2000
+#: What may be between two measures, beside spaces.
+_BETWEEN: Final = str.maketrans(",;", "  ")
 #: A number as spreadsheets write it: what else is in it than digits would be left out.
 _DECIMAL: Final = re.compile(r"\s*[0-9]+(?:[.,][0-9]*(?:[Ee][+-]?[0-9]+)?|[Ee][+-]?[0-9]+)\s*", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -73,7 +75,7 @@ def _meter(columns: Mapping[str, str], report: LoadReport, line: int) -> tuple[M
     fuel, number, fits = _number(given)
     if not fits:
         report.noted["the number's check digit is not right; it was taken as it is"].add(line)
-    measures = re.split(r"[\s,;]+", given["measures"].lower()) if given["measures"] else ["import"]
+    measures = given["measures"].lower().translate(_BETWEEN).split() or ["import"]
     if not set(measures) <= {"import", "export"} or len(set(measures)) < len(measures):
         raise LineRefused("measures is import, export or “import export”")
     try:
