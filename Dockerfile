@@ -5,7 +5,8 @@
 #
 # /etc/consent-server holds settings.toml and the certificates and keys that it names (docs/operator.md).
 
-# A release names its base by digest, so that the same image is built next year (docs/operator.md says where it comes from):
+# A release names its base by digest, so that the same image is built next year (docs/operator.md says where it comes from). None
+# stands here: a digest that nobody renews would keep a base after its faults are known.
 #
 #   docker build --build-arg BASE=python:3.11-slim-bookworm@sha256:… -t consent-server .
 ARG BASE=python:3.11-slim-bookworm

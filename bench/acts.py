@@ -214,7 +214,9 @@ class Door:
         }
         # Python and gunicorn look for modules where they were started before they look in PYTHONPATH
         with _running(self.command(), environment, core, log, self.code) as process:
-            yield _processes(process, self.port, log, workers=self.workers + bool(self.metrics))  # and the exporter
+            yield processes_behind(
+                process, self.port, log, workers=self.workers + bool(self.metrics)
+            )  # and the exporter
 
 
 class Peer:
@@ -250,7 +252,7 @@ class Peer:
         with _running(
             ["node", str(ROOT / "bench/peer/server.js")], {"PEER": json.dumps(self._given)}, core, log
         ) as process:
-            found = _processes(process, self.port, log, workers=0)
+            found = processes_behind(process, self.port, log, workers=0)
             self.tokens = self._made("tokens", 500)
             yield found
 
@@ -289,7 +291,7 @@ def _running(
         process.wait(20)
 
 
-def _processes(process: subprocess.Popen[bytes], port: int, log: Path, *, workers: int) -> list[int]:
+def processes_behind(process: subprocess.Popen[bytes], port: int, log: Path, *, workers: int) -> list[int]:
     """Wait for the port and so many workers behind it; return the processes of the server."""
     for _ in range(300):
         time.sleep(0.1)

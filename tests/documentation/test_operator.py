@@ -63,6 +63,7 @@ FOLDERS = {
     "/var/lib/consent-server": "var",
     "/srv/backup": "backup",
     "/srv/archive": "archive",
+    "/usr/local/bin": "bin",
 }
 
 
@@ -102,7 +103,7 @@ class Operator:
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "DATABASE_URL"}}
-        return {**kept, "PATH": f"{self.folder / 'opt/bin'}:{os.environ['PATH']}", **more}
+        return {**kept, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", **more}
 
     def run(self, commands: str, status: int = 0, **more: str) -> str:
         """Run a block of the guide as it stands, in the folder of the settings."""
@@ -120,7 +121,7 @@ class Operator:
         """Section "Install". The locked requirements are borrowed from this environment."""
         made, locked, wheel = blocks("Install")[0].splitlines()
         assert "--require-hashes" in locked
-        build = re.search(r"`python (-m hatchling build -t wheel)`", GUIDE)
+        build = re.search(r"`python (-m hatchling build -t wheel) -d \.`", GUIDE)
         assert build is not None
         command = [sys.executable, *build[1].split(), "-d", str(self.folder / "etc")]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -129,10 +130,13 @@ class Operator:
         site = Path(sysconfig.get_path("purelib", "venv", scheme))
         (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
         self.run(wheel)
+        useradd, *places = blocks("Install")[1].splitlines()
+        assert useradd.startswith("useradd ")
+        self.run("\n".join(places).replace(" -o consent -g consent", "").replace("config/", f"{ROOT}/config/"))
 
     def configure(self) -> None:
         """config/edp.toml, filled in: only what says example, what is loopback's own, and SQLite for PostgreSQL."""
-        settings = tomllib.loads((ROOT / "config/edp.toml").read_text(encoding="utf-8"))
+        settings = tomllib.loads(self.config.read_text(encoding="utf-8"))
         ours = parties.settings_for(self.layout, "edp")
         settings |= {"environment": "sandbox", "issuer": ours["issuer"], "catalogue": ours["catalogue"]}
         for section in ("member", "scheme", "public", "mutual_tls"):
