@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
+from consent_server import clock
 from consent_server.sandbox.client import Client
 from consent_server.sandbox.client_scenarios.table import HEADER
 from consent_server.sandbox.layout import Layout
 from consent_server.sandbox.walk import manifest_of
+from consent_server.scheme.instant import DAY
 from scripts.box import running
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
@@ -40,7 +42,7 @@ img {{ border-radius: 18px; box-shadow: 0 2px 10px #0003 }}
 def take(layout: Layout, page: Page) -> None:
     """Every picture, in the order of the path."""
     manifest = manifest_of(layout)
-    sme = next(each for each in manifest["smes"] if each["name"] == SME)
+    sme = _normal(manifest)
     cap = Client(manifest["clients"]["cap"], manifest["trust"]["server_ca"])
     cap.discover(manifest["issuers"]["edp"])
     request = cap.push(manifest["licenses"]["electricity_and_gas"], CALLBACK)
@@ -156,29 +158,41 @@ def _picture(page: Page, name: str, *, screens: int = 1) -> None:
 
 
 class Album:
-    """A picture of each state that is met: each page of each party by its path and heading, and with errors."""
+    """A picture of each state that is met: each page of each party by its path and heading, and with errors.
 
-    def __init__(self, manifest: dict[str, Any], context: BrowserContext) -> None:
+    `seen` are those that another browser has met before.
+    """
+
+    def __init__(self, manifest: dict[str, Any], context: BrowserContext, seen: dict[str, bytes]) -> None:
         self._manifest = manifest
         self._parties = {urlsplit(url).netloc: name for name, url in manifest["pages"].items()}
         self.page = context.new_page()
         self._desk = context.new_page()  # draws, and shows nothing of ours
-        self.seen: dict[str, bytes] = {}
+        self.seen = seen
 
-    def see(self) -> None:
+    def see(self, state: str = "") -> None:
+        """Take a picture of the page; `state` tells it from the same page with the same heading."""
         parts = urlsplit(self.page.url)
         where = [self._parties.get(parts.netloc, "sandbox"), *re.findall(r"(?<=/)[a-z-]+(?=/|$)", parts.path)[:2]]
         heading = re.findall(r"[a-z0-9]+", self.page.locator("h1").first.inner_text().lower())
-        name = "-".join([*where, *heading[:4]]) + ("-errors" if self.page.locator(".errors").count() else "")
+        errors = ["errors"] if self.page.locator(".errors").count() else []
+        name = "-".join([*where, *heading[:4], *errors, *([state] if state else [])])
         if name not in self.seen:
             shot = self.page.screenshot(full_page=True, animations="disabled")
             self.seen[name] = self._webp(f"data:image/png;base64,{base64.b64encode(shot).decode()}", LONGEST)
             (STATES / f"{name}.webp").write_bytes(self.seen[name])
 
-    def open(self, *urls: str) -> None:
+    def open(self, *urls: str, state: str = "") -> None:
         for url in urls:
             self.page.goto(url)
-            self.see()
+            self.see(state)
+
+    def go(self, steps: list[dict[str, Any]]) -> None:
+        """Go the steps of the manifest, without a picture."""
+        for step in steps:
+            _fill(self.page, step)
+            self.page.click(f"#{step['click']}")
+        self.page.wait_for_load_state()
 
     def follow(self, steps: list[dict[str, Any]]) -> None:
         """Go the steps of the manifest; where something is to be filled in, first without it."""
@@ -269,6 +283,56 @@ def see_everything(manifest: dict[str, Any], album: Album) -> None:
         album.open(f"{cap}/account", f"{cap}/permissions", f"{edp}/manage/permissions", fsp)
 
 
+def see_what_goes_wrong(manifest: dict[str, Any], album: Album) -> None:
+    """A business that says no, goes back, loses its session, and comes back where it never was."""
+    cap, steps, page = manifest["pages"]["cap"], _normal(manifest)["connect"]["cap"], album.page
+    page.context.clear_cookies()
+    page.goto(cap + steps[0]["path"])
+    album.go(steps[:-1])
+    page.wait_for_selector("#decline")
+    decision = page.url
+    page.click("#decline")
+    page.wait_for_url(f"{cap}/connect/**")
+    album.see()
+    album.open(decision, f"{cap}/callback?code=c&state=s", f"{cap}/permissions/receipt?permission=%ff")
+    page.context.clear_cookies()
+    album.open(decision, f"{cap}/sign-in/code", f"{cap}/receipt/unknown")
+
+
+def see_the_end(layout: Layout, manifest: dict[str, Any], album: Album) -> None:
+    """A permission that ends soon, one that has ended, and the renewal of both."""
+    cap, steps, page = manifest["pages"]["cap"], _normal(manifest)["connect"]["cap"], album.page
+    page.context.clear_cookies()
+    page.goto(cap + steps[0]["path"])
+    album.go(steps)
+    page.wait_for_url(f"{cap}/connected**")
+    for days, state in ((340, "ends-soon"), (370, "ended")):
+        clock.write_offset(layout.clock, days * DAY)
+        page.context.clear_cookies()
+        page.goto(cap + steps[0]["path"])
+        album.go(steps[:2])
+        album.open(*(f"{cap}/{path}" for path in ("permissions", "connect", "account")), state=state)
+        page.click("#renew")
+        album.see(state)
+        album.go(steps[4:6])
+        page.wait_for_selector("#decline")
+        album.see(state)
+
+
+def see_in_welsh(manifest: dict[str, Any], album: Album) -> None:
+    """The way of a business from signing in to its decision, and where it withdraws."""
+    edp, cap, steps = manifest["pages"]["edp"], manifest["pages"]["cap"], _normal(manifest)["connect"]["cap"]
+    album.open(cap, cap + steps[0]["path"])
+    album.follow(steps)
+    album.see()
+    album.open(f"{cap}/account", f"{cap}/permissions", f"{cap}/nowhere", f"{edp}/manage")
+
+
+def _normal(manifest: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = next(each for each in manifest["smes"] if each["name"] == SME)
+    return found
+
+
 def main() -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -283,8 +347,12 @@ def main() -> None:
         STATES.mkdir()
         small = browser.new_context(ignore_https_errors=True, viewport=PHONE, locale="en-GB")  # type: ignore[arg-type]
         manifest = manifest_of(layout)
-        album = Album(manifest, small)
+        album = Album(manifest, small, {})
         see_everything(manifest, album)
+        see_what_goes_wrong(manifest, album)
+        dark = browser.new_context(ignore_https_errors=True, viewport=PHONE, locale="cy-GB", color_scheme="dark")  # type: ignore[arg-type]
+        see_in_welsh(manifest, Album(manifest, dark, album.seen))
+        see_the_end(layout, manifest, album)
         album.sheet()
         browser.close()
 

@@ -82,6 +82,7 @@ def inspect(response: TestResponse) -> None:
         keeps_nothing = form["method"] == "get" or form["action"] == switch.PATH
         assert keeps_nothing or form["fields"].get("csrf"), "a form without CSRF token"
         assert form["action"].startswith("/")
+    assert "&lt;a href" not in html, "markup that was escaped"
     assert not TOKEN_SHAPED.search(html)
     assert "<title>" in html
     assert "lang=" in html

@@ -41,6 +41,16 @@ UNPRINTABLE = """
   return found;
 }
 """
+#: Backgrounds are gone in forced colours, so what can be pressed or filled in must have an edge.
+EDGELESS = """
+() => {
+  const shown = selector => [...document.querySelectorAll(selector)].filter(each => each.checkVisibility());
+  return shown("button:not(.quiet), .button, input:not([type=hidden]), select").filter(each => {
+    const style = getComputedStyle(each);
+    return !["checkbox", "radio"].includes(each.type) && !(parseFloat(style.borderTopWidth) > 0);
+  }).map(each => each.outerHTML.slice(0, 80));
+}
+"""
 
 
 @dataclass(frozen=True)
@@ -60,17 +70,19 @@ class State:
         return cls(f"/{first}/…" if random else path, unescape(words), html)
 
     def keep(self, folder: Path) -> None:
-        """Write it into the folder, unless a page with the same elements is there.
+        """Write it into the folder, unless a page in the same language with the same elements is there.
 
-        Left out are pages with hundreds of meters, and those whose words a test has marked (tests/web/sentences.py).
+        Pages with hundreds of meters are left out. Most in Welsh are of tests that mark each message (tests/web/sentences.py).
         """
-        if len(self.html) > LARGEST or "⟦" in self.heading:
+        if len(self.html) > LARGEST:
             return
-        shape = [self.path, *re.findall(r'<[a-z0-9]+|(?:class|id|role|type)="[^"]*"', self.html)]
+        lang = re.findall(r'<html lang="[^"]*"', self.html)
+        shape = [self.path, *lang, *re.findall(r'<[a-z0-9]+|(?:class|id|role|type)="[^"]*"', self.html)]
         name = hashlib.sha256("".join(dict.fromkeys(shape)).encode()).hexdigest()[:16]
         target = folder / f"{name}.json"
         if not target.exists():
-            target.write_text(json.dumps([self.path, self.heading, self.html]), encoding="utf-8")
+            words = (re.sub("[⟦⟧]", "", each) for each in (self.path, self.heading, self.html))
+            target.write_text(json.dumps([*words]), encoding="utf-8")
 
     @classmethod
     def kept(cls, folder: Path) -> "list[State]":
@@ -112,29 +124,37 @@ class Judge:
 
         tab.route("**/*", answer)
 
-    def show(self, state: State, view: View) -> None:
-        self.tab.set_viewport_size({"width": view.width, "height": 800})
-        self.tab.emulate_media(color_scheme=view.scheme, reduced_motion="reduce")
+    def faults(self, state: State, views: Iterable[View]) -> list[str]:
+        """Return what is wrong with a page in each view, in forced colours and on paper. It is loaded once."""
         self._shown = state.html
         self.tab.goto(f"{ORIGIN}/")
-        if view.text != 100:
-            self.tab.add_style_tag(content=f"html {{ font-size: {view.text}% }}")
+        self.tab.evaluate(self._axe)
+        found = [f"{view}: {each}" for view in views for each in self._in_view(view)]
+        return [*found, *self._in_forced_colours(), *self._on_paper()]
 
-    def on_paper(self, state: State) -> list[str]:
-        """Return what is wrong with the page as it is printed, from a screen that is dark."""
-        self.show(state, View(PAPER, "dark"))
-        self.tab.emulate_media(media="print", color_scheme="dark", reduced_motion="reduce")
-        found: list[str] = self.tab.evaluate(UNPRINTABLE)
-        self.tab.emulate_media(media="screen")
-        return [f"on paper: {each}" for each in found]
+    def _look(self, view: View, **media: str) -> None:
+        self.tab.set_viewport_size({"width": view.width, "height": 800})
+        self.tab.emulate_media(
+            **{"color_scheme": view.scheme, "reduced_motion": "reduce", "media": "screen", "forced_colors": "none"}
+            | media
+        )
+        self.tab.evaluate("size => { document.documentElement.style.fontSize = size }", f"{view.text}%")
 
-    def faults(self) -> list[str]:
-        """Return what is wrong with the page that is shown: violations of axe's rules, and scrolling sideways."""
-        if self.tab.evaluate("typeof axe") == "undefined":
-            self.tab.evaluate(self._axe)
+    def _in_view(self, view: View) -> list[str]:
+        """Return violations of axe's rules, and whether the page scrolls sideways."""
+        self._look(view)
         found = [f"{rule}: {'; '.join(nodes)}" for rule, nodes in self.tab.evaluate(AXE)]
         width, room = self.tab.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         return found if width <= room else [*found, f"scrolls sideways: {width} in {room} px"]
+
+    def _in_forced_colours(self) -> list[str]:
+        self._look(View(PAPER, "dark"), forced_colors="active")
+        return [f"in forced colours: {each}" for each in self.tab.evaluate(EDGELESS)]
+
+    def _on_paper(self) -> list[str]:
+        """Return what is wrong with the page as it is printed, from a screen that is dark."""
+        self._look(View(PAPER, "dark"), media="print")
+        return [f"on paper: {each}" for each in self.tab.evaluate(UNPRINTABLE)]
 
 
 @contextmanager
