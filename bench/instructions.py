@@ -129,8 +129,8 @@ def run(job: Path) -> None:
                 gc.disable()  # one collection more or less would be a tenth of an act
                 served, end = _measured(app, given["measured"], given["collector"], job.parent)
                 for number, form in enumerate(mine):
-                    # of the traces, which are told apart by their ids, a tenth are made: as many in every run
-                    trace = f"00-{'0' * 15}1{number % 10 * 0x1999:04x}{'0' * 12}-{'0' * 15}1-01"
+                    # of the traces, which are told apart by their ids, a twentieth are made: as many in every run
+                    trace = f"00-{'0' * 15}1{number % 20 * 0x0CCC:04x}{'0' * 12}-{'0' * 15}1-01"
                     _call(served, act, form, {**headers, "traceparent": trace})
                 end()
                 os._exit(0)
