@@ -8,7 +8,7 @@ WORKERS ?= $(shell expr \( $$(nproc) \* 3 + 1 \) / 2)
 # What tests/several_machines run, and deploy/ha.
 MACHINES := haproxy pgbouncer etcd-server:etcd postgresql:/usr/lib/postgresql python3-venv:/usr/share/doc/python3-venv
 
-.PHONY: demo test test-browser test-long lint types bench bench-attacks bench-guessing bench-growth bench-readings bench-pages bench-collection bench-acts bench-instructions bench-load bench-journey bench-guard screenshots accessibility messages docs sbom release lock clean
+.PHONY: demo test test-browser test-long lint types bench bench-attacks bench-guessing bench-growth bench-readings bench-pages bench-collection bench-acts bench-instructions bench-load bench-messages bench-journey bench-guard screenshots accessibility messages docs sbom release lock clean
 
 demo: $(READY)
 	$(BIN)/consent-server sandbox up --walk $(if $(ONCE),--once) $(if $(PORT),--base-port $(PORT)) $(if $(DATABASE_URL),--database-url $(DATABASE_URL))
@@ -45,6 +45,10 @@ bench-acts: $(READY)
 # Half an hour of 150 requests a second from three clients, on each database; takes an hour on a machine that does nothing else.
 bench-load: $(READY)
 	$(BIN)/python -m bench.load
+
+# How fast withdrawal messages leave to a hundred clients, and what one costs; takes a minute.
+bench-messages: $(READY)
+	$(BIN)/python -m bench.messages
 
 # How many instructions an act of the back channel takes, beside bench/instructions.json; takes a minute.
 bench-instructions: $(READY)

@@ -154,8 +154,8 @@ def year(app: Flask) -> None:
     show("a year of one fuel: serialised by orjson (yardstick)", dumped, dumped, "itself")
     show("a year of one fuel: day blocks read and joined", median(from_store), dumped, "orjson")
     show("a year of one fuel: day blocks joined", median(lambda: readings.join(blocks.values())), dumped, "orjson")
-    amounts = [(start + slot * HALF_HOUR, 500.0) for slot in range(365 * 48)]
-    intensity = {at: 120.0 for at, _ in amounts}
+    slots = range(start, end, HALF_HOUR)
+    amounts, intensity = emissions.Amounts(slots, [500.0] * len(slots)), dict.fromkeys(slots, 120.0)
     show("a year's emissions of one meter", median(lambda: emissions.electricity(amounts, intensity)), dumped, "orjson")
 
 

@@ -8,7 +8,6 @@ the interpreter and its libraries included. Nothing is asserted.
 """
 
 import argparse
-import gc
 import http.client
 import os
 import resource
@@ -35,6 +34,7 @@ from consent_server.collect import gather, provider, weigh
 from consent_server.collect.period import first_month
 from consent_server.deployment import current
 from consent_server.jobs import retention
+from consent_server.jobs.work import spare_garbage_collector
 from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.data import ConsumptionData
 from consent_server.outbound.intensity import Intensity
@@ -218,7 +218,7 @@ def main() -> None:
             patch.setattr(provider, "consumption_data", lambda _: ConsumptionData(session, "http://others"))
             with in_new_database(opened(deployment, "mutual_tls")):
                 _connect(cap, smes)
-                gc.freeze()  # as `consent-server work` does
+                spare_garbage_collector()  # as `consent-server work` does
                 print(f"{datetime.now(UTC):%Y-%m-%d}, {smes} SMEs, {len(METERS)} meters each")
                 _fetch_grid(played.intensity)
                 _measured("first collection, 13 months", session, smes)

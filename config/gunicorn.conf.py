@@ -26,7 +26,7 @@ from gevent.hub import Hub
 from gevent.server import StreamServer
 
 from consent_server import audit, traces
-from consent_server.serving import configuration, connection, log_stream, worker_counts
+from consent_server.serving import configuration, connection, log_stream, made_once, worker_counts
 from consent_server.serving.gunicorn_log import Answers, DoorLog
 from consent_server.serving.request_body import with_request_body
 from consent_server.serving.traced import traced
@@ -121,6 +121,10 @@ def post_worker_init(worker: Any) -> None:
     gevent.spawn(connection.stop_gently, worker)
 
 
+def pre_request(worker: Any, request: Any) -> None:
+    """gunicorn's own would look whether its log takes a line of the level debug, which holds the path."""
+
+
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
     if "gunicorn.socket" in environ:
         environ["gunicorn.socket"].answered()
@@ -132,4 +136,5 @@ DoorLog.door = serving.door
 logger_class = DoorLog
 accesslog = "-"
 errorlog = "-"
+made_once.install()
 gunicorn.util.write_error = Answers(serving.settings.public.origin).write_error

@@ -36,12 +36,11 @@ def create_app(settings: "Settings", door: "Door") -> "Flask":
 
 def open_door(deployment: "Deployment", door: "Door") -> "Flask":
     """Return an application that serves one door of a deployment."""
-    from flask import Flask
-
     from consent_server import deployment as deployments
     from consent_server.web import door as shared
+    from consent_server.web.application import Application
 
-    app = Flask(__name__, template_folder=str(shipped("templates")), static_folder=None)
+    app = Application(__name__, template_folder=str(shipped("templates")), static_folder=None)
     deployments.install(app, deployment)
     shared.install(app, deployment.settings, door, deployment.party.openapi[door])
     for blueprint in deployment.party.blueprints(door):

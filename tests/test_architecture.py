@@ -58,7 +58,7 @@ LIBRARIES = (
          "resource/protect.py"),
     ),
     ({"flask_sqlalchemy", "flask_migrate", "sqlalchemy", "sqlite3", "psycopg", "alembic"}, ("store/*", "sandbox/*")),
-    ({"time"}, ("clock.py", "outbound/*", "store/database.py", "store/waiting.py", "serving/*", "sandbox/*")),
+    ({"time"}, ("clock.py", "outbound/*", "store/database.py", "store/writers.py", "serving/*", "sandbox/*")),
     ({"httpx", "httpcore", "requests", "urllib3", "socket", "smtplib"}, ("outbound/*", "serving/*", "sandbox/*")),
     ({"opentelemetry"}, ("traces.py",)),
     ({"pkcs11"}, ("signing/hsm.py",)),

@@ -44,7 +44,7 @@ def _figures(total: FuelTotal, emissions: VerifiedEmissions) -> tuple[str, ...]:
         _day(emissions.start),
         _day(emissions.end),
         str(total.months),
-        " ".join(instant.text(month)[:7] for month in total.missing),
+        " ".join(instant.month(month) for month in total.missing),
         f"{total.kilograms / 1000:.6f}",
         GASES[total.fuel],
         str(quality.score),
@@ -67,4 +67,4 @@ def cell(text: str) -> str:
 
 
 def _day(at: int | None) -> str:
-    return "" if at is None else instant.text(at)[:10]
+    return "" if at is None else instant.date(at)

@@ -17,6 +17,7 @@ from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.settings import MembersSettings
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, Unavailable
+from consent_server.scheme.instant import DAY
 from consent_server.settings import Settings
 
 log = logging.getLogger("consent_server.membership")
@@ -94,7 +95,7 @@ def may_act(member: Member, roles: Collection[str], settings: MembersSettings, a
         return True
     if settings.refuses_lapsed_agreements:
         return False
-    _warn_of_agreement(member.url, at // 86400)
+    _warn_of_agreement(member.url, at // DAY)
     return True
 
 

@@ -158,7 +158,7 @@ def _how(layout: str, zone: str, ends: bool, meter: str, taken_at: str, dry_run:
     from consent_server import clock
     from consent_server.metering.importing.layouts import LAYOUTS
     from consent_server.metering.importing.load import How
-    from consent_server.metering.importing.rows import Told
+    from consent_server.metering.importing.rows import Stated
     from consent_server.scheme import instant
 
     if layout not in LAYOUTS:
@@ -173,7 +173,7 @@ def _how(layout: str, zone: str, ends: bool, meter: str, taken_at: str, dry_run:
         raise click.BadParameter(
             "is no zone such as Europe/London, or no instant before now", param_hint="--zone, --taken-at"
         ) from None
-    return How(layout, zone, ends, Told(meter, taken), dry_run, by_register)
+    return How(layout, zone, ends, Stated(meter, taken), dry_run, by_register)
 
 
 def _say(report: "LoadReport") -> None:

@@ -1,6 +1,5 @@
 """`consent-server serve` and `work`: the processes of a party."""
 
-import gc
 import json
 import logging
 import os
@@ -50,7 +49,7 @@ def serve(config: Path, door: "Door", overrides: tuple[str, ...]) -> None:
 def work(settings: "Settings", once: bool) -> None:
     """Deliver messages, collect readings, fetch lists and apply retention, until stopped."""
     from consent_server.jobs.job import jobs as jobs_of
-    from consent_server.jobs.work import JobEnded, run_once
+    from consent_server.jobs.work import JobEnded, run_once, spare_garbage_collector
     from consent_server.jobs.work import work as run
     from consent_server.serving import lines
     from consent_server.store.database import require_file
@@ -67,8 +66,7 @@ def work(settings: "Settings", once: bool) -> None:
     _trace(settings)
     if not once and (address := settings.metrics.address("work")) is not None:
         _export(address)
-    # What is loaded by now stays: looking through it again and again took half of the time in which readings are parsed.
-    gc.freeze()
+    spare_garbage_collector()
     with app.app_context():
         jobs = jobs_of()
         if once:

@@ -31,10 +31,10 @@ def status() -> None:
 @with_settings
 def list_(settings: "Settings") -> None:
     """Print the state of each part, and every notice of the last 90 days and of the future."""
-    from consent_server.status import standing
+    from consent_server.status import state
 
     with database_of(settings):
-        found = standing.now()
+        found = state.now()
     for part in found.parts:
         share = "-" if part.availability is None else f"{part.availability:.3%}"
         click.echo(f"{part.name}\t{part.state}\t{share} in 90 days")

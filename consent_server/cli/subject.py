@@ -82,7 +82,7 @@ def _say(plan: Any) -> None:
     for table, number in plan.goes:
         click.echo(f"  goes   {table}: {number}")
     for row in plan.stays:
-        until = "no day is known" if row.until is None else f"until {instant.text(row.until)[:10]}"
+        until = "no day is known" if row.until is None else f"until {instant.date(row.until)}"
         click.echo(f"  stays  {row.table}: {row.rows}, {until}: {row.duty}")
 
 

@@ -4,14 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from consent_server.deployment import current
 from consent_server.scheme import emissions, factors
-from consent_server.scheme.emissions import MonthEmissions
+from consent_server.scheme.emissions import Amounts, MonthEmissions
 from consent_server.scheme.factors import FactorPeriod
 from consent_server.scheme.instant import HALF_HOUR, next_month
 from consent_server.scheme.licenses import GAS
 from consent_server.store.tables import MeterMonth
-
-Amounts = Sequence[tuple[int, float]]
-"""Half-hours with a reading, (start, WHR or MTQ)."""
 
 
 def electricity(month: MeterMonth, amounts: Amounts, intensity: Mapping[int, float], at: int) -> MeterMonth:

@@ -25,7 +25,7 @@ from consent_server.outbound.directory import DataService
 from consent_server.outbound.errors import BadAnswer, NotReady, OAuthRefused, TokenRefused, Unreachable
 from consent_server.outbound.fair_pool import FairPool, Tally
 from consent_server.scheme import plausible, readings
-from consent_server.scheme.emissions import EmissionsError
+from consent_server.scheme.emissions import Amounts, EmissionsError
 from consent_server.scheme.factors import FactorPeriod
 from consent_server.scheme.instant import DAY, HALF_HOUR, month_start, next_month
 from consent_server.scheme.licenses import ELECTRICITY, GAS
@@ -479,12 +479,10 @@ def _months(
     at = clock.now()
     for start in run:
         of_month = slice(bisect_left(starts, start), bisect_left(starts, next_month(start)))
-        yield _month(meter, start, list(zip(starts[of_month], values[of_month], strict=True)), periods, at)
+        yield _month(meter, start, Amounts(starts[of_month], values[of_month]), periods, at)
 
 
-def _month(
-    meter: CollectedMeter, start: int, amounts: list[tuple[int, float]], periods: Sequence[FactorPeriod], at: int
-) -> MeterMonth:
+def _month(meter: CollectedMeter, start: int, amounts: Amounts, periods: Sequence[FactorPeriod], at: int) -> MeterMonth:
     body = packed(start, next_month(start), amounts)
     month = MeterMonth(
         connection=meter.connection,
@@ -494,15 +492,15 @@ def _month(
         outcode=meter.outcode,
         readings=body,
         digest=digest_of(body),
-        half_hours=len(amounts),
+        half_hours=len(amounts.start),
         amount=0.0,
         kilograms=0.0,
         complete=False,
         first=at,
         fetched=at,
         at=at,
-        weigh_due=at if meter.fuel == ELECTRICITY and amounts else None,
-        unknown=len(amounts),
+        weigh_due=at if meter.fuel == ELECTRICITY and amounts.start else None,
+        unknown=len(amounts.start),
     )
     if meter.fuel == ELECTRICITY:
         return month

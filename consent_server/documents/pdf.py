@@ -125,4 +125,4 @@ def _widths(table: dict[str, Any]) -> list[int]:
 
 def _width(cells: Sequence[str]) -> int:
     words = [word for cell in cells for word in re.split(r"[ /]", cell)]
-    return max(6, min(36, max(map(len, cells))), min(40, 2 + max(map(len, words))))
+    return max(6, min(36, 2 + max(map(len, cells))), min(40, 2 + max(map(len, words))))

@@ -18,12 +18,14 @@ from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.provenance import drawing
 from consent_server.scheme.provenance.chain import in_words
 from consent_server.scheme.provenance.container import VerifiedStep
+from consent_server.scheme.report import KILOGRAMS_PER_TONNE
 
 DATA_FILE: Final = "report.json"
 TABLE_FILE: Final = "report.csv"
 RECORD_FILE: Final = "provenance.json"
 
 _NUMBER: Final = re.compile(r"[0-9,.]+|–|")
+_DIGIT: Final = re.compile(r"[0-9]")
 SANDBOX_MARK: Final = "Sandbox: made-up businesses and meters"
 _NAMES: Final = {ELECTRICITY: "Electricity", GAS: "Gas"}
 _METHODS: Final = {
@@ -107,7 +109,7 @@ def as_json(document: Document) -> dict[str, Any]:
 
 def _numeric(table: Table) -> list[bool]:
     columns = list(zip(*table.rows, strict=True)) or [() for _ in table.head]
-    return [bool(column) and all(_NUMBER.fullmatch(cell) for cell in column) for column in columns]
+    return [all(map(_NUMBER.fullmatch, column)) and any(map(_DIGIT.search, column)) for column in columns]
 
 
 def document(data: ReportData, steps: Sequence[VerifiedStep]) -> Document:
@@ -146,9 +148,11 @@ def _parties(data: ReportData) -> Iterator[Block]:
         ]
     )
     yield Paragraph(
-        f"This report is for {data.to.name} alone: the permission that it was made under names no other recipient. "
-        f"What it says is in its attachments as well: {DATA_FILE} and {TABLE_FILE} have the figures, {RECORD_FILE} the signed "
-        "record of where they come from."
+        f"This report says what the energy that {data.about.name} used at its connected meters emitted. It is made under the "
+        f"Perseus scheme: the business permits its energy data providers to give meter readings to {data.by.name}, which "
+        f"calculates the emissions, and permits it to give those to {data.to.name} and to no other. Each party signs its steps "
+        f"of that; they are in the last section. Attached are the figures, as {DATA_FILE} and {TABLE_FILE}, and the signed "
+        f"record of where they come from, {RECORD_FILE}."
     )
 
 
@@ -160,8 +164,18 @@ def _total(data: ReportData) -> Iterator[Block]:
     gas = any(each.m3 is not None for each in data.totals)
     yield Table(
         "All reported months. Figures are added before they are rounded.",
-        ["Fuel", "Months", *_columns(gas)],
-        [[_NAMES[each.fuel], str(each.months), *_cells(each, gas), each.unit] for each in data.totals],
+        ["Fuel", "Scope", "Months", *_columns(gas), "Tonnes"],
+        [
+            [
+                _NAMES[each.fuel],
+                str(pcaf.SCOPES[each.fuel]),
+                str(each.months),
+                *_cells(each, gas),
+                each.unit,
+                _tonnes(each.kilograms),
+            ]
+            for each in data.totals
+        ],
     )
     lacking = [(fuel, sum(gap.fuel == fuel for gap in data.gaps)) for fuel in data.fuels]
     short = [f"{fuel} lacks {count} of {count + len(data.of(fuel))} months" for fuel, count in lacking if count]
@@ -171,7 +185,8 @@ def _total(data: ReportData) -> Iterator[Block]:
             strong=True,
         )
     if len(data.totals) > 1:
-        yield Paragraph(f"Both fuels: {_number(data.whole.kilograms)} kg. {data.whole.meaning}")
+        whole = data.whole.kilograms
+        yield Paragraph(f"Both fuels: {_number(whole)} kg, or {_tonnes(whole)} tonnes. {data.whole.meaning}")
 
 
 def _chart(data: ReportData) -> Iterator[Block]:
@@ -195,7 +210,7 @@ def _fuel(data: ReportData, fuel: str) -> Iterator[Block]:
     yield Table(
         f"{_NAMES[fuel]} by month",
         ["Month", *_columns(gas), "Notes"],
-        [[month(_at(each.start)), *_cells(each, gas), each.unit, _note(each)] for each in months],
+        _by_month(data, fuel, gas),
         ["Total", *_cells(total, gas), total.unit, ""],
     )
     yield Table(
@@ -203,6 +218,14 @@ def _fuel(data: ReportData, fuel: str) -> Iterator[Block]:
         ["Site (outcode)", "Meters", *_columns(gas)],
         [[e.site or "unknown", str(e.meters), *_cells(e, gas), e.unit] for e in data.sites if e.fuel == fuel],
     )
+
+
+def _by_month(data: ReportData, fuel: str, gas: bool) -> list[list[str]]:
+    told = {each.start: [month(_at(each.start)), *_cells(each, gas), each.unit, _note(each)] for each in data.of(fuel)}
+    lacking = [each.start for each in data.gaps if each.fuel == fuel]
+    nothing = ["–"] * (len(_columns(gas)))
+    told |= {start: [month(_at(start)), *nothing, "left out"] for start in lacking}
+    return [told[start] for start in sorted(told)]
 
 
 def _columns(gas: bool) -> list[str]:
@@ -226,7 +249,7 @@ def _missing(data: ReportData) -> Iterator[Block]:
     if data.gaps:
         yield Table(
             "Months that are left out",
-            ["Month", "Fuel", "Half-hours", "Because"],
+            ["Month", "Fuel", "Half-hours lacking", "Because"],
             [[month(_at(e.start)), _NAMES[e.fuel], str(e.half_hours), e.reason] for e in data.gaps],
         )
     filled = sum(each.filled for each in data.months)
@@ -265,7 +288,7 @@ def _method(data: ReportData) -> Iterator[Block]:
     if data.factors:
         yield Table(
             "Factors in the figures. For electricity the value is the mean over the site's use.",
-            ["Factor", "From", "To", "Applied to", "Value"],
+            ["Factor", "From (UTC)", "To (UTC)", "Applied to", "Value"],
             [_factor(each) for each in data.factors],
         )
         yield from dict.fromkeys(Paragraph(_source(each)) for each in data.factors)
@@ -289,11 +312,18 @@ def _factor(each: FactorData) -> list[str]:
     )
     return [
         f"{_NAMES[each.fuel]}, {place}{', in place of a region of the outcode' if each.stands_in else ''}",
-        moment(_at(each.start)),
-        moment(_at(each.end)),
+        _utc(_at(each.start)),
+        _utc(_at(each.end)),
         f"{_number(each.amount)} {unit}",
-        f"{each.value:,.5f} {each.unit}",
+        _value(each),
     ]
+
+
+def _value(each: FactorData) -> str:
+    """Return a factor: a published one as published, and a mean, which there is none of where nothing was used."""
+    if each.fuel == GAS:
+        return f"{each.value:,.5f} {each.unit}"
+    return f"{each.value:,.2f} {each.unit}" if each.amount else "–"
 
 
 def _quality(data: ReportData) -> Iterator[Block]:
@@ -309,29 +339,43 @@ def _quality(data: ReportData) -> Iterator[Block]:
 
 def _provenance(data: ReportData, steps: Sequence[VerifiedStep]) -> Iterator[Block]:
     yield Heading("Where the figures come from")
+    every = in_words(steps).values()
+    names = {step.member: step.signer for step in every}
     yield Table(
-        "Connections to energy data providers",
-        ["Provider", "Our permission", "Granted", "Readings fetched", "Meters"],
+        "Energy data providers that gave readings, and the permission of the business for each",
+        ["Provider", "Permission", "Granted", "Readings fetched", "Meters"],
         [
-            [each.member, each.connection, day(_at(each.granted)), moment(_at(each.collected)), str(each.meters)]
+            [
+                f"{names.get(each.member, '')} {each.member}".strip(),
+                each.connection,
+                day(_at(each.granted)),
+                moment(_at(each.collected)),
+                str(each.meters),
+            ]
             for each in data.sources
         ],
     )
     by_signer: dict[tuple[str, str], list[tuple[str, int]]] = {}
-    for step in in_words(steps).values():
+    for step in every:
         by_signer.setdefault((step.signer, step.member), []).append((step.kind, _at(step.at)))
     yield Table(
         "Steps of the signed record, by signer",
-        ["Signed by", "Member", "Steps", "First signature", "Last signature"],
+        ["Signed by", "Member", "Steps", "First signature (UTC)", "Last signature (UTC)"],
         [
             [
                 signer,
                 member,
                 _counted([kind for kind, _ in signed]),
-                *(moment(f(at for _, at in signed)) for f in (min, max)),
+                *(_utc(f(at for _, at in signed)) for f in (min, max)),
             ]
             for (signer, member), signed in by_signer.items()
         ],
+    )
+    yield Paragraph(
+        "A permission is what the business has allowed; an origin, where readings or a factor come from; a transfer, who sent "
+        "what to whom, under which permission; a receipt, that it arrived; a process, what was calculated from what. They "
+        "prove who gave what to whom, when, and that it was allowed. No reading is in them: whether the arithmetic is right, "
+        "and whether every meter of the business is connected, cannot be verified from them."
     )
     yield Paragraph(
         f"The whole record is attached as {RECORD_FILE}. It ends with a transfer to {data.to.url} and can be verified without "
@@ -349,6 +393,15 @@ def _counted(kinds: Sequence[str]) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.2f}"
+
+
+def _tonnes(kilograms: float) -> str:
+    return f"{kilograms / KILOGRAMS_PER_TONNE:,.3f}"
+
+
+def _utc(at: int) -> str:
+    """Return an instant for a column whose head says UTC."""
+    return moment(at).removesuffix(" UTC")
 
 
 def _at(text: str) -> int:

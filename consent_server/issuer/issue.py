@@ -24,7 +24,8 @@ class TokenResponse(TypedDict):
 
 def token_response(permission: Permission, caller: MemberCertificate, at: int) -> TokenResponse:
     """Return the body without a refresh token. `at` was read before the permission's row."""
-    settings = current().settings
+    here = current()
+    settings = here.settings
     # The clock of the node that granted may be ahead of ours: no token is older than its permission.
     issued = max(at, permission.granted)
     # IB1 Permission Records: no token outlives its permission
@@ -47,7 +48,7 @@ def token_response(permission: Permission, caller: MemberCertificate, at: int) -
         cnf=binding.thumbprint(caller.der) if settings.tokens.bind_to_certificate else None,
     )
     return {
-        "access_token": access_token.mint(current().signing_keys, token),
+        "access_token": access_token.mint(here.signing_keys, token),
         "token_type": "Bearer",
         "expires_in": expires - issued,
         "scope": permission.license,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import orjson
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response
 from flask.blueprints import BlueprintSetupState
 
 from consent_server import clock
@@ -30,6 +30,8 @@ from consent_server.refusal import Refusal
 from consent_server.tokens import status
 from consent_server.tokens.keys import JWKS_MAX_AGE
 from consent_server.web import parameters
+from consent_server.web.answer import Answer
+from consent_server.web.application import in_hand
 from consent_server.web.documents import cacheable, made_once
 from consent_server.web.parameters import MissingParameter
 
@@ -40,6 +42,8 @@ public = Blueprint("issuer_public", __name__)
 mutual_tls = Blueprint("issuer_mutual_tls", __name__)
 
 _TOKEN_PARAMETERS: Final = tuple({*code.PARAMETERS, *refresh.PARAMETERS, *client_authentication.PARAMETERS})
+#: RFC 6749 section 5.1; RFC 9126 section 2.2
+_NOT_KEPT: Final = (("Cache-Control", "no-cache, no-store"), ("Pragma", "no-cache"))
 _GRANTS: Final = {"authorization_code": code.redeem, "refresh_token": refresh.refresh}
 
 
@@ -114,7 +118,7 @@ def permission() -> Response:
 
 @mutual_tls.post(metadata.INTROSPECT)
 def introspect() -> Response:
-    caller = current().callers.member(request.environ, clock.now())
+    caller = current().callers.member(in_hand().environ, clock.now())
     introspection.require_introspector(caller)
     asked = _asked(caller, required=("token",), client_id_needed=False)
     return _json(200, introspection.introspect(asked.form["token"]))
@@ -123,7 +127,7 @@ def introspect() -> Response:
 def _client() -> MemberCertificate:
     """Return the caller, if it holds a role that may ask here. Judged before any parameter is read."""
     here = current()
-    return here.callers.identify(request.environ, here.asking_roles, clock.now())
+    return here.callers.identify(in_hand().environ, here.asking_roles, clock.now())
 
 
 def _asked(
@@ -134,6 +138,7 @@ def _asked(
     client_id_needed: bool = True,
 ) -> Claimed:
     """Return the request of an authenticated client, with these parameters alone."""
+    request = in_hand()
     if request.query_string:
         client_authentication.no_other_in_query(caller, request.args.getlist("client_id"))
     form = parameters.form(request, required=required, optional=(*optional, *client_authentication.PARAMETERS))
@@ -145,7 +150,4 @@ def _asked(
 
 
 def _json(status_code: int, body: Mapping[str, object] | TokenResponse) -> Response:
-    response = Response(orjson.dumps(body), status_code, mimetype="application/json")
-    response.headers["Cache-Control"] = "no-cache, no-store"  # RFC 6749 section 5.1; RFC 9126 section 2.2
-    response.headers["Pragma"] = "no-cache"
-    return response
+    return Answer(orjson.dumps(body), status_code, *_NOT_KEPT)

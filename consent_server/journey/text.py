@@ -12,6 +12,7 @@ from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.registry import FuelNotNamed, TextChanged
 from consent_server.refusal import Refusal, Unavailable
 from consent_server.scheme import permission_text
+from consent_server.scheme.instant import DAY
 from consent_server.scheme.licenses import PublishedLicense, digest
 from consent_server.scheme.permission_text import ShownText, UnfilledPlaceholder
 from consent_server.settings import LicenseSettings, Settings
@@ -122,7 +123,7 @@ def _require_permitted(published: PublishedLicense) -> None:
     if published.is_prohibited(at):
         raise LicenseProhibited(f"{published.url} is prohibited by the Registry")
     if published.is_deprecated(at):
-        _warn_of_deprecation(published.url, at // 86400)
+        _warn_of_deprecation(published.url, at // DAY)
 
 
 @lru_cache(maxsize=64)

@@ -52,13 +52,15 @@ class OwnReadings:
         """Return the readings in our own table. Raise StoreUnavailable."""
         meter, measure = request.meter, request.measure
         with store.reading() as c:
-            extent = day_blocks.extent(c, day_blocks.EDP, meter, measure)
-            if extent is None:
-                return Held()
-            first, last = max(request.start, extent[0]), min(request.end, extent[1] + DAY)
-            if first >= last:
-                return Held()
-            rows = day_blocks.days(c, day_blocks.EDP, meter, measure, instant.day_start(first), last)
+            first_day, last_day = instant.day_start(request.start), instant.day_start(request.end - 1)
+            rows = day_blocks.days(c, day_blocks.EDP, meter, measure, first_day, request.end)
+            if rows and (rows[0].day, rows[-1].day) == (first_day, last_day):
+                first, last = request.start, request.end
+            else:
+                extent = day_blocks.extent(c, day_blocks.EDP, meter, measure) or (0, -DAY)
+                first, last = max(request.start, extent[0]), min(request.end, extent[1] + DAY)
+        if first >= last:
+            return Held()
         estimates = any(day.has_estimates(row, first, last) for row in rows)
         counts = {row.day: len(row.marks) for row in rows if row.marks is not None}
         return Held.of_days({row.day: row.body for row in rows}, (first, last), estimates, counts=counts)

@@ -175,10 +175,11 @@ class RowReadings(ABC):
         request = replace(request, end=min(request.end, now - now % HALF_HOUR))
         if request.start >= request.end:
             return Held()
-        rows = self.rows_of(request)
-        # After the rows, so that a half-hour that arrives between the two is none too many.
-        extent = self._extents([request.meter]).get(request.meter)
-        return held_of(request, rows, extent)
+        half_hours = half_hours_of(request, self.rows_of(request))
+        metered = self._metered(request, half_hours.start)
+        if None in half_hours.value:
+            half_hours = half_hours.where([each is not None for each in half_hours.value])
+        return Held.of_columns(request, half_hours, metered)
 
     def begin(self, meters: Collection[str]) -> Mapping[str, int]:
         """Return the first half-hour that is held of each. Raise SourceUnavailable."""
@@ -189,6 +190,18 @@ class RowReadings(ABC):
                 found = self._extents(wanted[offset : offset + MOST_METERS])
             first |= {meter: extent[0] for meter, extent in found.items()}
         return first
+
+    def _metered(self, request: ReadingsRequest, start: Sequence[int]) -> tuple[int, int] | None:
+        """Return the part of a window for which the meter has been read, given the half-hours that there are rows of.
+
+        It is all of it where there are rows of its first and its last; else the source is asked, after the rows, so that a
+        half-hour that arrives between the two is none too many.
+        """
+        if start and (start[0], start[-1]) == (request.start, request.end - HALF_HOUR):
+            return request.start, request.end
+        extent = self._extents([request.meter]).get(request.meter)
+        first, until = (max(extent[0], request.start), min(extent[1], request.end)) if extent else (0, 0)
+        return (first, until) if first < until else None
 
     def _extents(self, meters: Sequence[str]) -> dict[str, tuple[int, int]]:
         return extents_of(self.extents(meters), meters)
@@ -243,29 +256,21 @@ def tenancy_of(row: Meter) -> Tenancy:
     )
 
 
-def held_of(request: ReadingsRequest, rows: Columns, extent: tuple[int, int] | None) -> Held:
-    """Return the rows of a request, read from the first to the last of `extent`. Raise ReadingError.
-
-    A row without a value is a half-hour that is missing.
-    """
+def half_hours_of(request: ReadingsRequest, rows: Columns) -> HalfHours:
+    """Return the rows of a request. Raise ReadingError. The value is None of a half-hour that is missing."""
     start, value, unit = _required(rows, "start", "value", "unit")
     _all_are(rows, request)
     if len(start) > MOST_HALF_HOURS:
         raise ReadingError("more half-hours than were asked for")
     factor = ours_in(request.fuel, unit)
     taken_at, register, estimated = (rows.get(name) or [None] * len(start) for name in _KNOWN)
-    columns = (
+    return HalfHours(
         _each(start, (int,), lambda each: _at(each, "start")),
         _each(value, (float, int, type(None)) if factor == 1 else (), lambda each: _number(each, factor)),
         _each(taken_at, (int, type(None)), lambda each: None if each is None else _at(each, "taken_at")),
         _each(register, (float, int, type(None)) if factor == 1 else (), lambda each: _number(each, factor)),
         _each(estimated, (bool,), _flag),
     )
-    half_hours = HalfHours(*columns)
-    if None in half_hours.value:
-        half_hours = half_hours.where([each is not None for each in half_hours.value])
-    first, until = (max(extent[0], request.start), min(extent[1], request.end)) if extent else (0, 0)
-    return Held.of_columns(request, half_hours, (first, until) if first < until else None)
 
 
 _KNOWN: Final = ("taken_at", "cumulative", "estimated")

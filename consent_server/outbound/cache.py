@@ -11,6 +11,7 @@ from consent_server import clock
 from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.outbound.session import MIB, Response, Session
 from consent_server.scheme import instant
+from consent_server.scheme.instant import DAY
 
 log = logging.getLogger("consent_server.outbound")
 
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 FOR_EVER = 1 << 40
 _UNSTATED_S = 60  # how long a response without Cache-Control is fresh
-_MOST_FRESH_S = 86400
+_MOST_FRESH_S = DAY
 _RETRY_S = 30  # after a failed refresh, so that callers do not each wait for the same time-out
 # What a process holds of the copies itself, beside their place: so many, each of so many bytes at most.
 _MOST_HELD = 512

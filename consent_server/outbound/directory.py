@@ -14,11 +14,12 @@ from consent_server.outbound.cache import FOR_EVER, Cache, Fetcher
 from consent_server.outbound.errors import NotAllowed
 from consent_server.outbound.session import Session
 from consent_server.outbound.settings import MembersSettings
+from consent_server.scheme.instant import DAY
 
 log = logging.getLogger("consent_server.outbound")
 
 # An outage of the Directory must not stop the scheme, and a member that left is noticed within a week.
-_KEEP_S: Final = 7 * 86400
+_KEEP_S: Final = 7 * DAY
 _ACCEPT: Final = "application/json, application/ld+json;q=0.9, text/turtle;q=0.8"
 
 

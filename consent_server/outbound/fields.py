@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from consent_server import clock
+from consent_server.scheme.instant import DAY
 
 log = logging.getLogger("consent_server.outbound")
 
@@ -122,7 +123,7 @@ class Entry:
         try:
             return read(self._source, name)
         except ValueError as fault:
-            _warn(self._url, str(fault), clock.now() // 86400)
+            _warn(self._url, str(fault), clock.now() // DAY)
             return otherwise
 
     def objects(self, name: str) -> list[dict[str, Any]]:
@@ -131,7 +132,7 @@ class Entry:
         listed = value if isinstance(value, list) else [value]
         found = [each for each in listed if isinstance(each, dict)]
         if len(found) < len(listed):
-            _warn(self._url, f"{name} is not a list of objects", clock.now() // 86400)
+            _warn(self._url, f"{name} is not a list of objects", clock.now() // DAY)
         return found
 
 

@@ -32,6 +32,7 @@ from consent_server.outbound.errors import BadAnswer, CallbackRefused, OAuthRefu
 from consent_server.outbound.session import Session
 from consent_server.outbound.upstream import error_code, require
 from consent_server.scheme.email import email_address
+from consent_server.scheme.instant import DAY
 from consent_server.settings import BadSettings, LoginSettings
 
 #: The signatures that count, of ID tokens and of our own assertions: asymmetric ones alone.
@@ -41,7 +42,7 @@ LEEWAY_S: Final = 30
 #: What comes back with a browser (OpenID Connect Core 3.1.2.5 and 3.1.2.6, RFC 9207).
 RETURNED: Final = ("code", "state", "iss", "error")
 _ASSERTION_S: Final = 60
-_KEEP_S: Final = 86400
+_KEEP_S: Final = DAY
 _UNKNOWN_KEY_S: Final = 60
 _LEAST_RSA_BITS: Final = 2048
 _LONGEST_CUSTOMER: Final = 200

@@ -13,15 +13,16 @@ from consent_server.outbound.cache import Cache, Copy
 from consent_server.outbound.directory import Member
 from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.outbound.session import Session
+from consent_server.scheme.instant import DAY
 from consent_server.settings import Settings
 
 log = logging.getLogger("consent_server.outbound")
 
-FRESH_S: Final = 86400
+FRESH_S: Final = DAY
 #: After a failure. Until then nobody asks again, in any process.
 RETRY_S: Final = 3600
 #: As long as a member's entry: see `directory`.
-_KEEP_S: Final = 7 * 86400
+_KEEP_S: Final = 7 * DAY
 _ACCEPT: Final = f"{logo.SVG}, {logo.PNG}"
 _NONE: Final = b""
 #: Seconds for which a process remembers what is kept: every page of a journey asks, and the store need not be.

@@ -26,13 +26,16 @@ class MeteringService(Calls):
         self._url, self._token = service.url, service.token
         if not self._url:
             raise BadSettings("metering.http.url: the https URL of the service")
+        setting = "roots"
         try:
             tls = tls_with(service.roots)
+            setting = "certificate and key"
             if service.certificate is not None:
                 tls.load_cert_chain(service.certificate, service.key)
+            setting = "token"
             self._bearer()
         except OSError as error:  # ssl.SSLError is one
-            raise BadSettings(f"metering.http: a file cannot be used: {error.strerror or 'no PEM'}") from None
+            raise BadSettings(f"metering.http: {setting}: cannot be used: {error.strerror or 'no PEM'}") from None
         # The address is the operator's own choice, and most often a private one.
         self._calls = self._client(
             Transport(tls, allowed=lambda _: True, look_up=self._look_up, deadline=self._deadline)

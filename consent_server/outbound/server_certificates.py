@@ -19,6 +19,7 @@ from consent_server import clock
 from consent_server.outbound.errors import NotAllowed, Unreachable
 from consent_server.pki import crl, ocsp
 from consent_server.pki.crl import NotTrusted, RevocationStatus
+from consent_server.scheme.instant import DAY
 
 log = logging.getLogger("consent_server.outbound")
 
@@ -29,7 +30,7 @@ Fetch = Callable[[str, bytes | None, int], bytes]
 LARGEST_LIST: Final = 16 << 20
 LARGEST_OCSP: Final = 64 << 10
 _MOST_SOURCES: Final = 4  # distribution points, and names in one; public authorities have one of each
-_LONGEST_S: Final = 86400  # a list may be good for ten days, a revocation should be noticed sooner
+_LONGEST_S: Final = DAY  # a list may be good for ten days, a revocation should be noticed sooner
 _AGAIN_S: Final = 60  # an unavailable source is tried again after this
 _REMEMBERED: Final = 1024
 

@@ -29,6 +29,7 @@ from consent_server.outbound.network import Transport
 from consent_server.outbound.page_time import call_time
 from consent_server.outbound.server_certificates import ServerCertificates
 from consent_server.outbound.settings import MembersSettings
+from consent_server.scheme.instant import DAY
 from consent_server.settings import BadSettings
 
 log = logging.getLogger("consent_server.outbound")
@@ -40,7 +41,7 @@ for _name in ("httpx", "httpcore"):
 MIB = 1 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 2
-_LONGEST_RETRY_S = 86400
+_LONGEST_RETRY_S = DAY
 # Visible ASCII without what URL parsers disagree about (backslash, quotes, brackets outside IPv6 literals, caret).
 _URL = re.compile(r"(https?)://[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+", re.IGNORECASE)
 # RFC 1123 section 2.1, and the form of an IPv6 literal, which httpx has judged. International names are in their ASCII form.

@@ -20,13 +20,14 @@ from consent_server.outbound.cache import Cache, Fetcher
 from consent_server.outbound.errors import BadAnswer, CallbackRefused, OAuthRefused
 from consent_server.outbound.session import Response, Session
 from consent_server.scheme import instant
+from consent_server.scheme.instant import DAY
 from consent_server.tokens.keys import base64url
 
 #: The deployed form of a permission record's wrapper (docs/interop.md).
 PERMISSIONS_WRAPPER: Final = "permission_record_permissions"
 
 _WELL_KNOWN = "/.well-known/oauth-authorization-server"
-_KEEP_S = 86400
+_KEEP_S = DAY
 _ERROR_CODE = re.compile(r"[a-z_]{1,64}")
 _TO_THE_MINUTE = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}Z", re.ASCII)
 #: 1*VSCHAR, the grammar of codes and of both tokens (RFC 6749 appendices A.11, A.12 and A.17), with an upper bound.

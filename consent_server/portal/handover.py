@@ -11,7 +11,6 @@ from consent_server.documents import data
 from consent_server.documents.data import ReportData
 from consent_server.portal.result import MONTHS
 from consent_server.scheme import instant
-from consent_server.scheme.permission import State, state_at
 from consent_server.scheme.provenance.container import SignedRecord
 from consent_server.scheme.provenance.steps import GrantedPermission
 from consent_server.scheme.report import FUELS, ReportParty
@@ -44,7 +43,7 @@ def parts(c: store.Connection, row: Permission) -> list[ReportPart]:
 
 def _query(permission: str, window: tuple[int, int], is_whole: bool) -> str:
     first, last = window[0], window[1] - 1
-    months = {} if is_whole else {"from": instant.text(first)[:7], "to": instant.text(last)[:7]}
+    months = {} if is_whole else {"from": instant.month(first), "to": instant.month(last)}
     return urlencode({"permission": permission, **months})
 
 
@@ -107,4 +106,4 @@ def _last_year(at: int) -> tuple[int, int]:
 
 
 def _is_live(row: Permission, at: int) -> bool:
-    return row.redeemed is not None and state_at(row.ended, row.ended_as, row.expires, at) is State.GRANTED
+    return row.redeemed is not None and row.is_live(at)

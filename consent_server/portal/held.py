@@ -64,7 +64,7 @@ def _meter(each: CollectedMeter) -> list[HeldFact]:
 
 
 def _month(month: MeterMonth) -> dict[str, object]:
-    readings = month_readings.unpacked(month.start, month.readings) if month.readings is not None else []
+    kept = ((), ()) if month.readings is None else month_readings.unpacked(month.start, month.readings)
     return {
         "connection": month.connection,
         "meter": month.datasource,
@@ -74,5 +74,5 @@ def _month(month: MeterMonth) -> dict[str, object]:
         "kilograms": month.kilograms,
         "complete": month.complete,
         "fetched": instant.text(month.fetched),
-        "half_hours": [[instant.text(at), value] for at, value in readings],
+        "half_hours": [[instant.text(at), value] for at, value in zip(*kept, strict=True)],
     }

@@ -23,6 +23,7 @@ from consent_server.outbound.status_list import StatusListPoller
 from consent_server.refusal import Refusal
 from consent_server.resource.guard import AcceptedLicense, Guard, NoSuchDataSource, Policy, Release, bearer
 from consent_server.resource.remote_meters import RemoteMeters
+from consent_server.scheme.instant import DAY
 from consent_server.settings import (
     CallsSettings,
     CertificateArrival,
@@ -106,7 +107,7 @@ class RemoteGuard:
             header=header,
         )
         roots = Path(server_roots) if server_roots else None
-        lists = RevocationListSettings(source=revocation_list, refresh_s=300, max_age_s=86400)
+        lists = RevocationListSettings(source=revocation_list, refresh_s=300, max_age_s=DAY)
         sandbox = environment == "sandbox"
         settings = _GuardSettings(sandbox, clients, lists, _OfDirectory(directory), _Keys(roots))
         session = Session(settings)

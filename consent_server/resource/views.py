@@ -15,7 +15,7 @@ from consent_server.resource.answer import Answer
 from consent_server.resource.encoding import encode
 from consent_server.resource.guard import AcceptedLicense, Guard, Policy, Release
 from consent_server.scheme import instant
-from consent_server.status import standing
+from consent_server.status import state
 from consent_server.store import permissions
 from consent_server.web import parameters
 
@@ -65,7 +65,7 @@ def heartbeat() -> Response:
     """
     at = clock.now()
     current().callers.member(request.environ, at)
-    standing.require_serving("data", at)
+    state.require_serving("data", at)
     return _response(Answer([orjson.dumps({"status": "ok", "timestamp": instant.text(at)})]))
 
 

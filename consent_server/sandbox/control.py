@@ -24,8 +24,8 @@ from consent_server.sandbox.layout import APPLICATIONS, CLIENTS, MEMBERS, Layout
 from consent_server.sandbox.publishing import answered, refused
 from consent_server.sandbox.smes import APPLICABLE, BY_NAME, SCENARIOS, SMES
 from consent_server.scheme import instant
+from consent_server.scheme.instant import DAY
 
-DAY: Final = 86400
 # What the sandbox's certificates and lists outlive.
 _LARGEST_STEP: Final = 400 * DAY
 _OFFSET: Final = struct.Struct("<q")

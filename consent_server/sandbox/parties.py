@@ -144,26 +144,35 @@ def settings_for(layout: Layout, party: str, database_url: str | None = None) ->
         "tokens": {},
         "metadata": {},
         "limits": dict(_LIMITS),
-        "journey": {"steps": ["bill", "login"]} if party == "edp" else {},
-        "login": _login(layout) if party == "edp" else {},
-        "metering": dict(_METERING) if party == "edp" else {},
-        "collection": (
-            {
-                "license": _license(layout, _PORTAL_LICENSE),
-                "combined_license": _license(layout, _COMBINED_LICENSE),
-                "intensity": layout.intensity,
-                "retry_s": 5,
-            }
-            if party == "cap"
-            else {}
-        ),
-        "portal": {"banks": [_offered_bank(layout)]} if party == "cap" else {},
-        "mail": {"source": layout.mail, "sender": _SENDERS[party]} if party in _SENDERS else {},
+        "metering": {},
+        "collection": {},
+        "mail": {},
         "jobs": {"outbox_s": 1, "collect_s": 1},
-        "sandbox": {
-            "clock": str(layout.clock),
-            **({"fixed_codes": str(layout.sign_in_codes)} if party == "cap" else {}),
+        "sandbox": {"clock": str(layout.clock)},
+        **(_of_edp(layout) if party == "edp" else _of_cap(layout) if party == "cap" else {}),
+    }
+
+
+def _of_edp(layout: Layout) -> dict[str, Any]:
+    return {
+        "journey": {"steps": ["bill", "login"]},
+        "login": _login(layout),
+        "metering": dict(_METERING),
+        "mail": {"source": layout.mail, "sender": "post@hartlebury.example"},
+    }
+
+
+def _of_cap(layout: Layout) -> dict[str, Any]:
+    return {
+        "collection": {
+            "license": _license(layout, _PORTAL_LICENSE),
+            "combined_license": _license(layout, _COMBINED_LICENSE),
+            "intensity": layout.intensity,
+            "retry_s": 5,
         },
+        "portal": {"banks": [{"member": layout.member("fsp"), "start": f"{layout.origin('fsp_public')}/apply"}]},
+        "mail": {"source": layout.mail, "sender": "post@tallyleaf.example"},
+        "sandbox": {"clock": str(layout.clock), "fixed_codes": str(layout.sign_in_codes)},
     }
 
 
@@ -209,9 +218,6 @@ def _keys(layout: Layout, party: str) -> dict[str, str]:
     }
 
 
-_SENDERS: Final = {"edp": "post@hartlebury.example", "cap": "post@tallyleaf.example"}
-
-
 def _login(layout: Layout) -> dict[str, Any]:
     return {
         "issuer": layout.customers,
@@ -230,11 +236,6 @@ def _bank(layout: Layout) -> dict[str, str]:
         "license": layout.license("emissions"),
         "combined": layout.license(_COMBINED_LICENSE),
     }
-
-
-def _offered_bank(layout: Layout) -> dict[str, str]:
-    """Return what the CAP needs about the bank that it leads businesses to."""
-    return {"member": layout.member("fsp"), "start": f"{layout.origin('fsp_public')}/apply"}
 
 
 def to_toml(settings: Mapping[str, Any]) -> str:

@@ -14,10 +14,11 @@ from flask import Blueprint, Response
 from consent_server.sandbox.layout import LICENSES, OBSERVER, VERSION, Layout
 from consent_server.sandbox.publishing import negotiated, published, refused
 from consent_server.scheme import roles
+from consent_server.scheme.instant import DAY
 
 NAMESPACE: Final = "https://registry.trust.ib1.org/ns/1.0#"
 # A versioned Registry URL never changes its content.
-_MAX_AGE: Final = 86400
+_MAX_AGE: Final = DAY
 
 _CONTEXT: Final = {
     "dcterms": "http://purl.org/dc/terms/",

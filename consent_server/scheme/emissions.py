@@ -15,7 +15,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress, repeat
-from operator import itemgetter, mul
+from operator import itemgetter, lt, mul
+from typing import NamedTuple
 
 from consent_server.scheme import instant
 from consent_server.scheme.factors import FactorPeriod, basis
@@ -34,6 +35,19 @@ _WHR = 1000.0  # in a kWh, and grams in a kilogram
 
 class EmissionsError(ValueError):
     """Readings that cannot be summed: one off the half-hour, or the same half-hour twice."""
+
+
+class Amounts(NamedTuple):
+    """Half-hours of one meter with a reading, as columns, in order of time: where each begins, and its WHR or MTQ."""
+
+    start: Sequence[int]
+    value: Sequence[float]
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[int, float]]) -> "Amounts":
+        """Return pairs, in any order, as columns."""
+        ordered = sorted(pairs, key=itemgetter(0))
+        return cls([at for at, _ in ordered], [value for _, value in ordered])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,33 +86,33 @@ class _Sum:
 
 
 def electricity(
-    readings: Iterable[tuple[int, float]], intensity: Mapping[int, float], filled: Collection[int] = ()
+    readings: Amounts, intensity: Mapping[int, float], filled: Collection[int] = ()
 ) -> dict[int, MonthEmissions]:
     """Return the months of one meter, keyed by their first instant, in order.
 
-    readings: (start of the half-hour, WHR). intensity: start of the half-hour -> gCO2/kWh in that meter's region. filled:
+    intensity: start of the half-hour -> gCO2/kWh in that meter's region. filled:
     the half-hours that `filled()` has added. Raise EmissionsError.
     """
 
-    def total(starts: list[int], amounts: Sequence[float]) -> _Sum:
-        there = [at in intensity for at in starts]
-        known = amounts if all(there) else list(compress(amounts, there))
-        grams = math.fsum(map(mul, known, map(intensity.__getitem__, compress(starts, there)))) / _WHR
-        return _Sum(math.fsum(known) / _WHR, grams / _WHR, len(known), {})
+    def total(starts: Sequence[int], amounts: Sequence[float]) -> _Sum:
+        grid = [*map(intensity.get, starts)]
+        if None in grid:
+            there = [each is not None for each in grid]
+            amounts, grid = list(compress(amounts, there)), list(compress(grid, there))
+        grams = math.fsum(map(mul, amounts, grid)) / _WHR
+        return _Sum(math.fsum(amounts) / _WHR, grams / _WHR, len(grid), {})
 
     return _months(ELECTRICITY, readings, filled, total)
 
 
-def gas(
-    readings: Iterable[tuple[int, float]], periods: Sequence[FactorPeriod], filled: Collection[int] = ()
-) -> dict[int, MonthEmissions]:
+def gas(readings: Amounts, periods: Sequence[FactorPeriod], filled: Collection[int] = ()) -> dict[int, MonthEmissions]:
     """Return the months of one meter, keyed by their first instant, in order.
 
-    readings: (start of the half-hour, MTQ). periods: `factors.in_force()`. filled: the half-hours that `filled()` has added.
+    periods: `factors.in_force()`. filled: the half-hours that `filled()` has added.
     Raise EmissionsError.
     """
 
-    def total(starts: list[int], amounts: Sequence[float]) -> _Sum:
+    def total(starts: Sequence[int], amounts: Sequence[float]) -> _Sum:
         parts: list[float] = []
         by_set: dict[int, float] = {}
         known = 0
@@ -115,30 +129,29 @@ def gas(
     return {at: replace(month, basis=basis(periods, at, month.end)) for at, month in months.items()}
 
 
-def filled(readings: Iterable[tuple[int, float]]) -> tuple[list[tuple[int, float]], frozenset[int]]:
+def filled(readings: Amounts) -> tuple[Amounts, frozenset[int]]:
     """Return one month's readings of one meter with estimates for gaps, and the half-hours that are estimates.
 
     An estimate is the mean of the readings a week before and a week after the half-hour, or the one of them that is there.
     A month that lacks more than MOST_FILLED half-hours is left as it is, and so is one that lacks its first or its last one: a
     tenancy or a meter may begin or end in it. Raise EmissionsError.
     """
-    given = sorted(readings)
-    known = dict(given)
-    if len(known) < len(given):
+    known = dict(zip(*readings, strict=True))
+    if len(known) < len(readings.start):
         raise EmissionsError("a half-hour has two readings")
     if not known:
-        return [], frozenset()
-    month = instant.month_start(given[0][0])
+        return readings, frozenset()
+    month = instant.month_start(readings.start[0])
     end = instant.next_month(month)
     lacking = [at for at in range(month, end, HALF_HOUR) if at not in known]
     if len(lacking) > MOST_FILLED or {month, end - HALF_HOUR} & {*lacking}:
-        return given, frozenset()
+        return readings, frozenset()
     added: dict[int, float] = {}
     for at in lacking:
         beside = [known[near] for near in (at - _WEEK, at + _WEEK) if near in known]
         if beside:
             added[at] = math.fsum(beside) / len(beside)
-    return sorted((known | added).items()), frozenset(added)
+    return Amounts.of((known | added).items()), frozenset(added)
 
 
 def add(fuel: str, meters: Sequence[Mapping[int, MonthEmissions]]) -> dict[int, MonthEmissions]:
@@ -174,13 +187,11 @@ def _added(fuel: str, start: int, meters: Sequence[MonthEmissions | None]) -> Mo
 
 def _months(
     fuel: str,
-    readings: Iterable[tuple[int, float]],
+    readings: Amounts,
     filled: Collection[int],
-    total: Callable[[list[int], Sequence[float]], _Sum],
+    total: Callable[[Sequence[int], Sequence[float]], _Sum],
 ) -> dict[int, MonthEmissions]:
-    ordered = sorted(readings, key=itemgetter(0))
-    starts = [at for at, _ in ordered]
-    amounts = [amount for _, amount in ordered]
+    starts, amounts = readings
     months = {}
     first = 0
     while first < len(starts):
@@ -189,7 +200,7 @@ def _months(
         slots = starts[first:last]
         expected = range(start, end, HALF_HOUR)
         # A month without a gap is exactly its half-hours, each once: the usual case, and the fast one.
-        if slots != list(expected):
+        if list(slots) != list(expected):
             _refuse_misfits(slots)
         of = total(slots, amounts[first:last])
         months[start] = MonthEmissions(
@@ -210,5 +221,5 @@ def _months(
 def _refuse_misfits(starts: Sequence[int]) -> None:
     if any(at % HALF_HOUR for at in starts):
         raise EmissionsError("a reading does not begin on a half-hour")
-    if len(set(starts)) != len(starts):
+    if not all(map(lt, starts, starts[1:])):
         raise EmissionsError("a half-hour has two readings")

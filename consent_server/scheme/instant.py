@@ -28,6 +28,16 @@ def text(instant: int) -> str:
     return f"{_date(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
 
 
+def date(instant: int) -> str:
+    """Return the day in UTC, such as 2026-03-12."""
+    return _date(instant // DAY)
+
+
+def month(instant: int) -> str:
+    """Return the month in UTC, such as 2026-03."""
+    return date(instant)[:7]
+
+
 def interval(start: int, end: int) -> str:
     """Return two instants as an ISO 8601 interval."""
     return f"{text(start)}/{text(end)}"

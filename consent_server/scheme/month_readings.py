@@ -4,29 +4,37 @@ import math
 import sys
 import zlib
 from array import array
-from collections.abc import Iterable
 from hashlib import sha256
+from itertools import compress
 
+from consent_server.scheme.emissions import Amounts
 from consent_server.scheme.instant import HALF_HOUR
 
 
-def packed(start: int, end: int, readings: Iterable[tuple[int, float]]) -> bytes:
-    """Return readings (start of the half-hour, value) of [start, end) as one double for each half-hour, NaN where there is
-    none, compressed."""
-    values = array("d", [math.nan]) * ((end - start) // HALF_HOUR)
-    for at, value in readings:
-        values[(at - start) // HALF_HOUR] = value
+def packed(start: int, end: int, readings: Amounts) -> bytes:
+    """Return readings of [start, end) as one double for each half-hour, NaN where there is none, compressed."""
+    slots = range(start, end, HALF_HOUR)
+    if list(readings.start) == list(slots):
+        values = array("d", readings.value)
+    else:
+        values = array("d", [math.nan]) * len(slots)
+        for at, value in zip(*readings, strict=True):
+            values[(at - start) // HALF_HOUR] = value
     if sys.byteorder == "big":
         values.byteswap()
     return zlib.compress(values.tobytes(), 1)
 
 
-def unpacked(start: int, body: bytes) -> list[tuple[int, float]]:
-    """Return the readings of a month that begins at `start`, in order, without those that are missing."""
+def unpacked(start: int, body: bytes) -> Amounts:
+    """Return the readings of a month that begins at `start`, without those that are missing."""
     values = array("d", zlib.decompress(body))
     if sys.byteorder == "big":
         values.byteswap()
-    return [(start + slot * HALF_HOUR, value) for slot, value in enumerate(values) if not math.isnan(value)]
+    slots = range(start, start + len(values) * HALF_HOUR, HALF_HOUR)
+    if not math.isnan(sum(values)):  # which it is as soon as one of them is
+        return Amounts(slots, values)
+    there = [not math.isnan(value) for value in values]
+    return Amounts(list(compress(slots, there)), list(compress(values, there)))
 
 
 def digest_of(body: bytes) -> str:

@@ -47,7 +47,7 @@ class DamagedBlock(ReadingError):
 
     def __init__(self, day: int, whose: str = "") -> None:
         self.day = day
-        super().__init__(f"{whose}the day block of {instant.text(day)[:10]} is damaged")
+        super().__init__(f"{whose}the day block of {instant.date(day)} is damaged")
 
 
 def pack(block: bytes) -> bytes:

@@ -52,7 +52,7 @@ def of_fuel(fuel: str, missing_data: str) -> DataQuality:
         return DataQuality(fuel, SCOPES[fuel], METERED_OPTION, METERED_SCORE, f"{metered} {_OF_METERS}")
     reason = (
         f"Option {METERED_OPTION}, but the record says of readings behind {fuel}: {missing_data.lower()}. "
-        "Table 5-7 has no row for them, so the score is one lower."
+        f"Table 5-7 has no row for them, so the score is {ESTIMATED_SCORE} and not {METERED_SCORE}."
     )
     return DataQuality(fuel, SCOPES[fuel], METERED_OPTION, ESTIMATED_SCORE, f"{reason} {_OF_METERS}")
 

@@ -30,6 +30,7 @@ _CODES: Final = {
     },
     GAS: {16_777_215.0: "0xFFFFFF", 16_777.215: "0xFFFFFF", 4_294_967.295: "0xFFFFFFFF", 2_147_483.647: "0x7FFFFFFF"},
 }
+_LOWEST_CODE: Final = {fuel: min(codes) for fuel, codes in _CODES.items()}
 _SIZE: Final = re.compile(r"([UG]?)\s*([0-9]+(?:\.[0-9]+)?)", re.ASCII)
 _G_TO_MOST: Final = 1.6  # a G number is the nominal flow; the greatest is 1.6 times it (EN 1359)
 
@@ -51,7 +52,10 @@ def implausible(fuel: str, value: float, most: float) -> str | None:
 
 def all_plausible(fuel: str, values: Collection[float], most: float) -> bool:
     """Return whether each of many half-hours' values is one, without a question for each."""
-    return not values or (max(values) <= most and _CODES[fuel].keys().isdisjoint(values))
+    if not values:
+        return True
+    highest = max(values)
+    return highest <= most and (highest < _LOWEST_CODE[fuel] or _CODES[fuel].keys().isdisjoint(values))
 
 
 def is_code(fuel: str, register: float) -> bool:

@@ -15,7 +15,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from itertools import compress, count, pairwise, repeat
+from itertools import chain, compress, count, islice, pairwise, repeat
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -38,8 +38,6 @@ _LARGEST = 1e15  # beyond any meter, and below where a float would lose a watt-h
 _LATEST = 253402300800  # after the year 9999, the last that there is
 _CLOCK = [f"{slot // 2:02}:{slot % 2 * 30:02}:00Z" for slot in range(HALF_HOURS_A_DAY)]
 _FROM = b'"from":"'
-#: Each edge is written up to three times, and again for every other meter.
-_text = lru_cache(maxsize=65536)(instant.text)
 _parsed = lru_cache(maxsize=65536)(instant.parse)
 
 
@@ -104,43 +102,53 @@ def blocks_of(fuel: str, half_hours: HalfHours, cumulative_before: float) -> tup
     if fuel not in UNIT:
         raise ReadingError(f"the fuel must be one of {', '.join(UNIT)}")
     start, value, taken_at, cumulative, _ = half_hours.in_order()
-    value = _numbers(value, "value")
+    value, value_text = _numbers(value, "value")
     register = _counted_on(value, cumulative, _checked(cumulative_before, "cumulative_before"))
-    # Six pieces for each half-hour, put together by the day: 17,520 of them one by one take ten times as long.
-    pieces = [""] * (6 * len(start))
-    pieces[1::6] = map(_text, _taken(start, taken_at))
-    pieces[2::6] = [_ENERGY] * len(start)
-    pieces[3::6] = _as_text(value)
-    pieces[4::6] = [_CUMULATIVE % UNIT[fuel]] * len(start)
-    pieces[5::6] = _as_text(register)
-    end = _END % UNIT[fuel]
+    register, register_text = _numbers(register, "cumulative")
+    taken_text = list(map(_taken_text, _taken(start, taken_at)))
     blocks, first = {}, 0
     while first < len(start):
         day = instant.day_start(start[first])
         after = bisect_left(start, day + DAY, first)
-        pieces[6 * first : 6 * after : 6] = _openings(fuel, day, start[first:after])
-        blocks[day] = ("".join(pieces[6 * first : 6 * after])[len(end) + 1 :] + end).encode()
+        # Five pieces for each half-hour, and the end of the last: 17,520 objects one by one take ten times as long.
+        pieces = [_CUMULATIVE[fuel]] * (5 * (after - first) + 1)
+        pieces[0::5] = [*_openings(fuel, day, start[first:after]), _END[fuel]]
+        pieces[1::5] = taken_text[first:after]
+        pieces[2::5] = value_text[first:after]
+        pieces[4::5] = register_text[first:after]
+        pieces[0] = pieces[0].removeprefix(_NEXT[fuel])
+        blocks[day] = b"".join(pieces)
         first = after
     return blocks, register[-1] if register else cumulative_before
 
 
 # What is between the figures. The end of one object, a comma and the opening of the next are one piece.
-_ENERGY: Final = '","energy":{"value":'
-_CUMULATIVE: Final = ',"unitCode":"%s"},"cumulative":{"value":'
-_END: Final = ',"unitCode":"%s"}}'
+_CUMULATIVE: Final = {fuel: b',"unitCode":"%b"},"cumulative":{"value":' % unit.encode() for fuel, unit in UNIT.items()}
+_END: Final = {fuel: b',"unitCode":"%b"}}' % unit.encode() for fuel, unit in UNIT.items()}
+_NEXT: Final = {fuel: end + b"," for fuel, end in _END.items()}
+
+
+@lru_cache(maxsize=65536)
+def _taken_text(at: int) -> bytes:
+    return f'{instant.text(at)}","energy":{{"value":'.encode()
 
 
 @lru_cache(maxsize=1024)
-def _openings_of_day(fuel: str, day: int) -> list[str]:
-    today, tomorrow, end = instant.text(day)[:11], instant.text(day + DAY)[:11], _END % UNIT[fuel]
+def _openings_of_day(fuel: str, day: int) -> tuple[list[int], list[bytes]]:
+    """Return the half-hours of a day, and how their objects begin."""
+    today, tomorrow = instant.text(day)[:11], instant.text(day + DAY)[:11]
     edges = [*(today + time for time in _CLOCK), tomorrow + _CLOCK[0]]
-    return [f'{end},{{"type":"{fuel}","from":"{begins}","to":"{ends}","takenAt":"' for begins, ends in pairwise(edges)]
+    openings = [
+        _NEXT[fuel] + f'{{"type":"{fuel}","from":"{begins}","to":"{ends}","takenAt":"'.encode()
+        for begins, ends in pairwise(edges)
+    ]
+    return list(range(day, day + DAY, HALF_HOUR)), openings
 
 
-def _openings(fuel: str, day: int, starts: Sequence[int]) -> list[str]:
+def _openings(fuel: str, day: int, starts: Sequence[int]) -> list[bytes]:
     """Return how the objects begin of a day's half-hours, in order. Raise ReadingError for one off the half-hour."""
-    openings = _openings_of_day(fuel, day)
-    if len(starts) == HALF_HOURS_A_DAY and list(starts) == list(range(day, day + DAY, HALF_HOUR)):
+    every, openings = _openings_of_day(fuel, day)
+    if starts == every:
         return openings
     if any(each % HALF_HOUR for each in starts):
         raise ReadingError("a half-hour begins on the hour or the half-hour")
@@ -149,24 +157,25 @@ def _openings(fuel: str, day: int, starts: Sequence[int]) -> list[str]:
 
 def _taken(start: Sequence[int], taken_at: Sequence[int | None]) -> Sequence[int]:
     """Return when each was taken. Raise ReadingError."""
-    ends = [each + HALF_HOUR for each in start]
     if None in taken_at:
-        taken_at = [end + TAKEN_AFTER if at is None else at for at, end in zip(taken_at, ends, strict=True)]
+        taken_at = [
+            each + HALF_HOUR + TAKEN_AFTER if at is None else at for at, each in zip(taken_at, start, strict=True)
+        ]
     taken = _whole(taken_at, "takenAt")
-    if not all(map(operator.lt, ends, taken)) or (taken and max(taken) >= _LATEST):
+    if taken and (min(map(operator.sub, taken, start)) <= HALF_HOUR or max(taken) >= _LATEST):
         raise ReadingError("a reading is taken after its half-hour has ended")
     return taken
 
 
-def _counted_on(value: Sequence[float], cumulative: Sequence[float | None], before: float) -> Sequence[float]:
-    """Return the register at each half-hour's end. Raise ReadingError."""
+def _counted_on(value: Sequence[float], cumulative: Sequence[float | None], before: float) -> Sequence[Any]:
+    """Return the register at each half-hour's end, counted on where it is not told."""
     if None not in cumulative:
-        return _numbers(cumulative, "cumulative")
+        return cumulative
     register, total = [], before
     for energy, told in zip(value, cumulative, strict=True):
         total = round(total + energy, 6) if told is None else told
         register.append(total)
-    return _numbers(register, "cumulative")
+    return register
 
 
 def _whole(column: Sequence[object], name: str) -> Sequence[int]:
@@ -178,19 +187,16 @@ def _whole(column: Sequence[object], name: str) -> Sequence[int]:
         raise ReadingError(f"{name}: must be a whole number of seconds") from None
 
 
-def _numbers(column: Sequence[object], name: str) -> Sequence[float]:
-    """Return numbers of which each is at least zero and finite. Raise ReadingError."""
-    if set(map(type, column)) <= {int, float}:
-        numbers: Sequence[float] = column  # type: ignore[assignment]
-        # A sum with one that is not a number is none.
-        if not numbers or (min(numbers) >= 0 and max(numbers) <= _LARGEST and sum(numbers) >= 0):
-            return numbers
-    return [float(_checked(each, name)) for each in column]
-
-
-def _as_text(numbers: Sequence[float]) -> list[str]:
-    """Return numbers as JSON writes them."""
-    return orjson.dumps(numbers)[1:-1].decode().split(",") if numbers else []
+def _numbers(column: Sequence[Any], name: str) -> tuple[Sequence[float], list[bytes]]:
+    """Return numbers, and each as JSON writes it. Raise ReadingError for one that is below zero or not finite."""
+    if not column:
+        return column, []
+    if not (set(map(type, column)) <= {int, float} and min(column) >= 0 and max(column) <= _LARGEST):
+        column = [float(_checked(each, name)) for each in column]
+    text = orjson.dumps(column)
+    if b"null" in text:  # what is not a number compares as false
+        column = [_checked(each, name) for each in column]
+    return column, text[1:-1].split(b",")
 
 
 def day_block(fuel: str, day: int, values: Sequence[float | None], cumulative_before: float) -> bytes:
@@ -311,10 +317,11 @@ def _columns(items: list[_HalfHour]) -> MeterReadings:
     units = [each.energy.unitCode for each in items]
     registers = [(each.cumulative or each.energy).unitCode for each in items]
     _require("type", map(operator.ne, fuels, repeat(fuel)), "must be the same for every reading")
-    _require("from", map(operator.mod, start, repeat(HALF_HOUR)), "must be on the hour or the half-hour")
-    _require(
-        "to", map(operator.ne, map(operator.sub, end, start), repeat(HALF_HOUR)), "must be half an hour after from"
-    )
+    in_a_row = isinstance(start, range) and end == range(start.start + HALF_HOUR, start.stop + HALF_HOUR, HALF_HOUR)
+    if not in_a_row:
+        _require("from", map(operator.mod, start, repeat(HALF_HOUR)), "must be on the hour or the half-hour")
+        lasting = map(operator.sub, end, start)
+        _require("to", map(operator.ne, lasting, repeat(HALF_HOUR)), "must be half an hour after from")
     _require("takenAt", map(operator.lt, taken, end), "must not be before to")
     ours_in = _OURS_IN[fuel]
     for field, given in (("energy", units), ("cumulative", registers)):
@@ -325,7 +332,7 @@ def _columns(items: list[_HalfHour]) -> MeterReadings:
         value = [
             each if ours_in[of] == 1 else round(each * ours_in[of], 6) for each, of in zip(value, units, strict=True)
         ]
-    if not all(map(operator.lt, start, start[1:])):
+    if not in_a_row and not all(map(operator.lt, start, start[1:])):
         seen: set[int] = set()
         for index, each in enumerate(start):
             if each in seen:
@@ -333,16 +340,38 @@ def _columns(items: list[_HalfHour]) -> MeterReadings:
             seen.add(each)
         order = sorted(range(len(start)), key=start.__getitem__)
         start, taken, value = ([column[each] for each in order] for column in (start, taken, value))  # type: ignore[assignment]
-    return MeterReadings(fuel, start, taken, value)
+    return MeterReadings(fuel, list(start), list(taken), value)
 
 
-def _instants(field: str, texts: list[str]) -> list[int]:
+def _instants(field: str, texts: list[str]) -> Sequence[int]:
+    """Return instants; half-hours in a row, as most responses have them, as a range. Raise ReadingError."""
+    try:
+        first = _parsed(texts[0])
+    except ValueError as error:
+        raise _fault(0, field, str(error)) from None
+    expected = range(first, first + len(texts) * HALF_HOUR, HALF_HOUR)
+    if not first % HALF_HOUR and expected.stop < _LATEST and texts == _texts(expected):
+        return expected
     found: list[int] = []
     try:
         found.extend(map(_parsed, texts))
     except ValueError as error:
         raise _fault(len(found), field, str(error)) from None
     return found
+
+
+def _texts(half_hours: range) -> list[str]:
+    """Return instants on the half-hour as text."""
+    first = instant.day_start(half_hours.start)
+    days = map(_texts_of_day, range(first, half_hours.stop, DAY))
+    skipped = (half_hours.start - first) // HALF_HOUR
+    return list(islice(chain.from_iterable(days), skipped, skipped + len(half_hours)))
+
+
+@lru_cache(maxsize=1024)
+def _texts_of_day(day: int) -> list[str]:
+    date = instant.text(day)[:11]
+    return [date + time for time in _CLOCK]
 
 
 def _require(field: str, wrong: Iterable[object], must: str) -> None:

@@ -30,8 +30,8 @@ class RequestBody(RawIOBase):
             # RFC 9112 section 7.1 (a malformed chunk), or a client that left or took too long
             raise BadRequest(type(error).__name__) from None
         self._missing -= len(data)
-        if not data and size and self._missing > 0:
-            # RFC 9112 section 6.3: less than Content-Length is an incomplete message
+        if len(data) < size and self._missing > 0:
+            # RFC 9112 section 6.3: less than Content-Length is an incomplete message; gunicorn returns less only at its end
             raise BadRequest("IncompleteBody")
         return data
 

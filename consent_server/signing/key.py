@@ -52,12 +52,13 @@ def load(content: bytes) -> SigningKey:
 class _FileKey:
     def __init__(self, private: EllipticCurvePrivateKey) -> None:
         self._private = private
+        self._how = ECDSA(SHA256())
 
     def public_key(self) -> EllipticCurvePublicKey:
         return self._private.public_key()
 
     def sign(self, data: bytes) -> bytes:
-        return self._private.sign(data, ECDSA(SHA256()))
+        return self._private.sign(data, self._how)
 
     def require(self) -> None:
         """Nothing is between us and the key."""

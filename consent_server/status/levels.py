@@ -138,7 +138,7 @@ def as_csv(levels: Levels) -> str:
 
 def as_html(levels: Levels, name: str) -> str:
     """Return the table as a page, in which `name` is ours. ElementTree escapes what is in it."""
-    title = f"Service levels of {name}, {instant.text(levels.start)[:7]}"
+    title = f"Service levels of {name}, {instant.month(levels.start)}"
     page = ElementTree.Element("html", lang="en-GB")
     head, body = ElementTree.SubElement(page, "head"), ElementTree.SubElement(page, "body")
     ElementTree.SubElement(head, "meta", charset="utf-8")

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, current_app
 
 from consent_server.deployment import current
 from consent_server.scheme import instant
-from consent_server.status.standing import Day, Part, Recent, ServiceStatus
+from consent_server.status.state import Day, Part, Recent, ServiceStatus
 from consent_server.store.tables import StatusNotice
 from consent_server.web import documents, pages
 from consent_server.web.language import N_
@@ -40,7 +40,7 @@ routes = Blueprint("status", __name__)
 @routes.get("/status")
 def page() -> Response:
     found = _recent()
-    response = pages.render("status/status.html", standing=found, names=_NAMES, states=_STATES)
+    response = pages.render("status/status.html", service=found, names=_NAMES, states=_STATES)
     response.headers["Cache-Control"] = f"public, max-age={MAX_AGE_S}"
     return response
 
@@ -80,7 +80,7 @@ def _part(part: Part) -> dict[str, object]:
 def _day(day: Day) -> dict[str, object]:
     sums = day.sums
     return {
-        "day": instant.text(sums.day)[:10],
+        "day": instant.date(sums.day),
         "state": day.state,
         "asked": sums.asked,
         "answered": sums.answered,

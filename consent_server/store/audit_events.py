@@ -34,9 +34,12 @@ _SEAL = (
 _KEEP = Statement(sa.insert(_event).inline(), (*_OWN_COLUMNS, "fields"))
 
 
-def keep(c: Connection, event: dict[str, object]) -> None:
+def keep(c: Connection, *events: dict[str, object]) -> None:
     """Keep what `audit.event` returned."""
-    _KEEP.run(c, _row(event))
+    if len(events) == 1:
+        _KEEP.run(c, _row(events[0]))
+    elif events:
+        c.execute(_KEEP.core(c.dialect.name), [_row(event) for event in events])
 
 
 def kept_where(condition: sa.CTE) -> sa.CTE:

@@ -29,7 +29,8 @@ from consent_server.store.faults import (
     refusal_for,
 )
 from consent_server.store.statement import Statement
-from consent_server.store.waiting import PAUSES_S, LockWait, Writers, lock_wait_of_this_request
+from consent_server.store.waiting import PAUSES_S, LockWait, lock_wait_of_this_request
+from consent_server.store.writers import Writers
 
 #: Seconds for which one migration of SQLite waits for another.
 MIGRATION_WAIT_S = 300.0
@@ -236,11 +237,10 @@ def _connected(wait: LockWait, kind: str) -> Connection:
 def _begun(writing: bool, wait: LockWait) -> Iterator[Connection]:
     """Yield a connection in a transaction. A transaction that writes to SQLite waits for its turn here, and not in C.
 
-    The other greenlets of a worker run meanwhile; those that wait hold no connection, but for the one that polls. Between
-    BEGIN IMMEDIATE and the end of the block nothing may switch to another greenlet (no network, no sleep): every later
-    writer would wait for that as well.
+    The other greenlets of a worker run meanwhile; those that wait hold no connection, but for the one that polls. Nothing in
+    the block may switch to another greenlet (no network, no sleep): every later writer would wait for that as well.
     """
-    writers = db.engine.get_execution_options().get(WRITERS)
+    writers: Writers | None = db.engine.get_execution_options().get(WRITERS)
     if not writing or writers is None:
         connection, transaction = _live(wait, "writing" if writing else "reading")
         with connection, transaction:
@@ -248,14 +248,13 @@ def _begun(writing: bool, wait: LockWait) -> Iterator[Connection]:
         return
     if writers.broken:
         raise StoreUnavailable(f"{writers.broken}: nothing is written any more; look at the disk, then restart")
-    with writers.turn(wait), _connected(wait, "writing") as connection:
-        try:
-            with writers.begin(connection, wait):
-                yield connection
-        except sa.exc.OperationalError as error:
-            if getattr(error.orig, "sqlite_errorcode", 0) in NOT_DURABLE:
-                writers.broken = str(getattr(error.orig, "sqlite_errorname", ""))
-            raise
+    try:
+        with writers.act(wait, lambda: _connected(wait, "writing")) as connection:
+            yield connection
+    except sa.exc.OperationalError as error:
+        if getattr(error.orig, "sqlite_errorcode", 0) in NOT_DURABLE:
+            writers.broken = str(getattr(error.orig, "sqlite_errorname", ""))
+        raise
 
 
 def _live(wait: LockWait, kind: str) -> tuple[Connection, RootTransaction]:

@@ -37,6 +37,7 @@ class ForeignQuery:
         if not text.strip() or named != set(parameters):
             wanted = ", ".join(f":{name}" for name in parameters)
             raise BadSettings(f"{setting}: a query with the parameters {wanted}, and no others")
+        self.setting = setting
         self.statement = statement.bindparams(*(sa.bindparam(name, expanding=True) for name in lists))
 
 

@@ -1,6 +1,6 @@
 """Calls that we must make: committed with the act that causes them, made by `consent-server work` afterwards."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import sqlalchemy as sa
@@ -54,26 +54,28 @@ def _is_due(at: int) -> sa.ColumnElement[bool]:
     return due.is_due(_outbox.c.due, _outbox.c.leased, at)
 
 
-def _settle(c: Connection, owed: OwedCall, **values: int | str | None) -> bool:
-    """Return False, and change nothing, where the call is no longer on the lease that it was read with."""
-    ours = sa.and_(_outbox.c.id == owed.id, _outbox.c.leased == owed.leased)
+def _settle(c: Connection, owed: Sequence[OwedCall], **values: int | str | None) -> int:
+    """Settle calls of one lease; return how many were still on it. The others are left as they are."""
+    if not owed:
+        return 0
+    ours = sa.and_(_outbox.c.id.in_([call.id for call in owed]), _outbox.c.leased == owed[0].leased)
     settled = sa.update(_outbox).where(ours).values(attempts=_outbox.c.attempts + 1, leased=None, **values)
-    return c.execute(settled).rowcount == 1
+    return c.execute(settled).rowcount
 
 
-def delivered(c: Connection, owed: OwedCall, at: int) -> bool:
-    """Record that the call was made; return False where another dispatcher has it, or has settled it."""
+def delivered(c: Connection, owed: Sequence[OwedCall], at: int) -> int:
+    """Record that calls of one lease were made; return how many no other dispatcher has or has settled."""
     return _settle(c, owed, delivered=at, last_error=None)
 
 
 def failed(c: Connection, owed: OwedCall, due: int, error: str) -> bool:
-    """Record a failed attempt; the next is due at `due`. Return as `delivered` does."""
-    return _settle(c, owed, due=due, last_error=error)
+    """Record a failed attempt; the next is due at `due`. Return False where another dispatcher has it, or has settled it."""
+    return _settle(c, [owed], due=due, last_error=error) == 1
 
 
 def give_up(c: Connection, owed: OwedCall, at: int, error: str) -> bool:
-    """Put the call on the list that an operator sees and may retry. Return as `delivered` does."""
-    return _settle(c, owed, given_up=at, last_error=error)
+    """Put the call on the list that an operator sees and may retry. Return as `failed` does."""
+    return _settle(c, [owed], given_up=at, last_error=error) == 1
 
 
 def give_up_older(c: Connection, recipient: str, before: int, at: int, error: str) -> list[OwedCall]:

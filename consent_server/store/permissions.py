@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from collections.abc import Iterable
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -74,6 +75,15 @@ def _next_index(c: Connection) -> int:
 
 def find(c: Connection, permission: str) -> Permission | None:
     return rows.one(c, Permission, _BY_ID, {"id_": permission})
+
+
+def refresh_ids(c: Connection, permissions: Iterable[str]) -> dict[str, tuple[int, str]]:
+    """Return permission -> the version of the key and the id of its refresh token, for those that are kept."""
+    found: dict[str, tuple[int, str]] = {}
+    for batch in rows.batches(permissions):
+        query = sa.select(_permission.c.id, _permission.c.refresh_version, _permission.c.refresh_id)
+        found |= {id_: (version, of) for id_, version, of in c.execute(query.where(_permission.c.id.in_(batch)))}
+    return found
 
 
 def hold(c: Connection, permission: str) -> Permission | None:

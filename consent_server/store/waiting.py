@@ -1,18 +1,10 @@
 """How long a transaction waits: for its turn in this process, and for another process's lock on SQLite's file."""
 
-import sqlite3
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
-import sqlalchemy as sa
 from flask import has_request_context, request
-from sqlalchemy.engine import Connection, RootTransaction
 
-from consent_server.store.faults import StoreUnavailable, is_locked
+from consent_server.store.faults import StoreUnavailable
 
 #: Seconds for which all transactions of one request together wait for others; outside of requests, each transaction.
 LOCK_WAIT_S = 5.0
@@ -23,8 +15,6 @@ STUCK_S = 1.0
 OWN_LOOK_S = 0.25
 #: Seconds between two attempts: the first pause, doubled up to the last.
 PAUSES_S = (0.002, 0.05)
-#: A lock at which nobody has looked for so many seconds may have been released and taken again.
-_LOOKS_S = 0.5
 _KEY = "consent_server.lock_wait"
 _page_ended: ContextVar[bool] = ContextVar("page_ended", default=False)
 
@@ -64,66 +54,3 @@ def lock_wait_of_this_request() -> LockWait:
         environ[_KEY] = LockWait(LOCK_WAIT_S, STUCK_S if request.method in ("GET", "HEAD") else LOCK_WAIT_S)
     found: LockWait = environ[_KEY]
     return found
-
-
-class Writers:
-    """Those who write to one SQLite file in this process, one after the other; one alone polls for another process's lock.
-
-    A lock is stuck while it is held and nobody commits. A busy file is waited for longer than a stuck one.
-    """
-
-    def __init__(self) -> None:
-        self.broken = ""
-        self._lock = threading.Lock()
-        self._stuck_since = self._looked = 0.0
-
-    @contextmanager
-    def turn(self, wait: LockWait) -> Iterator[None]:
-        """Hold the right to write. Raise StoreUnavailable."""
-        while True:
-            began = time.monotonic()
-            if self._lock.acquire(timeout=PAUSES_S[1]):
-                break
-            wait.spend(time.monotonic() - began, self._stuck_s())
-        try:
-            yield
-        finally:
-            self._lock.release()
-
-    def begin(self, connection: Connection, wait: LockWait) -> RootTransaction:
-        """Return a transaction once no other process has one open. Raise StoreUnavailable."""
-        seen = None
-        pause, longest = PAUSES_S
-        while True:
-            try:
-                transaction = connection.begin()
-            except sa.exc.OperationalError as error:
-                if not is_locked(error):
-                    raise
-            else:
-                self._looked = 0.0
-                return transaction
-            version = _data_version(connection)
-            self._look(committed=seen is not None and version != seen)
-            seen = version
-            wait.spend(pause, self._stuck_s())
-            time.sleep(pause)  # gevent's in a worker of a door
-            pause = min(2 * pause, longest)
-
-    def _look(self, *, committed: bool) -> None:
-        now = time.monotonic()
-        if committed or now - self._looked > _LOOKS_S:
-            self._stuck_since = now
-        self._looked = now
-
-    def _stuck_s(self) -> float:
-        return self._looked - self._stuck_since if time.monotonic() - self._looked <= _LOOKS_S else 0.0
-
-
-def _data_version(connection: Connection) -> int:
-    """Return a number that changes when another connection commits (PRAGMA data_version)."""
-    raw: Any = connection.connection.driver_connection
-    try:
-        return int(raw.execute("PRAGMA data_version").fetchone()[0])
-    except sqlite3.OperationalError:  # locked for readers as well
-        return -1

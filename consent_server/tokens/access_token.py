@@ -113,11 +113,15 @@ def _whole(value: Any) -> bool:
 
 
 def _members(**forms: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: (
-        isinstance(value, dict)
-        and value.keys() == forms.keys()
-        and all(form(value[name]) for name, form in forms.items())
-    )
+    def has_form(value: Any) -> bool:
+        if not isinstance(value, dict) or value.keys() != forms.keys():
+            return False
+        for name, form in forms.items():  # noqa: SIM110 - a generator takes as long as what it asks
+            if not form(value[name]):
+                return False
+        return True
+
+    return has_form
 
 
 def _distinct(form: Callable[[Any], bool]) -> Callable[[Any], bool]:

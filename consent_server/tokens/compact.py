@@ -12,20 +12,20 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+import orjson
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from jwt import get_algorithm_by_name
-from jwt.utils import der_to_raw_signature
 
 from consent_server.signing.key import SigningKey
 from consent_server.tokens.keys import PublicKeySource, SigningKeys, base64url
 
 ALGORITHM: Final = "ES256"
-# RFC 7518 section 3.4: an ES256 signature is 64 octets, which are 86 characters of base64url.
+# RFC 7518 section 3.4: an ES256 signature is two integers of 32 octets each, which are 86 characters of base64url.
 _FORM: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{86})")
 _KID: Final = re.compile(r"[A-Za-z0-9._~-]{1,128}")
-_json: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+_INTEGER_OCTETS: Final = 32
 _es256: Final = get_algorithm_by_name(ALGORITHM)
-_CURVE: Final = SECP256R1()
 
 
 class Unacceptable(ValueError):
@@ -35,18 +35,18 @@ class Unacceptable(ValueError):
 def sign(keys: SigningKeys, typ: str, claims: dict[str, Any]) -> str:
     """Return the claims as a JWT signed with the current key. Raise Unavailable while its HSM cannot be reached."""
     kid, key = keys.current()
-    signed = f"{_header(typ, kid)}.{base64url(_json.encode(claims).encode('ascii'))}"
+    signed = f"{_header(typ, kid)}.{base64url(orjson.dumps(claims))}"
     return f"{signed}.{base64url(signature(key, signed.encode('ascii')))}"
 
 
 def signature(key: SigningKey, signed: bytes) -> bytes:
     """Return an ES256 signature, 64 octets (RFC 7518 section 3.4). Raise Unavailable."""
-    return der_to_raw_signature(key.sign(signed), _CURVE)
+    return b"".join([integer.to_bytes(_INTEGER_OCTETS, "big") for integer in decode_dss_signature(key.sign(signed))])
 
 
 @lru_cache(maxsize=16)
 def _header(typ: str, kid: str) -> str:
-    return base64url(_json.encode({"alg": ALGORITHM, "kid": kid, "typ": typ}).encode("ascii"))
+    return base64url(orjson.dumps({"alg": ALGORITHM, "kid": kid, "typ": typ}))
 
 
 def verify(

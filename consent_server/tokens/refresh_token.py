@@ -16,6 +16,7 @@ from typing import Final
 
 from consent_server import clock
 from consent_server.scheme import instant
+from consent_server.scheme.instant import DAY
 from consent_server.tokens.keys import (
     PUBLISHED_BEFORE_USE,
     KeyFiles,
@@ -26,7 +27,7 @@ from consent_server.tokens.keys import (
 )
 
 #: A key version is kept 25 months after the next one came into use: a permission's year and the 13 months after it.
-KEPT_FOR: Final = 25 * 31 * 86400
+KEPT_FOR: Final = 25 * 31 * DAY
 
 _KEY_BYTES: Final = 32
 _ID_BYTES: Final = 24

@@ -6,7 +6,7 @@ caller's own id (`serving/gunicorn_log.py`).
 
 import secrets
 
-from flask import Flask, Response
+from flask import Flask
 
 from consent_server import audit
 
@@ -19,8 +19,3 @@ def install(app: Flask) -> None:
     @app.before_request
     def _begin() -> None:
         audit.correlation_id.set(secrets.token_hex(12))
-
-    @app.after_request
-    def _name_it(response: Response) -> Response:
-        response.headers[HEADER] = audit.correlation_id.get()
-        return response

@@ -13,10 +13,11 @@ from typing import Final
 from werkzeug.wrappers import Request, Response
 
 from consent_server.deployment import current
+from consent_server.scheme.instant import DAY
 from consent_server.web import cookies
 
 #: The longest for which browsers keep a cookie.
-LIFE_S: Final = 400 * 86400
+LIFE_S: Final = 400 * DAY
 #: Subjects in one cookie; the oldest is forgotten.
 MOST: Final = 8
 _BETWEEN: Final = "_"

@@ -2,7 +2,8 @@
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from operator import methodcaller
 from typing import Any
 
 from flask import Blueprint, Flask, Response, jsonify, request
@@ -27,9 +28,7 @@ from consent_server.web.refusals import BadHttpRequest, NotFound
 # RFC 9110 section 5.5: of the control characters a header may hold the tab alone.
 _NOT_IN_HEADER = re.compile(r"[\x00-\x08\x0A-\x1F\x7F]")
 # The names of headers in a WSGI environment (PEP 3333).
-_HEADERS = ("HTTP_", "CONTENT_")
-
-Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+_IS_HEADER = methodcaller("startswith", ("HTTP_", "CONTENT_"))
 
 health = Blueprint("health", __name__)
 
@@ -43,8 +42,6 @@ def install(app: Flask, settings: Settings, door: Door, documents: tuple[str, ..
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     # `//` is not `/`: werkzeug would redirect with a 308 to a host that the request itself names.
     app.url_map.merge_slashes = False
-    # No view and no hook of ours is a coroutine: nothing is asked about each of them at each request.
-    app.ensure_sync = lambda func: func  # type: ignore[method-assign]
     served.install(app)
     correlation.install(app)
     app.before_request(_require_text)
@@ -86,11 +83,11 @@ def _require_text() -> None:
     if not parameters.is_text(environ["PATH_INFO"].encode("latin-1")):
         raise NotFound("no text")
     # All at once: between two headers nothing is added, so a control character is one of theirs.
-    if _NOT_IN_HEADER.search("".join([value for name, value in environ.items() if name.startswith(_HEADERS)])):
+    if _NOT_IN_HEADER.search("".join(map(environ.__getitem__, filter(_IS_HEADER, environ)))):
         raise BadHttpRequest("a control character in a header")
 
 
-def _seen_through(application: Application, proxies: tuple[str, ...]) -> Application:
+def _seen_through(application: headers.Application, proxies: tuple[str, ...]) -> headers.Application:
     """Return `application` with the address of the browser instead of that of our own proxy.
 
     Evidence names that address and limits count by it. Of X-Forwarded-For the last entry counts, which our proxy added;

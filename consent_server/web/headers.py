@@ -5,10 +5,16 @@ script and no cookie; and the portal's page that shows another party's evidence 
 makes an exception.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response
+
+from consent_server import audit
+from consent_server.web import correlation
+
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 EVERYWHERE = {
     "X-Content-Type-Options": "nosniff",
@@ -21,7 +27,11 @@ EVERYWHERE = {
 TRANSPORT = {"Strict-Transport-Security": "max-age=63072000; includeSubDomains"}
 # A logo, also when it is opened by itself: nothing but its own style.
 PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; sandbox"
+_NOT_FRAMED = ("X-Frame-Options", "DENY")
 MACHINE_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+#: What is added to a response to a program, word for word.
+WORD_FOR_WORD = frozenset({*(EVERYWHERE | TRANSPORT).items(), ("Content-Security-Policy", MACHINE_POLICY), _NOT_FRAMED})
 
 
 def page_policy(form_targets: Iterable[str] = (), frames: Collection[str] = (), *, script: bool = False) -> str:
@@ -54,27 +64,34 @@ def frame_anywhere(response: Response) -> Response:
     )
     response.headers["X-Robots-Tag"] = "noindex, nofollow, noarchive"
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-    response.headers.pop("X-Frame-Options", None)
     return response
 
 
 def install(app: Flask, *, sandbox: bool = False) -> None:
-    """Add to each response of `app` the headers that its view has not set itself."""
+    """Add to each response of `app` the headers that its view has not set itself, and the id of its request."""
     everywhere = EVERYWHERE if sandbox else EVERYWHERE | TRANSPORT
+    app.wsgi_app = _completed(app.wsgi_app, everywhere)  # type: ignore[method-assign, assignment]
 
-    @app.after_request
-    def _headers(response: Response) -> Response:
-        headers = response.headers
-        present = {name.lower() for name in headers.keys()}  # noqa: SIM118 - headers are pairs
-        is_page = response.mimetype == "text/html"
-        # Every name is looked for once: each look-up of werkzeug's goes through all headers.
-        for name, value in everywhere.items():
-            if name.lower() not in present:
-                headers.add(name, value)
-        if "content-security-policy" not in present:
-            headers.add("Content-Security-Policy", page_policy() if is_page else MACHINE_POLICY)
-        if "frame-ancestors 'none'" in headers["Content-Security-Policy"]:
-            headers["X-Frame-Options"] = "DENY"
-        if is_page:
-            response.vary.update(("Accept-Language", "Cookie"))
-        return response
+
+def _completed(application: Application, everywhere: Mapping[str, str]) -> Application:
+    # On the finished list: each look-up of werkzeug's, and each addition, would go through all headers.
+    always = [(name.lower(), (name, value)) for name, value in everywhere.items()]
+    not_framed = ("x-frame-options", _NOT_FRAMED)
+    of_documents = [*always, ("content-security-policy", ("Content-Security-Policy", MACHINE_POLICY)), not_framed]
+
+    def completed(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            present = {name.lower(): value for name, value in headers}
+            policy = present.get("content-security-policy")
+            wanted = of_documents
+            if policy or present.get("content-type", "").startswith("text/html"):
+                policy = policy or page_policy()
+                wanted = [*always, ("content-security-policy", ("Content-Security-Policy", policy))]
+                if "frame-ancestors 'none'" in policy:
+                    wanted.append(not_framed)
+            added = [header for name, header in wanted if name not in present]
+            return start_response(status, [*headers, *added, (correlation.HEADER, audit.correlation_id.get())], *more)
+
+        return application(environ, start)
+
+    return completed

@@ -61,6 +61,12 @@ def install(app: Flask) -> None:
     }
     app.add_url_rule(switch.PATH, view_func=switch.choose, methods=["POST"])
 
+    @app.after_request
+    def _differs(response: Response) -> Response:
+        if response.mimetype == "text/html":
+            response.vary.update(("Accept-Language", "Cookie"))
+        return response
+
 
 def render(
     template: str,
@@ -121,7 +127,7 @@ def utc_day(at: int) -> str:
 
 def month(at: int) -> str:
     """Return a month such as March 2026."""
-    year, number = instant.text(at)[:7].split("-")
+    year, number = instant.month(at).split("-")
     return language.gettext("%(month)s %(year)s", month=language.gettext(_MONTHS[int(number) - 1]), year=year)
 
 

@@ -20,6 +20,8 @@ FORM = "application/x-www-form-urlencoded"
 
 # A percent sign that does not start an octet, or an octet that should have been encoded.
 _MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^\x21-\x7E]")
+# What URLs are full of. None of these octets is part of another escape, so they may be put in one after the other.
+_FREQUENT = ((b"+", b" "), (b"%3A", b":"), (b"%2F", b"/"))
 _CONTROL = re.compile(r"[\x00-\x1F\x7F-\x9F]")
 _TYPED_CONTROL = re.compile(r"[\x01-\x1F\x7F-\x9F]")
 
@@ -101,16 +103,18 @@ def form(
     the query of a page's form action may hold; elsewhere any query is refused. In what a person has `typed` a control
     character other than NUL counts as a space: a tab that came with a pasted number is no fault of a program.
     """
-    query(request, optional=beside, only=True)
+    environ = request.environ
+    if environ["QUERY_STRING"]:
+        query(request, optional=beside, only=True)
     # In one spelling nothing of it has to be parsed.
-    if request.environ.get("CONTENT_TYPE") != FORM:
+    if environ.get("CONTENT_TYPE") != FORM:
         if not request.mimetype and not _body(request):
             return _chosen([], required, optional)
         if request.mimetype != FORM:
             raise NotAForm(f"content type {request.mimetype[:60]!r}")
         if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
             raise NotAForm("charset is not UTF-8")
-    if request.environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
+    if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
         raise NotAForm("compressed")
     return _chosen(_pairs(_body(request), len(required) + len(optional), typed), required, optional)
 
@@ -137,9 +141,11 @@ def is_text(octets: bytes) -> bool:
 
 
 def _body(request: Request) -> bytes:
-    if (request.content_length or 0) > BODY_LIMIT:
+    stated = request.content_length
+    if (stated or 0) > BODY_LIMIT:
         raise BodyTooLarge()
-    body = request.stream.read(BODY_LIMIT + 1)
+    # No more than is stated (PEP 3333). What comes in chunks states nothing, and ends by itself.
+    body: bytes = request.stream.read(BODY_LIMIT + 1) if stated is None else request.input_stream.read(stated)
     if len(body) > BODY_LIMIT:
         raise BodyTooLarge()
     return body
@@ -152,7 +158,7 @@ def _chosen(pairs: Sequence[tuple[str, str]], required: tuple[str, ...], optiona
     for name in required:
         if not found.get(name):
             raise MissingParameter(name, public=f"The parameter {name} is missing.")
-    return {name: found[name] for name in (*required, *optional) if found.get(name)}
+    return {name: value for name, value in found.items() if value and (name in optional or name in required)}
 
 
 def _pairs(raw: bytes, known: int = 0, typed: bool = False) -> list[tuple[str, str]]:
@@ -181,7 +187,9 @@ def _decoded(octets: bytes, typed: bool = False) -> str:
 
 
 def _unescaped(octets: bytes) -> str:
+    for escape, octet in _FREQUENT:
+        octets = octets.replace(escape, octet)
     try:
-        return unquote_to_bytes(octets.replace(b"+", b" ")).decode("utf-8")
+        return (unquote_to_bytes(octets) if b"%" in octets else octets).decode("utf-8")
     except UnicodeDecodeError:
         raise MalformedParameters("not UTF-8") from None

@@ -1,8 +1,9 @@
 """Make the calls that follow withdrawals: messages to clients, revocations to issuers.
 
 The calls to one recipient are made one after the other (outbound.fair_pool), with a pause after one fails.
-A call is leased, made outside any transaction, and settled while the lease is still ours. A dispatcher that dies leaves a lease
-that expires; the receiver is called twice at worst, and both calls are idempotent (Message Delivery; RFC 7009).
+Some of them are leased together, made outside any transaction, and settled together while the lease is still ours. A dispatcher
+that dies leaves a lease that expires; the receiver gets those calls twice at worst, and both kinds are idempotent (Message
+Delivery; RFC 7009).
 """
 
 import logging
@@ -66,22 +67,28 @@ def _turn(tally: Tally, recipient: str, failures: int) -> int:
     address = cache(partial(address_of, current().directory, recipient))
     with store.writing() as c:
         owed = outbox.lease(c, recipient, at, LEASE_S, BATCH)
-    while owed and clock.now() - at < TURN_S:
+        refresh_ids = permissions.refresh_ids(c, (call.subject for call in owed if call.kind == "message"))
+    made: list[OwedCall] = []
+    failed: list[tuple[OwedCall, Exception, int]] = []
+    pause_s = 0
+    while owed and not pause_s and clock.now() - at < TURN_S:
         row = owed.pop(0)
-        fault = _fault(row, address)
+        fault = _fault(row, refresh_ids.get(row.subject), address)
         tally.add(fault is None)
         if fault is None:
-            _made(row)
+            made.append(row)
             continue
         address.cache_clear()
         pause_s = _pause(fault, failures)
-        _failed(row, fault, behind=owed if pause_s else None)
-        if pause_s:
-            log.warning("%s: %s; it is left alone for %s s", recipient, fault, pause_s)
-            return pause_s
+        failed.append((row, fault, pause_s))
     with store.writing() as c:
+        _made(c, made)
         outbox.release(c, owed)
-    return 0
+        for row, fault, about_all_s in failed:
+            _failed(c, row, fault, about_all=about_all_s > 0)
+    if pause_s:
+        log.warning("%s: %s; it is left alone for %s s", recipient, failed[-1][1], pause_s)
+    return pause_s
 
 
 def _pause(fault: Exception, failures: int) -> int:
@@ -91,11 +98,11 @@ def _pause(fault: Exception, failures: int) -> int:
     return max(delay(failures), fault.retry_after)
 
 
-def _fault(row: OwedCall, address: Callable[[], str]) -> Exception | None:
-    """Make one call; return why it failed, None when it did not."""
+def _fault(row: OwedCall, refresh: tuple[int, str] | None, address: Callable[[], str]) -> Exception | None:
+    """Make one call; return why it failed, None when it did not. `refresh` is what makes the token of a message."""
     try:
         if row.kind == "message":
-            _send_message(row, address)
+            _send_message(row, refresh, address)
         else:
             _revoke(row)
     except (NotInStore, Unreachable) as error:
@@ -107,25 +114,24 @@ def _fault(row: OwedCall, address: Callable[[], str]) -> Exception | None:
     return None
 
 
-def _made(row: OwedCall) -> None:
+def _made(c: store.Connection, calls: list[OwedCall]) -> None:
+    outbox.delivered(c, calls, clock.now())
+    audit_events.keep(c, *map(_sent, calls))
+
+
+def _sent(row: OwedCall) -> dict[str, object]:
     attempt = row.attempts + 1
-    with store.writing() as c:
-        outbox.delivered(c, row, clock.now())
-        if row.kind == "message":
-            event = audit.event("message_sent", recipient=row.recipient, permission=row.subject, attempt=attempt)
-        else:
-            event = audit.event("revocation_sent", issuer=row.recipient, connection=row.subject, attempt=attempt)
-        audit_events.keep(c, event)
+    if row.kind == "message":
+        return audit.event("message_sent", recipient=row.recipient, permission=row.subject, attempt=attempt)
+    return audit.event("revocation_sent", issuer=row.recipient, connection=row.subject, attempt=attempt)
 
 
-def _send_message(owed: OwedCall, address: Callable[[], str]) -> None:
+def _send_message(owed: OwedCall, refresh: tuple[int, str] | None, address: Callable[[], str]) -> None:
     """Send the message that a permission was withdrawn to its client."""
-    here = current()
-    with store.reading() as c:
-        permission = permissions.find(c, owed.subject)
-    if permission is None:
+    if refresh is None:
         raise NotInStore(f"{owed.subject} is not in the store")
-    token = refresh_token.text(here.refresh_keys, permission.refresh_version, permission.refresh_id)
+    here = current()
+    token = refresh_token.text(here.refresh_keys, *refresh)
     scheme = here.settings.scheme
     message = messages.withdrawal(scheme.trust_framework, scheme.withdrawal_subjects[0], token)
     deliver(here.session, address(), message)
@@ -142,28 +148,22 @@ def _revoke(owed: OwedCall) -> None:
     here.upstream.revoke(here.upstream.metadata(connection.issuer), token)
 
 
-def _failed(row: OwedCall, fault: Exception, *, behind: list[OwedCall] | None) -> None:
+def _failed(c: store.Connection, row: OwedCall, fault: Exception, *, about_all: bool) -> None:
     """Put off a call that failed, or give it up once it is owed for too long.
 
-    `behind` are the calls that were leased with it and wait for the same recipient, None where the fault is this call's
-    alone: those that are as old are given up with it.
+    With `about_all` the fault is its recipient's: what is owed to that one for as long is given up with it.
     """
     at = clock.now()
     error = str(fault) if isinstance(fault, NotInStore | Unreachable) else type(fault).__name__
     wait_s = max(delay(row.attempts), fault.retry_after if isinstance(fault, Unreachable) else 0)
     too_old = at - current().settings.jobs.give_up_after_s
-    gone: list[OwedCall] = []
-    with store.writing() as c:
-        outbox.release(c, behind or [])
-        if row.created > too_old:
-            outbox.failed(c, row, at + wait_s, error)
-        else:
-            if outbox.give_up(c, row, at, error):
-                gone = [row._replace(attempts=row.attempts + 1)]
-            if behind is not None:
-                gone += outbox.give_up_older(c, row.recipient, too_old, at, error)
-        for each in gone:
-            audit_events.keep(c, _given_up(each, error))
+    if row.created > too_old:
+        outbox.failed(c, row, at + wait_s, error)
+        return
+    gone = [row._replace(attempts=row.attempts + 1)] if outbox.give_up(c, row, at, error) else []
+    if about_all:
+        gone += outbox.give_up_older(c, row.recipient, too_old, at, error)
+    audit_events.keep(c, *(_given_up(each, error) for each in gone))
 
 
 def _given_up(row: OwedCall, error: str) -> dict[str, object]:

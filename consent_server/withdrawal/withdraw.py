@@ -10,7 +10,7 @@ from consent_server.receipts import mails
 from consent_server.scheme.permission import Act
 from consent_server.store import Connection, audit_events, connections, outbox, permissions, withdrawal_journal
 from consent_server.store.withdrawal_journal import JournalEntry
-from consent_server.withdrawal.falling import falling
+from consent_server.withdrawal.ending_with import ending_with
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def end_with_all(c: Connection, subject: str, withdrawal: Withdrawal, at: int) -
     if not _end(c, subject, withdrawal, at):
         return []
     fallen = [subject]
-    for below, support in falling(c, subject, at).items():
+    for below, support in ending_with(c, subject, at).items():
         because = replace(withdrawal, why=f"rested on {support}", already_told="")
         if _end(c, below, because, at):
             fallen.append(below)

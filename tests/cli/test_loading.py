@@ -102,6 +102,7 @@ def test_D6_the_later_tenancy_ends_the_earlier(command: Command, deployment: Pat
         (meter(mpan="1.21235E+12"), "the MPAN is a decimal number, as spreadsheets write it"),
         (meter(mpan="", mprn="39384244.0"), "the MPRN is a decimal number, as spreadsheets write it"),
         (meter(mpan="", mprn="9.876543E+06"), "the MPRN is a decimal number, as spreadsheets write it"),
+        (meter(mpan="", mprn="0000000000"), "the MPRN is all zeros"),
         (meter(mpan="", mprn="12345"), "the MPRN has not 6 to 10 digits"),
         (meter(mpan=""), "a line has one number, in the column mpan or mprn"),
         (meter(mprn="3938424403"), "a line has one number, in the column mpan or mprn"),
@@ -123,6 +124,13 @@ def test_a_meter_is_refused_by_its_line(command: Command, deployment: Path, line
     assert result.output.endswith(": line 3\n")
     assert [row.sme for row in kept(deployment) if row.id == "m-1"] == ["acme"]
     assert "1212345678902" not in result.output
+
+
+@pytest.mark.parametrize("changed", [{"meter_id": ["m-1"]}, {"meter_id": True}, {"sme_id": [1]}])
+def test_a_meter_in_json_is_text_and_numbers(command: Command, deployment: Path, changed: dict[str, Any]) -> None:
+    rows = [GOOD | {"mpan": 1212345678902}, GOOD | {"mpan": 1212345678911, "meter_id": "m-2"} | changed]
+    result = run(command, deployment, "meters", json.dumps(rows))
+    assert (result.exit_code, "a member is neither text nor a number: line 2" in result.output) == (3, True)
 
 
 def test_D6_nobody_takes_a_meter_over_without_a_date(command: Command, deployment: Path) -> None:

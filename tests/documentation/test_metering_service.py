@@ -47,4 +47,5 @@ def test_what_we_ask_and_what_the_fake_returns_are_as_it_says(held_clock: Any, m
     assert register.of_customer(CUSTOMER, NOW)
     for meter, fuel in ((SHOP, "electricity"), (OVEN, "gas")):
         assert readings.half_hours(ReadingsRequest(meter, fuel, "import", FIRST, FIRST + DAY, "a", NOW)).count == 47
+    assert readings.begin([SHOP, OVEN]) == {SHOP: FIRST, OVEN: FIRST}
     assert asked == set(CONTRACT["paths"])

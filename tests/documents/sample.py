@@ -40,11 +40,11 @@ _PERIODS = in_force(PUBLISHED, LATEST_PUBLISHED)
 
 
 def _meter(fuel: str, amount: int, site: str, name: str) -> ReportedMeter:
-    readings = [
+    readings = emissions.Amounts.of(
         (at, float(amount * (1 + at % 86400 // 7200)))
         for at in range(START, END, HALF_HOUR)
         if (fuel, at) != ("gas", HOLE)
-    ]
+    )
     made = (
         emissions.gas(readings, _PERIODS)
         if fuel == "gas"

@@ -252,7 +252,7 @@ def history(c: Any, ended: int) -> None:
     links.add(c, "gone", "ended")
     outbox.add(c, kind="message", subject="ended", recipient=CLIENT, at=ended)
     (call,) = outbox.lease(c, CLIENT, NOW, 60, 1)
-    outbox.delivered(c, call, ended)
+    outbox.delivered(c, [call], ended)
     rows.add(c, OwedMail("ended", "withdrawn", ended, ended, delivered=ended))
     rows.add(c, ReceiptLink("d" * 64, "ended"))
     rows.add(c, MeterAlias("source.1", "another", "acme", "m-1"), MeterAlias("source.2", CLIENT, "other", "m-1"))

@@ -1,5 +1,6 @@
 """The jobs beside requests: each goes its own way, whatever the others wait for."""
 
+import gc
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar, copy_context
@@ -100,3 +101,13 @@ def test_S20_a_job_whose_thread_ends_ends_the_process(monkeypatch: pytest.Monkey
     with pytest.raises(work.JobEnded, match=r"^collect$"):
         work.work(jobs, stop)
     stop.set()
+
+
+def test_what_is_loaded_is_left_alone_and_what_is_new_is_looked_through_seldom() -> None:
+    usual, frozen = gc.get_threshold(), gc.get_freeze_count()
+    try:
+        work.spare_garbage_collector()
+        assert gc.get_threshold() > usual
+        assert gc.get_freeze_count() > frozen
+    finally:
+        gc.set_threshold(*usual)

@@ -38,8 +38,8 @@ NO_GAS = {**GOOD, "mprn": ""}
     [
         (BOTH, "electricity_and_gas", GOOD, "Renew", ["renews what you have allowed", "2027"], "decline"),
         (ELECTRICITY_ALONE, "electricity_and_gas", GOOD, "Change", ["your use of <strong>gas", "New meters"], "decline"),
-        (BOTH, "electricity_and_gas", NO_GAS, "Change", ["No longer: <strong>gas", "No longer these meters"], "cancel"),
-        (BOTH, "one_permission", GOOD, "Change", ["gets the emissions"], "cancel"),
+        (BOTH, "electricity_and_gas", NO_GAS, "Change", ["No longer: <strong>gas", "No longer these meters"], "decline"),
+        (BOTH, "one_permission", GOOD, "Change", ["gets the emissions"], "decline"),
         ({"fuels": ["electricity"], "meters": [ELECTRICITY, GAS]}, "electricity_and_gas", NO_GAS, "Renew", [], "decline"),
     ],
     ids=["renewal", "upgrade", "narrower", "with a bank", "a meter that was not shared"],

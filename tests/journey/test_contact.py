@@ -29,6 +29,14 @@ def test_P10_every_page_names_whom_to_ask_and_an_error_page_how(build_party: Any
     assert browser.html.count(browser.response.headers["X-Request-Id"]) == (1 if status == 200 else 2)
 
 
+def test_P21_what_cannot_be_read_is_said_without_a_programmers_words(build_party: Any) -> None:
+    browser = build_party("edp").browser().open("/manage?permission=%ff&permission=%00")
+    assert browser.status == 200, "nothing reads it"
+    browser = build_party("edp").browser().open("/journey/identify?journey=%ff")
+    said = browser.html.partition("<details")[0]
+    assert (browser.status, "cannot be read" in said, "UTF-8" in said) == (400, True, False)
+
+
 def test_P10_what_is_not_named_is_not_shown(build_party: Any) -> None:
     html = build_party("edp").browser().open("/nowhere").html
     assert "Ask a person" not in html

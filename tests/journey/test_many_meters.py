@@ -11,13 +11,14 @@ import pytest
 from flask import Flask
 
 from consent_server import clock, store
+from consent_server.issuer import decision
 from consent_server.pki import member_certificate
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.readings import day_block
 from consent_server.store import codes, readings
 from consent_server.store.tables import AuthorizationCode, Meter
-from consent_server.tokens import access_token, data_sources
+from consent_server.tokens import access_token
 from tests.deployments import layout, opened
 from tests.journey.conftest import ASKER, CALLBACK, CLIENT, World
 
@@ -110,7 +111,7 @@ def test_H09_some_of_a_thousand(business: Business) -> None:
 def test_H09_more_than_a_token_can_name_is_met_before_there_is_a_code(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_sources, "MOST", COUNT - 1)
+    monkeypatch.setattr(decision, "MOST_DATA_SOURCES", COUNT - 1)
     browser = business.chosen().click("allow", agree="yes")
     assert (browser.status, "more meters than one permission can cover" in browser.html) == (409, True)
     assert not business.grants()

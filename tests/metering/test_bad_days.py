@@ -296,6 +296,8 @@ def test_a_service_that_still_collects_says_when_to_come_back(
 def test_our_certificate_and_token_are_sent_and_no_number_is_in_a_url(own_service: OwnService, tmp_path: Path) -> None:
     assert sources.register_of(own_service.settings).find("SW8 1AA", "1212345678902", None, NOW)
     sources.readings_of(own_service.settings).half_hours(DAYS)
+    assert "/v1/extents" not in {asked.path for asked in own_service.server.asked}, "both ends of the window have rows"
+    sources.readings_of(own_service.settings).begin([SHOP])
     assert all(
         asked.certificate and asked.headers["authorization"] == "Bearer a-secret" for asked in own_service.server.asked
     )
@@ -506,7 +508,7 @@ def test_under_gevent_nobody_waits_for_them(warehouse: str, tmp_path: Path) -> N
     told = "\n".join(place.model_dump_json() for place in places)
     command = [sys.executable, "-c", UNDER_GEVENT]
     said = subprocess.run(command, input=told, capture_output=True, text=True, timeout=100, check=False)
-    good = ["True", "given up", "given up", *["95"] * 4, "sql: QueryCanceled", "95"]
+    good = ["True", "given up", "given up", *["95"] * 4, "metering.sql_readings.half_hours: QueryCanceled", "95"]
     assert said.stdout.splitlines() == good, said.stderr
 
 
@@ -514,7 +516,7 @@ def test_under_gevent_nobody_waits_for_them(warehouse: str, tmp_path: Path) -> N
     "url", ["postgresql+psycopg://reader:hidden@127.0.0.1:1/none", "sqlite:////no/such.db", "duckdb:////no/such"]
 )
 def test_a_database_that_is_not_there_is_unavailable(url: str, tmp_path: Path) -> None:
-    with pytest.raises(SourceUnavailable) as refused:
+    with pytest.raises(SourceUnavailable, match=r"metering\.sql_readings\.half_hours: ") as refused:
         sources.readings_of(sql(foreign.a_sqlite_file(tmp_path), url=url)).half_hours(DAYS)
     assert "hidden" not in repr(refused.value)
     assert not Path("/no").exists()
@@ -639,8 +641,8 @@ def test_a_time_has_its_zone(tmp_path: Path, kind: pa.DataType, good: bool) -> N
         ("parquet", {"readings_folder": ""}, r"metering\.parquet\.readings_folder: a folder"),
         ("parquet", {"readings_folder": "nosuch://x"}, r"metering\.parquet\.readings_folder"),
         ("http", {"url": ""}, r"metering\.http\.url"),
-        ("http", {"url": "https://x", "token": "/no/such"}, r"metering\.http: a file cannot be used"),
-        ("http", {"url": "https://x", "roots": __file__}, r"metering\.http: a file cannot be used"),
+        ("http", {"url": "https://x", "token": "/no/such"}, r"metering\.http: token: cannot be used"),
+        ("http", {"url": "https://x", "roots": __file__}, r"metering\.http: roots: cannot be used"),
     ],
 )
 def test_settings_that_cannot_be_used_stop_the_start(tmp_path: Path, section: str, changes: Row, says: str) -> None:

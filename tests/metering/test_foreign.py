@@ -171,3 +171,13 @@ def test_a_folder_without_the_layout_is_said(tmp_path: Path) -> None:
     assert "no folder prefix=" in readings.advice()[0]  # type: ignore[attr-defined]
     (tmp_path / "prefix=12").mkdir()
     assert "no files" in readings.advice()[0]  # type: ignore[attr-defined]
+
+
+def test_parquet_numbers_of_single_precision_are_those_that_were_written(tmp_path: Path, held_clock: HeldClock) -> None:
+    settings = foreign.parquet_files(tmp_path)
+    for path in (tmp_path / "readings").rglob("*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        index = table.column_names.index("value")
+        pq.write_table(table.set_column(index, "value", table["value"].cast(pa.float32())), path)
+    held = sources.readings_of(settings).half_hours(window(FIRST, FIRST + DAY))
+    assert [each["energy"]["value"] for each in told(held)][:3] == [10.0, 11.0, 13.0]

@@ -15,7 +15,7 @@ from consent_server.metering.importing import load as load_module
 from consent_server.metering.importing.layouts import LAYOUTS
 from consent_server.metering.importing.load import How, load
 from consent_server.metering.importing.report import FileFault, LoadReport
-from consent_server.metering.importing.rows import Rows, Told
+from consent_server.metering.importing.rows import Rows, Stated
 from consent_server.metering.importing.times import Times
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
@@ -108,7 +108,7 @@ FILES: dict[str, tuple[str, str, How, list[tuple[str, float]]]] = {
                 ]
             }
         ),
-        How("standard", told=Told("acme-e")),
+        How("standard", stated=Stated("acme-e")),
         [("00:00", 976)],
     ),
 }
@@ -125,7 +125,7 @@ def test_a_layout(trial: Flask, tmp_path: Path, name: str) -> None:
 
 def test_the_old_demos_readings_are_mended(edp: Flask, tmp_path: Path, shared_documents: Path) -> None:
     text = (shared_documents / "data" / "half-hourly-electricity-london-2012.json").read_text(encoding="utf-8")
-    report = loaded(tmp_path / "demo.json", text, How("demo", told=Told("acme-e")))
+    report = loaded(tmp_path / "demo.json", text, How("demo", stated=Stated("acme-e")))
     assert (report.taken, report.refused) == (100, {})
     assert [noted.count for noted in report.noted.values()] == [100, 100]
     start = instant.parse("2012-02-20T00:00:00Z")
@@ -134,7 +134,7 @@ def test_the_old_demos_readings_are_mended(edp: Flask, tmp_path: Path, shared_do
     assert [each["cumulative"] for each in got] == [each["cumulative"] for each in json.loads(text)]
     assert {each["type"] for each in got} == {"electricity"}
     assert all(each["takenAt"] > each["to"] for each in got)
-    assert loaded(tmp_path / "demo.json", text, How("standard", told=Told("acme-e"))).status == 1
+    assert loaded(tmp_path / "demo.json", text, How("standard", stated=Stated("acme-e"))).status == 1
 
 
 # local time
@@ -332,7 +332,7 @@ def test_a_dry_run_keeps_nothing(edp: Flask, tmp_path: Path) -> None:
 
 
 def test_when_a_file_was_taken_decides_where_its_rows_do_not_say(edp: Flask, tmp_path: Path) -> None:
-    corrected = How(told=Told(taken_at=NOW - 60))
+    corrected = How(stated=Stated(taken_at=NOW - 60))
     for path, value, how in (("b", "2", corrected), ("a", "1", How())):
         loaded(tmp_path / path, csv([row(value=value)]), how)
     assert values("acme-e", DAY_1) == [("00:00", 2)]
@@ -368,6 +368,28 @@ def test_parquet(edp: Flask, tmp_path: Path, kind: str) -> None:
         loaded(tmp_path / "cut.parquet", content[:-500], How("faraday", zone="UTC"))
 
 
+def test_numbers_of_single_precision_are_those_that_were_written(edp: Flask, tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    starts = [AT, AT + HALF_HOUR, AT + 2 * HALF_HOUR]
+    numbers = arrow.array([0.1, None, 0.007], arrow.float32())
+    content = parquet(
+        tmp_path / "made",
+        meter_id=["acme-e"] * 3,
+        timestamp=arrow.array(starts, arrow.timestamp("s", "Europe/London")),
+        kwh=numbers,
+    )
+    assert loaded(tmp_path / "a.parquet", content, How("faraday")).empty == 1
+    assert values("acme-e", DAY_1) == [("00:00", 100), ("01:00", 7)]
+
+
+@pytest.mark.parametrize("name", ["meter_id", "timestamp", "kwh"])
+def test_a_nested_column_is_a_fault(edp: Flask, tmp_path: Path, name: str) -> None:
+    columns = {"meter_id": ["acme-e"], "timestamp": [DAY_1], "kwh": [1.0]}
+    content = parquet(tmp_path / "made", **columns | {name: [columns[name]]})
+    with pytest.raises(FileFault, match=f"the column {name} is nested"):
+        loaded(tmp_path / "a.parquet", content, How("faraday"))
+
+
 def test_ids_of_meters_that_a_spreadsheet_made_decimal_are_a_fault(edp: Flask, tmp_path: Path) -> None:
     content = parquet(tmp_path / "made", meter_id=[1.2e12], timestamp=[DAY_1], kwh=[0.5])
     with pytest.raises(FileFault, match="decimal numbers, as spreadsheets make of them"):
@@ -375,7 +397,7 @@ def test_ids_of_meters_that_a_spreadsheet_made_decimal_are_a_fault(edp: Flask, t
 
 
 def test_meters_without_one_value_take_no_memory_for_long(edp: Flask) -> None:
-    judged = Rows(LAYOUTS["ours"], Times(), Told(), NOW, LoadReport(), None, "a.csv")
+    judged = Rows(LAYOUTS["ours"], Times(), Stated(), NOW, LoadReport(), None, "a.csv")
     for number in range(5):
         judged.take((number, f"m-{number}", None, DAY_1, None, "", "kWh", *[None] * 6))
     assert (judged.count, judged.report.empty) == (5, 5)

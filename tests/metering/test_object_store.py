@@ -141,7 +141,8 @@ def test_calls_without_a_response_leave_the_threads_to_others(tmp_path: Path) ->
     for each in together:
         each.join()
     call()
-    assert reasons == ["parquet: no response in time"] * 3 + ["parquet: earlier calls are without a response"]
+    name = "metering.parquet.readings_folder"
+    assert reasons == [f"{name}: no response in time"] * 3 + [f"{name}: earlier calls are without a response"]
     over.set()
     until = time.monotonic() + 30
     while any(not each.ended for each in folder._late):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from consent_server.metering.importing.layouts import FACTS, LAYOUTS
 from consent_server.metering.importing.report import LoadReport
-from consent_server.metering.importing.rows import KnownMeter, Rows, Told
+from consent_server.metering.importing.rows import KnownMeter, Rows, Stated
 from consent_server.metering.importing.times import Times
 from consent_server.scheme import instant
 from consent_server.scheme.instant import HALF_HOUR
@@ -52,7 +52,7 @@ def test_rows_that_are_judged_together_are_judged_as_one_by_one(drawn: list[tupl
     ]
     known = {meter: KnownMeter("electricity", ["import"], 10_000) for meter in ("m-1", "m-2")}
     by_one, together = (
-        Rows(LAYOUTS["ours"], Times("Europe/London"), Told(), NOW, LoadReport(), known.get, "a.csv") for _ in range(2)
+        Rows(LAYOUTS["ours"], Times("Europe/London"), Stated(), NOW, LoadReport(), known.get, "a.csv") for _ in range(2)
     )
     for row in rows:
         by_one.take(row)

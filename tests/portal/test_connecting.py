@@ -179,6 +179,7 @@ def test_a_return_after_a_failure_is_not_tried_again(portal: Any) -> None:
     browser = portal.sent_off()
     portal.upstream.fault = OAuthRefused("invalid_grant", "hartlebury.example", 400)
     assert portal.back(browser).status == 502
+    assert "/connect" in [a.get("href") for tag, a in browser.page.found if tag == "a"], "a way to begin again"
     portal.upstream.fault = None
     assert portal.back(browser).path == "/connect"
     assert (portal.connections(), portal.upstream.redeemed) == ([], [])

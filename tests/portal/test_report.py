@@ -113,7 +113,9 @@ def test_the_same_figures_from_api_pages_pdf_csv_and_json(portal: Portal) -> Non
         _, *months, total = told_there[f"{name} by month"]
         _, site = told_there[f"{name} by site, all reported months"]
         unit = {"electricity": "kg CO2", "gas": "kg CO2e"}[fuel]
-        assert [row[-3:-1] for row in months] == [[f"{value:,.2f}", unit] for value in of_fuel]
+        there = [row for row in months if row[-1] != "left out"]
+        assert [row[-3:-1] for row in there] == [[f"{value:,.2f}", unit] for value in of_fuel]
+        assert [row[0] for row in months if row not in there] == (["May 2025"] if fuel == "gas" else [])
         assert total[-3:-1] == site[-2:] == [f"{math.fsum(of_fuel):,.2f}", unit]
     assert told_there["Months that are left out"][1][:2] == ["May 2025", "Gas"]
     assert re.findall(r"<text[^>]*>(\d\.\d\d)</text>", page) == [

@@ -252,5 +252,5 @@ def test_P16_a_card_says_which_meters_what_was_fetched_and_who_was_told(portal: 
     assert "is being told" in browser.open("/permissions").html
     with store.writing() as c:
         (call,) = outbox.of_subject(c, connection)
-        outbox.delivered(c, call._replace(leased=None), clock.now())
+        outbox.delivered(c, [call._replace(leased=None)], clock.now())
     assert "told 12 March 2026" in browser.open("/permissions").html

@@ -385,7 +385,7 @@ def test_the_outbox_shows_what_was_sent_and_what_waits(program, layout):
         outbox.add(c, kind="message", subject="p1", recipient="https://localhost/a/1", at=clock.now())
         outbox.add(c, kind="message", subject="p2", recipient="https://localhost/a/2", at=clock.now())
         (first,) = outbox.lease(c, "https://localhost/a/1", clock.now(), 60, 1)
-        outbox.delivered(c, first, clock.now())
+        outbox.delivered(c, [first], clock.now())
     shown = program.get("/sandbox/outbox", base_url=BASE).json
     assert [each["permission"] for each in shown["sent"]] == ["p1"]
     assert [(each["permission"], each["from"]) for each in shown["waiting"]] == [("p2", "edp")]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consent_server.scheme import emissions, instant
-from consent_server.scheme.emissions import EmissionsError, MonthEmissions, add, electricity
+from consent_server.scheme.emissions import Amounts, EmissionsError, MonthEmissions, add
 from consent_server.scheme.factors import CALENDAR_YEAR, LATEST_PUBLISHED, PUBLISHED, FactorPeriod, in_force
 from consent_server.scheme.instant import DAY, HALF_HOUR
 
@@ -19,8 +19,17 @@ AUGUST = instant.parse("2025-08-01T00:00:00Z")
 PERIODS = in_force(PUBLISHED, LATEST_PUBLISHED)
 
 
+def electricity(readings, intensity, filled=()):
+    return emissions.electricity(Amounts.of(readings), intensity, filled)
+
+
 def gas(readings, periods=PERIODS, filled=()):
-    return emissions.gas(readings, periods, filled)
+    return emissions.gas(Amounts.of(readings), periods, filled)
+
+
+def filled_in(readings):
+    found, estimates = emissions.filled(Amounts.of(readings))
+    return list(zip(*found, strict=True)), estimates
 
 
 def at(text):
@@ -107,7 +116,7 @@ def test_a_missing_hour_is_filled_where_that_is_wanted():
     noon = JUNE + 14 * DAY + 12 * 3600
     values = dict(flat(JUNE, JULY, 500.0)) | {noon - 7 * DAY: 400.0, noon + 7 * DAY: 800.0}
     del values[noon], values[noon + HALF_HOUR]
-    readings, estimates = emissions.filled(values.items())
+    readings, estimates = filled_in(values.items())
     # noon: (400 + 800) / 2 = 600; half past: (500 + 500) / 2 = 500
     assert {slot: dict(readings)[slot] for slot in estimates} == {noon: 600.0, noon + HALF_HOUR: 500.0}
     june = electricity(readings, dict(flat(JUNE, JULY, 200)), estimates)[JUNE]
@@ -137,7 +146,7 @@ def test_a_tenancy_that_begins_in_the_middle_of_a_month():
     # From 12 June: 19 of 30 days. June is left out, also where gaps are filled, and July is the first month.
     readings = flat(at("2025-06-12"), AUGUST, 1.0)
     june = [each for each in readings if each[0] < JULY]
-    assert emissions.filled(june) == (june, frozenset())
+    assert filled_in(june) == (june, frozenset())
     months = gas(readings)
     assert (months[JUNE].complete, months[JUNE].missing, months[JUNE].filled) == (False, 11 * 48, 0)
     assert months[JULY].complete
@@ -193,7 +202,7 @@ def test_the_order_of_readings_does_not_matter():
 def test_without_readings_there_are_no_months():
     assert electricity([], {}) == {}
     assert gas([]) == {}
-    assert emissions.filled([]) == ([], frozenset())
+    assert filled_in([]) == ([], frozenset())
     assert add("gas", []) == {}
 
 
@@ -210,7 +219,7 @@ def test_misfits_are_refused(readings):
     for work_out in (
         gas,
         lambda given_readings: electricity(given_readings, {}),
-        lambda given_readings: gas(*emissions.filled(given_readings)[:1]),
+        lambda given_readings: gas(*filled_in(given_readings)[:1]),
     ):
         with pytest.raises(EmissionsError):
             work_out(readings)
@@ -247,7 +256,7 @@ def test_the_basis_of_a_month_is_the_figures_in_it():
 )
 def test_short_gaps_are_filled_with_estimates(lacking, filled):
     readings = [each for each in flat(JUNE, JULY, 1.0) if each[0] not in set(lacking)]
-    found, estimates = emissions.filled(readings)
+    found, estimates = filled_in(readings)
     assert len(estimates) == filled
     assert dict(found).keys() == dict(readings).keys() | estimates
 

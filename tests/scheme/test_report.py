@@ -22,7 +22,7 @@ PERIODS = in_force(PUBLISHED, LATEST_PUBLISHED)
 
 def meter(fuel: str, value: float, site: str = "SW8", name: str = "m", lacking: Any = (), **more: Any) -> ReportedMeter:
     """A meter with the same reading in each half-hour of May, June and July, at 100 g/kWh in SW8 and 20 elsewhere."""
-    readings = [(at, value) for at in range(MAY, AUGUST, HALF_HOUR) if at not in lacking]
+    readings = emissions.Amounts.of((at, value) for at in range(MAY, AUGUST, HALF_HOUR) if at not in lacking)
     if fuel == "gas":
         months = emissions.gas(readings, PERIODS, more.get("filled", ()))
     else:

@@ -98,7 +98,8 @@ def app(environ, start_response):
 def answer(environ, start_response):
     if environ["PATH_INFO"] == "/slow":
         time.sleep(1)
-    body = b"" if environ["PATH_INFO"] == "/unread" else environ["wsgi.input"].read()
+    how = {"/unread": [0], "/at-once": [65536]}.get(environ["PATH_INFO"], [])
+    body = environ["wsgi.input"].read(*how)
     arrival = from_socket(environ["gunicorn.socket"])
     found = {
         "leaf": arrival and hashlib.sha256(arrival.leaf).hexdigest(),

@@ -89,6 +89,66 @@ def test_a_lock_that_another_holds_delays_only_the_greenlets_that_wait_for_it(da
     assert reads_meanwhile, "the reader waited for the lock as well"
 
 
+#: The same, on a disk that takes half a second to commit.
+SLOW_DISK = """
+from gevent import monkey
+
+monkey.patch_all()
+
+import sys
+import time
+
+import gevent
+import sqlalchemy as sa
+from flask import Flask
+
+from consent_server import store
+from consent_server.store import limits
+from consent_server.store.database import db
+from consent_server.store.schema import migrate
+
+app = Flask("worker")
+store.init(app, sys.argv[1])
+with app.app_context():
+    migrate()
+    commit, wait, commits = db.engine.dialect.do_commit, monkey.get_original("time", "sleep"), []
+
+    def slow(raw):
+        commits.append(raw)
+        wait(0.5)
+        commit(raw)
+
+    db.engine.dialect.do_commit = slow
+
+    def write(name):
+        with app.app_context(), store.writing() as c:
+            limits.add(c, name, 0)
+
+    def broken_off():
+        with gevent.Timeout(0.1, False):
+            write("broken off")
+
+    writers = [gevent.spawn(broken_off), *(gevent.spawn(write, str(number)) for number in range(8))]
+    ticks = 0
+    while not all(writer.ready() for writer in writers):
+        gevent.sleep(0.01)
+        ticks += 1
+    gevent.joinall(writers, raise_error=True)
+    with store.reading() as c:
+        print(c.execute(sa.text("SELECT count(*) FROM attempt")).scalar_one(), len(commits), ticks)
+"""
+
+
+def test_whoever_commits_to_a_slow_disk_delays_no_other_greenlet(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLOW_DISK, f"sqlite:///{tmp_path / 'store.db'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    kept, commits, ticks = map(int, done.stdout.split()[-3:])
+    assert kept == 9, "who is broken off while it commits has committed"
+    assert commits == 2, "those that waited share one"
+    assert ticks > 5, "the others go on"
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_no_transaction_that_writes_to_sqlite_switches_to_another_greenlet(

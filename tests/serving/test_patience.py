@@ -145,11 +145,12 @@ def test_malformed_chunks_are_the_clients_fault_and_end_the_connection(door, bod
             assert connection.recv(1) == b""
 
 
-def test_a_body_shorter_than_it_announced_is_not_acted_upon(door):
-    """Whoever closes half way has not sent a request."""
+@pytest.mark.parametrize("path", [b"/", b"/at-once"], ids=["to the end", "at once"])
+def test_a_body_shorter_than_it_announced_is_not_acted_upon(door, path):
+    """Whoever closes half way has not sent a request, however the application reads it."""
     before = len(door.lines("request"))
     connection = secure(door)
-    connection.sendall(POST + b"Content-Length: 10\r\n\r\nabc")
+    connection.sendall(POST.replace(b"/", path, 1) + b"Content-Length: 10\r\n\r\nabc")
     time.sleep(0.2)
     connection.close()
     lines = door.wait_for_lines("request", before + 1)[before:]

@@ -14,7 +14,8 @@ from consent_server import store
 from consent_server.parties.operator import notices as operator
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
-from consent_server.status import probing, standing
+from consent_server.status import probing
+from consent_server.status import state as status_state
 from consent_server.store import notices, probes
 from consent_server.store.tables import Probe, ProbeDay, StatusNotice
 from tests.conftest import HeldClock
@@ -53,7 +54,7 @@ def notice(kind: Any = "incident", effect: Any = "down", begins: int = START, en
 )
 def test_the_state_of_a_part(looks: list[tuple[int, bool]], held: StatusNotice | None, state: str) -> None:
     newest_first = [look(START + at, answered) for at, answered in reversed(looks)]
-    assert standing.state_at("data", newest_first, [held] if held else [], START) == state
+    assert status_state.state_at("data", newest_first, [held] if held else [], START) == state
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_the_state_of_a_part(looks: list[tuple[int, bool]], held: StatusNotice |
     ],
 )
 def test_the_state_of_a_day(sums: tuple[int, ...], state: str) -> None:
-    assert standing.Day(ProbeDay("data", 0, *sums)).state == state
+    assert status_state.Day(ProbeDay("data", 0, *sums)).state == state
 
 
 def test_the_page_has_each_part_and_day_and_every_notice(app: Flask, browser: Any, held_clock: HeldClock) -> None:
@@ -134,18 +135,18 @@ def test_strangers_make_it_work_it_out_once_in_a_while(
     app: Flask, held_clock: HeldClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And none of them waits for another."""
-    recent, worked_out = standing.Recent(), []
-    work_out = standing.now
+    recent, worked_out = status_state.Recent(), []
+    work_out = status_state.now
 
-    def counted() -> standing.ServiceStatus:
+    def counted() -> status_state.ServiceStatus:
         worked_out.append(held_clock.instant)
         if len(worked_out) == 2:
             assert recent.now() is first, "while it is worked out anew"
         return work_out()
 
-    monkeypatch.setattr(standing, "now", counted)
+    monkeypatch.setattr(status_state, "now", counted)
     first = recent.now()
-    held_clock.step(standing.KEPT_S - 1)
+    held_clock.step(status_state.KEPT_S - 1)
     assert recent.now() is first
     held_clock.step(1)
     assert recent.now().at == held_clock.instant
@@ -158,10 +159,10 @@ def test_strangers_make_it_work_it_out_once_in_a_while(
 def test_who_asks_while_it_is_worked_out_for_the_first_time_gets_what_is_found(
     monkeypatch: pytest.MonkeyPatch, held_clock: HeldClock, fails: bool
 ) -> None:
-    recent, looks, others_wait = standing.Recent(), [], threading.Event()
-    found = standing.ServiceStatus(held_clock.instant, (), ())
+    recent, looks, others_wait = status_state.Recent(), [], threading.Event()
+    found = status_state.ServiceStatus(held_clock.instant, (), ())
 
-    def slowly() -> standing.ServiceStatus:
+    def slowly() -> status_state.ServiceStatus:
         looks.append("look")
         assert others_wait.wait(10)
         if fails:
@@ -175,9 +176,9 @@ def test_who_asks_while_it_is_worked_out_for_the_first_time_gets_what_is_found(
             return unavailable.private
 
     def waiting() -> int:
-        return [frame.f_code for frame in sys._current_frames().values()].count(standing.Recent.now.__code__)
+        return [frame.f_code for frame in sys._current_frames().values()].count(status_state.Recent.now.__code__)
 
-    monkeypatch.setattr(standing, "now", slowly)
+    monkeypatch.setattr(status_state, "now", slowly)
     with ThreadPoolExecutor(4) as strangers:
         answers = strangers.map(ask, range(4))
         for _ in range(1000):

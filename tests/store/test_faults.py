@@ -12,7 +12,7 @@ from flask import Flask, Response
 
 from consent_server import store
 from consent_server.refusal import Refusal
-from consent_server.store import database, faults, waiting
+from consent_server.store import database, faults, waiting, writers
 from consent_server.store.database import db
 from tests.deployments import deploy, opened, settings_of
 from tests.journey.conftest import World
@@ -39,7 +39,7 @@ class PlayedTime:
 @pytest.fixture
 def played_time(monkeypatch: pytest.MonkeyPatch) -> PlayedTime:
     time = PlayedTime()
-    monkeypatch.setattr(waiting, "time", time)
+    monkeypatch.setattr(writers, "time", time)
     monkeypatch.setattr(database, "time", time)
     return time
 

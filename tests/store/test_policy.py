@@ -81,7 +81,7 @@ def test_messages_are_in_time_late_waiting_or_given_up(app: Flask) -> None:
         if settled:
             (call,) = outbox.lease(c, CLIENT, NOW, 60, 1)
             if "delivered" in settled:
-                outbox.delivered(c, call, settled["delivered"])
+                outbox.delivered(c, [call], settled["delivered"])
             else:
                 outbox.give_up(c, call, settled["given_up"], "host: connect")
 

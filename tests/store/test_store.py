@@ -434,14 +434,14 @@ def test_what_is_owed_is_leased_to_one_dispatcher(app: Flask) -> None:
         outbox.release(c, taken)
         assert outbox.recipients(c, 300) == [cap]
         (again,) = outbox.lease(c, cap, 300, 30, 10)
-        assert outbox.delivered(c, again, 301)
+        assert outbox.delivered(c, [again], 301)
         assert outbox.waiting(c) == []
 
 
 @pytest.mark.parametrize(
     "slow",
     [
-        lambda c, row: outbox.delivered(c, row, 400),
+        lambda c, row: outbox.delivered(c, [row], 400),
         lambda c, row: outbox.failed(c, row, 500, "slow"),
         lambda c, row: outbox.give_up(c, row, 400, "slow"),
         lambda c, row: bool(outbox.release(c, [row])),
@@ -452,7 +452,7 @@ def test_what_is_owed_is_leased_to_one_dispatcher(app: Flask) -> None:
     "fast",
     [
         lambda c, row: True,
-        lambda c, row: outbox.delivered(c, row, 300),
+        lambda c, row: outbox.delivered(c, [row], 300),
         lambda c, row: outbox.failed(c, row, 350, "fast"),
         lambda c, row: outbox.give_up(c, row, 300, "fast"),
     ],

@@ -13,7 +13,7 @@ from consent_server import store
 from consent_server.deployment import Deployment
 from consent_server.store import connections, permissions
 from consent_server.withdrawal import withdraw as withdrawing
-from consent_server.withdrawal.falling import falling
+from consent_server.withdrawal.ending_with import ending_with
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 from tests.withdrawal.conftest import connection, linked, permission
 
@@ -26,12 +26,12 @@ def meeting(monkeypatch: pytest.MonkeyPatch) -> None:
     both = threading.Barrier(2)
 
     def meet(*args: Any) -> dict[str, str]:
-        found = falling(*args)
+        found = ending_with(*args)
         with suppress(threading.BrokenBarrierError):  # the other one waits until this one is through
             both.wait(0.5)
         return found
 
-    monkeypatch.setattr(withdrawing, "falling", meet)
+    monkeypatch.setattr(withdrawing, "ending_with", meet)
 
 
 def together(*subjects: str) -> list[str]:

@@ -99,9 +99,9 @@ def in_dispute(row: SetAside) -> Disputed:
     return Disputed(row.start, row.value, row.taken_at, row.estimate)
 
 
-def taken_at(half_hour: int, told: int | None) -> int:
-    """Return when a reading was taken; where that is not told, when meters pass a reading on."""
-    return half_hour + HALF_HOUR + TAKEN_AFTER if told is None else told
+def taken_at(half_hour: int, stated: int | None) -> int:
+    """Return when a reading was taken; where that is not stated, when meters pass a reading on."""
+    return half_hour + HALF_HOUR + TAKEN_AFTER if stated is None else stated
 
 
 def _mark(each: HalfHour) -> str:

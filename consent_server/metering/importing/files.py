@@ -36,17 +36,17 @@ _OTHERS: Final = {
 _AGAIN: Final = " "
 
 
-def rows(path: Path, layout: Layout, meter_is_told: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
+def rows(path: Path, layout: Layout, meter_is_stated: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
     """Yield some rows at a time, and how many bytes of the file have been read. Raise FileFault."""
     with _opened(path) as (file, begin):
         if begin == b"PAR1":
-            yield from _parquet(path, layout, meter_is_told)
+            yield from _parquet(path, layout, meter_is_stated)
         elif path.suffix.lower() == ".parquet":
             raise FileFault("this is no Parquet file")
         elif _is_json(begin):
-            yield from _json(file, layout, meter_is_told, report)
+            yield from _json(file, layout, meter_is_stated, report)
         else:
-            yield from _csv(file, layout, meter_is_told, report)
+            yield from _csv(file, layout, meter_is_stated, report)
 
 
 def table(path: Path, report: LoadReport) -> Iterator[tuple[int, dict[str, str]]]:
@@ -57,6 +57,8 @@ def table(path: Path, report: LoadReport) -> Iterator[tuple[int, dict[str, str]]
                 flat = _flat(item)
                 if flat is None:
                     report.refused["the object has a member twice"].add(number)
+                elif not all(value is None or type(value) in (str, int, float) for value in flat.values()):
+                    report.refused["a member is neither text nor a number"].add(number)
                 else:
                     yield number, {key: "" if value is None else str(value) for key, value in flat.items()}
             return
@@ -94,10 +96,10 @@ def _is_json(begin: bytes) -> bool:
 # CSV
 
 
-def _csv(file: IO[bytes], layout: Layout, meter_is_told: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
+def _csv(file: IO[bytes], layout: Layout, meter_is_stated: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
     lines = _lines(file, report)
     header, delimiter = _header(lines)
-    where = _columns(layout, header, meter_is_told)
+    where = _columns(layout, header, meter_is_stated)
     batch: list[Row] = []
     for number, fields in _fields(lines, delimiter, len(header), report):
         batch.append((number, *[None if index is None else fields[index] for index in where]))
@@ -173,7 +175,9 @@ def _lines(file: IO[bytes], report: LoadReport) -> Iterator[tuple[int, str]]:
 # JSON
 
 
-def _json(file: IO[bytes], layout: Layout, meter_is_told: bool, report: LoadReport) -> Iterator[tuple[list[Row], int]]:
+def _json(
+    file: IO[bytes], layout: Layout, meter_is_stated: bool, report: LoadReport
+) -> Iterator[tuple[list[Row], int]]:
     names = [(getattr(layout, fact), fact in TEXTS) for fact in FACTS]
     checked = False
     batch: list[Row] = []
@@ -183,7 +187,7 @@ def _json(file: IO[bytes], layout: Layout, meter_is_told: bool, report: LoadRepo
             report.refused["the object has a member twice"].add(number)
             continue
         if not checked:
-            _columns(layout, list(flat), meter_is_told)
+            _columns(layout, list(flat), meter_is_stated)
             checked = True
         batch.append((number, *[_fact(flat.get(name), text) if name else None for name, text in names]))
         if len(batch) >= _AT_ONCE:
@@ -293,7 +297,7 @@ def _fact(value: object, text: bool) -> object:
 # Parquet
 
 
-def _parquet(path: Path, layout: Layout, meter_is_told: bool) -> Iterator[tuple[list[Row], int]]:
+def _parquet(path: Path, layout: Layout, meter_is_stated: bool) -> Iterator[tuple[list[Row], int]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -303,10 +307,13 @@ def _parquet(path: Path, layout: Layout, meter_is_told: bool) -> Iterator[tuple[
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            where = _columns(layout, names, meter_is_told)
+            where = _columns(layout, names, meter_is_stated)
             wanted = [names[index] for index in where if index is not None]
             _require_small_columns(file.metadata)
-            if not meter_is_told and pyarrow.types.is_floating(file.schema_arrow.field(where[0]).type):
+            for name in wanted:
+                if pyarrow.types.is_nested(file.schema_arrow.field(names.index(name)).type):
+                    raise FileFault(f"the column {name} is nested: write one plain value in each row")
+            if not meter_is_stated and pyarrow.types.is_floating(file.schema_arrow.field(where[0]).type):
                 raise FileFault("the meters' ids are decimal numbers, as spreadsheets make of them: write them as text")
             size, count = path.stat().st_size, file.metadata.num_rows or 1
             for batch in file.iter_batches(_AT_ONCE, columns=wanted):
@@ -342,6 +349,8 @@ def _values(column: Any, text: bool, pyarrow: Any) -> Sequence[Any]:
             return [None if each is None else each.isoformat() for each in column.to_pylist()]
         micros = column.cast(pyarrow.int64()).to_pylist()
         return [None if each is None else _whole(each) for each in micros]
+    elif pyarrow.types.is_float32(kind):  # 0.1 is 0.10000000149 as Python reads it
+        column = column.cast(pyarrow.string()).cast(pyarrow.float64())
     elif pyarrow.types.is_date(kind):
         return [None if each is None else each.isoformat() for each in column.to_pylist()]
     values: list[Any] = column.to_pylist()
@@ -353,9 +362,9 @@ def _whole(micros: int) -> int | str:
     return seconds if not rest else "a fraction"
 
 
-def _columns(layout: Layout, header: Sequence[str], meter_is_told: bool) -> list[int | None]:
+def _columns(layout: Layout, header: Sequence[str], meter_is_stated: bool) -> list[int | None]:
     try:
-        return columns(layout, header, meter_is_told)
+        return columns(layout, header, meter_is_stated)
     except ValueError as error:
         raise FileFault(str(error)) from None
 

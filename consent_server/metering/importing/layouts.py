@@ -104,7 +104,7 @@ Row = tuple[Any, ...]
 TEXTS: Final = frozenset(("meter", "measure", "unit", "register_unit", "quality", "fuel", "period"))
 
 
-def columns(layout: Layout, header: Sequence[str], meter_is_told: bool) -> list[int | None]:
+def columns(layout: Layout, header: Sequence[str], meter_is_stated: bool) -> list[int | None]:
     """Return which column of a file has each of FACTS. Raise ValueError for one that is missing, or is there twice."""
     names = [name.strip().casefold() for name in header]
     found: list[int | None] = []
@@ -113,7 +113,7 @@ def columns(layout: Layout, header: Sequence[str], meter_is_told: bool) -> list[
         if name and names.count(name) > 1:
             raise ValueError(f"the column {name} is there twice")
         found.append(names.index(name) if name and name in names else None)
-        needed = fact in ("at", "value", "period") or (fact == "unit") or (fact == "meter" and not meter_is_told)
+        needed = fact in ("at", "value", "period") or (fact == "unit") or (fact == "meter" and not meter_is_stated)
         if name and needed and found[-1] is None:
             raise ValueError(f"there is no column {name}; the layout is {layout.about}")
     return found

@@ -16,7 +16,7 @@ from consent_server.metering.importing import files
 from consent_server.metering.importing.keep import keep
 from consent_server.metering.importing.layouts import LAYOUTS
 from consent_server.metering.importing.report import FileFault, LoadReport
-from consent_server.metering.importing.rows import KnownMeter, Rows, Told
+from consent_server.metering.importing.rows import KnownMeter, Rows, Stated
 from consent_server.metering.importing.times import Times
 from consent_server.scheme import plausible
 from consent_server.store import meters
@@ -33,7 +33,7 @@ class How:
     layout: str = "ours"
     zone: str = ""
     ends: bool = False
-    told: Told = field(default_factory=Told)
+    stated: Stated = field(default_factory=Stated)
     dry_run: bool = False
     by_register: bool = True
 
@@ -74,12 +74,12 @@ def _load(path: Path, how: How, now: int, report: LoadReport, progress: Callable
     layout = LAYOUTS[how.layout]
     times = Times(how.zone or layout.zone, how.ends)
     own = OwnMeters()
-    rows = Rows(layout, times, how.told, now, report, own if how.by_register else None, path.name)
+    rows = Rows(layout, times, how.stated, now, report, own if how.by_register else None, path.name)
     read = 0
     try:
-        for batch, position in files.rows(path, layout, bool(how.told.meter), report):
+        for batch, position in files.rows(path, layout, bool(how.stated.meter), report):
             if how.by_register:
-                own.look_up({row[1] or how.told.meter for row in batch})
+                own.look_up({row[1] or how.stated.meter for row in batch})
             rows.take_all(batch)
             if rows.count >= _GATHERED:
                 _keep(rows, how, report)

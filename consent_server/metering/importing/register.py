@@ -40,14 +40,14 @@ def load(path: Path, dry_run: bool, report: LoadReport) -> None:
     batch: list[tuple[int, Meter, bool]] = []
     for line, columns in table(path, report):
         try:
-            row, since_is_told = _meter(columns, report, line)
-            key, content = (row.id, row.since if since_is_told else None), hash(repr(row))
+            row, since_is_stated = _meter(columns, report, line)
+            key, content = (row.id, row.since if since_is_stated else None), hash(repr(row))
             if seen.setdefault(key, content) != content:
                 raise LineRefused("the meter is there twice with the same beginning, and says two things")
         except LineRefused as refused:
             report.refused[str(refused)].add(line)
             continue
-        batch.append((line, row, since_is_told))
+        batch.append((line, row, since_is_stated))
         if len(batch) >= _AT_ONCE:
             _keep(batch, dry_run, report)
             batch = []
@@ -115,6 +115,8 @@ def _number(given: Mapping[str, str]) -> tuple[str, str, bool]:
     except MeterNumberError:
         digits = "13 digits, the first two at least 10" if name == "mpan" else "6 to 10 digits"
         raise LineRefused(f"the {name.upper()} has not {digits}") from None
+    if not int(found.number):
+        raise LineRefused(f"the {name.upper()} is all zeros: give each meter its own number")
     return _NUMBERS[name], found.number, found.check_digit_ok
 
 
@@ -156,10 +158,10 @@ def _merged(c: Connection, batch: Sequence[tuple[int, Meter, bool]]) -> tuple[in
         numbers = {row.number for _, row, _ in batch if row.fuel == fuel}
         holders |= {(fuel, row.number): row.id for row in meter_table.with_number(c, fuel, numbers)}
     taken, refused, changed = 0, [], set()
-    for line, row, since_is_told in batch:
+    for line, row, since_is_stated in batch:
         times = held.setdefault(row.id, {})
         try:
-            row = _placed(row, since_is_told, times)
+            row = _placed(row, since_is_stated, times)
             if holders.setdefault((row.fuel, row.number), row.id) != row.id:
                 raise LineRefused("the number is another meter's")
         except LineRefused as reason:
@@ -171,11 +173,11 @@ def _merged(c: Connection, batch: Sequence[tuple[int, Meter, bool]]) -> tuple[in
     return taken, refused, [row for meter in sorted(changed) for row in _ended(held[meter].values())]
 
 
-def _placed(row: Meter, since_is_told: bool, times: Mapping[int, Meter]) -> Meter:
+def _placed(row: Meter, since_is_stated: bool, times: Mapping[int, Meter]) -> Meter:
     """Return a line's tenancy with the beginning that it has among those held. Raise LineRefused."""
     if any((each.fuel, each.number) != (row.fuel, row.number) for each in times.values()):
         raise LineRefused("the meter has another number in the register")
-    if since_is_told or not times:
+    if since_is_stated or not times:
         return row
     newest = times[max(times)]
     if newest.sme != row.sme:

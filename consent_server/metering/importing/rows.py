@@ -48,7 +48,7 @@ class KnownMeter(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Told:
+class Stated:
     """What whoever loads a file says of it: the meter and when it was taken, where its rows do not say so."""
 
     meter: str = ""
@@ -91,13 +91,20 @@ class Rows:
         self,
         layout: Layout,
         times: Times,
-        told: Told,
+        stated: Stated,
         now: int,
         report: LoadReport,
         known: Callable[[str], KnownMeter | None] | None,
         file: str,
     ) -> None:
-        self.layout, self.times, self.told, self.now, self.report, self.known = layout, times, told, now, report, known
+        self.layout, self.times, self.stated, self.now, self.report, self.known = (
+            layout,
+            times,
+            stated,
+            now,
+            report,
+            known,
+        )
         self.file = file
         self.pieces: dict[tuple[str, str], Piece] = {}
         self.count = 0  # half-hours and series that are held in memory
@@ -206,18 +213,18 @@ class Rows:
         if estimate is None:
             raise LineRefused("the quality is neither measured nor estimated")
         amount = _scaled(amount, series.factor)
-        told = None if taken_at is None else self._told(taken_at)
+        stated = None if taken_at is None else self._stated(taken_at)
         counted = None if register is None else self._register(series, register, register_unit)
         if type(start) is int:
-            self._kept(line, series, start, amount, told, counted, estimate)
+            self._kept(line, series, start, amount, stated, counted, estimate)
         elif isinstance(start, Doubled):
-            half_hour = HalfHour(start.first, amount, told, counted, estimate)
+            half_hour = HalfHour(start.first, amount, stated, counted, estimate)
             self._wait(series.piece, _Waiting(line, start, half_hour, series.piece.fuel, series.most))
 
     def _new_series(self, line: int, same: _Same) -> _Series:
         """Return what a row has in common with those that say the same four things. Raise LineRefused."""
         meter, measure, unit, fuel = same
-        meter, measure = meter or self.told.meter, measure or "import"
+        meter, measure = meter or self.stated.meter, measure or "import"
         if not meter:
             raise LineRefused("the row names no meter, and --meter was not given")
         of_fuel, factor = self._unit(unit)
@@ -272,7 +279,7 @@ class Rows:
         if isinstance(start, int) and isinstance(end, int) and end != start + HALF_HOUR:
             raise LineRefused("the row is not of half an hour")
 
-    def _told(self, written: object) -> int | None:
+    def _stated(self, written: object) -> int | None:
         """Return when the row says that the reading was taken."""
         if written == "":
             return None
@@ -281,19 +288,19 @@ class Rows:
             raise LineRefused("takenAt is a local time that came twice")
         return at
 
-    def _taken_at(self, line: int, start: int, told: int | None) -> int:
+    def _taken_at(self, line: int, start: int, stated: int | None) -> int:
         """Return when a half-hour's reading was taken: after its end, and not in the future."""
         end = start + HALF_HOUR
         if start < _EARLIEST:
             raise LineRefused("the half-hour is before the year 2000")
         if end > self.now:
             raise LineRefused("the half-hour has not ended yet")
-        if told is None:
+        if stated is None:
             return self._usually_taken_at(start)
-        if told > self.now:
+        if stated > self.now:
             raise LineRefused("takenAt is in the future")
-        if told > end:
-            return told
+        if stated > end:
+            return stated
         if not self.layout.mends:
             raise LineRefused("takenAt is not after the half-hour's end")
         self.report.noted["takenAt was before the half-hour's end; it is now half an hour after it"].add(line)
@@ -301,7 +308,7 @@ class Rows:
 
     def _usually_taken_at(self, start: int) -> int:
         """Return when a half-hour's reading was taken of which the row does not say it."""
-        of_file = self.told.taken_at
+        of_file = self.stated.taken_at
         return day.taken_at(start, of_file if of_file is not None and of_file > start + HALF_HOUR else None)
 
     def _register(self, series: _Series, written: object, unit: str | None) -> float | None:
@@ -328,12 +335,12 @@ class Rows:
         series: _Series,
         start: int,
         value: float,
-        told: int | None,
+        stated: int | None,
         register: float | None,
         estimate: bool,
     ) -> None:
         piece, _, most = series
-        taken_at = self._taken_at(line, start, told)
+        taken_at = self._taken_at(line, start, stated)
         self.count += 1
         reason = plausible.implausible(piece.fuel, value, most)
         if reason is None:

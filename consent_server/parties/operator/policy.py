@@ -53,7 +53,7 @@ def _licenses(at: int) -> Iterator[Finding]:
         yield fine("no permission is live")
     for each in found:
         what = f"{each.license}: {each.permissions} permissions given, {each.connections} held"
-        what += f", the last until {instant.text(each.last_end)[:10]}"
+        what += f", the last until {instant.date(each.last_end)}"
         state = _state(each.license, at)
         if state == "in force":
             yield fine(f"{what}; {state}")

@@ -12,8 +12,8 @@ from consent_server.collect.report import is_weighing
 from consent_server.journey.step import FieldError
 from consent_server.portal import banks, connecting
 from consent_server.portal.connecting import ConnectionTerms, ReturnNotOurs, Visitor
+from consent_server.portal.given import CONNECTION, named, rows_of
 from consent_server.portal.providers import Provider, ProviderSlow, providers
-from consent_server.portal.standing import CONNECTION, named, rows_of
 from consent_server.portal.views.visit import (
     account,
     bank,
@@ -218,6 +218,7 @@ def _permission_page(provider: Provider, terms: ConnectionTerms) -> Response:
     return page(
         "permission",
         before=typed_before(PERMISSION),
+        ends=None,
         form_targets=(headers.origin_of(target),),
         provider=provider,
         host=urlsplit(target).netloc,

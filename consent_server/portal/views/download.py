@@ -98,4 +98,4 @@ def _file(ending: str, kind: str, make: Callable[[Handover], bytes]) -> AnyRespo
 
 
 def _last_month(found: Handover) -> str:
-    return instant.text(instant.parse(found.data.end) - 1)[:7]
+    return instant.month(instant.parse(found.data.end) - 1)

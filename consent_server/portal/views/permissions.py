@@ -6,7 +6,7 @@ from flask import Blueprint, request, stream_with_context
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock, store
-from consent_server.portal import held, record, standing
+from consent_server.portal import given, held, record, withdrawing
 from consent_server.portal.views.visit import data, keep, page, see_other, sent, signed_in, signed_in_account
 from consent_server.receipts import links
 from consent_server.web import headers, pages, parameters
@@ -18,7 +18,7 @@ routes = Blueprint("portal_permissions", __name__)
 @routes.get("/permissions")
 @signed_in
 def permissions() -> AnyResponse:
-    everything = standing.in_detail(signed_in_account().id)
+    everything = given.in_detail(signed_in_account().id)
     live = [each for each in everything if each.live]
     unfinished = [each for each in everything if each.open and not each.live]
     return page("permissions", live=live, unfinished=unfinished, past=[each for each in everything if not each.open])
@@ -45,7 +45,7 @@ def record_of_connection() -> AnyResponse:
     if logged is None:
         raise NotFound("permission")
     theirs = record.look(logged.connection)
-    subject = standing.own(known, logged.connection.id)  # after the look, which may end it
+    subject = given.own(known, logged.connection.id)  # after the look, which may end it
     frames = (headers.origin_of(theirs.evidence),) if theirs.evidence else ()
     return page("record", frames=frames, subject=subject, grant=logged, theirs=theirs)
 
@@ -55,7 +55,7 @@ def record_of_connection() -> AnyResponse:
 def receipt() -> AnyResponse:
     known, subject = signed_in_account().id, _named()
     with store.together(), store.writing() as c:
-        if not standing.is_own(c, known, subject):
+        if not given.is_own(c, known, subject):
             raise NotFound("permission")
         return see_other(links.path(subject))
 
@@ -65,10 +65,10 @@ def receipt() -> AnyResponse:
 def withdraw() -> AnyResponse:
     known, subject = signed_in_account().id, _named()
     with store.reading() as c:
-        falling = standing.falling(c, known, subject)
-    if falling is None:
+        ending = withdrawing.would_end(c, known, subject)
+    if ending is None:
         raise NotFound("permission")
-    return page("withdraw", subject=subject, falling=falling) if falling else see_other("/permissions")
+    return page("withdraw", subject=subject, ending=ending) if ending else see_other("/permissions")
 
 
 @routes.post("/permissions/withdraw")
@@ -76,7 +76,7 @@ def withdraw() -> AnyResponse:
 def confirm() -> AnyResponse:
     known, subject = signed_in_account().id, sent("permission").get("permission", "")
     with store.together(), store.writing() as c:
-        fell = standing.withdraw_own(c, known, subject)
+        fell = withdrawing.withdraw_own(c, known, subject)
         if fell is None:
             raise NotFound("permission")
         if fell:

@@ -7,7 +7,7 @@ from consent_server import store
 from consent_server.collect.report import NothingYet
 from consent_server.portal import banks, handover
 from consent_server.portal import result as results
-from consent_server.portal.standing import CONNECTION, RELEASE, named, rows_of, to_renew
+from consent_server.portal.given import CONNECTION, RELEASE, named, rows_of, to_renew
 from consent_server.portal.views.visit import bank, bank_url, page, see_other, signed_in, signed_in_account
 
 routes = Blueprint("portal_result", __name__)

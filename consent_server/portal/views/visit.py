@@ -11,7 +11,7 @@ from consent_server import clock, store
 from consent_server.journey.hand_over import PORTAL
 from consent_server.journey.step import FieldError
 from consent_server.portal import invitation, providers
-from consent_server.portal.standing import nearest_end, newest_bank
+from consent_server.portal.given import nearest_end, newest_bank
 from consent_server.store import accounts
 from consent_server.store.tables import SessionData, SmeAccount
 from consent_server.web import csrf, pages, sessions, typed

@@ -1,8 +1,9 @@
-"""On the path of a sandbox's doors: whoever switches to another greenlet inside a transaction that writes is written down.
+"""On the path of a sandbox's doors: whoever switches to another greenlet inside an act that writes is written down.
 
 CONSENT_WATCH is the folder for what is found. A file `watching-PID` says that a process was watched.
 """
 
+import contextlib
 import importlib.abc
 import importlib.machinery
 import os
@@ -13,22 +14,24 @@ FOLDER = os.environ.get("CONSENT_WATCH", "")
 NAME = "consent_server.store.database"
 
 
-def watch() -> None:
+def watch(module) -> None:
     import greenlet
-    import sqlalchemy as sa
 
     inside: dict[int, int] = {}
+    open_transaction = module.writing
 
-    def begins(connection):
-        if connection.get_execution_options().get("writing"):
-            inside[id(greenlet.getcurrent())] = os.getpid()
+    @contextlib.contextmanager
+    def writing():
+        """SQLite's COMMIT is no part of the block: it waits in a thread, and the others of the worker go on."""
+        with open_transaction() as connection:
+            me = id(greenlet.getcurrent())
+            inside[me] = os.getpid()
+            try:
+                yield connection
+            finally:
+                inside.pop(me, None)
 
-    def ends(connection):
-        inside.pop(id(greenlet.getcurrent()), None)
-
-    sa.event.listen(sa.engine.Engine, "begin", begins)
-    sa.event.listen(sa.engine.Engine, "commit", ends)
-    sa.event.listen(sa.engine.Engine, "rollback", ends)
+    module.writing = writing
 
     def switched(event, args):
         origin, _ = args
@@ -52,7 +55,7 @@ class Finder(importlib.abc.MetaPathFinder):
 
         def execute(module):
             run(module)
-            watch()
+            watch(module)
 
         spec.loader.exec_module = execute
         return spec

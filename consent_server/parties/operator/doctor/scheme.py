@@ -17,13 +17,14 @@ from consent_server.parties.operator.doctor.outside import Outside
 from consent_server.pki.crl import NotTrusted, RevokedSerials, authority_of, read_revocation_list
 from consent_server.pki.member_certificate import MalformedCertificate, load_certificates
 from consent_server.scheme import instant, roles
+from consent_server.scheme.instant import DAY
 from consent_server.settings import LicenseSettings, Settings
 from consent_server.tokens.keys import KeysUnusable, PublicKeys, SigningKeys
 
 # A token may be dated ten seconds ahead at most (FAPI 2.0 5.3.2.1-13); Date has whole seconds and took time to arrive.
 _NOTICEABLE_S, _TOO_FAR_S = 3, 10
 # An agreement is renewed by people: they need weeks.
-_SOON_S = 60 * 86400
+_SOON_S = 60 * DAY
 _MOST_MEMBERS = 50
 _TELL_DIRECTORY = "ask the Directory to correct the entry"
 
@@ -238,7 +239,7 @@ def allowlist(settings: Settings, outside: Outside, at: int) -> Iterator[Finding
             "be scheme.trust_framework or the scheme",
         )
         return
-    age = f"changed {(at - found.updated) // 86400} days ago" if found.updated is not None else "without lastUpdated"
+    age = f"changed {(at - found.updated) // DAY} days ago" if found.updated is not None else "without lastUpdated"
     yield fine(f"{name}: for {found.subject}, {len(found.hosts)} hosts, {age}")
     for host in sorted({urlsplit(door.origin).hostname or "" for door in (settings.public, settings.mutual_tls)}):
         what = f"server allowlist: {'has' if host in found.hosts else 'lacks'} {host}"

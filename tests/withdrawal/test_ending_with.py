@@ -10,10 +10,10 @@ import pytest
 from consent_server import store
 from consent_server.deployment import Deployment
 from consent_server.outbound.errors import Unreachable
-from consent_server.portal import standing
+from consent_server.portal import withdrawing
 from consent_server.scheme.permission import Act
 from consent_server.store import connections, permissions
-from consent_server.withdrawal.falling import falling
+from consent_server.withdrawal.ending_with import ending_with
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 from tests.withdrawal.conftest import NOW, connection, linked, permission
 
@@ -103,7 +103,7 @@ def test_H22_the_page_before_a_withdrawal_and_the_withdrawal_agree(sme: Deployme
     subject = arrange(sme, pairs, gone)
     expected = rested_upon(pairs, gone, subject)
     with store.reading() as c:
-        falls = standing.falling(c, "acme", subject)
+        falls = withdrawing.would_end(c, "acme", subject)
     shown = [each.other.rpartition("/")[2] for each in falls or ()]
     fell = withdraw(subject, ASKED)
     assert (shown[0], set(shown[1:])) == (subject, expected)
@@ -119,11 +119,11 @@ def test_H22_the_page_before_a_withdrawal_and_the_withdrawal_agree(sme: Deployme
 def test_it_is_the_same_before_the_subject_ended_and_after(sme: Deployment, pairs: Links, gone: set[str]) -> None:
     subject = arrange(sme, pairs, gone)
     with store.writing() as c:
-        before = falling(c, subject, NOW)
+        before = ending_with(c, subject, NOW)
         if (row := connections.find(c, subject)) is not None:
             assert connections.end(c, row, Act.WITHDRAW, at=NOW, by="sme", why="asked")
         elif (granted := permissions.find(c, subject)) is not None:
             assert permissions.end(c, granted, Act.WITHDRAW, at=NOW, by="sme", where="here", why="asked")
-        assert falling(c, subject, NOW) == before
+        assert ending_with(c, subject, NOW) == before
     assert set(before) == rested_upon(pairs, gone, subject)
     assert all((support, dependent) in pairs for dependent, support in before.items()), "each with a support of its own"

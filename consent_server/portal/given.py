@@ -1,4 +1,4 @@
-"""Everything that an SME has permitted through its account, newest first, and how it withdraws."""
+"""Everything that an SME has permitted through its account, newest first."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,11 +10,9 @@ from consent_server.outbound.errors import Unreachable
 from consent_server.scheme import permission_text
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.permission import State, ended_at, state_at
-from consent_server.store import collecting, connections, evidence, locks, outbox, permissions, released
+from consent_server.store import collecting, connections, evidence, outbox, permissions, released
 from consent_server.store.collecting import Extent, Trouble
 from consent_server.store.tables import Evidence, OwedCall, Permission, ProviderConnection, ReleasedData
-from consent_server.withdrawal.falling import falling as falls_with
-from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
 
 CONNECTION = "connection"  # an EDP gives us readings
 RELEASE = "release"  # we give months of emissions to a bank
@@ -23,7 +21,7 @@ REMIND_DAYS: Final = 30
 
 
 @dataclass(frozen=True)
-class Standing:
+class GivenPermission:
     """One permission: who may do what until when. `kind` is CONNECTION or RELEASE, `other` the member on the other side.
 
     `ended` is the instant at which it was over, whatever ended it. `evidence` is the id of the evidence page that the issuer
@@ -68,33 +66,7 @@ class Standing:
         return permission_text.render(self.text_shown)
 
 
-@dataclass(frozen=True)
-class Holding:
-    """What we hold that came through one connection; `months` counts whole months of emissions of one fuel each."""
-
-    meters: int
-    first: int
-    last: int
-    records: int
-    months: int
-
-
-@dataclass(frozen=True)
-class Falling:
-    """A permission that ends, or has ended, with a withdrawal.
-
-    `other` is the name of the other side, as the SME read it when it agreed. `holding` is what is deleted with the permission,
-    `told` whether the other side gets a message from us, `says` what the permission's text says that a withdrawal leads to.
-    """
-
-    kind: str
-    other: str
-    holding: Holding | None
-    told: bool
-    says: str = ""
-
-
-class StandingRows(NamedTuple):
+class GivenRows(NamedTuple):
     """What is kept of an account's connections, each with its troubles, its releases, and the evidence of both."""
 
     connections: list[tuple[ProviderConnection, list[Trouble]]]
@@ -102,21 +74,21 @@ class StandingRows(NamedTuple):
     seen: Mapping[str, Evidence]
 
 
-def standing(account: str) -> list[Standing]:
+def all_of(account: str) -> list[GivenPermission]:
     """Return connections and releases of an account, newest first. Names are the evidence's while the Directory is down."""
     with store.reading() as c:
         held = rows_of(c, account)
     return named(held)
 
 
-def rows_of(c: store.Connection, account: str) -> StandingRows:
+def rows_of(c: store.Connection, account: str) -> GivenRows:
     """Return what `named` makes of it."""
     held = [(row, _troubles(c, row)) for row in connections.of_account(c, account)]
     given = permissions.of_sme(c, account)
-    return StandingRows(held, given, evidence.of_subjects(c, [row.id for row, _ in held] + [row.id for row in given]))
+    return GivenRows(held, given, evidence.of_subjects(c, [row.id for row, _ in held] + [row.id for row in given]))
 
 
-def named(held: StandingRows) -> list[Standing]:
+def named(held: GivenRows) -> list[GivenPermission]:
     """Return what is kept with the names of members. It may ask the Directory, so it must not run in a transaction."""
     at, seen = clock.now(), held.seen
     found = [_connection(row, seen.get(row.id), troubles, at) for row, troubles in held.connections]
@@ -131,38 +103,38 @@ def is_own(c: store.Connection, account: str, subject: str) -> bool:
     return account in {made.account if made is not None else None, given.sme if given is not None else None}
 
 
-def own(account: str, subject: str) -> Standing | None:
+def own(account: str, subject: str) -> GivenPermission | None:
     """Return one of the account's own permissions; None for another's and an unknown one alike."""
-    return next((each for each in standing(account) if each.id == subject), None)
+    return next((each for each in all_of(account) if each.id == subject), None)
 
 
-def in_detail(account: str) -> list[Standing]:
-    """Return `standing`, each with the details that the page of all of them shows."""
+def in_detail(account: str) -> list[GivenPermission]:
+    """Return `all_of`, each with the details that the page of all of them shows."""
     with store.reading() as c:
         held = rows_of(c, account)
         made, given = [row.id for row, _ in held.connections], [row.id for row in held.releases]
         places = {each: collecting.places(c, each) for each in made}
         fetched = {each: collecting.extent(c, each) for each in made}
-        lent, told = released.of_subjects(c, given), outbox.of_subjects(c, [*made, *given])
+        let_out, told = released.of_subjects(c, given), outbox.of_subjects(c, [*made, *given])
     return [
         replace(
             each,
             places=places.get(each.id, ()),
             fetched=fetched.get(each.id),
-            released=lent.get(each.id),
+            released=let_out.get(each.id),
             told=told.get(each.id, ()),
         )
         for each in named(held)
     ]
 
 
-def to_renew(everything: Sequence[Standing]) -> list[Standing]:
+def to_renew(everything: Sequence[GivenPermission]) -> list[GivenPermission]:
     """Return the connections that end within REMIND_DAYS, and those that ended by themselves and have no successor."""
     connections_ = [each for each in everything if each.kind == CONNECTION]
     live = [each for each in connections_ if each.live]
     soon = clock.now() + REMIND_DAYS * DAY
     served = {each.service for each in live}
-    over: dict[str, Standing] = {}
+    over: dict[str, GivenPermission] = {}
     for each in connections_:  # the newest first
         if each.service not in served:
             over.setdefault(each.service, each)
@@ -181,41 +153,8 @@ def newest_bank(c: store.Connection, account: str) -> str | None:
     return next((row.fsp for row in connections.of_account(c, account) if row.fsp), None)
 
 
-def falling(c: store.Connection, account: str, subject: str) -> list[Falling] | None:
-    """Return what would end if this permission were withdrawn, that one first.
-
-    The list is empty for a permission that has ended; None stands for one that is another account's, or unknown.
-    """
-    at = clock.now()
-    rows: list[ProviderConnection | Permission] = [
-        *connections.of_account(c, account),
-        *permissions.of_sme(c, account),
-    ]
-    own = {row.id: row for row in rows}
-    row = own.get(subject)
-    if row is None:
-        return None
-    if state_at(row.ended, row.ended_as, row.expires, at) is not State.GRANTED:
-        return []
-    ids = [each for each in (subject, *falls_with(c, subject, at)) if each in own]
-    seen = evidence.of_subjects(c, ids)
-    return [_falling(c, own[each], seen.get(each)) for each in ids]
-
-
-def withdraw_own(c: store.Connection, account: str, subject: str) -> list[Falling] | None:
-    """Withdraw one permission of this account, with all that rests on it; return what fell, with what was deleted, as `falling`
-    does."""
-    at = clock.now()
-    locks.lock_business(c, account)
-    fell = falling(c, account, subject)  # before: what we hold is deleted with its connection
-    if not fell:
-        return fell
-    done = withdraw_in(c, subject, Withdrawal("sme", "portal", "the SME withdrew in its account"), at)
-    return fell if done else []
-
-
-def _connection(row: ProviderConnection, seen: Evidence | None, troubles: list[Trouble], at: int) -> Standing:
-    found = _standing(CONNECTION, row, seen, at)
+def _connection(row: ProviderConnection, seen: Evidence | None, troubles: list[Trouble], at: int) -> GivenPermission:
+    found = _given(CONNECTION, row, seen, at)
     return replace(found, troubles=troubles, collected=row.collected, service=row.resource)
 
 
@@ -227,14 +166,14 @@ def _troubles(c: store.Connection, row: ProviderConnection) -> list[Trouble]:
     return found
 
 
-def _release(row: Permission, seen: Evidence | None, at: int) -> Standing:
+def _release(row: Permission, seen: Evidence | None, at: int) -> GivenPermission:
     shown, redeemed = seen.id if seen is not None else None, row.redeemed is not None
-    return replace(_standing(RELEASE, row, seen, at), fuels=row.fuels, evidence=shown, redeemed=redeemed)
+    return replace(_given(RELEASE, row, seen, at), fuels=row.fuels, evidence=shown, redeemed=redeemed)
 
 
-def _standing(kind: str, row: ProviderConnection | Permission, seen: Evidence | None, at: int) -> Standing:
+def _given(kind: str, row: ProviderConnection | Permission, seen: Evidence | None, at: int) -> GivenPermission:
     state = state_at(row.ended, row.ended_as, row.expires, at)
-    return Standing(
+    return GivenPermission(
         id=row.id,
         kind=kind,
         other=_name(row.member, seen),
@@ -253,28 +192,3 @@ def _name(member: str, seen: Evidence | None) -> str:
         return current().directory.member(member).name
     except Unreachable:
         return seen.names.get("client", member) if seen is not None else member
-
-
-def _falling(c: store.Connection, row: ProviderConnection | Permission, seen: Evidence | None) -> Falling:
-    is_connection = isinstance(row, ProviderConnection)
-    names = seen.names if seen is not None else {}
-    return Falling(
-        kind=CONNECTION if is_connection else RELEASE,
-        other=names.get("EDP" if is_connection else "FSP") or names.get("client", row.member),
-        holding=_holding(c, row.id) if is_connection else None,
-        told=isinstance(row, ProviderConnection) or row.redeemed is not None,
-        says=permission_text.said_on_withdrawal(seen.text_shown if seen is not None else ""),
-    )
-
-
-def _holding(c: store.Connection, connection: str) -> Holding | None:
-    found = collecting.extent(c, connection)
-    if found is None:
-        return None
-    return Holding(
-        meters=found.meters,
-        first=found.first,
-        last=found.end,
-        records=found.responses,
-        months=collecting.count_months(c, connection),
-    )

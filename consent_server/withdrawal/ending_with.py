@@ -5,11 +5,11 @@ from collections import deque
 from consent_server.store import Connection, links
 
 
-def falling(c: Connection, subject: str, at: int) -> dict[str, str]:
-    """Return what falls with a permission or connection, the nearest first, each with the support by which it falls.
+def ending_with(c: Connection, subject: str, at: int) -> dict[str, str]:
+    """Return what ends with a permission or connection, the nearest first, each with the support by which it ends.
 
     That is everything that rests on the subject and on nothing else that stays live: emissions worked out from two providers
-    stay permitted while one of them still is. Members of a cycle that only rest on each other fall together. The result
+    stay permitted while one of them still is. Members of a cycle that only rest on each other end together. The result
     is the same before and after the subject has ended.
     """
     below: dict[str, str] = {}
