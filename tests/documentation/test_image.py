@@ -107,9 +107,10 @@ class Image:
             "-i",
             *(f"{name}={value}" for name, value in given.items()),
         ]
-        tree = self.folder / "opt"
+        tree, volume = self.folder / "opt", self.folder / "volume"
         read_only = (
-            f"mount --make-rprivate / && mount -o remount,bind,ro / && mount --bind {tree} {tree} "
+            f"mount --make-rprivate / && mkdir -p {volume} && mount --bind {volume} {volume} "
+            f"&& mount -o remount,bind,ro / && mount --bind {tree} {tree} "
             f"&& mount -o remount,bind,ro {tree} && mount -t tmpfs tmpfs /tmp && cd {said(self.stage, 'WORKDIR')} "
             '&& exec "$@"'
         )
@@ -122,13 +123,13 @@ class Image:
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
-    """The built image. Not below pytest's own folder, which is closed to other users."""
+    """The built image. Not below pytest's own folder, which is closed to other users, nor /tmp, which a container has anew."""
     confined = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "true"]
     if os.geteuid() != 0 or shutil.which("unshare") is None or subprocess.run(confined, capture_output=True).returncode:
         missing("namespaces (unshare as root)")
     if not Path(PYTHON).exists() or subprocess.run([PYTHON, "-c", "import ensurepip"], capture_output=True).returncode:
         missing(f"{PYTHON} with venv")
-    with tempfile.TemporaryDirectory(prefix="consent-server-image-") as name:
+    with tempfile.TemporaryDirectory(prefix="consent-server-image-", dir="/var/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
         made = Image(folder)
