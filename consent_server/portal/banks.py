@@ -9,7 +9,7 @@ from consent_server.deployment import current
 from consent_server.journey import hand_over
 from consent_server.portal import providers
 from consent_server.refusal import with_query
-from consent_server.store import connections, permissions
+from consent_server.store import connections, links, permissions
 from consent_server.store.tables import PressedShare, ProviderConnection
 from consent_server.web import headers
 
@@ -42,10 +42,18 @@ def listed(first: str | None = None) -> list[ListedBank]:
 
 
 def offers(c: store.Connection, account: str, banks: Iterable[ListedBank]) -> list[Offer]:
-    """Return those banks that an account may share with: all that do not hold a live permission of it."""
+    """Return those banks that an account may share with: all that do not hold a live permission of it whose text names every
+    provider that is connected now. The combined license names one."""
     at = clock.now()
-    held = {row.member for row in permissions.of_sme(c, account) if row.redeemed and row.is_live(at)}
     live = connections.live(c, account, at)
+    connected = {row.id for row in live}
+    held = {
+        row.member
+        for row in permissions.of_sme(c, account)
+        if row.redeemed
+        and row.is_live(at)
+        and (hand_over.is_combined(row.license) or connected <= {*links.supports(c, row.id)})
+    }
     return [_offer(c, account, each, live) for each in banks if each.member not in held]
 
 

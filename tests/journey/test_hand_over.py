@@ -10,7 +10,7 @@ import pytest
 from consent_server import clock, store
 from consent_server.outbound.directory import Member
 from consent_server.scheme.permission import Act
-from consent_server.store import connections
+from consent_server.store import connections, permissions
 from consent_server.store.digests import digest
 from consent_server.store.tables import Evidence, ProviderConnection, SmeAccount
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
@@ -40,9 +40,17 @@ class Cap:
             SmeAccount("account-2", OTHER, "Brewers Ltd", created=0),
         )
 
-    def connect(self, account: str = "account-1", *, fsp: str = ASKER, license: str = COMBINED, age: int = DAY) -> str:
+    def connect(
+        self,
+        account: str = "account-1",
+        *,
+        fsp: str = ASKER,
+        license: str = COMBINED,
+        age: int = DAY,
+        name: str = "connection",
+    ) -> str:
         """Keep a connection, and what was read for it; return its id."""
-        name = f"connection-of-{account}"
+        name = f"{name}-of-{account}"
         row = ProviderConnection(
             id=name,
             account=account,
@@ -60,7 +68,7 @@ class Cap:
         self.world.keep(row)
         self.world.keep(
             Evidence(
-                id=f"evidence-{account}",
+                id=f"evidence-of-{name}",
                 subject=name,
                 at=row.granted,
                 license=license,
@@ -163,6 +171,24 @@ def test_B_a_bank_without_such_a_permission_asks_for_its_own_and_no_code_is_type
     assert browser.click("allow").status == 422, "the text must be agreed to"
     assert browser.click("allow", agree="yes").landed["code"]
     assert cap.world.grant().permission.license == EMISSIONS
+
+
+def test_B_a_bank_asks_again_once_another_provider_is_connected(cap: Cap) -> None:
+    def connect(name: str) -> None:
+        cap.connect(fsp="", license=layout().license("electricity_and_gas"), name=name)
+
+    def share(browser: Any) -> None:
+        browser.open("/account").click("share")
+        cap.asked(browser, license=EMISSIONS, hint=browser.landed["login_hint"]).click("allow", agree="yes")
+        with cap.world.app.app_context(), store.writing() as c:
+            permissions.redeem(c, cap.world.permission_of(browser.landed["code"]), clock.now())
+        assert "share" not in browser.open("/account").page.ids()
+
+    connect("first")
+    browser = cap.signed_in()
+    share(browser)
+    connect("second")
+    share(browser)
 
 
 def test_B_who_comes_from_the_bank_by_itself_goes_on_as_it_is_signed_in(cap: Cap) -> None:

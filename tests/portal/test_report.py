@@ -59,7 +59,7 @@ def released(portal: Portal, **options: Any) -> tuple[Any, str]:
         for row in connections.collected(c, connection):
             record = records.received(row.window_start, row.window_end, row.at, row.fuel)
             collecting.put_window(c, row._replace(record=orjson.dumps(record)))
-    return browser, portal.released("p1", **options)
+    return browser, portal.released("p1", on=[connection], **options)
 
 
 def api(permission: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from consent_server.scheme.instant import DAY
 from consent_server.scheme.provenance import container
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.steps import COMPLETE, MISSING
-from consent_server.store import accounts, connections, permissions, rows
+from consent_server.store import accounts, connections, links, permissions, rows
 from consent_server.store.rows import table_of
 from consent_server.store.tables import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection, SmeAccount
 from tests import records
@@ -45,6 +45,7 @@ def connected(cap: ResourceServer, collected: int | None) -> None:
     with store.writing() as c:
         accounts.add(c, SmeAccount("acme", "owner@acme.example", "Acme", created=0))
         connections.add(c, connection)
+        links.add(c, connection.id, "permission-1")
 
 
 def months(fuel: str, first: int, kilograms: float) -> list[MeterMonth]:
@@ -126,6 +127,28 @@ def test_the_provenance_is_made_out_to_the_caller_under_its_permission(collected
 def test_gas_stays_when_the_permission_does_not_cover_it(collected: ResourceServer) -> None:
     answer = collected.get(WINDOW, fuels=("electricity",))
     assert [row["type"] for row in answer.json["data"]] == ["electricity", "electricity"]
+
+
+def test_the_months_of_a_provider_connected_later_are_not_given(collected: ResourceServer) -> None:
+    def given() -> tuple[object, int]:
+        with store.reading() as c:
+            permission = permissions.find(c, "permission-1")
+        assert permission is not None
+        return collected.get(WINDOW).json["data"], collected.deployment.party.data_available_from(permission)
+
+    before = given()
+    assert before[1] == EARLIEST
+    with store.writing() as c:
+        first = connections.find(c, "c")
+        assert first is not None
+        connections.add(c, first._replace(id="later", resource="https://later.example", refresh_mac="later"))
+        rows.put(c, CollectedMeter("later", "electricity", "electricity", "S3", 0))
+        rows.put(c, window("electricity", JANUARY)._replace(connection="later"))
+        rows.put(c, *(each._replace(connection="later") for each in months("electricity", JANUARY, 100)))
+    assert given() == before
+    with store.writing() as c:
+        links.add(c, "later", "permission-1")
+    assert given() != before, "that of a provider that the text named"
 
 
 def test_D13_the_permission_record_says_from_when_there_are_months(collected: ResourceServer) -> None:
