@@ -2,6 +2,7 @@
 
     python -m bench.instructions            counts, and prints the ratios to bench/instructions.json
     python -m bench.instructions --keep     counts, and keeps the figures there
+    python -m bench.instructions --measured counts with metrics, and with metrics and traces as well, beside the same without
 
 Instructions are the same on a busy machine; seconds are not. A worker of the mutual-TLS door runs under valgrind, and forks two
 processes for each act, which serve one connection each and differ by CALLS calls: what one takes more than the other is what
@@ -19,11 +20,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPSConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -39,15 +43,20 @@ WORSE: Final = 1.3
 COUNTED: Final = (Act("nothing", "/health", "cap", 200, lambda _, count: [{}] * count, b'"ok"'), *ACTS)
 #: How many calls each connection makes: one warms up, and two are counted.
 CONNECTIONS: Final = (WARM, CALLS, 2 * CALLS)
+MEASURED: Final = ("metrics", "metrics and traces")
 
 
-def counted() -> dict[str, int]:
-    """Return act -> instructions for one."""
+def counted(measured: str = "") -> dict[str, int]:
+    """Return act -> instructions for one. `measured` is one of MEASURED: what a worker does besides."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         layout = Layout(folder, PORT)
         parties.prepare(layout)
         door = Door(layout, f"sqlite:///{folder / 'store.db'}", port=PORT + 40)
+        if measured:
+            door.settings["metrics.bind"] = f"127.0.0.1:{PORT + 41}"
+        if measured == MEASURED[-1]:
+            door.settings["traces.endpoint"] = _collector()
         door.fill(sum(CONNECTIONS))
         forms = {act.name: act.forms(door, sum(CONNECTIONS)) for act in COUNTED}
         with _served(door, folder):
@@ -62,6 +71,23 @@ def counted() -> dict[str, int]:
     return {act: (more - fewer) // CALLS for act, (fewer, more) in found.items()}
 
 
+def _collector() -> str:
+    """Start what takes spans; return its URL."""
+
+    class Taker(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Taker)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}/v1/traces"
+
+
 @contextmanager
 def _served(door: Door, folder: Path) -> Iterator[None]:
     environment = {
@@ -69,6 +95,7 @@ def _served(door: Door, folder: Path) -> Iterator[None]:
         "CONSENT_DOOR": "mutual_tls",
         "CONSENT_SET": json.dumps(door.settings),
         "PYTHONHASHSEED": "0",
+        "OTEL_BSP_SCHEDULE_DELAY": "3600000",  # spans are sent once, at the end: under valgrind five seconds are few calls
     }
     valgrind = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
     valgrind.append(f"--log-file={folder}/%p.log")
@@ -87,12 +114,14 @@ def _served(door: Door, folder: Path) -> Iterator[None]:
 
 def _call(door: Door, act: Act, forms: list[dict[str, str]]) -> None:
     connection = HTTPSConnection("localhost", door.port, context=door.context(act.client), timeout=120)
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    for form in forms:
+    for number, form in enumerate(forms):
+        # of the traces, which are told apart by their ids, a twentieth are made: as many in every run
+        headers = {"traceparent": f"00-{'0' * 15}1{number % 20 * 0x0CCC:04x}{'0' * 12}-{'0' * 15}1-01"}
         if form:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
             connection.request("POST", act.path, urlencode(form).encode(), headers)
         else:
-            connection.request("GET", act.path)
+            connection.request("GET", act.path, headers=headers)
         answer = connection.getresponse()
         text = answer.read()
         assert answer.status == act.status, text
@@ -115,6 +144,7 @@ def serve(folder: Path) -> None:
     app = WSGIApplication()
     log = app.cfg.logger_class(app.cfg)
     worker = app.cfg.worker_class(0, os.getppid(), sock.create_sockets(app.cfg, log), app, 30, app.cfg, log)
+    app.cfg.pre_fork(SimpleNamespace(WORKERS={}), worker)
     worker.patch()
     worker.load_wsgi()
     app.cfg.post_worker_init(worker)
@@ -134,11 +164,23 @@ def _forked(worker: Any) -> list[int]:
         if process == 0:
             gc.disable()  # one collection more or less would be a tenth of an act
             _serve_one(worker)
+            _settle(worker)
             os._exit(0)
         _, status = os.waitpid(process, 0)
         assert status == 0
         found.append(process)
     return found
+
+
+def _settle(worker: Any) -> None:
+    """Do what a worker does once a second, or once in five, for all the requests meanwhile."""
+    from consent_server import traces
+    from consent_server.web.tally import tally_of
+
+    tally_of(worker.app.wsgi()).settle()
+    tracing: Any = traces._OfProcess.tracing
+    if tracing is not None:
+        tracing._tracer.span_processor.force_flush()
 
 
 def _serve_one(worker: Any) -> None:
@@ -158,9 +200,20 @@ def show(found: dict[str, int], kept: dict[str, int]) -> None:
         print(f"| {act} | {before:,} | {now:,} | {now / before:.2f}{worse} |")
 
 
+def show_measured() -> None:
+    """Print one table in Markdown: what an act takes without metrics and traces, and how much more with them."""
+    plain = counted()
+    more = {measured: counted(measured) for measured in MEASURED}
+    print("| instructions for one | without | " + " | ".join(f"with {measured}" for measured in MEASURED) + " |")
+    print("|---|---:|" + "---:|" * len(MEASURED))
+    for act, count in plain.items():
+        print(f"| {act} | {count:,} | " + " | ".join(f"+{more[each][act] / count - 1:.1%}" for each in MEASURED) + " |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--measured", action="store_true")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     how = parser.parse_args()
     if how.serve:
@@ -168,6 +221,9 @@ def main() -> None:
         return
     if shutil.which("valgrind") is None:
         print("NOT COUNTED: valgrind is missing; as root, run: apt-get install valgrind", file=sys.stderr)
+        return
+    if how.measured:
+        show_measured()
         return
     found = counted()
     if how.keep:
