@@ -77,7 +77,8 @@ def test_months_sites_and_totals_are_the_same_figures() -> None:
 def test_every_figure_is_rounded_once_whoever_shows_it() -> None:
     """A third of a watt-hour and of a cubic metre in each half-hour: no figure has more than six decimals."""
     found = report(meter("electricity", 1 / 3, name="e"), meter("gas", 1 / 3, "AB1"))
-    figures = [each.figure for each in (*found.months, *found.sites, *found.totals)]
+    figures = [each.figure for each in found.months] + [each.figure for each in found.sites]
+    figures += [each.figure for each in found.totals]
     numbers = [value for each in figures for value in (each.kwh, each.m3 or 0.0, each.kilograms)]
     numbers += [found.kilograms, *(each.amount for each in found.factors)]
     assert all(value == round(value, 6) for value in numbers)
