@@ -120,7 +120,7 @@ def test_nothing_scrolls_sideways_at_320_pixels(tab: Any, party: Any, client_app
 def test_H23_the_receipt_beside_allow_withdraws_in_any_browser(tab: Any, party: Any, client_app: Served) -> None:
     identify(tab, party, client_app)
     with tab.context.expect_page() as opened:
-        tab.click("text=in a page of its own")
+        tab.click("text=opens in a new tab")
     beside = opened.value
     tab.check("#agree")
     tab.click("#allow")
