@@ -17,13 +17,14 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -101,7 +102,8 @@ def _served(door: Door, folder: Path) -> Iterator[None]:
     valgrind.append(f"--log-file={folder}/%p.log")
     command = [*valgrind, sys.executable, "-m", "bench.instructions", "--serve", str(folder)]
     with (folder / "lines").open("wb") as lines:
-        process = subprocess.Popen(command, env=os.environ | environment, stdout=lines, stderr=lines)
+        how: dict[str, Any] = {"stdout": lines, "stderr": lines, "start_new_session": True}
+        process = subprocess.Popen(command, env=os.environ | environment, **how)
     try:
         while not (folder / "listening").exists():
             assert process.poll() is None, (folder / "lines").read_text()
@@ -109,7 +111,8 @@ def _served(door: Door, folder: Path) -> Iterator[None]:
         yield
         assert process.wait(120) == 0, (folder / "lines").read_text()
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):  # with the processes that it forked
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _call(door: Door, act: Act, forms: list[dict[str, str]]) -> None:
