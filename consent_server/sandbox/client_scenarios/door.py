@@ -94,7 +94,7 @@ def _before() -> AnyResponse | None:
     if not client:
         return None
     visit = g.client_visit = Visit(client, request.get_data())
-    request.stream = BytesIO(visit.body)  # for the view, which reads it itself
+    request.environ["wsgi.input"] = request.stream = BytesIO(visit.body)  # for the view, which reads it itself
     if scenario is None or endpoint not in scenario.at:
         return None
     visit.scenario = scenario
