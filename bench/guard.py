@@ -54,6 +54,7 @@ def guard(folder: Path) -> Iterator[tuple[Running, list[int]]]:
 def ask(certificate: str, tokens: list[str], took: list[float]) -> None:
     connection = HTTPConnection("127.0.0.1", PORT, timeout=60)
     headers = {"X-SSL-Client-Cert": certificate, "X-Original-URI": "/my/data/meter.1?from=2026-03-01T00:00:00Z"}
+    headers["X-Original-Method"] = "GET"
     for token in tokens:
         started = time.perf_counter()
         connection.request("GET", "/nginx", headers={**headers, "Authorization": f"Bearer {token}"})

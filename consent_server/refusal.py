@@ -94,6 +94,19 @@ class ServerFault(Refusal):
     clause = "RFC 6749 4.1.2.1"
 
 
+class MethodNotAllowed(Refusal):
+    """Raised with the methods that are allowed in the header Allow."""
+
+    code = "method_not_allowed"
+    status = 405
+    public = "This address does not take that method; the Allow header lists those that it does."
+    help = (
+        "Use a method from the Allow header. Operators of a data API: a guarded route takes GET and HEAD unless its "
+        "settings name its methods."
+    )
+    clause = "RFC 9110 15.5.6"
+
+
 def by_code(code: str) -> type[Refusal]:
     """Return the refusal with a stored code; ServerFault for a code that this version does not have."""
     return Refusal.family.get(code, ServerFault)

@@ -8,7 +8,7 @@ application for `clients.membership_s` seconds, so that a request costs one dict
 import logging
 import threading
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -128,6 +128,14 @@ def _warn_of_agreement(member: str, _day: int) -> None:
     )
 
 
+@dataclass(slots=True)
+class _Remembered:
+    """The last verdict on an application, and the lock of the thread that looks for the next one."""
+
+    verdict: _Verdict | None = None
+    looking: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Memberships:
     """Judges callers by the Directory. Threads share it."""
 
@@ -136,8 +144,7 @@ class Memberships:
         self._settings = settings
         self._remember_s = settings.clients.membership_s
         self._refuse_unknown = settings.clients.unknown_membership == "refuse"
-        self._verdicts: dict[tuple[str, str], _Verdict] = {}
-        self._asking: dict[tuple[str, str], threading.Lock] = {}
+        self._remembered: dict[tuple[str, str], _Remembered] = {}
         self._lock = threading.Lock()
 
     def require(self, caller: MemberCertificate, at: int) -> None:
@@ -155,31 +162,32 @@ class Memberships:
 
     def _verdict(self, caller: MemberCertificate, at: int) -> _Verdict:
         who = (caller.application, caller.member)
-        verdict = self._verdicts.get(who)
+        remembered = self._remembered.get(who) or self._remember(who)
+        verdict = remembered.verdict
         if verdict is None or not verdict.at <= at < verdict.until:
-            verdict = self._look(who, verdict, at)
+            verdict = self._look(who, remembered, verdict, at)
         return verdict
 
-    def _look(self, who: tuple[str, str], before: _Verdict | None, at: int) -> _Verdict:
+    def _remember(self, who: tuple[str, str]) -> _Remembered:
         with self._lock:
-            asking = self._asking.setdefault(who, threading.Lock())
+            remembered = self._remembered.setdefault(who, _Remembered())
+            if len(self._remembered) > _REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
+        return remembered
+
+    def _look(self, who: tuple[str, str], remembered: _Remembered, before: _Verdict | None, at: int) -> _Verdict:
         # One thread looks. The others use the last verdict meanwhile, and wait only if there is none.
-        if not asking.acquire(blocking=before is None):
+        if not remembered.looking.acquire(blocking=before is None):
             assert before is not None
             return before
         try:
-            found = self._verdicts.get(who)
+            found = remembered.verdict
             if found is not before and found is not None and found.at <= at < found.until:
                 return found
-            verdict = self._judge(*who, at)
-            with self._lock:
-                self._verdicts[who] = verdict
-                if len(self._verdicts) > _REMEMBERED:
-                    oldest = next(iter(self._verdicts))
-                    del self._verdicts[oldest], self._asking[oldest]
-            return verdict
+            remembered.verdict = self._judge(*who, at)
+            return remembered.verdict
         finally:
-            asking.release()
+            remembered.looking.release()
 
     def _judge(self, application: str, member: str, at: int) -> _Verdict:
         until = at + self._remember_s

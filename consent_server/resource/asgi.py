@@ -61,7 +61,9 @@ class GuardMiddleware:
     def _decide(self, scope: Scope) -> Release | GuardAnswer:
         try:
             wanted = find(self._routes, scope.get("raw_path", b"").decode("latin-1").partition("?")[0])
-            release = self._guard.admit(environ_of(scope), fuel=wanted.route.fuel, datasource=wanted.datasource)
+            release = self._guard.admit(
+                environ_of(scope), fuel=wanted.route.fuel, datasource=wanted.datasource, methods=wanted.route.methods
+            )
         except Refusal as refusal:
             return self._guard.refused(refusal)
         self._guard.released(release, wanted.route.path)
@@ -71,6 +73,7 @@ class GuardMiddleware:
 def environ_of(scope: Scope) -> dict[str, str]:
     """Return as much of a WSGI environment as the guard reads. A header that came twice is joined by a comma, as in WSGI."""
     environ = {
+        "REQUEST_METHOD": scope["method"],
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "REMOTE_ADDR": (scope.get("client") or ("",))[0],
     }

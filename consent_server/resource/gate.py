@@ -2,9 +2,11 @@
 
 The proxy sends each request here first, without its body. Two forms:
 
-- Envoy's ext_authz over HTTP, and whatever passes a refusal on as it is: `/check` and the path of the request behind it.
-- nginx's auth_request, which accepts only 2xx, 401 and 403: `/nginx`, and `/nginx/refusal` for the refusal itself. Both read
-  the request's own path in X-Original-URI.
+- Envoy's ext_authz over HTTP, and whatever asks with the request's own method and passes a refusal on as it is: `/check` and
+  the path of the request behind it.
+- nginx's auth_request, which asks with GET whatever the request's method is, and accepts only 2xx, 401 and 403: `/nginx`, and
+  `/nginx/refusal` for the refusal itself. Both read the request's own path in X-Original-URI and its method in
+  X-Original-Method; nothing is released without the latter.
 
 An allowed request gets 200 and, in headers that replace the client's own, what the API may rely on (`facts`).
 """
@@ -73,23 +75,30 @@ class Gate:
     def _answer(self, environ: Mapping[str, Any]) -> GuardAnswer:
         # RAW_URI is gunicorn's, as PATH_INFO is decoded already.
         asked, _, query = str(environ["RAW_URI"]).partition("?")
-        original, _, original_query = str(environ.get("HTTP_X_ORIGINAL_URI", "")).partition("?")
         if asked == NGINX:
-            decided = self._decide(environ, original, original_query)
+            decided = self._decide_original(environ)
             return decided if decided.status in (200, *_NGINX_KNOWS) else decided._replace(status=403)
         if asked == NGINX_REFUSAL:
-            decided = self._decide(environ, original, original_query)
+            decided = self._decide_original(environ)
             # What was refused a moment ago and would be allowed now is not allowed by a page of refusals.
             return self._guard.refused(Unavailable("allowed meanwhile")) if decided.status == 200 else decided
         if asked.startswith(CHECK + "/"):
-            return self._decide(environ, asked.removeprefix(CHECK), query)
+            return self._decide({**environ, "QUERY_STRING": query}, asked.removeprefix(CHECK))
         return self._guard.refused(RouteNotGuarded("not a question of a proxy"))
 
-    def _decide(self, environ: Mapping[str, Any], path: str, query: str) -> GuardAnswer:
+    def _decide_original(self, environ: Mapping[str, Any]) -> GuardAnswer:
+        method = environ.get("HTTP_X_ORIGINAL_METHOD")
+        if not method:
+            return self._guard.refused(Unavailable("the proxy does not send X-Original-Method"))
+        path, _, query = str(environ.get("HTTP_X_ORIGINAL_URI", "")).partition("?")
+        return self._decide({**environ, "REQUEST_METHOD": method, "QUERY_STRING": query}, path)
+
+    def _decide(self, environ: Mapping[str, Any], path: str) -> GuardAnswer:
         try:
             wanted = find(self._routes, path)
-            asked = {**environ, "QUERY_STRING": query}
-            release = self._guard.admit(asked, fuel=wanted.route.fuel, datasource=wanted.datasource)
+            release = self._guard.admit(
+                environ, fuel=wanted.route.fuel, datasource=wanted.datasource, methods=wanted.route.methods
+            )
         except Refusal as refusal:
             return self._guard.refused(refusal)
         self._guard.released(release, wanted.route.path)

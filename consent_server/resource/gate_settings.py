@@ -1,12 +1,12 @@
 """The settings of `consent-server guard serve`: one TOML file, such as config/guard.toml."""
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from consent_server.resource.remote import License, MetersQuestion, RemoteGuard
-from consent_server.resource.routes import GuardedRoute
+from consent_server.resource.routes import READING, GuardedRoute
 from consent_server.settings import BadSettings, CertificateHeader, HttpsUrl, Network, SecretFile, Section, load_section
 
 #: Settings that have another form than an argument of RemoteGuard, or are none.
@@ -24,6 +24,9 @@ class PinnedLicense(Section):
 class RouteSettings(Section):
     path: str = Field(pattern="^/", description="A path of the API; {datasource} stands for a data source id.")
     fuel: Literal["electricity", "gas"] | None = Field(default=None, description="What the route gives out.")
+    methods: tuple[Annotated[str, Field(pattern="^[A-Z]+$")], ...] = Field(
+        default=READING, min_length=1, description="All methods that the route takes."
+    )
 
 
 class MetersSettings(Section):
@@ -61,7 +64,7 @@ class GateSettings(Section):
         return RemoteGuard(licenses=licenses, meters=meters, **alike)
 
     def guarded_routes(self) -> tuple[GuardedRoute, ...]:
-        return tuple(GuardedRoute(each.path, each.fuel) for each in self.routes)
+        return tuple(GuardedRoute(each.path, each.fuel, each.methods) for each in self.routes)
 
 
 def load(path: Path) -> GateSettings:

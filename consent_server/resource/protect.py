@@ -35,6 +35,7 @@ from consent_server import audit
 from consent_server.refusal import Refusal
 from consent_server.resource.guard import Release
 from consent_server.resource.remote import License, MetersQuestion, RemoteGuard
+from consent_server.resource.routes import READING
 
 __all__ = ["License", "MetersQuestion", "Protect"]
 
@@ -50,12 +51,13 @@ class Protect(RemoteGuard):
         return cast(Release, g.consent_release)
 
     def protect(
-        self, *, fuel: str | None = None, datasource: str | None = None
+        self, *, fuel: str | None = None, datasource: str | None = None, methods: tuple[str, ...] = READING
     ) -> Callable[[Callable[P, ResponseReturnValue]], Callable[P, ResponseReturnValue]]:
         """Return a decorator: the view runs for a good caller and token alone; any other gets the refusal as JSON.
 
         `fuel` is what the view gives out; `datasource` names the view's argument that holds a data source id of the token.
-        A view that serves several fuels leaves `fuel` out and calls `permission.require_fuel` itself.
+        A view that serves several fuels leaves `fuel` out and calls `permission.require_fuel` itself. `methods` are all that
+        the view takes, in capitals; a permission is to read, so any other than GET and HEAD must be named.
         """
 
         def decorate(view: Callable[P, ResponseReturnValue]) -> Callable[P, ResponseReturnValue]:
@@ -64,7 +66,7 @@ class Protect(RemoteGuard):
                 before = audit.correlation_id.set(secrets.token_urlsafe(12))
                 try:
                     asked = cast(str, kwargs[datasource]) if datasource else None
-                    g.consent_release = self.admit(request.environ, fuel=fuel, datasource=asked)
+                    g.consent_release = self.admit(request.environ, fuel=fuel, datasource=asked, methods=methods)
                     response = make_response(view(*args, **kwargs))
                     if response.status_code < 300:
                         self.released(self.permission, str(request.url_rule))

@@ -20,9 +20,10 @@ from consent_server.outbound.meters_door import MetersDoor
 from consent_server.outbound.revocation_list import RevocationLists
 from consent_server.outbound.session import Session
 from consent_server.outbound.status_list import StatusListPoller
-from consent_server.refusal import Refusal
+from consent_server.refusal import MethodNotAllowed, Refusal
 from consent_server.resource.guard import AcceptedLicense, Guard, NoSuchDataSource, Policy, Release, bearer
 from consent_server.resource.remote_meters import RemoteMeters
+from consent_server.resource.routes import READING
 from consent_server.scheme.instant import DAY
 from consent_server.settings import (
     CallsSettings,
@@ -120,11 +121,21 @@ class RemoteGuard:
         self._guard = Guard(policy, keys, Withdrawals(session, status_uri, keys))
         self._meters = RemoteMeters(MetersDoor(*meters, roots)) if meters else None
 
-    def admit(self, environ: Mapping[str, Any], *, fuel: str | None = None, datasource: str | None = None) -> Release:
+    def admit(
+        self,
+        environ: Mapping[str, Any],
+        *,
+        fuel: str | None = None,
+        datasource: str | None = None,
+        methods: tuple[str, ...] = READING,
+    ) -> Release:
         """Return what the caller of a request may have; `environ` is its WSGI environment.
 
-        `fuel` is what is about to be given out, `datasource` the id of the data source that is asked for. Raise a Refusal.
+        `fuel` is what is about to be given out, `datasource` the id of the data source that is asked for, `methods` are all
+        that its route takes. Raise a Refusal.
         """
+        if environ.get("REQUEST_METHOD") not in methods:
+            raise MethodNotAllowed("not a method of this route", headers={"Allow": ", ".join(methods)})
         at = clock.now()
         caller = self._callers.identify(environ, self._roles, at)
         query = {name for name, _ in parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True)}

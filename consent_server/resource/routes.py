@@ -15,6 +15,8 @@ _SEGMENT: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})
 _READ_IN_TWO_WAYS: Final = frozenset("/\\;%?#")
 _NAME: Final = re.compile(r"\{([a-z_]+)\}")
 DATASOURCE: Final = "datasource"
+#: The methods of a route that names none: a permission is to read (RFC 9110 9.2.1).
+READING: Final = ("GET", "HEAD")
 
 
 class RouteNotGuarded(Refusal):
@@ -35,11 +37,13 @@ class RouteNotGuarded(Refusal):
 class GuardedRoute:
     """`path` has names in braces for its segments: /readings/{datasource}/{measure}. `{datasource}` holds an id of the token.
 
-    `fuel` is the fuel that the route returns; None where the API itself decides by the permission's fuels.
+    `fuel` is the fuel that the route returns; None where the API itself decides by the permission's fuels. `methods` are all
+    that the route takes, in capitals.
     """
 
     path: str
     fuel: str | None = None
+    methods: tuple[str, ...] = READING
 
     def __post_init__(self) -> None:
         if not self.path.startswith("/") or self.fuel not in (None, "electricity", "gas"):

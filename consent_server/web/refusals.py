@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import audit
-from consent_server.refusal import RedirectRefusal, Refusal, ServerFault
+from consent_server.refusal import MethodNotAllowed, RedirectRefusal, Refusal, ServerFault
 from consent_server.web import pages
 from consent_server.web.parameters import BodyTooLarge, MalformedParameters
 
@@ -29,14 +29,6 @@ class NotFound(Refusal):
     public = "There is nothing at this address."
     help = "Check the address. Endpoints are listed in the issuer's metadata."
     clause = "RFC 9110 15.5.5"
-
-
-class MethodNotAllowed(Refusal):
-    code = "method_not_allowed"
-    status = 405
-    public = "This address does not take that method; the Allow header lists those that it does."
-    help = "Use a method from the Allow header."
-    clause = "RFC 9110 15.5.6"
 
 
 class BadHttpRequest(Refusal):

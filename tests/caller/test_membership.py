@@ -1,6 +1,7 @@
 """The Directory's word on a caller: who is refused, what an outage changes, and how seldom it is asked."""
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,6 +54,11 @@ def memberships(directory: Any, unknown: str = "refuse", lapsed: str = "refuse")
     clients = SimpleNamespace(membership_s=REMEMBER_S, unknown_membership=unknown)
     settings: Any = SimpleNamespace(clients=clients, refuses_lapsed_agreements=lapsed == "refuse")
     return Memberships(settings, directory)
+
+
+def others(first: int, how_many: int) -> list[MemberCertificate]:
+    """Callers with applications of their own."""
+    return [replace(CALLER, application=f"{APPLICATION}-{number}") for number in range(first, first + how_many)]
 
 
 CAP, FSP = "https://registry.example/scheme/perseus/role/cap", "https://registry.example/scheme/perseus/role/fsp"
@@ -218,3 +224,25 @@ def test_one_thread_asks_and_the_others_go_by_the_last_verdict(directory: Direct
     assert refused == [True]
     with pytest.raises(MembershipSuspended):
         judge.require(CALLER, NOON + REMEMBER_S)
+
+
+def test_more_applications_than_are_remembered(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is forgotten while a thread looks for its next verdict."""
+    monkeypatch.setattr(membership, "_REMEMBERED", 3)
+    judge, answering = memberships(directory), directory.application
+    judge.require(CALLER, NOON)
+
+    def meanwhile(url: str) -> Application:
+        directory.application = answering  # type: ignore[method-assign]
+        for other in others(0, 3):
+            judge.require(other, NOON + REMEMBER_S)
+        return answering(url)
+
+    directory.application = meanwhile  # type: ignore[method-assign]
+    judge.require(CALLER, NOON + REMEMBER_S)
+    for other in others(3, 6):
+        judge.require(other, NOON + REMEMBER_S)
+    directory.asked = 0
+    for caller in (*others(6, 3), CALLER):
+        judge.require(caller, NOON + REMEMBER_S)
+    assert directory.asked == 1, "the last three are remembered, and the first is asked about again"

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from consent_server import clock, store
 from consent_server.metering.register import METHOD, STRENGTH
 from consent_server.outbound.directory import Application, Member
-from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.parties.cap import Cap
 from consent_server.parties.edp import Edp
 from consent_server.scheme import permission_text, roles
@@ -77,6 +77,8 @@ class PlayedDirectory:
         self.members[url] = Member(url, legal, brand, (), None, True)
 
     def member(self, url: str) -> Member:
+        if url not in self.members:
+            raise BadAnswer("status 404", "directory.example", 404)
         return self.members[url]
 
     def has_member(self, url: str) -> bool:

@@ -102,14 +102,20 @@ class Running:
         return access_token.mint(self.issuer.signing, dataclasses.replace(token, **changes))
 
     def get(
-        self, path: str = "/my/data/meter.1", *, who: str | None = "cap", token: str | None = None, **headers: str
+        self,
+        path: str = "/my/data/meter.1",
+        *,
+        who: str | None = "cap",
+        token: str | None = None,
+        method: str = "GET",
+        **headers: str,
     ) -> httpx.Response:
         context = ssl.create_default_context(cafile=str(self.server_root))
         if who:
             context.load_cert_chain(self.certificates[who].chain, self.certificates[who].key)
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        return httpx.get(self.url + path, headers=headers, verify=context, timeout=30)
+        return httpx.request(method, self.url + path, headers=headers, verify=context, timeout=30)
 
 
 def callers(authority: Authority, folder: Path) -> dict[str, IssuedCertificate]:
@@ -161,6 +167,14 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], int, str | None]] = {
     "another data source": ({}, {"path": "/my/data/meter-2"}, 404, "not_found"),
     "a token in the URL as well": ({}, {"path": "/my/data/meter.1?access_token=x"}, 401, "invalid_token"),
 }
+#: Method and path -> what is answered, and the Allow of a refusal. The last path's route names POST beside GET and HEAD.
+METHODS: dict[tuple[str, str], tuple[int, str | None]] = {
+    ("GET", "/my/gas/meter.1"): (200, None),
+    ("HEAD", "/my/gas/meter.1"): (200, None),
+    **{(method, "/my/gas/meter.1"): (405, "GET, HEAD") for method in ("POST", "PUT", "DELETE", "PURGE")},
+    ("POST", "/my/bill/meter.1"): (200, None),
+    ("DELETE", "/my/bill/meter.1"): (405, "GET, HEAD, POST"),
+}
 #: What is asked of whatever tells paths by itself. A Flask view has been chosen by its path.
 PATHS = {
     "an id that is encoded": ("/my/data/meter%2E2", 200),
@@ -178,6 +192,14 @@ PATHS = {
     "NUL": ("/my/data/meter.1%00", 404),
     "not UTF-8": ("/my/data/%FF", 404),
 }
+
+
+def judged_by_method(answer: httpx.Response, issuer: Issuer, method: str, path: str) -> None:
+    """The answer to a good call is the one that METHODS says."""
+    status, allow = METHODS[method, path]
+    assert (answer.status_code, answer.headers.get("Allow")) == (status, allow), answer.text
+    if status == 405:
+        refused_in_full(answer, issuer, "invalid_request")
 
 
 def refused_in_full(answer: httpx.Response, issuer: Issuer, error: str) -> None:

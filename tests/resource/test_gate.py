@@ -27,8 +27,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from consent_server.resource.asgi import GuardMiddleware
+from consent_server.resource.gate import Gate
 from consent_server.resource.remote import RemoteGuard
-from consent_server.resource.routes import GuardedRoute
+from consent_server.resource.routes import READING, GuardedRoute
 from consent_server.sandbox.authority import Authority, IssuedCertificate
 from consent_server.scheme import instant
 from tests.conftest import free_ports, missing
@@ -38,11 +39,13 @@ from tests.resource.guarded import (
     DIGEST,
     DIRECTORY,
     LICENSE,
+    METHODS,
     PATHS,
     ROLE,
     Issuer,
     Running,
     callers,
+    judged_by_method,
     refused_in_full,
     remote_guard,
 )
@@ -52,7 +55,11 @@ pytestmark = pytest.mark.xdist_group("gate")
 ROOT = Path(__file__).resolve().parents[2]
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 ENVOY = shutil.which("envoy", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-ROUTES = (GuardedRoute("/my/data/{datasource}", "electricity"), GuardedRoute("/my/gas/{datasource}", "gas"))
+ROUTES = (
+    GuardedRoute("/my/data/{datasource}", "electricity"),
+    GuardedRoute("/my/gas/{datasource}", "gas"),
+    GuardedRoute("/my/bill/{datasource}", "electricity", ("GET", "HEAD", "POST")),
+)
 FACTS = {
     "permission": "account-1",
     "client": f"{DIRECTORY}/a/cap",
@@ -61,6 +68,11 @@ FACTS = {
     "fuels": "electricity,gas",
     "datasource": "meter.1",
 }
+#: What the API must not see: credentials, and headers that would have it act by another method than the one that was judged.
+SECRETS = (
+    *("authorization", "x-forwarded-client-cert", "x-ssl-client-cert"),
+    *("x-http-method", "x-http-method-override", "x-method-override"),
+)
 
 
 class Api(BaseHTTPRequestHandler):
@@ -69,14 +81,15 @@ class Api(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         told = [(name.lower(), value) for name, value in self.headers.items()]
         facts = {name.removeprefix("x-consent-"): value for name, value in told if name.startswith("x-consent-")}
-        secrets = [
-            name for name, _ in told if name in ("authorization", "x-forwarded-client-cert", "x-ssl-client-cert")
-        ]
+        secrets = [name for name, _ in told if name in SECRETS]
         body = json.dumps({"path": self.path, "count": len(told), "secrets": secrets, **facts}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_PURGE = do_GET
 
     def log_message(self, *args: object) -> None: ...
 
@@ -100,7 +113,11 @@ def guard_toml(issuer: Issuer, authority: Authority, folder: Path, arrival: str)
     }.items():
         assert old in head, f"config/guard.toml has lost {old}"
         head = head.replace(old, new)
-    routes = [f'[[routes]]\npath = "{route.path}"\nfuel = "{route.fuel}"\n' for route in ROUTES]
+    routes = [
+        f'[[routes]]\npath = "{route.path}"\nfuel = "{route.fuel}"\n'
+        + (f"methods = {[*route.methods]}\n" if route.methods != READING else "")
+        for route in ROUTES
+    ]
     file = folder / "guard.toml"
     file.write_text(head + "\n".join(routes), encoding="utf-8")
     return file
@@ -211,6 +228,11 @@ def test_no_token_is_401_with_its_challenge(running: Running) -> None:
     refused_in_full(answer, running.issuer, "invalid_token")
 
 
+@pytest.mark.parametrize(("method", "path"), METHODS)
+def test_a_proxy_passes_on_the_methods_of_the_route_alone(running: Running, method: str, path: str) -> None:
+    judged_by_method(running.get(path, token=running.token(), method=method), running.issuer, method, path)
+
+
 @pytest.mark.parametrize(("path", "code"), PATHS.values(), ids=PATHS)
 def test_the_path_that_was_judged_is_the_path_that_the_api_gets(running: Running, path: str, code: int) -> None:
     answer = raw(running, path)
@@ -271,6 +293,7 @@ def test_what_was_granted_reaches_the_api_and_nothing_that_a_client_made_up(runn
     made_up = {"X-Consent-Permission": "mine", "X-Consent-Fuels": "gas", "X-Consent-Datasource": "meter-2"}
     made_up |= {"X-Consent-Expires": "2099-01-01T00:00:00Z", "X-Consent-Member": "me", "X-Consent-License": "any"}
     made_up |= {"X-Consent-Client": "me", "X-SSL-Client-Cert": "x", "X-Forwarded-Client-Cert": 'Cert="x"'}
+    made_up |= {"X-HTTP-Method": "PUT", "X-HTTP-Method-Override": "PUT", "X-Method-Override": "PUT"}
     told = running.get(token=running.token(), **made_up).json()
     assert {name: told[name] for name in FACTS} == FACTS
     assert instant.parse(told["granted"]) < instant.parse(told["expires"])
@@ -317,23 +340,34 @@ class AsgiApi:
             release = request.state.permission
             return JSONResponse({"account": release.account, "fuels": sorted(release.fuels), "path": request.url.path})
 
-        app = Starlette(routes=[Route("/my/{kind}/{datasource}", view)])
+        methods = sorted({method for method, _ in METHODS})
+        app = Starlette(routes=[Route("/my/{kind}/{datasource}", view, methods=methods)])
         app.add_middleware(GuardMiddleware, guard=guard, routes=ROUTES)
-        self.app, self.certificates = app, certificates
+        self.app, self.guard, self.certificates = app, guard, certificates
         self.issuer = issuer
         self.running = Running(issuer, "", Path(), certificates, Path(), Path())
 
-    def call(
-        self, path: str, *, who: str = "cap", token: str | None = None, kind: str = "http", **headers: str
-    ) -> httpx.Response:
+    def certificate(self, who: str) -> str:
         pem = self.certificates[who].chain.read_text().partition("-----END CERTIFICATE-----")
-        headers |= {"x-ssl-client-cert": quote("".join(pem[:2]) + "\n", safe="")}
+        return quote("".join(pem[:2]) + "\n", safe="")
+
+    def call(
+        self,
+        path: str,
+        *,
+        who: str = "cap",
+        token: str | None = None,
+        kind: str = "http",
+        method: str = "GET",
+        **headers: str,
+    ) -> httpx.Response:
+        headers |= {"x-ssl-client-cert": self.certificate(who)}
         if token:
             headers["authorization"] = f"Bearer {token}"
         raw, _, query = path.partition("?")
         scope = {
             "type": kind,
-            "method": "GET",
+            "method": method,
             "path": unquote(raw),
             "raw_path": raw.encode(),
             "query_string": query.encode(),
@@ -385,6 +419,34 @@ def test_asgi_answers_what_the_guard_says(
 @pytest.mark.parametrize(("path", "code"), PATHS.values(), ids=PATHS)
 def test_asgi_judges_the_path_as_it_is_sent(asgi: AsgiApi, path: str, code: int) -> None:
     assert asgi.call(path, token=asgi.running.token()).status_code == code
+
+
+@pytest.mark.parametrize(("method", "path"), METHODS)
+def test_asgi_passes_on_the_methods_of_the_route_alone(asgi: AsgiApi, method: str, path: str) -> None:
+    judged_by_method(asgi.call(path, token=asgi.running.token(), method=method), asgi.issuer, method, path)
+
+
+@pytest.mark.parametrize(
+    ("said", "first", "then"),
+    [
+        ("GET", 200, 503),
+        ("DELETE", 403, 405),
+        ("get", 403, 405),
+        ("GET,DELETE", 403, 405),
+        ("", 403, 503),
+        (None, 403, 503),
+    ],
+)
+def test_nginx_must_say_the_method(asgi: AsgiApi, said: str | None, first: int, then: int) -> None:
+    environ = {"REQUEST_METHOD": "GET", "REMOTE_ADDR": "127.0.0.1", "HTTP_X_ORIGINAL_URI": "/my/data/meter.1"}
+    environ |= {"HTTP_X_SSL_CLIENT_CERT": asgi.certificate("cap")}
+    environ |= {"HTTP_AUTHORIZATION": f"Bearer {asgi.running.token()}"}
+    if said is not None:
+        environ["HTTP_X_ORIGINAL_METHOD"] = said
+    answered: list[str] = []
+    for asked in ("/nginx", "/nginx/refusal"):
+        Gate(asgi.guard, ROUTES)(environ | {"RAW_URI": asked}, lambda status, _headers: answered.append(status[:3]))
+    assert answered == [str(first), str(then)]
 
 
 def test_A03_a_header_that_could_pass_for_another_is_dropped(asgi: AsgiApi) -> None:

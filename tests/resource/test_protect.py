@@ -34,10 +34,12 @@ from tests.resource.guarded import (
     DIGEST,
     DIRECTORY,
     LICENSE,
+    METHODS,
     ROLE,
     Issuer,
     Running,
     callers,
+    judged_by_method,
     refused_in_full,
     served,
 )
@@ -97,9 +99,14 @@ def application(issuer: str, authority: Authority, folder: Path) -> str:
             f"clock.follow(Path({str(folder / 'offset')!r}))",
             f"LICENSE_URL, DIGEST = {LICENSE!r}, {DIGEST!r}",
             example,
-            "@app.get('/my/gas/<meter>')",
+            f"METHODS = {sorted({method for method, _ in METHODS})}",
+            "@app.route('/my/gas/<meter>', methods=METHODS)",
             "@guard.protect(fuel='gas', datasource='meter')",
             "def gas(meter):",
+            "    return {'account': guard.permission.account}",
+            "@app.route('/my/bill/<meter>', methods=METHODS)",
+            "@guard.protect(fuel='electricity', datasource='meter', methods=('GET', 'HEAD', 'POST'))",
+            "def bill(meter):",
             "    return {'account': guard.permission.account}",
         ]
     )
@@ -136,6 +143,11 @@ def test_what_the_guard_says_is_answered(
     assert (answer.status_code, answer.json().get("error")) == (code, error)
     if error:
         refused_in_full(answer, running.issuer, error)
+
+
+@pytest.mark.parametrize(("method", "path"), METHODS)
+def test_a_view_runs_for_its_methods_alone(running: Running, method: str, path: str) -> None:
+    judged_by_method(running.get(path, token=running.token(), method=method), running.issuer, method, path)
 
 
 def test_no_token_and_a_token_in_the_url_are_401(running: Running) -> None:

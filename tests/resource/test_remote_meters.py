@@ -81,6 +81,7 @@ class Elsewhere:
 
     def environ(self, token: str) -> dict[str, str]:
         return {
+            "REQUEST_METHOD": "GET",
             "REMOTE_ADDR": "127.0.0.1",
             "QUERY_STRING": "",
             "HTTP_X_SSL_CLIENT_CERT": self.certificate,

@@ -213,6 +213,15 @@ def test_H14_F05_a_few_hundred_requests(door: Door, caplog: pytest.LogCaptureFix
     never_a_fault(door, caplog, 60, derandomize=True)
 
 
+@pytest.mark.parametrize(("world", "door", "database_url"), [("cap", "public", "sqlite")], indirect=True)
+def test_a_bank_that_the_directory_does_not_have_is_no_fault(door: Door) -> None:
+    """The settings name a bank, which the played Directory does not have."""
+    cookies = "; ".join(f"{name}={value}" for name, value in door.visit().items())
+    browser = door.app.test_client(use_cookies=False)
+    response = browser.get("/result", base_url="https://localhost", environ_overrides={"HTTP_COOKIE": cookies})
+    assert response.status_code == 303, response.text
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_H14_F05_fifty_thousand_requests(door: Door, caplog: pytest.LogCaptureFixture) -> None:
