@@ -4,7 +4,7 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar, Final, Literal
@@ -71,8 +71,12 @@ class Party(ABC):
         """
 
     @abstractmethod
-    def supports(self, c: store.Connection, asked: Journey, sme: str) -> Sequence[str]:
-        """Return the ids of what supports a new permission of this SME: it ends when the last of them has ended."""
+    def supports(self, c: store.Connection, sme: str, named_connections: Collection[str]) -> Sequence[str]:
+        """Return the ids of what supports a new permission of this SME: it ends when the last of them has ended.
+
+        `named_connections` are the ids of the connections whose members the text named that it read: no other is a support.
+        Raise a Refusal if the permission needs one and has none.
+        """
 
     @abstractmethod
     def data_available_from(self, permission: Permission) -> int:

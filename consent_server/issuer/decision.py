@@ -5,7 +5,7 @@ first, for as long as that is safe.
 """
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -81,7 +81,7 @@ class Decision:
     identified, `fuels` what may be read of them. `names` are the names that the SME read: those in the text, and "client",
     "host" and "license". `code` is the authorization code to issue: see code_for. `email` is where
     receipts go of a business that has no account with us. `until` is when the permission ends at the latest, where it hands on
-    what lasts so long.
+    what lasts so long. `named_connections` are the ids of the connections whose members the text names: no other supports it.
     """
 
     agreed: bool
@@ -98,6 +98,7 @@ class Decision:
     code: str = field(repr=False)
     email: str = field(default="", repr=False)
     until: int | None = None
+    named_connections: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def _grant(journey: Journey, decision: Decision) -> str:
         if decision.email and here.settings.mail.source:
             receipt_addresses.add(c, permission, decision.email)
         mails.owe(c, permission, decision.sme, kind, granted)
-        for support in here.party.supports(c, journey, decision.sme):
+        for support in here.party.supports(c, decision.sme, decision.named_connections):
             links.add(c, support, permission)
         code = AuthorizationCode(
             digest=digest(decision.code),

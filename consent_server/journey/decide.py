@@ -84,4 +84,5 @@ def _decision(visit: Visit, asked: read.Question) -> Decision:
         email=identified.get("email", ""),
         code=code_for(visit.journey.id, visit.secret),
         until=asked.until,
+        named_connections=asked.named_connections,
     )

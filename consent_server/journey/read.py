@@ -30,6 +30,7 @@ class Question:
     """What one SME is asked: the text, who asks, and the meters and fuels that an agreement would cover.
 
     `summary` is what it asks for in short, and `change` what it would change of a permission that the client has already.
+    `named_connections` are the ids of the connections whose members the text names.
     `agreed` is when it agreed to this text before, where the permission is handed on to the bank that the text names: it then
     lasts `until` the end of that one, and `covers` is the digest of what is handed on.
     """
@@ -41,6 +42,7 @@ class Question:
     fuels: tuple[str, ...]
     who: Who
     digest: str
+    named_connections: tuple[str, ...]
     summary: Summary | None = None
     change: Change | None = None
     agreed: int | None = None
@@ -92,7 +94,10 @@ def question(visit: Visit) -> Question | Page:
     digest = question_digest(text, *facts, *(meter["id"] for meter in meters))
     short = summary(replace(text, fuels=frozenset(fuels)), visit.at)
     terms = Terms(fuels, short.until, meters, bank=short.bank is not None)
-    return Question(text, asker, host, meters, fuels, identified["who"], digest, short, _change(kept.older, terms))
+    named = tuple(row.id for row in kept.live)
+    return Question(
+        text, asker, host, meters, fuels, identified["who"], digest, named, short, _change(kept.older, terms)
+    )
 
 
 def _change(old: Permission | None, new: Terms) -> Change | None:
@@ -122,6 +127,7 @@ def _handed_on(visit: Visit, asker: Member, kept: Beside) -> Question | Page:
         fuels=tuple(sorted(text.fuels)),
         who=identified["who"],
         digest=question_digest(text, *facts),
+        named_connections=tuple(row.id for row in named),
         agreed=seen.at,
         until=max(row.expires for row in named),
         covers=covers,

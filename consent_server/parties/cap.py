@@ -1,13 +1,12 @@
 """A carbon accounting provider: an SME's portal, a client of EDPs, and an issuer of its own for FSPs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from consent_server import clock, store
 from consent_server.collect import report
 from consent_server.deployment import Door, Party, Routes, current
 from consent_server.issuer import views as issuer
 from consent_server.issuer.decision import TextIsNotTheLicense
-from consent_server.journey import hand_over
 from consent_server.journey import text as permission_texts
 from consent_server.journey.views import evidence, journey, receipt
 from consent_server.portal.views import connect, download, forecast, passkeys, permissions, result, share, sign_in
@@ -52,15 +51,12 @@ class Cap(Party):
         fsp = here.member_of(asked.client_id).url
         return permission_texts.shown(asked.license, edps=connected, cap=here.settings.member.url, fsp=fsp)
 
-    def supports(self, c: store.Connection, asked: Journey, sme: str) -> Sequence[str]:
-        at = clock.now()
-        live = connections.live(c, sme, at)
-        if hand_over.is_combined(asked.license):
-            live = hand_over.naming(live, asked.member)
+    def supports(self, c: store.Connection, sme: str, named_connections: Collection[str]) -> Sequence[str]:
+        live = [row.id for row in connections.live(c, sme, clock.now()) if row.id in named_connections]
         if not live:
             # Perseus policy data-license: the text names the providers; the last one was disconnected since it was shown
             raise TextIsNotTheLicense("no connection is live any more")
-        return [row.id for row in live]
+        return live
 
     def data_available_from(self, permission: Permission) -> int:
         """Return the first month of the SME's emissions that we hold or, before a collection, that we ask its EDPs for."""

@@ -1,6 +1,6 @@
 """An energy data provider: CAPs ask it for consumption data; the SME identifies itself by its meters."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from consent_server import store
 from consent_server.deployment import Door, Party, Routes, current
@@ -42,7 +42,7 @@ class Edp(Party):
         cap = here.member_of(asked.client_id).url
         return permission_texts.shown(asked.license, edps=[here.settings.member.url], cap=cap, fsp=asked.fsp)
 
-    def supports(self, c: store.Connection, asked: Journey, sme: str) -> Sequence[str]:
+    def supports(self, c: store.Connection, sme: str, named_connections: Collection[str]) -> Sequence[str]:
         return ()
 
     def data_available_from(self, permission: Permission) -> int:

@@ -9,7 +9,7 @@ from flask import current_app
 from consent_server import store
 from consent_server.issuer import decision
 from consent_server.issuer.decision import Decision, TextIsNotTheLicense
-from consent_server.store import accounts, journeys, outbox, permissions, requests
+from consent_server.store import accounts, connections, journeys, outbox, permissions, requests
 from consent_server.store.digests import digest, new_id
 from consent_server.store.tables import Journey, Permission, PushedRequest, SmeAccount
 from consent_server.withdrawal.withdraw import Withdrawal
@@ -54,6 +54,8 @@ class Portal:
 
     def grant(self, sme: str, journey: Journey) -> str | None:
         """The SME's agreement; None when it is refused, because no connection is left."""
+        with store.reading() as c:
+            connected = connections.live(c, sme, self.cap.clock.instant)
         decided = Decision(
             agreed=True,
             sme=sme,
@@ -67,6 +69,7 @@ class Portal:
             address="",
             user_agent="",
             code=new_id(),
+            named_connections=[row.id for row in connected],
         )
         try:
             return decision.conclude(journey, decided)

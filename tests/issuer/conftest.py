@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,7 @@ class PlayedParty(Edp):
 
     resting_on: tuple[str, ...] = ()
 
-    def supports(self, c: store.Connection, asked: Journey, sme: str) -> tuple[str, ...]:
+    def supports(self, c: store.Connection, sme: str, named_connections: Collection[str]) -> tuple[str, ...]:
         return tuple(support.format(sme=sme) for support in self.resting_on)
 
     def data_available_from(self, permission: Permission) -> int:

@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 
+from consent_server import store
 from consent_server.accounts import passkeys
+from consent_server.issuer import decision
 from consent_server.metering.register import Identified
+from consent_server.store import connections, links
 from consent_server.store.tables import SmeAccount
-from tests.journey.conftest import EMAIL, LIMITS
+from tests.journey.conftest import DIRECTORY, EMAIL, LIMITS
 from tests.journey.plug_in import PlayedLogin
 from tests.passkey import SoftwarePasskey
 
@@ -29,6 +32,30 @@ def test_the_whole_journey(cap: Any) -> None:
     assert (granted.permission.sme, granted.permission.meters) == ("account-1", [])
     assert granted.permission.fuels == ["electricity", "gas"]
     assert granted.evidence.who["method"]
+
+
+@pytest.mark.parametrize(("stays", "supports"), [(True, ["connection-1"]), (False, None)])
+def test_a_provider_that_the_text_does_not_name_is_no_support(
+    cap: Any, monkeypatch: pytest.MonkeyPatch, stays: bool, supports: list[str] | None
+) -> None:
+    """It connects between the comparison of the page and the grant, and the one that the text names stays or ends."""
+    browser, conclude = at_code(cap).click("continue", code="123456"), decision.conclude
+
+    def meanwhile(*decided: Any) -> str | None:
+        with cap.app.app_context(), store.reading() as c:
+            (named,) = connections.of_account(c, "account-1")
+        cap.keep(named._replace(id="connection-2", member=f"{DIRECTORY}/m/another", refresh_mac="1" * 64))
+        if not stays:
+            cap.disconnect()
+        return conclude(*decided)
+
+    monkeypatch.setattr(decision, "conclude", meanwhile)
+    browser.click("allow", agree="yes")
+    if supports is None:
+        assert (browser.status, cap.grants()) == (409, [])
+        return
+    with cap.app.app_context(), store.reading() as c:
+        assert links.supports(c, cap.grant().permission.id) == supports
 
 
 def test_mail_that_is_down_leaves_the_journey_at_its_first_page(cap: Any) -> None:
