@@ -122,7 +122,7 @@ def verify(
     if not found.revocation_known:
         click.echo("not known: whether the signer's certificates were revoked since; give current lists with --crl")
     if found.stamped_at is None:
-        click.echo("it has no timestamp: the time is its signer's word")
+        click.echo("it has no timestamp: only the signer states the time of signing")
     else:
         said = "" if found.stamp_trusted else ", if that is an authority: give its root with --timestamp-root"
         click.echo(f"stamped by {found.data.timestamp.authority} at {instant.text(found.stamped_at)}{said}")

@@ -32,7 +32,7 @@ _METHODS: Final = {
     ELECTRICITY: (
         "Electricity: the use of each half-hour is multiplied by the carbon intensity of the grid in the meter's own region in "
         "that half-hour, as forecast by the National Energy System Operator. It counts carbon dioxide (CO2) alone. Scope 2, "
-        "location-based. Exported electricity is not taken off."
+        "location-based. Exported electricity is not subtracted."
     ),
     GAS: (
         "Gas: the volume of each half-hour in cubic metres is multiplied by the government's conversion factor for natural "
@@ -40,11 +40,12 @@ _METHODS: Final = {
     ),
 }
 _TIMESTAMPS: Final = {
-    TimestampState.NONE: "The time of signing is the signer's word: no authority for time is asked for a timestamp.",
+    TimestampState.NONE: "Only the signer states the time of signing: no time-stamping authority is asked for a timestamp.",
     TimestampState.ASKED: "When the PDF is signed, {authority} is asked for a timestamp.",
     TimestampState.GIVEN: "The signature of this file has a timestamp by {authority}.",
     TimestampState.MISSING: (
-        "This file has no timestamp, since {authority} gave none when it was signed. The time of signing is the signer's word."
+        "This file has no timestamp, since {authority} gave none when it was signed. Only the signer states the time of "
+        "signing."
     ),
 }
 
@@ -150,8 +151,8 @@ def _parties(data: ReportData) -> Iterator[Block]:
     yield Paragraph(
         f"This report says what the energy that {data.about.name} used at its connected meters emitted. It is made under the "
         f"Perseus scheme: the business permits its energy data providers to give meter readings to {data.by.name}, which "
-        f"calculates the emissions, and permits it to give those to {data.to.name} and to no other. Each party signs its steps "
-        f"of that; they are in the last section. Attached are the figures, as {DATA_FILE} and {TABLE_FILE}, and the signed "
+        f"calculates the emissions, and permits it to give those to {data.to.name} and to no other. Each party signs its own "
+        f"steps, which are in the last section. Attached are the figures, as {DATA_FILE} and {TABLE_FILE}, and the signed "
         f"record of where they come from, {RECORD_FILE}."
     )
 
@@ -181,7 +182,7 @@ def _total(data: ReportData) -> Iterator[Block]:
     short = [f"{fuel} lacks {count} of {count + len(data.of(fuel))} months" for fuel, count in lacking if count]
     if short:
         yield Paragraph(
-            f"These figures are short of what was emitted: {' and '.join(short)}, as “What is missing” tells.",
+            f"These figures are short of what was emitted: {' and '.join(short)}; see “What is missing”.",
             strong=True,
         )
     if len(data.totals) > 1:
@@ -249,14 +250,14 @@ def _missing(data: ReportData) -> Iterator[Block]:
     if data.gaps:
         yield Table(
             "Months that are left out",
-            ["Month", "Fuel", "Half-hours lacking", "Because"],
+            ["Month", "Fuel", "Half-hours missing", "Because"],
             [[month(_at(e.start)), _NAMES[e.fuel], str(e.half_hours), e.reason] for e in data.gaps],
         )
     filled = sum(each.filled for each in data.months)
     if filled:
         yield Paragraph(
-            f"{filled} half-hours are estimates: the mean of the same half-hour a week before and a week after, or the one of "
-            "them that there is."
+            f"{filled} half-hours are estimates: the mean of the same half-hour a week before and a week after, or whichever "
+            "of the two there is."
         )
     if not data.gaps and not filled:
         yield Paragraph(f"No half-hour of these months is missing for {' and '.join(data.fuels) or 'any fuel'}.")
@@ -302,7 +303,7 @@ def _source(each: FactorData) -> str:
         return said
     if each.digest:
         return f"{said} Read from the government's file with the SHA-256 {each.digest}."
-    return f"{said} As this software has it: it was not read from the government's file here."
+    return f"{said} The value came with the software that made this report and was not read from the government's file."
 
 
 def _factor(each: FactorData) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from consent_server import store
 from consent_server.deployment import current
 from consent_server.receipts import receipt
+from consent_server.receipts.mails import Kind
 from consent_server.scheme import instant, permission_text
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.meters import MaskedMeter
@@ -23,7 +24,17 @@ class Instant(int):
     """An instant in POSIX seconds."""
 
 
-Value = str | Instant | MaskedMeter | tuple[str, ...] | tuple[MaskedMeter, ...]
+@dataclass(frozen=True)
+class Sent:
+    """A mail or a call that we owed: its kind, and when it was sent or given up. `recipient` is the URL that is called."""
+
+    kind: str
+    delivered: int | None
+    given_up: int | None
+    recipient: str = ""
+
+
+Value = str | Instant | MaskedMeter | tuple[str, ...] | tuple[MaskedMeter, ...] | tuple[Sent, ...]
 
 
 #: What a person reads for a value that is a code, by the name of the fact.
@@ -42,6 +53,18 @@ _CODES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "fuel": {ELECTRICITY: N_("Electricity"), GAS: N_("Gas")},
     "measures": {"import": N_("What you use"), "export": N_("What you export")},
+    "told": {"message": N_("Message about its end"), "revocation": N_("Revocation of its refresh token")},
+    "mailed": {
+        Kind.GRANTED: N_("Receipt"),
+        Kind.RENEWED: N_("Receipt of its renewal"),
+        Kind.CHANGED: N_("Receipt of its change"),
+        Kind.WITHDRAWN: N_("Receipt of its withdrawal"),
+        Kind.EXPIRED: N_("Notice of its end"),
+        Kind.IN_30_DAYS: N_("Notice a month before its end"),
+        Kind.IN_7_DAYS: N_("Notice a week before its end"),
+        Kind.TOMORROW: N_("Notice a day before its end"),
+        Kind.READY: N_("Notice that your result is ready"),
+    },
 }
 #: Facts whose values are sentences of ours.
 _SENTENCES: Final = {"method", "strength"}
@@ -74,6 +97,12 @@ class HeldFact:
         """Return the meters that the value is; none where it is something else."""
         each = self.value if isinstance(self.value, tuple) else (self.value,)
         return [meter for meter in each if isinstance(meter, dict)]
+
+    @property
+    def sent(self) -> Sequence[Sent]:
+        """Return the mails or calls that the value is; none where it is something else."""
+        each = self.value if isinstance(self.value, tuple) else ()
+        return [sent for sent in each if isinstance(sent, Sent)]
 
 
 @dataclass(frozen=True)
@@ -109,8 +138,8 @@ def _permission(c: store.Connection, subject: str, at: int) -> list[HeldFact]:
     about, seen = receipt.find(c, subject, at), evidence.of_subject(c, subject)
     if about is None or seen is None:
         return facts(("id", N_("Number"), subject))
-    mailed = [f"{each.kind}: {_when(each.delivered)}" for each in mails.about(c, subject)]
-    told = [f"{call.kind}: {_when(call.delivered)} {call.recipient}" for call in outbox.of_subject(c, subject)]
+    mailed = [Sent(each.kind, each.delivered, each.given_up) for each in mails.about(c, subject)]
+    told = [Sent(call.kind, call.delivered, call.given_up, call.recipient) for call in outbox.of_subject(c, subject)]
     return [
         *facts(
             ("id", N_("Number"), subject),
@@ -147,11 +176,7 @@ def _evidence(seen: Evidence) -> list[HeldFact]:
     )
 
 
-def _when(at: int | None) -> str:
-    return instant.text(at) if at is not None else "-"
-
-
-def _json(value: Value) -> Any:
+def _json(value: Value | Sent) -> Any:
     match value:
         case Instant():
             return instant.text(value)
@@ -159,4 +184,8 @@ def _json(value: Value) -> Any:
             return [_json(each) for each in value]
         case dict():
             return meter(value)
+        case Sent():
+            at = {"delivered": value.delivered, "given_up": value.given_up}
+            when = {name: instant.text(each) for name, each in at.items() if each is not None}
+            return {"kind": value.kind, **when, **({"recipient": value.recipient} if value.recipient else {})}
     return value

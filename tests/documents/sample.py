@@ -1,8 +1,10 @@
 """A report to a bank with its signed record: two regions, two fuels, twelve months of which one lacks a reading of gas.
 
-`python -m tests.documents.sample` makes docs/sample anew, which is needed when the words of a report change.
+`python -m tests.documents.sample` makes docs/sample anew, and the picture of its first page with pdftoppm (poppler-utils). It
+is needed when the words of a report change.
 """
 
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -196,8 +198,11 @@ def trusted(**changes: Any) -> Trusted:
 #: The report that docs/report.md links to, and the root that it is verified with.
 PUBLISHED_FILE = Path(__file__).parents[2] / "docs" / "sample" / "report.pdf"
 PUBLISHED_ROOT = PUBLISHED_FILE.with_name("signing_root.pem")
+#: Its first page, without the suffix.
+PICTURE = PUBLISHED_FILE.parents[1] / "images" / "report-page"
 
 if __name__ == "__main__":
     PUBLISHED_FILE.parent.mkdir(exist_ok=True)
     PUBLISHED_FILE.write_bytes(signed())
     PUBLISHED_ROOT.write_bytes(signing_authority().root_pem)
+    subprocess.run(["pdftoppm", "-png", "-r", "110", "-singlefile", PUBLISHED_FILE, PICTURE], check=True)

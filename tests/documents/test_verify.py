@@ -514,7 +514,7 @@ def test_a_total_that_lacks_months_says_so_beside_it() -> None:
     for data_, lacks in ((told, ["gas lacks 1 of 12 months"]), (told.model_copy(update={"gaps": ()}), [])):
         said = [each.text for each in words.document(data_, steps).blocks if isinstance(each, words.Paragraph)]
         assert [
-            re.findall(r"gas lacks [^,]*", each)[0] for each in said if "short of what was emitted" in each
+            re.findall(r"gas lacks [^;]*", each)[0] for each in said if "short of what was emitted" in each
         ] == lacks
 
 

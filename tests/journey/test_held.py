@@ -35,7 +35,10 @@ def test_the_page_and_the_file_say_the_same(managed: Any) -> None:
         "gas, SW8, •••••• 4403",
     ]
     ended = held["permissions"][1]
-    assert (ended["state"], ended["told"]) == ("withdrawn", ["message: - https://cap.example/inbox"])
+    assert (ended["state"], ended["told"]) == (
+        "withdrawn",
+        [{"kind": "message", "recipient": "https://cap.example/inbox"}],
+    )
     assert (ended["name"], ended["address"], ended["text"]) == ("Ada <b>Smith</b>", "192.0.2.7", managed.text)
     for told in ("Acme Widgets Ltd", "p-1", "p-2", "192.0.2.7", "Withdrawn", "https://cap.example/inbox", "8902"):
         assert told in page

@@ -26,7 +26,8 @@ def test_the_page_and_the_file_say_the_same_and_the_file_has_the_half_hours(port
     assert len(held["months"]) == 26
     for told in (held["account"][0]["email"], "Kelham Crumb Bakery Ltd", connection, "Hartlebury Meters Limited"):
         assert told in page
-    assert "granted: -" in page, "the receipt that is owed by mail"
+    assert "<li>Receipt: not sent yet</li>" in page, "the receipt that is owed by mail"
+    assert [each["mailed"] for each in held["permissions"] if each["id"] == connection] == [[{"kind": "granted"}]]
     assert "refresh-" not in page + response.get_data(as_text=True)
 
 

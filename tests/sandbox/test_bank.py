@@ -88,7 +88,7 @@ def test_from_the_first_page_to_the_emissions(bank: Played) -> None:
     assert (browser.status, browser.path.split("-")[0]) == (200, "/emissions/permission")
     assert "months" in browser.page.ids()
     assert browser.html.count("<td>1.234</td>") + browser.html.count("<td>1.235</td>") == 12
-    assert "t CO<sub>2</sub></th>" in browser.html
+    assert "tCO<sub>2</sub></th>" in browser.html
     signed = browser.html[browser.html.index("signers") :]
     assert signed.index("Energy data provider") < signed.index("Carbon accounting provider")
     assert bank.outside.asked.startswith(f"{bank.layout.resource('cap')}/emissions?from=")
@@ -323,8 +323,9 @@ def test_a_report_that_a_business_has_given(given: Browser, monkeypatch: pytest.
     assert "Verified</h2>" in html
     for shown in (
         "Acme &amp; Sons",
-        "<strong>4,697.55</strong> kg CO<sub>2</sub> in 12 months",
-        "Not known: no revocation",
+        "<strong>4.698</strong> tCO<sub>2</sub> in 12 of 12 months",
+        "<strong>215.341</strong> tCO<sub>2</sub>e in 11 of 12 months",
+        "Not known: for some certificate",
     ):
         assert shown in html
     html = sent(given, file + b"more").html

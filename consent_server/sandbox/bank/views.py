@@ -143,7 +143,16 @@ def emissions(name: str) -> Response:
     signers = [
         (each, here.name_of(each.member, each.member), map(_words, each.roles)) for each in held.emissions.signers
     ]
-    return pages.render("sandbox/bank_emissions.html", held=held, starts=starts, there=there, signers=signers, cap=cap)
+    totals = {total.fuel: total.kilograms for total in held.emissions.totals}
+    return pages.render(
+        "sandbox/bank_emissions.html",
+        held=held,
+        starts=starts,
+        there=there,
+        totals=totals,
+        signers=signers,
+        cap=cap,
+    )
 
 
 @pages_of_the_bank.get("/portfolio")
