@@ -145,17 +145,12 @@ def is_weighing(c: store.Connection, connection: str, start: int, end: int, at: 
     return collecting.is_weighing(c, connection, start, end, at - LONGEST_WEIGHING_S)
 
 
-def resting_on(permission: Permission) -> set[str]:
+def resting_on(c: store.Connection, permission: Permission) -> set[str]:
     """Return the ids of the connections that a bank's permission is about: those to the providers that its text names.
 
     A provider that was connected later is in no text that was agreed to (Perseus policy data-license). The combined license
     allows what came under itself, and nothing that another permission gave.
     """
-    with store.reading() as c:
-        return _supporting(c, permission)
-
-
-def _supporting(c: store.Connection, permission: Permission) -> set[str]:
     found = [connections.find(c, each) for each in links.supports(c, permission.id)]
     combined = _is_combined(permission.license)
     return {row.id for row in found if row is not None and (not combined or row.license == permission.license)}
@@ -164,7 +159,7 @@ def _supporting(c: store.Connection, permission: Permission) -> set[str]:
 def parts(c: store.Connection, permission: Permission, start: int, end: int) -> list[tuple[int, int]]:
     """Return the windows into which the report to a bank from `start` to before `end` is divided: as few as there may be, so
     that each has a record that receivers read."""
-    of = _live(c, permission.sme, _supporting(c, permission))
+    of = _live(c, permission.sme, resting_on(c, permission))
     came = connections.windows(c, [each.id for each in of], permission.fuels)
     edges, month = [start], instant.next_month(start)
     while month < end:

@@ -62,4 +62,6 @@ class Cap(Party):
         """Return the first month of the SME's emissions that we hold or, before a collection, that we ask its EDPs for."""
         end = permission.expires if permission.ended is None else permission.ended
         at = min(clock.now(), end)
-        return report.available_from(permission.sme, permission.fuels, at, report.resting_on(permission))
+        with store.reading() as c:
+            of = report.resting_on(c, permission)
+        return report.available_from(permission.sme, permission.fuels, at, of)

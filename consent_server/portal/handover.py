@@ -61,15 +61,16 @@ def handover(account: str, permission: str, window: tuple[int, int] | None = Non
         return None
     with store.reading() as c:
         row = permissions.find(c, permission)
-    if row is None or row.sme != account or not _is_live(row, at):
-        return None
+        if row is None or row.sme != account or not _is_live(row, at):
+            return None
+        resting_on = report.resting_on(c, row)
     here = current()
     grant = GrantedPermission(
         account=row.account, license=row.license, granted=row.granted, expires=row.expires, fuels=row.fuels
     )
     fuels = tuple(fuel for fuel in FUELS if fuel in row.fuels)
     bank = ReportParty(here.directory.member(row.member).name, row.member, row.client_id)
-    found = report.report(account, start, end, fuels, bank, of=report.resting_on(row))
+    found = report.report(account, start, end, fuels, bank, of=resting_on)
     proven = report.provenance(found, grant, bank.url)
     if proven is None:
         return None

@@ -40,7 +40,8 @@ def emissions(release: Release, window: Window, at: int) -> Answer:
     )
     fuels = tuple(fuel for fuel in FUELS if fuel in release.fuels)
     bank = ReportParty("", release.caller.member, token.client_id)
-    resting_on = report.resting_on(permission)
+    with store.reading() as c:
+        resting_on = report.resting_on(c, permission)
     try:
         found = report.report(permission.sme, window.start, window.end, fuels, bank, of=resting_on)
         proven = report.provenance(found, grant, bank.url)
