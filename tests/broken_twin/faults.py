@@ -503,7 +503,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "only what rests on a permission directly falls with it": Mistake(
         "H22",
-        "tests/withdrawal/test_falling.py::test_H22_the_page_before_a_withdrawal_and_the_withdrawal_agree",
+        "tests/withdrawal/test_ending_with.py::test_H22_the_page_before_a_withdrawal_and_the_withdrawal_agree",
         "consent_server.withdrawal.ending_with",
         instead("ending_with", _direct_dependents_alone),
     ),
