@@ -160,6 +160,14 @@ def _every_fuel(original: Any, _module: ModuleType) -> Any:
     return lambda caller, token, fuels: original(caller, token, frozenset({"electricity", "gas"}))
 
 
+def _as_if_none_had_ended(original: Any, _module: ModuleType) -> Any:
+    def access_token_of(token: str, at: int) -> Any:
+        claims, permission = original(token, at)
+        return claims, permission and permission._replace(ended=None)
+
+    return access_token_of
+
+
 def _without_issuer(original: Any, _module: ModuleType) -> Any:
     return lambda url, parameters: original(url, {name: value for name, value in parameters.items() if name != "iss"})
 
@@ -303,6 +311,12 @@ MISTAKES: dict[str, Mistake] = {
         "tests/resource/test_guard.py::test_a_spoilt_call_is_refused",
         "consent_server.resource.guard",
         without("is_not_withdrawn"),
+    ),
+    "introspection calls the access token of a withdrawn permission active": Mistake(
+        "D03",
+        "tests/issuer/test_flow.py::test_introspection_tells_our_own_resource_server_what_lives",
+        "consent_server.issuer.introspection",
+        instead("access_token_of", _as_if_none_had_ended),
     ),
     # what libraries and other servers did, or might do
     "a pushed request never expires": Mistake(

@@ -257,16 +257,25 @@ def other_name() -> bytes:
     return signed_again(attached(words.DATA_FILE, lambda _: changed))
 
 
-def of_another_report() -> bytes:
-    record = sample.record(start=sample.START + 31 * 86400)
-    return signing.signed(sample.unsigned(signed=record), CAP, NOW)
+def recorded(**changes: Any) -> Callable[[], bytes]:
+    """The report with the signed record of another: only the two together are wrong."""
+    return lambda: signing.signed(sample.unsigned(signed=sample.record(**changes)), CAP, NOW)
 
 
-def another_region() -> bytes:
-    """The record says of the first factor that its region was found by the outcode, and the report that it was not."""
+def factor_told(**changes: object) -> Callable[[], bytes]:
+    """The record says something else of the first factor than the report."""
+
+    def file() -> bytes:
+        told = sample.report_data()
+        factors = (told.factors[0].model_copy(update=changes), *told.factors[1:])
+        return sample.signed(told.model_copy(update={"factors": factors}))
+
+    return file
+
+
+def totals_in_another_order() -> bytes:
     told = sample.report_data()
-    factors = (told.factors[0].model_copy(update={"stands_in": True}), *told.factors[1:])
-    return sample.signed(told.model_copy(update={"factors": factors}))
+    return sample.signed(told.model_copy(update={"totals": told.totals[::-1]}))
 
 
 def of_readings(**changes: object) -> Callable[[], bytes]:
@@ -308,11 +317,6 @@ def with_a_formula() -> bytes:
 def made_on_no_day() -> bytes:
     changed = data.as_json(sample.report_data().model_copy(update={"at": "2026-13-01T00:00:00Z"}))
     return signed_again(attached(words.DATA_FILE, lambda _: changed))
-
-
-def to_another_bank() -> bytes:
-    record = sample.record(to=f"{sample.DIRECTORY}/m/other")
-    return signing.signed(sample.unsigned(signed=record), CAP, NOW)
 
 
 def encrypted() -> bytes:
@@ -369,9 +373,16 @@ REFUSED = {
     "readings that end before the months do": (of_readings(end=sample.END - 86400), "record"),
     "estimates that the score does not count": (of_readings(missing=steps.SUBSTITUTED), "record"),
     "a better score than its record's": (with_a_better_score, "record"),
-    "the record of other months": (of_another_report, "record"),
-    "a region that stands in and is told as the outcode's": (another_region, "record"),
-    "the record of another recipient": (to_another_bank, "record"),
+    "the record of other months": (recorded(start=sample.START + 31 * 86400), "record"),
+    "the record of another account": (recorded(grant=replace(sample.GRANT, account="other")), "record"),
+    "the record of an earlier permission": (recorded(grant=replace(sample.GRANT, granted=NOW - 120)), "record"),
+    "the record of a longer permission": (recorded(grant=replace(sample.GRANT, expires=NOW + 2 * 86400)), "record"),
+    "a region that stands in and is told as the outcode's": (factor_told(stands_in=True), "record"),
+    "a factor of another site": (factor_told(site="SW9"), "record"),
+    "a factor of another source": (factor_told(source="https://other.example/"), "record"),
+    "a factor of another period": (factor_told(start="2025-04-01T00:00:00Z"), "record"),
+    "totals in another order": (totals_in_another_order, "record"),
+    "the record of another recipient": (recorded(to=f"{sample.DIRECTORY}/m/other"), "record"),
     "made out to another bank": (
         lambda: sample.signed(
             sample.report_data().model_copy(

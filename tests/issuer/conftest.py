@@ -129,8 +129,8 @@ class Pkce:
     challenge: str
 
 
-def pkce() -> Pkce:
-    verifier = secrets.token_urlsafe(48)
+def pkce(verifier: str = "") -> Pkce:
+    verifier = verifier or secrets.token_urlsafe(48)
     digest = hashlib.sha256(verifier.encode()).digest()
     return Pkce(verifier, base64.urlsafe_b64encode(digest).rstrip(b"=").decode())
 
@@ -248,8 +248,9 @@ class Issuer:
         license_: License = BOTH,
         sme: str = "acme",
         redirect_uri: str = REDIRECT,
+        verifier: str = "",
     ) -> Granted:
-        proof = pkce()
+        proof = pkce(verifier)
         pushed = self.push(client, code_challenge=proof.challenge, scope=license_.url, redirect_uri=redirect_uri)
         decided = Decided(sme=sme, raw_sha256=license_.text_sha256, fuels=tuple(sorted(license_.fuels)))
         location = self.decide(self.open(pushed, client), decided)

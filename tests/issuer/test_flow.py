@@ -331,11 +331,14 @@ def test_introspection_tells_our_own_resource_server_what_lives(issuer: Any, hel
     assert (body["active"], body["client_id"], body["scope"]) == (True, issuer.cap.application, shared.BOTH.url)
     assert body["aud"] == shared.MUTUAL_TLS
     assert issuer.post("/introspect", {"token": tokens["refresh_token"]}, ours).get_json()["active"] is True
+    withdrawn = issuer.tokens(sme="bolts")
+    issuer.end(issuer.permission(withdrawn["refresh_token"]).id, held_clock.instant)
+    for token in (withdrawn["access_token"], withdrawn["refresh_token"], "unknown"):
+        assert issuer.post("/introspect", {"token": token}, ours).get_json() == {"active": False}
     held_clock.step(600)
     assert issuer.post("/introspect", {"token": tokens["access_token"]}, ours).get_json() == {"active": False}
-    issuer.end(issuer.permission(tokens["refresh_token"]).id, held_clock.instant)
+    held_clock.instant = issuer.permission(tokens["refresh_token"]).expires
     assert issuer.post("/introspect", {"token": tokens["refresh_token"]}, ours).get_json() == {"active": False}
-    assert issuer.post("/introspect", {"token": "unknown"}, ours).get_json() == {"active": False}
 
 
 def test_keys_and_status_list_are_what_a_resource_server_needs(issuer: Any, shared: Any) -> None:

@@ -377,11 +377,11 @@ def test_e10_the_link_alone_is_worthless(edp: Any, cookie: str | None) -> None:
     began = edp.journey()
     stranger = edp.browser()
     if cookie:
-        stranger.client.set_cookie(began.cookie, cookie, domain="localhost", secure=True)
+        for name in (began.cookie, "__Host-edp-journey-unknown"):
+            stranger.client.set_cookie(name, cookie, domain="localhost", secure=True)
     assert stranger.open(began.path).status == 403
     assert "Go back to the app" in stranger.html
-    unknown = edp.browser().open("/journey/identify?journey=unknown")
-    assert unknown.status == 403
+    assert stranger.open("/journey/identify?journey=unknown").status == 403
     assert edp.browser().open("/journey/identify").status == 403
 
 

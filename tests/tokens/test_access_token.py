@@ -82,7 +82,10 @@ def changed(**changes):
 
 def test_what_was_minted_is_what_is_read(signing_keys):
     bound, none = {"cnf": "A" * 43}, {"datasources": DataSources(), "fuels": ()}
-    for token in (GOOD, dataclasses.replace(GOOD, **bound), dataclasses.replace(GOOD, **none)):
+    least = {"status_idx": 0, "permission": PermissionClaim(NOON, NOON + 600, "ab" * 32)}
+    most = {"permission": PermissionClaim(0, 253_402_300_799, "ab" * 32)}
+    for changes in ({}, bound, none, least, most):
+        token = dataclasses.replace(GOOD, **changes)
         text = mint(signing_keys, token)
         assert reading(text, signing_keys) == token
         assert reading(text, PublicKeys(signing_keys.jwks())) == token
