@@ -8,7 +8,7 @@ application for `clients.membership_s` seconds, so that a request costs one dict
 import logging
 import threading
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -128,12 +128,12 @@ def _warn_of_agreement(member: str, _day: int) -> None:
     )
 
 
-@dataclass(slots=True)
 class _Remembered:
     """The last verdict on an application, and the lock of the thread that looks for the next one."""
 
-    verdict: _Verdict | None = None
-    looking: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self) -> None:
+        self.verdict: _Verdict | None = None
+        self.looking = threading.Lock()  # named here: a field's factory would be bound before gevent patches it
 
 
 class Memberships:

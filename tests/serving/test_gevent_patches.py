@@ -47,7 +47,8 @@ def locks(found, seen):
     seen.add(id(found))
     if isinstance(found, (type, types.FunctionType)) and not str(found.__module__).startswith("consent_server"):
         return False
-    return isinstance(found, of_lock) or any([locks(each, seen) for each in gc.get_referents(found)])
+    # the original of a name may be kept in a default, as the factory of a field is
+    return isinstance(found, of_lock) or id(found) in originals or any([locks(each, seen) for each in gc.get_referents(found)])
 
 sys.setrecursionlimit(10_000)
 seen = {id(vars(module)) for module in loaded.values()}
