@@ -4,6 +4,7 @@ A driver that waits in C would hold up every other request of a gevent worker, s
 longer than the limit; a thread that hangs is abandoned.
 """
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -79,3 +80,7 @@ def _is_under_gevent() -> bool:
 @cache
 def _pool(_: Kind) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_THREADS)
+
+
+# Threads stay with the parent: a child's calls would wait for ever.
+os.register_at_fork(after_in_child=_pool.cache_clear)
