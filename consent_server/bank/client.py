@@ -6,7 +6,7 @@ out raises Unreachable (outbound/errors.py) or a subclass; nothing was changed t
 
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Literal, Protocol
@@ -17,12 +17,12 @@ from cryptography import x509
 from consent_server import audit, clock
 from consent_server.bank.held import Deletion, HeldPermission, PermissionState, PermissionStore
 from consent_server.bank.settings import BankSettings
-from consent_server.bank.verified import EmissionsCall, EmissionsNotVerified, together, verified
+from consent_server.bank.verified import EmissionsCall, EmissionsNotVerified, VerifiedEmissions, together, verified
 from consent_server.caller.identify import Callers
 from consent_server.caller.message import MessageNotYours, sent_message, withdrawn_token
 from consent_server.outbound.directory import DataService, Directory
 from consent_server.outbound.errors import BadAnswer, NotReady, OAuthRefused, TokenRefused, Unreachable
-from consent_server.outbound.session import MIB, Response, Session
+from consent_server.outbound.session import MIB, Session
 from consent_server.outbound.upstream import Metadata, Pushed, Upstream
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.steps import EMISSIONS_PATH, window_parameters
@@ -147,18 +147,21 @@ class Bank:
             raise Unreachable("issuer of another member than granted", "directory")
         try:
             held = self._recorded(held, metadata)
-            answers = self._emissions(service, self._access_token(held, metadata), start, end)
+            bodies: list[bytes] = []
+            parts: list[VerifiedEmissions] = []
+            for window, body in self._emissions(service, self._access_token(held, metadata), start, end):
+                # Before the next part is asked for: a provider whose answers do not verify sends one.
+                parts.append(verified(body, self._call(held, service, *window)))
+                bodies.append(body)
         except OAuthRefused as refused:
             if refused.error == "invalid_grant":
                 self._refused(held)
             raise
-        try:
-            parts = [verified(each.body, self._call(held, service, *window)) for window, each in answers]
         except EmissionsNotVerified as error:
             fault = f"Not verified: {error}."
             self._change(held.id, lambda now: replace(now, emissions=None, fault=fault))
             raise
-        kept = b"\n".join(each.body for _, each in answers)
+        kept = b"\n".join(bodies)
         found = together(parts, kept)
         return self._change(held.id, lambda now: replace(now, answer=kept, emissions=found, fault=""))
 
@@ -195,8 +198,8 @@ class Bank:
 
     def _emissions(
         self, service: DataService, access_token: str, start: int, end: int
-    ) -> list[tuple[tuple[int, int], Response]]:
-        """Return the responses for the months of a window, with the window of each: halves of one that is too long."""
+    ) -> Iterator[tuple[tuple[int, int], bytes]]:
+        """Yield the answers for the months of a window, with the window of each: halves of one that is too long."""
         query = urlencode(window_parameters(start, end), safe=":")
         url = f"{service.endpoint.rstrip('/')}{EMISSIONS_PATH}?{query}"
         answer = self._outside.session.get(url, bearer=access_token, limit=_LARGEST_ANSWER)
@@ -206,9 +209,10 @@ class Bank:
             raise TokenRefused("status 401", answer.host, 401)
         middle = _middle(start, end)
         if answer.status == 422 and start < middle:
-            halves = ((start, middle), (middle, end))
-            return [each for half in halves for each in self._emissions(service, access_token, *half)]
-        return [((start, end), answer.must_be(200))]
+            yield from self._emissions(service, access_token, start, middle)
+            yield from self._emissions(service, access_token, middle, end)
+        else:
+            yield (start, end), answer.must_be(200).body
 
     def _call(self, held: HeldPermission, service: DataService, start: int, end: int) -> EmissionsCall:
         settings = self._outside.settings

@@ -16,16 +16,13 @@ import orjson
 from cryptography import x509
 
 from consent_server.scheme import instant, pcaf
-from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.pcaf import DataQuality
 from consent_server.scheme.provenance.calculated import FuelChain, chains
 from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep, verify
 from consent_server.scheme.provenance.duties import ExpectedTransfer, receipt_check
 from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.scheme.provenance.steps import EMISSIONS_PATH, scheme_url, window_parameters
-
-FUELS: Final = (ELECTRICITY, GAS)
-#: What a kilogram is of: the grid's intensity counts carbon dioxide alone, a factor for gas methane and nitrous oxide too.
+from consent_server.scheme.report import FUELS
 
 #: A million tonnes in a month: no small business emits it.
 _MOST_KILOGRAMS: Final = 1e9
@@ -64,7 +61,7 @@ class EmissionsCall:
 
 @dataclass(frozen=True)
 class VerifiedMonth:
-    """One whole month of one fuel, in kilograms of what GASES says."""
+    """One whole month of one fuel, in kilograms of what scheme.emissions.GASES says."""
 
     fuel: str
     start: int

@@ -82,20 +82,6 @@ class ReportTooLong(Refusal):
 
 
 def report(
-    account: str,
-    start: int,
-    end: int,
-    fuels: tuple[str, ...] = FUELS,
-    to: ReportParty | None = None,
-    *,
-    of: Collection[str] | None = None,
-) -> Report:
-    """Return what `report_in` does, in a transaction of its own."""
-    with store.reading() as c:
-        return report_in(c, account, start, end, fuels, to, of=of)
-
-
-def report_in(
     c: store.Connection,
     account: str,
     start: int,

@@ -222,11 +222,10 @@ def _fuel(data: ReportData, fuel: str) -> Iterator[Block]:
 
 
 def _by_month(data: ReportData, fuel: str, gas: bool) -> list[list[str]]:
-    told = {each.start: [month(_at(each.start)), *_cells(each, gas), each.unit, _note(each)] for each in data.of(fuel)}
-    lacking = [each.start for each in data.gaps if each.fuel == fuel]
-    nothing = ["–"] * (len(_columns(gas)))
-    told |= {start: [month(_at(start)), *nothing, "left out"] for start in lacking}
-    return [told[start] for start in sorted(told)]
+    rows = {each.start: [*_cells(each, gas), each.unit, _note(each)] for each in data.of(fuel)}
+    nothing = ["–"] * len(_columns(gas))
+    rows |= {each.start: [*nothing, "left out"] for each in data.gaps if each.fuel == fuel}
+    return [[month(_at(start)), *cells] for start, cells in sorted(rows.items())]
 
 
 def _columns(gas: bool) -> list[str]:

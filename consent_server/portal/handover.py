@@ -70,7 +70,8 @@ def handover(account: str, permission: str, window: tuple[int, int] | None = Non
     )
     fuels = tuple(fuel for fuel in FUELS if fuel in row.fuels)
     bank = ReportParty(here.directory.member(row.member).name, row.member, row.client_id)
-    found = report.report(account, start, end, fuels, bank, of=resting_on)
+    with store.reading() as c:
+        found = report.report(c, account, start, end, fuels, bank, of=resting_on)
     proven = report.provenance(found, grant, bank.url)
     if proven is None:
         return None

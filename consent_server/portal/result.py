@@ -17,7 +17,7 @@ MONTHS = 12
 def result(c: store.Connection, account: str) -> Report | None:
     """Return the report of this moment, None without a live connection. Raise NothingYet while readings are fetched."""
     end = instant.month_start(clock.now())
-    found = report.report_in(c, account, instant.months_later(end, -MONTHS), end)
+    found = report.report(c, account, instant.months_later(end, -MONTHS), end)
     return found if found.sources else None
 
 

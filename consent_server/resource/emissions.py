@@ -40,10 +40,10 @@ def emissions(release: Release, window: Window, at: int) -> Answer:
     )
     fuels = tuple(fuel for fuel in FUELS if fuel in release.fuels)
     bank = ReportParty("", release.caller.member, token.client_id)
-    with store.reading() as c:
-        resting_on = report.resting_on(c, permission)
     try:
-        found = report.report(permission.sme, window.start, window.end, fuels, bank, of=resting_on)
+        with store.reading() as c:
+            of = report.resting_on(c, permission)
+            found = report.report(c, permission.sme, window.start, window.end, fuels, bank, of=of)
         proven = report.provenance(found, grant, bank.url)
     except report.NothingYet as wait:
         return not_yet(wait.retry_after)

@@ -14,9 +14,8 @@ from typing import Any, Final
 from flask import Blueprint, Response
 
 from consent_server.sandbox.publishing import answered, published
-from consent_server.scheme.instant import DAY
+from consent_server.scheme.instant import DAY, HALF_HOUR
 
-HALF_HOUR: Final = 1800
 _TOO_LONG: Final = 14 * DAY
 _MAX_AGE: Final = 300
 

@@ -87,5 +87,5 @@ def find(c: Connection, ids: Iterable[str]) -> list[MeterAlias]:
 
 
 def meters(c: Connection, most: int) -> set[str]:
-    """Return meters that clients have ids of: those of so many ids at most."""
-    return {row.meter for row in c.execute(sa.select(_alias.c.meter).limit(most))}
+    """Return meters that clients have ids of, so many at most."""
+    return set(c.scalars(sa.select(_alias.c.meter).distinct().limit(most)))

@@ -181,15 +181,17 @@ def test_a_window_that_is_too_long_is_read_in_parts(played: Played, monkeypatch:
         layout().member("cap"): 4,
     }
     assert from_json(as_json(got)) == got
-    # One part that does not hold leaves no figure of any.
-    monkeypatch.setattr(
-        played.outside,
-        "get",
-        lambda url, **_: get(url) if "to=2026-03" not in url else Response(200, {}, "localhost", b"{}"),
-    )
-    with pytest.raises(EmissionsNotVerified):
-        played.fetch()
-    assert played.now.emissions is None
+    # One part that does not hold leaves no figure of any, and none after it is asked for.
+    for last, before in (("to=2025-12", 5), ("to=2025-06", 2)):
+        asked.clear()
+        monkeypatch.setattr(
+            played.outside,
+            "get",
+            lambda url, last=last, **_: get(url) if last not in url else Response(200, {}, "localhost", b"{}"),
+        )
+        with pytest.raises(EmissionsNotVerified):
+            played.fetch()
+        assert (len(asked), played.now.emissions) == (before, None)
 
 
 def test_a_single_month_that_is_too_long_ends_the_halving(played: Played) -> None:

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from consent_server import clock, store
-from consent_server.collect import figures, gather, provider, weigh
+from consent_server.collect import figures, gather, provider, report, weigh
 from consent_server.deployment import Deployment
 from consent_server.outbound.data import DataSource, FetchedWindow
 from consent_server.outbound.directory import Agreement, DataService, Member
@@ -27,6 +27,7 @@ from consent_server.scheme.provenance.steps import (
     trust_framework_url,
 )
 from consent_server.scheme.readings import UNIT
+from consent_server.scheme.report import Report
 from consent_server.store import accounts, collecting, connections
 from consent_server.store.tables import CollectedMeter, MeterMonth, ProviderConnection, SmeAccount
 from tests.deployments import deploy, in_new_database, opened, settings_of
@@ -301,6 +302,11 @@ class Cap:
                 of={meter.datasource: collecting.months_of(c, name, meter.datasource) for meter in meters},
                 troubles=collecting.troubles(c, name),
             )
+
+
+def report_on_acme(*window_and_fuels: Any, **more: Any) -> Report:
+    with store.reading() as c:
+        return report.report(c, "acme", *window_and_fuels, **more)
 
 
 def added_up(meters: list[CollectedMeter], months: list[MeterMonth]) -> list[MonthEmissions]:

@@ -5,11 +5,10 @@ from dataclasses import replace
 import pytest
 
 from consent_server import store
-from consent_server.collect import report
 from consent_server.scheme.factors import PUBLISHED
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.store import connections, factors
-from tests.collect.conftest import FEBRUARY, MARCH, Cap, Meter
+from tests.collect.conftest import FEBRUARY, MARCH, Cap, Meter, report_on_acme
 from tests.scheme.signing import NOW
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -18,7 +17,7 @@ JANUARY, DECEMBER = FEBRUARY - 31 * DAY, FEBRUARY - 62 * DAY
 
 
 def kilograms(fuel: str) -> dict[int, float]:
-    return {month.start: month.figure.kilograms for month in report.report("acme", DECEMBER, MARCH, (fuel,)).months}
+    return {month.start: month.figure.kilograms for month in report_on_acme(DECEMBER, MARCH, (fuel,)).months}
 
 
 def test_a_corrected_set_works_gas_out_again_from_what_is_kept_and_fetches_the_rest(cap: Cap) -> None:
@@ -39,7 +38,7 @@ def test_a_corrected_set_works_gas_out_again_from_what_is_kept_and_fetches_the_r
     assert kilograms("gas") == {
         start: pytest.approx(days * 48 * 1000 * 2.05) for start, days in ((DECEMBER, 31), (JANUARY, 31), (FEBRUARY, 28))
     }
-    months = report.report("acme", DECEMBER, MARCH, ("gas",)).months
+    months = report_on_acme(DECEMBER, MARCH, ("gas",)).months
     assert {(month.taken_at, month.revised) for month in months} == {(NOW + 3600, None)}, "no reading was revised"
     provider.windows.clear()
     with store.writing() as c:

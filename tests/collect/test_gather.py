@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from flask import current_app
 
 from consent_server import store
-from consent_server.collect import gather, report
+from consent_server.collect import gather
 from consent_server.collect.provider import REFUSED, UNREACHABLE, WRONG
 from consent_server.deployment import current
 from consent_server.outbound.errors import BadAnswer, NotReady, OAuthRefused, TokenRefused, Unreachable
@@ -24,7 +24,18 @@ from consent_server.scheme.provenance.steps import MISSING, trust_framework_url
 from consent_server.store import connections
 from consent_server.store.database import db
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
-from tests.collect.conftest import FEBRUARY, LICENSE, MARCH, RETRY_S, TODAY, Cap, Meter, Provider, reading
+from tests.collect.conftest import (
+    FEBRUARY,
+    LICENSE,
+    MARCH,
+    RETRY_S,
+    TODAY,
+    Cap,
+    Meter,
+    Provider,
+    reading,
+    report_on_acme,
+)
 from tests.scheme.signing import (
     CAP_ROLE,
     DIRECTORY,
@@ -86,7 +97,7 @@ def test_readings_records_and_months_are_kept_together(cap: Cap, caplog: pytest.
 def test_what_was_collected_is_reported(cap: Cap) -> None:
     cap.collected(cap.provider("one", Meter("e"), Meter("g", "gas")), "c1")
     cap.collected(cap.provider("two", Meter("e")), "c2")
-    found = report.report("acme", FEBRUARY, TODAY)
+    found = report_on_acme(FEBRUARY, TODAY)
     assert [(month.fuel, month.start) for month in found.months] == [("electricity", FEBRUARY), ("gas", FEBRUARY)]
     assert found.months[0].figure.kilograms == pytest.approx(268.8)
 
@@ -160,7 +171,7 @@ def test_D1_a_meters_error_code_is_a_missing_half_hour(cap: Cap, fuel: str, code
     assert kept.months[0].kilograms < 6000, "the code counts for nothing"
     assert [row.complete for row in kept.windows] == [False], "what we release in turn says that data are missing"
     assert kept.of["m"][FEBRUARY].half_hours == 28 * 48 - 1
-    assert report.report("acme", FEBRUARY, TODAY).months == ()
+    assert report_on_acme(FEBRUARY, TODAY).months == ()
 
 
 def test_long_stretches_come_in_several_windows(cap: Cap) -> None:
@@ -357,13 +368,13 @@ def test_D8_one_spoiled_month_leaves_the_others(cap: Cap) -> None:
     assert cap.collect() == 0
     assert [month.start for month in cap.kept().months] == [m for m in months_before(MARCH, 6) if m != bad]
     assert cap.row().trouble == WRONG
-    assert len(report.report("acme", 0, MARCH).months) == 5
+    assert len(report_on_acme(0, MARCH).months) == 5
     provider.answers = lambda body: None
     provider.windows.clear()
     cap.clock.step(RETRY_S)
     assert cap.collect() == 1
     assert provider.windows == [("meter-1", bad, instant.next_month(bad))]
-    assert len(report.report("acme", 0, MARCH).months) == 6
+    assert len(report_on_acme(0, MARCH).months) == 6
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from consent_server.scheme.provenance.steps import (
 from consent_server.scheme.report import FUELS, Figure, Report, ReportedMonth
 from consent_server.store import connections
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
-from tests.collect.conftest import FEBRUARY, MARCH, RETRY_S, SERVICE, Cap, Meter
+from tests.collect.conftest import FEBRUARY, MARCH, RETRY_S, SERVICE, Cap, Meter, report_on_acme
 from tests.scheme.signing import (
     CAP_ROLE,
     DIRECTORY,
@@ -45,7 +45,7 @@ WITHDRAWN = Withdrawal(by="sme", where="here", why="asked")
 
 
 def found(start: int = JANUARY, end: int = APRIL, **more: Any) -> Report:
-    return report.report("acme", start, end, **more)
+    return report_on_acme(start, end, **more)
 
 
 def figures(start: int = JANUARY, end: int = APRIL, **more: Any) -> dict[tuple[str, int], float]:

@@ -14,7 +14,7 @@ from consent_server.scheme.provenance.steps import GrantedPermission, trust_fram
 from consent_server.scheme.report import GapReason
 from consent_server.store.tables import MeterMonth
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
-from tests.collect.conftest import FEBRUARY, FIRST_REGION, LICENSE, MARCH, Cap, Meter
+from tests.collect.conftest import FEBRUARY, FIRST_REGION, LICENSE, MARCH, Cap, Meter, report_on_acme
 from tests.scheme.signing import DIRECTORY, NOW, REGISTRY, signing_authority
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -24,7 +24,7 @@ LONDON_MPAN = "1212345678902"  # brief vector 121234567890 with its check digit
 
 
 def kilograms() -> dict[str, float]:
-    return {month.fuel: month.figure.kilograms for month in report.report("acme", FEBRUARY, MARCH).months}
+    return {month.fuel: month.figure.kilograms for month in report_on_acme(FEBRUARY, MARCH).months}
 
 
 def test_D8_a_grid_that_is_down_leaves_gas_and_costs_no_fetch(cap: Cap, caplog: pytest.LogCaptureFixture) -> None:
@@ -53,10 +53,10 @@ def test_a_report_waits_until_the_grid_was_asked(cap: Cap, monkeypatch: pytest.M
     monkeypatch.setattr(weigh, "weigh_due", lambda: 0)
     cap.collected(cap.provider())
     with pytest.raises(NothingYet):
-        report.report("acme", FEBRUARY, MARCH)
-    assert report.report("acme", FEBRUARY, MARCH, ("gas",)).months == ()
+        report_on_acme(FEBRUARY, MARCH)
+    assert report_on_acme(FEBRUARY, MARCH, ("gas",)).months == ()
     cap.clock.step(report.LONGEST_WEIGHING_S)  # nobody works it out
-    (gap,) = report.report("acme", FEBRUARY, MARCH).gaps
+    (gap,) = report_on_acme(FEBRUARY, MARCH).gaps
     assert gap.reason is GapReason.NO_FACTOR
 
 
@@ -117,7 +117,7 @@ def test_the_region_of_a_place_that_the_grid_does_not_know(
     cap.collected(cap.provider("edp", Meter(datasource, outcode=outcode)))
     month = cap.kept().of[datasource][FEBRUARY]
     assert (month.region, month.region_by, month.complete) == (region, by, True)
-    reported = report.report("acme", FEBRUARY, MARCH)
+    reported = report_on_acme(FEBRUARY, MARCH)
     grant = GrantedPermission(account="a", license=LICENSE, granted=NOW - 60, expires=NOW + DAY, fuels=("electricity",))
     proven = report.provenance(reported, grant, f"{DIRECTORY}/m/fsp")
     assert proven is not None
@@ -237,11 +237,11 @@ def test_a_new_month_is_fetched_alone_and_the_oldest_goes(cap: Cap) -> None:
 def test_a_revised_reading_revises_the_month_and_the_report_says_so(cap: Cap, fuel: str) -> None:
     meter = Meter("m", fuel)
     cap.collected(cap.provider("edp", meter))
-    before = report.report("acme", FEBRUARY, MARCH).months[0]
+    before = report_on_acme(FEBRUARY, MARCH).months[0]
     meter.amount = lambda start: 500.0 if start == FEBRUARY else 1000.0
     cap.clock.step(7 * DAY)
     assert cap.collect() == 1
-    (after,) = report.report("acme", FEBRUARY, MARCH).months
+    (after,) = report_on_acme(FEBRUARY, MARCH).months
     assert (before.revised, after.revised, after.taken_at) == (None, NOW + 7 * DAY, NOW + 7 * DAY)
     assert after.figure.kilograms == pytest.approx(before.figure.kilograms * 1343.5 / 1344)
     assert [row.window_start for row in cap.kept().windows] == [FEBRUARY], (
@@ -249,7 +249,7 @@ def test_a_revised_reading_revises_the_month_and_the_report_says_so(cap: Cap, fu
     )
     cap.clock.step(7 * DAY)
     assert cap.collect() == 1
-    assert report.report("acme", FEBRUARY, MARCH).months == (after,), "the same readings change nothing"
+    assert report_on_acme(FEBRUARY, MARCH).months == (after,), "the same readings change nothing"
 
 
 def test_a_gap_that_is_filled_is_no_revision(cap: Cap) -> None:
@@ -260,7 +260,7 @@ def test_a_gap_that_is_filled_is_no_revision(cap: Cap) -> None:
     meter.amount = lambda start: 1000.0
     cap.clock.step(DAY)
     assert cap.collect() == 1
-    (month,) = report.report("acme", FEBRUARY, MARCH).months
+    (month,) = report_on_acme(FEBRUARY, MARCH).months
     assert (month.figure.kilograms, month.revised) == (pytest.approx(134.4), None)
 
 

@@ -52,7 +52,9 @@ def test_what_is_left_of_a_tenancy_is_its_newest_part_alone(own: Time, others: l
     assert undisputed(row, rows) == (left and held("acme", left))
 
 
-def test_H23_a_meter_that_two_businesses_have_at_once_is_nobodys(tmp_path: Path, held_clock: HeldClock) -> None:
+def test_H23_a_meter_that_two_businesses_have_at_once_is_nobodys(
+    tmp_path: Path, held_clock: HeldClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = foreign.a_sqlite_file(tmp_path)
     register, bill = sources.register_of(place), ("SW8 1AA", "1212345678902", None)
     before = register.find(*bill, NOW)
@@ -85,7 +87,15 @@ def test_H23_a_meter_that_two_businesses_have_at_once_is_nobodys(tmp_path: Path,
         make_tables()
         with store.writing() as c:
             locks.lock_business(c, "customer-1")
-            data_sources.ids_for(c, "client", "customer-1", [SHOP, OVEN])
+            for client in ("client", "another client"):
+                data_sources.ids_for(c, client, "customer-1", [SHOP, OVEN])
     fine, failing = house.metering(settings, NOW)
     assert "respond" in fine.what
     assert (failing.level, failing.what) == ("FAIL", f"metering: two businesses have the same meter at once: {SHOP}")
+    monkeypatch.setattr(house, "_MOST_LOOKED_UP", 2)
+    _, doubtful, failing = house.metering(settings, NOW)
+    assert (doubtful.level, doubtful.what, failing.level) == (
+        "warn",
+        "metering: 2 meters were looked up for a second business, and no others",
+        "FAIL",
+    )

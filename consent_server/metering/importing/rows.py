@@ -97,15 +97,8 @@ class Rows:
         known: Callable[[str], KnownMeter | None] | None,
         file: str,
     ) -> None:
-        self.layout, self.times, self.stated, self.now, self.report, self.known = (
-            layout,
-            times,
-            stated,
-            now,
-            report,
-            known,
-        )
-        self.file = file
+        self.layout, self.times, self.stated, self.now = layout, times, stated, now
+        self.report, self.known, self.file = report, known, file
         self.pieces: dict[tuple[str, str], Piece] = {}
         self.count = 0  # half-hours and series that are held in memory
         self._series: dict[_Same, _Series] = {}

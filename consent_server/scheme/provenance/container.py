@@ -22,6 +22,7 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -34,6 +35,7 @@ from cryptography.x509.oid import NameOID
 from consent_server.pki import member_certificate
 from consent_server.pki.chain import MAX_INTERMEDIATES, UntrustedChain, build_chain, validity
 from consent_server.pki.member_certificate import MalformedCertificate
+from consent_server.pki.reading import UNREADABLE
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.step import (
     ProvenanceError,
@@ -341,13 +343,6 @@ class _SigningCertificate:
     not_after: int
 
 
-#: The root, the serials under which a chain is filed, and its certificates: what it comes to. A signer's records come by the
-#: hundred with the same chain, and building it costs three times what verifying a signature does. Its dates are compared with
-#: those of each signature.
-_verified: dict[tuple[x509.Certificate, tuple[str, ...], tuple[bytes, ...]], _SigningCertificate] = {}
-_MOST_VERIFIED = 512
-
-
 class _Signers:
     """The signing certificates of one record. Each chain is built once, however many signatures and times refer to it."""
 
@@ -360,7 +355,7 @@ class _Signers:
     def verify(self, level: _Level) -> dict[str, Any]:
         """Return who signed. Raise ProvenanceError unless the signature is good and its chain was valid at that time."""
         if level.serial not in self._read:
-            self._read[level.serial] = self._signing_certificate(level.serial, level.signed_at)
+            self._read[level.serial] = self._signing_certificate(level.serial)
         signer = self._read[level.serial]
         if not signer.not_before <= level.signed_at <= signer.not_after:
             fault = "is not yet valid" if level.signed_at < signer.not_before else "has expired"
@@ -375,17 +370,9 @@ class _Signers:
             "roles": [*signer.roles],
         }
 
-    def _signing_certificate(self, serial: str, at: int) -> _SigningCertificate:
+    def _signing_certificate(self, serial: str) -> _SigningCertificate:
         path = self._container.certificate_path(serial)
-        ders = tuple(self._der(named) for named in path)
-        filed = (self._root, tuple(path), ders)
-        found = _verified.get(filed)
-        if found is None:
-            found = _read_chain(*filed, at)
-            if len(_verified) >= _MOST_VERIFIED:
-                _verified.clear()
-            _verified[filed] = found
-        return found
+        return _read_chain(self._root, tuple(path), tuple(self._der(named) for named in path))
 
     def _der(self, serial: str) -> bytes:
         if serial not in self._ders:
@@ -396,16 +383,21 @@ class _Signers:
         return self._ders[serial]
 
 
-def _read_chain(root: x509.Certificate, path: tuple[str, ...], ders: tuple[bytes, ...], at: int) -> _SigningCertificate:
-    """Return the signing certificate whose chain, filed under the serials of `path`, is valid at an instant. Raise
-    ProvenanceError."""
+# A signer's records come by the hundred with the same chain, and building it costs three times what verifying a signature does.
+@lru_cache(maxsize=512)
+def _read_chain(root: x509.Certificate, path: tuple[str, ...], ders: tuple[bytes, ...]) -> _SigningCertificate:
+    """Return the signing certificate whose chain is filed under the serials of `path`. Raise ProvenanceError.
+
+    It is built for the first instant at which all of its certificates are valid: below, each must have its place in it.
+    """
     try:
         leaf = member_certificate.parse(ders[0])
-        chain = build_chain(ders[0], ders[1:], root, at)
-    except MalformedCertificate as error:
+        certificates = [root, *map(member_certificate.load, ders)]
+        chain = build_chain(ders[0], ders[1:], root, validity(certificates)[0])
+    except (MalformedCertificate, UntrustedChain) as error:
         raise ProvenanceError(f"signing certificate: {error}") from error
-    except UntrustedChain as error:
-        raise ProvenanceError(f"signing certificate at the time of signing: {error}") from error
+    except UNREADABLE as error:
+        raise ProvenanceError("signing certificate: an issuer's certificate cannot be read") from error
     # A certificate filed under a serial that is not its own, or that the chain does not need, could shadow another
     # party's when records are merged.
     chain_serials = {

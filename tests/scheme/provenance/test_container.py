@@ -502,6 +502,14 @@ def test_a_signature_cannot_be_older_than_what_it_signs():
         read(outer.sign(cap(), NOW))
 
 
+def test_an_issuer_that_cannot_be_read_is_refused():
+    record = edp_signed()
+    _, issuer = record["certificates"][record["steps"][-1][1]]
+    record["certificates"][issuer] = ["-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n"]
+    with pytest.raises(ProvenanceError, match="issuer's certificate cannot be read"):
+        read(record)
+
+
 def test_another_root_is_not_ours():
     stranger = SigningAuthority("Test Signing")
     with pytest.raises(ProvenanceError, match="no valid chain"):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from consent_server import store
 from consent_server.metering import contract, sources
 from consent_server.metering.register import Register
-from consent_server.metering.rows import MOST_METERS, RowRegister
+from consent_server.metering.rows import RowRegister
 from consent_server.outbound.cache import MemoryCache
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.log_in import LogInProvider
@@ -29,7 +29,8 @@ _DIFFER = {
     "ahead": "it lacks a {kind} key that is here, or uses an older one",
     "apart": "its {kind} keys are others than those here",
 }
-#: Meters that one finding names.
+#: Meters that are looked up for a second business, and meters that one finding names.
+_MOST_LOOKED_UP = 50_000
 _NAMED = 10
 _MAKE = "run `consent-server keys make`, or restore the back-up"
 _CORRECT = "correct that: new keys are no help"
@@ -168,9 +169,14 @@ def _disputed(settings: Settings, register: Register) -> Iterator[Finding]:
         return
     try:
         with opened(settings.database), store.reading() as c:
-            known = data_sources.meters(c, MOST_METERS)
+            known = data_sources.meters(c, _MOST_LOOKED_UP)
     except (DatabaseMissing, Refusal):
         return  # `database` says so
+    if len(known) == _MOST_LOOKED_UP:
+        yield doubtful(
+            f"metering: {len(known)} meters were looked up for a second business, and no others",
+            "look in the register itself for other tenancies that overlap",
+        )
     if found := register.disputed(known):
         named = ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
         yield failing(
