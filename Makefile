@@ -122,8 +122,11 @@ lock: $(READY)
 	$(COMPILE) -o tests/interop/ib1-provenance.lock tests/interop/ib1-provenance.in
 
 $(READY): pyproject.toml requirements/dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is not that. Name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.lock || \
+	  { echo "The dependencies could not be installed. When pip reaches its package index (PIP_INDEX_URL), run make again." >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $(READY)
 

@@ -186,26 +186,32 @@ def settings() -> str:
 
 def commands() -> str:
     """docs/commands.md: one row for each command, with what its help says."""
+    every = [*_commands("consent-server", main_command)]
+    others = [name.removeprefix("consent-server ") for name, command in every if not _takes_settings(command)]
     lines = [
         GENERATED,
         "# Commands",
         "",
-        "Every command of `consent-server`; `consent-server COMMAND --help` also explains each option. All but `guard serve`,",
-        "`provenance sign`, `evidence verify`, `subject verify` and `sandbox up` take `--config FILE`, the party's settings",
-        "(the environment variable `CONSENT_CONFIG` names it too), and `--set KEY=VALUE`, which overrides one of them.",
+        "Every command of `consent-server`; `consent-server COMMAND --help` also explains each option. Each takes",
+        "`--config FILE`, the party's settings (`CONSENT_CONFIG` in the environment names it too), and `--set KEY=VALUE`,",
+        f"which overrides one of them, except these: `{'`, `'.join(others)}`.",
         "",
         "| Command | Does | Optional |",
         "|---|---|---|",
     ]
-    for name, command in _commands("consent-server", main_command):
+    for name, command in every:
         parameters = command.params
-        if {"config", "overrides"} <= {each.name for each in parameters}:
+        if _takes_settings(command):
             parameters = [each for each in parameters if each.name not in ("config", "overrides")]
         words = " ".join((name, *(_typed(each, command) for each in parameters if each.required)))
         optional = " ".join(f"`{_typed(each, command)}`" for each in parameters if not each.required)
         does = " ".join((command.help or "").replace("\b", "").split())
         lines.append(f"| `{words}` | {does} | {optional} |")
     return "\n".join(lines) + "\n"
+
+
+def _takes_settings(command: click.Command) -> bool:
+    return {"config", "overrides"} <= {each.name for each in command.params}
 
 
 def _commands(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from consent_server import store
 from consent_server.scheme import instant, permission_text
 from consent_server.scheme.meters import MaskedMeter
-from consent_server.scheme.permission import State, ended_at, state_at
+from consent_server.scheme.permission import PermissionAt, ended_at, state_at
 from consent_server.store import evidence, outbox, permissions, released
 from consent_server.store.tables import Evidence, OwedCall, Permission, ReleasedData
 
@@ -18,25 +18,14 @@ LONGEST_ID = 48
 
 
 @dataclass(frozen=True)
-class GrantView:
+class GrantView(PermissionAt):
     """One grant, what its SME saw and did, its state at an instant; for the list of all, what was `released` under it, and the
     calls by which its client is `told` of its end."""
 
     permission: Permission
     evidence: Evidence
-    state: State
     told: Sequence[OwedCall] = ()
     released: ReleasedData | None = None
-
-    @property
-    def open(self) -> bool:
-        """Return whether it can still be withdrawn."""
-        return self.state is State.GRANTED
-
-    @property
-    def live(self) -> bool:
-        """Return whether its client may use it: an open grant whose code was never redeemed has given nobody a token."""
-        return self.open and self.permission.redeemed is not None
 
     @property
     def ended(self) -> int | None:
@@ -105,7 +94,12 @@ def by_evidence(evidence_id: str, at: int) -> list[GrantView]:
 def _views(c: store.Connection, rows: Sequence[Permission], at: int) -> list[GrantView]:
     seen = evidence.of_subjects(c, [row.id for row in rows])
     return [
-        GrantView(row, seen[row.id], state_at(row.ended, row.ended_as, row.expires, at))
+        GrantView(
+            row,
+            seen[row.id],
+            state=state_at(row.ended, row.ended_as, row.expires, at),
+            redeemed=row.redeemed is not None,
+        )
         for row in rows
         if row.id in seen
     ]

@@ -80,7 +80,7 @@ class Onward:
     """This step is done. `proven` says that the SME has just shown who it is: the journey gets a new secret.
 
     `owns` are the subjects that its browser's device cookie has from now on. `then` is called once this is kept, such as to
-    send a mail; when it raises a refusal, the step is open again.
+    send a mail; when it raises anything, the step is open again.
     """
 
     progress: Progress

@@ -9,7 +9,7 @@ from consent_server.deployment import current
 from consent_server.outbound.errors import Unreachable
 from consent_server.scheme import permission_text
 from consent_server.scheme.instant import DAY
-from consent_server.scheme.permission import State, ended_at, state_at
+from consent_server.scheme.permission import PermissionAt, State, ended_at, state_at
 from consent_server.store import collecting, connections, evidence, outbox, permissions, released
 from consent_server.store.collecting import Extent, Trouble
 from consent_server.store.tables import Evidence, OwedCall, Permission, ProviderConnection, ReleasedData
@@ -21,7 +21,7 @@ REMIND_DAYS: Final = 30
 
 
 @dataclass(frozen=True)
-class GivenPermission:
+class GivenPermission(PermissionAt):
     """One permission: who may do what until when. `kind` is CONNECTION or RELEASE, `other` the member on the other side.
 
     `ended` is the instant at which it was over, whatever ended it. `evidence` is the id of the evidence page that the issuer
@@ -38,28 +38,16 @@ class GivenPermission:
     granted: int
     expires: int
     ended: int | None
-    state: State
     text_shown: str
     fuels: Sequence[str] = ()
     evidence: str | None = None
     troubles: Sequence[Trouble] = ()
     collected: int | None = None
-    redeemed: bool = True
     service: str = ""
     places: Sequence[tuple[str, str, int]] = ()
     fetched: Extent | None = None
     released: ReleasedData | None = None
     told: Sequence[OwedCall] = ()
-
-    @property
-    def open(self) -> bool:
-        """Return whether it can still be withdrawn."""
-        return self.state is State.GRANTED
-
-    @property
-    def live(self) -> bool:
-        """Return whether the other side may use it: an open release whose code was never redeemed has given it no token."""
-        return self.open and self.redeemed
 
     @property
     def text_html(self) -> str:

@@ -47,6 +47,11 @@ def _query(permission: str, window: tuple[int, int], is_whole: bool) -> str:
     return urlencode({"permission": permission, **months})
 
 
+def has_report(row: Permission, at: int) -> bool:
+    """Return whether a report is made out to the bank of a permission: it is in force, and the bank has collected it."""
+    return row.redeemed is not None and row.is_live(at)
+
+
 def handover(account: str, permission: str, window: tuple[int, int] | None = None) -> Handover | None:
     """Return the report on the last twelve whole months, or those of a `window`, made out to the bank of one of the account's
     permissions.
@@ -61,7 +66,7 @@ def handover(account: str, permission: str, window: tuple[int, int] | None = Non
         return None
     with store.reading() as c:
         row = permissions.find(c, permission)
-        if row is None or row.sme != account or not _is_live(row, at):
+        if row is None or row.sme != account or not has_report(row, at):
             return None
         resting_on = report.resting_on(c, row)
     here = current()
@@ -87,7 +92,7 @@ def handover(account: str, permission: str, window: tuple[int, int] | None = Non
     )
     with store.writing() as c:
         row = permissions.find(c, permission)
-        if row is None or not _is_live(row, clock.now()):  # it has ended meanwhile
+        if row is None or not has_report(row, clock.now()):  # it has ended meanwhile
             return None
         released = audit.event(
             "data_released",
@@ -105,7 +110,3 @@ def handover(account: str, permission: str, window: tuple[int, int] | None = Non
 def _last_year(at: int) -> tuple[int, int]:
     end = instant.month_start(at)
     return instant.months_later(end, -MONTHS), end
-
-
-def _is_live(row: Permission, at: int) -> bool:
-    return row.redeemed is not None and row.is_live(at)

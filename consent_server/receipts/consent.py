@@ -17,7 +17,7 @@ from consent_server.store.tables import Evidence
 from consent_server.web import language
 
 #: Where a business sees its permissions and withdraws: at an EDP by its bill or log-in, at a CAP in its account.
-WITHDRAWAL = {"edp": "/manage", "cap": "/permissions"}
+WITHDRAWAL: Final = {"edp": "/manage", "cap": "/permissions"}
 #: The name under which a browser keeps it.
 FILE_NAME: Final = "consent-receipt.json"
 #: Seconds for which the one that was signed is given out again, as long as it says what is so.

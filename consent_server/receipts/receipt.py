@@ -10,7 +10,7 @@ from consent_server.deployment import current
 from consent_server.scheme import permission_text
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.meters import MaskedMeter
-from consent_server.scheme.permission import State, ended_at, state_at
+from consent_server.scheme.permission import PermissionAt, ended_at, state_at
 from consent_server.store import accounts, connections, evidence, links, passkeys, permissions, receipt_addresses
 from consent_server.store.tables import Evidence, Permission, ProviderConnection
 from consent_server.web.language import N_, gettext
@@ -28,11 +28,11 @@ class Given(StrEnum):
 
 
 @dataclass(frozen=True)
-class Receipt:
+class Receipt(PermissionAt):
     """One permission or connection at an instant. `other` is the name of the other side, as the business read it.
 
     `bank` is the name of the bank that the text names beside it, if it names one. `meters` are masked. `ended` is the instant
-    at which it was over, whatever ended it, and `ended_by` who did. `redeemed` is whether the other side has ever collected it.
+    at which it was over, whatever ended it, and `ended_by` who did.
     """
 
     subject: str
@@ -44,22 +44,10 @@ class Receipt:
     meters: Sequence[MaskedMeter]
     granted: int
     expires: int
-    state: State
     ended: int | None
     ended_by: str
     on_withdrawal: str
     bank: str = ""
-    redeemed: bool = True
-
-    @property
-    def open(self) -> bool:
-        """Return whether it can still be withdrawn."""
-        return self.state is State.GRANTED
-
-    @property
-    def live(self) -> bool:
-        """Return whether the other side may use it."""
-        return self.open and self.redeemed
 
     @property
     def what(self) -> str:

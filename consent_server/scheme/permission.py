@@ -1,6 +1,7 @@
 """The states of a permission: it is granted once, ends once, and never becomes valid again."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NotRequired, TypedDict
@@ -28,6 +29,24 @@ class State(StrEnum):
     SUPERSEDED = "superseded"
     EXPIRED = "expired"
     WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PermissionAt:
+    """A permission at an instant: its state, and whether the other side has ever collected it."""
+
+    state: State
+    redeemed: bool = True
+
+    @property
+    def open(self) -> bool:
+        """Return whether it can still be withdrawn."""
+        return self.state is State.GRANTED
+
+    @property
+    def live(self) -> bool:
+        """Return whether the other side may use it: one whose code was never redeemed has given it no token."""
+        return self.open and self.redeemed
 
 
 class Act(StrEnum):

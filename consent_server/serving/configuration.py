@@ -68,10 +68,8 @@ def _read() -> Serving:
 def _tls(door: str, listener: ListenerSettings, client_root: Path | None) -> connection.DoorContext:
     try:
         return connection.context(listener, str(client_root) if client_root else None)
-    except ssl.SSLError as error:
-        reason = error.reason or "not PEM"
+    except OSError as error:  # which does not name its file
+        reason = (error.reason or "not PEM") if isinstance(error, ssl.SSLError) else error.strerror
         files = f"{door}.certificate ({listener.certificate}), {door}.key ({listener.key})"
         files += f" and clients.root ({client_root})" if client_root else ""
         raise BadSettings(f"{files}: one of these cannot be used: {reason}") from None
-    except OSError as error:
-        raise BadSettings(f"{door}: certificate, key or root: {error}") from None

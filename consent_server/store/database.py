@@ -1,5 +1,6 @@
 """The database: one engine per process, SQLite or PostgreSQL, and the two kinds of transaction."""
 
+import os
 import secrets
 import sqlite3
 import time
@@ -130,16 +131,28 @@ def require_file(settings: DatabaseSettings) -> None:
         raise DatabaseMissing(f"{url.database} does not exist: {why}")
 
 
+def _require_folder(settings: DatabaseSettings) -> None:
+    """Raise DatabaseMissing where a SQLite file cannot be made: SQLite says only that it is unable to open it."""
+    url = sa.make_url(settings.url)
+    if url.get_backend_name() == "sqlite" and url.database:
+        folder = Path(url.database).absolute().parent
+        if not os.access(folder, os.W_OK | os.X_OK):
+            why = "is no folder in which this user may make files: make it, or run this as the server's user"
+            raise DatabaseMissing(f"database.url: {folder} {why}")
+
+
 @contextmanager
 def opened(settings: DatabaseSettings, *, make: bool = False) -> Iterator[None]:
     """Open a party's database alone, for its operator, even while the doors cannot start.
 
-    Whatever connects to it raises DatabaseMissing, unless the file is to be made.
+    Whatever connects to it raises DatabaseMissing; where the file is to be made, this does if its folder does not allow it.
     """
     app = Flask("consent-server-command")
     init(app, settings.url, settings.withdrawal_journal)
     with app.app_context():
-        if not make:
+        if make:
+            _require_folder(settings)
+        else:
             sa.event.listen(db.engine, "do_connect", lambda *_: require_file(settings))
         try:
             yield

@@ -108,6 +108,11 @@ def test_a_name_that_is_misspelt_makes_no_database(attempt: Callable[..., Result
     assert files(tmp_path) == before
 
 
+def test_a_database_whose_folder_is_missing(attempt: Callable[..., Result], tmp_path: Path) -> None:
+    wrong = f"database.url=sqlite:///{tmp_path}/missing/store.db"
+    says(attempt("db upgrade", "--set", wrong), f"database.url: {tmp_path}/missing", "make it")
+
+
 @pytest.mark.parametrize(
     ("content", "said", "paths"),
     [

@@ -1,13 +1,16 @@
 """The SME's journey at a CAP's issuer: sign in, code, read, decide; and the plug-in step of an EDP."""
 
+import contextlib
 from typing import Any
 
+import gevent
 import pytest
 
 from consent_server import store
 from consent_server.accounts import passkeys
 from consent_server.issuer import decision
 from consent_server.metering.register import Identified
+from consent_server.outbound.errors import Unreachable
 from consent_server.store import connections, links
 from consent_server.store.tables import SmeAccount
 from tests.journey.conftest import DIRECTORY, EMAIL, LIMITS
@@ -58,13 +61,22 @@ def test_a_provider_that_the_text_does_not_name_is_no_support(
         assert links.supports(c, cap.grant().permission.id) == supports
 
 
-def test_mail_that_is_down_leaves_the_journey_at_its_first_page(cap: Any) -> None:
+@pytest.mark.parametrize(
+    "failure", [Unreachable("connect", "relay.example"), gevent.Timeout(1)], ids=["down", "a time-out"]
+)
+def test_a_mail_that_is_not_sent_leaves_the_journey_at_its_first_page(
+    cap: Any, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    def fail(*_mail: str) -> None:
+        raise failure
+
     browser = cap.begun()
     action, fields, _ = browser.form_of("continue", email=EMAIL)
-    cap.mail.down = True
-    assert browser.post(action, fields).status == 503
+    with monkeypatch.context() as broken:
+        broken.setattr(cap.mail, "send", fail)
+        with contextlib.suppress(gevent.Timeout):
+            assert browser.post(action, fields).status == 503
     assert browser.open(action.replace("sign-in", "code")).path == "/journey/sign-in", "no code is on its way"
-    cap.mail.down = False
     assert browser.post(action, fields).path == "/journey/code"
 
 

@@ -403,6 +403,19 @@ def test_O1_H08_a_slow_provider_is_waited_for_by_a_page_that_says_so(
     assert browser.secret() != before
 
 
+def test_O1_H08_a_return_while_too_many_wait_is_taken_when_the_page_is_loaded_again(
+    edp: World, customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = sent_away(edp)
+    back = path_of(customer.log_in(browser.location, "C-1"))
+    with monkeypatch.context() as crowded:
+        crowded.setattr(background, "MOST", 0)
+        browser.open(back)
+    assert (browser.status, background.ProviderBusy.public in browser.html) == (503, True)
+    assert "/connect" not in browser.html, "an energy data provider has no such page"
+    assert browser.open(back).path == "/journey/sites"
+
+
 def test_O1_H08_documents_that_are_slow_to_come_are_waited_for(
     edp: World, provider: OpenIdProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ from consent_server.scheme import instant
 from consent_server.scheme.permission import Act
 from consent_server.store import accounts, collecting, connections, permissions
 from consent_server.store.rows import table_of
-from consent_server.store.tables import CollectedWindow, SmeAccount
+from consent_server.store.tables import CollectedWindow, Permission, SmeAccount
 from tests import records
 from tests.deployments import deploy, in_new_database, settings_of
 from tests.portal.conftest import BANK, SETTINGS, Portal
@@ -173,6 +173,11 @@ def test_a_report_that_no_record_can_hold_is_divided_by_months(portal: Portal, m
     )
     assert (found.data.start, found.data.end) == ("2025-03-01T00:00:00Z", "2025-07-01T00:00:00Z")
     assert browser.open(f"/report.json?permission={permission}").status == 422
+
+    portal.released("p2")  # made out from no connection
+    with store.writing() as c:
+        c.execute(table_of(Permission).update().where(table_of(Permission).c.id == "p1").values(expires=clock.now()))
+    assert "divided by months" not in browser.open("/result").html, "the report of a bank that gets one no more"
 
 
 PARTS = [("2025-03", "2025-06"), ("2025-07", "2025-10"), ("2025-11", "2026-02")]

@@ -13,7 +13,6 @@ from consent_server.journey import browser, hand_over
 from consent_server.journey.browser import Holds, NotThisBrowser
 from consent_server.journey.step import Away, Ended, Onward, Page, Step, Visit
 from consent_server.journey.steps import done_after, open_step, path_of, steps, ways
-from consent_server.refusal import Refusal
 from consent_server.scheme.permission import Who
 from consent_server.store import audit_events, journeys
 from consent_server.store.tables import Journey, Progress, SessionData
@@ -102,10 +101,10 @@ def _is_noted(here: Visit) -> bool:
 
 
 def follow_up(here: Visit, then: Callable[[], None]) -> None:
-    """Do what a step leaves to be done once it is kept. Where that is refused, the journey is where it was before the step."""
+    """Do what a step leaves to be done once it is kept. Where that fails, the journey is where it was before the step."""
     try:
         then()
-    except Refusal:
+    except BaseException:
         with store.writing() as c:
             journeys.touch(c, here.journey.id, here.at, here.progress)
         raise

@@ -3,7 +3,7 @@
 from flask import Blueprint
 from werkzeug.wrappers import Response as AnyResponse
 
-from consent_server import store
+from consent_server import clock, store
 from consent_server.collect.report import NothingYet
 from consent_server.portal import banks, handover
 from consent_server.portal import result as results
@@ -38,11 +38,11 @@ def home() -> AnyResponse:
 @routes.get("/result")
 @signed_in
 def result() -> AnyResponse:
-    known, listed = signed_in_account().id, banks.listed(bank_url())
+    known, listed, at = signed_in_account().id, banks.listed(bank_url()), clock.now()
     try:
         with store.reading() as c:
             found, held, offered = results.result(c, known), rows_of(c, known), banks.offers(c, known, listed)
-            parts = {row.id: handover.parts(c, row) for row in held.releases}
+            parts = {row.id: handover.parts(c, row) for row in held.releases if handover.has_report(row, at)}
     except NothingYet:
         return see_other("/connected")
     if found is None:
