@@ -13,11 +13,12 @@ import json
 import os
 import select
 import stat
-import threading
 from collections import deque
 from collections.abc import Callable
 from functools import cache
 from typing import Final
+
+from gevent.monkey import get_original
 
 from consent_server import clock
 
@@ -42,9 +43,9 @@ class LogStream:
 
     def _begin(self) -> None:
         # In a process that was forked, what waits is its parent's to write, and the thread that writes it is not there.
-        # It may be older than gevent's patches: the greenlets of a thread do not wait for it, and do not switch while one of
-        # them holds it.
-        self._lock = threading.RLock()
+        # Neither is gevent's: a thread beside a worker's greenlets (aside) writes lines too, and would run no other greenlet.
+        # The greenlets of a thread do not wait for the lock, and do not switch while one of them holds it.
+        self._lock = _thread.RLock()
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
         self._dropped = 0
@@ -68,7 +69,7 @@ class LogStream:
             starts, self._flushes = not self._flushes, True
         if starts:
             # not threading's, which waits until the thread has begun
-            _thread.start_new_thread(self._flush, ())
+            get_original("_thread", "start_new_thread")(self._flush, ())
 
     def flush(self) -> None:
         """Do nothing: a line is written when it is there."""
@@ -98,7 +99,7 @@ class LogStream:
             self._poll(LAST_MS // 10)
 
     def _poll(self, wait_ms: int | None) -> None:
-        ready = select.poll()
+        ready = get_original("select", "poll")()
         ready.register(self._descriptor, select.POLLOUT)
         ready.poll(wait_ms)
 

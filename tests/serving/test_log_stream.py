@@ -89,6 +89,32 @@ else:
     assert sorted(read) == sorted([*(b"%099d" % number for number in range(2000)), b"of the child"])
 
 
+def test_lines_of_a_thread_beside_the_greenlets_of_a_worker_are_written_too():
+    """What waits is written although that thread, where a driver waits in C, runs no greenlet."""
+    script = """
+from gevent import monkey
+monkey.patch_all()
+import os, signal
+from gevent.threadpool import ThreadPoolExecutor
+from consent_server.serving.log_stream import LogStream
+
+def write():
+    for _ in range(1000):
+        stream.line("x" * 99)
+
+signal.alarm(5)
+reader, writer = os.pipe()
+stream = LogStream(writer)
+ThreadPoolExecutor(1).submit(write).result()
+read = 0
+while read < 100_000:
+    read += len(os.read(reader, 1 << 16))
+print(read, flush=True)
+os._exit(0)
+"""
+    assert subprocess.check_output([sys.executable, "-c", script]) == b"100000\n"
+
+
 def test_G05_a_door_whose_log_nobody_reads_serves_on(open_door):
     reader, writer = pipe()
     door = open_door("public", output=writer)
