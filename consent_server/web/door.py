@@ -98,8 +98,9 @@ def _seen_through(application: headers.Application, proxies: tuple[str, ...]) ->
     def behind(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         try:
             sender = ipaddress.ip_address(environ.get("REMOTE_ADDR", ""))
-            sender = getattr(sender, "ipv4_mapped", None) or sender  # at a socket of IPv6 that takes IPv4 too
-            if any(sender in network for network in networks):
+            # Of an address of IPv4, a socket of IPv6 that takes both has another form; either may be the configured one.
+            forms = (sender, getattr(sender, "ipv4_mapped", None) or sender)
+            if any(form in network for network in networks for form in forms):
                 last = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
                 environ["REMOTE_ADDR"] = str(ipaddress.ip_address(last))
         except ValueError:
