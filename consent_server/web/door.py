@@ -24,6 +24,7 @@ from consent_server.web import (
     served,
 )
 from consent_server.web.refusals import BadHttpRequest, NotFound
+from consent_server.web.tally import Application
 
 # RFC 9110 section 5.5: of the control characters a header may hold the tab alone.
 _NOT_IN_HEADER = re.compile(r"[\x00-\x08\x0A-\x1F\x7F]")
@@ -87,7 +88,7 @@ def _require_text() -> None:
         raise BadHttpRequest("a control character in a header")
 
 
-def _seen_through(application: headers.Application, proxies: tuple[str, ...]) -> headers.Application:
+def _seen_through(application: Application, proxies: tuple[str, ...]) -> Application:
     """Return `application` with the address of the browser instead of that of our own proxy.
 
     Evidence names that address and limits count by it. Of X-Forwarded-For the last entry counts, which our proxy added;
