@@ -62,9 +62,12 @@ class LogStream:
             rest = line if self._waiting else self._left(line)
             if not rest:
                 return
-            if self._bytes + len(rest) > MOST_BYTES:
+            # Once a line is dropped, so are those after it until half of what waits is taken: if the reader stays too slow, the
+            # line that counts them would otherwise follow each that is kept.
+            if self._bytes + len(rest) > (MOST_BYTES // 2 if self._dropped else MOST_BYTES):
                 self._dropped += 1
                 return
+            self._hold_what_was_dropped()
             self._hold(rest)
             starts, self._flushes = not self._flushes, True
         if starts:
@@ -86,6 +89,11 @@ class LogStream:
     def _hold(self, line: bytes) -> None:
         self._waiting.append(line)
         self._bytes += len(line)
+
+    def _hold_what_was_dropped(self) -> None:
+        if self._dropped:
+            self._hold(_dropped(self._dropped))
+            self._dropped = 0
 
     def _flush(self) -> None:
         """Write what waits, as it is taken."""
@@ -114,9 +122,8 @@ class LogStream:
                     self._waiting[0] = rest
                     return False
                 self._waiting.popleft()
-                if not self._waiting and self._dropped:
-                    self._hold(_dropped(self._dropped))
-                    self._dropped = 0
+                if not self._waiting:
+                    self._hold_what_was_dropped()
             self._flushes = False
             return True
 

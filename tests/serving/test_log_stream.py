@@ -44,6 +44,26 @@ def test_lines_wait_for_a_reader_up_to_a_limit_and_then_are_dropped_with_their_n
     assert reader.readline() == b"again\n"
 
 
+def test_a_reader_that_never_catches_up_is_told_what_was_dropped_where_it_was():
+    reader, writer = pipe()
+    stream = LogStream(writer)
+    for _ in range(2 * MOST_BYTES // 100):
+        stream.line(LINE)
+    dropped = stream._dropped
+    while stream._bytes > MOST_BYTES * 3 // 4:
+        reader.readline()
+    stream.line(LINE)
+    assert stream._dropped == dropped + 1, "until half of what waits is taken"
+    while stream._bytes > MOST_BYTES // 4:
+        reader.readline()
+    stream.line("again")
+    assert stream._bytes > 0, "it has not caught up"
+    while (line := reader.readline()) == LINE.encode() + b"\n":
+        pass
+    assert json.loads(line)["lines"] == dropped + 1
+    assert reader.readline() == b"again\n"
+
+
 def test_a_line_longer_than_a_pipe_arrives_whole():
     reader, writer = pipe()
     stream = LogStream(writer)
