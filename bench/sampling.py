@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from consent_server.store.link import link
+from consent_server.store.postgresql import connection_class
 
 #: Seconds of processor time between two samples; the kernel's own tick is 1 to 4 ms.
 INTERVAL_S: Final = 0.001
@@ -35,11 +35,11 @@ STAGES: Final = {
     "token: sign, read, MAC": r"consent_server/tokens/|/jwt/|cryptography/",
     "statements: build and compile": r"sqlalchemy/sql/|sqlalchemy/dialects/\w+/(base|_psycopg_common|json)\.py",
     "statements: driver": (
-        r"/psycopg/|store/link\.py|store/statement\.py:_run$"
+        r"/psycopg/|store/postgresql\.py|store/statement\.py:_run$"
         r"|engine/default\.py:do_(execute|executemany|commit|rollback|begin|ping)$"
     ),
     "transactions, connections": (
-        r"sqlalchemy/pool/|sqlalchemy/event/|store/(database|waiting)\.py|flask_sqlalchemy/"
+        r"sqlalchemy/pool/|sqlalchemy/event/|store/(database|waiting|writers)\.py|flask_sqlalchemy/"
         r"|engine/base\.py:(_begin|_commit|_rollback|begin|commit|close|connect|__init__|__enter__|__exit__)"
     ),
     "statements: execute and fetch": r"sqlalchemy/|consent_server/store/",
@@ -105,14 +105,14 @@ def start(file: Path) -> None:
     first = len(STAGES)
     sa.event.listen(sa.Engine, "before_cursor_execute", lambda *_: counted.add(first))
     sa.event.listen(sa.Engine, "commit", lambda *_: counted.add(first + 1))
-    linked = link()
-    wait = linked.wait
+    connection = connection_class()
+    wait = connection.wait
 
     def counting(self: Any, *how: Any, **more: Any) -> Any:
         counted.add(first + 2)
         return wait(self, *how, **more)
 
-    linked.wait = counting  # type: ignore[method-assign]
+    connection.wait = counting  # type: ignore[method-assign]
     signal.signal(signal.SIGPROF, _Sampler(counted))
     signal.setitimer(signal.ITIMER_PROF, INTERVAL_S, INTERVAL_S)
 

@@ -88,13 +88,13 @@ class Deadline:
     def of(self, seconds: float) -> Iterator[None]:
         call = _Call(seconds)
         before = self._call.set(call)
-        self._watch.add(call)
         try:
+            self._watch.add(call)
             yield
         finally:
-            self._watch.discard(call)
             call.end()
             self._call.reset(before)
+            self._watch.discard(call)
 
     def using(self, connection: socket.socket) -> None:
         """Take note of a connection that must end with the time of the call."""

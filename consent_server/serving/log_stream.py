@@ -13,11 +13,12 @@ import json
 import os
 import select
 import stat
-import threading
 from collections import deque
 from collections.abc import Callable
 from functools import cache
 from typing import Final
+
+from gevent.monkey import get_original
 
 from consent_server import clock
 
@@ -42,9 +43,9 @@ class LogStream:
 
     def _begin(self) -> None:
         # In a process that was forked, what waits is its parent's to write, and the thread that writes it is not there.
-        # It may be older than gevent's patches: the greenlets of a thread do not wait for it, and do not switch while one of
-        # them holds it.
-        self._lock = threading.RLock()
+        # Neither is gevent's: a thread beside a worker's greenlets (aside) writes lines too, and would run no other greenlet.
+        # The greenlets of a thread do not wait for the lock, and do not switch while one of them holds it.
+        self._lock = _thread.RLock()
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
         self._dropped = 0
@@ -61,14 +62,17 @@ class LogStream:
             rest = line if self._waiting else self._left(line)
             if not rest:
                 return
-            if self._bytes + len(rest) > MOST_BYTES:
+            # Once a line is dropped, so are those after it until half of what waits is taken: if the reader stays too slow, the
+            # line that counts them would otherwise follow each that is kept.
+            if self._bytes + len(rest) > (MOST_BYTES // 2 if self._dropped else MOST_BYTES):
                 self._dropped += 1
                 return
+            self._hold_what_was_dropped()
             self._hold(rest)
             starts, self._flushes = not self._flushes, True
         if starts:
             # not threading's, which waits until the thread has begun
-            _thread.start_new_thread(self._flush, ())
+            get_original("_thread", "start_new_thread")(self._flush, ())
 
     def flush(self) -> None:
         """Do nothing: a line is written when it is there."""
@@ -86,6 +90,11 @@ class LogStream:
         self._waiting.append(line)
         self._bytes += len(line)
 
+    def _hold_what_was_dropped(self) -> None:
+        if self._dropped:
+            self._hold(_dropped(self._dropped))
+            self._dropped = 0
+
     def _flush(self) -> None:
         """Write what waits, as it is taken."""
         while not self._flushed():
@@ -98,7 +107,7 @@ class LogStream:
             self._poll(LAST_MS // 10)
 
     def _poll(self, wait_ms: int | None) -> None:
-        ready = select.poll()
+        ready = get_original("select", "poll")()
         ready.register(self._descriptor, select.POLLOUT)
         ready.poll(wait_ms)
 
@@ -113,9 +122,8 @@ class LogStream:
                     self._waiting[0] = rest
                     return False
                 self._waiting.popleft()
-                if not self._waiting and self._dropped:
-                    self._hold(_dropped(self._dropped))
-                    self._dropped = 0
+                if not self._waiting:
+                    self._hold_what_was_dropped()
             self._flushes = False
             return True
 

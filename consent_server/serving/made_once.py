@@ -43,7 +43,7 @@ def _date_of(second: int) -> str:
 
 
 def install() -> None:
-    """Put these in the place of gunicorn's own. Each has its name, so that a gunicorn without it uses its own way."""
+    """Put these in the place of gunicorn's own, which it looks up by these names."""
     wsgi.Response = DoorResponse
     wsgi.base_environ = lambda config: dict(_base_environ(config))
     gunicorn.util.http_date = http_date

@@ -1,11 +1,10 @@
 """A span for each request at a door."""
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from consent_server import audit, traces
+from consent_server.web.tally import Application, rule_of
 
-Application = Callable[..., Any]
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -26,8 +25,7 @@ def traced(application: Application, door: str) -> Application:
 
             def noting(status: str, *more: Any) -> Any:
                 assert span is not None
-                # the rule of its address, which Flask forgets before it returns
-                rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
+                rule = rule_of(environ)
                 if rule is not None:
                     span.update_name(f"{method} {rule.rule}")
                     span.set_attribute("http.route", rule.rule)

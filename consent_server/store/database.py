@@ -161,13 +161,13 @@ def opened(settings: DatabaseSettings, *, make: bool = False) -> Iterator[None]:
 
 
 def _prepare_postgresql(engine: Engine) -> None:
-    from consent_server.store.link import link  # psycopg is loaded where there is a PostgreSQL
+    from consent_server.store.postgresql import connection_class  # psycopg is loaded where there is a PostgreSQL
 
     limits = ", ".join(f"('{name}', '{limit}')" for name, limit in POSTGRESQL_LIMITS_MS.items())
 
     @sa.event.listens_for(engine, "do_connect")
     def _connect(_dialect: object, _record: object, arguments: list[Any], how: dict[str, Any]) -> Any:
-        return link().connect(*arguments, **how)
+        return connection_class().connect(*arguments, **how)
 
     @sa.event.listens_for(engine, "connect")
     def _limits(raw: Any, _record: object) -> None:

@@ -1,4 +1,4 @@
-"""Flask without what no door of ours has: its own sessions, coroutines, and addresses that depend on the host."""
+"""Flask, without what no door uses: sessions of its own, coroutines, and addresses that depend on the host."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final

@@ -24,6 +24,7 @@ from consent_server.web import (
     served,
 )
 from consent_server.web.refusals import BadHttpRequest, NotFound
+from consent_server.web.tally import Application
 
 # RFC 9110 section 5.5: of the control characters a header may hold the tab alone.
 _NOT_IN_HEADER = re.compile(r"[\x00-\x08\x0A-\x1F\x7F]")
@@ -87,7 +88,7 @@ def _require_text() -> None:
         raise BadHttpRequest("a control character in a header")
 
 
-def _seen_through(application: headers.Application, proxies: tuple[str, ...]) -> headers.Application:
+def _seen_through(application: Application, proxies: tuple[str, ...]) -> Application:
     """Return `application` with the address of the browser instead of that of our own proxy.
 
     Evidence names that address and limits count by it. Of X-Forwarded-For the last entry counts, which our proxy added;
@@ -98,8 +99,9 @@ def _seen_through(application: headers.Application, proxies: tuple[str, ...]) ->
     def behind(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         try:
             sender = ipaddress.ip_address(environ.get("REMOTE_ADDR", ""))
-            sender = getattr(sender, "ipv4_mapped", None) or sender  # at a socket of IPv6 that takes IPv4 too
-            if any(sender in network for network in networks):
+            # Of an address of IPv4, a socket of IPv6 that takes both has another form; either may be the configured one.
+            forms = (sender, getattr(sender, "ipv4_mapped", None) or sender)
+            if any(form in network for network in networks for form in forms):
                 last = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
                 environ["REMOTE_ADDR"] = str(ipaddress.ip_address(last))
         except ValueError:

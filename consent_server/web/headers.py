@@ -5,7 +5,7 @@ script and no cookie; and the portal's page that shows another party's evidence 
 makes an exception.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,8 +13,7 @@ from flask import Flask, Response
 
 from consent_server import audit
 from consent_server.web import correlation
-
-Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+from consent_server.web.tally import Application
 
 EVERYWHERE = {
     "X-Content-Type-Options": "nosniff",

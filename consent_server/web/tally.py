@@ -74,6 +74,11 @@ def tally_of(app: Any) -> RequestTally:
     return found
 
 
+def rule_of(environ: Mapping[str, Any]) -> Any:
+    """Return the URL rule of a request, or None: known when its response starts, before Flask takes it out again."""
+    return getattr(environ.get("werkzeug.request"), "url_rule", None)
+
+
 def _counted(application: Application, tally: RequestTally) -> Application:
     def counting(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         began = clock.ticks()
@@ -84,8 +89,7 @@ def _counted(application: Application, tally: RequestTally) -> Application:
         def noting(status: str, *more: Any) -> Any:
             nonlocal answered, rule
             answered = int(status[:3])
-            # Flask takes its request out of the environment before it returns.
-            rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
+            rule = rule_of(environ)
             return start_response(status, *more)
 
         try:

@@ -216,3 +216,11 @@ def test_a_shorter_call_beside_a_longer_one_ends_at_its_own_time() -> None:
         with deadline.of(0.1):
             deadline.using(near)
             assert near.recv(1) == b"", "it is shut, and not waited for"
+
+
+def test_a_call_that_is_broken_off_as_it_begins_leaves_nothing_behind(monkeypatch):
+    deadline = Deadline()
+    monkeypatch.setattr(deadline._watch, "add", lambda _: sys.exit())
+    with pytest.raises(SystemExit), deadline.of(0):
+        pytest.fail("it began")
+    assert deadline.cut(None, "localhost") is None

@@ -44,6 +44,26 @@ def test_lines_wait_for_a_reader_up_to_a_limit_and_then_are_dropped_with_their_n
     assert reader.readline() == b"again\n"
 
 
+def test_a_reader_that_never_catches_up_is_told_what_was_dropped_where_it_was():
+    reader, writer = pipe()
+    stream = LogStream(writer)
+    for _ in range(2 * MOST_BYTES // 100):
+        stream.line(LINE)
+    dropped = stream._dropped
+    while stream._bytes > MOST_BYTES * 3 // 4:
+        reader.readline()
+    stream.line(LINE)
+    assert stream._dropped == dropped + 1, "until half of what waits is taken"
+    while stream._bytes > MOST_BYTES // 4:
+        reader.readline()
+    stream.line("again")
+    assert stream._bytes > 0, "it has not caught up"
+    while (line := reader.readline()) == LINE.encode() + b"\n":
+        pass
+    assert json.loads(line)["lines"] == dropped + 1
+    assert reader.readline() == b"again\n"
+
+
 def test_a_line_longer_than_a_pipe_arrives_whole():
     reader, writer = pipe()
     stream = LogStream(writer)
@@ -87,6 +107,32 @@ else:
         assert process.stdout is not None
         read = process.stdout.read().splitlines()
     assert sorted(read) == sorted([*(b"%099d" % number for number in range(2000)), b"of the child"])
+
+
+def test_lines_of_a_thread_beside_the_greenlets_of_a_worker_are_written_too():
+    """What waits is written although that thread, where a driver waits in C, runs no greenlet."""
+    script = """
+from gevent import monkey
+monkey.patch_all()
+import os, signal
+from gevent.threadpool import ThreadPoolExecutor
+from consent_server.serving.log_stream import LogStream
+
+def write():
+    for _ in range(1000):
+        stream.line("x" * 99)
+
+signal.alarm(5)
+reader, writer = os.pipe()
+stream = LogStream(writer)
+ThreadPoolExecutor(1).submit(write).result()
+read = 0
+while read < 100_000:
+    read += len(os.read(reader, 1 << 16))
+print(read, flush=True)
+os._exit(0)
+"""
+    assert subprocess.check_output([sys.executable, "-c", script]) == b"100000\n"
 
 
 def test_G05_a_door_whose_log_nobody_reads_serves_on(open_door):

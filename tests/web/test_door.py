@@ -19,7 +19,7 @@ from consent_server.refusal import Unavailable
 from consent_server.web import door
 from tests.deployments import settings_of
 
-PROXY = "10.0.0.5"
+PROXY, PROXY_AS_IPV6 = "10.0.0.5", "::ffff:10.0.0.6"
 
 
 class Checked(Deployment):
@@ -31,7 +31,7 @@ class Checked(Deployment):
         return self.parts
 
 
-def opened(kind: Door = "public", proxies: tuple[str, ...] = (PROXY,), **parts: Any) -> FlaskClient:
+def opened(kind: Door = "public", proxies: tuple[str, ...] = (PROXY, PROXY_AS_IPV6), **parts: Any) -> FlaskClient:
     settings = settings_of("edp", "sqlite://", {"clients.proxies": list(proxies)})
     process = Checked(settings, party_of(settings))
     process.parts = parts
@@ -50,6 +50,7 @@ def opened(kind: Door = "public", proxies: tuple[str, ...] = (PROXY,), **parts: 
         pytest.param("public", PROXY, "203.0.113.9, 192.0.2.1", "192.0.2.1", id="only what our proxy added"),
         pytest.param("public", "192.0.2.77", "192.0.2.1", "192.0.2.77", id="anybody else's word"),
         pytest.param("public", f"::ffff:{PROXY}", "192.0.2.1", "192.0.2.1", id="our proxy at a socket of IPv6"),
+        pytest.param("public", PROXY_AS_IPV6, "192.0.2.1", "192.0.2.1", id="and named as it is seen there"),
         pytest.param("public", PROXY, "not an address", PROXY, id="no address"),
         pytest.param("mutual_tls", PROXY, "192.0.2.1", PROXY, id="the mutual-TLS door judges the proxy"),
     ],

@@ -9,7 +9,7 @@ from psycopg.abc import PQGen
 RV = TypeVar("RV")
 
 
-class _Link(psycopg.Connection[Any]):
+class _Connection(psycopg.Connection[Any]):
     """A connection whose waits are gevent's own.
 
     Under gevent psycopg waits by `select.poll`, in place of its C code: a poll object, an event, a timer and a watcher for
@@ -35,6 +35,6 @@ class _Link(psycopg.Connection[Any]):
             return found
 
 
-def link() -> type[psycopg.Connection[Any]]:
+def connection_class() -> type[psycopg.Connection[Any]]:
     """Return the class of connections for this process."""
-    return _Link if monkey.is_module_patched("select") else psycopg.Connection
+    return _Connection if monkey.is_module_patched("select") else psycopg.Connection
