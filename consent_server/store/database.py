@@ -145,7 +145,8 @@ def _require_folder(settings: DatabaseSettings) -> None:
 def opened(settings: DatabaseSettings, *, make: bool = False) -> Iterator[None]:
     """Open a party's database alone, for its operator, even while the doors cannot start.
 
-    Whatever connects to it raises DatabaseMissing; where the file is to be made, this does if its folder does not allow it.
+    Raise DatabaseMissing where the file is to be made (`make`) and cannot be; otherwise whatever connects raises it for a file
+    that is not there.
     """
     app = Flask("consent-server-command")
     init(app, settings.url, settings.withdrawal_journal)
