@@ -3,10 +3,10 @@
 import time
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import gunicorn.util
-from gunicorn.http import message, wsgi
+from gunicorn.http import wsgi
 
 from consent_server.web import correlation
 from consent_server.web.headers import WORD_FOR_WORD
@@ -47,9 +47,3 @@ def install() -> None:
     wsgi.Response = DoorResponse
     wsgi.base_environ = lambda config: dict(_base_environ(config))
     gunicorn.util.http_date = http_date
-    # Nobody is believed about whom a request was forwarded for (forwarded_allow_ips), so no address is taken apart to see.
-    message.HeaderPolicy._peer_is_trusted_proxy = _nobody
-
-
-def _nobody(_: Any) -> bool:
-    return False
