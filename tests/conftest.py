@@ -203,9 +203,17 @@ class RunningSandbox:
         return self.process.wait(within_s)
 
 
+#: Workers that have ports of their own, and how many each has.
+WORKERS, PORTS_EACH = 10, 2200
+
+
 def free_ports(count: int = 7) -> int:
-    """The first of `count` consecutive ports that nothing listens on, below those that clients are given."""
-    for first in range(10000 + secrets.randbelow(200) * 100, 32000, count):
+    """The first of `count` consecutive ports that nothing listens on, below those that clients are given.
+
+    Each worker of a run has a share of its own: what one has found free and not yet taken is not found by another.
+    """
+    lowest = 10000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % WORKERS * PORTS_EACH
+    for first in range(lowest + secrets.randbelow(PORTS_EACH // 2), lowest + PORTS_EACH, count):
         sockets = []
         try:
             for port in range(first, first + count):

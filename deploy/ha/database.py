@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import http.client
 import json
 import os
 import secrets
@@ -181,7 +182,7 @@ def ask(port: int, path: str) -> tuple[int, Any]:
             return answer.status, json.loads(answer.read() or "null")
     except urllib.error.HTTPError as error:
         return error.code, None
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):  # nobody is there yet, or another program
         return 0, None
 
 
