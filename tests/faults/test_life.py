@@ -198,9 +198,11 @@ class Life(RuleBasedStateMachine):
         new.unanswered = self.failed and bool(self.issuer.code(new.code).unanswered)
         if not new.redeemed:
             self.redeemed(new, at)
+        again = bool(new.refresh)  # a client that got this refresh token before has connected with it
+        assert not again or new.refresh == body["refresh_token"]
         new.refresh = body["refresh_token"]
         new.access.append((body["access_token"], at))
-        if new.client == "cap":
+        if new.client == "cap" and not again:
             self.connect(PUBLIC, new.refresh, new)
 
     def redeemed(self, new: Grant, at: int) -> None:
