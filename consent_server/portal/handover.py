@@ -29,11 +29,15 @@ class Handover:
 
 
 class ReportRows(NamedTuple):
-    """What the report to the bank of a permission is made from. `readings` are the records of the readings, by fuel."""
+    """What the report to the bank of a permission is made from. `readings` are the records of the readings, by fuel.
+
+    `whole` is the report on the last twelve whole months, where this one is a part of it.
+    """
 
     permission: Permission
     report: Report
     readings: Sequence[Sequence[SignedRecord]]
+    whole: Report | None
 
 
 class ReportPart(NamedTuple):
@@ -79,7 +83,9 @@ def read(
     fuels, of = tuple(fuel for fuel in FUELS if fuel in row.fuels), report.resting_on(c, row)
     bank = ReportParty("", row.member, row.client_id)
     found = report.report(c, account, start, end, fuels, bank, of=of)
-    return ReportRows(row, found, report.records(c, found))
+    is_part = (start, end) != (first, last)
+    whole = report.report(c, account, first, last, fuels, bank, of=of) if is_part else None
+    return ReportRows(row, found, report.records(c, found), whole)
 
 
 def made(rows: ReportRows) -> Handover | None:
@@ -106,6 +112,7 @@ def made(rows: ReportRows) -> Handover | None:
         service=member.data_service,
         sandbox=here.settings.is_sandbox,
         authority=here.settings.collection.timestamp_authority,
+        whole=rows.whole,
     )
     with store.writing() as c:
         budgets.reports().take(c, row.sme)
