@@ -19,6 +19,8 @@ _READ_ONLY = "25006"
 _BROKEN_OFF = ("57P", "08")
 #: SQLite: the file is no database, or no longer.
 _UNUSABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+#: Characters of what is said of all the servers that a URL names.
+_LONGEST = 500
 _OF_THE_SERVER = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
 
 
@@ -81,12 +83,20 @@ def is_uncertain(error: sa.exc.SQLAlchemyError) -> bool:
 def refusal_for(error: sa.exc.SQLAlchemyError) -> StoreUnavailable | None:
     """Return the refusal for a fault of the database, or None for a fault of ours.
 
-    It names the fault; the statement and its parameters stay out of the message.
+    It names the fault, or says why there is no connection; a statement and its parameters stay out of the message.
     """
     fault = getattr(error, "orig", None) or error
     state = getattr(fault, "sqlstate", None)
     if state in _NO_SUCH or (isinstance(fault, sqlite3.OperationalError) and "no such " in str(fault)):
         return SchemaNotCurrent("the database lacks a table or column: run `consent-server db upgrade`")
+    if (
+        state is None
+        and isinstance(error, sa.exc.DBAPIError)
+        and not (error.statement or isinstance(fault, sqlite3.Error))
+    ):
+        # libpq's own words about a connection: it names host, role, database and files, and never the password. What a server
+        # says of a statement may quote values, and has a state.
+        return StoreUnavailable(" ".join(str(fault).split())[:_LONGEST])
     code = getattr(fault, "sqlite_errorcode", 0) & 0xFF
     if (
         isinstance(error, _OF_THE_SERVER)

@@ -153,8 +153,9 @@ def metering(settings: Settings, at: int) -> Iterator[Finding]:
     sample = contract.Sample(register, readings, at=at, logs_in=settings.has_log_in)
     try:
         with opened(settings.database):
+            store.ping()
             faults = [verdict for verdict in contract.verdicts(sample) if verdict.fault]
-    except DatabaseMissing:
+    except (DatabaseMissing, Refusal):
         return  # `database` says so
     for verdict in faults:
         yield failing(f"metering: {verdict.fault}", f"it should be so: {verdict.right}")
