@@ -5,7 +5,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -488,15 +488,3 @@ def ping() -> None:
     """Raise StoreUnavailable unless the database responds."""
     with reading() as connection:
         connection.execute(sa.select(1))
-
-
-class _Undone(Exception):
-    """Ends a transaction that is to leave nothing."""
-
-
-def require_writable() -> None:
-    """Write a row and take it back. Raise StoreUnavailable."""
-    with suppress(_Undone), writing() as connection:
-        connection.exec_driver_sql("CREATE TABLE writable_for_us (written INTEGER)")
-        connection.exec_driver_sql("INSERT INTO writable_for_us VALUES (1)")
-        raise _Undone
