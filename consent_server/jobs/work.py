@@ -44,7 +44,7 @@ def run_once(job: Job) -> bool:
 
     What failed at another party is no failure of the job, so its record does not speak of it.
     """
-    failed_acts = 0
+    failed_acts = None
     token = audit.correlation_id.set(f"job-{job.name}")
     error = ""
     try:
