@@ -3,7 +3,6 @@
 import hashlib
 import json
 import secrets
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,15 +10,9 @@ import cbor2
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from tests.jose import decoded, encoded
+
 PRESENT, VERIFIED, ATTESTED = 0x01, 0x04, 0x40
-
-
-def text_of(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def bytes_of(text: str) -> bytes:
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 @dataclass
@@ -35,7 +28,7 @@ class SoftwarePasskey:
         """The RegistrationResponseJSON to options for create(). `changes` are of the client data, the attestation object, and
         `id`, `rp_id` and `attestation`."""
         asked = json.loads(options)
-        self.user = bytes_of(asked["user"]["id"])
+        self.user = decoded(asked["user"]["id"])
         own = changes.pop("id", self.id)
         credential = bytes(16) + len(own).to_bytes(2, "big") + own + self._public()
         data = self._data(changes.pop("rp_id", asked["rp"]["id"]), flags | ATTESTED) + credential
@@ -44,7 +37,7 @@ class SoftwarePasskey:
         if changes.pop("attestation", "none") == "packed":
             signed = self.key.sign(data + hashlib.sha256(client).digest(), ec.ECDSA(SHA256()))
             attestation |= {"fmt": "packed", "attStmt": {"alg": -7, "sig": signed}}
-        response = {"clientDataJSON": text_of(client), "attestationObject": text_of(cbor2.dumps(attestation | changes))}
+        response = {"clientDataJSON": encoded(client), "attestationObject": encoded(cbor2.dumps(attestation | changes))}
         return self._sent(own, response)
 
     def used(self, options: str, origin: str, *, flags: int = PRESENT | VERIFIED, **changes: Any) -> str:
@@ -55,12 +48,12 @@ class SoftwarePasskey:
         own = changes.pop("id", self.id)
         client = self._client("webauthn.get", asked, origin, changes)
         response = {
-            "clientDataJSON": text_of(client),
-            "authenticatorData": text_of(data),
-            "signature": text_of(key.sign(data + hashlib.sha256(client).digest(), ec.ECDSA(SHA256()))),
+            "clientDataJSON": encoded(client),
+            "authenticatorData": encoded(data),
+            "signature": encoded(key.sign(data + hashlib.sha256(client).digest(), ec.ECDSA(SHA256()))),
         }
         if user is not None:
-            response["userHandle"] = text_of(user)
+            response["userHandle"] = encoded(user)
         return self._sent(own, response)
 
     def _public(self) -> bytes:
@@ -76,4 +69,4 @@ class SoftwarePasskey:
         return json.dumps(said).encode()
 
     def _sent(self, own: bytes, response: dict[str, str]) -> str:
-        return json.dumps({"id": text_of(own), "rawId": text_of(own), "type": "public-key", "response": response})
+        return json.dumps({"id": encoded(own), "rawId": encoded(own), "type": "public-key", "response": response})

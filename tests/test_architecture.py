@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -70,8 +71,14 @@ LIBRARIES = (
 LONGEST_FUNCTION = 60
 
 
-def modules() -> list[Path]:
-    return [path for path in sorted(ROOT.rglob("*.py")) if "migrations" not in path.parts]
+@cache
+def modules() -> tuple[Path, ...]:
+    return tuple(path for path in sorted(ROOT.rglob("*.py")) if "migrations" not in path.parts)
+
+
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def names(path: Path) -> str:
@@ -85,7 +92,7 @@ def room_of(path: Path) -> str:
 
 def imports(path: Path) -> Iterator[str]:
     """Dotted names that a module imports, wherever in it, with what a `from` takes."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -102,15 +109,14 @@ def own(path: Path) -> Iterator[tuple[str, list[str]]]:
             yield (first, more) if first in ROOMS else ("__init__", [first, *more])
 
 
-@pytest.mark.parametrize("path", modules(), ids=names)
-def test_a_room_imports_only_rooms_before_it(path: Path) -> None:
-    room = room_of(path)
-    for first, more in own(path):
-        if (room, first) == ("deployment", "deployment") or first == room:
-            continue
-        assert ROOMS.index(first) < ROOMS.index(room), (
-            f"{names(path)} imports {first}.{'.'.join(more)}, which is behind it"
-        )
+def test_a_room_imports_only_rooms_before_it() -> None:
+    behind = [
+        f"{names(path)} imports {first}.{'.'.join(more)}"
+        for path in modules()
+        for first, more in own(path)
+        if first != room_of(path) and ROOMS.index(first) >= ROOMS.index(room_of(path))
+    ]
+    assert not behind
 
 
 @pytest.mark.parametrize(("pattern", "allowed"), NOTHING_ELSE)
@@ -141,13 +147,16 @@ def test_nobody_but_the_command_line_imports_the_sandbox() -> None:
             assert "sandbox" not in {first for first, _ in own(path)}, names(path)
 
 
-@pytest.mark.parametrize("path", modules(), ids=names)
-def test_flask_sql_time_and_network_stay_in_their_rooms(path: Path) -> None:
-    for name in imports(path):
-        library = "time" if name in {"datetime.now", "datetime.utcnow"} else name.split(".")[0]
-        for libraries, allowed in LIBRARIES:
-            if library in libraries:
-                assert any(fnmatch(names(path), pattern) for pattern in allowed), f"{names(path)} imports {name}"
+def test_flask_sql_time_and_network_stay_in_their_rooms() -> None:
+    elsewhere = [
+        f"{names(path)} imports {name}"
+        for path in modules()
+        for name in imports(path)
+        for libraries, allowed in LIBRARIES
+        if ("time" if name in {"datetime.now", "datetime.utcnow"} else name.split(".")[0]) in libraries
+        and not any(fnmatch(names(path), pattern) for pattern in allowed)
+    ]
+    assert not elsewhere
 
 
 def test_every_room_has_its_place() -> None:
@@ -158,22 +167,18 @@ def test_every_room_has_its_place() -> None:
 def test_class_names_are_unique() -> None:
     seen: dict[str, str] = {}
     for path in modules():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef) and room_of(path) != "sandbox":
                 assert node.name not in seen, f"{node.name}: {names(path)} and {seen[node.name]}"
                 seen[node.name] = names(path)
 
 
-def long_functions(path: Path) -> list[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return [
-        f"{node.name}: {length} lines"
-        for node in ast.walk(tree)
+def test_functions_are_short() -> None:
+    long = [
+        f"{names(path)}: {node.name}: {length} lines"
+        for path in modules()
+        for node in nodes(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (length := (node.end_lineno or 0) - node.lineno + 1) > LONGEST_FUNCTION
     ]
-
-
-@pytest.mark.parametrize("path", modules(), ids=names)
-def test_functions_are_short(path: Path) -> None:
-    assert not long_functions(path)
+    assert not long

@@ -1,6 +1,8 @@
 """The jobs of a party."""
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from consent_server import audit, clock
@@ -32,198 +34,88 @@ PROBES_S: Final = 2
 RENEWAL_DAYS: Final = 60
 
 
-class Job(ABC):
-    """`run` is called every `every_s` seconds. It must be safe to run twice, and at the same time on another machine."""
+@dataclass
+class Job:
+    """`run` is called every `every_s` seconds. It must be safe to run twice, and at the same time on another machine.
+
+    It returns how many of its acts failed at another party, each of which is tried again; None where it has no such acts.
+    """
 
     name: str
-
-    def __init__(self, every_s: int) -> None:
-        self.every_s = every_s
-
-    @abstractmethod
-    def run(self) -> int:
-        """Do what is due; return how many of its acts failed at another party, each of which is tried again."""
+    every_s: int
+    run: Callable[[], int | None]
 
 
-class ReportNode(Job):
-    """Writes that the jobs run here, and with which keys."""
-
-    name = "node-report"
-
-    def run(self) -> int:
-        current().node_report.write()
-        return 0
-
-
-class WarnOfSigningCertificate(Job):
-    """Writes an audit line each day in the last 60, and each day on which nothing can be signed any more."""
-
-    name = "signing-certificate"
-
-    def run(self) -> int:
-        days = (current().signer.not_after - clock.now()) // DAY
-        if days < RENEWAL_DAYS:
-            audit.event("certificate_ends", certificate="keys.signing_certificate", days=days)
-        return 0
-
-
-class FetchRevocationList(Job):
-    name = "revocation-list"
-
-    def run(self) -> int:
-        current().revocations.refresh()
-        return 0
-
-
-class DispatchOutbox(Job):
-    name = "outbox"
-
-    def __init__(self, every_s: int) -> None:
-        super().__init__(every_s)
-        self._pool = outbox.pool()
-
-    def run(self) -> int:
-        return outbox.dispatch(self._pool).failed
-
-
-class SendMails(Job):
-    name = "mails"
-
-    def run(self) -> int:
-        return mails.send_due()
-
-
-class Remind(Job):
-    name = "reminders"
-
-    def run(self) -> int:
-        reminders.owe()
-        return 0
+def jobs() -> tuple[Job, ...]:
+    """Return the jobs of this party."""
+    here = current()
+    settings, every = here.settings, here.settings.jobs
+    common = (
+        Job("node-report", NODE_REPORT_S, here.node_report.write),
+        Job("revocation-list", settings.revocation_list.refresh_s, here.revocations.refresh),
+        Job("outbox", every.outbox_s, partial(_dispatch_outbox, outbox.pool())),
+        Job("mails", every.outbox_s, mails.send_due),
+        Job("reminders", REMIND_S, _remind),
+        ApplyRetention(every.retention_s),
+        Job("signing-certificate", DAY, warn_of_signing_certificate),
+        Job("audit-trail", SEAL_S, audit_trail.seal),
+        Job("logos", LOGOS_S, partial(logos.fetch_due, logos.pool())),
+        Job("probes", PROBES_S, partial(_probe, Probes(settings))),
+        *((Job("metrics", LOOK_S, state.look),) if settings.metrics.bind else ()),
+    )
+    if settings.party == "edp":
+        return common
+    return (
+        *common,
+        Job("collect", every.collect_s, partial(_collect, gather.pool())),
+        # By itself: a slow grid delays no collection.
+        Job("grid", every.collect_s, weigh.weigh_due),
+        Job("grid-forecast", FORECAST_S, forecast.fetch_forecasts),
+        Job("providers", PROVIDERS_S, partial(_fetch_metadata, FairPool(most=8, most_unreliable=4, slow_s=2))),
+    )
 
 
 class ApplyRetention(Job):
     """Runs again in a second while more is due than one run does."""
 
-    name = "retention"
-
     def __init__(self, every_s: int) -> None:
-        super().__init__(every_s)
+        super().__init__("retention", every_s, self._apply)
         self._usual_s = every_s
 
-    def run(self) -> int:
-        self.every_s, kept = self._usual_s, current().settings.retention
-        retention.apply(kept)
-        if current().settings.party == "cap":
+    def _apply(self) -> None:
+        settings = current().settings
+        self.every_s = self._usual_s
+        retention.apply(settings.retention)
+        if settings.party == "cap":
             retention.forget_readings()
-        if retention.is_behind(kept):
+        if retention.is_behind(settings.retention):
             self.every_s = BEHIND_S
-        return 0
 
 
-class SealAuditTrail(Job):
-    """Gives the events of the audit trail their places in its chain, and signs a checkpoint each day."""
-
-    name = "audit-trail"
-
-    def run(self) -> int:
-        audit_trail.seal()
-        return 0
+def warn_of_signing_certificate() -> None:
+    """Write an audit line if the signing certificate ends within RENEWAL_DAYS, or has ended."""
+    days = (current().signer.not_after - clock.now()) // DAY
+    if days < RENEWAL_DAYS:
+        audit.event("certificate_ends", certificate="keys.signing_certificate", days=days)
 
 
-class AskProbes(Job):
-    """Looks each minute how our doors, our messages, the Directory and the Registry are, and sums up the days that are over."""
-
-    name = "probes"
-
-    def __init__(self, every_s: int) -> None:
-        super().__init__(every_s)
-        self._probes = Probes(current().settings)
-
-    def run(self) -> int:
-        probing.ask_due(self._probes)
-        probing.sum_up()
-        return 0
+def _dispatch_outbox(pool: FairPool) -> int:
+    return outbox.dispatch(pool).failed
 
 
-class Collect(Job):
-    name = "collect"
-
-    def __init__(self, every_s: int) -> None:
-        super().__init__(every_s)
-        self._pool = gather.pool()
-
-    def run(self) -> int:
-        return gather.collect_due(self._pool).failed
+def _collect(pool: FairPool) -> int:
+    return gather.collect_due(pool).failed
 
 
-class Weigh(Job):
-    """Works out electricity by the grid's figures: a slow grid delays no collection."""
-
-    name = "grid"
-
-    def run(self) -> int:
-        return weigh.weigh_due()
+def _remind() -> None:
+    reminders.owe()
 
 
-class FetchForecasts(Job):
-    name = "grid-forecast"
-
-    def run(self) -> int:
-        return forecast.fetch_forecasts()
+def _probe(probes: Probes) -> None:
+    probing.ask_due(probes)
+    probing.sum_up()
 
 
-class FetchProviderMetadata(Job):
-    name = "providers"
-
-    def __init__(self, every_s: int) -> None:
-        super().__init__(every_s)
-        self._pool = FairPool(most=8, most_unreliable=4, slow_s=2)
-
-    def run(self) -> int:
-        providers.fetch_metadata(self._pool)
-        return 0  # nothing is owed: a page asks a provider itself where the copy is missing
-
-
-class FetchLogos(Job):
-    name = "logos"
-
-    def __init__(self, every_s: int) -> None:
-        super().__init__(every_s)
-        self._pool = logos.pool()
-
-    def run(self) -> int:
-        logos.fetch_due(self._pool)
-        return 0
-
-
-class LookAtState(Job):
-    """Looks for the metrics at what waits, ends or is old."""
-
-    name = "metrics"
-
-    def run(self) -> int:
-        state.look()
-        return 0
-
-
-def jobs() -> tuple[Job, ...]:
-    """Return the jobs of this party."""
-    settings = current().settings
-    every = settings.jobs
-    common = (
-        ReportNode(NODE_REPORT_S),
-        FetchRevocationList(settings.revocation_list.refresh_s),
-        DispatchOutbox(every.outbox_s),
-        SendMails(every.outbox_s),
-        Remind(REMIND_S),
-        ApplyRetention(every.retention_s),
-        WarnOfSigningCertificate(DAY),
-        SealAuditTrail(SEAL_S),
-        FetchLogos(LOGOS_S),
-        AskProbes(PROBES_S),
-        *((LookAtState(LOOK_S),) if settings.metrics.bind else ()),
-    )
-    if settings.party == "edp":
-        return common
-    grid = (Weigh(every.collect_s), FetchForecasts(FORECAST_S))
-    return (*common, Collect(every.collect_s), *grid, FetchProviderMetadata(PROVIDERS_S))
+def _fetch_metadata(pool: FairPool) -> None:
+    """What fails is owed to nobody: a page asks a provider itself where the copy is missing."""
+    providers.fetch_metadata(pool)

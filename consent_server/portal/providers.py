@@ -34,7 +34,7 @@ class ProviderUnreachable(Unavailable):
 
 
 class ProviderSlow(ProviderUnreachable):
-    """Not reached in the time that a page waits: the worker goes on trying (`jobs.job.FetchProviderMetadata`)."""
+    """Not reached in the time that a page waits: the worker goes on trying (`fetch_metadata`)."""
 
     code = "provider_slow"
 

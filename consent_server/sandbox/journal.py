@@ -1,4 +1,4 @@
-"""Lists that several requests add to and people look at: one JSON object a line, in a file that lives with the sandbox."""
+"""Files of the sandbox that several of its processes write and read at once."""
 
 import json
 import os
@@ -8,8 +8,15 @@ from typing import Any
 from consent_server import clock
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file anew: whoever reads it meanwhile has the whole of the old content or of the new."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
+
+
 class Journal:
-    """The list in one file. Every entry has `at`, the instant at which it was added."""
+    """A list in a file, one JSON object a line. Every entry has `at`, the instant at which it was added."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -4,6 +4,7 @@ import json
 from typing import Any, Final
 
 from consent_server.sandbox import synthetic
+from consent_server.sandbox.journal import write_whole
 from consent_server.sandbox.layout import CLIENTS, LICENSES, Layout
 from consent_server.sandbox.smes import SMES, Sme
 from consent_server.scheme import instant
@@ -40,9 +41,7 @@ def build(layout: Layout, at: int) -> dict[str, Any]:
 
 def write(layout: Layout, at: int) -> None:
     """Write the manifest atomically: it is never seen incomplete."""
-    unfinished = layout.manifest.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(build(layout, at), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished.replace(layout.manifest)
+    write_whole(layout.manifest, (json.dumps(build(layout, at), indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _client(layout: Layout, name: str) -> dict[str, Any]:

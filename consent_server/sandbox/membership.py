@@ -1,11 +1,11 @@
 """The present state of the sandbox's members: who is suspended, and which applications are withdrawn."""
 
 import json
-import os
 import threading
 import time
 from typing import Final, Literal
 
+from consent_server.sandbox.journal import write_whole
 from consent_server.sandbox.layout import Layout
 
 Kind = Literal["member", "application"]
@@ -26,23 +26,21 @@ _one_at_a_time = threading.Lock()
 
 def suspended(layout: Layout) -> frozenset[str]:
     """Return the suspended members, as names in MEMBERS."""
-    return frozenset(_held(layout)["member"])
+    return frozenset(_kept(layout)["member"])
 
 
 def withdrawn(layout: Layout) -> frozenset[str]:
     """Return the withdrawn applications, as names in APPLICATIONS."""
-    return frozenset(_held(layout)["application"])
+    return frozenset(_kept(layout)["application"])
 
 
 def change(layout: Layout, kind: Kind, name: str, status: str) -> None:
     """Give a member or an application one of its STATUSES."""
     with _one_at_a_time:
-        held = _held(layout)
-        others = [each for each in held[kind] if each != name]
-        held[kind] = others if status == "active" else [*others, name]
-        unfinished = layout.memberships.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(held), encoding="ascii")
-        os.replace(unfinished, layout.memberships)
+        kept = _kept(layout)
+        others = [each for each in kept[kind] if each != name]
+        kept[kind] = others if status == "active" else [*others, name]
+        write_whole(layout.memberships, json.dumps(kept).encode())
 
 
 def wait_until_effective() -> None:
@@ -50,9 +48,9 @@ def wait_until_effective() -> None:
     time.sleep(_SETTLED_AFTER_S)
 
 
-def _held(layout: Layout) -> dict[Kind, list[str]]:
+def _kept(layout: Layout) -> dict[Kind, list[str]]:
     try:
-        held: dict[Kind, list[str]] = json.loads(layout.memberships.read_text(encoding="ascii"))
-        return held
+        kept: dict[Kind, list[str]] = json.loads(layout.memberships.read_text(encoding="ascii"))
+        return kept
     except FileNotFoundError:
         return {"member": [], "application": []}

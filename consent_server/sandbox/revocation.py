@@ -1,7 +1,6 @@
 """The sandbox's revocation list: which clients are on it, rewriting it, and waiting until every door has it."""
 
 import json
-import os
 import ssl
 import threading
 import time
@@ -12,6 +11,7 @@ import httpx
 from cryptography import x509
 
 from consent_server.sandbox.authority import Authority
+from consent_server.sandbox.journal import write_whole
 from consent_server.sandbox.layout import CLIENTS, MUTUAL_TLS_DOORS, Layout
 
 #: The contract's promise, in seconds.
@@ -52,9 +52,9 @@ def change(layout: Layout, *, revoke: str | None = None, restore: str | None = N
         return number
 
 
-def wait_until_effective(check: Callable[[], bool], seconds: float = EFFECTIVE_WITHIN) -> bool:
-    """Return True once `check` does, and False when it has not within `seconds`."""
-    ends = time.monotonic() + seconds
+def wait_until_effective(check: Callable[[], bool]) -> bool:
+    """Return True once `check` does, and False when it has not within EFFECTIVE_WITHIN."""
+    ends = time.monotonic() + EFFECTIVE_WITHIN
     while not check():
         if time.monotonic() + _POLL_S > ends:
             return False
@@ -64,10 +64,15 @@ def wait_until_effective(check: Callable[[], bool], seconds: float = EFFECTIVE_W
 
 def doors_have(layout: Layout, number: int) -> bool:
     """Return whether every mutual-TLS door reports at /ready that it uses this list or a newer one."""
+    with watcher(layout) as client:
+        return all(_list_number(client, layout.origin(door)) >= number for door in MUTUAL_TLS_DOORS)
+
+
+def watcher(layout: Layout) -> httpx.Client:
+    """Return a client for /ready of every door, which asks for no role."""
     context = ssl.create_default_context(cafile=str(layout.authority / "server_root.pem"))
     context.load_cert_chain(layout.certificate("watcher", "chain"), layout.certificate("watcher", "key"))
-    with httpx.Client(verify=context, timeout=5.0, trust_env=False) as client:
-        return all(_list_number(client, layout.origin(door)) >= number for door in MUTUAL_TLS_DOORS)
+    return httpx.Client(verify=context, timeout=5.0, trust_env=False)
 
 
 def _list_number(client: httpx.Client, origin: str) -> int:
@@ -83,12 +88,5 @@ def _publish(layout: Layout, authority: Authority, number: int, names: set[str] 
         x509.load_pem_x509_certificate(layout.certificate(name, "certificate").read_bytes()).serial_number
         for name in names
     ]
-    _replace(layout.revocation_list, authority.crl(serials, number))
-    _replace(layout.revoked, json.dumps({"number": number, "revoked": sorted(names)}).encode("ascii"))
-
-
-def _replace(path: os.PathLike[str], content: bytes) -> None:
-    unfinished = f"{os.fspath(path)}.unfinished"
-    with open(unfinished, "wb") as file:
-        file.write(content)
-    os.replace(unfinished, path)
+    write_whole(layout.revocation_list, authority.crl(serials, number))
+    write_whole(layout.revoked, json.dumps({"number": number, "revoked": sorted(names)}).encode())

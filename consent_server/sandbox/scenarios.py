@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from consent_server.sandbox.journal import write_whole
 from consent_server.sandbox.layout import Layout
 from consent_server.sandbox.smes import SMES, register_rows
 
@@ -21,9 +22,7 @@ def current(layout: Layout) -> dict[str, str]:
 def change(layout: Layout, sme: str, scenario: str) -> None:
     """Make a business meet another scenario from the next call on."""
     with _one_at_a_time:
-        unfinished = layout.scenarios.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps({**current(layout), sme: scenario}), encoding="ascii")
-        unfinished.replace(layout.scenarios)
+        write_whole(layout.scenarios, json.dumps({**current(layout), sme: scenario}).encode())
 
 
 def of_meter(file: Path, meter: str) -> str:

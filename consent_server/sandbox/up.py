@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from flask import Flask
 from consent_server import clock, shipped, store
 from consent_server.sandbox import databases, parties, synthetic
 from consent_server.sandbox.layout import PORTS, Layout
+from consent_server.sandbox.revocation import watcher
 from consent_server.sandbox.smes import SMES, register_rows
 from consent_server.sandbox.supervisor import ChildDied, Supervisor
 from consent_server.sandbox.walk import connect_first, walk
@@ -171,10 +171,8 @@ def _start(layout: Layout, supervisor: Supervisor) -> None:
 
 def _all_ready(layout: Layout) -> list[str]:
     """Return the services whose /ready does not return 200 yet."""
-    context = ssl.create_default_context(cafile=str(layout.authority / "server_root.pem"))
-    context.load_cert_chain(layout.certificate("watcher", "chain"), layout.certificate("watcher", "key"))
     waiting = []
-    with httpx.Client(verify=context, timeout=5.0, trust_env=False) as client:
+    with watcher(layout) as client:
         for name in ("trust", *DOORS, "fsp_public", "fsp_mutual_tls"):
             try:
                 answer = client.get(f"{layout.origin(name)}/ready")

@@ -5,12 +5,13 @@ it (site/sitecustomize.py), in every process of the test: also in the doors of a
 standard library is imported here.
 """
 
-import base64
-import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any
+
+from tests.jose import claims_of, unsegment
 
 #: The environment variable that names the mistake of a process.
 SWITCH = "CONSENT_SERVER_BROKEN_TWIN"
@@ -79,9 +80,7 @@ def _algorithm_of_the_token(original: Any, module: ModuleType) -> Any:
             return original(text, keys, typ=typ, limit=limit)
         except module.Unacceptable:
             head, body, *_ = text.split(".")
-            header, claims = (
-                json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))) for part in (head, body)
-            )
+            header, claims = unsegment(head), unsegment(body)
             key = keys.public(header.get("kid", ""))
             if header["alg"] == "ES256" or key is None:
                 raise
@@ -93,11 +92,8 @@ def _algorithm_of_the_token(original: Any, module: ModuleType) -> Any:
 def _own_claim_as_expected(claim: str, parameter: str) -> Callable[[Any, ModuleType], Any]:
     def make(original: Any, _module: ModuleType) -> Any:
         def read(text: str, keys: Any, **expected: Any) -> Any:
-            try:
-                part = text.split(".")[1]
-                expected[parameter] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))[claim]
-            except (IndexError, ValueError, KeyError, TypeError):
-                pass
+            with suppress(IndexError, ValueError, KeyError, TypeError):
+                expected[parameter] = claims_of(text)[claim]
             return original(text, keys, **expected)
 
         return read
@@ -229,19 +225,6 @@ def _as_the_standard_library_has_it(_original: Any, _module: ModuleType) -> Any:
 
 def _whole_window(_original: Any, _module: ModuleType) -> Any:
     return lambda self, start, end: (start, end)
-
-
-def _null_refused(original: Any, module: ModuleType) -> Any:
-    def check(request: Any, sent: Any, secret: str, origin: str) -> None:
-        if request.headers.get("Origin") == "null" and "Sec-Fetch-Site" not in request.headers:
-            raise module.CsrfRefused("Origin")
-        original(request, sent, secret, origin)
-
-    return check
-
-
-def _whatever_is_open(_original: Any, _module: ModuleType) -> Any:
-    return property(lambda self: self.open)
 
 
 MISTAKES: dict[str, Mistake] = {

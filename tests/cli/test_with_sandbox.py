@@ -14,6 +14,7 @@ from consent_server.sandbox.browser import Browser, follow
 from consent_server.sandbox.client import Client
 from consent_server.tokens.keys import PUBLISHED_BEFORE_USE
 from tests.conftest import RunningSandbox
+from tests.jose import header_of
 
 pytestmark = pytest.mark.xdist_group("sandbox")
 
@@ -85,10 +86,7 @@ def signing(world: World) -> Iterator[Callable[[], list[tuple[str, str]]]]:
 
 
 def kid_of(token: str) -> str:
-    import base64
-
-    head = token.split(".")[0]
-    return str(json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))["kid"])
+    return str(header_of(token)["kid"])
 
 
 def test_doors_take_a_rotated_key_up_while_old_tokens_still_verify(

@@ -5,8 +5,6 @@ plain_fapi (docs/conformance.md). It asks from outside, with two of the manifest
 is the sandbox's small browser.
 """
 
-import base64
-import hashlib
 import json
 import math
 import re
@@ -27,6 +25,7 @@ import httpx
 
 from consent_server.sandbox.browser import Browser, Page, follow
 from tests.conformance.plan import ALLOWED_UNKNOWN, SUITE, UNRESERVED, Plan, SuiteClient
+from tests.jose import s256
 
 _YEAR: Final = 365 * 24 * 3600
 _ENTROPY_BITS: Final = 96
@@ -281,10 +280,6 @@ class Asked:
     form: dict[str, str]
     request_uri: str = ""
     expires_in: int = 0
-
-
-def s256(verifier: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
 def in_query(value: str) -> str:

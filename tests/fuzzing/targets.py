@@ -3,7 +3,6 @@
 Used by test_parsers.py, which replays and mutates the seeds, and by explore.py, in which atheris looks for more.
 """
 
-import base64
 import contextlib
 import dataclasses
 import random
@@ -38,6 +37,7 @@ from consent_server.scheme.registry_document import MalformedLicense
 from consent_server.tokens import access_token, compact, keys, status
 from consent_server.tokens.keys import PublicKeys, SigningKeys
 from consent_server.tokens.status import StatusListInvalid
+from tests.jose import decoded
 from tests.pki.authorities import CA, NOW, Signer, answer_of, list_of, make_root, part
 from tests.scheme.provenance import worst
 from tests.scheme.provenance.test_worst import EXPECTED as OF_A_CALL
@@ -166,8 +166,7 @@ def read_claims(data: bytes) -> None:
 
 
 def claims_seeds() -> list[bytes]:
-    parts = [seed.split(b".")[1] for seed in token_seeds()]
-    return [base64.urlsafe_b64decode(each + b"=" * (-len(each) % 4)) for each in parts]
+    return [decoded(seed.decode().split(".")[1]) for seed in token_seeds()]
 
 
 def read_jwks(data: bytes) -> None:

@@ -4,7 +4,6 @@ Each method of a program is one of its steps, under the name of what it does the
 `went()` takes the steps in order and keeps what became of each.
 """
 
-import base64
 import hashlib
 import re
 import secrets
@@ -21,6 +20,7 @@ from consent_server.pki.member_certificate import load_certificates
 from consent_server.sandbox.browser import Browser, follow
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import VerifiedStep, verify
+from tests.jose import s256
 from tests.refusals.flows import until
 
 MONTHS = 12
@@ -93,14 +93,13 @@ class Program:
 
     def pushed_request(self) -> None:
         self.verifier, self.state = secrets.token_urlsafe(32), secrets.token_urlsafe(16)
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(self.verifier.encode()).digest()).rstrip(b"=").decode()
         answer = self.post(
             "pushed_authorization_request_endpoint",
             client_id=self.client_id,
             redirect_uri=self.REDIRECT_URI,
             response_type="code",
             scope=self.license,
-            code_challenge=challenge,
+            code_challenge=s256(self.verifier),
             code_challenge_method="S256",
             state=self.state,
         )

@@ -5,9 +5,7 @@ attributes, or the response of one path (`instead`), or the JSON document in it 
 and `complaints` holds what it did not.
 """
 
-import base64
 import gzip
-import hashlib
 import json
 import re
 import secrets
@@ -26,6 +24,7 @@ from consent_server.scheme.provenance.steps import COMPLETE, GrantedPermission, 
 from consent_server.scheme.readings import UNIT
 from tests import records
 from tests.deployments import layout
+from tests.jose import s256
 from tests.outbound.conftest import Answer, Asked, WireServer, json_answer, server_context
 from tests.scheme.signing import SMART_METERS
 
@@ -235,8 +234,7 @@ def _client(asked: Asked) -> str:
 
 
 def _proves(form: dict[str, str], pushed: dict[str, str]) -> bool:
-    digest = hashlib.sha256(form["code_verifier"].encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == pushed["code_challenge"]
+    return s256(form["code_verifier"]) == pushed["code_challenge"]
 
 
 def _provenance(start: int, end: int) -> Document:

@@ -1,6 +1,5 @@
 """One party's issuer on a real database: both doors, real certificates and keys, and an SME that always agrees."""
 
-import base64
 import hashlib
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ from consent_server.store.tables import AuthorizationCode, Evidence, Journey, Ow
 from consent_server.tokens import refresh_token
 from tests.database import make_tables
 from tests.deployments import deploy, layout, opened, settings_of
+from tests.jose import s256
 
 DIRECTORY = "https://directory.example"
 REGISTRY = "https://registry.example"
@@ -131,8 +131,7 @@ class Pkce:
 
 def pkce(verifier: str = "") -> Pkce:
     verifier = verifier or secrets.token_urlsafe(48)
-    digest = hashlib.sha256(verifier.encode()).digest()
-    return Pkce(verifier, base64.urlsafe_b64encode(digest).rstrip(b"=").decode())
+    return Pkce(verifier, s256(verifier))
 
 
 @dataclass(frozen=True)

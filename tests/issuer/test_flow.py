@@ -1,6 +1,5 @@
 """The good path, as a client meets it, with what conformance programs look at on the way."""
 
-import base64
 import json
 import logging
 import math
@@ -20,15 +19,11 @@ from consent_server.signing import key as signing_key
 from consent_server.store import journeys, tables
 from consent_server.tokens import access_token, binding, keys, status
 from tests.issuer.conftest import CAP_ROLE, COMBINED, DIRECTORY, FSP_ROLE
+from tests.jose import claims_of
 
 
 def entropy(text: str) -> float:
     return sum(-count * math.log2(count / len(text)) for count in Counter(text).values())
-
-
-def claims_of(token: str) -> dict[str, Any]:
-    payload = token.split(".")[1]
-    return dict(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))))
 
 
 def test_a_pushed_request_is_answered_as_rfc_9126_has_it(issuer: Any) -> None:

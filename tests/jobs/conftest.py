@@ -1,27 +1,13 @@
-"""A job for tests of the loop that runs jobs."""
+"""Where tests of the loop that runs jobs have their runs recorded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flask import Flask
 
 from consent_server import store
-from consent_server.jobs.job import Job
 from tests.deployments import in_new_database
-
-
-class PlayedJob(Job):
-    """A job whose work is a function of the test."""
-
-    def __init__(self, name: str, every_s: int, work: Callable[[], object]) -> None:
-        super().__init__(every_s)
-        self.name = name
-        self.work = work
-
-    def run(self) -> int:
-        self.work()
-        return 0
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from consent_server import clock
-from consent_server.jobs.job import WarnOfSigningCertificate, jobs
+from consent_server.jobs.job import jobs, warn_of_signing_certificate
 from consent_server.jobs.work import run_once
 from consent_server.scheme.instant import DAY
 from tests.conftest import HeldClock
@@ -48,7 +48,7 @@ def test_the_end_of_the_signing_certificate_is_in_the_log(
     deployment.signer.not_after = clock.now() + days * DAY + 1
     caplog.set_level(logging.INFO, "consent_server.audit")
     with in_new_database(opened(deployment, "public")):
-        assert run_once(WarnOfSigningCertificate(DAY))
+        warn_of_signing_certificate()
     lines = [each for line in caplog.messages if (each := json.loads(line))["event"] == "certificate_ends"]
     assert [(each["certificate"], each["days"]) for each in lines] == (
         [] if said is None else [("keys.signing_certificate", said)]

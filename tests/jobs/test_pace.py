@@ -12,7 +12,6 @@ from consent_server.jobs import work as loop
 from consent_server.jobs.job import Job
 from consent_server.jobs.work import run_once
 from consent_server.refusal import Unavailable
-from tests.jobs.conftest import PlayedJob
 
 DAY = 86400
 
@@ -61,7 +60,7 @@ def test_a_job_runs_at_once_and_then_at_its_own_pace(
     at: Callable[[], int], second: Callable[[], None], every_s: int, ran: list[int]
 ) -> None:
     found: list[int] = []
-    run(PlayedJob("job", every_s, lambda: found.append(at())), *[second] * 10)
+    run(Job("job", every_s, lambda: found.append(at())), *[second] * 10)
     assert found == ran
 
 
@@ -72,7 +71,7 @@ def test_a_job_that_took_long_is_due_a_full_interval_after_its_end(held_clock: A
         ran.append(at())
         held_clock.step(60)
 
-    run(PlayedJob("slow", 10, slow), lambda: None, lambda: held_clock.step(10))
+    run(Job("slow", 10, slow), lambda: None, lambda: held_clock.step(10))
     assert ran == [0, 70]
 
 
@@ -80,7 +79,7 @@ def test_a_job_that_took_long_is_due_a_full_interval_after_its_end(held_clock: A
 def test_a_stepped_clock_puts_no_job_to_sleep(held_clock: Any, at: Callable[[], int], step: int) -> None:
     ran: list[int] = []
     run(
-        PlayedJob("hourly", 3600, lambda: ran.append(at())),
+        Job("hourly", 3600, lambda: ran.append(at())),
         lambda: None,
         lambda: held_clock.step(step),
         *[lambda: None] * 3,
@@ -92,7 +91,7 @@ def test_a_step_back_makes_no_job_wait_longer_than_its_interval(
     held_clock: Any, at: Callable[[], int], second: Callable[[], None]
 ) -> None:
     ran: list[int] = []
-    run(PlayedJob("job", 10, lambda: ran.append(at())), *[second] * 7, lambda: held_clock.step(-5), *[second] * 9)
+    run(Job("job", 10, lambda: ran.append(at())), *[second] * 7, lambda: held_clock.step(-5), *[second] * 9)
     assert ran == [0, 10]
 
 
@@ -108,14 +107,14 @@ def test_a_failing_job_is_logged_and_has_its_next_turn(
         ran.append(at())
         raise fault
 
-    run(PlayedJob("breaking", 2, fails), second, second)
+    run(Job("breaking", 2, fails), second, second)
     assert ran == [0, 2]
     assert caplog.text.count("breaking") >= 2
     assert str(fault) in caplog.text
 
 
 def test_waits_are_short_so_that_a_step_of_the_clock_is_noticed(held_clock: Any) -> None:
-    assert run(PlayedJob("job", 3600, lambda: None)).waited == [loop.TICK_S]
+    assert run(Job("job", 3600, lambda: None)).waited == [loop.TICK_S]
     assert loop.TICK_S < 1
 
 
@@ -125,9 +124,9 @@ def test_a_failing_job_stops_no_other_and_the_stop_event_ends_them_all(
     monkeypatch.setattr(loop, "TICK_S", 60)
     stop, first, second = threading.Event(), threading.Event(), threading.Event()
     jobs = [
-        PlayedJob("first", 1, first.set),
-        PlayedJob("failing", 1, lambda: 1 / 0),
-        PlayedJob("second", 1, second.set),
+        Job("first", 1, first.set),
+        Job("failing", 1, lambda: 1 // 0),
+        Job("second", 1, second.set),
     ]
     worker = threading.Thread(target=copy_context().run, args=(loop.work, jobs, stop))
     worker.start()
@@ -141,14 +140,14 @@ def test_a_failing_job_stops_no_other_and_the_stop_event_ends_them_all(
 def test_a_worker_that_is_told_to_stop_first_does_nothing() -> None:
     stop, ran = threading.Event(), threading.Event()
     stop.set()
-    loop.work([PlayedJob("job", 1, ran.set)], stop)
+    loop.work([Job("job", 1, ran.set)], stop)
     assert not ran.is_set()
 
 
 def test_run_once_says_whether_it_went_through() -> None:
     before = audit.correlation_id.get()
     seen: list[str] = []
-    assert run_once(PlayedJob("good", 1, lambda: seen.append(audit.correlation_id.get())))
+    assert run_once(Job("good", 1, lambda: seen.append(audit.correlation_id.get())))
     assert seen == ["job-good"], "audit lines of a job name it"
-    assert not run_once(PlayedJob("bad", 1, lambda: 1 / 0))
+    assert not run_once(Job("bad", 1, lambda: 1 // 0))
     assert audit.correlation_id.get() == before

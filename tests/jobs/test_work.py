@@ -11,11 +11,11 @@ from flask import Flask
 
 from consent_server import store
 from consent_server.jobs import work
+from consent_server.jobs.job import Job
 from consent_server.refusal import Unavailable
 from consent_server.store import job_runs
 from consent_server.store.tables import JobRun
 from tests.deployments import in_new_database
-from tests.jobs.conftest import PlayedJob
 
 SAID: ContextVar[str] = ContextVar("said", default="nothing")
 
@@ -32,9 +32,9 @@ def test_a_job_that_waits_for_a_slow_server_holds_up_no_other() -> None:
     """A hostile provider must not be able to keep back withdrawal messages, or the revocation list."""
     stop, answers, ran = threading.Event(), threading.Event(), threading.Event()
     jobs = (
-        PlayedJob("collect", 1, answers.wait),
-        PlayedJob("failing", 1, lambda: 1 / 0),
-        PlayedJob("outbox", 1, ran.set),
+        Job("collect", 1, answers.wait),
+        Job("failing", 1, lambda: 1 // 0),
+        Job("outbox", 1, ran.set),
     )
     working = threading.Thread(target=copy_context().run, args=(work.work, jobs, stop))
     working.start()
@@ -54,7 +54,7 @@ def test_a_job_works_in_the_context_of_whoever_started_it() -> None:
         found.append(SAID.get())
         stop.set()
 
-    work.work((PlayedJob("one", 1, job),), stop)
+    work.work((Job("one", 1, job),), stop)
     SAID.reset(token)
     assert found == ["the application"]
 
@@ -68,7 +68,7 @@ def test_S20_each_run_is_recorded_with_its_last_success_and_failure(held_clock: 
 
     def run(after_s: int) -> JobRun:
         held_clock.step(after_s)
-        work.run_once(PlayedJob("one", 1, job))
+        work.run_once(Job("one", 1, job))
         with store.reading() as c:
             (only,) = job_runs.last(c).values()
         return only
@@ -85,7 +85,7 @@ def test_S20_a_job_runs_though_its_run_cannot_be_recorded(app: Flask) -> None:
     with store.writing() as c:
         c.exec_driver_sql("DROP TABLE job_run")
     ran: list[int] = []
-    assert work.run_once(PlayedJob("one", 1, lambda: ran.append(1)))
+    assert work.run_once(Job("one", 1, lambda: ran.append(1)))
     assert ran == [1]
 
 
@@ -96,7 +96,7 @@ def test_S20_a_job_whose_thread_ends_ends_the_process(monkeypatch: pytest.Monkey
     def dies() -> None:
         raise SystemExit
 
-    jobs = (PlayedJob("well", 1, lambda: None), PlayedJob("collect", 1, dies))
+    jobs = (Job("well", 1, lambda: None), Job("collect", 1, dies))
     stop = threading.Event()
     with pytest.raises(work.JobEnded, match=r"^collect$"):
         work.work(jobs, stop)

@@ -1,8 +1,6 @@
 """H09: a business with a thousand meters, from its bill to its readings, on both databases."""
 
-import base64
 import dataclasses
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,11 +18,12 @@ from consent_server.store import codes, readings
 from consent_server.store.tables import AuthorizationCode, Meter
 from consent_server.tokens import access_token
 from tests.deployments import layout, opened
+from tests.jose import s256
 from tests.journey.conftest import ASKER, CALLBACK, CLIENT, World
 
 COUNT = 1000
 VERIFIER = "v" * 43
-CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+CHALLENGE = s256(VERIFIER)
 BILL = {"postcode": "SW8 1AA", "mpan": "1212345678902"}
 TODAY = 1773307800 // DAY * DAY
 

@@ -1,11 +1,11 @@
 """Pages in Welsh: which language a page is in, the switch on it, and the mail that follows from it."""
 
-import base64
 from typing import Any
 
 from consent_server import clock, store
 from consent_server.receipts import links, mails
 from consent_server.store import mails as owed
+from tests.jose import decoded
 from tests.journey.conftest import GOOD
 
 WELSH = {"Accept-Language": "cy"}
@@ -136,6 +136,6 @@ def test_a_record_is_in_english_whoever_asks(cap: Any) -> None:
     client = cap.browser().client
     assert "Derbynneb am ganiatâd" in client.get(path, headers=WELSH).text
     payload = client.get(f"{path}/consent.json", headers=WELSH).json["payload"]
-    record = base64.urlsafe_b64decode(payload + "==").decode()
+    record = decoded(payload).decode()
     assert "monthly emissions" in record
     assert "allyriadau" not in record

@@ -2,14 +2,13 @@
 
 import json
 import logging
-from base64 import urlsafe_b64encode
-from hashlib import sha256
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
 from consent_server.outbound.errors import BadAnswer, CallbackRefused, NotAllowed, OAuthRefused, Unreachable
 from consent_server.outbound.upstream import Upstream
+from tests.jose import s256
 
 LICENSE = "https://registry.example/license/both"
 APRIL = 1_775_001_600  # 2026-04-01T00:00:00Z
@@ -133,11 +132,10 @@ class TestPush:
         issuer.server.routes["/par"] = wire.json({"request_uri": "urn:x:1", "expires_in": 90}, 201)
         pushed = upstream.push(known, LICENSE, BACK)
         form = issuer.server.asked[-1].form()
-        challenge = urlsafe_b64encode(sha256(pushed.code_verifier.encode()).digest()).rstrip(b"=").decode()
         assert form == {
             "response_type": "code",
             "client_id": settings.member.application,
-            "code_challenge": challenge,
+            "code_challenge": s256(pushed.code_verifier),
             "code_challenge_method": "S256",
             "scope": LICENSE,
             "redirect_uri": BACK,

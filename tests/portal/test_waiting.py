@@ -25,7 +25,6 @@ from tests.deployments import layout
 from tests.outbound.conftest import Answer, WireServer, json_answer, server_context
 
 LEAVING, RETURNING = "/connect/leaving", "/connect/returning"
-NORTHMOOR = "https://directory.example/catalogue/northmoor"
 
 
 class Gate:

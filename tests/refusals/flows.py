@@ -4,8 +4,6 @@ Every secret that a flow meets is remembered in `planted`, and every refusal's b
 can look for the ones in the other, in the logs and in the databases.
 """
 
-import base64
-import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +19,7 @@ from consent_server import clock
 from consent_server.sandbox.browser import Browser, Page, follow
 from consent_server.sandbox.client import Client, Request
 from consent_server.scheme.instant import DAY
+from tests.jose import s256
 from tests.refusals.oracle import Oracle
 
 CALLBACK = "https://client.example/cb"
@@ -59,10 +58,6 @@ class Tokens:
 
 def query_of(url: str) -> dict[str, list[str]]:
     return parse_qs(urlsplit(url).query, keep_blank_values=True)
-
-
-def challenge_of(verifier: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
 def until(question: Callable[[], Any], what: str, within_s: float = 10.0) -> Any:
@@ -123,7 +118,7 @@ class World:
             "redirect_uri": CALLBACK,
             "scope": self.license(),
             "state": "some state",
-            "code_challenge": challenge_of(secrets.token_urlsafe(48)),
+            "code_challenge": s256(secrets.token_urlsafe(48)),
             "code_challenge_method": "S256",
             **changes,
         }

@@ -5,8 +5,6 @@ lies in its directory: so each forgery is wrong in the one way that its row name
 every claim and every header, are in tests/tokens and tests/release.
 """
 
-import base64
-import hashlib
 import hmac
 import json
 import threading
@@ -27,6 +25,7 @@ from consent_server import clock
 from consent_server.sandbox.client import Client, claims
 from consent_server.sandbox.layout import Layout
 from consent_server.tokens import compact, keys
+from tests.jose import s256, segment
 from tests.refusals.flows import CALLBACK, Granted, Tokens, World
 
 pytestmark = pytest.mark.xdist_group("sandbox")
@@ -143,17 +142,13 @@ CODES: dict[str, tuple[Spoil, str, str]] = {
     "C05-verifier of 42 characters": (form({"code_verifier": "x" * 42}), "code_verifier_refused", "invalid_grant"),
     "C05-verifier of 129 characters": (form({"code_verifier": "x" * 129}), "code_verifier_refused", "invalid_grant"),
     "C05-the challenge as verifier": (
-        lambda world, granted: form({"code_verifier": _challenge(granted.request.verifier)})(world, granted),
+        lambda world, granted: form({"code_verifier": s256(granted.request.verifier)})(world, granted),
         "code_verifier_refused",
         "invalid_grant",
     ),
     "no code": (form({"code": None}), "code_request_incomplete", "invalid_request"),
     "unknown code": (form({"code": "x" * 43}), "code_refused", "invalid_grant"),
 }
-
-
-def _challenge(verifier: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
 @pytest.mark.parametrize("case", CODES.values(), ids=CODES.keys())
@@ -444,7 +439,7 @@ def provenance(world: World, live: Tokens) -> str:
     query = "?from=2026-03-01T00:00:00Z&to=2026-03-01T01:00:00Z"
     path = f"/datasources/{quote(listed[0]['id'], safe='')}/import{query}"
     record = world.data(client, live.access, path).json()["provenance"]
-    return base64.urlsafe_b64encode(json.dumps(record).encode()).rstrip(b"=").decode()[:4000]
+    return segment(record)[:4000]
 
 
 OTHERS: dict[str, Callable[[World, Tokens], str]] = {
@@ -482,11 +477,6 @@ def test_C18_no_refresh_with_anything_but_a_refresh_token(world: World, live: To
 
 
 # C19 - C24: forged tokens
-
-
-def segment(value: Any) -> str:
-    raw = value if isinstance(value, bytes) else json.dumps(value, separators=(",", ":")).encode()
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 class Forge:

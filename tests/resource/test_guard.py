@@ -1,9 +1,7 @@
 """One good call, and one row per way to spoil it: the row's name is the test's id."""
 
-import base64
 import dataclasses
 import hmac
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +40,7 @@ from consent_server.tokens.access_token import (
 )
 from consent_server.tokens.binding import TokenNotYours, TokenOfAnotherCertificate, thumbprint
 from consent_server.tokens.data_sources import DataSources
+from tests.jose import claims_of, encoded, segment, unsegment
 
 NOW = 1_780_000_000
 CAP_ROLE = "https://registry.example/scheme/perseus/role/carbon-accounting-provider"
@@ -134,14 +133,14 @@ def forged(header: dict[str, Any] | None = None, claims: dict[str, Any] | None =
 
     def forge(call: Call) -> str:
         head, body, _ = access_token.mint(call.signing, call.token).split(".")
-        changed_head = {**_json(head), **(header or {})}
-        changed_body = {**_json(body), **(claims or {})}
+        changed_head = {**unsegment(head), **(header or {})}
+        changed_body = {**unsegment(body), **(claims or {})}
         changed_body = {name: value for name, value in changed_body.items() if value is not REMOVED}
         changed_head = {name: value for name, value in changed_head.items() if value is not REMOVED}
         private = call.signing.current()[1] if key == "own" else strangers_key()
-        signed = f"{_b64(changed_head)}.{_b64(changed_body)}"
+        signed = f"{segment(changed_head)}.{segment(changed_body)}"
         signature = compact.signature(private, signed.encode())
-        return f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+        return f"{signed}.{encoded(signature)}"
 
     return with_(forge=forge)
 
@@ -154,30 +153,21 @@ def algorithm(name: str) -> Any:
 
     def forge(call: Call) -> str:
         kid, private = call.signing.current()
-        claims = _json(access_token.mint(call.signing, call.token).split(".")[1])
+        claims = claims_of(access_token.mint(call.signing, call.token))
         headers = {"typ": "at+jwt", "kid": kid}
         if name == "none":
-            return f"{_b64({**headers, 'alg': 'none'})}.{_b64(claims)}."
+            return f"{segment({**headers, 'alg': 'none'})}.{segment(claims)}."
         if name == "HS256":
             public = private.public_key().public_bytes(
                 serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
             )
-            signed = f"{_b64({**headers, 'alg': 'HS256'})}.{_b64(claims)}"
+            signed = f"{segment({**headers, 'alg': 'HS256'})}.{segment(claims)}"
             mac = hmac.digest(public, signed.encode(), "sha256")
-            return f"{signed}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+            return f"{signed}.{encoded(mac)}"
         key: Any = rsa.generate_private_key(65537, 2048) if name == "RS256" else ec.generate_private_key(ec.SECP256K1())
         return jwt.encode(claims, key, algorithm=name, headers=headers)
 
     return with_(forge=forge)
-
-
-def _json(segment: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
-    return found
-
-
-def _b64(value: dict[str, Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
 def another_member() -> MemberCertificate:

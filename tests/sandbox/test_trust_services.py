@@ -366,7 +366,6 @@ def test_what_cannot_be_revoked_is_refused(program, document):
 
 def test_a_list_that_the_doors_do_not_take_up_is_not_called_done(layout, monkeypatch):
     monkeypatch.setattr(revocation, "EFFECTIVE_WITHIN", 0.1)
-    monkeypatch.setattr(revocation.wait_until_effective, "__defaults__", (0.1,))
     app = trust_services.create_app(layout.directory, LAYOUT_PORT, effective=lambda number: False)
     try:
         assert ask(app.test_client(), "/sandbox/crl", {"restore": "fsp2"}).status_code == 503

@@ -1,6 +1,5 @@
 """A consent receipt holds as it was signed, and what does not hold is named."""
 
-import base64
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,6 +17,7 @@ from consent_server.scheme.permission import State
 from consent_server.scheme.provenance.container import Signer
 from consent_server.scheme.signed_document import LONGEST, DocumentFault
 from consent_server.store.digests import digest
+from tests.jose import segment, unsegment
 from tests.scheme.signing import EDP_ROLE, NOW, SigningAuthority
 
 DAY = 86_400
@@ -120,9 +120,9 @@ def test_two_receipts_of_one_record_have_ids_of_their_own() -> None:
 def again(part: str, change: Callable[[dict[str, Any]], object]) -> dict[str, str]:
     """A receipt of which one part was changed after it was signed."""
     signed = made()
-    value = json.loads(base64.urlsafe_b64decode(signed[part] + "=="))
+    value = unsegment(signed[part])
     change(value)
-    return {**signed, part: base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()}
+    return {**signed, part: segment(value)}
 
 
 def stranger() -> Signer:

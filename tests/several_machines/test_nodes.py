@@ -1,8 +1,6 @@
 """Two nodes of one party on one database, and a balancer that sends each request to the other one: nothing sticks."""
 
-import base64
 import itertools
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +23,7 @@ from tests.browser import Browser
 from tests.deployments import layout, opened
 from tests.issuer import conftest as issuing
 from tests.issuer.conftest import pkce
+from tests.jose import header_of
 from tests.journey import conftest as journeys
 
 
@@ -155,7 +154,6 @@ def assert_each_accepts_the_others(nodes: list[issuing.Issuer]) -> dict[str, str
         version = issued["refresh_token"].partition(".")[0]
         refreshed = other.refresh(issued["refresh_token"])
         assert refreshed.status_code == 200, refreshed.text
-        head = issued["access_token"].partition(".")[0]
-        kid = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))["kid"]
+        kid = header_of(issued["access_token"])["kid"]
         assert other.deployment.signing_keys.public(kid) is not None
     return {"signing": kid, "refresh": version}

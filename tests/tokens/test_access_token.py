@@ -1,6 +1,5 @@
 """Rows C18 to C23 of the security matrix, on plain values."""
 
-import base64
 import dataclasses
 import hashlib
 import hmac
@@ -26,6 +25,7 @@ from consent_server.tokens.access_token import (
 )
 from consent_server.tokens.data_sources import DataSources
 from consent_server.tokens.keys import PublicKeys, SigningKeys
+from tests.jose import claims_of, header_of, segment, unsegment
 from tests.work import calls
 
 NOON = 1_773_316_800
@@ -50,19 +50,6 @@ GOOD = AccessToken(
 
 def reading(token_text, source, *, at=NOON + 1, issuer=ISSUER, audience=AUDIENCE):
     return read(token_text, source, issuer=issuer, audience=audience, at=at)
-
-
-def segment(data):
-    text = data if isinstance(data, bytes) else json.dumps(data).encode()
-    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
-
-
-def unsegment(text):
-    return json.loads(base64.urlsafe_b64decode(text + "=="))
-
-
-def claims_of(token_text):
-    return unsegment(token_text.split(".")[1])
 
 
 def forge(signing, claims=None, header=None, *, payload=None, raw_header=None):
@@ -95,7 +82,7 @@ def test_every_claim_of_a_token_is_in_the_table_and_every_row_in_a_token(signing
     text = mint(signing_keys, dataclasses.replace(GOOD, cnf="A" * 43))
     assert set(claims_of(text)) == set(CLAIMS)
     assert {name for name, row in CLAIMS.items() if not row.required} == {"cnf"}
-    assert unsegment(text.split(".")[0]) == {"alg": "ES256", "typ": "at+jwt", "kid": signing_keys.current()[0]}
+    assert header_of(text) == {"alg": "ES256", "typ": "at+jwt", "kid": signing_keys.current()[0]}
 
 
 def test_a_library_that_knows_nothing_of_us_verifies_the_token(signing_keys):
@@ -404,7 +391,7 @@ def test_C23_rotation_makes_no_false_refusal_and_a_removed_key_is_dead_at_once(t
     assert reading(before, resource_server) == GOOD
     held_clock.at = NOON + keys.PUBLISHED_BEFORE_USE
     after = mint(issuer, dataclasses.replace(GOOD, jti="later"))
-    assert unsegment(before.split(".")[0])["kid"] != unsegment(after.split(".")[0])["kid"]
+    assert header_of(before)["kid"] != header_of(after)["kid"]
     assert reading(after, resource_server)
     assert reading(before, resource_server) == GOOD
     keys.retire(directory, old)

@@ -1,4 +1,3 @@
-import base64
 import json
 
 import pytest
@@ -8,6 +7,7 @@ from jwt import PyJWK
 
 from consent_server.tokens import keys
 from consent_server.tokens.keys import PUBLISHED_BEFORE_USE, KeysMissing, KeysUnusable, PublicKeys, SigningKeys
+from tests.jose import encoded
 
 NOON = 1_773_316_800
 
@@ -107,7 +107,7 @@ def test_a_key_open_to_others_stops_the_start(tmp_path, mode):
 
 
 def a_jwk(**change):
-    coordinate = base64.urlsafe_b64encode(bytes(32)).rstrip(b"=").decode()
+    coordinate = encoded(bytes(32))
     return {"kty": "EC", "crv": "P-256", "kid": "k", "x": coordinate, "y": coordinate} | change
 
 

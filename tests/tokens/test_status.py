@@ -1,5 +1,3 @@
-import base64
-import json
 import zlib
 
 import pytest
@@ -9,6 +7,7 @@ from consent_server.tokens.access_token import AccessToken, PermissionClaim, min
 from consent_server.tokens.data_sources import DataSources
 from consent_server.tokens.keys import PublicKeys, SigningKeys
 from consent_server.tokens.status import MAX_PERMISSIONS, StatusListInvalid, decode, encode, with_ended
+from tests.jose import decoded, encoded, unsegment
 
 NOON = 1_773_316_800
 URI = "https://issuer.example/status"
@@ -32,11 +31,11 @@ def test_the_bits_are_those_of_the_specification(signing_keys):
     statuses = [1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 1, 0, 1]
     text = a_list(signing_keys, [idx for idx, bit in enumerate(statuses) if bit], 16)
     header, body, _ = text.split(".")
-    claims = json.loads(base64.urlsafe_b64decode(body + "=="))
-    assert json.loads(base64.urlsafe_b64decode(header + "=="))["typ"] == "statuslist+jwt"
+    claims = unsegment(body)
+    assert unsegment(header)["typ"] == "statuslist+jwt"
     assert claims["sub"] == URI
     packed = claims["status_list"]["lst"]
-    assert zlib.decompress(base64.urlsafe_b64decode(packed + "==")) == b"\xb9\xa3"
+    assert zlib.decompress(decoded(packed)) == b"\xb9\xa3"
 
 
 def test_a_place_beyond_the_list_is_not_taken_for_live(signing_keys):
@@ -68,10 +67,6 @@ def test_the_times_of_a_list(signing_keys, at, believed):
             decode(text, signing_keys, URI, at)
 
 
-def lst(data):
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
 FAULTS = {
     "another-list": {"sub": "https://issuer.example/status/2"},
     "no-ttl": {"ttl": ...},
@@ -79,16 +74,16 @@ FAULTS = {
     "exp-text": {"exp": str(NOON + 60)},
     "exp-true": {"exp": True},
     "negative-ttl": {"ttl": -1},
-    "two-bits": {"status_list": {"bits": 2, "lst": lst(zlib.compress(b"\0"))}},
-    "bits-true": {"status_list": {"bits": 1, "lst": lst(zlib.compress(b"\0")), "aggregation_uri": URI}},
+    "two-bits": {"status_list": {"bits": 2, "lst": encoded(zlib.compress(b"\0"))}},
+    "bits-true": {"status_list": {"bits": 1, "lst": encoded(zlib.compress(b"\0")), "aggregation_uri": URI}},
     "list-of-lists": {"status_list": []},
-    "not-packed": {"status_list": {"bits": 1, "lst": lst(b"\0\0\0\0")}},
-    "cut-short": {"status_list": {"bits": 1, "lst": lst(zlib.compress(bytes(1000))[:-3])}},
-    "something-after": {"status_list": {"bits": 1, "lst": lst(zlib.compress(b"\0") + b"x")}},
-    "bomb": {"status_list": {"bits": 1, "lst": lst(zlib.compress(bytes(MAX_PERMISSIONS)))}},
-    "padded": {"status_list": {"bits": 1, "lst": lst(zlib.compress(b"\0")) + "="}},
+    "not-packed": {"status_list": {"bits": 1, "lst": encoded(b"\0\0\0\0")}},
+    "cut-short": {"status_list": {"bits": 1, "lst": encoded(zlib.compress(bytes(1000))[:-3])}},
+    "something-after": {"status_list": {"bits": 1, "lst": encoded(zlib.compress(b"\0") + b"x")}},
+    "bomb": {"status_list": {"bits": 1, "lst": encoded(zlib.compress(bytes(MAX_PERMISSIONS)))}},
+    "padded": {"status_list": {"bits": 1, "lst": encoded(zlib.compress(b"\0")) + "="}},
     "nothing": {"status_list": {"bits": 1, "lst": ""}},
-    "no-bits": {"status_list": {"bits": 1, "lst": lst(zlib.compress(b""))}},
+    "no-bits": {"status_list": {"bits": 1, "lst": encoded(zlib.compress(b""))}},
 }
 
 
@@ -99,7 +94,7 @@ def test_a_list_that_is_signed_and_not_believed(signing_keys, change):
         "iat": NOON,
         "exp": NOON + 60,
         "ttl": 5,
-        "status_list": {"bits": 1, "lst": lst(zlib.compress(b"\0"))},
+        "status_list": {"bits": 1, "lst": encoded(zlib.compress(b"\0"))},
     }
     claims = {name: value for name, value in (honest | change).items() if value is not ...}
     assert decode(compact.sign(signing_keys, "statuslist+jwt", honest), signing_keys, URI, NOON)

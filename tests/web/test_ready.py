@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from consent_server import store
-from consent_server.deployment import Deployment
-from consent_server.jobs.job import ReportNode
+from consent_server.deployment import Deployment, current
+from consent_server.jobs.job import Job
 from consent_server.jobs.work import run_once
 from consent_server.parties.operator.doctor import house
 from consent_server.readiness import LIVE_S, WORK_LIVE_S
@@ -69,7 +69,7 @@ def node(build_node: Callable[[str], NodeUnderTest]) -> NodeUnderTest:
     made = build_node("one")
     with made.app.app_context():
         schema.migrate()
-        assert run_once(ReportNode(1))
+        assert run_once(Job("node-report", 1, current().node_report.write))
     return made
 
 
@@ -134,7 +134,7 @@ def test_H21_a_dead_worker_is_said_and_stops_no_door(node: NodeUnderTest, held_c
     assert "consent-server work" in found["worker"]
     assert any(line.startswith("FAIL  jobs: none since") for line in node.examined(held_clock.instant))
     with node.app.app_context():
-        run_once(ReportNode(1))
+        run_once(Job("node-report", 1, current().node_report.write))
     held_clock.step(1)
     assert node.ready()["degraded"] == []
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from consent_server.bank.held import HeldPermission, as_json, from_json
+from consent_server.sandbox.journal import write_whole
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
@@ -45,10 +46,8 @@ class Book:
         return that."""
         with (self._folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            unfinished = self._folder / f"{name}.unfinished"
             entry = edit(self.get(name) or {})
-            unfinished.write_text(json.dumps(entry), encoding="utf-8")
-            unfinished.replace(self._file(name))
+            write_whole(self._file(name), json.dumps(entry).encode())
         return entry
 
     def _file(self, name: str) -> Path:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from consent_server import clock
 from consent_server.issuer.metadata import PAR, TOKEN
 from consent_server.sandbox.client_scenarios.table import SCENARIOS, Duty
-from consent_server.sandbox.journal import Journal
+from consent_server.sandbox.journal import Journal, write_whole
 from consent_server.sandbox.layout import APPLICATIONS, Layout
 
 #: Seconds without meeting a scenario after which the next time is judged by itself.
@@ -61,10 +61,7 @@ class Judged:
 def choose(layout: Layout, client: str, scenario: str, *, once: bool = False) -> None:
     """Make a client (a name in APPLICATIONS) meet a scenario from now on, or the next time alone."""
     layout.client_scenarios.mkdir(exist_ok=True)
-    target = _choice(layout, client)
-    unfinished = target.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps({"scenario": scenario, "once": once}), encoding="ascii")
-    unfinished.replace(target)
+    write_whole(_choice(layout, client), json.dumps({"scenario": scenario, "once": once}).encode())
     path = _journal(layout, client)
     if not _has_room(path):
         path.unlink()
