@@ -55,7 +55,7 @@ def json_answer(document: object, status: int = 200, **headers: str) -> Answer:
 class WireServer:
     """Answers what `routes` says for a path; keeps what it was asked."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: ssl.SSLContext, port: int = 0) -> None:
         self.routes: dict[str, Callable[[Asked], Answer] | Answer] = {}
         self.asked: list[Asked] = []
         owner = self
@@ -104,7 +104,7 @@ class WireServer:
             def handle_error(self, *_: object) -> None:
                 pass
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", port), Handler)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
