@@ -193,7 +193,7 @@ def _total(data: ReportData) -> Iterator[Block]:
 def _chart(data: ReportData) -> Iterator[Block]:
     if data.months:
         bars = bars_of(data)
-        yield Picture(chart.svg(bars, chart.in_english(bars)), chart.describe(bars))
+        yield Picture(chart.svg(bars), chart.describe(bars))
 
 
 def bars_of(data: ReportData) -> chart.Bars:
