@@ -29,6 +29,7 @@ from consent_server.outbound.network import Transport
 from consent_server.outbound.page_time import call_time
 from consent_server.outbound.server_certificates import ServerCertificates
 from consent_server.outbound.settings import MembersSettings
+from consent_server.outbound.tls_messages import limit_messages
 from consent_server.scheme.instant import DAY
 from consent_server.settings import BadSettings
 
@@ -281,6 +282,7 @@ def tls_with(roots: object) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(roots) if roots else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_3  # Baseline TLS: 1.3 or higher between members
     context.set_alpn_protocols(["http/1.1"])
+    limit_messages(context)
     return context
 
 
