@@ -30,6 +30,7 @@ from consent_server.outbound.page_time import call_time
 from consent_server.outbound.server_certificates import ServerCertificates
 from consent_server.outbound.settings import MembersSettings
 from consent_server.outbound.tls_messages import limit_messages
+from consent_server.outbound.turns import take_turns
 from consent_server.scheme.instant import DAY
 from consent_server.settings import BadSettings
 
@@ -317,7 +318,8 @@ def _body(answer: httpx.Response, limit: int, host: str) -> bytes:
     inflate = zlib.decompressobj(16 + zlib.MAX_WBITS) if encoding == "gzip" else None
     body = bytearray()
     try:
-        for chunk in answer.iter_raw():
+        for number, chunk in enumerate(answer.iter_raw()):
+            take_turns(number)
             body += inflate.decompress(chunk, limit + 1 - len(body)) if inflate else chunk
             if len(body) > limit:
                 raise Unreachable("too_large", host)

@@ -85,6 +85,35 @@ def test_H08_a_server_that_sends_new_keys_and_no_data_is_cut_off(
             session.get(server.url("/"))
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 320\r\n\r\n", *[b"x"] * 320],
+        [CHUNKED + b"1\r\nx\r\n" * 320 + b"0\r\n\r\n"],
+    ],
+    ids=["records", "chunks"],
+)
+def test_H08_a_server_that_sends_its_answer_byte_by_byte_holds_up_nobody(
+    serve, settings, session_of, wire, monkeypatch, records: list[bytes]
+) -> None:
+    """To read what has arrived switches to no other greenlet: each read would take the next piece at once."""
+    turns: list[float] = []
+    monkeypatch.setattr(time, "sleep", turns.append)
+
+    def send(file: Any) -> None:
+        for record in records:
+            file.write(record)
+
+    server = serve()
+    server.routes["*"] = wire.answer(raw=send)
+    session_of(settings, allowed=[wire.member]).get(server.url("/"))
+    assert len(turns) >= 320 // 16
+    assert set(turns) == {0}
+
+
 UNDER_GEVENT = """
 from gevent import monkey
 monkey.patch_all()
