@@ -20,6 +20,7 @@ import httpx
 from consent_server.outbound.addresses import IPAddress, Resolve
 from consent_server.outbound.deadline import Deadline
 from consent_server.outbound.errors import NotAllowed, Unreachable
+from consent_server.outbound.turns import take_turns
 from consent_server.pki.reading import verified_chain
 
 log = logging.getLogger("consent_server.outbound")
@@ -39,9 +40,12 @@ class _Stream(httpcore.NetworkStream):
         self._host = host
         self._deadline = deadline
         self._judge = judge
+        self._reads = 0
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         self._deadline.using(self._inner.get_extra_info("socket"))
+        self._reads += 1
+        take_turns(self._reads)
         return self._inner.read(max_bytes, self._deadline.cut(timeout, self._host))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:

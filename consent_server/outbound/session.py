@@ -29,6 +29,8 @@ from consent_server.outbound.network import Transport
 from consent_server.outbound.page_time import call_time
 from consent_server.outbound.server_certificates import ServerCertificates
 from consent_server.outbound.settings import MembersSettings
+from consent_server.outbound.tls_messages import limit_messages
+from consent_server.outbound.turns import take_turns
 from consent_server.scheme.instant import DAY
 from consent_server.settings import BadSettings
 
@@ -281,6 +283,7 @@ def tls_with(roots: object) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(roots) if roots else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_3  # Baseline TLS: 1.3 or higher between members
     context.set_alpn_protocols(["http/1.1"])
+    limit_messages(context)
     return context
 
 
@@ -315,7 +318,8 @@ def _body(answer: httpx.Response, limit: int, host: str) -> bytes:
     inflate = zlib.decompressobj(16 + zlib.MAX_WBITS) if encoding == "gzip" else None
     body = bytearray()
     try:
-        for chunk in answer.iter_raw():
+        for number, chunk in enumerate(answer.iter_raw()):
+            take_turns(number)
             body += inflate.decompress(chunk, limit + 1 - len(body)) if inflate else chunk
             if len(body) > limit:
                 raise Unreachable("too_large", host)

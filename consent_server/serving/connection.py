@@ -24,6 +24,7 @@ import gevent
 from gevent.ssl import SSLContext, SSLSocket
 
 from consent_server import audit
+from consent_server.outbound.tls_messages import limit_messages
 from consent_server.settings import ListenerSettings
 
 log = logging.getLogger("consent_server.serving")
@@ -292,6 +293,7 @@ def context(listener: ListenerSettings, client_root: str | None) -> DoorContext:
     made.load_cert_chain(listener.certificate, listener.key)
     # A session of one door must not stand in for a certificate at the other (CVE-2025-23419).
     made.num_tickets = 0
+    limit_messages(made)
     if client_root is not None:
         # The root alone, so that a chain ends there and at no intermediate. OpenSSL's strict mode stays off: it would
         # refuse certificates without key identifiers, and the application reads every certificate strictly anyhow.

@@ -134,13 +134,17 @@ def authority(tmp_path_factory) -> Authority:
 
 @pytest.fixture
 def serve(authority) -> Iterator[Callable[..., WireServer]]:
-    """serve(certificate=…, ask_client=…, version=…) starts a server that ends with the test."""
+    """serve(certificate=…, ask_client=…, version=…, keylog=…) starts a server that ends with the test."""
     running: list[WireServer] = []
 
-    def start(*, certificate=None, ask_client: bool = False, version=ssl.TLSVersion.TLSv1_3) -> WireServer:
+    def start(
+        *, certificate=None, ask_client: bool = False, version=ssl.TLSVersion.TLSv1_3, keylog: Path | None = None
+    ) -> WireServer:
         chain = certificate or authority.directory / "server" / MEMBER
         context = server_context(next(chain.glob("chain*.pem")), next(chain.glob("*key*.pem")))
         context.maximum_version = version
+        if keylog is not None:
+            context.keylog_filename, context.num_tickets = str(keylog), 0
         if ask_client:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(authority.client_root)
