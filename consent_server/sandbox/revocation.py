@@ -52,9 +52,9 @@ def change(layout: Layout, *, revoke: str | None = None, restore: str | None = N
         return number
 
 
-def wait_until_effective(check: Callable[[], bool], seconds: float = EFFECTIVE_WITHIN) -> bool:
-    """Return True once `check` does, and False when it has not within `seconds`."""
-    ends = time.monotonic() + seconds
+def wait_until_effective(check: Callable[[], bool]) -> bool:
+    """Return True once `check` does, and False when it has not within EFFECTIVE_WITHIN."""
+    ends = time.monotonic() + EFFECTIVE_WITHIN
     while not check():
         if time.monotonic() + _POLL_S > ends:
             return False

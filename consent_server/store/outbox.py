@@ -135,9 +135,9 @@ def of_subjects(c: Connection, subjects: Iterable[str]) -> dict[str, list[OwedCa
     return found
 
 
-def everything(c: Connection, limit: int = 200) -> list[OwedCall]:
-    """Return the newest calls, delivered ones included."""
-    return rows.every(c, OwedCall, sa.select(_outbox).order_by(_outbox.c.id.desc()).limit(limit))
+def everything(c: Connection) -> list[OwedCall]:
+    """Return the newest 200 calls, delivered ones included."""
+    return rows.every(c, OwedCall, sa.select(_outbox).order_by(_outbox.c.id.desc()).limit(200))
 
 
 def retry(c: Connection, owed: int, at: int) -> bool:
