@@ -101,8 +101,8 @@ def may_act(member: Member, roles: Collection[str], settings: MembersSettings, a
 
 def acts_as(member: Member, accepted: Collection[str], settings: MembersSettings, at: int) -> bool:
     """Return whether a member is active, holds one of these roles, and may act in it by its agreement with the scheme."""
-    held = set(member.roles) & set(accepted)
-    return bool(held) and member.membership_ok and may_act(member, held, settings, at)
+    roles = set(member.roles) & set(accepted)
+    return bool(roles) and member.membership_ok and may_act(member, roles, settings, at)
 
 
 def is_bank(directory: Directory, settings: Settings, url: str, at: int) -> bool:
@@ -156,9 +156,9 @@ class Memberships:
     def require_agreement(self, caller: MemberCertificate, roles: Collection[str], at: int) -> None:
         """Raise AgreementLapsed unless the caller may act in one of these roles of the scheme, of those it holds."""
         member = self._verdict(caller, at).member
-        held = caller.roles & set(roles)
-        if member is not None and not may_act(member, held, self._settings, at):
-            raise AgreementLapsed(f"{caller.member} has no agreement in force for {', '.join(sorted(held))}")
+        own = caller.roles & set(roles)
+        if member is not None and not may_act(member, own, self._settings, at):
+            raise AgreementLapsed(f"{caller.member} has no agreement in force for {', '.join(sorted(own))}")
 
     def _verdict(self, caller: MemberCertificate, at: int) -> _Verdict:
         who = (caller.application, caller.member)

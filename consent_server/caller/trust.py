@@ -16,11 +16,7 @@ from consent_server.outbound.revocation_list import RevocationLists, client_auth
 from consent_server.outbound.settings import MembersSettings
 from consent_server.pki.chain import UntrustedChain, build_chain, validity
 from consent_server.pki.crl import IssuedSerial, RevokedSerials, issued_serials
-from consent_server.pki.member_certificate import (
-    MalformedCertificate,
-    MemberCertificate,
-    parse,
-)
+from consent_server.pki.member_certificate import MalformedCertificate, MemberCertificate, parse
 from consent_server.refusal import Refusal, Unavailable
 from consent_server.scheme import roles
 
@@ -167,21 +163,17 @@ class Trust:
         # A valid chain does not say which environment the certificate is for.
         if not (certificate.application.startswith(self._directory) and certificate.member.startswith(self._directory)):
             raise CertificateFromElsewhere("another Directory's application or member")
-        return _TrustVerdict(
-            certificate,
-            *validity(chain),
-            issued_serials(chain),
-        )
+        return _TrustVerdict(certificate, *validity(chain), issued_serials(chain))
 
     def _require_unrevoked(self, chain: tuple[IssuedSerial, ...], lists: tuple[RevokedSerials, ...], at: int) -> None:
-        speaking = {link: [each for each in lists if each.speaks_of(link)] for link in chain}
-        if any(link.serial in each.serials for link, said in speaking.items() for each in said):
+        lists_of = {link: [each for each in lists if each.speaks_of(link)] for link in chain}
+        if any(link.serial in each.serials for link, its_lists in lists_of.items() for each in its_lists):
             raise CertificateRevoked("on the revocation list")
-        for link, said in speaking.items():
+        for link, its_lists in lists_of.items():
             # RFC 5280 section 6.3.3: a list counts until its next update; and we limit the time since it was fetched
-            if any(at < each.next_update and at - each.fetched <= self._max_age for each in said):
+            if any(at < each.next_update and at - each.fetched <= self._max_age for each in its_lists):
                 continue
-            if said:
+            if its_lists:
                 self._alarm("the revocation list is too old", at)
             elif link.is_leaf or self._require_of_issuers:
                 self._alarm("no revocation list" if not lists else "no revocation list of an issuer in the chain", at)

@@ -42,7 +42,7 @@ def spare_garbage_collector() -> None:
 def run_once(job: Job) -> bool:
     """Run a job; return whether all of it succeeded. A job that fails is logged and tried again at its next turn.
 
-    What failed at another party is no failure of the job, so its record does not speak of it.
+    What failed at another party is no failure of the job, so its record does not mention it.
     """
     failed_acts = None
     token = audit.correlation_id.set(f"job-{job.name}")

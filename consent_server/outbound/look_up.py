@@ -40,7 +40,7 @@ class LookUps:
     def _run(self, host: str, port: int, found: Future[list[str]]) -> None:
         try:
             addresses = self._look_up(host, port)
-        except BaseException as error:  # whatever it is, those who wait must be told
+        except BaseException as error:  # whatever it is, those who wait get it
             self._ended(host, port)
             found.set_exception(error)
         else:

@@ -141,15 +141,15 @@ class _Backend(httpcore.NetworkBackend):
             of_proxy = self._look_up(name, proxy_port)
         except OSError:
             raise Unreachable("proxy dns", host) from None
-        said = ""
+        status = ""
         for address in addresses:
             stream = self._connected(of_proxy, proxy_port, timeout, host, "proxy connect")
-            said = _ask_for_tunnel(stream, f"[{address}]:{port}" if ":" in address else f"{address}:{port}", timeout)
-            if said == "200":
+            status = _ask_for_tunnel(stream, f"[{address}]:{port}" if ":" in address else f"{address}:{port}", timeout)
+            if status == "200":
                 return stream
             stream.close()
-        log.warning("the proxy %s opens no connection to %s: %s", name, host, said)
-        raise Unreachable(f"proxy {said}", host)
+        log.warning("the proxy %s opens no connection to %s: %s", name, host, status)
+        raise Unreachable(f"proxy {status}", host)
 
 
 def _ask_for_tunnel(proxy: _Stream, target: str, timeout: float | None) -> str:

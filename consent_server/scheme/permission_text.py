@@ -80,8 +80,8 @@ def question_digest(text: ShownText, *facts: str) -> str:
     It is kept when the page is shown, sent in its form and compared when the form arrives, so that nobody agrees to another
     text, client or meter than was read (IB1 Permission Records).
     """
-    asked = json.dumps([text.shown_sha256, text.raw_sha256, *facts])
-    return hashlib.sha256(asked.encode()).hexdigest()
+    question = json.dumps([text.shown_sha256, text.raw_sha256, *facts])
+    return hashlib.sha256(question.encode()).hexdigest()
 
 
 # What a text names
@@ -111,7 +111,7 @@ def names_fuel(raw_text: str, fuel: str) -> bool:
     """
     return any(
         fuel in re.findall(r"electricity|gas", match["before"] or match["after"])
-        for sentence in _said(raw_text)
+        for sentence in _asserted(raw_text)
         for match in _CONSUMED.finditer(sentence)
     )
 
@@ -130,15 +130,15 @@ _BACK: Final = re.compile(
 @lru_cache(maxsize=64)  # a text is pinned, and read for each page that shows it
 def named(raw_text: str) -> Named:
     """Return what a text names of the data. What is named in a sentence that excludes anything is not named."""
-    said = list(_said(raw_text))
-    back = [match for sentence in said for match in _BACK.finditer(sentence)]
+    sentences = list(_asserted(raw_text))
+    back = [match for sentence in sentences for match in _BACK.finditer(sentence)]
     return Named(
         tariffs=frozenset(
-            fuel for each in said if _TARIFF.search(each) for fuel in re.findall(r"\b(electricity|gas)\b", each)
+            fuel for each in sentences if _TARIFF.search(each) for fuel in re.findall(r"\b(electricity|gas)\b", each)
         ),
-        export=any(_EXPORT.search(each) for each in said),
-        half_hourly=any(_HALF_HOURLY.search(each) for each in said),
-        by_month=any(_BY_MONTH.search(each) for each in said),
+        export=any(_EXPORT.search(each) for each in sentences),
+        half_hourly=any(_HALF_HOURLY.search(each) for each in sentences),
+        by_month=any(_BY_MONTH.search(each) for each in sentences),
         months_back=max((_months(match) for match in back), default=None),
     )
 
@@ -179,7 +179,7 @@ def without_markup(filled_text: str) -> str:
     return html.unescape(re.sub(r"<[^>]*>", "", render(filled_text))).strip()
 
 
-def _said(raw_text: str) -> Iterator[str]:
+def _asserted(raw_text: str) -> Iterator[str]:
     """Yield the sentences that exclude nothing, as `_sentences` does."""
     return (sentence for sentence in _sentences(raw_text) if not _NEGATED.search(sentence))
 

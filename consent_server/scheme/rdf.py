@@ -102,11 +102,11 @@ def _require_own_contexts(document: object) -> None:
         if "@import" in node:
             raise MalformedRdf("a @context imports another")
         if "@context" in node:
-            given = node["@context"]
-            parts = given if isinstance(given, list) else [given]
+            context = node["@context"]
+            parts = context if isinstance(context, list) else [context]
             if not all(part is None or isinstance(part, dict) for part in parts):
                 raise MalformedRdf("only an inline @context is read")
-            size += len(orjson.dumps(given))
+            size += len(orjson.dumps(context))
     if size > _MOST_CONTEXT:
         raise MalformedRdf("the @context is too long")
 

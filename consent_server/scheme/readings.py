@@ -168,12 +168,12 @@ def _taken(start: Sequence[int], taken_at: Sequence[int | None]) -> Sequence[int
 
 
 def _counted_on(value: Sequence[float], cumulative: Sequence[float | None], before: float) -> Sequence[Any]:
-    """Return the register at each half-hour's end, counted on where it is not told."""
+    """Return the register at each half-hour's end, counted on where it is not stated."""
     if None not in cumulative:
         return cumulative
     register, total = [], before
-    for energy, told in zip(value, cumulative, strict=True):
-        total = round(total + energy, 6) if told is None else told
+    for energy, stated in zip(value, cumulative, strict=True):
+        total = round(total + energy, 6) if stated is None else stated
         register.append(total)
     return register
 
@@ -306,7 +306,7 @@ def _misshapen(error: Exception) -> ReadingError:
 
 
 def _columns(items: list[_HalfHour]) -> MeterReadings:
-    """Return readings in order of time. Raise ReadingError for what their shape does not tell."""
+    """Return readings in order of time. Raise ReadingError for what their shape does not rule out."""
     if not items:
         return MeterReadings(None, [], [], [])
     fuel, fuels = items[0].type, [each.type for each in items]

@@ -55,7 +55,7 @@ class _Token:
 
 @dataclass
 class _Open:
-    """What this process has open. Only who has the turn may touch it."""
+    """What this process has open. Only the thread that holds `_turn` may touch it."""
 
     sessions: "dict[_Token, Session]" = field(default_factory=dict)
     keys: dict[tuple[_Token, str | None, bytes | None], Any] = field(default_factory=dict)
@@ -174,9 +174,9 @@ def _generate(token: _Token, identifier: bytes) -> None:
 
 
 def _in_turn(work: Callable[[], T]) -> T:
-    """Return what work with the module returns, which is done by nobody else meanwhile. Raise _Failing."""
+    """Return what `work` with the module returns, done while no other thread uses the module. Raise _Failing."""
 
-    def when_it_is_ours() -> T:
+    def alone() -> T:
         if not _turn.acquire(timeout=LONGEST_S):
             raise TimeoutError
         try:
@@ -185,7 +185,7 @@ def _in_turn(work: Callable[[], T]) -> T:
             _turn.release()
 
     try:
-        return aside(when_it_is_ours, LONGEST_S, "hsm")
+        return aside(alone, LONGEST_S, "hsm")
     except TimeoutError:
         raise _Failing(f"the HSM does not answer within {LONGEST_S} s: look at it and at its connection") from None
 
@@ -200,7 +200,7 @@ def _trying(token: _Token, work: Callable[[], T], *, again: bool = True) -> T:
     try:
         return work()
     except PKCS11Error as error:
-        why = _said(token, error)
+        why = _explained(token, error)
     # Outside the block above, which holds the session: one that is closed late may close another of the same number.
     _begin_anew(token)
     if not again:
@@ -208,7 +208,7 @@ def _trying(token: _Token, work: Callable[[], T], *, again: bool = True) -> T:
     return _trying(token, work, again=False)
 
 
-def _said(token: _Token, error: Exception) -> str:
+def _explained(token: _Token, error: Exception) -> str:
     from pkcs11 import MultipleObjectsReturned, NoSuchKey, NoSuchToken
 
     if isinstance(error, NoSuchKey | MultipleObjectsReturned):  # which a session of a token that has gone says too
@@ -270,12 +270,12 @@ def _parsed(uri: str) -> tuple[_Token, str | None, bytes | None]:
         raise KeyUnusable(f"a PKCS#11 URI begins with {URI_SCHEME}")
     path, _, query = uri.removeprefix(URI_SCHEME).partition("?")
     named = _attributes(path, ";", ("token", "serial", "object", "id"))
-    asked = _attributes(query, "&", ("module-path", "pin-source"))
+    where = _attributes(query, "&", ("module-path", "pin-source"))
     if "token" not in named and "serial" not in named:
         raise KeyUnusable("the PKCS#11 URI must name a token: token, serial or both")
-    module = unquote(asked.get("module-path", ""))
+    module = unquote(where.get("module-path", ""))
     # RFC 7512 section 2.4: a path or a URI; a program ("|…") is not run, and no PIN is read from the URI itself (section 4)
-    pin = unquote(asked.get("pin-source", "")).removeprefix("file:").removeprefix("//")
+    pin = unquote(where.get("pin-source", "")).removeprefix("file:").removeprefix("//")
     if not os.path.isabs(module) or not os.path.isabs(pin):
         raise KeyUnusable("the PKCS#11 URI must have module-path and pin-source in its query, each an absolute path")
     token = _Token(

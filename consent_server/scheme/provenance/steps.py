@@ -145,8 +145,8 @@ def process_step(
 
 def missing_data(step: Step) -> str:
     """Return what an origin or a process says of missing data; MISSING where that is nothing, or something unknown."""
-    said = str(as_object(step.get("perseus:assurance")).get("missingData")).rpartition("/")[2]
-    return said if said in _FROM_BEST_TO_WORST else MISSING
+    stated = str(as_object(step.get("perseus:assurance")).get("missingData")).rpartition("/")[2]
+    return stated if stated in _FROM_BEST_TO_WORST else MISSING
 
 
 def worst_missing_data(steps: Iterable[Step]) -> str:
@@ -154,9 +154,9 @@ def worst_missing_data(steps: Iterable[Step]) -> str:
     return worst(missing_data(step) for step in steps if step["type"] == "origin")
 
 
-def worst(said: Iterable[str]) -> str:
-    """Return the worst of COMPLETE, SUBSTITUTED and MISSING in what is said; COMPLETE where nothing is."""
-    return max(said, key=_FROM_BEST_TO_WORST.index, default=COMPLETE)
+def worst(statements: Iterable[str]) -> str:
+    """Return the worst of COMPLETE, SUBSTITUTED and MISSING; COMPLETE where there is no statement."""
+    return max(statements, key=_FROM_BEST_TO_WORST.index, default=COMPLETE)
 
 
 def unverified_missing_data(signed: SignedRecord, trust_framework: str) -> str:
@@ -391,11 +391,11 @@ def _received(records: Sequence[SignedRecord], registry: str) -> tuple[list[str]
     permissions: list[str] = []
     for signed in records:
         own, every = unverified_steps(signed, trust_framework_url(registry))
-        given = [step for step in own if step["type"] == "receipt"]
-        if not given:
+        own_receipts = [step for step in own if step["type"] == "receipt"]
+        if not own_receipts:
             raise ProvenanceError("a received record ends with our receipt")
-        receipts += (step["id"] for step in given)
-        confirmed = {step["transfer"] for step in given}
+        receipts += (step["id"] for step in own_receipts)
+        confirmed = {step["transfer"] for step in own_receipts}
         permissions += (named for step in every if step["id"] in confirmed for named in step.get("permissions", []))
     return receipts, permissions
 
