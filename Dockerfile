@@ -5,11 +5,9 @@
 #
 # /etc/consent-server holds settings.toml and the certificates and keys that it names (docs/operator.md).
 
-# A release names its base by digest, so that the same image is built next year (docs/operator.md says where it comes from). None
-# stands here: a digest that nobody renews would keep a base after its faults are known.
-#
-#   docker build --build-arg BASE=python:3.11-slim-bookworm@sha256:… -t consent-server .
-ARG BASE=python:3.11-slim-bookworm
+# The base is named by the digest of its index for all platforms, so that the same image is built next year. A digest that nobody
+# renews keeps a base after its faults are known: docs/operator.md says how to renew it each month.
+ARG BASE=python:3.11-slim-bookworm@sha256:0bee7276f83efd4a1ee05bbbf4281d95ed28e079220a9457f25a93e3f1e3c31b
 
 FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore

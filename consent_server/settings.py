@@ -1113,13 +1113,28 @@ def faults(error: ValidationError, whole: str = "settings") -> list[str]:
 
 def path_keys(section: type[BaseModel] | None = None) -> set[tuple[str, ...]]:
     """Return the key of every setting that is a file path, such as ("metering", "http", "roots")."""
+    return _keys_of((Path, Path | None), section or Settings)
+
+
+def _keys_of(kinds: tuple[Any, ...], section: type[BaseModel]) -> set[tuple[str, ...]]:
     found: set[tuple[str, ...]] = set()
-    for key, field in (section or Settings).model_fields.items():
+    for key, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            found |= {(key, *deeper) for deeper in path_keys(field.annotation)}
-        elif section is not None and field.annotation in (Path, Path | None):
+            found |= {(key, *deeper) for deeper in _keys_of(kinds, field.annotation)}
+        elif field.annotation in kinds:
             found.add((key,))
     return found
+
+
+#: A password in a URL, before its host (RFC 3986 3.2.1; SQLAlchemy takes a slash in it) or as a parameter (libpq's).
+_URL_WITH_PASSWORD: Final = re.compile(r"://[^:@/]*:[^@]+@|[?&]\w*password=[^&]", re.IGNORECASE)
+
+
+def has_secret(key: str, value: str) -> bool:
+    """Return whether the value of a dotted key is a password, or a URL with one. The key may have a party before it."""
+    return _URL_WITH_PASSWORD.search(value) is not None or any(
+        tuple(key.split("."))[-len(secret) :] == secret for secret in _keys_of((SecretStr,), Settings)
+    )
 
 
 def _with_absolute_paths(values: dict[str, Any], base: Path, kind: type[BaseModel] | None = None) -> dict[str, Any]:

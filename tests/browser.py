@@ -51,6 +51,8 @@ class Elements(HTMLParser):
 
 TOKEN_SHAPED = re.compile(r"eyJ[A-Za-z0-9_-]+\.|\b\d+\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}")
 
+#: What no address has as it is, and what the text of an object has.
+UNENCODED = re.compile(r"[\s'\"<>()\[\]{}]")
 
 #: Where tests/pages has every page that tests see kept, to be judged in a real browser.
 KEPT = os.environ.get("KEEP_PAGES")
@@ -74,6 +76,8 @@ def inspect(response: TestResponse) -> None:
             assert tag == "iframe" or a.get(name, "/").startswith("/"), f"{tag} fetches {a[name]}"
         if tag == "input" and a.get("type") != "hidden":
             assert a["id"] in labelled, f"{a['id']} has no label"
+        for name in ("href", "src", "action"):
+            assert not UNENCODED.search(a.get(name, "")), f"{tag} leads to {a[name]}"
         if tag == "a" and a.get("href", "").startswith("#"):
             assert a["href"][1:] in ids, f"{a['href']} leads nowhere"
         for described in a.get("aria-describedby", "").split():

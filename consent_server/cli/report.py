@@ -11,6 +11,10 @@ import click
 from consent_server.cli.shared import certificates_in, database_of, set_option, settings_of, with_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from consent_server.documents.data import TotalData
+    from consent_server.documents.verify import VerifiedReport
     from consent_server.settings import Settings
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -67,7 +71,7 @@ def policy(settings: "Settings", days: int, as_json: bool) -> None:
 
 
 @report.command("verify")
-@click.argument("path", type=_FILE, metavar="FILE")
+@click.argument("paths", type=_FILE, metavar="FILE...", nargs=-1, required=True)
 @click.option("--config", type=_FILE, envvar="CONSENT_CONFIG", help="A party's settings, for all that follows.")
 @set_option
 @click.option("--root", type=_FILE, help="PEM of the Directory's signing root, where --config does not name it.")
@@ -78,7 +82,7 @@ def policy(settings: "Settings", days: int, as_json: bool) -> None:
     "--timestamp-root", "roots", type=_FILE, multiple=True, help="PEM of the roots of time-stamping authorities."
 )
 def verify(
-    path: Path,
+    paths: tuple[Path, ...],
     config: Path | None,
     overrides: tuple[str, ...],
     root: Path | None,
@@ -89,12 +93,12 @@ def verify(
 ) -> None:
     """Verify the PDF in FILE: signature, attachments, record, and that its pages agree with its data.
 
-    The exit status is 1 if any check fails; each failed check has a line with its name.
+    Several files are the parts of one report that is divided by months: each is verified, and that they are all its parts and
+    add up to its totals. The exit status is 1 if any check fails; each failed check has a line with its name.
     """
     from consent_server import clock
-    from consent_server.documents.bounded import verify_apart
+    from consent_server.documents.parts import verify_together
     from consent_server.documents.verify import LARGEST, NotGenuine, Trusted
-    from consent_server.scheme import instant
 
     if config is not None:
         settings = settings_of(config, overrides)
@@ -109,25 +113,57 @@ def verify(
         recipient or None,
         [root for path in roots for root in certificates_in(path)],
     )
-    with path.open("rb") as file:
-        content = file.read(LARGEST + 1)
+    contents = []
+    for path in paths:
+        with path.open("rb") as file:
+            contents.append(file.read(LARGEST + 1))
     try:
-        found = verify_apart(content, trusted, clock.now())
+        found = verify_together(contents, trusted, clock.now())
     except NotGenuine as error:
         for check, why in error.faults:
             click.echo(f"does not hold: {check}: {why}", err=True)
         sys.exit(1)
-    click.echo(f"holds: signed by {found.member} at {instant.text(found.signed_at)}, made out to {found.data.to.url}")
-    click.echo(f"its record has {found.steps} steps, and its pages say what its data say")
+    for each in found:
+        _say(each)
+    whole = found[0].data.part_of
+    if whole is None:
+        return
+    months = f"{whole.start[:7]} to {_last_month(whole.end)}"
+    if len(found) == 1:
+        click.echo(f"it is a part of a report on {months}: give all parts to verify the totals that it names")
+        return
+    click.echo(f"together they are all parts of the report on {months}, and add up to its totals:")
+    _say_totals(whole.totals)
+
+
+def _say(found: "VerifiedReport") -> None:
+    """Print what holds of one file."""
+    from consent_server.scheme import instant
+
+    data = found.data
+    click.echo(f"holds: signed by {found.member} at {instant.text(found.signed_at)}, made out to {data.to.url}")
+    click.echo(
+        f"{data.start[:7]} to {_last_month(data.end)}: its record has {found.steps} steps, its pages agree with its data"
+    )
     if not found.revocation_known:
         click.echo("not known: whether the signer's certificates were revoked since; give current lists with --crl")
     if found.stamped_at is None:
         click.echo("it has no timestamp: only the signer states the time of signing")
     else:
         said = "" if found.stamp_trusted else ", if that is an authority: give its root with --timestamp-root"
-        click.echo(f"stamped by {found.data.timestamp.authority} at {instant.text(found.stamped_at)}{said}")
-    for total in found.data.totals:
+        click.echo(f"stamped by {data.timestamp.authority} at {instant.text(found.stamped_at)}{said}")
+    _say_totals(data.totals)
+
+
+def _say_totals(totals: "Iterable[TotalData]") -> None:
+    for total in totals:
         click.echo(f"{total.fuel}: {total.kilograms:,.2f} {total.unit} in {total.months} months")
+
+
+def _last_month(end: str) -> str:
+    from consent_server.scheme import instant
+
+    return instant.month(instant.parse(end) - 1)
 
 
 @report.command("service-levels")

@@ -5,8 +5,16 @@ from pathlib import Path
 
 import click
 
-from consent_server.cli.shared import pairs, set_option
+from consent_server.cli.shared import SECRETS_ARE_NO_ARGUMENTS, pairs, set_option
 from consent_server.serving import lines
+
+
+def _without_password(_context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
+    from consent_server.settings import has_secret
+
+    if url is not None and has_secret("database.url", url):
+        raise click.BadParameter(SECRETS_ARE_NO_ARGUMENTS)
+    return url
 
 
 @click.group()
@@ -20,7 +28,7 @@ def sandbox() -> None:
 @click.option("--walk", is_flag=True, help="Walk the whole path once, as an SME would.")
 @click.option("--once", is_flag=True, help="Stop after the walk; the exit status is the walk's.")
 @click.option("--keep", is_flag=True, help="Keep the data of the last run.")
-@click.option("--database-url", help="A PostgreSQL server; each party gets its own schema.")
+@click.option("--database-url", callback=_without_password, help="A PostgreSQL server; each party gets its own schema.")
 @set_option
 def sandbox_up(
     directory: Path,

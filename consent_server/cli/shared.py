@@ -19,6 +19,12 @@ P = ParamSpec("P")
 #: For a command that takes an id: one in 64 begins with a dash, and is no option.
 IDS_ARE_ARGUMENTS: Final = {"ignore_unknown_options": True}
 
+#: `ps` shows the arguments of every process to every user of a machine, and shells keep them.
+SECRETS_ARE_NO_ARGUMENTS: Final = (
+    "a password must not be an argument, which others can read: put it into the settings file, or into the environment "
+    "(docs/settings.md); for PostgreSQL, PGPASSFILE may name its file"
+)
+
 config_option = click.option(
     "--config",
     "config",
@@ -33,12 +39,16 @@ set_option = click.option(
 
 
 def pairs(overrides: tuple[str, ...]) -> dict[str, str]:
-    """Return what `--set` overrides, by key."""
+    """Return what `--set` overrides, by key. End the command for a password."""
+    from consent_server.settings import has_secret
+
     found = {}
     for item in overrides:
         key, equals, value = item.partition("=")
         if not equals:
             raise click.BadParameter(f"{item} is not KEY=VALUE", param_hint="--set")
+        if has_secret(key, value):
+            raise click.BadParameter(f"{key}: {SECRETS_ARE_NO_ARGUMENTS}", param_hint="--set")
         found[key] = value
     return found
 

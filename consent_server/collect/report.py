@@ -3,7 +3,7 @@
 `report()` is the one place from which the emissions API, the page and every document get their figures.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -165,15 +165,16 @@ def _is_combined(license_url: str) -> bool:
     return found is not None and found.is_combined
 
 
-def available_from(account: str, fuels: Collection[str], at: int, of: Collection[str] | None = None) -> int:
+def available_from(
+    c: store.Connection, account: str, fuels: Collection[str], at: int, of: Collection[str] | None = None
+) -> int:
     """Return the first instant of the earliest month that a report has at `at`; while it has none, of the first month that is
     asked of providers. `of` as in `report`. It reads no figure."""
     over = instant.month_start(at)
-    with store.reading() as c:
-        live = _live(c, account, of)
-        names, periods = [each.id for each in live], factor_sets.periods(c)
-        whole = [(fuel, *month) for fuel in fuels for month in collecting.whole_months(c, names, fuel)]
-        waiting = ELECTRICITY in fuels and any(is_weighing(c, each, 0, over, clock.now()) for each in names)
+    live = _live(c, account, of)
+    names, periods = [each.id for each in live], factor_sets.periods(c)
+    whole = [(fuel, *month) for fuel in fuels for month in collecting.whole_months(c, names, fuel)]
+    waiting = ELECTRICITY in fuels and any(is_weighing(c, each, 0, over, clock.now()) for each in names)
     if waiting or not all(map(_has_come, live)):
         return first_month(at)
     current_months = (start for fuel, start, basis in whole if figures.is_current(fuel, start, basis, periods))
@@ -223,18 +224,17 @@ class Proven:
     missing_data: Mapping[str, str]
 
 
-def provenance(found: Report, grant: GrantedPermission, to: str) -> Proven | None:
+def provenance(
+    found: Report, readings: Sequence[Sequence[SignedRecord]], grant: GrantedPermission, to: str
+) -> Proven | None:
     """Return the signed record of a report that is handed over; None when there is nothing that it could be about.
 
-    It has the records of all readings behind the reported months, an origin for each factor that is in the figures, and for
-    each fuel one process and one transfer. `to` is the member that gets it. Raise NothingYet when what the report rests on
-    was withdrawn or renewed after it was read, and ReportTooLong.
+    It has the records of all `readings` behind the reported months, an origin for each factor that is in the figures, and for
+    each fuel one process and one transfer. `to` is the member that gets it. Raise ReportTooLong.
     """
     here = current()
     fuels = []
-    for total, records in zip(found.totals, _records(found), strict=True):
-        if not records:
-            raise NothingYet(SOON_S)
+    for total, records in zip(found.totals, readings, strict=True):
         worked_out = max(month.taken_at for month in found.months if month.fuel == total.fuel)
         fuels.append(
             FuelEmissions(
@@ -267,19 +267,24 @@ def provenance(found: Report, grant: GrantedPermission, to: str) -> Proven | Non
     return Proven(record, {each.fuel: each.missing_data for each in fuels})
 
 
-def _records(found: Report) -> list[list[SignedRecord]]:
-    """Return, for each fuel with a total, the records of all readings behind its months. Raise ReportTooLong."""
+def records(c: store.Connection, found: Report) -> list[list[SignedRecord]]:
+    """Return, for each fuel with a total, the records of all readings behind its months.
+
+    Raise ReportTooLong, and NothingYet when what the report rests on was withdrawn or renewed after it was read.
+    """
     names = [each.connection for each in found.sources]
     months = {total.fuel: [each for each in found.months if each.fuel == total.fuel] for total in found.totals}
     stretches = [(fuel, of_fuel[0].start, of_fuel[-1].end) for fuel, of_fuel in months.items()]
-    with store.reading() as c:
-        count = sum(_behind(connections.windows(c, names, [fuel]), start, end) for fuel, start, end in stretches)
-        if count > MOST_RESPONSES:  # before any is read
-            raise ReportTooLong(f"{count} responses")
-        return [[orjson.loads(each) for each in connections.records(c, names, *stretch)] for stretch in stretches]
+    count = sum(_behind(connections.windows(c, names, [fuel]), start, end) for fuel, start, end in stretches)
+    if count > MOST_RESPONSES:  # before any is read
+        raise ReportTooLong(f"{count} responses")
+    kept = [[orjson.loads(each) for each in connections.records(c, names, *stretch)] for stretch in stretches]
+    if not all(kept):
+        raise NothingYet(SOON_S)
+    return kept
 
 
-def _missing_data(found: Report, fuel: str, records: list[SignedRecord]) -> str:
+def _missing_data(found: Report, fuel: str, records: Sequence[SignedRecord]) -> str:
     """Return what is missing from a fuel's figures: months that are left out, half-hours that are estimates, or nothing."""
     framework = trust_framework_url(current().settings.scheme.registry)
     said = {unverified_missing_data(record, framework) for record in records}

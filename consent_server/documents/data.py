@@ -93,6 +93,15 @@ class WholeData(_Part):
     meaning: Text
 
 
+class WholePeriod(_Part):
+    """The months that a divided report is about, and the totals to which its parts add up. The record of a part has nothing of
+    the other months."""
+
+    start: When
+    end: When
+    totals: Annotated[tuple[TotalData, ...], Field(max_length=2)]
+
+
 class GapData(_Part):
     fuel: Fuel
     start: When
@@ -150,7 +159,10 @@ class TimestampData(_Part):
 
 
 class ReportData(_Part):
-    """A report in one value. `months`, `sites`, `totals` and `gaps` are in the order in which they are shown."""
+    """A report in one value. `months`, `sites`, `totals` and `gaps` are in the order in which they are shown.
+
+    `part_of` is set where the report is a part of a longer one, since no record could hold the whole.
+    """
 
     version: Literal[1] = 1
     sandbox: bool
@@ -161,6 +173,7 @@ class ReportData(_Part):
     start: When
     end: When
     at: When
+    part_of: WholePeriod | None = None
     months: Annotated[tuple[MonthData, ...], Field(max_length=MOST_MONTHS)]
     totals: Annotated[tuple[TotalData, ...], Field(max_length=2)]
     whole: WholeData
@@ -194,11 +207,12 @@ def of(
     service: str,
     sandbox: bool,
     authority: str = "",
+    whole: Report | None = None,
 ) -> ReportData:
     """Return the data of a report that is made out to a bank under `grant`, by our `application` and catalogue entry.
 
     `missing_data` is what its record says of each fuel with a total. `authority` is the URL of who is asked for a timestamp,
-    empty where nobody is.
+    empty where nobody is. `whole` is the report that this one is a part of.
     """
     assert found.to is not None
     scores = [pcaf.of_fuel(total.fuel, missing_data[total.fuel]) for total in found.totals]
@@ -217,8 +231,9 @@ def of(
         start=instant.text(found.start),
         end=instant.text(found.end),
         at=instant.text(found.at),
+        part_of=None if whole is None else _whole(whole),
         months=tuple(_month(each) for each in found.months),
-        totals=tuple(TotalData(months=each.months, **_energy(each.figure)) for each in found.totals),
+        totals=_totals(found),
         whole=WholeData(kilograms=found.kilograms, meaning=report.WHOLE_MEANING),
         sites=tuple(SiteData(site=each.site, meters=each.meters, **_energy(each.figure)) for each in found.sites),
         gaps=tuple(
@@ -256,8 +271,8 @@ def read(text: bytes) -> ReportData:
 
 
 def as_json(data: ReportData) -> bytes:
-    """Return the data as they are handed over."""
-    return data.model_dump_json(indent=1).encode()
+    """Return the data as they are handed over. Only a part names what it is a part of."""
+    return data.model_dump_json(indent=1, exclude=None if data.part_of else {"part_of"}).encode()
 
 
 def as_csv(data: ReportData) -> bytes:
@@ -285,7 +300,11 @@ def faults(data: ReportData) -> Iterator[str]:
         yield from _faults_of(data, fuel)
     if any(month.end != _month_end(month.start) for month in data.months):
         yield "a month is no whole month"
-    figures = (*data.months, *data.totals, *data.sites)
+    whole = data.part_of
+    months = data.start, data.end
+    if whole and not (whole.start <= data.start < data.end <= whole.end and months != (whole.start, whole.end)):
+        yield "it is not a part of what it says that it is a part of"
+    figures = (*data.months, *data.totals, *data.sites, *(whole.totals if whole else ()))
     if any(each.unit != f"kg {GASES[each.fuel]}" for each in figures):
         yield "a unit is not that of its fuel"
     if any((each.m3 is None) != (each.fuel == ELECTRICITY) for each in figures):
@@ -301,7 +320,7 @@ def _faults_of(data: ReportData, fuel: str) -> Iterator[str]:
     if [each.months for each in totals] != ([len(months)] if months else []):
         yield f"the total of {fuel} does not have as many months as there are"
     sites = [each for each in data.sites if each.fuel == fuel]
-    if not all(_adds_up(months, each) and _adds_up(sites, each) for each in totals):
+    if not all(adds_up(months, each) and adds_up(sites, each) for each in totals):
         yield f"months and sites of {fuel} do not add up to its total"
     starts = [each.start for each in months] + [each.start for each in data.gaps if each.fuel == fuel]
     if starts and sorted(starts) != _starts(data.start, data.end):
@@ -320,7 +339,8 @@ def _month_end(start: str) -> str:
     return instant.text(instant.next_month(instant.parse(start)))
 
 
-def _adds_up(parts: Sequence[Energy], total: Energy) -> bool:
+def adds_up(parts: Sequence[Energy], total: Energy) -> bool:
+    """Return whether parts, each of them rounded by itself, add up to a total."""
     return (
         _near(total.kilograms, [each.kilograms for each in parts])
         and _near(total.kwh, [each.kwh for each in parts])
@@ -331,6 +351,14 @@ def _adds_up(parts: Sequence[Energy], total: Energy) -> bool:
 def _near(total: float, parts: Sequence[float]) -> bool:
     """Return whether parts add up to a total, each of them rounded by itself."""
     return math.isclose(total, math.fsum(parts), rel_tol=1e-12, abs_tol=(len(parts) + 1) * 10**-DECIMALS)
+
+
+def _whole(found: Report) -> WholePeriod:
+    return WholePeriod(start=instant.text(found.start), end=instant.text(found.end), totals=_totals(found))
+
+
+def _totals(found: Report) -> tuple[TotalData, ...]:
+    return tuple(TotalData(months=each.months, **_energy(each.figure)) for each in found.totals)
 
 
 def _month(each: ReportedMonth) -> MonthData:

@@ -10,7 +10,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from consent_server.documents import chart
-from consent_server.documents.data import Energy, FactorData, MonthData, ReportData, TimestampState
+from consent_server.documents.data import (
+    Energy,
+    FactorData,
+    MonthData,
+    ReportData,
+    TimestampState,
+    TotalData,
+    WholePeriod,
+)
 from consent_server.documents.dates import day, moment, month
 from consent_server.scheme import instant, pcaf
 from consent_server.scheme.factors import CALENDAR_YEAR
@@ -141,7 +149,8 @@ def _parties(data: ReportData) -> Iterator[Block]:
             ("Application of the recipient", data.to.application),
             ("About", f"{data.about.name} (account {data.about.id} at {data.by.name})"),
             ("Made by", f"{data.by.name}, {data.by.url}"),
-            ("Months", f"{month(_at(data.start))} to {month(_at(data.end) - 1)}, from 00:00 UTC to 00:00 UTC"),
+            ("Months", f"{_months(data)}, from 00:00 UTC to 00:00 UTC"),
+            *([("Part of", f"a report on {_months(data.part_of)}, divided by months")] if data.part_of else []),
             ("Made at", moment(_at(data.at))),
             ("Permission", data.permission.account),
             ("Licence", data.permission.license),
@@ -162,22 +171,7 @@ def _total(data: ReportData) -> Iterator[Block]:
     if not data.totals:
         yield Paragraph("No month is whole, so there is no figure.")
         return
-    gas = any(each.m3 is not None for each in data.totals)
-    yield Table(
-        "All reported months. Figures are added before they are rounded.",
-        ["Fuel", "Scope", "Months", *_columns(gas), "Tonnes"],
-        [
-            [
-                _NAMES[each.fuel],
-                str(pcaf.SCOPES[each.fuel]),
-                str(each.months),
-                *_cells(each, gas),
-                each.unit,
-                _tonnes(each.kilograms),
-            ]
-            for each in data.totals
-        ],
-    )
+    yield _totals("All reported months. Figures are added before they are rounded.", data.totals)
     lacking = [(fuel, sum(gap.fuel == fuel for gap in data.gaps)) for fuel in data.fuels]
     short = [f"{fuel} lacks {count} of {count + len(data.of(fuel))} months" for fuel, count in lacking if count]
     if short:
@@ -188,6 +182,35 @@ def _total(data: ReportData) -> Iterator[Block]:
     if len(data.totals) > 1:
         whole = data.whole.kilograms
         yield Paragraph(f"Both fuels: {_number(whole)} kg, or {_tonnes(whole)} tonnes. {data.whole.meaning}")
+    if data.part_of:
+        yield _totals(f"All parts together, {_months(data.part_of)}", data.part_of.totals)
+        yield Paragraph(
+            "So many meters are behind these months that the report on them is divided. The record and everything else here "
+            "is of this part's months. The totals of all parts are proven by all parts, verified together."
+        )
+
+
+def _totals(caption: str, totals: Sequence[TotalData]) -> Table:
+    gas = any(each.m3 is not None for each in totals)
+    return Table(
+        caption,
+        ["Fuel", "Scope", "Months", *_columns(gas), "Tonnes"],
+        [
+            [
+                _NAMES[each.fuel],
+                str(pcaf.SCOPES[each.fuel]),
+                str(each.months),
+                *_cells(each, gas),
+                each.unit,
+                _tonnes(each.kilograms),
+            ]
+            for each in totals
+        ],
+    )
+
+
+def _months(period: ReportData | WholePeriod) -> str:
+    return f"{month(_at(period.start))} to {month(_at(period.end) - 1)}"
 
 
 def _chart(data: ReportData) -> Iterator[Block]:

@@ -64,4 +64,4 @@ class Cap(Party):
         at = min(clock.now(), end)
         with store.reading() as c:
             of = report.resting_on(c, permission)
-        return report.available_from(permission.sme, permission.fuels, at, of)
+            return report.available_from(c, permission.sme, permission.fuels, at, of)

@@ -61,12 +61,8 @@ class GivenRows(NamedTuple):
     releases: list[Permission]
     seen: Mapping[str, Evidence]
 
-
-def all_of(account: str) -> list[GivenPermission]:
-    """Return connections and releases of an account, newest first. Names are the evidence's while the Directory is down."""
-    with store.reading() as c:
-        held = rows_of(c, account)
-    return named(held)
+    def connection(self, subject: str) -> ProviderConnection | None:
+        return next((row for row, _ in self.connections if row.id == subject), None)
 
 
 def rows_of(c: store.Connection, account: str) -> GivenRows:
@@ -77,7 +73,10 @@ def rows_of(c: store.Connection, account: str) -> GivenRows:
 
 
 def named(held: GivenRows) -> list[GivenPermission]:
-    """Return what is kept with the names of members. It may ask the Directory, so it must not run in a transaction."""
+    """Return connections and releases, newest first. Names are the evidence's while the Directory is down.
+
+    It may ask the Directory, so it must not run in a transaction.
+    """
     at, seen = clock.now(), held.seen
     found = [_connection(row, seen.get(row.id), troubles, at) for row, troubles in held.connections]
     found += [_release(row, seen.get(row.id), at) for row in held.releases]
@@ -91,13 +90,8 @@ def is_own(c: store.Connection, account: str, subject: str) -> bool:
     return account in {made.account if made is not None else None, given.sme if given is not None else None}
 
 
-def own(account: str, subject: str) -> GivenPermission | None:
-    """Return one of the account's own permissions; None for another's and an unknown one alike."""
-    return next((each for each in all_of(account) if each.id == subject), None)
-
-
 def in_detail(account: str) -> list[GivenPermission]:
-    """Return `all_of`, each with the details that the page of all of them shows."""
+    """Return everything of an account, each with the details that the page of all of them shows."""
     with store.reading() as c:
         held = rows_of(c, account)
         made, given = [row.id for row, _ in held.connections], [row.id for row in held.releases]

@@ -1,6 +1,7 @@
 """The report of an SME for a bank that the SME has permitted, with its provenance record."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -13,9 +14,10 @@ from consent_server.portal.result import MONTHS
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import SignedRecord
 from consent_server.scheme.provenance.steps import GrantedPermission
-from consent_server.scheme.report import FUELS, ReportParty
+from consent_server.scheme.report import FUELS, Report, ReportParty
 from consent_server.store import audit_events, permissions
 from consent_server.store.tables import Permission
+from consent_server.web import budgets
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,18 @@ class Handover:
 
     data: ReportData
     record: SignedRecord
+
+
+class ReportRows(NamedTuple):
+    """What the report to the bank of a permission is made from. `readings` are the records of the readings, by fuel.
+
+    `whole` is the report on the last twelve whole months, where this one is a part of it.
+    """
+
+    permission: Permission
+    report: Report
+    readings: Sequence[Sequence[SignedRecord]]
+    whole: Report | None
 
 
 class ReportPart(NamedTuple):
@@ -52,32 +66,41 @@ def has_report(row: Permission, at: int) -> bool:
     return row.redeemed is not None and row.is_live(at)
 
 
-def handover(account: str, permission: str, window: tuple[int, int] | None = None) -> Handover | None:
-    """Return the report on the last twelve whole months, or those of a `window`, made out to the bank of one of the account's
-    permissions.
+def read(
+    c: store.Connection, account: str, permission: str, window: tuple[int, int] | None = None
+) -> ReportRows | None:
+    """Return what the report on the last twelve whole months, or on those of a `window`, to the bank of one of the account's
+    permissions is made from.
 
-    None for a permission that is another's or not live, for a window beyond the twelve months, and while there is no month to
-    report. Raise NothingYet, ReportTooLong, SigningCertificateNotValid.
+    None for a permission that is another's or not live, and for a window beyond the twelve months. Raise NothingYet,
+    ReportTooLong.
     """
-    at = clock.now()
-    first, last = _last_year(at)
+    first, last = _last_year(clock.now())
     start, end = window or (first, last)
-    if not first <= start < end <= last:
+    row = permissions.find(c, permission)
+    if row is None or row.sme != account or not has_report(row, clock.now()) or not first <= start < end <= last:
         return None
-    with store.reading() as c:
-        row = permissions.find(c, permission)
-        if row is None or row.sme != account or not has_report(row, at):
-            return None
-        resting_on = report.resting_on(c, row)
-    here = current()
+    fuels, of = tuple(fuel for fuel in FUELS if fuel in row.fuels), report.resting_on(c, row)
+    bank = ReportParty("", row.member, row.client_id)
+    found = report.report(c, account, start, end, fuels, bank, of=of)
+    is_part = (start, end) != (first, last)
+    whole = report.report(c, account, first, last, fuels, bank, of=of) if is_part else None
+    return ReportRows(row, found, report.records(c, found), whole)
+
+
+def made(rows: ReportRows) -> Handover | None:
+    """Return the report, which counts for the account's budget and is noted in the audit trail.
+
+    None while there is no month to report, and when the permission has ended meanwhile. Raise SigningCertificateNotValid,
+    TooMany, Unreachable: nobody knows the bank's name.
+    """
+    here, row = current(), rows.permission
     grant = GrantedPermission(
         account=row.account, license=row.license, granted=row.granted, expires=row.expires, fuels=row.fuels
     )
-    fuels = tuple(fuel for fuel in FUELS if fuel in row.fuels)
     bank = ReportParty(here.directory.member(row.member).name, row.member, row.client_id)
-    with store.reading() as c:
-        found = report.report(c, account, start, end, fuels, bank, of=resting_on)
-    proven = report.provenance(found, grant, bank.url)
+    found = replace(rows.report, to=bank)
+    proven = report.provenance(found, rows.readings, grant, bank.url)
     if proven is None:
         return None
     member = here.settings.member
@@ -89,18 +112,20 @@ def handover(account: str, permission: str, window: tuple[int, int] | None = Non
         service=member.data_service,
         sandbox=here.settings.is_sandbox,
         authority=here.settings.collection.timestamp_authority,
+        whole=rows.whole,
     )
     with store.writing() as c:
-        row = permissions.find(c, permission)
-        if row is None or not has_report(row, clock.now()):  # it has ended meanwhile
+        budgets.reports().take(c, row.sme)
+        now = permissions.find(c, row.id)
+        if now is None or not has_report(now, clock.now()):  # it has ended meanwhile
             return None
         released = audit.event(
             "data_released",
             client_id=row.client_id,
             permission=row.account,
             resource="/report",
-            fuels=list(fuels),
-            window=instant.interval(start, end),
+            fuels=[fuel for fuel in FUELS if fuel in row.fuels],
+            window=instant.interval(found.start, found.end),
             readings=len(found.months),
         )
         audit_events.keep(c, released)

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from consent_server import clock, store
+from consent_server import clock
 from consent_server.collect import provider
 from consent_server.deployment import current
 from consent_server.outbound import page_time
 from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.outbound.upstream import PermissionRecord
-from consent_server.store import connections, evidence
-from consent_server.store.tables import Evidence, ProviderConnection
+from consent_server.store.tables import ProviderConnection
 
 #: A renewal ends the older permission at the provider some seconds before we know of the new one.
 RENEWAL_S: Final = 120
@@ -35,29 +34,12 @@ class Comparison(StrEnum):
 
 
 @dataclass(frozen=True)
-class LoggedConnection:
-    """A connection of an account, and what was logged when its SME agreed to it."""
-
-    connection: ProviderConnection
-    evidence: Evidence
-
-
-@dataclass(frozen=True)
 class Theirs:
     """What the provider says; `evidence` is the address of its evidence page, if it is on a member's server."""
 
     comparison: Comparison
     record: PermissionRecord | None = None
     evidence: str | None = None
-
-
-def held(account: str, subject: str) -> LoggedConnection | None:
-    """Return one of the account's own connections; None for another's and an unknown one alike."""
-    with store.reading() as c:
-        row, seen = connections.find(c, subject), evidence.of_subject(c, subject)
-    if row is None or seen is None or row.account != account:
-        return None
-    return LoggedConnection(row, seen)
 
 
 def look(connection: ProviderConnection) -> Theirs:

@@ -44,7 +44,8 @@ def emissions(release: Release, window: Window, at: int) -> Answer:
         with store.reading() as c:
             of = report.resting_on(c, permission)
             found = report.report(c, permission.sme, window.start, window.end, fuels, bank, of=of)
-        proven = report.provenance(found, grant, bank.url)
+            readings = report.records(c, found)
+        proven = report.provenance(found, readings, grant, bank.url)
     except report.NothingYet as wait:
         return not_yet(wait.retry_after)
     data = [_described(month) for month in found.months]

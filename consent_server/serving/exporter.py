@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import logging
 import shutil
 import signal
@@ -9,13 +10,19 @@ import socket
 import socketserver
 import sys
 import threading
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cache
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from time import sleep
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.registry import Collector
 
 log = logging.getLogger("consent_server.metrics")
 
@@ -25,6 +32,38 @@ MOST_CONNECTIONS: Final = 8
 PATIENCE_S: Final = 5
 #: Seconds until a port is tried again that another process has, such as the door that this one takes the place of.
 AGAIN_S: Final = 1.0
+
+
+class SumOfWorkers(Collector):
+    """The counters and histograms that the workers of a door have in the files of a folder, added up.
+
+    It shows what `prometheus_client.multiprocess.MultiProcessCollector` shows. That one takes nearly twice as long,
+    because it reads the labels of each series anew for each scrape.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._series = cache(json.loads)
+
+    def collect(self) -> Iterable[Metric]:
+        sums: defaultdict[tuple[str, str], float] = defaultdict(float)
+        for file in self._folder.glob("*.db"):
+            kind = file.name.partition("_")[0]
+            for key, value, *_ in MmapedDict.read_all_values_from_file(file):  # type: ignore[no-untyped-call]
+                sums[kind, key] += value
+        families: dict[str, Metric] = {}
+        counted: defaultdict[tuple[str, ...], float] = defaultdict(float)
+        for (kind, key), value in sums.items():
+            name, sample, labels, says = self._series(key)
+            family = families.get(name) or families.setdefault(name, Metric(name, says, kind))
+            if "le" in labels:  # a bucket, the lowest first, in which Prometheus counts those below it too
+                whole = {label: named for label, named in labels.items() if label != "le"}
+                counted[name, *whole.values()] += value
+                value = counted[name, *whole.values()]
+                if labels["le"] == "+Inf":
+                    family.add_sample(f"{name}_count", whole, value)
+            family.add_sample(sample, labels, value)
+        return families.values()
 
 
 class Exporter(socketserver.ThreadingTCPServer):
@@ -116,7 +155,7 @@ def main(host: str, port: str, folder: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+    registry.register(SumOfWorkers(Path(folder)))
     in_background((host, int(port)), registry)
     with contextlib.suppress(OSError):
         sys.stdin.buffer.read()  # nothing comes, and its end when no process of the door holds the other end any more

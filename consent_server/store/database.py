@@ -5,7 +5,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -56,14 +56,19 @@ POSTGRESQL_LINK = {
     "keepalives_interval": 5,
     "keepalives_count": 2,
     "tcp_user_timeout": 15_000,
-    # A statement prepared on one server connection is unknown on the next that pgbouncer gives us (transaction mode).
+    # Nothing is prepared, unless `_prepare_postgresql` says otherwise.
     "prepare_threshold": None,
 }
-#: SQLSTATE of BEGIN READ WRITE, and of a statement that writes, where the database only follows another.
-_SAYS_A_STANDBY = ("0A000", "25006")
+#: How often a connection runs a statement before the server keeps its plan. To parse and plan a redemption takes longer than to
+#: run it.
+PREPARED_AFTER = 5
 #: On PostgreSQL.
 _BEGIN = Statement(sa.text("BEGIN READ WRITE"))
+#: SQLSTATE of a statement that writes, where the database only follows another; and of BEGIN READ WRITE there, or of a
+#: prepared statement that would return columns of other types than before.
+_READ_ONLY, _UNSUPPORTED = "25006", "0A000"
 _STANDBY = "the database is a standby; DATABASE_URL must lead to the primary"
+_CHANGED = "a column has another type than when the statement was prepared"
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -171,13 +176,18 @@ def _prepare_postgresql(engine: Engine) -> None:
         return connection_class().connect(*arguments, **how)
 
     @sa.event.listens_for(engine, "connect")
-    def _limits(raw: Any, _record: object) -> None:
+    def _set_up(raw: Any, _record: object) -> None:
         # Transactions are begun by _begin alone, so that a statement by itself needs none.
         raw.autocommit = True
         # Not as options of the connection, which pgbouncer refuses. What URL, role or database set stays.
         raw.execute(
             f"SELECT set_config(name, ms, false) FROM (VALUES {limits}) AS given (name, ms) WHERE current_setting(name) = '0'"  # noqa: S608 - our own limits
         )
+        # What one server process has prepared is unknown to the next that a pooler gives us (pgbouncer, transaction mode). It
+        # tells its clients numbers of its own, as a process could not be cancelled by that of another.
+        (process,) = raw.execute("SELECT pg_backend_pid()").fetchone()
+        if process == raw.info.backend_pid:
+            raw.prepare_threshold = PREPARED_AFTER
 
     @sa.event.listens_for(engine, "reset")
     def _reset(raw: Any, _record: object, _state: object) -> None:
@@ -191,11 +201,13 @@ def _prepare_postgresql(engine: Engine) -> None:
             _BEGIN.run(connection)
 
     @sa.event.listens_for(engine, "handle_error")
-    def _standby(context: ExceptionContext) -> StoreUnavailable | None:
-        if getattr(context.original_exception, "sqlstate", None) not in _SAYS_A_STANDBY:
+    def _not_on_this_connection(context: ExceptionContext) -> StoreUnavailable | None:
+        state = getattr(context.original_exception, "sqlstate", None)
+        if state not in (_READ_ONLY, _UNSUPPORTED):
             return None
-        context.is_disconnect = True  # the next attempt looks for the primary again
-        return StoreUnavailable(_STANDBY)
+        context.is_disconnect = True  # the next attempt looks for the primary again, and has nothing prepared yet
+        is_standby = state == _READ_ONLY or context.statement == str(_BEGIN.core("postgresql"))
+        return StoreUnavailable(_STANDBY if is_standby else _CHANGED)
 
 
 def _prepare_sqlite(engine: Engine) -> None:
@@ -476,15 +488,3 @@ def ping() -> None:
     """Raise StoreUnavailable unless the database responds."""
     with reading() as connection:
         connection.execute(sa.select(1))
-
-
-class _Undone(Exception):
-    """Ends a transaction that is to leave nothing."""
-
-
-def require_writable() -> None:
-    """Write a row and take it back. Raise StoreUnavailable."""
-    with suppress(_Undone), writing() as connection:
-        connection.exec_driver_sql("CREATE TABLE writable_for_us (written INTEGER)")
-        connection.exec_driver_sql("INSERT INTO writable_for_us VALUES (1)")
-        raise _Undone

@@ -1,7 +1,7 @@
 """Database errors and the refusals for them: 503 with Retry-After, without statements or values."""
 
 import sqlite3
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
@@ -13,12 +13,16 @@ NOT_DURABLE = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.S
 _RERUN = ("40001", "40P01")
 #: PostgreSQL: a table or a column is missing, as before `consent-server db upgrade`.
 _NO_SUCH = ("42P01", "42703")
+#: PostgreSQL: our role lacks a right. The server names the schema or the table.
+_NO_RIGHT = "42501"
 #: PostgreSQL: this server has become a replica.
 _READ_ONLY = "25006"
 #: PostgreSQL: the server ends, or breaks the connection off. What it was committing may be kept.
 _BROKEN_OFF = ("57P", "08")
 #: SQLite: the file is no database, or no longer.
 _UNUSABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+#: Characters of what is said of all the servers that a URL names.
+_LONGEST = 500
 _OF_THE_SERVER = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
 
 
@@ -81,12 +85,22 @@ def is_uncertain(error: sa.exc.SQLAlchemyError) -> bool:
 def refusal_for(error: sa.exc.SQLAlchemyError) -> StoreUnavailable | None:
     """Return the refusal for a fault of the database, or None for a fault of ours.
 
-    It names the fault; the statement and its parameters stay out of the message.
+    It names the fault, or says why there is no connection; a statement and its parameters stay out of the message.
     """
-    fault = getattr(error, "orig", None) or error
+    fault: Any = getattr(error, "orig", None) or error
     state = getattr(fault, "sqlstate", None)
     if state in _NO_SUCH or (isinstance(fault, sqlite3.OperationalError) and "no such " in str(fault)):
         return SchemaNotCurrent("the database lacks a table or column: run `consent-server db upgrade`")
+    if (
+        state is None
+        and isinstance(error, sa.exc.DBAPIError)
+        and not (error.statement or isinstance(fault, sqlite3.Error))
+    ):
+        # libpq's own words about a connection: it names host, role, database and files, and never the password. What a server
+        # says of a statement may quote values, and has a state.
+        return StoreUnavailable(" ".join(str(fault).split())[:_LONGEST])
+    if state == _NO_RIGHT:
+        return StoreUnavailable(f"the role of database.url lacks a right: {fault.diag.message_primary}")
     code = getattr(fault, "sqlite_errorcode", 0) & 0xFF
     if (
         isinstance(error, _OF_THE_SERVER)

@@ -9,6 +9,8 @@ import pytest
 from click.testing import Result
 
 from consent_server import clock
+from consent_server.documents import parts
+from consent_server.documents.verify import verify
 from tests.documents import sample
 from tests.scheme.signing import NOW, signing_authority
 
@@ -17,11 +19,13 @@ from tests.scheme.signing import NOW, signing_authority
 def run(command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.setattr(clock, "now", lambda: NOW + 60)
 
-    def verify(file: bytes, *more: object) -> Result:
-        path, root = tmp_path / "report.pdf", tmp_path / "root.pem"
-        path.write_bytes(file)
+    def verify(*files: bytes) -> Result:
+        paths, root = [tmp_path / f"report-{number}.pdf" for number in range(len(files))], tmp_path / "root.pem"
+        for path, file in zip(paths, files, strict=True):
+            path.write_bytes(file)
         root.write_bytes(signing_authority().root_pem)
-        return command("report", "verify", path, "--root", root, "--trust-framework", sample.FRAMEWORK, *more)
+        trusted = ("--root", root, "--trust-framework", sample.FRAMEWORK, "--to", sample.BANK)
+        return command("report", "verify", *paths, *trusted)
 
     return verify
 
@@ -38,10 +42,30 @@ def test_the_published_sample_holds(command: Callable[..., Result], monkeypatch:
 
 def test_a_file_that_holds_and_one_that_does_not(run: Callable[..., Result]) -> None:
     file = sample.signed()
-    held = run(file, "--to", sample.BANK)
+    held = run(file)
     assert held.exit_code == 0, held.output
     assert held.output.startswith(f"holds: signed by {sample.DIRECTORY}/m/cap at 2026-03-12T09:30:00Z")
     assert "electricity: 4,697.55 kg CO2 in 12 months" in held.output
     assert "not known: whether" in held.output
-    refused = run(file + b"more", "--to", sample.BANK)
+    refused = run(file + b"more")
     assert (refused.exit_code, refused.output[:24]) == (1, "does not hold: coverage:")
+
+
+def test_the_parts_of_a_report(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "verify_apart", verify)  # the test above has the process that it is done in
+    one, other = sample.parts()
+    held = run(other, one)
+    assert held.exit_code == 0, held.output
+    told = held.output.splitlines()
+    assert [line[:18] for line in told if "its record has" in line] == ["2025-03 to 2025-09", "2025-10 to 2026-02"]
+    assert told[-3:] == [
+        "together they are all parts of the report on 2025-03 to 2026-02, and add up to its totals:",
+        "electricity: 4,697.55 kg CO2 in 12 months",
+        "gas: 215,341.30 kg CO2e in 11 months",
+    ]
+    alone = run(one)
+    assert alone.exit_code == 0
+    assert "it is a part of a report on 2025-03 to 2026-02: give all parts" in alone.output
+    assert "in 12 months" not in alone.output, "the totals of all parts, which one does not prove"
+    refused = run(one, sample.signed())
+    assert (refused.exit_code, refused.output) == (1, "does not hold: parts: they are not the parts of one report\n")

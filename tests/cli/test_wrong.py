@@ -168,6 +168,31 @@ def test_settings_that_name_nothing(
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "mail.password=SECRET",
+        "database.url=postgresql+psycopg://consent:SECRET@db.example.org/edp",
+        "database.url=postgresql+psycopg://consent:SE/CRET@db.example.org/edp",
+        "database.url=postgresql+psycopg://db.example.org/edp?sslmode=require&password=SECRET",
+        "metering.sql_register.url=postgresql+psycopg:///x?sslpassword=SECRET",
+        "traces.endpoint=https://me:SECRET@collector.example/v1/traces",
+    ],
+)
+def test_a_password_is_no_argument(override: str, command: Callable[..., Result], deployment: Path) -> None:
+    for words in (
+        ["keys", "list", "--config", deployment, "--set", override],
+        ["sandbox", "up", "--set", f"edp.{override}"],
+    ):
+        refused = command(*words)
+        says(refused, override.partition("=")[0], "PGPASSFILE")
+        assert "CRET" not in refused.output
+
+
+def test_the_sandbox_takes_no_password_for_its_database(command: Callable[..., Result]) -> None:
+    says(command("sandbox", "up", "--database-url", "postgresql://consent:SECRET@localhost/x"), "PGPASSFILE")
+
+
 def test_settings_that_cannot_be_read(attempt: Callable[..., Result], deployment: Path, tmp_path: Path) -> None:
     deployment.write_bytes(b"\xff\xfe")
     for path in COMMANDS:

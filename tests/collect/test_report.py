@@ -208,19 +208,22 @@ def test_a_renewed_connection_takes_the_place_of_the_old_one(cap: Cap) -> None:
 # from when there is anything
 
 
+def available_from(*fuels: str) -> int:
+    with store.reading() as c:
+        return report.available_from(c, "acme", fuels, NOW)
+
+
 def test_D13_months_are_available_from_the_earliest_that_is_held(cap: Cap) -> None:
     cap.configure(months=13)
-    assert report.available_from("acme", ("electricity",), NOW) == instant.parse("2025-02-01T00:00:00Z"), (
-        "13 months back"
-    )
+    assert available_from("electricity") == instant.parse("2025-02-01T00:00:00Z"), "13 months back"
     cap.connect(
         cap.provider("edp", Meter("e", amount=lambda start: 1.0 if start >= JANUARY else None), Meter("g", "gas"))
     )
-    assert report.available_from("acme", ("gas",), NOW) == instant.parse("2025-02-01T00:00:00Z"), "on their way"
+    assert available_from("gas") == instant.parse("2025-02-01T00:00:00Z"), "on their way"
     assert cap.collect() == 1
-    available = {fuel: report.available_from("acme", (fuel,), NOW) for fuel in FUELS}
+    available = {fuel: available_from(fuel) for fuel in FUELS}
     assert available == {"electricity": JANUARY, "gas": instant.parse("2025-02-01T00:00:00Z")}
-    assert report.available_from("acme", FUELS, NOW) == instant.parse("2025-02-01T00:00:00Z")
+    assert available_from(*FUELS) == instant.parse("2025-02-01T00:00:00Z")
 
 
 # the record
@@ -233,7 +236,9 @@ def grant(*fuels: str) -> GrantedPermission:
 
 
 def proven(reported: Report, under: GrantedPermission | None = None) -> report.Proven | None:
-    return report.provenance(reported, under or grant("electricity", "gas"), FSP)
+    with store.reading() as c:
+        readings = report.records(c, reported)
+    return report.provenance(reported, readings, under or grant("electricity", "gas"), FSP)
 
 
 def record(reported: Report, under: GrantedPermission | None = None) -> Any:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from consent_server import store
 from consent_server.collect import figures, gather, report, weigh
 from consent_server.collect.report import NothingYet
 from consent_server.jobs import retention
@@ -119,7 +120,9 @@ def test_the_region_of_a_place_that_the_grid_does_not_know(
     assert (month.region, month.region_by, month.complete) == (region, by, True)
     reported = report_on_acme(FEBRUARY, MARCH)
     grant = GrantedPermission(account="a", license=LICENSE, granted=NOW - 60, expires=NOW + DAY, fuels=("electricity",))
-    proven = report.provenance(reported, grant, f"{DIRECTORY}/m/fsp")
+    with store.reading() as c:
+        readings = report.records(c, reported)
+    proven = report.provenance(reported, readings, grant, f"{DIRECTORY}/m/fsp")
     assert proven is not None
     steps = verify(proven.record, trust_framework_url(REGISTRY), signing_authority().root)
     (said,) = (

@@ -59,7 +59,7 @@ def of(*languages: str) -> list[object]:
 
 
 def test_every_block_is_of_a_kind_that_is_looked_at() -> None:
-    kinds = {"", "sh", "console", "toml", "json", "python", "csv", "http", "{toctree}"}
+    kinds = {"", "sh", "console", "toml", "json", "python", "csv", "http", "{toctree}", "sql"}
     assert [block[:3] for block in BLOCKS if block.language not in kinds] == []
 
 

@@ -16,11 +16,12 @@ from scripts import healthcheck
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+PINNED = re.compile(r"^ARG BASE=python:\S+-slim-\w+@sha256:[0-9a-f]{64}$", re.MULTILINE)
 
 
 def test_the_image_is_small_locked_and_not_roots() -> None:
     assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${BASE}", "${BASE}"]
-    assert re.findall(r"^ARG (\w+)=\S+-slim-\S+$", DOCKERFILE, re.MULTILINE) == ["BASE"]
+    assert len(PINNED.findall(DOCKERFILE)) == DOCKERFILE.count("ARG ") == 1
     last = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
     assert re.search(r"^USER [1-9]", last, re.MULTILINE)
     assert "HEALTHCHECK" in last
@@ -29,6 +30,16 @@ def test_the_image_is_small_locked_and_not_roots() -> None:
         forms = re.findall(rf"^\s*{instruction} (.*)", last, re.MULTILINE)
         assert forms
         assert all(form.startswith("[") for form in forms)
+
+
+def test_the_guide_renews_the_digest_of_the_base(tmp_path: Path) -> None:
+    renews = re.search(r"^sed -i .* Dockerfile$", (ROOT / "docs/operator.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert renews is not None
+    copy, digest = tmp_path / "Dockerfile", "sha256:" + "0" * 64
+    copy.write_text(DOCKERFILE, encoding="utf-8")
+    named = {"BASE": "python:3.11-slim-bookworm", "DIGEST": digest}
+    subprocess.run(["sh", "-c", renews[0]], cwd=tmp_path, env={"PATH": "/usr/bin:/bin", **named}, check=True)
+    assert PINNED.findall(copy.read_text(encoding="utf-8")) == [f"ARG BASE={named['BASE']}@{digest}"]
 
 
 def test_every_installation_asks_for_hashes_or_is_our_own_wheel() -> None:

@@ -8,8 +8,9 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from consent_server.documents import data, pdf, signing
 from consent_server.documents.data import ReportData
@@ -69,13 +70,18 @@ def _meters() -> tuple[ReportedMeter, ...]:
     )
 
 
-def reported(name: str = "Acme & Sons (Bakers) Ltd", bank: str = "Money 4U Bank", at: int = NOW) -> report.Report:
+def reported(
+    name: str = "Acme & Sons (Bakers) Ltd",
+    bank: str = "Money 4U Bank",
+    at: int = NOW,
+    window: tuple[int, int] = (START, END),
+) -> report.Report:
     return report.make(
         by=ReportParty("Carbon Accounting R Us", f"{DIRECTORY}/m/cap"),
         about=ReportParty(name, id="acme"),
         to=ReportParty(bank, BANK, f"{DIRECTORY}/a/fsp"),
-        start=START,
-        end=END,
+        start=window[0],
+        end=window[1],
         at=at,
         meters=_meters(),
         sources=(ReportSource(f"{DIRECTORY}/m/edp", "c-1", NOW - 7200, NOW - 3600, 3),),
@@ -84,30 +90,36 @@ def reported(name: str = "Acme & Sons (Bakers) Ltd", bank: str = "Money 4U Bank"
     )
 
 
-def report_data(found: report.Report | None = None) -> ReportData:
+def report_data(found: report.Report | None = None, whole: report.Report | None = None) -> ReportData:
     found = found or reported()
-    said = {total.fuel: _missing_data(total) for total in found.totals}
-    return data.of(found, GRANT, said, application=f"{DIRECTORY}/a/cap", service=SERVICE, sandbox=True)
+    said = {total.fuel: _missing_data(found, total) for total in found.totals}
+    return data.of(found, GRANT, said, application=f"{DIRECTORY}/a/cap", service=SERVICE, sandbox=True, whole=whole)
 
 
-def _missing_data(total: report.Total) -> str:
-    return steps.MISSING if total.months < 12 else steps.COMPLETE
+def _missing_data(found: report.Report, total: report.Total) -> str:
+    return steps.MISSING if total.months < len(found.starts) else steps.COMPLETE
 
 
-def record(signer: Signer | None = None, readings: Mapping[str, Any] | None = None, **changes: Any) -> SignedRecord:
+def record(
+    signer: Signer | None = None,
+    readings: Mapping[str, Any] | None = None,
+    found: report.Report | None = None,
+    **changes: Any,
+) -> SignedRecord:
     """The record of the report. `readings` is what is other than usual in what the CAP received."""
+    found = found or reported()
     fuels = [
         steps.FuelEmissions(
             fuel=total.fuel,
             received=[
                 _received(total.fuel, site, **readings or {})
-                for site in dict.fromkeys(s.site for s in reported().sites if s.figure.fuel == total.fuel)
+                for site in dict.fromkeys(s.site for s in found.sites if s.figure.fuel == total.fuel)
             ],
-            factors=[_use(each) for each in reported().factors if each.fuel == total.fuel],
-            missing_data=_missing_data(total),
+            factors=[_use(each) for each in found.factors if each.fuel == total.fuel],
+            missing_data=_missing_data(found, total),
             at=NOW - 3600,
         )
-        for total in reported().totals
+        for total in found.totals
     ]
     values: dict[str, Any] = {
         "registry": REGISTRY,
@@ -115,8 +127,8 @@ def record(signer: Signer | None = None, readings: Mapping[str, Any] | None = No
         "license": LICENSE,
         "to": BANK,
         "service": SERVICE,
-        "start": START,
-        "end": END,
+        "start": found.start,
+        "end": found.end,
         "fuels": fuels,
         "at": NOW,
     }
@@ -189,6 +201,22 @@ def unsigned(told: ReportData | None = None, signed: SignedRecord | None = None)
 def signed(told: ReportData | None = None) -> bytes:
     """The PDF of the sample, signed by the CAP."""
     return signing.signed(unsigned(told), member_signer("cap", CAP_ROLE), NOW)
+
+
+#: Where the months of the sample are divided.
+EDGES: Final = (START, instant.parse("2025-10-01T00:00:00Z"), END)
+
+
+def parts_data() -> list[ReportData]:
+    return [report_data(reported(window=window), reported()) for window in pairwise(EDGES)]
+
+
+@cache
+def parts() -> list[bytes]:
+    """The PDFs of the sample, divided in two."""
+    records = [record(found=reported(window=window)) for window in pairwise(EDGES)]
+    made = [unsigned(told, of) for told, of in zip(parts_data(), records, strict=True)]
+    return [signing.signed(each, member_signer("cap", CAP_ROLE), NOW) for each in made]
 
 
 def trusted(**changes: Any) -> Trusted:

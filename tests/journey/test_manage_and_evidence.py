@@ -75,6 +75,7 @@ def test_withdraw_confirm_done(managed: Any) -> None:
     browser.post(action, fields)
     assert (browser.path, managed.withdrawn()) == ("/manage/withdrawn", ["p-1"])
     assert "Permission withdrawn" in browser.html
+    assert '<a href="/manage/receipt?permission=p-1">' in browser.html
     assert browser.post(action, fields).path == "/manage/withdrawn", "a second click"
     assert managed.withdrawn() == ["p-1"]
     browser.open("/manage/permissions").click("withdraw")

@@ -17,7 +17,7 @@ from pypdf import PdfReader
 from consent_server import clock, store
 from consent_server.collect import report
 from consent_server.deployment import current
-from consent_server.documents import verify
+from consent_server.documents import data, parts, verify
 from consent_server.documents.verify import Trusted
 from consent_server.portal import making
 from consent_server.resource.emissions import emissions
@@ -127,8 +127,8 @@ def test_the_same_figures_from_api_pages_pdf_csv_and_json(portal: Portal) -> Non
     (left_out,) = (row for row in table if not row["kilograms"])
     assert (left_out["fuel"], left_out["from"]) == ("gas", "2025-05-01T00:00:00Z")
 
-    data = orjson.loads(browser.open(f"/report.json?permission={permission}").html)
-    assert {(each["fuel"], each["start"]): each["kilograms"] for each in data["months"]} == told
+    held = orjson.loads(browser.open(f"/report.json?permission={permission}").html)
+    assert {(each["fuel"], each["start"]): each["kilograms"] for each in held["months"]} == told
 
     file = browser.open(f"/report.pdf?permission={permission}").response.get_data()
     here = current()
@@ -162,8 +162,11 @@ def test_a_report_that_no_record_can_hold_is_divided_by_months(portal: Portal, m
     asked = [unescape(each) for each in re.findall(r'href="/report.json\?([^"]*)"', result)]
     assert asked == [f"permission=p1&from={first}&to={last}" for first, last in PARTS]
     assert "so many meters behind it that it is divided by months" in result
-    parts = [orjson.loads(browser.open(f"/report.json?{each}").html) for each in asked]
-    assert sorted((m["fuel"], m["start"]) for part in parts for m in part["months"]) == [
+    links = re.findall(r'<a href="/report[^"]*"[^>]*>(.*?)</a>', result)
+    assert len({*links}) == len(links) == 4 * len(PARTS), "links are told apart by their text"
+    divided = [data.read(browser.open(f"/report.json?{each}").response.get_data()) for each in asked]
+    assert [*parts.misfits(divided)] == []
+    assert sorted((each.fuel, each.start) for part in divided for each in part.months) == [
         (month["fuel"], month["start"]) for month in told
     ]
     file = browser.open(f"/report.pdf?{asked[0]}").response.get_data()

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from consent_server.caller.identify import Callers
+from consent_server.documents import parts
 from consent_server.documents.verify import verify
 from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.sandbox import bank as doors
@@ -312,12 +313,12 @@ def given(tmp_path: Path, held_clock: Any) -> Browser:
     return bank.browser().open("/portfolio").open("/report")
 
 
-def sent(browser: Browser, file: bytes, name: str = "report.pdf") -> Browser:
-    return browser.click("verify", file=(io.BytesIO(file), name))
+def sent(browser: Browser, *files: bytes, name: str = "report.pdf") -> Browser:
+    return browser.click("verify", file=[(io.BytesIO(file), name) for file in files])
 
 
 def test_a_report_that_a_business_has_given(given: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "verify_apart", verify)  # tests/documents has the process that it is done in
+    monkeypatch.setattr(parts, "verify_apart", verify)  # tests/documents has the process that it is done in
     file = sample.signed()
     html = sent(given, file).html
     assert "Verified</h2>" in html
@@ -333,9 +334,21 @@ def test_a_report_that_a_business_has_given(given: Browser, monkeypatch: pytest.
     assert "<dt>coverage</dt>" in html
 
 
+def test_the_parts_of_a_report(given: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "verify_apart", verify)
+    one, other = sample.parts()
+    html = sent(given, other, one).html
+    assert html.index("they add up to its totals") < html.index("Verified: March 2025 to September 2025")
+    assert "<strong>215.341</strong> tCO<sub>2</sub>e in 11 months" in html
+    html = sent(given, one).html
+    assert "choose all of them" in html
+    assert "215.341" not in html
+    assert "<dt>parts</dt>" in sent(given, one, one).html
+
+
 def test_a_file_that_is_not_taken(given: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert sent(given, b"", "").status == 422
-    monkeypatch.setattr(report, "LARGEST", 1000)
+    assert sent(given, b"", name="").status == 422
+    monkeypatch.setattr(report, "LARGEST_TOGETHER", 1000)
     assert "<dt>size</dt>" in sent(given, bytes(50_000)).html
     assert given.status == 413
     action, fields, _ = given.form_of("verify")

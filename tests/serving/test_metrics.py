@@ -9,8 +9,13 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest, values
+from prometheus_client.multiprocess import MultiProcessCollector
 
+from consent_server.metrics.counts import Counts
 from consent_server.serving import worker_counts
+from consent_server.serving.exporter import SumOfWorkers
+from consent_server.web.tally import ResponseTimes
 from tests.conftest import free_ports
 
 REQUEST = b"GET /small HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -88,6 +93,24 @@ def test_counts_outlive_workers_and_files_do_not_pile_up(open_door):
         for _ in range(200):
             socket.create_connection(("127.0.0.1", port)).close()
             time.sleep(0.05)
+
+
+def test_the_exporter_adds_up_what_workers_have_counted(tmp_path, monkeypatch):
+    """As prometheus_client's own collector does: workers that counted the same, and something that the others have not."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    for worker, rules in enumerate((("/par", "/token"), ("/token", "/health"), ("/token",))):
+        monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue(lambda worker=worker: worker))
+        times = ResponseTimes()
+        times.counts[worker], times.counts[-1], times.seconds = 3, worker, 0.5
+        counts = Counts(registry=None)
+        counts.requests("mutual_tls", {(0, "GET", rule, 'a "client"', 2): times for rule in rules})
+        counts.event({"event": "refused", "refusal": "token_expired"})
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    ours.register(SumOfWorkers(tmp_path))
+    MultiProcessCollector(theirs, tmp_path)
+    text = generate_latest(ours).decode()
+    assert sorted(text.splitlines()) == sorted(generate_latest(theirs).decode().splitlines())
+    assert 'consent_request_seconds_count{door="mutual_tls",endpoint="/token"} 12.0' in text
 
 
 def test_what_killed_doors_have_left_is_removed_and_nothing_in_use(tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from consent_server import store
 from consent_server.store import tables
 
 FLOWS = 48
@@ -49,6 +50,10 @@ def test_H20_whole_flows_in_parallel_meet_no_error(nodes: list[Any]) -> None:
     with ThreadPoolExecutor(THREADS) as pool:
         statuses = Counter(tuple(found) for found in pool.map(lambda number: flow(nodes, number), range(FLOWS)))
     assert statuses == {(200, 200, 200, 200, 200, 400): FLOWS}
+    # Here the four server connections would soon have been told to run what another has prepared.
+    with nodes[0].public.app_context(), store.reading() as c:
+        raw: Any = c.connection.driver_connection
+        assert raw.prepare_threshold is None
 
 
 def test_H20_a_bouncer_that_is_restarted_costs_503_at_worst(nodes: list[Any], bouncer: Any) -> None:

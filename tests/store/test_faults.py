@@ -263,6 +263,28 @@ def test_G04_every_connection_has_limits(app: Flask) -> None:
     assert found == {"lock_timeout": "3s", "statement_timeout": "30s", "idle_in_transaction_session_timeout": "30s"}
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"database": "nobodys"}, 'database "nobodys" does not exist'),
+        ({"username": "nobody"}, 'role "nobody" does not exist'),
+        ({"query": {"host": "127.0.0.1", "port": "1"}}, "Connection refused"),
+        ({"query": {"passwort": "x"}}, 'invalid connection option "passwort"'),
+    ],
+)
+def test_why_there_is_no_connection_is_said_without_the_password(
+    database_url: str, change: dict[str, Any], said: str
+) -> None:
+    app = Flask("elsewhere")
+    url = sa.make_url(database_url).set(password="SECRET", **change)
+    store.init(app, url.render_as_string(hide_password=False))
+    with app.app_context(), pytest.raises(store.StoreUnavailable) as refused:
+        in_one_transaction(["SELECT 1"])
+    assert said in str(refused.value)
+    assert "SECRET" not in str(refused.value)
+
+
 def test_G04_a_damaged_or_foreign_file_is_503(tmp_path: Any) -> None:
     (tmp_path / "store.db").write_bytes(b"no database" * 1000)
     app = Flask("damaged")

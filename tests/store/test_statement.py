@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from consent_server import store
+from consent_server.store import database
 from consent_server.store.database import db
 from consent_server.store.faults import SchemaNotCurrent
 from consent_server.store.statement import Statement
@@ -95,3 +96,19 @@ def test_a_connection_is_given_back_without_a_transaction() -> None:
     raw.close()
     with store.writing() as c:
         assert _ALL.rows(c) == []
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.usefixtures("_kinds")
+def test_a_statement_is_prepared_and_survives_a_column_of_another_type(app: Flask, database_url: str) -> None:
+    prepared = Statement(sa.text("SELECT statement FROM pg_prepared_statements"))
+    find = Statement(sa.select(_KINDS.c.whole, _KINDS.c.text).where(_KINDS.c.whole == sa.bindparam("it")))
+    for _ in range(database.PREPARED_AFTER + 1):
+        assert database.ask(find, {"it": 1}) is None
+    with store.reading() as c:
+        assert any("kinds" in text for (text,) in prepared.rows(c))
+    with sa.create_engine(database_url, poolclass=sa.NullPool).begin() as other:
+        other.execute(sa.text("ALTER TABLE kinds ALTER text TYPE varchar(9)"))
+    with pytest.raises(store.StoreUnavailable, match="another type"):
+        database.ask(find, {"it": 1})
+    assert database.ask(find, {"it": 1}) is None

@@ -10,12 +10,12 @@ from werkzeug.wrappers import Response as AnyResponse
 from consent_server.collect.report import NothingYet
 from consent_server.documents import data
 from consent_server.outbound.errors import Unreachable
-from consent_server.portal import making
-from consent_server.portal.handover import Handover, handover
-from consent_server.portal.views.visit import page, see_other, signed_in, signed_in_account
+from consent_server.portal import handover, making
+from consent_server.portal.handover import Handover
+from consent_server.portal.views.visit import account, beside_account, page, see_other, signed_in_account, to_sign_in
 from consent_server.refusal import Unavailable
 from consent_server.scheme import instant
-from consent_server.web import budgets, parameters
+from consent_server.web import parameters
 from consent_server.web.refusals import NotFound
 
 Made = TypeVar("Made")
@@ -24,38 +24,36 @@ routes = Blueprint("portal_download", __name__)
 
 
 @routes.get("/report")
-@signed_in
 def as_page() -> AnyResponse:
     asked = urlencode(_query())
     return _told(lambda found: page("report", document=_in_place(making.words, found), asked=asked))
 
 
 @routes.get("/report.pdf")
-@signed_in
 def as_pdf() -> AnyResponse:
     return _file("pdf", "application/pdf", lambda found: _in_place(making.signed_pdf, found))
 
 
 @routes.get("/report.csv")
-@signed_in
 def as_csv() -> AnyResponse:
     return _file("csv", "text/csv; charset=utf-8; header=present", lambda found: data.as_csv(found.data))
 
 
 @routes.get("/report.json")
-@signed_in
 def as_json() -> AnyResponse:
     return _file("json", "application/json", lambda found: data.as_json(found.data))
 
 
 def _told(tell: Callable[[Handover], AnyResponse]) -> AnyResponse:
     """Return what `tell` makes of the report to the bank of the permission that is asked for."""
-    account = signed_in_account().id
-    budgets.reports().failed(account)
     try:
-        found = handover(account, *_asked())
+        read = beside_account(lambda c, known: handover.read(c, known.id, *_asked()))
     except NothingYet:
         return see_other("/connected")
+    if account() is None:
+        return to_sign_in()
+    try:
+        found = handover.made(read) if read is not None else None
     except Unreachable as error:  # the bank's name is the Directory's, or the report is not made
         raise Unavailable(str(error)) from None
     if found is None:

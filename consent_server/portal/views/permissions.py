@@ -7,7 +7,18 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock, store
 from consent_server.portal import given, held, record, withdrawing
-from consent_server.portal.views.visit import data, keep, page, see_other, sent, signed_in, signed_in_account
+from consent_server.portal.record import Comparison
+from consent_server.portal.views.visit import (
+    beside_account,
+    data,
+    keep,
+    page,
+    see_other,
+    sent,
+    signed_in,
+    signed_in_account,
+    to_sign_in,
+)
 from consent_server.receipts import links
 from consent_server.web import headers, pages, parameters
 from consent_server.web.refusals import NotFound
@@ -38,16 +49,21 @@ def held_file() -> AnyResponse:
 
 
 @routes.get("/permissions/record")
-@signed_in
 def record_of_connection() -> AnyResponse:
-    known = signed_in_account().id
-    logged = record.held(known, _named())
-    if logged is None:
+    rows = beside_account(lambda c, known: given.rows_of(c, known.id))
+    if rows is None:
+        return to_sign_in()
+    subject = _named()
+    connection, logged = rows.connection(subject), rows.seen.get(subject)
+    if connection is None or logged is None:  # another's, and an unknown one alike
         raise NotFound("permission")
-    theirs = record.look(logged.connection)
-    subject = given.own(known, logged.connection.id)  # after the look, which may end it
+    theirs = record.look(connection)
+    if theirs.comparison is Comparison.WITHDRAWN:  # the look has ended it here
+        with store.reading() as c:
+            rows = given.rows_of(c, signed_in_account().id)
+    (shown,) = (each for each in given.named(rows) if each.id == subject)
     frames = (headers.origin_of(theirs.evidence),) if theirs.evidence else ()
-    return page("record", frames=frames, subject=subject, grant=logged, theirs=theirs)
+    return page("record", frames=frames, subject=shown, logged=logged, theirs=theirs)
 
 
 @routes.get("/permissions/receipt")

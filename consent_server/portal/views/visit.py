@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable
 from functools import wraps
+from typing import TypeVar
 from urllib.parse import quote
 
 from flask import Response, g, redirect, request
@@ -17,6 +18,8 @@ from consent_server.store.tables import SessionData, SmeAccount
 from consent_server.web import csrf, pages, sessions, typed
 from consent_server.web.sessions import BrowserSession
 from consent_server.web.typed import KeptForm
+
+T = TypeVar("T")
 
 KIND = PORTAL
 
@@ -42,6 +45,19 @@ def _read_account(c: store.Connection, held: SessionData) -> None:
     g.portal_account = found = accounts.find(c, known) if known is not None else None
     if found is not None:
         g.portal_end, g.portal_bank = nearest_end(c, found.id, clock.now()), newest_bank(c, found.id)
+
+
+def beside_account(read: Callable[[store.Connection, SmeAccount], T]) -> T | None:
+    """Return what `read` finds of the account, in the transaction that reads the session; None where nobody is signed in."""
+    found: list[T] = []
+
+    def both(c: store.Connection, held: SessionData) -> None:
+        _read_account(c, held)
+        if g.portal_account is not None:
+            found.append(read(c, g.portal_account))
+
+    g.portal_session = of_portal().current(request, both)
+    return found[0] if found else None
 
 
 def form_secret() -> str:
@@ -104,11 +120,14 @@ def signed_in(view: View) -> View:
 
     @wraps(view)
     def guarded() -> AnyResponse:
-        if account() is not None:
-            return view()
-        return see_other(f"/sign-in?next={quote(request.path)}" if request.method == "GET" else "/sign-in")
+        return view() if account() is not None else to_sign_in()
 
     return guarded
+
+
+def to_sign_in() -> AnyResponse:
+    """Redirect to the page for signing in, from where a page that was asked for comes next."""
+    return see_other(f"/sign-in?next={quote(request.path)}" if request.method == "GET" else "/sign-in")
 
 
 def see_other(path: str) -> AnyResponse:

@@ -1,4 +1,7 @@
-"""The page on which the bank verifies a report that a business has sent it as a PDF. Nothing of the file is kept."""
+"""The page on which the bank verifies a report that a business has sent it as a PDF, or as several that are its parts.
+
+Nothing of a file is kept.
+"""
 
 import secrets
 import threading
@@ -8,7 +11,9 @@ from flask import Blueprint, Response, request
 
 from consent_server import clock
 from consent_server.deployment import current
-from consent_server.documents.bounded import verify_apart
+from consent_server.documents import parts
+from consent_server.documents.data import ReportData, WholePeriod
+from consent_server.documents.parts import verify_together
 from consent_server.documents.verify import LARGEST, NotGenuine, ReportFault, Trusted
 from consent_server.refusal import Unavailable
 from consent_server.sandbox.bank.bank import BankProcess
@@ -19,7 +24,9 @@ from consent_server.web.csrf import CsrfRefused
 
 #: Bytes of a form beside its file.
 _REST: Final = 16 * 1024
-#: Files that are verified at once, and seconds that another waits for its turn.
+#: Bytes of all files of a form.
+LARGEST_TOGETHER: Final = 3 * LARGEST
+#: Forms whose files are verified at once, and seconds that another waits for its turn.
 MOST: Final = 2
 LONGEST_S: Final = 5
 _places: Final = threading.BoundedSemaphore(MOST)
@@ -34,35 +41,43 @@ def choose() -> Response:
 
 @routes.post("/report")
 def judge() -> Response:
-    """Verify the file of the form: in a process that is bounded, a few at once, and then 503."""
-    if (request.content_length or 0) > LARGEST + _REST:
-        return _page(413, faults=[ReportFault("size", f"more than {LARGEST} bytes")])
-    file = _sent_file()
-    if not file:
+    """Verify the files of the form: in a process that is bounded, a few at once, and then 503."""
+    if (request.content_length or 0) > LARGEST_TOGETHER + _REST:
+        return _page(413, faults=[ReportFault("size", f"more than {LARGEST_TOGETHER} bytes")])
+    files = _sent_files()
+    if not files:
         return _page(422, errors=[{"field": "file", "text": "Choose the PDF that you were given."}])
     here = cast(BankProcess, current())
     trusted = Trusted(here.signing_root, here.settings.scheme.trust_framework, recipient=here.settings.member.url)
     if not _places.acquire(timeout=LONGEST_S):
         raise Unavailable("too many reports are being verified")
     try:
-        found = verify_apart(file, trusted, clock.now())
+        found = verify_together(files, trusted, clock.now())
     except NotGenuine as refused:
         return _page(faults=refused.faults)
     finally:
         _places.release()
-    start, last = instant.parse(found.data.start), instant.parse(found.data.end) - 1
-    return _page(found=found, signer=here.name_of(found.member, found.member), start=start, last=last)
+    whole = found[0].data.part_of
+    return _page(
+        found=[(each, _months(each.data)) for each in found],
+        whole=(whole, _months(whole)) if whole is not None else None,
+        signer=here.name_of(found[0].member, found[0].member),
+    )
 
 
-def _sent_file() -> bytes:
-    """Return the file in our own form, empty where none was chosen. Raise CsrfRefused for any other form."""
-    request.max_content_length, request.max_form_parts = LARGEST + _REST, 2
+def _months(period: ReportData | WholePeriod) -> tuple[int, int]:
+    """Return the first instant of the first month and the last of the last."""
+    return instant.parse(period.start), instant.parse(period.end) - 1
+
+
+def _sent_files() -> list[bytes]:
+    """Return the files in our own form, none where none was chosen. Raise CsrfRefused for any other form."""
+    request.max_content_length, request.max_form_parts = LARGEST_TOGETHER + _REST, parts.MOST + 2
     secret = request.cookies.get(COOKIE, "")
     if not secret:
         raise CsrfRefused("no cookie")
     csrf.check(request, request.form.get(csrf.FIELD), secret, current().settings.public.origin)
-    sent = request.files.get("file")
-    return b"" if sent is None else sent.read()
+    return [content for each in request.files.getlist("file") if (content := each.read())]
 
 
 def _page(status: int = 200, **values: Any) -> Response:

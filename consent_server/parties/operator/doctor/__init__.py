@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from consent_server.parties.operator.doctor import certificates, house, scheme
 from consent_server.parties.operator.doctor.finding import FAIL, Finding, failing
 from consent_server.parties.operator.doctor.outside import Outside
-from consent_server.settings import Settings
+from consent_server.settings import BadSettings, Settings
 
 __all__ = ["FAIL", "Finding", "each_carefully", "examine", "settings_faults"]
 
@@ -60,6 +60,8 @@ def each_carefully(checks: Mapping[str, Iterator[Finding]]) -> Iterator[Finding]
     for name, findings in checks.items():
         try:
             yield from findings
+        except BadSettings as error:
+            yield failing(f"{name}: {error}", "correct this setting, or put the file there that it names")
         except Exception as error:
             log.debug("%s", name, exc_info=True)
             yield failing(f"{name}: could not be looked at ({type(error).__name__}: {error})", "report this")

@@ -16,8 +16,8 @@ from consent_server.readiness import APART_S, LIVE_S, WORK_LIVE_S, fingerprints
 from consent_server.refusal import Refusal
 from consent_server.scheme.instant import text
 from consent_server.settings import BadSettings, Settings
-from consent_server.store import data_sources, job_runs, nodes, withdrawal_journal
-from consent_server.store.database import DatabaseMissing, opened, require_file, require_writable
+from consent_server.store import data_sources, job_runs, nodes, rights, withdrawal_journal
+from consent_server.store.database import DatabaseMissing, opened, require_file
 from consent_server.store.schema import state
 from consent_server.tokens.keys import KeysMissing, KeysUnusable, SigningKeys
 from consent_server.tokens.keyset import differences
@@ -76,14 +76,30 @@ def database(settings: Settings, at: int) -> Iterator[Finding]:
         yield fine("database: answers")
         current = state() != "behind"
         yield either(current, "database: newest schema", "run `consent-server db upgrade`")
-        try:
-            require_writable()
-            yield fine("database: can be written")
-        except Refusal as refusal:
-            yield failing(f"database: cannot be written: {refusal.private}", "look at its disk, locks and permissions")
         if current:
+            yield from _rights()
             yield from _jobs(at)
             yield from _nodes(settings, at)
+
+
+def _rights() -> Iterator[Finding]:
+    """Examine whether our role may write, and whether it could change the audit trail."""
+    if closed := rights.closed():
+        yield failing(
+            f"database: our role may not use {', '.join(closed)}",
+            "grant it SELECT, INSERT, UPDATE and DELETE on tables and USAGE on sequences: docs/operator.md, Database",
+        )
+        return
+    try:
+        rights.require_writable()
+        yield fine("database: can be written")
+    except Refusal as refusal:
+        yield failing(f"database: cannot be written: {refusal.private}", "look at its disk, locks and permissions")
+    if rights.owns_trail():
+        yield doubtful(
+            "database: our role owns the audit trail, and could remove what protects it",
+            "let another role own the tables: docs/operator.md, Database",
+        )
 
 
 def _jobs(at: int) -> Iterator[Finding]:
@@ -153,8 +169,9 @@ def metering(settings: Settings, at: int) -> Iterator[Finding]:
     sample = contract.Sample(register, readings, at=at, logs_in=settings.has_log_in)
     try:
         with opened(settings.database):
+            store.ping()
             faults = [verdict for verdict in contract.verdicts(sample) if verdict.fault]
-    except DatabaseMissing:
+    except (DatabaseMissing, Refusal):
         return  # `database` says so
     for verdict in faults:
         yield failing(f"metering: {verdict.fault}", f"it should be so: {verdict.right}")
