@@ -49,6 +49,17 @@ def make_tables(make: Make = db.create_all) -> None:
 
 
 @contextmanager
+def new_database(url: str, make: Make = db.create_all) -> Iterator[Flask]:
+    """Run the block in an application of its own, on the empty database at `url`, whose tables `make` makes."""
+    app = Flask("test")
+    store.init(app, url)
+    with app.app_context():
+        make_tables(make)
+        yield app
+        db.engine.dispose()
+
+
+@contextmanager
 def new_schema(server: str) -> Iterator[str]:
     """An empty schema on a PostgreSQL server, as a URL. Its tables go to the next test if this one leaves no lock on them."""
     schema = _Schema(f"test_{secrets.token_hex(6)}", server)

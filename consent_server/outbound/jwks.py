@@ -8,22 +8,22 @@ from consent_server.outbound.poller import Poller
 from consent_server.outbound.session import Session
 from consent_server.tokens.keys import PublicKeys
 
-_REFRESH_S = 300.0
+#: Seconds between two loads: a key that the issuer removed is refused after them.
+REFRESH_S = 300.0
 _UNKNOWN_KEY_S = 60
 
 
 class RemoteKeys:
     """Keys from the issuer's JWKS: a PublicKeySource.
 
-    A key that the issuer removed is refused after five minutes. While the issuer is unavailable, the last good keys are used
-    for `keep_s` seconds; after that no token is accepted.
+    While the issuer is unavailable, the last good keys are used for `keep_s` seconds; after that no token is accepted.
     """
 
     def __init__(self, session: Session, url: str, *, keep_s: int = 3600) -> None:
         self._session = session
         self._url = url
         self._keep_s = keep_s
-        self._poller = Poller("jwks", self._load, _REFRESH_S)
+        self._poller = Poller("jwks", self._load, REFRESH_S)
 
     def public(self, kid: str) -> EllipticCurvePublicKey | None:
         """Return the key with this id, or None. Raise Unreachable when there are no keys of an acceptable age."""

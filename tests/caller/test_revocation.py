@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from flask import Flask
 
-from consent_server import store
 from consent_server.caller.arrival import Arrival
 from consent_server.caller.trust import CertificateRevoked, RevocationListStale, Trust
 from consent_server.outbound.cache import Cache, MemoryCache
@@ -21,9 +19,8 @@ from consent_server.pki.crl import NotTrusted
 from consent_server.pki.member_certificate import OID_MEMBER, encode_member
 from consent_server.refusal import Unavailable
 from consent_server.settings import ClientsSettings, RevocationListSettings
-from consent_server.store.database import db
 from consent_server.store.fetched import StoredCache
-from tests.database import make_tables
+from tests.database import new_database
 from tests.pki.authorities import CA, DAY, HOUR, NOW, Signer, list_of, make_root, part
 
 DIRECTORY = "https://directory.example"
@@ -99,12 +96,8 @@ class Door:
 @pytest.fixture
 def door(database_url: str, hierarchy: Hierarchy, tmp_path: Path, held_clock: Any) -> Iterator[Door]:
     held_clock.instant = NOW
-    app = Flask("h18")
-    store.init(app, database_url)
-    with app.app_context():
-        make_tables()
+    with new_database(database_url):
         yield Door(hierarchy, tmp_path, StoredCache())
-        db.engine.dispose()
 
 
 # Which serial numbers each CA's list has -> the verdict on member A and on member B, who have the same serial number.

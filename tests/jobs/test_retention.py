@@ -51,7 +51,7 @@ from consent_server.store.tables import (
     SmeAccount,
 )
 from tests import records
-from tests.database import make_tables
+from tests.database import new_database
 
 NOW = 1773307800
 KEPT = RetentionSettings()
@@ -62,12 +62,8 @@ CLIENT, MEMBER, LICENSE = "https://directory.example/a/c", "https://directory.ex
 
 @pytest.fixture
 def app(database_url: str, held_clock: Any) -> Iterator[Flask]:
-    app = Flask("retention-test")
-    store.init(app, database_url)
-    with app.app_context():
-        make_tables()
+    with new_database(database_url) as app:
         yield app
-        db.engine.dispose()
 
 
 def counts() -> dict[str, int]:

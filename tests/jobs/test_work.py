@@ -15,16 +15,14 @@ from consent_server.jobs.job import Job
 from consent_server.refusal import Unavailable
 from consent_server.store import job_runs
 from consent_server.store.tables import JobRun
-from tests.deployments import in_new_database
+from tests.database import new_database
 
 SAID: ContextVar[str] = ContextVar("said", default="nothing")
 
 
 @pytest.fixture(autouse=True)
 def app(database_url: str) -> Iterator[Flask]:
-    app = Flask("jobs-test")
-    store.init(app, database_url)
-    with in_new_database(app):
+    with new_database(database_url) as app:
         yield app
 
 

@@ -16,10 +16,9 @@ from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.settings import MeteringSettings
 from consent_server.store import meters
-from consent_server.store.database import db
 from consent_server.store.schema import migrate
 from consent_server.store.tables import Meter
-from tests.database import make_tables
+from tests.database import new_database
 from tests.metering import foreign
 from tests.outbound.conftest import WireServer, authority, serve, wire
 
@@ -50,17 +49,13 @@ METERS: list[dict[str, Any]] = [
 
 @pytest.fixture
 def edp(database_url: str) -> Iterator[Flask]:
-    app = Flask("metering-test")
-    store.init(app, database_url)
-    with app.app_context():
-        make_tables(migrate)
+    with new_database(database_url, migrate) as app:
         with store.writing() as c:
             for meter in METERS:
                 outcode = meter["postcode"].split()[0]
                 row = Meter(business=meter["sme"].title(), outcode=outcode, measures=["import"], **meter)
                 meters.add(c, row)
         yield app
-        db.engine.dispose()
 
 
 def next_half_hour(at: int) -> int:

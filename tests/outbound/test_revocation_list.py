@@ -11,9 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from flask import Flask
 
-from consent_server import store
 from consent_server.outbound.cache import Copy
 from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.outbound.revocation_list import NAME, RevocationLists
@@ -22,9 +20,8 @@ from consent_server.pki.crl import NotTrusted, authority_of
 from consent_server.refusal import Unavailable
 from consent_server.sandbox.authority import Authority
 from consent_server.settings import RevocationListSettings
-from consent_server.store.database import db
 from consent_server.store.fetched import StoredCache
-from tests.database import make_tables
+from tests.database import new_database
 
 NOW = 1773307800
 URL = "https://directory.example/revoked.crl"
@@ -74,12 +71,8 @@ class Party:
 
 @pytest.fixture
 def party(database_url: str, held_clock: Any, authorities: tuple[Authority, Authority]) -> Iterator[Party]:
-    app = Flask("revocations-test")
-    store.init(app, database_url)
-    with app.app_context():
-        make_tables()
+    with new_database(database_url):
         yield Party(authorities[0])
-        db.engine.dispose()
 
 
 def test_what_the_worker_fetched_every_door_reads(party: Party, held_clock: Any) -> None:

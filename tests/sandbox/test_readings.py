@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from flask import Flask
 
 from consent_server import store
 from consent_server.metering.readings import Held, ReadingsRequest
@@ -17,8 +16,8 @@ from consent_server.scheme.instant import DAY
 from consent_server.scheme.provenance.steps import COMPLETE, MISSING
 from consent_server.scheme.readings import join
 from consent_server.store import meters, retention
-from consent_server.store.database import db
 from consent_server.store.schema import migrate
+from tests.database import new_database
 
 NOW = instant.parse("2026-03-12T09:30:00Z")
 END = synthetic.span(NOW)[1]
@@ -44,15 +43,11 @@ def meets(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         scenarios.change(layout, METER.sme, scenario)
         return ask
 
-    app = Flask("sandbox-readings")
-    store.init(app, database_url)
-    with app.app_context():
-        migrate()
+    with new_database(database_url, migrate):
         with store.writing() as c:
             meters.add(c, METER)
             synthetic.fill(c, [METER], NOW)
         yield choose
-        db.engine.dispose()
 
 
 def test_not_ready_is_two_calls_of_a_grant_and_outlives_the_clean_up(meets: Met) -> None:

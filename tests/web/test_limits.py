@@ -13,17 +13,15 @@ from consent_server.store.rows import table_of
 from consent_server.store.tables import FailureCount
 from consent_server.tokens.sealing import Sealer
 from consent_server.web.limits import Counted, Guess, Limit, Period, TooMany, network_of, place_of
-from tests.deployments import in_new_database
+from tests.database import new_database
 
 NOON = 1_790_000_040 // 86400 * 86400 + 43200
 
 
 @pytest.fixture
 def stored(database_url: str) -> Iterator[Flask]:
-    app = Flask("limits")
-    store.init(app, database_url)
-    sealed_with(app, b"k")
-    with in_new_database(app):
+    with new_database(database_url) as app:
+        sealed_with(app, b"k")
         yield app
 
 

@@ -6,18 +6,14 @@ from typing import Any
 import pytest
 from flask import Flask, Response, request
 
-from consent_server import store
 from consent_server.web import cookies, csrf, headers, pages
 from consent_server.web.sessions import LIFE_S, Sessions
-from tests.database import make_tables
+from tests.database import new_database
 
 
 @pytest.fixture
 def stored(tmp_path: Path) -> Any:
-    app = Flask("store-tests")
-    store.init(app, f"sqlite:///{tmp_path / 'x.db'}")
-    with app.app_context():
-        make_tables()
+    with new_database(f"sqlite:///{tmp_path / 'x.db'}") as app:
         yield app
 
 

@@ -12,24 +12,19 @@ from flask import Flask
 from consent_server import store
 from consent_server.parties.operator.keyring import LONGEST_SIGNED_S, KeysUnusable, held, make_missing, retire, rotate
 from consent_server.store import audit_events
-from consent_server.store.database import db
 from consent_server.tokens import refresh_token
 from consent_server.tokens.keys import PUBLISHED_BEFORE_USE, SigningKeys
 from consent_server.tokens.refresh_token import KEPT_FOR, RefreshKeys
 from consent_server.tokens.sealing import Sealer
-from tests.database import make_tables
+from tests.database import new_database
 
 NOW = 1773307800
 
 
 @pytest.fixture
 def app(database_url: str, held_clock: Any) -> Iterator[Flask]:
-    app = Flask("keyring-test")
-    store.init(app, database_url)
-    with app.app_context():
-        make_tables()
+    with new_database(database_url) as app:
         yield app
-        db.engine.dispose()
 
 
 @pytest.fixture
