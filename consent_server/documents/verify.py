@@ -411,7 +411,10 @@ def _statements(found: Sequence[VerifiedStep], report: ReportData, registry: str
     )
     permission = [(s["account"], s["timestamp"], s["expires"]) for s in own if s["type"] == "permission"]
     given = report.permission
-    yield permission, [(given.account, given.granted, given.expires)]
+    if (
+        permission
+    ):  # under the combined license there are only those of energy data providers, and they allow the transfer
+        yield permission, [(given.account, given.granted, given.expires)]
 
 
 def _period(origin: VerifiedStep) -> tuple[object, object]:

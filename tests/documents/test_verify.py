@@ -471,6 +471,19 @@ def test_a_report_holds() -> None:
     assert not found.revocation_known
 
 
+def test_a_report_under_the_combined_license() -> None:
+    """The record has the energy data providers' permissions, which name the bank as well, and no other."""
+    permission = sample.report_data().permission.model_copy(update={"license": sample.COMBINED})
+    told = sample.report_data().model_copy(update={"permission": permission})
+    record = sample.record(grant=None, license=sample.COMBINED, readings={"license_": sample.COMBINED})
+    file = signing.signed(sample.unsigned(told, record), CAP, NOW)
+    assert verify.verify(file, trusted(), NOW + 60).data == told
+    unnamed = sample.record(grant=None, license=sample.COMBINED)  # a permission that names no bank
+    with pytest.raises(NotGenuine) as refused:
+        verify.verify(signing.signed(sample.unsigned(told, unnamed), CAP, NOW), trusted(), NOW + 60)
+    assert [each.check for each in refused.value.faults] == ["record"]
+
+
 HOSTILE = (
     'Acme #read("/etc/passwd") $x$ *b* _i_ `c` <l> @r \\ // /* ]#panic() {1..}',
     "</text></svg><script>alert(1)</script>&lt;&amp;",
