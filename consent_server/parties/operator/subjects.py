@@ -162,11 +162,12 @@ def _kept(c: store.Connection, every: Sequence[SubjectRows], ids: SubjectIds, at
 def erase(business: str, by: str) -> str:
     """Withdraw what is live, delete what no duty keeps, and return the id of the signed certificate; all in one transaction.
 
-    Raise CommandFailed, StoreUnavailable and SigningCertificateNotValid; nothing is erased then.
+    Raise CommandFailed, Unavailable and SigningCertificateNotValid; nothing is erased then.
     """
     by = records.reason_of(by, "say who you are")
     at, certificate = clock.now(), new_id()
     signer, mac = current().valid_signer(at), current().sealer.mac
+    signer.key.require()  # before the transaction: an HSM that does not answer holds up nobody who writes
     # Counted before: events are many, and on SQLite every other writer waits for the transaction.
     events = [row for row in plan(business).stays if row.table == "audit_event"]
     with store.together(), store.writing() as c:
