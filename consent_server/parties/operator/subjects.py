@@ -47,6 +47,10 @@ _DUTIES: Final = {
 }
 
 
+#: What is said of names that lead to nobody.
+NOTHING_HELD: Final = (
+    "nothing is held of such a business: --business takes its whole name; look by meter or permission as well"
+)
 _DATA: Final = "what-we-hold.json"
 #: The longest window for which readings are asked at once.
 _WINDOW_S: Final = 366 * DAY
@@ -121,7 +125,7 @@ def one(query: SubjectQuery) -> str:
     """Return the one business that a query names. Raise CommandFailed."""
     found = find(query)
     if not found:
-        raise CommandFailed("nothing is held of such a business")
+        raise CommandFailed(NOTHING_HELD)
     if len(found) > 1:
         raise CommandFailed(f"several businesses are meant: name one by --subject: {', '.join(found)}")
     return found[0]
