@@ -115,7 +115,12 @@ class ListenerSettings(Section):
     key: SecretFile = Field(description="PEM key of the server certificate.")
     workers: int = Field(2, ge=1, description="gunicorn worker processes.")
     connections: int = Field(
-        2000, ge=10, description="Connections that a worker holds at once, at most half of its open files; more wait."
+        2000,
+        ge=10,
+        description=(
+            "Connections that a worker holds at once, at most half of its open files. The one that is idle longest is closed "
+            "for the next."
+        ),
     )
     keep_alive_s: int = Field(
         75, ge=1, description="Seconds without a request after which a connection is closed; longer than a balancer's."
