@@ -139,7 +139,7 @@ class PlainSession:
 def _serve(listening: socket.socket) -> None:
     """Serve as the others until this process is ended."""
     app = flask.Flask("grid")
-    app.register_blueprint(sandbox_grid.blueprint())
+    app.register_blueprint(sandbox_grid.routes)
     Elsewhere.grid = app.test_client()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere, bind_and_activate=False)
     server.socket = listening

@@ -27,7 +27,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from consent_server import clock, store
 from consent_server.outbound.session import Response
-from consent_server.sandbox import directory, registry
+from consent_server.sandbox import directory, publishing, registry
 from consent_server.scheme.instant import DAY
 from consent_server.store import collecting, connections, links, permissions, rows
 from consent_server.store.database import db
@@ -108,8 +108,7 @@ class Party:
             settings_of(name, url, {"public.origin": "https://localhost", "issuer": "https://localhost"})
         )
         framework = Flask("trust")
-        framework.register_blueprint(directory.blueprint(self.layout))
-        framework.register_blueprint(registry.blueprint(self.layout))
+        publishing.install(framework, self.layout, directory.routes, registry.routes)
         asked = framework.test_client()
 
         def get(url: str, *, accept: str = "application/json", **_: Any) -> Response:

@@ -303,13 +303,13 @@ def _challenge(purpose: str, browser: str) -> str:
 def _used_challenge(purpose: str, browser: str, client_data: bytes) -> bytes:
     """Return the challenge in what a browser signed, which is then used. Raise _NotOurs."""
     try:
-        said = parse_client_data_json(client_data)
-        challenge = said.challenge.decode("ascii")
+        signed = parse_client_data_json(client_data)
+        challenge = signed.challenge.decode("ascii")
         head, _, mac = challenge.rpartition(".")
         issued = int(head.partition(".")[0])
     except Exception as error:
         raise _NotOurs(type(error).__name__) from None
-    if said.cross_origin:  # 7.2 step 14: our pages are in no frame
+    if signed.cross_origin:  # 7.2 step 14: our pages are in no frame
         raise _NotOurs("a frame of another site")
     if not hmac.compare_digest(mac.encode(), _mac(purpose, browser, head).encode()):
         raise _NotOurs("another browser's challenge")
@@ -320,7 +320,7 @@ def _used_challenge(purpose: str, browser: str, client_data: bytes) -> bytes:
         is_new = passkeys.use_challenge(c, challenge, at)
     if not is_new:
         raise _NotOurs("challenge used before")
-    return said.challenge
+    return signed.challenge
 
 
 def _mac(purpose: str, browser: str, head: str) -> str:

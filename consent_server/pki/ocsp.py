@@ -34,14 +34,14 @@ def status(der: bytes, leaf: x509.Certificate, issuer: x509.Certificate, at: int
         response = ocsp.load_der_ocsp_response(der)
         if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
             raise NotTrusted("the responder returned an error")
-        asked = _request(leaf, issuer)
-        _require_signed(response, issuer, asked.issuer_key_hash, at)
+        question = _request(leaf, issuer)
+        _require_signed(response, issuer, question.issuer_key_hash, at)
         for one in response.responses:
             if (
                 isinstance(one.hash_algorithm, hashes.SHA1)
-                and one.serial_number == asked.serial_number
-                and one.issuer_key_hash == asked.issuer_key_hash
-                and one.issuer_name_hash == asked.issuer_name_hash
+                and one.serial_number == question.serial_number
+                and one.issuer_key_hash == question.issuer_key_hash
+                and one.issuer_name_hash == question.issuer_name_hash
             ):
                 break
         else:

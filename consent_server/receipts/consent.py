@@ -37,10 +37,10 @@ def signed(subject: str) -> bytes | None:
     if about is None or seen is None or row is None:
         return None
     with language.speaking(language.ENGLISH):  # a record: the same whoever asks for it
-        said = _consent(about, seen, row.member, row.license)
+        consent = _consent(about, seen, row.member, row.license)
     # No receipt is older than what it says.
-    made = max(at // SIGNED_EVERY_S * SIGNED_EVERY_S, said.granted, said.ended or 0)
-    return _signed(said, made, current().valid_signer(at))
+    made = max(at // SIGNED_EVERY_S * SIGNED_EVERY_S, consent.granted, consent.ended or 0)
+    return _signed(consent, made, current().valid_signer(at))
 
 
 @lru_cache(maxsize=64)

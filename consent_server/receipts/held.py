@@ -139,7 +139,9 @@ def _permission(c: store.Connection, subject: str, at: int) -> list[HeldFact]:
     if about is None or seen is None:
         return facts(("id", N_("Number"), subject))
     mailed = [Sent(each.kind, each.delivered, each.given_up) for each in mails.about(c, subject)]
-    told = [Sent(call.kind, call.delivered, call.given_up, call.recipient) for call in outbox.of_subject(c, subject)]
+    messages = [
+        Sent(call.kind, call.delivered, call.given_up, call.recipient) for call in outbox.of_subject(c, subject)
+    ]
     return [
         *facts(
             ("id", N_("Number"), subject),
@@ -150,7 +152,7 @@ def _permission(c: store.Connection, subject: str, at: int) -> list[HeldFact]:
             ("ended", N_("Ended"), Instant(about.ended) if about.ended is not None else None),
             ("ended_by", N_("Ended by"), about.ended_by),
             ("meters", N_("Meters"), tuple(about.meters)),
-            ("told", N_("Who was told of its end"), tuple(told)),
+            ("told", N_("Who was told of its end"), tuple(messages)),
             ("mailed", N_("Mails about it"), tuple(mailed)),
         ),
         *_evidence(seen),

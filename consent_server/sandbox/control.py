@@ -6,9 +6,8 @@ revocation list the doors are asked. Programs send JSON; forms are accepted from
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import partial
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -21,7 +20,7 @@ from consent_server.sandbox.client_scenarios import report
 from consent_server.sandbox.client_scenarios.table import HEADER, NORMAL
 from consent_server.sandbox.client_scenarios.table import SCENARIOS as CLIENT_SCENARIOS
 from consent_server.sandbox.layout import APPLICATIONS, CLIENTS, MEMBERS, Layout
-from consent_server.sandbox.publishing import answered, refused
+from consent_server.sandbox.publishing import answered, here, refused
 from consent_server.sandbox.smes import APPLICABLE, BY_NAME, SCENARIOS, SMES
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
@@ -29,9 +28,6 @@ from consent_server.scheme.instant import DAY
 # What the sandbox's certificates and lists outlive.
 _LARGEST_STEP: Final = 400 * DAY
 _OFFSET: Final = struct.Struct("<q")
-
-#: Return whether every door uses the revocation list of that number.
-Effective = Callable[[int], bool]
 
 
 class _Bad(Exception):
@@ -70,59 +66,50 @@ def client_scenarios(layout: Layout) -> dict[str, Any]:
     }
 
 
-def blueprint(layout: Layout, effective: Effective | None = None) -> Blueprint:
-    """Return the routes of /sandbox itself. `effective` is called instead of asking the doors."""
-    has_list = effective or partial(revocation.doors_have, layout)
-    routes = Blueprint("control", __name__, static_folder="static", static_url_path="/sandbox/static")
-
-    @routes.get("/sandbox")
-    def show() -> Response:
-        return _page(layout) if _wants_page() else answered(state(layout))
-
-    @routes.get("/sandbox/clients")
-    def clients() -> Response:
-        shown = client_scenarios(layout)
-        if _wants_page():
-            return _rendered(
-                "sandbox/clients.html", layout=layout, shown=shown, applications=APPLICATIONS, normal=NORMAL
-            )
-        return answered(shown)
-
-    @routes.get("/sandbox/health")
-    def health() -> Response:
-        """Return 200 once the whole sandbox is ready."""
-        ready = layout.ready.exists()
-        return answered({"status": "ready" if ready else "starting"}, 200 if ready else 503)
-
-    @routes.get("/sandbox/outbox")
-    def outbox() -> Response:
-        try:
-            return answered(databases.calls_owed(layout))
-        except (sa.exc.DBAPIError, OSError):
-            return refused(503, "temporarily_unavailable", "The parties have no databases yet; try again in a moment.")
-
-    acts: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-        "clock": partial(_set_clock, layout),
-        "scenario": partial(_set_scenario, layout),
-        "crl": partial(_change_list, layout, has_list),
-        "membership": partial(_change_membership, layout),
-    }
-    for name, act in acts.items():
-        routes.add_url_rule(f"/sandbox/{name}", name, partial(_act, layout, act), methods=["POST"])
-    return routes
+routes = Blueprint("control", __name__, static_folder="static", static_url_path="/sandbox/static")
 
 
-def _act(layout: Layout, act: Callable[[dict[str, Any]], dict[str, Any]]) -> AnyResponse:
+@routes.get("/sandbox")
+def show() -> Response:
+    return _page(here()) if _wants_page() else answered(state(here()))
+
+
+@routes.get("/sandbox/clients")
+def clients() -> Response:
+    shown = client_scenarios(here())
+    if _wants_page():
+        return _rendered("sandbox/clients.html", layout=here(), shown=shown, applications=APPLICATIONS, normal=NORMAL)
+    return answered(shown)
+
+
+@routes.get("/sandbox/health")
+def health() -> Response:
+    """Return 200 once the whole sandbox is ready."""
+    ready = here().ready.exists()
+    return answered({"status": "ready" if ready else "starting"}, 200 if ready else 503)
+
+
+@routes.get("/sandbox/outbox")
+def outbox() -> Response:
+    try:
+        return answered(databases.calls_owed(here()))
+    except (sa.exc.DBAPIError, OSError):
+        return refused(503, "temporarily_unavailable", "The parties have no databases yet; try again in a moment.")
+
+
+@routes.post("/sandbox/<any(clock, scenario, crl, membership):what>")
+def set_to(what: str) -> AnyResponse:
     """Do what a program asks for in JSON, or a person with a form of our own page."""
+    layout, change = here(), _CHANGES[what]
     try:
         if request.is_json:
             asked = request.get_json(silent=True)
             if not isinstance(asked, dict):
                 raise _Bad("The body must be a JSON object.")
-            return answered(act(asked))
+            return answered(change(layout, asked))
         if request.headers.get("Origin") != layout.origin("trust"):
             return refused(415, "invalid_request", "Send JSON with Content-Type: application/json.")
-        act(_from_form())
+        change(layout, _from_form())
     except _Bad as error:
         return refused(422, "invalid_request", str(error))
     except TimeoutError as error:
@@ -183,7 +170,7 @@ def _set_client_scenario(layout: Layout, asked: dict[str, Any]) -> dict[str, Any
     return {"client": client, "scenario": scenario}
 
 
-def _change_list(layout: Layout, has_list: Effective, asked: dict[str, Any]) -> dict[str, Any]:
+def _change_list(layout: Layout, asked: dict[str, Any]) -> dict[str, Any]:
     action = {key: asked[key] for key in ("revoke", "restore") if key in asked}
     if len(action) != 1 or not all(isinstance(name, str) for name in action.values()):
         raise _Bad('Name one client of the manifest: {"revoke": NAME} or {"restore": NAME}.')
@@ -191,7 +178,7 @@ def _change_list(layout: Layout, has_list: Effective, asked: dict[str, Any]) -> 
         number = revocation.change(layout, **action)
     except revocation.NotRevocable:
         raise _Bad("Name a client of the manifest whose certificate the sandbox's authority issued.") from None
-    if not revocation.wait_until_effective(lambda: has_list(number)):
+    if not revocation.wait_until_effective(lambda: revocation.doors_have(layout, number)):
         raise TimeoutError("The list is published, but not every door has it yet; send the same request again.")
     return {"number": number, "revoked": sorted(revocation.revoked(layout)[1])}
 
@@ -207,6 +194,15 @@ def _change_membership(layout: Layout, asked: dict[str, Any]) -> dict[str, Any]:
     membership.change(layout, kind, name, str(status))
     membership.wait_until_effective()
     return {kind: name, "status": status}
+
+
+#: What a POST changes -> how. Raise _Bad, and TimeoutError for a change that not every process has in time.
+_CHANGES: Final[Mapping[str, Callable[[Layout, dict[str, Any]], dict[str, Any]]]] = {
+    "clock": _set_clock,
+    "scenario": _set_scenario,
+    "crl": _change_list,
+    "membership": _change_membership,
+}
 
 
 def _offset(layout: Layout) -> int:

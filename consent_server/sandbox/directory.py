@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 
 from consent_server.sandbox import membership
 from consent_server.sandbox.layout import APPLICATIONS, HOST, LOGOS, MEMBERS, VERSION, Layout
-from consent_server.sandbox.publishing import negotiated, published, refused
+from consent_server.sandbox.publishing import here, negotiated, published, refused
 from consent_server.sandbox.registry import NAMESPACE
 
 # Short, so that a change to a Directory would be seen while somebody watches.
@@ -117,60 +117,67 @@ def allowlist(layout: Layout) -> dict[str, Any]:
     }
 
 
-def blueprint(layout: Layout) -> Blueprint:  # noqa: C901 - its routes are counted as one; each is a few lines
-    """Return the routes below /directory."""
-    members = {entry.id: name for name, entry in MEMBERS.items()}
-    applications = {entry.id: name for name, entry in APPLICATIONS.items()}
-    routes = Blueprint("directory", __name__, url_prefix="/directory")
+_MEMBER_OF_ID: Final = {entry.id: name for name, entry in MEMBERS.items()}
+_APPLICATION_OF_ID: Final = {entry.id: name for name, entry in APPLICATIONS.items()}
 
-    @routes.get("/m/<member_id>")
-    def member(member_id: str) -> Response:
-        if member_id not in members:
-            return _unknown()
-        with_memberships = "memberships" in request.args.get("include", "").split(",")
-        document = member_document(layout, members[member_id], memberships=with_memberships)
-        return negotiated(_member_in_rdf(document), document, max_age=membership.MAX_AGE_S)
+routes = Blueprint("directory", __name__, url_prefix="/directory")
 
-    @routes.get("/m/<member_id>/privacy")
-    def privacy(member_id: str) -> Response:
-        if member_id not in members:
-            return _unknown()
-        name = MEMBERS[members[member_id]].legal_name
-        text = f"{name} exists in this sandbox alone. What it is told is made up, and gone when the sandbox is.\n"
-        return published(text, "text/plain; charset=utf-8", max_age=_MAX_AGE)
 
-    @routes.get("/a/<application_id>")
-    def application(application_id: str) -> Response:
-        if application_id not in applications or applications[application_id] in membership.withdrawn(layout):
-            return _unknown()
-        document = application_document(layout, applications[application_id])
-        return negotiated(_application_in_rdf(document), document, max_age=membership.MAX_AGE_S)
-
-    # The second path of each query is the one that the specification names; the first is the one in use.
-    @routes.get("/query/data-services")
-    @routes.get("/query/data-catalog/api")
-    def services() -> Response:
-        found = data_services(layout, request.args.get("conformsTo"))
-        return negotiated(_graph(map(_service_in_rdf, found)), {"apis": found}, max_age=_MAX_AGE)
-
-    @routes.get("/query/organizations", defaults={"key": "organizations"})
-    @routes.get("/query/members-with-role", defaults={"key": "members"})
-    def with_role(key: str) -> Response:
-        found = organizations(layout, request.args.get("role"))
-        return negotiated(_graph(map(_member_in_rdf, found)), {key: found}, max_age=_MAX_AGE)
-
-    @routes.get("/catalogue/<service>")
-    def catalogue_entry(service: str) -> Response:
-        for entry in data_services(layout, None):
-            if entry["id"].endswith(f"/{service}"):
-                return negotiated(_graph([_service_in_rdf(entry)]), entry, max_age=_MAX_AGE)
+@routes.get("/m/<member_id>")
+def member(member_id: str) -> Response:
+    name = _MEMBER_OF_ID.get(member_id)
+    if name is None:
         return _unknown()
+    with_memberships = "memberships" in request.args.get("include", "").split(",")
+    document = member_document(here(), name, memberships=with_memberships)
+    return negotiated(_member_in_rdf(document), document, max_age=membership.MAX_AGE_S)
 
-    @routes.get("/server-allowlist")
-    def servers() -> Response:
-        return published(allowlist(layout), max_age=_MAX_AGE)
 
-    return routes
+@routes.get("/m/<member_id>/privacy")
+def privacy(member_id: str) -> Response:
+    name = _MEMBER_OF_ID.get(member_id)
+    if name is None:
+        return _unknown()
+    legal_name = MEMBERS[name].legal_name
+    text = f"{legal_name} exists in this sandbox alone. What it is told is made up, and gone when the sandbox is.\n"
+    return published(text, "text/plain; charset=utf-8", max_age=_MAX_AGE)
+
+
+@routes.get("/a/<application_id>")
+def application(application_id: str) -> Response:
+    name = _APPLICATION_OF_ID.get(application_id)
+    if name is None or name in membership.withdrawn(here()):
+        return _unknown()
+    document = application_document(here(), name)
+    return negotiated(_application_in_rdf(document), document, max_age=membership.MAX_AGE_S)
+
+
+# The second path of each query is the one that the specification names; the first is the one in use.
+@routes.get("/query/data-services")
+@routes.get("/query/data-catalog/api")
+def services() -> Response:
+    found = data_services(here(), request.args.get("conformsTo"))
+    return negotiated(_graph(map(_service_in_rdf, found)), {"apis": found}, max_age=_MAX_AGE)
+
+
+@routes.get("/query/organizations", defaults={"key": "organizations"})
+@routes.get("/query/members-with-role", defaults={"key": "members"})
+def with_role(key: str) -> Response:
+    found = organizations(here(), request.args.get("role"))
+    return negotiated(_graph(map(_member_in_rdf, found)), {key: found}, max_age=_MAX_AGE)
+
+
+@routes.get("/catalogue/<service>")
+def catalogue_entry(service: str) -> Response:
+    for entry in data_services(here(), None):
+        if entry["id"].endswith(f"/{service}"):
+            return negotiated(_graph([_service_in_rdf(entry)]), entry, max_age=_MAX_AGE)
+    return _unknown()
+
+
+@routes.get("/server-allowlist")
+def servers() -> Response:
+    return published(allowlist(here()), max_age=_MAX_AGE)
 
 
 def _graph(nodes: Iterable[dict[str, Any]]) -> dict[str, Any]:

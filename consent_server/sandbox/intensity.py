@@ -69,6 +69,9 @@ _BANDS: Final = ((35, "very low"), (110, "low"), (190, "moderate"), (270, "high"
 _CLEAN: Final = (("wind", 46), ("nuclear", 24), ("solar", 12), ("hydro", 6), ("biomass", 12))
 
 
+routes = Blueprint("intensity", __name__, url_prefix="/intensity")
+
+
 def region_of(outcode: str) -> int | None:
     """Return the region id that an outcode lies in; None where the API finds no match."""
     match = _OUTCODE.fullmatch(outcode)
@@ -105,24 +108,19 @@ def series(region: int, first: int, last: int) -> list[dict[str, Any]]:
     return slots
 
 
-def blueprint() -> Blueprint:
-    """Return the routes below /intensity."""
-    routes = Blueprint("intensity", __name__, url_prefix="/intensity")
+@routes.get("/regional/intensity/<first>/<last>/postcode/<outcode>")
+def by_postcode(first: str, last: str, outcode: str) -> Response:
+    region = region_of(outcode)
+    if region is None:
+        return _bad("No postcode match can be found.")
+    return _answer(region, first, last, {"regionid": _WRONG_ID.get(outcode, region), "postcode": outcode})
 
-    @routes.get("/regional/intensity/<first>/<last>/postcode/<outcode>")
-    def by_postcode(first: str, last: str, outcode: str) -> Response:
-        region = region_of(outcode)
-        if region is None:
-            return _bad("No postcode match can be found.")
-        return _answer(region, first, last, {"regionid": _WRONG_ID.get(outcode, region), "postcode": outcode})
 
-    @routes.get("/regional/intensity/<first>/<last>/regionid/<int:region>")
-    def by_region(first: str, last: str, region: int) -> Response:
-        if region not in REGIONS:
-            return _bad("Please enter a valid region ID i.e. 1-17.")
-        return _answer(region, first, last, {"regionid": region})
-
-    return routes
+@routes.get("/regional/intensity/<first>/<last>/regionid/<int:region>")
+def by_region(first: str, last: str, region: int) -> Response:
+    if region not in REGIONS:
+        return _bad("Please enter a valid region ID i.e. 1-17.")
+    return _answer(region, first, last, {"regionid": region})
 
 
 def _answer(region: int, first: str, last: str, head: dict[str, Any]) -> Response:

@@ -1,15 +1,33 @@
-"""What the trust services return: cacheable documents with an ETag, and JSON errors that say what to change."""
+"""What the trust services share: the sandbox that they serve, cacheable documents with an ETag, and JSON errors that say what
+to change."""
 
 import json
 from typing import Any, Final
 
 import rdflib
-from flask import Response, request
+from flask import Blueprint, Flask, Response, current_app, request
 from rdflib.plugins.parsers.jsonld import to_rdf
+
+from consent_server.sandbox.layout import Layout
 
 JSON: Final = "application/json"
 JSON_LD: Final = "application/ld+json"
 TURTLE: Final = "text/turtle"
+
+_EXTENSION: Final = "sandbox"
+
+
+def install(app: Flask, layout: Layout, *routes: Blueprint) -> None:
+    """Let an application serve these routes of a sandbox."""
+    app.extensions[_EXTENSION] = layout
+    for each in routes:
+        app.register_blueprint(each)
+
+
+def here() -> Layout:
+    """Return the sandbox of the application that is being served."""
+    found: Layout = current_app.extensions[_EXTENSION]
+    return found
 
 
 def published(body: bytes | str | dict[str, Any], content_type: str = "application/json", *, max_age: int) -> Response:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from flask import Blueprint, Response
 
 from consent_server.sandbox.layout import LICENSES, OBSERVER, VERSION, Layout
-from consent_server.sandbox.publishing import negotiated, published, refused
+from consent_server.sandbox.publishing import here, negotiated, published, refused
 from consent_server.scheme import roles
 from consent_server.scheme.instant import DAY
 
@@ -136,27 +136,31 @@ def license_document(layout: Layout, name: str) -> dict[str, Any]:
     }
 
 
-def blueprint(layout: Layout) -> Blueprint:
-    """Return the routes below /registry."""
-    texts = {_text_path(*LICENSES[name]): permission_text(layout, name) for name in LICENSES}
-    documents = {
+routes = Blueprint("registry", __name__, url_prefix="/registry")
+
+
+@routes.get("/<path:path>")
+def show(path: str) -> Response:
+    layout = here()
+    for name, (label, version) in LICENSES.items():
+        if path == _text_path(label, version):
+            return published(permission_text(layout, name), "text/plain; charset=utf-8", max_age=_MAX_AGE)
+    if path == f"{WITHDRAWAL_MESSAGE}/schema.json":
+        return published(_WITHDRAWAL_SCHEMA, "application/schema+json", max_age=_MAX_AGE)
+    document = _documents(layout).get(path)
+    if document is None:
+        return refused(404, "not_found", "The Registry of this sandbox has nothing under that URL.")
+    return negotiated(document, max_age=_MAX_AGE)
+
+
+@cache
+def _documents(layout: Layout) -> dict[str, dict[str, Any]]:
+    """Return path below the Registry -> document."""
+    return {
         **{_path(layout, layout.license(name)): license_document(layout, name) for name in LICENSES},
         **{path: _term(layout, path) for path in _TERMS},
         WITHDRAWAL_MESSAGE: _withdrawal_message(layout),
     }
-    routes = Blueprint("registry", __name__, url_prefix="/registry")
-
-    @routes.get("/<path:path>")
-    def show(path: str) -> Response:
-        if path in texts:
-            return published(texts[path], "text/plain; charset=utf-8", max_age=_MAX_AGE)
-        if path in documents:
-            return negotiated(documents[path], max_age=_MAX_AGE)
-        if path == f"{WITHDRAWAL_MESSAGE}/schema.json":
-            return published(_WITHDRAWAL_SCHEMA, "application/schema+json", max_age=_MAX_AGE)
-        return refused(404, "not_found", "The Registry of this sandbox has nothing under that URL.")
-
-    return routes
 
 
 _WITHDRAWAL_SCHEMA: Final[dict[str, Any]] = {

@@ -55,9 +55,9 @@ def day(part: str, start: int, oldest_first: Sequence[Probe], planned: Collectio
     asked = answered = measured_s = down_s = planned_s = 0
     ends = [*(probe.at for probe in oldest_first[1:]), until]
     for was_answered, run in groupby(zip(oldest_first, ends, strict=False), lambda pair: pair[0].answered):
-        held = list(run)
-        is_down = not was_answered and len(held) >= IN_A_ROW
-        for probe, end in held:
+        stretch = list(run)
+        is_down = not was_answered and len(stretch) >= IN_A_ROW
+        for probe, end in stretch:
             is_of_day = start <= probe.at < start + DAY
             asked += is_of_day
             answered += is_of_day and was_answered

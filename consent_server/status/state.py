@@ -86,11 +86,11 @@ def now() -> ServiceStatus:
     planned = probing.planned_spans(announced)
     parts = []
     for name in probing.PARTS:
-        asked = latest.get(name, [])
+        probed = latest.get(name, [])
         for start in (today - DAY, today):
-            summed.setdefault((name, start), measured.day(name, start, asked, planned.get(name, ()), at))
+            summed.setdefault((name, start), measured.day(name, start, probed, planned.get(name, ()), at))
         days = [Day(summed.get((name, start)) or nothing(name, start)) for start in range(first, at + 1, DAY)]
-        parts.append(Part(name, state_at(name, asked[::-1], announced, at), days))
+        parts.append(Part(name, state_at(name, probed[::-1], announced, at), days))
     return ServiceStatus(at, parts, announced)
 
 
@@ -166,14 +166,14 @@ def in_force(part: str, announced: Sequence[StatusNotice], at: int) -> list[Stat
 
 def state_at(part: str, newest_first: Sequence[Probe], announced: Sequence[StatusNotice], at: int) -> State:
     """Return the state of a part: what an operator says of it first, then what probes say."""
-    held = in_force(part, announced, at)
-    if any(notice.kind == "downtime" for notice in held):
+    current = in_force(part, announced, at)
+    if any(notice.kind == "downtime" for notice in current):
         return "planned"
-    if any(notice.effect == "down" for notice in held):
+    if any(notice.effect == "down" for notice in current):
         return "down"
     if not newest_first or at - newest_first[0].at >= HOLDS_S:
         return "unknown"
     failed = measured.failures(newest_first)
     if failed >= IN_A_ROW:
         return "down"
-    return "degraded" if held or failed else "ok"
+    return "degraded" if current or failed else "ok"

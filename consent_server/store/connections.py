@@ -141,8 +141,8 @@ def settle(
     if collected is not None:
         values["collected"] = collected
     on_lease = _connection.c.leased.is_not_distinct_from(connection.leased)
-    held = sa.and_(_connection.c.id == connection.id, _connection.c.ended.is_(None), on_lease)
-    return c.execute(sa.update(_connection).where(held).values(values)).rowcount == 1
+    still_ours = sa.and_(_connection.c.id == connection.id, _connection.c.ended.is_(None), on_lease)
+    return c.execute(sa.update(_connection).where(still_ours).values(values)).rowcount == 1
 
 
 def listed(c: Connection, connection: str, at: int) -> None:

@@ -57,9 +57,9 @@ def _numbered(c: Connection, client_id: str, sme: str) -> dict[str, str]:
     renamed = dict(zip(rest, _following(known.values(), len(rest)), strict=True))
     for old, new in renamed.items():
         c.execute(sa.update(_alias).where(_alias.c.id == old).values(id=new))
-    held = sa.select(_permission.c.id, _permission.c.datasources)
+    sources_of = sa.select(_permission.c.id, _permission.c.datasources)
     of_both = sa.and_(_permission.c.client_id == client_id, _permission.c.sme == sme)
-    for permission, sources in c.execute(held.where(of_both)).all():
+    for permission, sources in c.execute(sources_of.where(of_both)).all():
         if any(each["id"] in renamed for each in sources):
             changed = [{**each, "id": renamed.get(each["id"], each["id"])} for each in sources]
             c.execute(sa.update(_permission).where(_permission.c.id == permission).values(datasources=changed))

@@ -58,8 +58,8 @@ def licenses(c: Connection, at: int) -> list[LicenseUse]:
         for number, each in enumerate((_permission, _connection))
     ]
     every = sa.union_all(*live).subquery()
-    held = sa.func.sum(every.c.kind)
-    query = sa.select(every.c.license, sa.func.count() - held, held, sa.func.max(every.c.expires))
+    connections = sa.func.sum(every.c.kind)
+    query = sa.select(every.c.license, sa.func.count() - connections, connections, sa.func.max(every.c.expires))
     return rows.every(c, LicenseUse, query.group_by(every.c.license).order_by(every.c.license))
 
 
@@ -91,5 +91,5 @@ def withdrawals(c: Connection, since: int, at: int, within_s: int) -> ToldWithdr
         sa.and_(_call.c.delivered.is_(None), _call.c.given_up.is_not(None)),
     )
     counts = (sa.func.coalesce(sa.func.sum(sa.case((each, 1), else_=0)), 0) for each in conditions)
-    told = c.execute(sa.select(*counts).where(_call.c.created >= since)).one()
-    return ToldWithdrawals(ended, *map(int, told))
+    counted = c.execute(sa.select(*counts).where(_call.c.created >= since)).one()
+    return ToldWithdrawals(ended, *map(int, counted))

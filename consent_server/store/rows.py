@@ -117,10 +117,9 @@ def upsert(
 
     `dialect` is "sqlite" or "postgresql".
     """
-    held = table_of(kind)
     statement = insert(dialect, kind)
     values = changed if isinstance(changed, Mapping) else {name: statement.excluded[name] for name in changed}
-    return statement.on_conflict_do_update(index_elements=held.primary_key, set_=values)
+    return statement.on_conflict_do_update(index_elements=table_of(kind).primary_key, set_=values)
 
 
 def insert(dialect: str, kind: type[NamedTuple]) -> postgresql.Insert | sqlite.Insert:

@@ -97,14 +97,14 @@ def _owners(c: Connection, subjects: Sequence[str]) -> set[str]:
 
 
 def ids_of(c: Connection, business: str) -> SubjectIds:
-    given = list(
+    granted = list(
         c.scalars(sa.select(_permission.c.id).where(_permission.c.sme == business).order_by(_permission.c.granted))
     )
-    held = list(
+    connected = list(
         c.scalars(sa.select(_connection.c.id).where(_connection.c.account == business).order_by(_connection.c.granted))
     )
     email = c.execute(sa.select(_account.c.email).where(_account.c.id == business)).scalar_one_or_none()
-    return SubjectIds(given, held, email)
+    return SubjectIds(granted, connected, email)
 
 
 def business_name(c: Connection, business: str) -> str:
@@ -124,7 +124,7 @@ def rows_of(ids: SubjectIds, business: str) -> list[SubjectRows]:
     # Mails about a passkey prove nothing, and name it after it is gone.
     of_passkeys = mail.subject.in_(sa.select(tables["passkey"].id).where(tables["passkey"].account == business))
     # Whoever has asked for a code or come back from a log-in, and gone no further.
-    asked = [ids.email] if ids.email is not None else []
+    emails = [ids.email] if ids.email is not None else []
     found = ("log_in", "found", "sme")
     fields = _event.c.fields
     about = [fields[name].as_string().in_(both) for name in ("permission", "connection", "subject", "by")]
@@ -137,7 +137,7 @@ def rows_of(ids: SubjectIds, business: str) -> list[SubjectRows]:
             "session",
             sa.or_(
                 *(session.data[name].as_string() == business for name in ("sme", "account", found)),
-                session.data["email"].as_string().in_(asked),
+                session.data["email"].as_string().in_(emails),
             ),
             goes=True,
         ),
@@ -145,7 +145,7 @@ def rows_of(ids: SubjectIds, business: str) -> list[SubjectRows]:
             "journey",
             sa.or_(
                 *(journey.progress[name].as_string() == business for name in (("identified", "sme"), found)),
-                journey.progress["email"].as_string().in_(asked),
+                journey.progress["email"].as_string().in_(emails),
             ),
             goes=True,
         ),
@@ -154,7 +154,7 @@ def rows_of(ids: SubjectIds, business: str) -> list[SubjectRows]:
         of("receipt_link", "subject", both, goes=True),
         of("released", "subject", ids.permissions, goes=True),
         SubjectRows("owed_mail", sa.or_(sa.and_(mail.subject.in_(both), unsent), of_passkeys), goes=True),
-        of("sign_in_code", "email", asked, goes=True),
+        of("sign_in_code", "email", emails, goes=True),
         of("passkey", "account", [business], goes=True),
         *(
             of(table, "connection", ids.connections, goes=True)

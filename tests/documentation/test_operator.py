@@ -249,7 +249,7 @@ def operator(tmp_path: Path) -> Iterator[Operator]:
     parties.prepare(layout)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(layout.server_certificate("chain"), layout.server_certificate("key"))
-    app = trust_services.create_app(layout.directory, layout.base_port, effective=lambda _: True)
+    app = trust_services.create_app(layout.directory, layout.base_port)
     server = make_server("127.0.0.1", layout.port("trust"), app, threaded=True, ssl_context=context)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     person = Operator(tmp_path, layout)

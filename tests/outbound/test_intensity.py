@@ -20,7 +20,7 @@ PATH = re.compile(r"/intensity/regional/intensity/(.+)/(.+)/(postcode|regionid)/
 def grid(serve):
     """The sandbox's grid intensity behind a real server."""
     app = flask.Flask("grid")
-    app.register_blueprint(sandbox.blueprint())
+    app.register_blueprint(sandbox.routes)
     server = serve()
 
     def answer(asked):

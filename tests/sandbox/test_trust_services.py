@@ -53,8 +53,9 @@ def doors():
 
 
 @pytest.fixture
-def program(layout, doors):
-    app = trust_services.create_app(layout.directory, LAYOUT_PORT, effective=lambda n: doors.append(n) or True)
+def program(layout, doors, monkeypatch):
+    monkeypatch.setattr(revocation, "doors_have", lambda _, number: doors.append(number) or True)
+    app = trust_services.create_app(layout.directory, LAYOUT_PORT)
     yield app.test_client()
     clock.write_offset(layout.clock, 0)
     clock.step_by(int)
@@ -366,7 +367,8 @@ def test_what_cannot_be_revoked_is_refused(program, document):
 
 def test_a_list_that_the_doors_do_not_take_up_is_not_called_done(layout, monkeypatch):
     monkeypatch.setattr(revocation, "EFFECTIVE_WITHIN", 0.1)
-    app = trust_services.create_app(layout.directory, LAYOUT_PORT, effective=lambda number: False)
+    monkeypatch.setattr(revocation, "doors_have", lambda *_: False)
+    app = trust_services.create_app(layout.directory, LAYOUT_PORT)
     try:
         assert ask(app.test_client(), "/sandbox/crl", {"restore": "fsp2"}).status_code == 503
     finally:

@@ -20,7 +20,7 @@ from flask import Flask, request
 from werkzeug.serving import make_server
 
 from consent_server import store
-from consent_server.sandbox import directory, parties
+from consent_server.sandbox import directory, parties, publishing
 from consent_server.sandbox.layout import Layout
 from consent_server.store.database import db
 from consent_server.store.schema import migrate
@@ -39,7 +39,7 @@ class SlowDirectory:
         self.asked, self.answers = threading.Event(), threading.Event()
         self.questions: list[str] = []
         app = Flask("directory")
-        app.register_blueprint(directory.blueprint(layout))
+        publishing.install(app, layout, directory.routes)
 
         @app.before_request
         def wait() -> None:

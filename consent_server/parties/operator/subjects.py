@@ -77,8 +77,8 @@ class ErasurePlan(NamedTuple):
 
 def find(query: SubjectQuery) -> list[str]:
     """Return the ids of the businesses that a query names, none or several. Raise CommandFailed for what names none here."""
-    given = [name for name, value in query._asdict().items() if value]
-    if not given or (len(given) > 1 and set(given) != {"meter", "postcode"}):
+    named = [name for name, value in query._asdict().items() if value]
+    if not named or (len(named) > 1 and set(named) != {"meter", "postcode"}):
         raise CommandFailed("name one of --business, --email, --postcode, --meter, --permission or --subject")
     with store.reading() as c:
         if query.subject:
