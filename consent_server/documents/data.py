@@ -26,6 +26,7 @@ from consent_server.scheme.report import (
     GapReason,
     Report,
     ReportedMonth,
+    ReportSource,
     UsedFactor,
 )
 
@@ -260,16 +261,7 @@ def of(
             QualityData(fuel=each.fuel, option=each.option, score=each.score, reason=each.reason)
             for each in (*scores, *([overall] if overall else []))
         ),
-        sources=tuple(
-            SourceData(
-                member=each.member,
-                connection=each.connection,
-                granted=instant.text(each.granted),
-                collected=instant.text(each.collected),
-                meters=each.meters,
-            )
-            for each in found.sources
-        ),
+        sources=tuple(_source(each) for each in found.sources),
         timestamp=TimestampData(authority=authority, state=TimestampState.ASKED) if authority else TimestampData(),
     )
 
@@ -399,6 +391,16 @@ def _whole(found: Report) -> WholePeriod:
 
 def _totals(found: Report) -> tuple[TotalData, ...]:
     return tuple(TotalData(months=each.months, **_energy(each.figure)) for each in found.totals)
+
+
+def _source(each: ReportSource) -> SourceData:
+    return SourceData(
+        member=each.member,
+        connection=each.connection,
+        granted=instant.text(each.granted),
+        collected=instant.text(each.collected),
+        meters=each.meters,
+    )
 
 
 def _month(each: ReportedMonth) -> MonthData:
