@@ -164,7 +164,7 @@ def test_the_chain_is_worked_out_once_for_each_certificate(certificates, monkeyp
     assert len(calls) == 1
     monkeypatch.setattr(module, "_REMEMBERED", 1)
     trust.caller(certificates.arrival(certificates.client("second")), NOW)
-    assert len(trust._verdicts) == 1
+    assert (len(trust._verdicts), len(trust._unrevoked)) == (1, 0)
     trust.caller(certificates.arrival(certificates.cap), NOW)
     assert len(calls) == 3
 
