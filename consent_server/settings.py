@@ -115,7 +115,12 @@ class ListenerSettings(Section):
     key: SecretFile = Field(description="PEM key of the server certificate.")
     workers: int = Field(2, ge=1, description="gunicorn worker processes.")
     connections: int = Field(
-        2000, ge=10, description="Connections that a worker holds at once, at most half of its open files; more wait."
+        2000,
+        ge=10,
+        description=(
+            "Connections that a worker holds at once, at most half of its open files. The one that is idle longest is closed "
+            "for the next."
+        ),
     )
     keep_alive_s: int = Field(
         75, ge=1, description="Seconds without a request after which a connection is closed; longer than a balancer's."
@@ -134,7 +139,8 @@ PageUrl = Annotated[str, AfterValidator(_https_or_none)]
 
 
 class ContactSettings(Section):
-    """Whom a person can ask: on every error page, and at the foot of every page. What is empty is not shown."""
+    """Whom a person can ask: on every error page, and at the foot of every page. What is empty is not shown. Production needs
+    an e-mail address or a telephone number."""
 
     email: str = Field(
         default="", pattern=r"^([^\s@<>\"?&]+@[^\s@<>\"?&]+)?$", description="E-mail address for questions."
@@ -1022,12 +1028,23 @@ class Settings(BaseSettings):
             raise ValueError("clients.unknown_membership must be refuse in production")
         if self.calls.server_revocation == "off":
             raise ValueError("calls.server_revocation must not be off in production (Public CA server certificates)")
-        if not self.database.withdrawal_journal:
-            raise ValueError(
-                "database.withdrawal_journal is required in production: a back-up would revive what was withdrawn"
-            )
-        if not self.revocation_list.sources:
-            raise ValueError("revocation_list.source is required in production (Member Identity Digital Certificates)")
+        contact = self.public.contact
+        for given, said in (
+            (
+                self.database.withdrawal_journal,
+                "database.withdrawal_journal is required in production: a back-up would revive what was withdrawn",
+            ),
+            (
+                contact.email or contact.telephone,
+                "public.contact needs an email or a telephone in production: each error page names a person to ask",
+            ),
+            (
+                self.revocation_list.sources,
+                "revocation_list.source is required in production (Member Identity Digital Certificates)",
+            ),
+        ):
+            if not given:
+                raise ValueError(said)
         own = (self.public.origin, self.mutual_tls.origin, self.scheme.registry, self.scheme.directory)
         for origin in (*own, *filter(None, (self.login.issuer,))):
             if _is_loopback(origin):

@@ -116,9 +116,12 @@ def inspect_frames(response: TestResponse, page: Elements, policy: str) -> None:
     origins = ["https://" + urlsplit(a["src"]).netloc for a in frames]
     named = [each.split() for each in policy.split("; ") if each.startswith("frame-src ")]
     assert named == ([["frame-src", *origins]] if origins else [])
-    if not path.startswith("/evidence/"):
+    framed = "frame-ancestors https:" in policy
+    assert framed <= path.startswith("/evidence/")
+    if not framed:
         assert "frame-ancestors 'none'" in policy
         assert response.headers["X-Frame-Options"] == "DENY"
+    assert response.headers.get("Cross-Origin-Opener-Policy", "") == ("" if framed else "same-origin")
 
 
 class Browser:

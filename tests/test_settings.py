@@ -42,6 +42,7 @@ REFUSED_IN_PRODUCTION: dict[str, tuple[dict[str, Any], str]] = {
         "exists for the sandbox alone",
     ),
     "fixed sign-in codes": ({"sandbox.fixed_codes": "codes.json"}, "sandbox.* must be absent"),
+    "nobody to ask": ({"public.contact.email": ""}, "public.contact needs an email or a telephone"),
     "no revocation list": ({"revocation_list.source": ""}, "revocation_list.source is required"),
     "callers that the Directory does not know": ({"clients.unknown_membership": "allow"}, "unknown_membership"),
     "calls to servers whose certificates may be revoked": (

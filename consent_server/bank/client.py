@@ -22,14 +22,19 @@ from consent_server.caller.identify import Callers
 from consent_server.caller.message import MessageNotYours, sent_message, withdrawn_token
 from consent_server.outbound.directory import DataService, Directory
 from consent_server.outbound.errors import BadAnswer, NotReady, OAuthRefused, TokenRefused, Unreachable
-from consent_server.outbound.session import MIB, Session
+from consent_server.outbound.session import MIB, Response, Session
 from consent_server.outbound.upstream import Metadata, Pushed, Upstream
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.steps import EMISSIONS_PATH, window_parameters
 from consent_server.settings import Settings
 from consent_server.tokens.sealing import Sealer
 
+#: Bytes of one answer, and of all parts of a window together; seconds after which no further part is asked for.
 _LARGEST_ANSWER: Final = 32 * MIB
+_LARGEST_TOGETHER: Final = 64 * MIB
+_LONGEST_S: Final = 120
+#: What `detail` says of a window that has more behind it than one answer can hold (registered emissions API, 422).
+_TOO_LONG: Final = "report_too_long"
 _RETRY_S: Final = 60
 #: A message may quote a refresh token that was replaced since: so many of the newest are known.
 _MOST_MACS: Final = 50
@@ -133,7 +138,8 @@ class Bank:
     def fetch(self, permission: str, start: int, end: int) -> HeldPermission:
         """Read the whole months from `start` to before `end` (first instants of months), verify them, and keep the answer.
 
-        A window with more behind it than one answer can hold is read in parts, which are kept with a line feed between them.
+        A window with more behind it than one answer can hold (`report_too_long`) is read in parts, which are kept with a line
+        feed between them; all of them together are bounded in bytes and time.
         What does not verify leaves a `fault` in the place of figures. Raise LookupError for an unknown id, PermissionNotLive,
         NotReady (`retry_after` seconds), TokenRefused, OAuthRefused, EmissionsNotVerified, Unreachable.
         """
@@ -199,20 +205,31 @@ class Bank:
     def _emissions(
         self, service: DataService, access_token: str, start: int, end: int
     ) -> Iterator[tuple[tuple[int, int], bytes]]:
-        """Yield the answers for the months of a window, with the window of each: halves of one that is too long."""
-        query = urlencode(window_parameters(start, end), safe=":")
-        url = f"{service.endpoint.rstrip('/')}{EMISSIONS_PATH}?{query}"
-        answer = self._outside.session.get(url, bearer=access_token, limit=_LARGEST_ANSWER)
-        if answer.status == 202:
-            raise NotReady(answer.host, answer.retry_after(_RETRY_S))
-        if answer.status == 401:
-            raise TokenRefused("status 401", answer.host, 401)
-        middle = _middle(start, end)
-        if answer.status == 422 and start < middle:
-            yield from self._emissions(service, access_token, start, middle)
-            yield from self._emissions(service, access_token, middle, end)
-        else:
-            yield (start, end), answer.must_be(200).body
+        """Yield the answers for the months of a window, with the window of each: halves of one that is too long.
+
+        No window is asked for twice, so that there are fewer than two calls for each month.
+        """
+        windows, left, ends = [(start, end)], _LARGEST_TOGETHER, clock.ticks() + _LONGEST_S
+        while windows:
+            if clock.ticks() > ends:
+                raise Unreachable("time", service.endpoint)
+            window = windows.pop()
+            query = urlencode(window_parameters(*window), safe=":")
+            url = f"{service.endpoint.rstrip('/')}{EMISSIONS_PATH}?{query}"
+            answer = self._outside.session.get(url, bearer=access_token, limit=min(left, _LARGEST_ANSWER))
+            if answer.status == 202:
+                raise NotReady(answer.host, answer.retry_after(_RETRY_S))
+            if answer.status == 401:
+                raise TokenRefused("status 401", answer.host, 401)
+            halves = _halves(*window)
+            if halves and _is_too_long(answer):
+                windows += reversed(halves)
+                continue
+            body = answer.must_be(200).body
+            left -= len(body)
+            if left <= 0:
+                raise Unreachable("too_large", answer.host)
+            yield window, body
 
     def _call(self, held: HeldPermission, service: DataService, start: int, end: int) -> EmissionsCall:
         settings = self._outside.settings
@@ -289,12 +306,24 @@ class Bank:
         return made[0] if made else None
 
 
-def _middle(start: int, end: int) -> int:
-    """Return the first instant of a month that divides a window; `start` for a single month."""
+def _is_too_long(answer: Response) -> bool:
+    """Return whether a shorter window may be answered; any other 422 says what is wrong with this one and with its halves."""
+    if answer.status != 422:
+        return False
+    try:
+        detail = answer.object().get("detail")
+    except BadAnswer:
+        return False
+    return isinstance(detail, list) and any(isinstance(each, dict) and each.get("type") == _TOO_LONG for each in detail)
+
+
+def _halves(start: int, end: int) -> list[tuple[int, int]]:
+    """Return a window of several months in two; nothing for a single month."""
     months = [start]
     while (month := instant.next_month(months[-1])) < end:
         months.append(month)
-    return months[len(months) // 2]
+    middle = months[len(months) // 2]
+    return [(start, middle), (middle, end)] if start < middle else []
 
 
 def last_months(count: int) -> tuple[int, int]:

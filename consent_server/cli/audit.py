@@ -100,6 +100,19 @@ def verify(settings: "Settings", kept: tuple[Path, ...], root: Path | None) -> N
         raise click.ClickException(f"the audit trail does not hold: {found} faults; docs/audit.md says what to do")
 
 
+@audit.command("seal")
+@with_settings
+def seal(settings: "Settings") -> None:
+    """Sign the end of the chain now, and not with the next day's checkpoint: before an export, or at a party's end."""
+    from consent_server.jobs.audit_trail import seal as seal_trail
+    from consent_server.parties.operator import audit_trail
+
+    with application_of(settings, "mutual_tls"):
+        seal_trail(at_once=True)
+        signed = audit_trail.signed_until()
+    click.echo("There is no event yet." if signed is None else f"Signed: the chain until position {signed}.")
+
+
 @audit.command("checkpoints")
 @with_settings
 @click.option(

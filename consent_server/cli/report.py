@@ -77,6 +77,7 @@ def policy(settings: "Settings", days: int, as_json: bool) -> None:
 @click.option("--root", type=_FILE, help="PEM of the Directory's signing root, where --config does not name it.")
 @click.option("--trust-framework", default="", help="Its URL, where --config does not name it.")
 @click.option("--to", "recipient", default="", help="The bank's member URL, where --config does not name it.")
+@click.option("--account", default="", help="The account that the permission record of the business names.")
 @click.option("--crl", "lists", type=_FILE, multiple=True, help="A revocation list of the Directory; may be repeated.")
 @click.option(
     "--timestamp-root", "roots", type=_FILE, multiple=True, help="PEM of the roots of time-stamping authorities."
@@ -88,6 +89,7 @@ def verify(
     root: Path | None,
     trust_framework: str,
     recipient: str,
+    account: str,
     lists: tuple[Path, ...],
     roots: tuple[Path, ...],
 ) -> None:
@@ -111,6 +113,7 @@ def verify(
         trust_framework,
         [each.read_bytes() for each in lists],
         recipient or None,
+        account or None,
         [root for path in roots for root in certificates_in(path)],
     )
     contents = []

@@ -71,7 +71,7 @@ def find(settings: "Settings", query: "SubjectQuery") -> None:
             click.echo(f"subject {each}")
             _say(subjects.plan(each))
     if not found:
-        raise click.ClickException("nothing is held of such a business")
+        raise click.ClickException(subjects.NOTHING_HELD)
 
 
 def _say(plan: Any) -> None:

@@ -89,7 +89,7 @@ class _Calls:
 
 def pool() -> FairPool:
     """Return the pool of a collector. A window may be 32 MiB, and several times that in memory, so there are few at once."""
-    return FairPool(most=6, most_unreliable=3, each=2, slow_s=60)
+    return FairPool(most=4, most_unreliable=2, each=2, slow_s=60)
 
 
 def collect_due(shared: FairPool | None = None) -> Tally:

@@ -80,6 +80,10 @@ class ReportTooLong(Refusal):
     )
     clause = "Provenance Records 1.0"
 
+    def __init__(self, private: str = "") -> None:
+        """The `type` in the registered API's `detail` tells this 422 from that of a window which no fewer months mend."""
+        super().__init__(private, detail=[{"loc": ["query", "from"], "msg": self.public, "type": self.code}])
+
 
 def report(
     c: store.Connection,

@@ -21,6 +21,7 @@ def verify_apart(file: bytes, trusted: Trusted, at: int) -> VerifiedReport:
         "trust_framework": trusted.trust_framework,
         "lists": [b64encode(each).decode() for each in trusted.lists],
         "recipient": trusted.recipient,
+        "account": trusted.account,
         "timestamp_roots": [each.public_bytes(Encoding.PEM).decode() for each in trusted.timestamp_roots],
         "at": at,
     }
@@ -39,6 +40,7 @@ def _answer(question: dict[str, Any], _: apart.Ask) -> dict[str, Any]:
         trust_framework=question["trust_framework"],
         lists=[b64decode(each) for each in question["lists"]],
         recipient=question["recipient"],
+        account=question["account"],
         timestamp_roots=[load_certificates(each.encode())[0] for each in question["timestamp_roots"]],
     )
     try:

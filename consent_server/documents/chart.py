@@ -3,9 +3,9 @@
 Bars of the two fuels differ in darkness and pattern, not only in colour. A month that is left out has a dash instead of a bar.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Final, NamedTuple
+from typing import Final
 
 from consent_server.documents.dates import month_in_short
 from consent_server.scheme.emissions import GASES
@@ -13,6 +13,7 @@ from consent_server.scheme.report import KILOGRAMS_PER_TONNE
 
 #: Fill and name by fuel: 7:1 and 3.4:1 on white (WCAG 2.2, 1.4.11 asks for 3:1), hatched and plain.
 _FILL: Final = {"electricity": "#1d4a7d", "gas": "url(#hatched)"}
+_NAMES: Final = {"electricity": "Electricity", "gas": "Gas, hatched"}
 _WIDTH, _HEIGHT, _BASE, _TOP, _STEP = 720, 250, 212, 34, 58
 _TALL: Final = _BASE - _TOP - 16
 
@@ -26,23 +27,7 @@ def bars_of(starts: Sequence[int], fuels: Sequence[str], kilograms: Mapping[tupl
     return [(start, [(fuel, found.get((fuel, start))) for fuel in fuels]) for start in starts]
 
 
-class ChartWords(NamedTuple):
-    """What is written on a chart: what it shows, the legend of each fuel, and a month in short."""
-
-    title: str
-    legend: Mapping[str, str]
-    month: Callable[[int], str]
-
-
-def in_english(bars: Bars) -> ChartWords:
-    """Return the words of a document, which is in English."""
-    names = {"electricity": "Electricity", "gas": "Gas, hatched"}
-    return ChartWords(
-        describe(bars), {fuel: f"{name}: tonnes of {GASES[fuel]}" for fuel, name in names.items()}, month_in_short
-    )
-
-
-def svg(bars: Bars, words: ChartWords) -> str:
+def svg(bars: Bars) -> str:
     """Return the chart of months with the tonnes of each fuel."""
     fuels = [fuel for fuel, _ in bars[0][1]]
     most = max((tonnes or 0 for _, of_month in bars for _, tonnes in of_month), default=0) or 1
@@ -50,17 +35,17 @@ def svg(bars: Bars, words: ChartWords) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-size="12" '
         'fill="#111111">',
-        f"<title>{escape(words.title)}</title>",
+        f"<title>{escape(describe(bars))}</title>",
         '<defs><pattern id="hatched" width="5" height="5" patternUnits="userSpaceOnUse">'
         '<rect width="5" height="5" fill="#ffffff"/><path d="M0 5 L5 0" stroke="#9a4a00" stroke-width="2.4"/>'
         "</pattern></defs>",
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>',
-        *(_legend(number, fuel, words.legend[fuel]) for number, fuel in enumerate(fuels)),
+        *(_legend(number, fuel, f"{_NAMES[fuel]}: tonnes of {GASES[fuel]}") for number, fuel in enumerate(fuels)),
         f'<path d="M10 {_BASE} H{_WIDTH - 10}" stroke="#444444"/>',
     ]
     for number, (start, of_month) in enumerate(bars):
         left = 14 + number * step
-        parts.append(f'<text x="{left}" y="{_BASE + 18}">{escape(words.month(start))}</text>')
+        parts.append(f'<text x="{left}" y="{_BASE + 18}">{month_in_short(start)}</text>')
         wide = (step - 10) // max(2, len(fuels))
         parts += [_bar(left + at * wide, wide - 3, fuel, t, most) for at, (fuel, t) in enumerate(of_month)]
     return "\n".join([*parts, "</svg>", ""])

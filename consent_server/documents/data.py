@@ -15,14 +15,26 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from consent_server.scheme import instant, pcaf, report
 from consent_server.scheme.emissions import GASES
-from consent_server.scheme.factors import FactorRule
-from consent_server.scheme.licenses import ELECTRICITY
+from consent_server.scheme.factors import PUBLISHED, FactorRule, in_force
+from consent_server.scheme.instant import DAY
+from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.provenance.steps import GrantedPermission
-from consent_server.scheme.report import DECIMALS, FUELS, Figure, GapReason, Report, ReportedMonth, UsedFactor
+from consent_server.scheme.report import (
+    DECIMALS,
+    FUELS,
+    Figure,
+    GapReason,
+    Report,
+    ReportedMonth,
+    UsedFactor,
+)
 
 #: Bounds of what a stranger's file may say; no report of ours is near them.
 MOST_MONTHS: Final = 120
 MOST_ROWS: Final = 2_000
+GRAMS_PER_KILOGRAM: Final = 1000
+#: For so long after a set of factors was published a report may be made without it.
+LATE_S: Final = 92 * DAY
 
 #: The columns of the CSV.
 COLUMNS: Final = (
@@ -295,7 +307,7 @@ def as_csv(data: ReportData) -> bytes:
 
 
 def faults(data: ReportData) -> Iterator[str]:
-    """Yield what in the data contradicts itself: sums, units, months and gaps."""
+    """Yield what in the data contradicts itself, sums, units, months and gaps, or the factors that were published."""
     for fuel in FUELS:
         yield from _faults_of(data, fuel)
     if any(month.end != _month_end(month.start) for month in data.months):
@@ -313,6 +325,10 @@ def faults(data: ReportData) -> Iterator[str]:
         yield "a timestamp has an authority, and there is none without one"
     if not _near(data.whole.kilograms, [each.kilograms for each in data.totals]):
         yield "the fuels do not add up to the total over both"
+    if not all(_is_result(total, [each for each in data.factors if each.fuel == total.fuel]) for total in data.totals):
+        yield "the figures are not what the factors make of the energy"
+    if not all(_applies(each, data) for each in data.factors if each.fuel == GAS and not each.digest):
+        yield "a factor for gas is not the published one of its time"
 
 
 def _faults_of(data: ReportData, fuel: str) -> Iterator[str]:
@@ -345,6 +361,30 @@ def adds_up(parts: Sequence[Energy], total: Energy) -> bool:
         _near(total.kilograms, [each.kilograms for each in parts])
         and _near(total.kwh, [each.kwh for each in parts])
         and _near(total.m3 or 0, [each.m3 or 0 for each in parts])
+    )
+
+
+def _is_result(total: TotalData, factors: Sequence[FactorData]) -> bool:
+    """Return whether a fuel's energy times its factors is its total, to a gram: electricity's mean is rounded."""
+    amount = total.kwh if total.m3 is None else total.m3
+    per_kilogram = GRAMS_PER_KILOGRAM if total.fuel == ELECTRICITY else 1
+    made = math.fsum(each.amount * each.value for each in factors) / per_kilogram
+    return _near(amount, [each.amount for each in factors]) and math.isclose(
+        made, total.kilograms, rel_tol=1e-6, abs_tol=1e-3
+    )
+
+
+def _applies(each: FactorData, data: ReportData) -> bool:
+    """Return whether a set that was read from no file has the value that was published, and was used when the rule says.
+
+    A report may lack a set that was published shortly before it.
+    """
+    at, start, end = (instant.parse(when) for when in (data.at, each.start, each.end))
+    known = [s for s in PUBLISHED if s.source == each.source or s.published < at - LATE_S]
+    return any(
+        (period.factor.source, period.factor.kg_per_m3) == (each.source, each.value)
+        and period.start <= start < end <= period.end
+        for period in in_force(known, data.factor_rule)
     )
 
 

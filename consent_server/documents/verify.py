@@ -61,12 +61,15 @@ class NotGenuine(ValueError):
 @dataclass(frozen=True)
 class Trusted:
     """What a bank verifies against. `lists` are revocation lists of the Directory, in DER or PEM; `recipient` is the bank's
-    own member URL, None to accept a report to any bank; a timestamp must lead to one of `timestamp_roots`, if there are any."""
+    own member URL, None to accept a report to any bank; `account` is the account that the record of the business's permission
+    names (Permission Records), None to accept a report under any permission; a timestamp must lead to one of
+    `timestamp_roots`, if there are any."""
 
     root: x509.Certificate
     trust_framework: str
     lists: Sequence[bytes] = ()
     recipient: str | None = None
+    account: str | None = None
     timestamp_roots: Sequence[x509.Certificate] = ()
 
     @property
@@ -308,6 +311,9 @@ def _data(figures: bytes, table: bytes, trusted: Trusted) -> ReportData:
     instant.parse(report.at)
     if trusted.recipient is not None and report.to.url != trusted.recipient:
         raise _not("recipient", "the report is made out to another bank")
+    if trusted.account is not None and report.permission.account != trusted.account:
+        # A business is named as it names itself: another's report may have its name on it.
+        raise _not("permission", "the report is made under another permission")
     return report
 
 
@@ -411,7 +417,10 @@ def _statements(found: Sequence[VerifiedStep], report: ReportData, registry: str
     )
     permission = [(s["account"], s["timestamp"], s["expires"]) for s in own if s["type"] == "permission"]
     given = report.permission
-    yield permission, [(given.account, given.granted, given.expires)]
+    if (
+        permission
+    ):  # under the combined license there are only those of energy data providers, and they allow the transfer
+        yield permission, [(given.account, given.granted, given.expires)]
 
 
 def _period(origin: VerifiedStep) -> tuple[object, object]:

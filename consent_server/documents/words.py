@@ -216,7 +216,7 @@ def _months(period: ReportData | WholePeriod) -> str:
 def _chart(data: ReportData) -> Iterator[Block]:
     if data.months:
         bars = bars_of(data)
-        yield Picture(chart.svg(bars, chart.in_english(bars)), chart.describe(bars))
+        yield Picture(chart.svg(bars), chart.describe(bars))
 
 
 def bars_of(data: ReportData) -> chart.Bars:

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from consent_server import audit, clock, store
@@ -46,10 +46,10 @@ class Redemption:
     at: int
 
     @property
-    def code(self) -> AuthorizationCode:
-        """Return the code, which `code_is_this_clients` requires to be there."""
+    def found(self) -> HeldCode:
+        """Return what is kept of it, which `code_is_this_clients` requires to be there."""
         assert self.held is not None
-        return self.held.code
+        return self.held
 
 
 class CodeRequestIncomplete(Refusal):
@@ -100,20 +100,20 @@ def code_is_this_clients(redemption: Redemption) -> Refusal | None:
     # RFC 6749 section 4.1.3: "ensure that the authorization code was issued to the authenticated confidential client"
     if redemption.held is None:
         return CodeRefused("no such code")
-    if redemption.code.client_id != redemption.client_id:
-        return CodeRefused(f"the code of {redemption.code.client_id}")
+    if redemption.found.code.client_id != redemption.client_id:
+        return CodeRefused(f"the code of {redemption.found.code.client_id}")
     return None
 
 
 def redirect_uri_is_the_pushed(redemption: Redemption) -> Refusal | None:
     # RFC 6749 section 4.1.3: "their values are identical"
-    if redemption.form["redirect_uri"] != redemption.code.redirect_uri:
+    if redemption.form["redirect_uri"] != redemption.found.code.redirect_uri:
         return CodeRefused("another redirect_uri than pushed")
     return None
 
 
 def code_is_not_guessed_at(redemption: Redemption) -> Refusal | None:
-    if redemption.code.wrong_verifiers >= MOST_WRONG_VERIFIERS:
+    if redemption.found.code.wrong_verifiers >= MOST_WRONG_VERIFIERS:
         return CodeRefused("dead after too many wrong verifiers")
     return None
 
@@ -124,27 +124,25 @@ def verifier_matches(redemption: Redemption) -> Refusal | None:
         return VerifierRefused("no code_verifier")
     challenge = base64url(hashlib.sha256(verifier.encode()).digest())
     # RFC 7636 section 4.6: "If the values are not equal, an error response indicating invalid_grant"
-    if not _VERIFIER.fullmatch(verifier) or not hmac.compare_digest(challenge, redemption.code.code_challenge):
+    if not _VERIFIER.fullmatch(verifier) or not hmac.compare_digest(challenge, redemption.found.code.code_challenge):
         return VerifierRefused("another code_verifier")
     return None
 
 
 def code_is_unused(redemption: Redemption) -> Refusal | None:
     # RFC 6749 section 4.1.2: "MUST deny the request and SHOULD revoke (when possible) all tokens previously issued"
-    code = redemption.code
+    code = redemption.found.code
     return CodeReplayed("used before") if code.redeemed is not None and not code.unanswered else None
 
 
 def code_is_fresh(redemption: Redemption) -> Refusal | None:
     # FAPI 2.0 section 5.3.2.1: codes live at most 60 seconds; at the end of that time a code has expired
-    return CodeRefused("expired") if redemption.at >= redemption.code.expires else None
+    return CodeRefused("expired") if redemption.at >= redemption.found.code.expires else None
 
 
 def permission_is_live(redemption: Redemption) -> Refusal | None:
     # Withdrawal of Permission: what was withdrawn before it was redeemed yields no token
-    if redemption.held is None or not redemption.held.permission.is_live(redemption.at):
-        return CodeRefused("its permission has ended")
-    return None
+    return None if redemption.found.permission.is_live(redemption.at) else CodeRefused("its permission has ended")
 
 
 CHECKS: Final = (
@@ -161,9 +159,20 @@ CHECKS: Final = (
 
 def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
     """Exchange a code for tokens; return the body of RFC 6749 section 5.1."""
-    at = clock.now()
-    held, tokens = _redeemed_at_once(caller, form, at) or _redeemed_in_turn(caller, form, at)
-    if not _may_answer(form["code"], held.code, at):
+    at, code = clock.now(), form.get("code", "")
+    presented = Redemption(form, caller.application, codes.look(code, at), at)
+    refusal = verdict(CHECKS, presented)
+    if refusal is not None:
+        raise _judged_in_turn(presented) or refusal
+    held = presented.found
+    # Before the code is spent: a fault of ours then leaves it, and the permission before, as they were. In no transaction: a
+    # key in an HSM may take long. Where the code is lost to another call, nobody is sent these tokens.
+    tokens = _tokens(held.permission, caller, at)
+    if held.has_older or not codes.redeem_at_once(code, at):
+        refusal = _judged_in_turn(presented)
+        if refusal is not None:
+            raise refusal
+    if not _may_answer(code, held.code, at):
         # Another worker sends what it issued: it was used twice.
         raise CodeReplayed("lost a race")
     permission = held.permission
@@ -171,51 +180,24 @@ def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
     return tokens
 
 
-def _judged(
-    caller: MemberCertificate, form: Mapping[str, str], held: HeldCode | None, at: int
-) -> tuple[Refusal | None, TokenResponse | None]:
-    """Return a refusal, or tokens.
+def _judged_in_turn(presented: Redemption) -> Refusal | None:
+    """Judge it again, and record what follows, while no other transaction acts for its business.
 
-    They are minted before the code is spent: a fault of ours then leaves the code, and the permission before, as they were.
+    What was refused before is refused again: whatever comes between speaks against a code.
     """
-    refusal = verdict(CHECKS, Redemption(form, caller.application, held, at))
-    if refusal is not None or held is None:
-        return refusal, None
-    return None, _tokens(held.permission, caller, at)
-
-
-def _redeemed_at_once(
-    caller: MemberCertificate, form: Mapping[str, str], at: int
-) -> tuple[HeldCode, TokenResponse] | None:
-    """Redeem a code without a transaction; return it and the tokens.
-
-    None where something is against it, or happens meanwhile, or there is more to do: see `_redeemed_in_turn`.
-    """
-    held = codes.look(form.get("code", ""), at)
-    if held is None or held.has_older or held.code.redeemed is not None:
-        return None
-    _, tokens = _judged(caller, form, held, at)
-    return (held, tokens) if tokens is not None and codes.redeem_at_once(form["code"], at) else None
-
-
-def _redeemed_in_turn(caller: MemberCertificate, form: Mapping[str, str], at: int) -> tuple[HeldCode, TokenResponse]:
-    """Redeem a code while no other transaction acts for its business; return it and the tokens."""
-    current().signing_keys.require()  # before the transaction: an HSM that does not answer must hold up nobody who writes
+    form, at = presented.form, presented.at
     with store.writing() as c:
-        held = codes.hold(c, form.get("code", ""), at)
-        refusal, tokens = _judged(caller, form, held, at)
+        now = replace(presented, held=codes.hold(c, form.get("code", ""), at))
+        refusal = verdict(CHECKS, now)
         if isinstance(refusal, VerifierRefused) and "code_verifier" in form:
             codes.wrong_verifier(c, form["code"])
-        elif isinstance(refusal, CodeReplayed) and held is not None:
-            _end_what_it_issued(c, held.code, at)
-        elif refusal is None and held is not None and codes.redeem(c, form["code"], at):
-            permissions.redeem(c, held.permission.id, at)
-            if held.has_older:
-                _supersede(c, held.permission, at)
-    if refusal is not None:
-        raise refusal
-    assert held is not None and tokens is not None  # noqa: PT018 - no refusal
-    return held, tokens
+        elif isinstance(refusal, CodeReplayed):
+            _end_what_it_issued(c, now.found.code, at)
+        elif refusal is None and codes.redeem(c, form["code"], at):
+            permissions.redeem(c, now.found.permission.id, at)
+            if now.found.has_older:
+                _supersede(c, now.found.permission, at)
+    return refusal
 
 
 def _may_answer(code: str, row: AuthorizationCode, at: int) -> bool:

@@ -2,6 +2,7 @@
 
 import threading
 import zlib
+from contextlib import suppress
 from functools import lru_cache
 
 from consent_server import clock, store
@@ -9,7 +10,7 @@ from consent_server.deployment import current
 from consent_server.issuer import metadata
 from consent_server.store import status_list
 from consent_server.store.tables import KeptStatusList
-from consent_server.store.waiting import LOCK_WAIT_S, STUCK_S, LockWait
+from consent_server.store.waiting import LOCK_WAIT_S
 from consent_server.tokens import status
 
 # Of each process one at a time signs; the others then read what it kept.
@@ -48,26 +49,20 @@ def _served() -> str | None:
 
 
 def _signed_anew() -> str:
-    current().signing_keys.require()  # before the transaction: an HSM that does not answer must hold up nobody who writes
-    try:
-        with store.writing() as c:
-            before = status_list.kept(c)
-            at = clock.now()  # before the rows: the list may contain later withdrawals than `iat` promises, never fewer
-            ended = status_list.take_up(c, at, everything=before is None)
-            size = status_list.size(c)
-            bits = status.with_ended(b"" if before is None else before.bits, size, ended)
-            kid = current().signing_keys.current()[0]
-            kept = KeptStatusList(status_list.ONLY, size, bits, kid, at, _sign(bits, at))
-            status_list.keep(c, kept)
-            return kept.text
-    except store.StoreUnavailable:
-        # Nothing can be written now. Resource servers elsewhere go on while we can read.
-        with store.reading(LockWait(STUCK_S, STUCK_S)) as c:
-            at = clock.now()
-            return _sign(status.with_ended(b"", status_list.size(c), status_list.ended(c)), at)
-
-
-def _sign(bits: bytes, at: int) -> str:
+    """Sign what has ended, and keep it for others if it can be kept. No transaction waits for the signature (an HSM's)."""
     here = current()
+    with store.reading() as c:
+        at = clock.now()  # before the rows: the list may contain later withdrawals than `iat` promises, never fewer
+        ended = status_list.not_listed(c)  # before the list that is kept: what is listed meanwhile is in one of the two
+        before = status_list.kept(c)
+        if before is None:
+            ended = status_list.ended(c)
+        size = status_list.size(c)
+    bits = status.with_ended(b"" if before is None else before.bits, size, ended)
     uri = metadata.status_list_uri(here.settings)
-    return status.encode(here.signing_keys, uri, bits, at, status.TTL, at + status.LIFETIME)
+    signed = status.encode(here.signing_keys, uri, bits, at, status.TTL, at + status.LIFETIME)
+    kid = here.signing_keys.current()[0]
+    # Where nothing can be written, resource servers elsewhere go on while we can read.
+    with suppress(store.StoreUnavailable), store.writing() as c:
+        status_list.keep(c, KeptStatusList(status_list.ONLY, size, bits, kid, at, signed), before, ended)
+    return signed

@@ -12,8 +12,8 @@ from consent_server.store import audit_events
 _MOST: Final = 500
 
 
-def seal() -> None:
-    """Seal what waits. Sign a checkpoint if the last one is a day old and something came since.
+def seal(*, at_once: bool = False) -> None:
+    """Seal what waits. Sign a checkpoint if the last one is a day old, or else `at_once`, and something came since.
 
     Raise StoreUnavailable and SigningCertificateNotValid.
     """
@@ -24,7 +24,7 @@ def seal() -> None:
                 break
     with store.reading() as c:
         last, end = audit_events.last_checkpoint(c), audit_events.end(c)
-    if end is None or (last is not None and (end.position == last.position or at < last.at + DAY)):
+    if end is None or (last is not None and (end.position == last.position or (at < last.at + DAY and not at_once))):
         return
     point = end._replace(at=at)
     signed = audit_chain.checkpoint(point, current().valid_signer(at))

@@ -12,7 +12,7 @@ from consent_server.scheme import instant, plausible
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.packed import unpack
 from consent_server.scheme.provenance.steps import COMPLETE, MISSING, SUBSTITUTED, MeterOrigin
-from consent_server.scheme.readings import HalfHour, HalfHours, ReadingError, blocks_of, slice_block
+from consent_server.scheme.readings import HalfHour, HalfHours, OutOfOrder, ReadingError, blocks_of, slice_block
 
 # Occurs once in every reading of a day block.
 _ONE_EACH: Final = b'"energy":{'
@@ -88,8 +88,12 @@ class Held:
         if not request.start <= first <= last <= request.end:
             raise ReadingError("what was metered is not within the window that was asked for")
         counted = _counted(request.fuel, half_hours)
-        days, _ = blocks_of(request.fuel, counted, 0.0)
-        if days and not first <= min(counted.start) <= max(counted.start) < last:
+        try:
+            days, _ = blocks_of(request.fuel, counted, 0.0)
+        except OutOfOrder:
+            counted = counted.in_order()
+            days, _ = blocks_of(request.fuel, counted, 0.0)
+        if days and not first <= counted.start[0] <= counted.start[-1] < last:
             raise ReadingError("a half-hour outside the window that was asked for, or outside what was metered")
         return cls(days, len(counted.start), metered, any(counted.substituted), origin)
 

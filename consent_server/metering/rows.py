@@ -8,6 +8,7 @@ docs/metering.md.
 
 import re
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,7 +26,7 @@ from consent_server.scheme.meters import MeterNumberError, masked, parse_postcod
 from consent_server.scheme.readings import UNIT, HalfHours, ReadingError, ours_in
 from consent_server.store.tables import Meter
 
-#: Columns by name, each with one value for each row.
+#: Columns by name, each with one value for each row. An array holds whole numbers (q) or floats (d).
 Columns = Mapping[str, Sequence[Any]]
 #: What a row of a register may say.
 TENANCY: Final = (
@@ -49,6 +50,8 @@ MOST_TENANCIES: Final = 20_000
 #: Meters whose extents or tenancies are asked for at once.
 MOST_METERS: Final = 1000
 _MEASURES: Final = (["import"], ["export"], ["export", "import"])
+#: What an array holds.
+_TYPE_OF: Final[dict[str, type]] = {"q": int, "d": float}
 _NUMBER: Final = re.compile(r"[0-9]{6,13}", re.ASCII)
 _LATEST: Final = 253402300800  # after the year 9999, which no instant of the standard is
 
@@ -265,9 +268,9 @@ def half_hours_of(request: ReadingsRequest, rows: Columns) -> HalfHours:
     factor = ours_in(request.fuel, unit)
     taken_at, register, estimated = (rows.get(name) or [None] * len(start) for name in _KNOWN)
     return HalfHours(
-        _each(start, (int,), lambda each: _at(each, "start")),
+        _instants(start, "start"),
         _each(value, (float, int, type(None)) if factor == 1 else (), lambda each: _number(each, factor)),
-        _each(taken_at, (int, type(None)), lambda each: None if each is None else _at(each, "taken_at")),
+        _instants(taken_at, "taken_at"),
         _each(register, (float, int, type(None)) if factor == 1 else (), lambda each: _number(each, factor)),
         _each(estimated, (bool,), _flag),
     )
@@ -335,9 +338,20 @@ def _number(value: Any, factor: int) -> Any:
     return round(value * factor, 6)
 
 
+def _instants(column: Sequence[Any], name: str) -> Sequence[Any]:
+    """Return instants, or None for those that are not known; an array of whole numbers stays one."""
+    if isinstance(column, array) and column.typecode == "q":
+        return column
+    return _each(column, (int, type(None)), lambda each: None if each is None else _at(each, name))
+
+
 def _each(column: Sequence[Any], as_they_are: tuple[type, ...], read: Callable[[Any], Any]) -> Sequence[Any]:
     """Return what `read` makes of each value, without looking at them one by one if all are of types that stay as they are."""
-    return column if set(map(type, column)) <= set(as_they_are) else list(map(read, column))
+    if isinstance(column, array):
+        types, column = {_TYPE_OF[column.typecode]}, column.tolist()
+    else:
+        types = set(map(type, column))
+    return column if types <= set(as_they_are) else list(map(read, column))
 
 
 def _flag(value: object) -> bool:

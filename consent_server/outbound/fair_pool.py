@@ -52,8 +52,9 @@ class _PartyState:
 class FairPool:
     """Turns of parties on threads: at most `most` at once, and `each` for one party.
 
-    A party whose last turn failed, or took longer than `slow_s`, has one at a time, and all such parties together have
-    `most_unreliable`: however many there are, the others find a thread.
+    A party is unreliable if its last turn failed, or took longer than `slow_s`, or one that is under way has. It has one at a
+    time, and all such parties share `most_unreliable` threads. None of them is one of the `most`: those wait for nobody who is
+    known to be unreliable, and no longer than `slow_s` for those that are about to be.
     """
 
     def __init__(self, *, most: int, most_unreliable: int, each: int = 1, slow_s: float) -> None:
@@ -62,6 +63,7 @@ class FairPool:
         self._each = each
         self._slow_s = slow_s
         self._parties: dict[str, _PartyState] = {}
+        self._turns: dict[int, tuple[_PartyState, float]] = {}  # those under way: whose, and when it began
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._starts = 0
@@ -74,6 +76,7 @@ class FairPool:
         ends = monotonic() + for_s
         while True:
             self._ended.clear()
+            self._note_slow()
             for party in sorted(waiting(), key=lambda party: self._state_of(party).started):
                 self._start(party, turn)
             left = ends - monotonic()
@@ -87,7 +90,12 @@ class FairPool:
     def _is_idle(self) -> bool:
         """Return whether no turn is under way, and none has ended since `waiting` was asked."""
         with self._lock:
-            return not self._ended.is_set() and not any(state.running for state in self._parties.values())
+            return not self._ended.is_set() and not self._turns
+
+    def _note_slow(self) -> None:
+        with self._lock:
+            for state, began in self._turns.values():
+                state.slow |= monotonic() - began > self._slow_s
 
     def _start(self, party: str, turn: Turn) -> None:
         with self._lock:
@@ -95,29 +103,28 @@ class FairPool:
             if not self._is_free(state):
                 return
             self._starts += 1
-            state.started = self._starts
+            state.started = place = self._starts
             state.running += 1
+            self._turns[place] = state, monotonic()
         run = copy_context().run
-        threading.Thread(target=run, args=(self._run, party, state, turn), name=f"call {party}", daemon=True).start()
+        threading.Thread(target=run, args=(self._run, party, place, turn), name=f"call {party}", daemon=True).start()
 
     def _is_free(self, state: _PartyState) -> bool:
         if 0 < state.resumes - clock.now() <= LONGEST_PAUSE_S:
             return False
-        if sum(each.running for each in self._parties.values()) >= self._most:
-            return False
-        if not state.unreliable:
-            return state.running < self._each
-        unreliable = sum(each.running for each in self._parties.values() if each.unreliable)
-        return state.running == 0 and unreliable < self._most_unreliable
+        each, most = (1, self._most_unreliable) if state.unreliable else (self._each, self._most)
+        alike = sum(other.unreliable == state.unreliable for other, _ in self._turns.values())
+        return state.running < each and alike < most
 
-    def _run(self, party: str, state: _PartyState, turn: Turn) -> None:
-        began, pause_s = monotonic(), FAULT_PAUSE_S
+    def _run(self, party: str, place: int, turn: Turn) -> None:
+        (state, began), pause_s = self._turns[place], FAULT_PAUSE_S
         try:
             pause_s = min(turn(party, state.failures), LONGEST_PAUSE_S)
         except Exception:
             log.exception("a turn of %s", party)
         finally:
             with self._lock:
+                del self._turns[place]
                 state.running -= 1
                 state.failures = state.failures + 1 if pause_s else 0
                 state.slow = monotonic() - began > self._slow_s

@@ -23,6 +23,7 @@ from consent_server.outbound.deadline import Deadline
 from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.outbound.page_time import call_time
 from consent_server.outbound.session import Session
+from consent_server.outbound.tls_messages import limit_messages
 from consent_server.settings import MailSettings, Settings
 
 _TIMEOUT_S = 10.0
@@ -128,6 +129,8 @@ class Mail:
     def _connected(self, host: str, port: int, tls_at_once: bool) -> _Relay:
         wanted = self._settings
         context = None if wanted.unencrypted else ssl.create_default_context(cafile=wanted.roots)
+        if context is not None:
+            limit_messages(context)
         connection = _Relay(host, port, self._our_name, self._deadline, context if tls_at_once else None)
         try:
             connection.ehlo_or_helo_if_needed()

@@ -7,7 +7,7 @@ import orjson
 
 from consent_server.outbound.addresses import Resolve, resolve
 from consent_server.outbound.errors import NotReady, Unreachable
-from consent_server.outbound.network import Transport
+from consent_server.outbound.network import Connections
 from consent_server.outbound.session import MIB, Call, Calls, Limits, checked_url, tls_with
 from consent_server.settings import BadSettings, MeteringServiceSettings
 
@@ -37,9 +37,7 @@ class MeteringService(Calls):
         except OSError as error:  # ssl.SSLError is one
             raise BadSettings(f"metering.http: {setting}: cannot be used: {error.strerror or 'no PEM'}") from None
         # The address is the operator's own choice, and most often a private one.
-        self._calls = self._client(
-            Transport(tls, allowed=lambda _: True, look_up=self._look_up, deadline=self._deadline)
-        )
+        self._calls = Connections(tls, allowed=lambda _: True, look_up=self._look_up, deadline=self._deadline)
 
     def ask(self, path: str, question: dict[str, Any]) -> dict[str, Any]:
         """Return the answer, a JSON object. Raise NotReady for 202, and Unreachable for whatever else is wrong."""

@@ -5,7 +5,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from consent_server.outbound.addresses import Resolve, resolve
-from consent_server.outbound.network import Transport
+from consent_server.outbound.network import Connections
 from consent_server.outbound.session import MIB, Call, Calls, Limits, checked_url, tls_with
 
 #: A caller of the data API waits for the answer.
@@ -26,9 +26,7 @@ class MetersDoor(Calls):
         tls.load_cert_chain(certificate, key)
         self._url = url
         # The address is the operator's own choice, and most often a private one.
-        self._calls = self._client(
-            Transport(tls, allowed=lambda _: True, look_up=self._look_up, deadline=self._deadline)
-        )
+        self._calls = Connections(tls, allowed=lambda _: True, look_up=self._look_up, deadline=self._deadline)
 
     def ask(self, token: str) -> dict[str, Any]:
         """Return the answer, a JSON object that nothing has been checked of. Raise Unreachable."""

@@ -1,7 +1,7 @@
 """The network layer of a session: it checks addresses before it connects, and the time left at every read and write.
 
-httpx has no hook for either, so this is a network backend for httpcore, on which httpx is built. The address checked is
-the one that is then connected to, so a name server that changes its response in between gains nothing.
+It is a network backend for httpcore. The address checked is the one that is then connected to, so a name server that changes
+its response in between gains nothing.
 """
 
 import ipaddress
@@ -10,7 +10,8 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -20,6 +21,7 @@ import httpx
 from consent_server.outbound.addresses import IPAddress, Resolve
 from consent_server.outbound.deadline import Deadline
 from consent_server.outbound.errors import NotAllowed, Unreachable
+from consent_server.outbound.turns import take_turns
 from consent_server.pki.reading import verified_chain
 
 log = logging.getLogger("consent_server.outbound")
@@ -39,9 +41,12 @@ class _Stream(httpcore.NetworkStream):
         self._host = host
         self._deadline = deadline
         self._judge = judge
+        self._reads = 0
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         self._deadline.using(self._inner.get_extra_info("socket"))
+        self._reads += 1
+        take_turns(self._reads)
         return self._inner.read(max_bytes, self._deadline.cut(timeout, self._host))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -174,22 +179,11 @@ def _ask_for_tunnel(proxy: _Stream, target: str, timeout: float | None) -> str:
     return "200" if head.endswith(b"\r\n\r\n") and head.count(b"\r\n\r\n") == 1 else "answer"
 
 
-class _Body(httpx.SyncByteStream):
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
+class Connections:
+    """Connections to servers, kept for a moment. Each host has its own, so a slow one does not use up those of others.
 
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._inner
-
-    def close(self) -> None:
-        self._inner.close()
-
-
-class Transport(httpx.BaseTransport):
-    """A transport like httpx's own, which does not accept a network backend.
-
-    With `judge`, a server's certificate must name the host exactly and pass `judge` before anything is sent. Each host has
-    its own connections, so a slow one does not use up those of others. A `proxy` (http://host:port) opens each connection.
+    With `judge`, a server's certificate must name the host exactly and pass `judge` before anything is sent. A `proxy`
+    (http://host:port) opens each connection.
     """
 
     def __init__(
@@ -206,18 +200,18 @@ class Transport(httpx.BaseTransport):
         self._backend = _Backend(allowed, look_up, deadline, judge, proxy)
         self._pools: dict[tuple[bytes, bytes, int | None], httpcore.ConnectionPool] = {}
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url
-        answer = self._pool(url).handle_request(
-            httpcore.Request(
-                method=request.method,
-                url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                headers=request.headers.raw,
-                content=request.stream,
-                extensions=request.extensions,
-            )
-        )
-        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer.stream))
+    def response(
+        self,
+        method: str,
+        url: httpx.URL,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        timeouts: Mapping[str, float | None],
+    ) -> AbstractContextManager[httpcore.Response]:
+        """Return the response to one request, whose body is then read. Raise exceptions of httpcore, and Unreachable."""
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        how = {"timeout": timeouts}
+        return self._pool(url).stream(method, target, headers=[*headers.items()], content=content, extensions=how)
 
     def close(self) -> None:
         for pool in self._pools.values():

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpcore
@@ -25,18 +24,19 @@ from consent_server.outbound.addresses import Resolve, is_public, is_public_or_l
 from consent_server.outbound.deadline import Deadline
 from consent_server.outbound.errors import BadAnswer, NotAllowed, Unreachable
 from consent_server.outbound.look_up import LookUps
-from consent_server.outbound.network import Transport
+from consent_server.outbound.network import Connections
 from consent_server.outbound.page_time import call_time
 from consent_server.outbound.server_certificates import ServerCertificates
 from consent_server.outbound.settings import MembersSettings
+from consent_server.outbound.tls_messages import limit_messages
+from consent_server.outbound.turns import take_turns
 from consent_server.scheme.instant import DAY
 from consent_server.settings import BadSettings
 
 log = logging.getLogger("consent_server.outbound")
 
-# Both log URLs, queries and response headers below WARNING; those may name a data source.
-for _name in ("httpx", "httpcore"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+# It logs URLs, queries and response headers below WARNING; those may name a data source.
+logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 MIB = 1 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -120,52 +120,45 @@ class Calls:
         self._deadline = Deadline()
         self._look_up = LookUps(look_up, self._deadline, self._limits.connect_s)
 
-    def _client(self, transport: Transport) -> httpx.Client:
-        # trust_env off: no proxy, no netrc password from the environment. The policy keeps no cookie of any host.
-        return httpx.Client(
-            transport=transport,
-            trust_env=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            headers={"User-Agent": "consent-server", "Accept-Encoding": "gzip"},
-        )
-
-    def _follow(self, client: httpx.Client, call: Call, configured: bool) -> Response:
+    def _follow(self, through: Connections, call: Call, configured: bool) -> Response:
         server = call.url.netloc.decode("ascii")
         with call_time(server, configured, self._limits.total_s) as longest_s, self._deadline.of(longest_s):
             for _ in range(_MOST_REDIRECTS + 1):
-                response = self._exchange(client, call)
+                response = self._exchange(through, call)
                 location = response.headers.get("location")
                 if call.method != "GET" or response.status not in _REDIRECTS or location is None:
                     return response
                 call = replace(call, url=_redirected(call.url, location))
         raise Unreachable("redirect", _host(call.url))
 
-    def _timeouts(self, host: str) -> httpx.Timeout:
-        """Return the limits of single waits. The one for a connection of the pool is httpx's own, so it is cut here."""
-        pool_s = self._deadline.cut(self._limits.read_s, host)
-        return httpx.Timeout(self._limits.read_s, connect=self._limits.connect_s, pool=pool_s)
+    def _timeouts(self, host: str) -> dict[str, float | None]:
+        """Return the limits of single waits. The one for a connection of the pool is httpcore's own, so it is cut here."""
+        read_s = self._limits.read_s
+        pool_s = self._deadline.cut(read_s, host)
+        return {"connect": self._limits.connect_s, "read": read_s, "write": read_s, "pool": pool_s}
 
-    def _exchange(self, client: httpx.Client, call: Call) -> Response:
+    def _exchange(self, through: Connections, call: Call) -> Response:
         with traces.span(call.method, "CLIENT", **{"server.address": _host(call.url)}) as span:
-            response = self._response(client, call)
+            response = self._response(through, call)
             if span is not None:
                 span.set_attribute("http.response.status_code", response.status)
             return response
 
-    def _response(self, client: httpx.Client, call: Call) -> Response:
+    def _response(self, through: Connections, call: Call) -> Response:
         host, limit = _host(call.url), call.limit or self._limits.body
-        headers = {**call.headers, **traces.headers()}
+        headers = {"User-Agent": "consent-server", "Accept-Encoding": "gzip", **call.headers, **traces.headers()}
         try:
-            timeout = self._timeouts(host)
-            with client.stream(call.method, call.url, headers=headers, content=call.content, timeout=timeout) as answer:
-                return Response(answer.status_code, answer.headers, host, _body(answer, limit, host))
+            timeouts = self._timeouts(host)
+            with through.response(call.method, call.url, headers, call.content, timeouts) as answer:
+                found = httpx.Headers(answer.headers)
+                return Response(answer.status, found, host, _body(answer, found, limit, host))
         except httpcore.TimeoutException:
             raise Unreachable("time", host) from None
         except httpcore.NetworkError as error:
             # TLS 1.3: a server refuses our certificate after its handshake, so the alert arrives at the first read.
             kind = "tls" if isinstance(error.__context__, ssl.SSLError) else "connection"
             raise Unreachable(self._deadline.kind(kind), host) from None
-        except (httpcore.ProtocolError, httpx.HTTPError, httpx.StreamError):
+        except httpcore.ProtocolError:
             raise Unreachable(self._deadline.kind("connection"), host) from None
 
 
@@ -190,11 +183,11 @@ class Session(Calls):
                 why = error.strerror or type(error).__name__
                 raise BadSettings(f"keys.client_certificate, keys.client_key: {certificate}, {key}: {why}") from None
         judge = ServerCertificates(settings.calls.server_revocation, self._published)
-        transport = partial(
-            Transport, allowed=allowed, look_up=self._look_up, deadline=self._deadline, proxy=settings.calls.proxy
+        connections = partial(
+            Connections, allowed=allowed, look_up=self._look_up, deadline=self._deadline, proxy=settings.calls.proxy
         )
-        self._members = self._client(transport(presenting, judge=judge))
-        self._configured = self._client(transport(tls_with(roots)))
+        self._members = connections(presenting, judge=judge)
+        self._configured = connections(tls_with(roots))
 
     def allow_hosts(self, source: Callable[[], Collection[str]]) -> None:
         """Take the Directory's server allowlist (lower-case host names) from `source` from now on."""
@@ -221,7 +214,9 @@ class Session(Calls):
         headers = {"Accept": accept}
         if bearer is not None:
             headers["Authorization"] = f"Bearer {bearer}"
-        if etag is not None:
+        if (
+            etag is not None and etag.isascii()
+        ):  # a server may send other octets (RFC 9110 section 8.8.3), which are not kept
             headers["If-None-Match"] = etag
         return self._call(Call("GET", checked_url(url), headers, limit=limit), configured)
 
@@ -281,6 +276,7 @@ def tls_with(roots: object) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(roots) if roots else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_3  # Baseline TLS: 1.3 or higher between members
     context.set_alpn_protocols(["http/1.1"])
+    limit_messages(context)
     return context
 
 
@@ -307,15 +303,16 @@ def _redirected(url: httpx.URL, location: str) -> httpx.URL:
     return target
 
 
-def _body(answer: httpx.Response, limit: int, host: str) -> bytes:
+def _body(answer: httpcore.Response, headers: httpx.Headers, limit: int, host: str) -> bytes:
     """Return the decoded body, its length checked during decoding: a small response may decode to a huge one."""
-    encoding = answer.headers.get("content-encoding", "identity").strip().lower()
+    encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"identity", "gzip"}:
         raise Unreachable("encoding", host)
     inflate = zlib.decompressobj(16 + zlib.MAX_WBITS) if encoding == "gzip" else None
     body = bytearray()
     try:
-        for chunk in answer.iter_raw():
+        for number, chunk in enumerate(answer.iter_stream()):
+            take_turns(number)
             body += inflate.decompress(chunk, limit + 1 - len(body)) if inflate else chunk
             if len(body) > limit:
                 raise Unreachable("too_large", host)

@@ -72,7 +72,7 @@ def read(
     """Return what the report on the last twelve whole months, or on those of a `window`, to the bank of one of the account's
     permissions is made from.
 
-    None for a permission that is another's or not live, and for a window beyond the twelve months. Raise NothingYet,
+    None for a permission that is another's or not live, and for a window beyond the twelve months. Raise TooMany, NothingYet,
     ReportTooLong.
     """
     first, last = _last_year(clock.now())
@@ -80,6 +80,7 @@ def read(
     row = permissions.find(c, permission)
     if row is None or row.sme != account or not has_report(row, clock.now()) or not first <= start < end <= last:
         return None
+    budgets.reports().look(c, account)  # it is taken in `made`, which writes
     fuels, of = tuple(fuel for fuel in FUELS if fuel in row.fuels), report.resting_on(c, row)
     bank = ReportParty("", row.member, row.client_id)
     found = report.report(c, account, start, end, fuels, bank, of=of)

@@ -4,12 +4,8 @@ from dataclasses import dataclass
 
 from consent_server import clock, store
 from consent_server.collect import report
-from consent_server.documents import chart
-from consent_server.documents.chart import ChartWords
 from consent_server.scheme import instant
-from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.report import Report
-from consent_server.web import language, pages
 
 MONTHS = 12
 
@@ -19,19 +15,6 @@ def result(c: store.Connection, account: str) -> Report | None:
     end = instant.month_start(clock.now())
     found = report.report(c, account, instant.months_later(end, -MONTHS), end)
     return found if found.sources else None
-
-
-def chart_of(found: Report) -> str:
-    """Return the chart of a report with a month in it, as the report to a bank has it: SVG."""
-    kilograms = {(each.fuel, each.start): each.figure.kilograms for each in found.months}
-    legend = {
-        ELECTRICITY: language.gettext("Electricity: tonnes of CO₂"),
-        GAS: language.gettext("Gas, hatched: tonnes of CO₂ equivalent"),
-    }
-    words = ChartWords(
-        language.gettext("Emissions by month. The table below has every figure."), legend, pages.month_in_short
-    )
-    return chart.svg(chart.bars_of(found.starts, found.fuels, kilograms), words)
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def settings_for(layout: Layout, party: str, database_url: str | None = None) ->
             "introspectors": [layout.application(application), layout.application(party)],
             "withdrawal_process": _WITHDRAWAL_PROCESS if party == "cap" else "",
         },
-        "public": {**_listener(layout, f"{party}_public"), "brand": _brand(party)},
+        "public": {**_listener(layout, f"{party}_public"), "brand": _brand(party), "contact": _contact(party)},
         "mutual_tls": _listener(layout, f"{party}_mutual_tls"),
         "clients": {
             "root": str(layout.authority / "client_root.pem"),
@@ -267,6 +267,12 @@ def _listener(layout: Layout, service: str) -> dict[str, Any]:
         # One process for each door: what /ready says then holds for the whole door.
         "workers": 1,
     }
+
+
+def _contact(party: str) -> dict[str, str]:
+    """Whom people can ask: a number of those that are given to nobody (Ofcom, numbers for use in drama)."""
+    name = (MEMBERS[party].brand_name or party).split()[0].lower()
+    return {"email": f"help@{name}.example", "telephone": "01632 960001"}
 
 
 def _brand(party: str) -> dict[str, str]:

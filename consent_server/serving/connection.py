@@ -17,13 +17,16 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from time import monotonic
 from typing import Any, Final
+from weakref import WeakSet
 
 import gevent
 from gevent.ssl import SSLContext, SSLSocket
 
-from consent_server import audit
+from consent_server import audit, clock
+from consent_server.outbound.tls_messages import limit_messages
 from consent_server.settings import ListenerSettings
 
 log = logging.getLogger("consent_server.serving")
@@ -60,15 +63,17 @@ class TooSlow(ConnectionResetError):
 
 
 class _Stopping(Exception):
-    """Ends the wait for a request when the worker stops."""
+    """Ends the wait for a request when the worker stops, or needs room for another client."""
 
 
 class DoorSocket(SSLSocket):  # type: ignore[misc]
     """The connection of one client. After the handshake it blocks only within `_waiting`: other calls need no timer."""
 
     context: "DoorContext"
-    #: Greenlets that wait for the first byte of a request.
-    idle: Final[set[Any]] = set()
+    #: Greenlets that wait for the first byte of a request, in the order in which they began to.
+    idle: Final[dict[Any, None]] = {}
+    #: The connections that this worker holds.
+    held: Final[WeakSet["DoorSocket"]] = WeakSet()
 
     _is_secure = False  # whether the handshake is done
     _reads = False  # whether the latest thing that was done is reading a request, and not writing an answer
@@ -144,6 +149,7 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
             if self._lingers:
                 self._linger()
             super().close()
+            self.held.discard(self)
 
     def _send_held(self) -> None:
         held, self._held = self._held, b""
@@ -174,7 +180,7 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
     def _wait_for_first(self, buflen: int, flags: int) -> bytes | None:
         """Return the first bytes of a request; None where there will be none."""
         greenlet = gevent.getcurrent()
-        self.idle.add(greenlet)
+        self.idle[greenlet] = None
         try:
             if not self._is_secure and not self._shake_hands():
                 return None
@@ -185,7 +191,7 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
             self._lingers = False
             return None
         finally:
-            self.idle.discard(greenlet)
+            self.idle.pop(greenlet, None)
         return data
 
     def _shake_hands(self) -> bool:
@@ -278,6 +284,9 @@ class DoorContext(SSLContext):  # type: ignore[misc]
             wrapped: DoorSocket = super().wrap_socket(sock, *args, **how)
         except OSError:  # the client has left already
             raise gevent.GreenletExit from None
+        DoorSocket.held.add(wrapped)
+        if self.worker is not None and len(DoorSocket.held) >= self.worker.worker_connections:
+            _make_room()
         if self.worker is not None and all(listening.fileno() < 0 for listening in self.worker.sockets):
             self.worker.handle(wrapped, wrapped, address)
             raise gevent.GreenletExit
@@ -292,12 +301,27 @@ def context(listener: ListenerSettings, client_root: str | None) -> DoorContext:
     made.load_cert_chain(listener.certificate, listener.key)
     # A session of one door must not stand in for a certificate at the other (CVE-2025-23419).
     made.num_tickets = 0
+    limit_messages(made)
     if client_root is not None:
         # The root alone, so that a chain ends there and at no intermediate. OpenSSL's strict mode stays off: it would
         # refuse certificates without key identifiers, and the application reads every certificate strictly anyhow.
         made.load_verify_locations(client_root)
         made.verify_mode = ssl.CERT_REQUIRED
     return made
+
+
+def _make_room() -> None:
+    """Close the connection that has been idle longest: else whoever keeps enough of them open keeps everybody else out."""
+    longest = next(iter(DoorSocket.idle), None)
+    if longest is not None:
+        _note_full(clock.now() // 60)
+        gevent.get_hub().loop.run_callback(_end_if_idle, longest)
+
+
+@lru_cache(maxsize=1)
+def _note_full(_minute: int) -> None:
+    fields = {"event": "connections_full", "connections": len(DoorSocket.held)}
+    log.warning("as many connections as may be: those that are idle longest are closed", extra={"fields": fields})
 
 
 def stop_gently(worker: Any) -> None:

@@ -105,12 +105,7 @@ def hold(c: Connection, code: str, at: int) -> HeldCode | None:
 
 
 def look(code: str, at: int) -> HeldCode | None:
-    """Return a code and its permission without a transaction, for `redeem_at_once`.
-
-    None on SQLite, which answers without a wait: there is nothing to gain. Raise StoreUnavailable.
-    """
-    if database.is_sqlite():
-        return None
+    """Return a code and its permission without a transaction. Raise StoreUnavailable."""
     return _held(database.ask(_WITH_PERMISSION, {"digest_": digest(code), "at": at}))
 
 
@@ -136,8 +131,11 @@ def redeem(c: Connection, code: str, at: int) -> bool:
 def redeem_at_once(code: str, at: int) -> bool:
     """Redeem a code and its permission in one statement of PostgreSQL, if the one is unused and the other has not ended.
 
-    Return False, with nothing changed, otherwise. It supersedes no older permission. Raise StoreUnavailable, OutcomeUnknown.
+    Return False, with nothing changed, otherwise, and on SQLite: it has no such statement, and waits for nothing between two.
+    It supersedes no older permission. Raise StoreUnavailable, OutcomeUnknown.
     """
+    if database.is_sqlite():
+        return False
     return database.write_alone(_redeem_at_once(), {"digest_": digest(code), "at": at}) is not None
 
 

@@ -20,6 +20,7 @@ from consent_server.store.database import db
 from consent_server.store.statement import Statement
 
 R = TypeVar("R", bound=NamedTuple)
+T = TypeVar("T")
 
 #: Values in one statement: SQLite takes 32,766 parameters, PostgreSQL 65,535.
 _BATCH: Final = 10_000
@@ -83,7 +84,7 @@ def every(
     return [kind._make(row) for row in found]
 
 
-def batches(values: Iterable[str]) -> Iterator[list[str]]:
+def batches(values: Iterable[T]) -> Iterator[list[T]]:
     """Yield values, however many, as lists that one statement can take."""
     waiting = iter(values)
     while batch := list(islice(waiting, _BATCH)):

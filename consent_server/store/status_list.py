@@ -4,6 +4,7 @@ A permission that has ended and is not yet `listed` is a change, whoever ended i
 with the list that contains it, so that a list is complete when no such permission is left.
 """
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import sqlalchemy as sa
@@ -19,15 +20,12 @@ _permission, _kept = table_of(Permission), table_of(KeptStatusList)
 _SIZE: Final = sa.select(sa.func.coalesce(sa.func.max(_permission.c.status_index), -1) + 1)
 _ENDED: Final = _permission.c.ended.is_not(None)
 # Found in the index ix_permission_not_listed, which has no other rows.
-_IS_BEHIND: Final = sa.exists(sa.select(_permission.c.listed).where(_ENDED, _permission.c.listed.is_(None)))
+_NOT_LISTED: Final = sa.select(_permission.c.status_index).where(_ENDED, _permission.c.listed.is_(None))
 _SERVED: Final = sa.select(
     _kept.c.text,
     _kept.c.issued,
     _kept.c.signed_by,
-    sa.and_(_kept.c.size == _SIZE.scalar_subquery(), sa.not_(_IS_BEHIND)).label("is_complete"),
-)
-_LIST: Final = (
-    sa.update(_permission).where(_ENDED).values(listed=sa.bindparam("at")).returning(_permission.c.status_index)
+    sa.and_(_kept.c.size == _SIZE.scalar_subquery(), sa.not_(_NOT_LISTED.exists())).label("is_complete"),
 )
 
 
@@ -46,15 +44,18 @@ def served(c: Connection) -> ServedStatusList | None:
 
 
 def kept(c: Connection) -> KeptStatusList | None:
-    """Return the same with its bits, for the one transaction that may now replace it."""
-    locks.lock_name(c, "status_list")  # one at a time, or the bits of one would be lost in the other's
+    """Return the same with its bits."""
     return rows.one(c, KeptStatusList, sa.select(_kept))
 
 
-def take_up(c: Connection, at: int, *, everything: bool) -> list[int]:
-    """Record that the list has every end as of now. Return the status indices of the new ones, or of `everything`."""
-    statement = _LIST if everything else _LIST.where(_permission.c.listed.is_(None))
-    return [int(index) for index in c.execute(statement, {"at": at}).scalars()]
+def not_listed(c: Connection) -> list[int]:
+    """Return the status indices of the permissions that have ended since the list was kept."""
+    return [*c.execute(_NOT_LISTED).scalars()]
+
+
+def ended(c: Connection) -> list[int]:
+    """Return the status indices of all permissions that ended before their time."""
+    return [*c.execute(sa.select(_permission.c.status_index).where(_ENDED)).scalars()]
 
 
 def size(c: Connection) -> int:
@@ -62,10 +63,11 @@ def size(c: Connection) -> int:
     return int(c.execute(_SIZE).scalar_one())
 
 
-def ended(c: Connection) -> list[int]:
-    """Return the status indices of all permissions that ended before their time."""
-    return [int(index) for index in c.execute(sa.select(_permission.c.status_index).where(_ENDED)).scalars()]
-
-
-def keep(c: Connection, row: KeptStatusList) -> None:
+def keep(c: Connection, row: KeptStatusList, before: KeptStatusList | None, ended: Iterable[int]) -> None:
+    """Keep a list made from the one before and of what has `ended` since, unless another has replaced that one meanwhile."""
+    locks.lock_name(c, "status_list")  # one at a time, or the bits of one would be lost in the other's
+    if kept(c) != before:
+        return
+    for batch in rows.batches(ended):
+        c.execute(sa.update(_permission).where(_permission.c.status_index.in_(batch)).values(listed=row.issued))
     rows.put(c, row)

@@ -27,6 +27,10 @@ TRANSPORT = {"Strict-Transport-Security": "max-age=63072000; includeSubDomains"}
 # A logo, also when it is opened by itself: nothing but its own style.
 PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; sandbox"
 _NOT_FRAMED = ("X-Frame-Options", "DENY")
+# Of a page that is not framed: whoever opened it in a window can neither steer that window nor count its frames. A picture has
+# `sandbox` in its policy, which browsers need not open with this (HTML, "create navigation params by fetching").
+OPENER = "Cross-Origin-Opener-Policy"
+_NOT_STEERED = (OPENER, "same-origin")
 MACHINE_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 #: What is added to a response to a program, word for word.
@@ -75,7 +79,7 @@ def install(app: Flask, *, sandbox: bool = False) -> None:
 def _completed(application: Application, everywhere: Mapping[str, str]) -> Application:
     # On the finished list: each look-up of werkzeug's, and each addition, would go through all headers.
     always = [(name.lower(), (name, value)) for name, value in everywhere.items()]
-    not_framed = ("x-frame-options", _NOT_FRAMED)
+    not_framed, not_steered = ("x-frame-options", _NOT_FRAMED), (OPENER.lower(), _NOT_STEERED)
     of_documents = [*always, ("content-security-policy", ("Content-Security-Policy", MACHINE_POLICY)), not_framed]
 
     def completed(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -87,7 +91,7 @@ def _completed(application: Application, everywhere: Mapping[str, str]) -> Appli
                 policy = policy or page_policy()
                 wanted = [*always, ("content-security-policy", ("Content-Security-Policy", policy))]
                 if "frame-ancestors 'none'" in policy:
-                    wanted.append(not_framed)
+                    wanted += (not_framed, not_steered)
             added = [header for name, header in wanted if name not in present]
             return start_response(status, [*headers, *added, (correlation.HEADER, audit.correlation_id.get())], *more)
 

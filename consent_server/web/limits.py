@@ -103,6 +103,12 @@ class Limit:
                 audit.event("budget_used_up", budget=self.name, most=window.most, seconds=window.seconds)
         return bool(over)
 
+    def look(self, c: store.Connection, subject: str) -> None:
+        """Raise TooMany if the budget is used up, and count nothing: for the work before `take`. It knows of no `pause_s`."""
+        for window in self.windows:
+            if limits.count(c, self._key(subject, window), window.start) >= window.most:
+                raise TooMany(f"{self.name}: the budget is used up", self.counted, window.left)
+
     def failed(self, subject: str) -> None:
         """Count a failure, in a transaction of its own. Raise TooMany, and count nothing, when there were too many."""
         with store.writing() as c:

@@ -41,6 +41,7 @@ def logo(name: str) -> Response:
         raise NotFound("logo")
     response = documents.cacheable(*found, MAX_AGE_S)
     response.headers["Content-Security-Policy"] = headers.PICTURE_POLICY
+    response.headers[headers.OPENER] = "unsafe-none"
     return response
 
 

@@ -144,15 +144,21 @@ def record(
     only_receipts: bool = False,
     of_origin: bool = False,
     one_permission: bool = False,
+    second: Any = None,
     **received_changes: Any,
 ) -> SignedRecord:
-    """The CAP's record. Each mapping replaces members of one kind of step."""
+    """The CAP's record. Each mapping replaces members of one kind of step; `second` those of a second meter's origin."""
     here, scheme, license_ = layout(), scheme_url(layout().registry), layout().license("emissions")
     made = Record(here.trust_framework)
     own = ""
     for fuel in fuels:
         signed, receipt, relied_on = received(fuel, **received_changes)
         made.add_record(signed)
+        receipts = [receipt]
+        if second is not None:
+            signed, receipt, _ = received(fuel, origin=second)
+            made.add_record(signed)
+            receipts.append(receipt)
         own = own or made.add_step(
             permission_step(
                 scheme=scheme,
@@ -181,7 +187,7 @@ def record(
             process_step(
                 scheme=scheme,
                 at=AT,
-                inputs=[receipt] if only_receipts else [receipt, used],
+                inputs=receipts if only_receipts else [*receipts, used],
                 process=process_url(here.registry, fuel),
                 permissions=[relied_on],
                 missing_data=COMPLETE,

@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from consent_server import clock
+from consent_server.bank import client
 from consent_server.bank.client import Bank, PermissionNotLive
 from consent_server.bank.held import HeldPermission, MemoryStore, as_json, from_json
 from consent_server.bank.verified import EmissionsNotVerified
@@ -23,6 +25,7 @@ from tests.bank.played import PlayedOutside
 from tests.deployments import PlayedCallers, layout, settings_of
 
 ISSUER = layout().issuer("cap")
+TOO_LONG = b'{"error": "invalid_request", "detail": [{"loc": ["query", "from"], "msg": "", "type": "report_too_long"}]}'
 
 
 class Played:
@@ -156,7 +159,7 @@ def test_a_window_that_is_too_long_is_read_in_parts(played: Played, monkeypatch:
         start, end = (instant.parse(window[name]) for name in ("from", "to"))
         numbers = [number for number in range(12) if start <= instant.months_later(BEGIN, number) < end]
         if len(numbers) > 4:
-            return Response(422, {}, "localhost", b"{}")
+            return Response(422, {}, "localhost", TOO_LONG)
         said = f"{scheme_url(layout().registry)}/assurance/missing-data/{MISSING if 3 in numbers else COMPLETE}"
         process = {"perseus:assurance": {"missingData": said}}
         data = [month(number) for number in numbers if number != 4]
@@ -195,10 +198,51 @@ def test_a_window_that_is_too_long_is_read_in_parts(played: Played, monkeypatch:
 
 
 def test_a_single_month_that_is_too_long_ends_the_halving(played: Played) -> None:
-    played.outside.gives(b"{}", 422)
+    played.outside.gives(TOO_LONG, 422)
     with pytest.raises(BadAnswer, match="status 422"):
         played.fetch()
     assert played.outside.asked.endswith("from=2025-03-01T00:00:00Z&to=2025-04-01T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b"[]",
+        b"nonsense",
+        b'{"detail": "report_too_long"}',
+        b'{"detail": ["x", {"type": "reversed"}, {"type": 1}]}',
+    ],
+)
+def test_another_422_is_asked_for_once(played: Played, body: bytes) -> None:
+    played.outside.gives(body, 422)
+    with pytest.raises(BadAnswer, match="status 422"):
+        played.fetch()
+    assert played.outside.asked.endswith("from=2025-03-01T00:00:00Z&to=2026-03-01T00:00:00Z")
+
+
+@pytest.mark.parametrize(("kind", "calls"), [("too_large", 3), ("time", 2)])
+def test_all_parts_together_are_bounded(played: Played, monkeypatch: pytest.MonkeyPatch, kind: str, calls: int) -> None:
+    """One half of the year is within the bound, and both together are not."""
+    limits: list[int] = []
+
+    def get(url: str, limit: int, **_: Any) -> Response:
+        limits.append(limit)
+        window = dict(parse_qsl(urlsplit(url).query))
+        if len(limits) == 1:
+            return Response(422, {}, "localhost", TOO_LONG)
+        if kind == "time":
+            monkeypatch.setattr(clock, "ticks", lambda: 1e9)
+        return Response(200, {}, "localhost", answer([month(0)], transfer={"parameters": window}))
+
+    monkeypatch.setattr(played.outside, "get", get)
+    if kind == "too_large":
+        monkeypatch.setattr(client, "_LARGEST_TOGETHER", len(answer([month(0)])) + 100)
+    with pytest.raises(Unreachable) as refused:
+        played.fetch()
+    assert (refused.value.kind, len(limits)) == (kind, calls)
+    assert (played.now.emissions, played.now.answer) == (None, b"")
+    assert limits[-1] < limits[0] or kind == "time", "an answer may have what the others have left"
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ def missing(word: str) -> dict[str, Any]:
     return {"perseus:assurance": {"missingData": f"{SCHEME}/assurance/missing-data/{word}"}}
 
 
-def period(start: int, end: int) -> dict[str, Any]:
-    return {"perseus:scheme": {"meteringPeriod": {"from": instant.text(start), "to": instant.text(end)}}}
+def period(start: int, end: int, **more: str) -> dict[str, Any]:
+    return {"perseus:scheme": {"meteringPeriod": {"from": instant.text(start), "to": instant.text(end)}, **more}}
 
 
 def test_a_year_of_both_fuels() -> None:
@@ -44,6 +44,11 @@ def test_months_with_a_gap_are_marked() -> None:
     (total,) = found.totals
     assert (total.months, total.kilograms) == (10, 12345.0)
     assert total.missing == (instant.months_later(BEGIN, 3), instant.months_later(BEGIN, 4))
+
+
+def test_a_site_with_whole_months_alone_may_begin_later_and_end_earlier() -> None:
+    second = period(instant.next_month(BEGIN), instant.months_later(END, -1), postcode="S4")
+    assert len(verified(answer(second=second), call()).months) == 12
 
 
 def test_an_answer_without_a_month_needs_no_record() -> None:
@@ -158,6 +163,18 @@ def test_what_is_not_json(text: bytes) -> None:
         pytest.param({"origin": {"perseus:scheme": {}}}, {}, "meteringPeriod", id="readings of no period"),
         pytest.param({"origin": period(BEGIN + DAY, END)}, {}, "no readings", id="readings that begin a day late"),
         pytest.param({"factor": period(BEGIN, END - DAY)}, {}, "no factor", id="factors that end a day early"),
+        pytest.param(
+            {"second": period(BEGIN + DAY, END, postcode="S4")},
+            {},
+            "a part of a month",
+            id="a site that begins a day late",
+        ),
+        pytest.param(
+            {"second": period(BEGIN, END - DAY, postcode="S4")},
+            {},
+            "a part of a month",
+            id="a site that ends a day early",
+        ),
         pytest.param({"only_receipts": True}, {}, "readings and factors", id="no factor at all"),
         pytest.param(
             {"factor": {"sourceType": f"{SCHEME}/source-type/GasGreenhouseGasFactor"}},

@@ -79,6 +79,13 @@ def test_a_trail_holds_also_against_what_a_partner_kept(
     assert (result.exit_code, result.output) == (0, "5 events hold, against 2 signed checkpoints.\n")
 
 
+def test_the_end_of_a_trail_is_signed_at_once(trail: Path, command: Callable[..., Result]) -> None:
+    for _ in range(2):  # the second time nothing is left to sign
+        assert command("audit", "seal", "--config", trail).stdout == "Signed: the chain until position 5.\n"
+    verified = command("audit", "verify", "--config", trail)
+    assert verified.output == "5 events hold, against 3 signed checkpoints.\n"
+
+
 @pytest.mark.parametrize(
     ("statement", "said"),
     [

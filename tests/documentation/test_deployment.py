@@ -55,6 +55,16 @@ def test_a_unit_is_confined(analyze: str, unit: Path, tmp_path: Path) -> None:
     assert found.returncode == 0, found.stdout
 
 
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.stem)
+def test_home_is_where_a_unit_may_read(unit: Path) -> None:
+    """PostgreSQL's client looks for certificates there, and takes a closed /home for an error."""
+    text = unit.read_text()
+    state = re.search(r"^StateDirectory=(.*)$", text, re.MULTILINE)
+    assert state is not None
+    assert "ProtectHome=yes" in text
+    assert f"Environment=HOME=/var/lib/{state[1]}\n" in text
+
+
 def arguments(command: str) -> list[str]:
     return command.removeprefix("/opt/consent-server/bin/consent-server").split()
 

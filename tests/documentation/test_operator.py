@@ -358,7 +358,9 @@ def walk_to_the_end(operator: Operator, lives_on: str) -> None:
     archive = operator.folder / "archive"
     records = {name for name in ZipFile(archive / "edp.zip").namelist() if name.endswith("/record.json")}
     assert len(records) == 2
-    assert (archive / "checkpoints.jsonl").read_text().count("\n") == 1
+    assert (archive / "checkpoints.jsonl").read_text().count("\n") == 2, (
+        "the first events', and what was signed at the end"
+    )
     left = {path.relative_to(operator.folder / "etc") for path in (operator.folder / "etc").rglob("*.pem")}
     assert not left
     assert not list((operator.folder / "var").glob("edp*"))

@@ -38,6 +38,7 @@ HOLE = instant.parse("2025-11-05T10:00:00Z")
 SERVICE = f"{DIRECTORY}/s/cap"
 LICENSE = f"{REGISTRY}/scheme/perseus/license/emissions-cap-fsp/2026-03-12"
 FRAMEWORK = steps.trust_framework_url(REGISTRY)
+COMBINED = f"{REGISTRY}/scheme/perseus/license/energy-consumption-emissions-edp-cap-fsp/2026-03-12"
 BANK = f"{DIRECTORY}/m/fsp"
 GRANT = steps.GrantedPermission(
     account="aB3-opaque", license=LICENSE, granted=NOW - 60, expires=NOW + 86400, fuels=report.FUELS
@@ -151,9 +152,9 @@ def _received(
     source_type: str = "Meter",
     end: int = END,
     missing: str = steps.COMPLETE,
+    license_: str = f"{REGISTRY}/scheme/perseus/license/energy-consumption-edp-cap/2026-03-12",
 ) -> SignedRecord:
     at = NOW - 3600
-    license_ = f"{REGISTRY}/scheme/perseus/license/energy-consumption-edp-cap/2026-03-12"
     release = steps.MeterRelease(
         registry=REGISTRY,
         grant=steps.GrantedPermission(

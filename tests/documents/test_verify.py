@@ -252,6 +252,16 @@ def other_figures() -> bytes:
     return signed_again(attached(words.DATA_FILE, lambda _: changed))
 
 
+def with_smaller_figures() -> bytes:
+    """Data, table and pages agree on figures for gas that no published factor gives."""
+    told = sample.report_data()
+    factors = tuple(
+        each.model_copy(update={"value": each.value * 0.9, "digest": "ab"}) if each.fuel == "gas" else each
+        for each in told.factors
+    )
+    return sample.signed(told.model_copy(update={"factors": factors}))
+
+
 def other_name() -> bytes:
     changed = data.as_json(sample.report_data(sample.reported(name="Somebody Else Ltd")))
     return signed_again(attached(words.DATA_FILE, lambda _: changed))
@@ -358,6 +368,7 @@ REFUSED = {
     "signed another day": (lambda: signing.signed(sample.plain(), CAP, NOW - 2 * 86400), "signature"),
     "not signed": (sample.plain, "signature"),
     "other figures attached": (other_figures, "data"),
+    "figures that the factors do not give": (with_smaller_figures, "data"),
     "another business attached": (other_name, "page"),
     "another table attached": (
         lambda: signed_again(attached(words.TABLE_FILE, lambda text: text.replace(b"398.97", b"398.98"))),
@@ -464,11 +475,31 @@ def test_each_check_that_does_not_hold_is_named() -> None:
     assert [each.check for each in refused.value.faults] == ["signature", "page"]
 
 
+def test_a_report_under_another_permission_of_the_bank() -> None:
+    """As a business would hand over that of another one, which has taken its name."""
+    with pytest.raises(NotGenuine) as refused:
+        verify.verify(good(), trusted(account="another"), NOW + 60)
+    assert [each.check for each in refused.value.faults] == ["permission"]
+
+
 def test_a_report_holds() -> None:
-    found = verify.verify(good(), trusted(), NOW + 60)
+    found = verify.verify(good(), trusted(account=sample.GRANT.account), NOW + 60)
     assert (found.data, found.member, found.signed_at) == (sample.report_data(), CAP.member, NOW)
     assert found.steps == 21
     assert not found.revocation_known
+
+
+def test_a_report_under_the_combined_license() -> None:
+    """The record has the energy data providers' permissions, which name the bank as well, and no other."""
+    permission = sample.report_data().permission.model_copy(update={"license": sample.COMBINED})
+    told = sample.report_data().model_copy(update={"permission": permission})
+    record = sample.record(grant=None, license=sample.COMBINED, readings={"license_": sample.COMBINED})
+    file = signing.signed(sample.unsigned(told, record), CAP, NOW)
+    assert verify.verify(file, trusted(), NOW + 60).data == told
+    unnamed = sample.record(grant=None, license=sample.COMBINED)  # a permission that names no bank
+    with pytest.raises(NotGenuine) as refused:
+        verify.verify(signing.signed(sample.unsigned(told, unnamed), CAP, NOW), trusted(), NOW + 60)
+    assert [each.check for each in refused.value.faults] == ["record"]
 
 
 HOSTILE = (

@@ -49,11 +49,13 @@ def with_(**members: Any) -> Change:
 
 
 class UnkindEdp:
+    port = 0  # any that is free
+
     def __init__(self, chain: Path, key: Path, client_root: Path) -> None:
         self._context = server_context(chain, key)
         self._context.verify_mode = self._context.verify_mode.CERT_REQUIRED
         self._context.load_verify_locations(client_root)
-        self.server = WireServer(self._context)
+        self.server = WireServer(self._context, self.port)
         self.url = self.server.url(host="localhost")
         self.issuer = self.url
         self.metadata: Document = {

@@ -14,8 +14,7 @@ from consent_server import store
 from consent_server.issuer.decision import FuelNotInLicense
 from consent_server.outbound.directory import Directory, Member
 from consent_server.outbound.errors import BadAnswer, Unreachable
-from consent_server.refusal import Refusal, Unavailable
-from consent_server.signing import key as signing_key
+from consent_server.refusal import Refusal
 from consent_server.store import journeys, tables
 from consent_server.tokens import access_token, binding, keys, status
 from tests.issuer.conftest import CAP_ROLE, COMBINED, DIRECTORY, FSP_ROLE
@@ -387,30 +386,6 @@ def test_a_failing_database_is_503_and_the_permission_lives_on(issuer: Any, monk
     assert answer.get_json()["error"] == "temporarily_unavailable"
     monkeypatch.undo()
     assert issuer.permission(tokens["refresh_token"]).ended is None
-
-
-ACTS = {
-    "a redemption": lambda issuer, granted: issuer.redeem(granted),
-    "the status list": lambda issuer, _: issuer.get("/status-list"),
-}
-
-
-@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
-def test_G04_nothing_is_locked_while_an_hsm_does_not_answer(
-    issuer: Any, monkeypatch: pytest.MonkeyPatch, act: Any
-) -> None:
-    """Each signature may take seconds then, and withdrawals would wait for the lock."""
-    granted = issuer.grant()
-
-    def silent(*_: object) -> None:
-        raise Unavailable("the HSM does not answer")
-
-    with monkeypatch.context() as patched:
-        for use in ("require", "sign"):
-            patched.setattr(signing_key._FileKey, use, silent)
-        patched.setattr(store, "writing", lambda: pytest.fail("a transaction that writes was begun"))
-        assert act(issuer, granted).status_code == 503
-    assert act(issuer, granted).status_code == 200
 
 
 def test_a_client_has_the_directory_asked_about_few_banks(changed: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,19 @@
 """An issuer whose token keys are in an HSM: it issues, and without the HSM it refuses and spends nothing."""
 
 import logging
+import threading
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from consent_server import clock
+from consent_server.issuer import metadata
 from consent_server.parties.operator.doctor import house
-from consent_server.tokens import compact, keys
+from consent_server.signing import key as signing_key
+from consent_server.store import tables
+from consent_server.tokens import compact, keys, status
+from tests.issuer.conftest import ELECTRICITY
 from tests.soft_hsm import PIN
 
 
@@ -54,3 +63,46 @@ def test_a_key_directory_that_changes_without_the_hsm(hsm, issuer, changed, tmp_
         hsm.come_back()
     assert second in of_hsm.get("/jwks").text
     assert of_hsm.refresh(tokens["refresh_token"]).status_code == 200
+
+
+SIGNED = {
+    "a redemption": lambda issuer, granted: issuer.redeem(granted),
+    "the status list": lambda issuer, _: issuer.get("/status-list"),
+}
+
+
+@pytest.mark.parametrize("is_withdrawn", [False, True], ids=["another client's act", "a withdrawal of the same"])
+@pytest.mark.parametrize("act", SIGNED)
+def test_G04_while_an_hsm_hangs_others_act(
+    issuer: Any, monkeypatch: pytest.MonkeyPatch, act: str, is_withdrawn: bool
+) -> None:
+    """What was signed for a code that was then lost is sent to nobody; the list is as good as when it was asked for."""
+    issuer.tokens(license_=ELECTRICITY)  # the older permission makes the redemption a transaction on PostgreSQL, too
+    granted, other = issuer.grant(), issuer.clients["cap2"]
+    permission = issuer.code(granted).permission
+    sign, asked, answers = signing_key._FileKey.sign, threading.Event(), threading.Event()
+    answered: list[Any] = []
+
+    def hanging(key: Any, data: bytes) -> bytes:
+        asked.set()
+        assert answers.wait(30)
+        return sign(key, data)
+
+    monkeypatch.setattr(signing_key._FileKey, "sign", hanging)
+    signing = threading.Thread(target=lambda: answered.append(SIGNED[act](issuer, granted)))
+    signing.start()
+    try:
+        assert asked.wait(30)
+        if is_withdrawn:
+            issuer.end(permission, issuer.row(tables.Permission, id=permission).granted)
+        else:
+            assert issuer.post("/par", issuer.good_push(other), other).status_code == 201
+    finally:
+        answers.set()
+        signing.join()
+    is_lost = is_withdrawn and act == "a redemption"
+    assert answered[0].status_code == (400 if is_lost else 200)
+    assert issuer.row(tables.Permission, id=permission).redeemed is None or not is_lost
+    text, uri = issuer.get("/status-list").text, metadata.status_list_uri(issuer.deployment.settings)
+    listed = status.decode(text, issuer.deployment.signing_keys, uri, clock.now())
+    assert listed.withdrawn(issuer.row(tables.Permission, id=permission).status_index) == is_withdrawn

@@ -38,7 +38,8 @@ def test_P21_what_cannot_be_read_is_said_without_a_programmers_words(build_party
 
 
 def test_P10_what_is_not_named_is_not_shown(build_party: Any) -> None:
-    html = build_party("edp").browser().open("/nowhere").html
+    none = {"public.contact.email": "", "public.contact.telephone": ""}
+    html = build_party("edp", changes=none).browser().open("/nowhere").html
     assert "Ask a person" not in html
     assert "mailto:" not in html
 

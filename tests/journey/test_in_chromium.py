@@ -75,6 +75,20 @@ def test_no_ends_on_another_origin_too(tab: Any, party: Any, client_app: Served,
     tab.wait_for_url(f"{client_app.origin}/callback**error=access_denied**")
 
 
+def test_E02_who_opened_a_page_in_a_window_has_no_hold_on_it(tab: Any, party: Any, client_app: Served) -> None:
+    """But an address that is read, and not decided on, opens everywhere: evidence, and a logo by itself."""
+    tab.goto(f"{client_app.origin}/callback")
+    identify_path = party.pushed(redirect_uri=f"{client_app.origin}/callback")
+    party.keep_grant(1)
+    evidence, logo = f"/evidence/{party.grant().evidence.id}", "/logos/own"
+    for path, shown, held in ((identify_path, "h1", False), (evidence, "h1", True), (logo, "svg", True)):
+        with tab.context.expect_page() as opened:
+            tab.evaluate("url => { window.opened = window.open(url) }", f"{party.origin}{path}")
+        opened.value.wait_for_selector(shown)
+        assert tab.evaluate("window.opened.closed") is not held, path
+        opened.value.close()
+
+
 def test_a_double_click_on_each_button_still_ends_well(tab: Any, party: Any, client_app: Served) -> None:
     begin(tab, party, client_app)
     for name, text in GOOD.items():

@@ -173,11 +173,24 @@ def test_a_folder_without_the_layout_is_said(tmp_path: Path) -> None:
     assert "no files" in readings.advice()[0]  # type: ignore[attr-defined]
 
 
-def test_parquet_numbers_of_single_precision_are_those_that_were_written(tmp_path: Path, held_clock: HeldClock) -> None:
+@pytest.mark.parametrize(
+    ("kind", "unit", "values"),
+    [(pa.float32(), "KWH", [10.0, 11.0, 13.0]), (pa.int64(), "WHR", [10, 11, 13])],
+    ids=["single precision", "whole"],
+)
+def test_parquet_numbers_are_those_that_were_written(
+    tmp_path: Path, held_clock: HeldClock, kind: pa.DataType, unit: str, values: list[float]
+) -> None:
     settings = foreign.parquet_files(tmp_path)
     for path in (tmp_path / "readings").rglob("*.parquet"):
         table = pq.read_table(path, partitioning=None)
-        index = table.column_names.index("value")
-        pq.write_table(table.set_column(index, "value", table["value"].cast(pa.float32())), path)
+        factor = 1 if unit == "KWH" else 1000
+        changed = {
+            "value": pa.array([round(each * factor, 3) for each in table["value"].to_pylist()], kind, safe=False),
+            "unit": pa.array([unit] * table.num_rows),
+        }
+        for name, column in changed.items():
+            table = table.set_column(table.column_names.index(name), name, column)
+        pq.write_table(table, path)
     held = sources.readings_of(settings).half_hours(window(FIRST, FIRST + DAY))
-    assert [each["energy"]["value"] for each in told(held)][:3] == [10.0, 11.0, 13.0]
+    assert repr([each["energy"]["value"] for each in told(held)][:3]) == repr(values)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import orjson
@@ -233,6 +234,19 @@ def test_a_source_that_knows_values_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    "order", permutations([FIRST, FIRST + HALF_HOUR, FIRST + DAY, FIRST + DAY + HALF_HOUR]), ids=str
+)
+def test_half_hours_may_come_in_any_order(order: tuple[int, ...]) -> None:
+    window = request(FIRST, FIRST + 2 * DAY)
+    values = [HalfHour(start, start - FIRST) for start in order]
+    whole = Held.of(window, sorted(values), (window.start, window.end))
+    assert list(whole.days) == [FIRST, FIRST + DAY]
+    assert Held.of(window, values, (window.start, window.end)) == whole
+    with pytest.raises(ReadingError, match="twice"):
+        Held.of(window, [*values, values[0]], (window.start, window.end))
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         [HalfHour(FIRST + 60, 1)],
@@ -249,6 +263,14 @@ def test_a_source_that_knows_values_alone() -> None:
         [HalfHour(FIRST - HALF_HOUR, 1)],
         [HalfHour(FIRST + DAY, 1)],
         [HalfHour(FIRST, 1), HalfHour(FIRST, 2)],
+        [HalfHour(FIRST, 1, cumulative=1), HalfHour(FIRST + HALF_HOUR, 1, cumulative=float("nan"))],
+        [HalfHour(FIRST, 1, cumulative=1), HalfHour(FIRST + HALF_HOUR, 1, cumulative="2")],  # type: ignore[arg-type]
+        [HalfHour(FIRST, 1, cumulative=1), HalfHour(FIRST + HALF_HOUR, 1, cumulative=[2])],  # type: ignore[arg-type]
+        [HalfHour(FIRST, 1, cumulative=1), HalfHour(FIRST + HALF_HOUR, 1, cumulative=True)],
+        [HalfHour(FIRST, 1, cumulative=1), HalfHour(FIRST + HALF_HOUR, 1, cumulative=-1e-07)],
+        [HalfHour(FIRST, 1, cumulative=1), HalfHour(FIRST + HALF_HOUR, 1, cumulative=1e16)],
+        [HalfHour(FIRST, 1), HalfHour(float(FIRST + HALF_HOUR), 1)],  # type: ignore[arg-type]
+        [HalfHour(FIRST, 1), HalfHour(FIRST + 2**64, 1)],
     ],
     ids=[
         "off the half-hour",
@@ -265,6 +287,14 @@ def test_a_source_that_knows_values_alone() -> None:
         "before",
         "after",
         "twice",
+        "no number after a number",
+        "text after a number",
+        "a list after a number",
+        "a truth value after a number",
+        "just below zero",
+        "beyond any meter",
+        "a start that is no whole number",
+        "a start beyond all time",
     ],
 )
 def test_D4_what_no_meter_can_have_read_is_refused(wrong: list[HalfHour]) -> None:

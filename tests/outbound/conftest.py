@@ -55,7 +55,7 @@ def json_answer(document: object, status: int = 200, **headers: str) -> Answer:
 class WireServer:
     """Answers what `routes` says for a path; keeps what it was asked."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: ssl.SSLContext, port: int = 0) -> None:
         self.routes: dict[str, Callable[[Asked], Answer] | Answer] = {}
         self.asked: list[Asked] = []
         owner = self
@@ -104,7 +104,7 @@ class WireServer:
             def handle_error(self, *_: object) -> None:
                 pass
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", port), Handler)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
@@ -134,13 +134,17 @@ def authority(tmp_path_factory) -> Authority:
 
 @pytest.fixture
 def serve(authority) -> Iterator[Callable[..., WireServer]]:
-    """serve(certificate=…, ask_client=…, version=…) starts a server that ends with the test."""
+    """serve(certificate=…, ask_client=…, version=…, keylog=…) starts a server that ends with the test."""
     running: list[WireServer] = []
 
-    def start(*, certificate=None, ask_client: bool = False, version=ssl.TLSVersion.TLSv1_3) -> WireServer:
+    def start(
+        *, certificate=None, ask_client: bool = False, version=ssl.TLSVersion.TLSv1_3, keylog: Path | None = None
+    ) -> WireServer:
         chain = certificate or authority.directory / "server" / MEMBER
         context = server_context(next(chain.glob("chain*.pem")), next(chain.glob("*key*.pem")))
         context.maximum_version = version
+        if keylog is not None:
+            context.keylog_filename, context.num_tickets = str(keylog), 0
         if ask_client:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(authority.client_root)

@@ -401,17 +401,18 @@ class TestCaching:
             self.ask(settings, directory)
             assert len(trust.asked) == calls
 
-    def test_an_etag_saves_the_body(self, settings, trust, directory, wire, held_clock):
+    @pytest.mark.parametrize(("etag", "sent"), [('"7"', '"7"'), ('"\xfc"', None)], ids=["ASCII", "other octets"])
+    def test_an_etag_saves_the_body(self, settings, trust, directory, wire, held_clock, etag, sent):
         def answer(asked):
-            if asked.headers.get("if-none-match") == '"7"':
+            if asked.headers.get("if-none-match") == etag:
                 return wire.answer(304, headers={"Cache-Control": "max-age=10", "Content-Length": "0"})
-            return wire.json(application_at(settings), etag='"7"', cache_control="max-age=10")
+            return wire.json(application_at(settings), etag=etag, cache_control="max-age=10")
 
         trust.routes["/a/app"] = answer
         for _ in range(3):
             assert self.ask(settings, directory) == "Reader"
             held_clock.step(10)
-        assert [asked.headers.get("if-none-match") for asked in trust.asked] == [None, '"7"', '"7"']
+        assert [asked.headers.get("if-none-match") for asked in trust.asked] == [None, sent, sent]
 
     def test_an_outage_is_bridged_for_a_week_and_not_asked_at_every_call(
         self, settings, trust, directory, wire, held_clock

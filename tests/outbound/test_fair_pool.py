@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from consent_server.outbound import fair_pool
 from consent_server.outbound.fair_pool import LONGEST_PAUSE_S, FairPool, Tally
 
 
@@ -86,6 +87,37 @@ def test_H07_parties_with_a_history_share_a_part_and_the_rest_is_for_the_others(
     release.set()
     through.serve(parties.waiting, parties.turn, 30)
     assert parties.waiting() == []
+
+
+def test_H07_a_hundred_that_are_well_wait_for_none_that_is_bad(
+    held_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty stop answering at once, eight times as many as there are threads, and fail in the end."""
+    bad, well = [f"bad{number}" for number in range(50)], [f"well{number}" for number in range(100)]
+    parties, through, now = Parties(), pool(slow_s=5), [0]
+    parties.pause = lambda party: int(party in bad)
+    monkeypatch.setattr(fair_pool, "monotonic", lambda: now[0])
+    monkeypatch.setattr(fair_pool, "LOOK_S", 0.01)
+    silent: list[int] = []
+
+    def waiting() -> list[str]:
+        left, running = parties.waiting(), sum(parties.running[party] for party in bad)
+        if set(left) <= set(bad) and not release.is_set():
+            silent.append(running)
+            release.set()
+        elif not silent and len(through._turns) == running:
+            now[0] += 6  # it passes while none that is well acts
+        return left
+
+    for _ in range(2):
+        release = threading.Event()
+        parties.held = dict.fromkeys(bad, release)
+        parties.work.update(dict.fromkeys([*bad, *well], 2))
+        through.serve(waiting, parties.turn, 1000)
+        assert set(parties.waiting()) <= set(bad)
+        held_clock.step(60)
+    assert silent[0] > 6, "each has held a thread for five seconds at most"
+    assert silent[1] == 2, "and later none of them does, so that no time need pass"
 
 
 def test_the_party_that_waits_longest_is_next() -> None:

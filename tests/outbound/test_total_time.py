@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from consent_server.outbound import page_time
+from consent_server.outbound import page_time, tls_messages
 from consent_server.outbound.deadline import Deadline
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.session import Limits
+from tests.key_updates import Records
 
 SHORT = Limits(connect_s=20, read_s=20, total_s=0.3)
 
@@ -59,6 +60,58 @@ def test_H08_a_server_that_drips_is_cut_off(serve, settings, session_of, wire, o
         session.get(server.url("/"))
     assert not over.is_set()
     assert time.process_time() - began < 5
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.mark.parametrize(("count", "is_taken"), [(tls_messages.MOST, True), (tls_messages.MOST + 1, False)])
+def test_H08_a_server_that_sends_new_keys_and_no_data_is_cut_off(
+    serve, settings, session_of, wire, tmp_path, count: int, is_taken: bool
+) -> None:
+    """OpenSSL reads key updates in C until data comes, and no deadline of a gevent worker ends that."""
+
+    def send(file: Any) -> None:
+        records = Records(tmp_path / "keys", "SERVER")
+        socket.socket.sendall(file._sock, records.key_updates(count) + records.data(ANSWER))
+
+    server = serve(keylog=tmp_path / "keys")
+    server.routes["*"] = wire.answer(raw=send)
+    session = session_of(settings, allowed=[wire.member])
+    if is_taken:
+        assert session.get(server.url("/")).object() == {}
+    else:
+        with pytest.raises(Unreachable, match="connection"):
+            session.get(server.url("/"))
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 320\r\n\r\n", *[b"x"] * 320],
+        [CHUNKED + b"1\r\nx\r\n" * 320 + b"0\r\n\r\n"],
+    ],
+    ids=["records", "chunks"],
+)
+def test_H08_a_server_that_sends_its_answer_byte_by_byte_holds_up_nobody(
+    serve, settings, session_of, wire, monkeypatch, records: list[bytes]
+) -> None:
+    """To read what has arrived switches to no other greenlet: each read would take the next piece at once."""
+    turns: list[float] = []
+    monkeypatch.setattr(time, "sleep", turns.append)
+
+    def send(file: Any) -> None:
+        for record in records:
+            file.write(record)
+
+    server = serve()
+    server.routes["*"] = wire.answer(raw=send)
+    session_of(settings, allowed=[wire.member]).get(server.url("/"))
+    assert len(turns) >= 320 // 16
+    assert set(turns) == {0}
 
 
 UNDER_GEVENT = """

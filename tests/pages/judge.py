@@ -41,6 +41,11 @@ UNPRINTABLE = """
   return found;
 }
 """
+#: A business reads its figures without moving them sideways; a report as a bank gets it may be wider than a phone.
+CUT = """
+() => [...document.querySelectorAll(".bars, .scrolled:has(.months:not(.told))")]
+  .filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.className)
+"""
 #: Backgrounds are gone in forced colours, so what can be pressed or filled in must have an edge.
 EDGELESS = """
 () => {
@@ -145,6 +150,8 @@ class Judge:
         self._look(view)
         found = [f"{rule}: {'; '.join(nodes)}" for rule, nodes in self.tab.evaluate(AXE)]
         width, room = self.tab.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        if view.text == 100:
+            found += [f"must be scrolled sideways: {each}" for each in self.tab.evaluate(CUT)]
         return found if width <= room else [*found, f"scrolls sideways: {width} in {room} px"]
 
     def _in_forced_colours(self) -> list[str]:

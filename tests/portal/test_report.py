@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from html import unescape
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 import pytest
@@ -290,7 +291,9 @@ def test_many_accounts_wait_in_line_and_no_more_than_it_holds(portal: Portal, mo
 
 def test_a_budget_of_reports(portal: Portal) -> None:
     browser, permission = released(portal)
-    asked = [browser.open(f"/report.csv?permission={permission}").status for _ in range(7)]
+    asked = [browser.open(f"/report.csv?permission={permission}").status for _ in range(6)]
+    with patch.object(report, "report", side_effect=AssertionError("worked out before the budget was looked at")):
+        asked.append(browser.open(f"/report.csv?permission={permission}").status)
     assert asked == [200] * 6 + [429]
     assert "Many reports have just been made" in browser.html
     assert int(browser.response.headers["Retry-After"]) > 0

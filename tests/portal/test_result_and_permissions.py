@@ -247,7 +247,7 @@ def test_P16_a_card_says_which_meters_what_was_fetched_and_who_was_told(portal: 
     cards = browser.open("/permissions").html
     assert "Electricity in S3: 1<br>Gas in S3: 1" in cards
     assert "1 February 2025 to 28 February 2026" in cards
-    assert 'Hartlebury Meters</bdi> <span class="soft">12 March 2026</span></h3>' in cards
+    assert 'Hartlebury Meters</bdi> <span class="soft">given on 12 March 2026 at 09:30, UK time</span></h3>' in cards
     browser.click("withdraw").click("confirm")
     assert "is being told" in browser.open("/permissions").html
     with store.writing() as c:

@@ -258,6 +258,9 @@ def test_a_record_that_no_receiver_would_read_is_refused(
     answer = collected.get(WINDOW)
     assert (answer.status_code, answer.json["error"]) == (422, "invalid_request")
     assert "more meters and months than one report" in answer.json["error_description"]
+    assert [(fault["loc"], fault["type"]) for fault in answer.json["detail"]] == [
+        (["query", "from"], "report_too_long")
+    ]
     monkeypatch.setattr(container, "MAX_SIGNATURES", 5)
     assert collected.get(WINDOW).status_code == 200
     # and where there are too many responses, none of their records is read

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from consent_server.bank.held import HeldPermission
 from consent_server.caller.identify import Callers
 from consent_server.documents import parts
 from consent_server.documents.verify import verify
@@ -310,6 +311,8 @@ def given(tmp_path: Path, held_clock: Any) -> Browser:
     }
     bank = Played(tmp_path / "book", **settings)
     bank.bank.signing_root = signing_authority().root
+    held = HeldPermission("1", "i", "m", "l", "Corner bakery", 0, b"", (), account=sample.GRANT.account)
+    bank.permissions.put(held)
     return bank.browser().open("/portfolio").open("/report")
 
 
@@ -327,6 +330,8 @@ def test_a_report_that_a_business_has_given(given: Browser, monkeypatch: pytest.
         "<strong>4.698</strong> tCO<sub>2</sub> in 12 of 12 months",
         "<strong>215.341</strong> tCO<sub>2</sub>e in 11 of 12 months",
         "Not known: for some certificate",
+        "Ours for <strong>",
+        "Corner bakery",
     ):
         assert shown in html
     html = sent(given, file + b"more").html

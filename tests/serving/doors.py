@@ -196,8 +196,10 @@ class Door:
             time.sleep(0.02)
         return self.lines(event)
 
-    def connect(self, certificate=None, key=None, *, newest=ssl.TLSVersion.TLSv1_3):
+    def connect(self, certificate=None, key=None, *, newest=ssl.TLSVersion.TLSv1_3, keylog=None):
         context = ssl.create_default_context(cafile=self.certificates.authority.server_root)
+        if keylog:
+            context.keylog_filename = str(keylog)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.maximum_version = newest
         if certificate:

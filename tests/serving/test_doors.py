@@ -340,6 +340,23 @@ def test_F08_clients_that_do_not_hang_up_do_not_hold_up_others(public_door):
         connection.close()
 
 
+def test_F08_whoever_keeps_all_connections_open_and_idle_keeps_nobody_out(open_door):
+    """The one that has been idle longest makes room for the next, and every other stays as it is."""
+    door = open_door("public", overrides={"public.connections": "10"})
+    with contextlib.ExitStack() as held:
+        first, second, *others = [held.enter_context(silent_after_the_handshake(door)) for _ in range(9)]
+        assert get(first)[0] == 200  # so that the second has now waited longest
+        last = held.enter_context(door.connect())
+        assert get(last)[0] == 200
+        assert second.recv(1) == b""
+        assert [get(each)[0] for each in (first, *others, last)] == [200] * 9
+        for _ in range(20):  # a client without a certificate, or without TLS, needs room as well
+            held.enter_context(silent(door))
+        with door.connect() as connection:
+            assert get(connection)[0] == 200
+    assert 1 <= len(door.lines("connections_full")) <= 2, "once a minute"
+
+
 LENGTH = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 

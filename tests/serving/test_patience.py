@@ -9,11 +9,14 @@ import time
 
 import pytest
 
+from consent_server.outbound import tls_messages
+from tests.key_updates import Records
 from tests.serving.test_doors import exchange, get
 
 #: Seconds that the door of these tests gives for each thing.
 SHORT = {"public.request_s": "1", "public.answer_s": "1", "public.keep_alive_s": "2"}
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +187,27 @@ def test_F08_a_client_that_has_gone_is_not_served_the_rest_of_what_it_sent(open_
     # the next answer fails, or the one after; served on, they would follow 0.2, 0.4, 0.6 and 0.8 s apart
     fourth = len(door.lines("request")) + 4
     assert len(door.wait_for_lines("request", fourth, within_s=3)) < fourth
+
+
+#: what a client sends after the handshake, as (key updates, data) one after another, and whether it is then answered
+REKEYED = {
+    "as many as it may": ([(tls_messages.MOST, GET)], True),
+    "as many before each piece of data": ([(tls_messages.MOST, GET[:9]), (tls_messages.MOST, GET[9:])], True),
+    "one more": ([(tls_messages.MOST + 1, GET)], False),
+    "and nothing else": ([(2000, b"")], False),
+}
+
+
+@pytest.mark.parametrize(("sent", "answered"), REKEYED.values(), ids=REKEYED.keys())
+def test_F08_a_client_that_sends_new_keys_and_no_data_is_cut_off(public_door, tmp_path, sent, answered):
+    """OpenSSL reads key updates in C until data comes: whoever sends nothing else would hold up every other request."""
+    before = len(public_door.lines("messages_without_data"))
+    with public_door.connect(keylog=tmp_path / "keys") as connection:
+        records = Records(tmp_path / "keys", "CLIENT")
+        made = b"".join(records.key_updates(count) + (records.data(data) if data else b"") for count, data in sent)
+        socket.socket.sendall(connection, made)
+        with contextlib.suppress(ConnectionError):
+            assert connection.recv(12) == (b"HTTP/1.1 200" if answered else b"")
+    assert len(public_door.lines("messages_without_data")) == before + (not answered)
+    with public_door.connect() as connection:
+        assert get(connection)[0] == 200

@@ -209,7 +209,8 @@ class _Seen(HTMLParser):
         kind = set(held.get("class", "").split()) & {"mono", "host", "ref"}
         if tag not in VOID:
             other = tag != "html" and "lang" in held  # the switch to it, and what is published in one language alone
-            self._open.append((tag, tag in {"bdi", "style"} or bool(kind) or other))
+            address = held.get("href", "").startswith("mailto:")
+            self._open.append((tag, tag in {"bdi", "style"} or bool(kind) or other or address))
 
     def handle_endtag(self, tag: str) -> None:
         while self._open and self._open.pop()[0] != tag:

@@ -76,6 +76,13 @@ def checkpoints(since: int = 0) -> list[Mapping[str, str]]:
         return [dict(each.signed) for each in audit_events.checkpoints(c, since)]
 
 
+def signed_until() -> int | None:
+    """Return the position of the last checkpoint, or None where there is none."""
+    with store.reading() as c:
+        last = audit_events.last_checkpoint(c)
+    return None if last is None else last.position
+
+
 def permissions_of(business: str | None) -> list[str]:
     """Return the permissions and connections whose evidence names this business, or all. Raise CommandFailed where the business
     has none.

@@ -71,6 +71,7 @@ def heartbeat(settings: Settings, session: Session) -> Iterator[Finding]:
         yield either(
             answer.status == 200 and answer.object().get("status") == "ok",
             f"heartbeat: {url} answers",
+            "503 is also the answer while an incident or downtime of `data` is announced (`status list`); otherwise "
             "look at the door's log: our own certificate must be one of a member in good standing",
             f"heartbeat: {url} answers {answer.status}",
         )

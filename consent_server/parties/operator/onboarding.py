@@ -30,7 +30,7 @@ TEXTS: Final = "Permission texts"
 #: What only a person can do, and the step that shows that it was done, if one does.
 _TASKS: Final = (
     ("Pass the trust framework's checks of the organisation (KYC).", MEMBERSHIP),
-    ("Sign the trust framework's agreement, and the scheme's agreement in the role of an {party}.", MEMBERSHIP),
+    ("Sign the trust framework's agreement, and the scheme's agreement in the role of {party}.", MEMBERSHIP),
     ("Name a Trust Framework Lead Officer and a Trust Framework Data Officer.", None),
     ("Add the application to the Directory, with its role.", APPLICATION),
     ("Paste the certificate requests into the Directory, and store what it issues.", CERTIFICATES),
@@ -87,7 +87,7 @@ def tasks(settings: Settings, found: list[JoiningStep]) -> Iterator[PersonalTask
     """Yield what a person must do; what a step shows counts as done once there is nothing to say about that step."""
     done = {step.title: step.clear for step in found}
     for what, shown_by in _TASKS:
-        what = what.format(party=settings.party.upper())
+        what = what.format(party="a CAP" if settings.party == "cap" else "an EDP")
         yield PersonalTask("ask" if shown_by is None else "done" if done.get(shown_by, False) else "open", what)
 
 

@@ -47,6 +47,10 @@ _DUTIES: Final = {
 }
 
 
+#: What is said of names that lead to nobody.
+NOTHING_HELD: Final = (
+    "nothing is held of such a business: --business takes its whole name; look by meter or permission as well"
+)
 _DATA: Final = "what-we-hold.json"
 #: The longest window for which readings are asked at once.
 _WINDOW_S: Final = 366 * DAY
@@ -121,7 +125,7 @@ def one(query: SubjectQuery) -> str:
     """Return the one business that a query names. Raise CommandFailed."""
     found = find(query)
     if not found:
-        raise CommandFailed("nothing is held of such a business")
+        raise CommandFailed(NOTHING_HELD)
     if len(found) > 1:
         raise CommandFailed(f"several businesses are meant: name one by --subject: {', '.join(found)}")
     return found[0]
@@ -162,11 +166,12 @@ def _kept(c: store.Connection, every: Sequence[SubjectRows], ids: SubjectIds, at
 def erase(business: str, by: str) -> str:
     """Withdraw what is live, delete what no duty keeps, and return the id of the signed certificate; all in one transaction.
 
-    Raise CommandFailed, StoreUnavailable and SigningCertificateNotValid; nothing is erased then.
+    Raise CommandFailed, Unavailable and SigningCertificateNotValid; nothing is erased then.
     """
     by = records.reason_of(by, "say who you are")
     at, certificate = clock.now(), new_id()
     signer, mac = current().valid_signer(at), current().sealer.mac
+    signer.key.require()  # before the transaction: an HSM that does not answer holds up nobody who writes
     # Counted before: events are many, and on SQLite every other writer waits for the transaction.
     events = [row for row in plan(business).stays if row.table == "audit_event"]
     with store.together(), store.writing() as c:

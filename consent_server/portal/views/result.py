@@ -7,6 +7,7 @@ from consent_server import clock, store
 from consent_server.collect.report import NothingYet
 from consent_server.portal import banks, handover
 from consent_server.portal import result as results
+from consent_server.portal.chart import chart_of
 from consent_server.portal.given import CONNECTION, RELEASE, named, rows_of, to_renew
 from consent_server.portal.views.visit import bank, bank_url, page, see_other, signed_in, signed_in_account
 
@@ -48,13 +49,14 @@ def result() -> AnyResponse:
     if found is None:
         return see_other("/connect")
     permitted = named(held)
+    tonnes = {(each.fuel, each.start): each.figure.tonnes for each in found.months}
     names = {each.member: each.other for each in permitted}
     released = [each for each in permitted if each.live and each.kind == RELEASE]
     return page(
         "result",
         form_targets=banks.origins(offered),
         result=found,
-        chart=results.chart_of(found) if found.months else "",
+        chart=chart_of(found.starts, found.fuels, tonnes) if tonnes else None,
         gaps=results.alike(found),
         names=names,
         bank=bank(),

@@ -57,11 +57,14 @@ def judge() -> Response:
         return _page(faults=refused.faults)
     finally:
         _places.release()
-    whole = found[0].data.part_of
+    first = found[0].data
+    whole, account = first.part_of, first.permission.account
+    ours = [each for each in here.permissions.all() if each.account == account]
     return _page(
         found=[(each, _months(each.data)) for each in found],
         whole=(whole, _months(whole)) if whole is not None else None,
         signer=here.name_of(found[0].member, found[0].member),
+        ours=ours[0] if ours else None,
     )
 
 

@@ -31,17 +31,22 @@ Period = tuple[int, int]
 
 @dataclass(frozen=True)
 class FuelChain:
-    """What one fuel's figures rest on: periods with readings and with factors, each in order and apart, over all meters;
-    and the worst that is said of missing readings: COMPLETE, SUBSTITUTED or MISSING."""
+    """What one fuel's figures rest on: for each site (a provider's meters in one postcode district) the periods with readings,
+    and the periods with factors, all in order and apart; and the worst that is said of missing readings: COMPLETE,
+    SUBSTITUTED or MISSING."""
 
-    metered: tuple[Period, ...]
+    metered: tuple[tuple[Period, ...], ...]
     factored: tuple[Period, ...]
     missing_data: str
 
     def require_cover(self, fuel: str, start: int, end: int) -> None:
-        """Raise ProvenanceError unless there are readings and factors for all of a reported month."""
-        if not _covers(self.metered, start, end):
+        """Raise ProvenanceError unless there are factors for all of a reported month, and readings for all of it of each site
+        that has any in it: only months that are wholly covered count (Perseus guides), and a gap is not zero."""
+        there = [site for site in self.metered if any(first < end and start < last for first, last in site)]
+        if not there:
             raise ProvenanceError(f"origin: no readings of {fuel} for a month that is reported")
+        if not all(_covers(site, start, end) for site in there):
+            raise ProvenanceError(f"origin: no readings of {fuel} for a part of a month that is reported")
         if not _covers(self.factored, start, end):
             raise ProvenanceError(f"origin: no factor of {fuel} for a month that is reported")
 
@@ -108,7 +113,11 @@ class _Judge:
         if not readings or not factors:
             raise ProvenanceError(f"process: inputs must have readings and factors of {fuel}")
         missing = worst(map(missing_data, (*processes, *readings.values())))
-        return FuelChain(_joined(map(_period, readings.values())), _joined(map(_period, factors.values())), missing)
+        sites: dict[tuple[str, str], list[Period]] = {}
+        for origin in readings.values():
+            sites.setdefault(_site(origin), []).append(_period(origin))
+        metered = tuple(_joined(periods) for periods in sites.values())
+        return FuelChain(metered, _joined(map(_period, factors.values())), missing)
 
     def _received(self, receipt: VerifiedStep) -> VerifiedStep:
         """Return the origin of the readings that a receipt is for."""
@@ -158,6 +167,12 @@ class _Judge:
             raise ProvenanceError("transfer: no permission that it names allows its license")
         if kind == "process" and not any(each.allows(step) for each in named):
             raise ProvenanceError("process: no permission that it names allows it")
+
+
+def _site(origin: VerifiedStep) -> tuple[str, str]:
+    """Return who gave readings, and the postcode district of the meter; a record names no meter."""
+    postcode = as_object(origin.get("perseus:scheme")).get("postcode")
+    return origin["_signature"]["signed"]["member"], postcode if isinstance(postcode, str) else ""
 
 
 def _period(origin: VerifiedStep) -> Period:
