@@ -26,6 +26,7 @@ from consent_server.scheme.report import (
     GapReason,
     Report,
     ReportedMonth,
+    ReportSource,
     UsedFactor,
 )
 
@@ -260,16 +261,7 @@ def of(
             QualityData(fuel=each.fuel, option=each.option, score=each.score, reason=each.reason)
             for each in (*scores, *([overall] if overall else []))
         ),
-        sources=tuple(
-            SourceData(
-                member=each.member,
-                connection=each.connection,
-                granted=instant.text(each.granted),
-                collected=instant.text(each.collected),
-                meters=each.meters,
-            )
-            for each in found.sources
-        ),
+        sources=tuple(_source(each) for each in found.sources),
         timestamp=TimestampData(authority=authority, state=TimestampState.ASKED) if authority else TimestampData(),
     )
 
@@ -395,6 +387,16 @@ def _near(total: float, parts: Sequence[float]) -> bool:
 
 def _whole(found: Report) -> WholePeriod:
     return WholePeriod(start=instant.text(found.start), end=instant.text(found.end), totals=_totals(found))
+
+
+def _source(each: ReportSource) -> SourceData:
+    return SourceData(
+        member=each.member,
+        connection=each.connection,
+        granted=instant.text(each.granted),
+        collected=instant.text(each.collected),
+        meters=each.meters,
+    )
 
 
 def _totals(found: Report) -> tuple[TotalData, ...]:
