@@ -187,7 +187,7 @@ def settings_of(authority, tmp_path) -> Callable[..., Settings]:
             "party": "cap",
             "issuer": "https://cap.example",
             "member": {"url": f"{directory}/m/ours", "application": f"{directory}/a/ours"},
-            "public": {"origin": "https://cap.example", **listener},
+            "public": {"origin": "https://cap.example", "contact": {"email": "help@cap.example"}, **listener},
             "mutual_tls": {"origin": "https://mtls.cap.example", **listener},
             "clients": {"root": authority.client_root},
             "revocation_list": {"source": str(unused)},
