@@ -16,7 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import pytest
@@ -72,11 +72,19 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Say loudly what a test lacks: it skips on a user's machine and fails in CI."""
     if os.environ.get("CI"):
         pytest.fail(f"CI must have {what}")
     pytest.skip(f"NOT RUN: this machine has no {what}")
+
+
+def program(name: str, package: str = "") -> str:
+    """The path of a program, which is in the Debian package of its name unless another is named."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
+    if found is None:
+        missing(f"{name} (scripts/debian-packages {package or name})")
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -245,7 +253,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         missing("node and npm")
-    version = subprocess.run([str(node), "--version"], capture_output=True, text=True, check=True).stdout
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
     if tuple(int(part) for part in re.findall(r"\d+", version)[:3]) < OLDEST_NODE:
         missing(f"Node.js 20.19.0 or newer (it has {version.strip()})")
     folder = tmp_path_factory.mktemp("node")
@@ -253,7 +261,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(INTEROP / name, folder)
     try:
         subprocess.run(
-            [str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+            [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
             cwd=folder,
             capture_output=True,
             check=True,
@@ -267,14 +275,12 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """Debian's Chromium, started once for the tests of a module."""
-    program = shutil.which("chromium")
-    if program is None:
-        missing("Debian's chromium (scripts/debian-packages chromium)")
+    path = program("chromium")
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
         # The flags keep Chromium from calling home, which a closed network answers with many refusals.
         flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-        browser = driver.chromium.launch(executable_path=program, args=flags)
+        browser = driver.chromium.launch(executable_path=path, args=flags)
         yield browser
         browser.close()
 

@@ -1,7 +1,6 @@
 """An operator's commands beside running doors: what they change is what clients meet, without a restart."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from consent_server.sandbox.client import Client
 from consent_server.tokens.keys import PUBLISHED_BEFORE_USE
 from tests.conftest import RunningSandbox
 from tests.jose import header_of
+from tests.waiting import until
 
 pytestmark = pytest.mark.xdist_group("sandbox")
 
@@ -148,10 +148,7 @@ def test_an_operator_withdraws_and_the_client_is_told(world: World) -> None:
         (found,) = shown["calls"]
         return dict(found)
 
-    until = time.monotonic() + 15
-    while call()["state"] == "waiting":
-        assert time.monotonic() < until, "the client got no message"
-        time.sleep(0.2)
+    until(lambda: call()["state"] != "waiting", "the client got no message", within_s=15)
     assert (call()["state"], call()["recipient"]) == ("delivered", cap.client_id)
     history = world.lines("edp", "audit", "show", permission)
     assert [each["event"] for each in history][-2:] == ["permission_withdrawn", "message_sent"]

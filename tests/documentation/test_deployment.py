@@ -1,7 +1,6 @@
 """deploy/: each file by its own validator, and what it says against the program that it starts."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import yaml
 from compose_spec import PyCompose
 
 from consent_server.cli import main
-from tests.conftest import missing
+from tests.conftest import program
 
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = sorted((ROOT / "deploy/systemd").iterdir())
@@ -27,11 +26,7 @@ MOST_EXPOSED = 15
 
 @pytest.fixture
 def analyze() -> str:
-    found = shutil.which("systemd-analyze")
-    if found is None:
-        missing("systemd-analyze")
-    assert found
-    return found
+    return program("systemd-analyze", "systemd")
 
 
 def installed(unit: Path, folder: Path) -> Path:

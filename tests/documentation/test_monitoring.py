@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_server.metrics.counts import Counts
 from consent_server.web.tally import ResponseTimes
-from tests.conftest import missing
+from tests.conftest import program
 
 ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "deploy/monitoring"
@@ -43,11 +42,7 @@ def metrics() -> set[str]:
 
 @pytest.fixture
 def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
-        missing("promtool (scripts/debian-packages prometheus:promtool)")
-    assert found
-    return found
+    return program("promtool", "prometheus:promtool")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -18,14 +17,12 @@ import pytest
 from consent_server.caller.arrival import from_header
 from consent_server.sandbox.authority import Authority
 from consent_server.settings import ClientsSettings
+from tests.conftest import program
 
 ROOT = Path(__file__).resolve().parents[2]
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 PUBLIC, MUTUAL_TLS = "auth.edp.example.org", "api.edp.example.org"
 DIRECTORY = "https://directory.core.trust.ib1.org"
 ROLE = "https://registry.core.trust.ib1.org/scheme/perseus/role/carbon-accounting-provider"
-
-pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -55,7 +52,7 @@ class Proxy:
         self.doors = [self._door(server) for _ in range(2)]
         self.port = _free_port()
         (folder / "nginx.conf").write_text(self._configuration(folder, server))
-        command = [str(NGINX), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
+        command = [program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE)
         self.access_log = folder / "access.log"
 

@@ -39,7 +39,7 @@ from consent_server.sandbox.client import Client
 from consent_server.sandbox.layout import HOST, Layout
 from consent_server.store.database import db
 from consent_server.store.schema import migrate
-from tests.conftest import free_ports, missing
+from tests.conftest import free_ports, program
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs/operator.md").read_text(encoding="utf-8")
@@ -243,8 +243,7 @@ class Operator:
 @pytest.fixture
 def operator(tmp_path: Path) -> Iterator[Operator]:
     """An operator with nothing, a member of a trust framework that runs."""
-    if shutil.which("sqlite3") is None:
-        missing("sqlite3")
+    program("sqlite3")
     layout = Layout(tmp_path / "box", free_ports())
     parties.prepare(layout)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -21,7 +21,7 @@ from consent_server.sandbox.browser import Browser, follow
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import VerifiedStep, verify
 from tests.jose import s256
-from tests.refusals.flows import until
+from tests.waiting import until
 
 MONTHS = 12
 

@@ -1,7 +1,6 @@
 """E13: a cache that visitors share, a real nginx that ignores nothing, keeps no page of anybody."""
 
 import os
-import shutil
 import subprocess
 import threading
 import time
@@ -13,7 +12,7 @@ import httpx
 import pytest
 from werkzeug.serving import make_server
 
-from tests.conftest import missing
+from tests.conftest import program
 from tests.journey.conftest import World
 from tests.serving.doors import _free_port as free_port
 
@@ -47,9 +46,7 @@ http {{
 @pytest.fixture
 def cached(edp: World, tmp_path: Path) -> Iterator[str]:
     """The address of the cache in front of the EDP's pages."""
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if nginx is None:
-        missing("nginx")
+    nginx = program("nginx")
     server = make_server("127.0.0.1", 0, edp.app, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     port = free_port()

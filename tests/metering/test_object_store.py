@@ -2,7 +2,6 @@
 
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from tests.conftest import free_ports
 from tests.metering import foreign
 from tests.metering.foreign import BILL, CUSTOMER, FIRST, NOW, OVEN, SHOP
 from tests.outbound.conftest import Answer
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("held_clock", "credentials")
 SECRET = "S3RVER"  # s3rver's own
@@ -144,9 +144,7 @@ def test_calls_without_a_response_leave_the_threads_to_others(tmp_path: Path) ->
     name = "metering.parquet.readings_folder"
     assert reasons == [f"{name}: no response in time"] * 3 + [f"{name}: earlier calls are without a response"]
     over.set()
-    until = time.monotonic() + 30
-    while any(not each.ended for each in folder._late):
-        assert time.monotonic() < until
+    until(lambda: all(each.ended for each in folder._late), "a late call goes on", within_s=30)
     assert folder.read(lambda: "again") == "again"
 
 

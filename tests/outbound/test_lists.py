@@ -16,15 +16,7 @@ from consent_server.outbound.revocation_list import RevocationLists
 from consent_server.outbound.status_list import StatusListPoller, StatusListTooOld
 from consent_server.sandbox.authority import Authority
 from consent_server.tokens import keys, status
-
-
-def eventually(question, seconds=5.0):
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        if question():
-            return True
-        time.sleep(0.02)
-    return False
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -73,7 +65,7 @@ class TestStatusList:
         server, poller, listed = poll()
         assert poller.withdrawn(9) is False
         server.routes["/list"] = listed(1, 5, 9)
-        assert eventually(lambda: poller.withdrawn(9))
+        until(lambda: poller.withdrawn(9), "not polled again")
 
     def test_a_national_list_is_taken_whole(self, poll, wire, signing_keys):
         """4.8 million permissions, half of them ended: a list of more than a megabyte."""
@@ -89,14 +81,14 @@ class TestStatusList:
         assert poller.withdrawn(1) is True
         server.routes["/list"] = wire.answer(503)
         seen = len(server.asked)
-        assert eventually(lambda: len(server.asked) > seen + 1)
+        until(lambda: len(server.asked) > seen + 1, "not polled again")
         held_clock.step(10)
         assert poller.withdrawn(1) is True
         held_clock.step(1)
         with pytest.raises(StatusListTooOld):
             poller.withdrawn(2)
         server.routes["/list"] = listed(2)
-        assert eventually(lambda: _answers(poller, 2))
+        until(lambda: _answers(poller, 2), "not polled again")
 
     def test_a_list_does_not_outlive_its_exp(self, poll, held_clock):
         server, poller, listed = poll(interval_s=60, max_age_s=30)
@@ -114,7 +106,7 @@ class TestStatusList:
         poller.withdrawn(1)
         server.routes["/list"] = wire.answer(503)
         seen = len(server.asked)
-        assert eventually(lambda: len(server.asked) > seen + 1)
+        until(lambda: len(server.asked) > seen + 1, "not polled again")
         held_clock.step(-5)
         with pytest.raises(StatusListTooOld):
             poller.withdrawn(1)
@@ -143,9 +135,9 @@ class TestStatusList:
         with caplog.at_level("INFO", "consent_server.audit"):
             with pytest.raises(StatusListTooOld):
                 poller.withdrawn(1)
-            assert eventually(lambda: len(server.asked) > 3)
+            until(lambda: len(server.asked) > 3, "not polled again")
             server.routes["/list"] = listed(1)
-            assert eventually(lambda: _answers(poller, 1))
+            until(lambda: _answers(poller, 1), "not polled again")
         events = [record.message for record in caplog.records if record.name == "consent_server.audit"]
         assert [("failed" in event, "status 503" in event) for event in events] == [(True, True), (False, False)]
 
@@ -194,7 +186,7 @@ class TestPoller:
             thread.join(20)
         assert (found, len(loads), over.is_set()) == ([None] * 8, 1, False)
         over.set()
-        assert eventually(lambda: poller.latest() is not None)
+        until(lambda: poller.latest() is not None, "not polled again")
         poller.stop()
 
     def test_a_forked_process_polls_for_itself(self):
@@ -218,7 +210,7 @@ class TestPoller:
             return 7
 
         poller = Poller("numbers", load, 0.02)
-        assert eventually(lambda: poller.latest() is not None)
+        until(lambda: poller.latest() is not None, "not polled again")
         poller.stop()
         assert "could not be loaded" in caplog.text
 

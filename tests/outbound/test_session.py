@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from consent_server.outbound.errors import BadAnswer, NotAllowed, Unreachable
 from consent_server.outbound.session import Limits, Response
+from tests.waiting import until
 
 BOMB = gzip.compress(bytes(50_000_000))
 
@@ -331,8 +332,7 @@ def test_a_slow_server_uses_up_no_other_servers_connections(settings, session_of
     threads = [threading.Thread(target=lambda: suppressed(session.get, slow.url("/"))) for _ in range(40)]
     for thread in threads:
         thread.start()
-    while not slow.asked:
-        time.sleep(0.01)
+    until(lambda: slow.asked, "it was not called")
     assert session.get(other.url("/")).status == 200
     assert all(thread.is_alive() for thread in threads), "each waits for the slow server still"
     over.set()

@@ -5,8 +5,7 @@ can look for the ones in the other, in the logs and in the databases.
 """
 
 import secrets
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from consent_server.sandbox.client import Client, Request
 from consent_server.scheme.instant import DAY
 from tests.jose import s256
 from tests.refusals.oracle import Oracle
+from tests.waiting import until
 
 CALLBACK = "https://client.example/cb"
 #: Seconds between two runs of retention, as the settings have it.
@@ -58,15 +58,6 @@ class Tokens:
 
 def query_of(url: str) -> dict[str, list[str]]:
     return parse_qs(urlsplit(url).query, keep_blank_values=True)
-
-
-def until(question: Callable[[], Any], what: str, within_s: float = 10.0) -> Any:
-    """The first true answer; `what` is said when there is none in time."""
-    end = time.monotonic() + within_s
-    while not (answer := question()):
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
-    return answer
 
 
 class World:

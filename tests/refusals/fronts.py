@@ -6,7 +6,6 @@ The proxies call them from 127.0.0.2, so that a caller on 127.0.0.1 who goes aro
 
 import json
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -20,7 +19,7 @@ from typing import Any
 import httpx
 
 from consent_server.sandbox.authority import IssuedCertificate
-from tests.conftest import RunningSandbox, missing
+from tests.conftest import RunningSandbox, program
 from tests.refusals.certificates import Holder, held
 from tests.refusals.oracle import Log, Oracle
 
@@ -178,7 +177,7 @@ def start_nginx(
         f"    {kind}_temp_path {folder / kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     (folder / "nginx.conf").write_text(text.replace("http {\n", f"http {{\n{kept}", 1))
-    command = [_program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
+    command = [program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
     with (folder / "said").open("wb") as said:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
     return process, port, folder / "access.log"
@@ -227,19 +226,12 @@ def start_haproxy(
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [_program("haproxy"), "-f", str(folder / "haproxy.cfg"), "-db"],
+            [program("haproxy"), "-f", str(folder / "haproxy.cfg"), "-db"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
         )
     return process, port, folder / "log"
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
-    if found is None:
-        missing(name)
-    return str(found)
 
 
 def listening(processes: Sequence[tuple[subprocess.Popen[bytes], int, Path]], within_s: float = 60) -> None:
@@ -268,5 +260,5 @@ def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def need(*programs: str) -> None:
-    for program in programs:
-        _program(program)
+    for name in programs:
+        program(name)

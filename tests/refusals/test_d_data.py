@@ -31,7 +31,8 @@ from consent_server.sandbox.browser import follow
 from consent_server.sandbox.client import Client, claims
 from consent_server.scheme.messages import WITHDRAWAL_SUBJECT
 from consent_server.tokens import refresh_token
-from tests.refusals.flows import Tokens, World, until
+from tests.refusals.flows import Tokens, World
+from tests.waiting import until
 
 pytestmark = pytest.mark.xdist_group("sandbox")
 

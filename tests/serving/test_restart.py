@@ -1,6 +1,5 @@
 """Restart and SIGHUP under load: what a client that was let in is owed, with one node and with two behind nginx."""
 
-import shutil
 import signal
 import socket
 import ssl
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
+from tests.conftest import program
 from tests.serving.doors import ROOT, Door
 
 PUBLIC = "auth.edp.example.org"
@@ -111,9 +110,7 @@ def test_a_restart_with_the_socket_kept_refuses_nobody(open_door, certificates):
 
 
 def test_with_two_nodes_behind_nginx_a_restart_costs_no_request(open_door, certificates, tmp_path):
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if program is None:
-        missing("nginx")
+    command = [program("nginx"), "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"), "-g", "daemon off;"]
     nodes = [open_door("public"), open_door("public")]
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -138,7 +135,7 @@ def test_with_two_nodes_behind_nginx_a_restart_costs_no_request(open_door, certi
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     kept = "".join(f"    {kind}_temp_path {tmp_path / kind};\n" for kind in kinds)
     (tmp_path / "nginx.conf").write_text(text.replace("http {\n", f"http {{\n{kept}", 1))
-    nginx = subprocess.Popen([program, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"), "-g", "daemon off;"])
+    nginx = subprocess.Popen(command)
     try:
         time.sleep(1)
         with Load(certificates, port, name=PUBLIC) as load:

@@ -17,6 +17,7 @@ import pytest
 from bench import attacks
 from consent_server.sandbox.browser import Browser, follow
 from tests.conftest import RunningSandbox, free_ports
+from tests.waiting import until
 
 pytestmark = pytest.mark.xdist_group("sandbox")
 
@@ -96,10 +97,7 @@ def reloaded(sandbox: RunningSandbox, party: str, door: str) -> None:
     (arbiter,) = (pid for pid, parent in doors.items() if parent not in doors)
     before = {pid for pid, parent in doors.items() if parent == arbiter}
     os.kill(arbiter, signal.SIGHUP)
-    until = time.monotonic() + 60
-    while any(Path(f"/proc/{pid}").exists() for pid in before):
-        assert time.monotonic() < until, "the old workers do not end"
-        time.sleep(0.1)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in before), "the old workers do not end", within_s=60)
 
 
 def test_H08_S7_a_provider_whose_metadata_drips_holds_up_nobody_else(behind: tuple[RunningSandbox, Dripping]) -> None:

@@ -21,7 +21,7 @@ from consent_server.store import withdrawal_journal
 from consent_server.store.database import db
 from consent_server.store.schema import migrate
 from consent_server.store.withdrawal_journal import JournalEntry
-from tests.conftest import missing
+from tests.conftest import missing, program
 from tests.store.test_restart import OwnServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,8 +54,7 @@ def writer(file: Path, times: int, *traced: str) -> list[str]:
     command = [sys.executable, "-c", WRITER, f"sqlite:///{file}", str(times)]
     if not traced:
         return command
-    if shutil.which("strace") is None:
-        missing("Debian's strace (scripts/debian-packages strace)")
+    program("strace")
     return ["strace", "-f", "-qq", *traced, *command]
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench import journey
-from tests.conftest import RunningSandbox, missing
+from tests.conftest import RunningSandbox, missing, program
 
 pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.xdist_group("sandbox")]
 
@@ -34,16 +34,14 @@ def driver(tmp_path: Path) -> list[str]:
 
 
 def test_from_a_banks_invitation_to_the_figures_at_the_bank(sandbox: RunningSandbox, driver: list[str]) -> None:
-    program = shutil.which("firefox-esr")
-    if program is None:
-        missing("Debian's Firefox (scripts/debian-packages firefox-esr)")
+    firefox = program("firefox-esr")
     pages = sandbox.manifest["pages"]
     hosts = {party: urlsplit(url).netloc for party, url in pages.items()}
     acts = {
         f"{hosts[party]}{path}": {"click": act.click, "fill": dict(act.fill), "check": list(act.check)}
         for (party, path), act in journey.acts_of(sandbox.manifest, SME).items()
     }
-    told = {"program": program, "start": pages["fsp"], "until": f"{pages['fsp']}/emissions/", "acts": acts}
+    told = {"program": firefox, "start": pages["fsp"], "until": f"{pages['fsp']}/emissions/", "acts": acts}
     ran = subprocess.run(driver, input=json.dumps(told), capture_output=True, text=True, timeout=180, check=False)
     met = [json.loads(line) for line in ran.stdout.splitlines()]
     assert ran.returncode == 0, f"{met}\n{ran.stderr}"
