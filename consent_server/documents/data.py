@@ -403,16 +403,6 @@ def _totals(found: Report) -> tuple[TotalData, ...]:
     return tuple(TotalData(months=each.months, **_energy(each.figure)) for each in found.totals)
 
 
-def _source(each: ReportSource) -> SourceData:
-    return SourceData(
-        member=each.member,
-        connection=each.connection,
-        granted=instant.text(each.granted),
-        collected=instant.text(each.collected),
-        meters=each.meters,
-    )
-
-
 def _month(each: ReportedMonth) -> MonthData:
     return MonthData(
         **_energy(each.figure),
