@@ -14,7 +14,7 @@ demo: $(READY)
 	$(BIN)/consent-server sandbox up --walk $(if $(ONCE),--once) $(if $(PORT),--base-port $(PORT)) $(if $(DATABASE_URL),--database-url $(DATABASE_URL))
 
 test: $(READY)
-	@scripts/debian-packages chromium nginx strace systemd:systemd-analyze git openssh-client:ssh-keygen prometheus:promtool softhsm2:softhsm2-util $(MACHINES)
+	@scripts/debian-packages chromium nginx strace systemd:systemd-analyze git openssh-client:ssh-keygen openssl prometheus:promtool softhsm2:softhsm2-util $(MACHINES)
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not long" $(PYTEST_ARGS)
 
 test-browser: $(READY)

@@ -118,8 +118,8 @@ class ListenerSettings(Section):
         2000,
         ge=10,
         description=(
-            "Connections that a worker holds at once, at most half of its open files. The one that is idle longest is closed "
-            "for the next."
+            "Connections that a worker holds at once, at most half of its open files. The one that is idle longest, or else "
+            "waits longest for its client, is closed for the next."
         ),
     )
     keep_alive_s: int = Field(

@@ -13,7 +13,7 @@ from consent_server.scheme.emissions import GASES
 COLUMNS: Final = (
     *("reference", "permission", "account", "provider", "license", "permission_ends"),
     *("fuel", "scope", "from", "to", "months", "months_missing", "tonnes", "gas"),
-    *("score", "option", "reason", "standard", "verified_at", "answer_sha256"),
+    *("factors", "score", "option", "reason", "standard", "verified_at", "answer_sha256"),
 )
 #: Between cells, in one country or another; a spreadsheet begins a new cell there.
 _BETWEEN_CELLS: Final = str.maketrans(dict.fromkeys(',;|"', " "))
@@ -47,6 +47,7 @@ def _figures(total: FuelTotal, emissions: VerifiedEmissions) -> tuple[str, ...]:
         " ".join(instant.month(month) for month in total.missing),
         f"{total.kilograms / 1000:.6f}",
         GASES[total.fuel],
+        " ".join(f"{_day(each.start)} to {_day(each.end)}: {each.origin}" for each in total.factors),
         str(quality.score),
         quality.option,
         quality.reason,

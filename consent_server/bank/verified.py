@@ -8,7 +8,7 @@ last transfer. One fault refuses the whole response.
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from cryptography import x509
 
 from consent_server.scheme import instant, pcaf
 from consent_server.scheme.pcaf import DataQuality
-from consent_server.scheme.provenance.calculated import FuelChain, chains
+from consent_server.scheme.provenance.calculated import FuelChain, Period, chains
 from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep, verify
 from consent_server.scheme.provenance.duties import ExpectedTransfer, receipt_check
 from consent_server.scheme.provenance.step import ProvenanceError
@@ -81,14 +81,25 @@ class SignedSteps:
 
 
 @dataclass(frozen=True)
+class FactorSource:
+    """Where factors behind a fuel's figures come from, and from when to before when they were used, as the provider signed."""
+
+    origin: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class FuelTotal:
-    """The months of one fuel added up: `months` of them, while those that begin at `missing` have no figure."""
+    """The months of one fuel added up: `months` of them, while those that begin at `missing` have no figure. Whether the
+    `factors` are those of their time is for the bank to see: an answer has no value of one."""
 
     fuel: str
     months: int
     missing: tuple[int, ...]
     kilograms: float
     quality: DataQuality
+    factors: tuple[FactorSource, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,7 +149,14 @@ def verified(body: bytes, call: EmissionsCall) -> VerifiedEmissions:
         sha256=hashlib.sha256(body).hexdigest(),
         months=months,
         totals=tuple(
-            _total(fuel, months, pcaf.of_fuel(fuel, by_fuel[fuel].missing_data), call.start, call.end)
+            _total(
+                fuel,
+                months,
+                pcaf.of_fuel(fuel, by_fuel[fuel].missing_data),
+                by_fuel[fuel].sources,
+                call.start,
+                call.end,
+            )
             for fuel in FUELS
             if fuel in {month.fuel for month in months}
         ),
@@ -155,15 +173,19 @@ def together(parts: Sequence[VerifiedEmissions], kept: bytes) -> VerifiedEmissio
     found = [month for part in parts for month in part.months]
     months = tuple(sorted(found, key=lambda month: (FUELS.index(month.fuel), month.start)))
     scores: dict[str, DataQuality] = {}
+    sources: dict[str, dict[str, Period]] = {}
     for total in (total for part in parts for total in part.totals):
         scores[total.fuel] = max(scores.get(total.fuel, total.quality), total.quality, key=lambda each: each.score)
+        of_fuel = sources.setdefault(total.fuel, {})
+        for each in total.factors:  # the parts are in the order of their months
+            of_fuel[each.origin] = of_fuel.get(each.origin, (each.start, 0))[0], each.end
     return VerifiedEmissions(
         start=start,
         end=end,
         at=parts[-1].at,
         sha256=hashlib.sha256(kept).hexdigest(),
         months=months,
-        totals=tuple(_total(fuel, months, scores[fuel], start, end) for fuel in FUELS if fuel in scores),
+        totals=tuple(_total(fuel, months, scores[fuel], sources[fuel], start, end) for fuel in FUELS if fuel in scores),
         signers=_added_up([signer for part in parts for signer in part.signers]),
     )
 
@@ -205,14 +227,22 @@ def _month(source: dict[str, Any], call: EmissionsCall) -> VerifiedMonth:
     return VerifiedMonth(fuel, start, end, float(value), taken)
 
 
-def _total(fuel: str, months: Sequence[VerifiedMonth], quality: DataQuality, start: int, end: int) -> FuelTotal:
+def _total(
+    fuel: str,
+    months: Sequence[VerifiedMonth],
+    quality: DataQuality,
+    sources: Mapping[str, Period],
+    start: int,
+    end: int,
+) -> FuelTotal:
     there = {month.start: month.kilograms for month in months if month.fuel == fuel}
     missing, month = [], start
     while month < end:
         if month not in there:
             missing.append(month)
         month = instant.next_month(month)
-    return FuelTotal(fuel, len(there), tuple(missing), math.fsum(there.values()), quality)
+    factors = tuple(FactorSource(origin, *sources[origin]) for origin in sorted(sources))
+    return FuelTotal(fuel, len(there), tuple(missing), math.fsum(there.values()), quality, factors)
 
 
 # What they rest on

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from consent_server import clock
-from consent_server.cli.shared import IDS_ARE_ARGUMENTS, database_of, said_plainly, with_settings
+from consent_server.cli.shared import IDS_ARE_ARGUMENTS, agreed, database_of, destructive, said_plainly, with_settings
 from consent_server.serving import lines
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def rotate(settings: "Settings", kind: "Kind", hsm: str | None) -> None:
 @kind_argument
 @click.argument("name")
 @click.option("--at-once", is_flag=True, help="A signing key leaked: every token that it signed stops working now.")
-def retire(settings: "Settings", kind: "Kind", name: str, at_once: bool) -> None:
+@destructive
+def retire(settings: "Settings", kind: "Kind", name: str, at_once: bool, dry_run: bool, yes: bool) -> None:
     """Remove a key that no valid token depends on any more. A refresh-token version is kept for 25 months.
 
     A key in an HSM stays there: the command names it, to be destroyed with the HSM's own tool.
@@ -79,9 +80,14 @@ def retire(settings: "Settings", kind: "Kind", name: str, at_once: bool) -> None
 
     if at_once and kind == "refresh":
         raise click.UsageError("--at-once is for signing keys: withdraw the permissions whose tokens leaked instead")
-    lines.install("work")
     with database_of(settings):
-        stays = keyring.retire(settings, kind, name, clock.now(), at_once=at_once)
+        at = clock.now()
+        keyring.require_retirable(settings, kind, name, at, at_once=at_once)
+        effect = "every token that it signed stops working" if at_once else "nothing valid depends on it"
+        if not agreed(f"To be removed: the {kind} key {name}; {effect}.", dry_run=dry_run, yes=yes):
+            return
+        lines.install("work")
+        stays = keyring.retire(settings, kind, name, at, at_once=at_once)
     click.echo(f"{name} is retired.")
     if stays is not None:
         click.echo(f"Its private key is still in the HSM: destroy it there, with the HSM's own tool: {stays}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from consent_server.cli.shared import database_of, with_settings
+from consent_server.cli.shared import agreed, database_of, destructive, with_settings
 
 if TYPE_CHECKING:
     from consent_server.metering.importing.load import How
@@ -133,12 +133,15 @@ def release(settings: "Settings", id_: str, why: str, by: str) -> None:
 @click.argument("id_", metavar="ID")
 @_why
 @_by
-def discard(settings: "Settings", id_: str, why: str, by: str) -> None:
+@destructive
+def discard(settings: "Settings", id_: str, why: str, by: str, dry_run: bool, yes: bool) -> None:
     """Delete the value with this ID in the list of `set-aside`. Its half-hour stays missing."""
     from consent_server.parties.operator import set_aside
 
     with database_of(settings):
-        set_aside.discard(id_, why, by)
+        value = json.dumps(set_aside.one(id_), ensure_ascii=False)
+        if agreed(f"To be deleted: {value}", dry_run=dry_run, yes=yes):
+            set_aside.discard(id_, why, by)
 
 
 @readings.command("pack")

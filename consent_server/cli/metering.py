@@ -44,14 +44,17 @@ def check(settings: "Settings", postcode: str, mpan: str, mprn: str, customer: s
         raise click.ClickException(str(error)) from None
     logs_in = settings.has_log_in or bool(customer)
     sample = contract.Sample(register, readings, place, *numbers, clock.now(), customer or None, logs_in)
-    failed = 0
+    failed = []
     with database_of(settings):
         for verdict in contract.verdicts(sample):
             click.echo(verdict)
-            failed += verdict.fault is not None
+            if verdict.fault:
+                failed.append(verdict)
         if not failed and isinstance(readings, RowReadings):
             for sentence in readings.advice():
                 click.echo(f"advice: {sentence}")
     if failed:
-        click.echo(f"{failed} to mend in the sources of metering.")
+        click.echo(f"Failed: {len(failed)} of {len(contract.CHECKS)}. To mend:")
+        for fault, said in {verdict.fault: verdict.said for verdict in failed}.items():
+            click.echo(f"  {fault}" + (f" ({said})" if said else ""))
         sys.exit(1)

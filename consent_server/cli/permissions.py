@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from consent_server.cli.shared import IDS_ARE_ARGUMENTS, database_of, with_settings
+from consent_server.cli.shared import IDS_ARE_ARGUMENTS, agreed, database_of, destructive, with_settings
 from consent_server.serving import lines
 
 if TYPE_CHECKING:
@@ -45,13 +45,18 @@ def show(settings: "Settings", permission: str) -> None:
 @click.option(
     "--why", required=True, help="The reason, kept with the permission and in the audit trail; no meter numbers."
 )
-def withdraw(settings: "Settings", subjects: tuple[str, ...], why: str) -> None:
+@destructive
+def withdraw(settings: "Settings", subjects: tuple[str, ...], why: str, dry_run: bool, yes: bool) -> None:
     """Withdraw each PERMISSION and all that depends on it. `consent-server work` sends the messages to the clients."""
     from consent_server.parties.operator import records
 
-    lines.install("work")
     fallen: set[str] = set()
     with database_of(settings):
+        records.reason_of(why, "say why")
+        plan = "\n".join("To be withdrawn: " + ", ".join(records.falling(subject)) for subject in subjects)
+        if not agreed(plan, dry_run=dry_run, yes=yes):
+            return
+        lines.install("work")
         for subject in subjects:
             if subject not in fallen:  # it rested on one before it
                 fell = records.withdraw_as_operator(subject, why)

@@ -38,6 +38,25 @@ set_option = click.option(
 )
 
 
+def destructive(command: Callable[P, None]) -> Callable[P, None]:
+    """Return a command with `--dry-run` and `--yes`, as `agreed` takes them."""
+    with_yes = click.option("--yes", is_flag=True, help="Do not ask.")(command)
+    return click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing.")(with_yes)
+
+
+def agreed(what: str, *, dry_run: bool, yes: bool) -> bool:
+    """Print what is about to be done. Return whether it shall: not in a dry run, and if not `yes`, after a question.
+
+    End the command if the answer is no, or nobody answers.
+    """
+    click.echo(what)
+    if dry_run:
+        click.echo("Nothing was changed.")
+    elif not yes:
+        click.confirm("Do it?", abort=True)
+    return not dry_run
+
+
 def pairs(overrides: tuple[str, ...]) -> dict[str, str]:
     """Return what `--set` overrides, by key. End the command for a password."""
     from consent_server.settings import has_secret

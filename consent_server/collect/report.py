@@ -217,6 +217,7 @@ def _meter(meter: CollectedMeter, months: list[MeterMonth]) -> ReportedMeter:
         {month.start: MonthOfMeter(figures.kept(month), month.at, month.revised) for month in months},
         region=", ".join(regions.name_of(region) for region in sorted(used)),
         stands_in=any(month.region_by not in (None, "outcode") for month in months),
+        connection=meter.connection,
     )
 
 

@@ -20,6 +20,7 @@ import orjson
 
 from consent_server.metering.readings import Held, Readings, ReadingsRequest
 from consent_server.metering.register import Identified, Register, Tenancy
+from consent_server.metering.unavailable import SourceUnavailable
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.licenses import ELECTRICITY, GAS
@@ -79,11 +80,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One check: what is right in words, and what was found wrong, if anything was."""
+    """One check: what is right in words, and what was found wrong, if anything was. `said` is SourceUnavailable's."""
 
     name: str
     right: str
     fault: str | None
+    said: str = ""
 
     def __str__(self) -> str:
         return f"FAIL  {self.right}  — {self.fault}" if self.fault else f"ok    {self.right}"
@@ -322,11 +324,13 @@ CHECKS: Final[tuple[Check, ...]] = (
 def verdicts(sample: Sample) -> Iterator[Verdict]:
     """Yield the verdict of each check, in order; an exception of a source is a fault of its check."""
     for check in CHECKS:
+        said = ""
         try:
             fault = check(sample)
         except Exception as error:  # whatever a plug-in raises
             fault = f"{type(error).__name__}: {error}"
-        yield Verdict(check.__name__, " ".join((check.__doc__ or "").split()), fault)
+            said = error.said if isinstance(error, SourceUnavailable) else ""
+        yield Verdict(check.__name__, " ".join((check.__doc__ or "").split()), fault, said)
 
 
 def _parsed(held: Held) -> MeterReadings:

@@ -96,18 +96,28 @@ class _Folder:
         except (pa.ArrowException, OSError, ValueError) as error:
             if isinstance(error, ReadingError):
                 raise
-            raise SourceUnavailable(f"{self._name}: {type(error).__name__}") from None
+            raise SourceUnavailable(f"{self._name}: {type(error).__name__}", said=str(error)) from None
 
     def files(self, *below: str) -> list[fs.FileInfo]:
-        """Return the files in a folder, in order of name, and in those below it."""
+        """Return the files in a folder, in order of name, and in those below it. One below the root need not be there."""
         selector = fs.FileSelector("/".join((self._root, *below)), recursive=True, allow_not_found=bool(below))
         found = [each for each in self._files.get_file_info(selector) if each.extension == "parquet"]
+        if below and not found:
+            self._require_root()
         return sorted((each for each in found if each.base_name[0] not in "._"), key=lambda each: each.path)
 
     def folders(self) -> list[str]:
         """Return the names of the folders in this folder, in order."""
         found = self._files.get_file_info(fs.FileSelector(self._root))
         return sorted(each.base_name for each in found if each.type == fs.FileType.Directory)
+
+    def _require_root(self) -> None:
+        """Raise FileNotFoundError if the root is not there, or is empty here, as that of a disk that is not mounted."""
+        there = (
+            self._files.get_file_info(self._root).type != fs.FileType.NotFound if self._is_remote else self.folders()
+        )
+        if not there:
+            raise FileNotFoundError(f"{self._root} is not there, or is empty")
 
     def footer(self, info: fs.FileInfo) -> "_Footer":
         with self._files.open_input_file(info.path) as source:

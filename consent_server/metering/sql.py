@@ -71,6 +71,6 @@ def _columns(database: ForeignDatabase, query: ForeignQuery, most: int, **values
     try:
         names, rows = database.rows(query, most, **values)
     except ForeignFault as fault:
-        raise SourceUnavailable(f"{query.setting}: {fault}") from None
+        raise SourceUnavailable(f"{query.setting}: {fault}", said=fault.said) from None
     columns = list(zip(*rows, strict=True)) or [() for _ in names]
     return dict(zip(names, columns, strict=True))

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from consent_server import audit, clock
 from consent_server.outbound.errors import Unreachable
+from consent_server.pki.crl import NotTrusted
 from consent_server.refusal import Refusal
 
 log = logging.getLogger("consent_server.outbound")
@@ -90,9 +91,8 @@ class Poller(Generic[T]):
         try:
             value = self._load()
         except Exception as error:  # one unexpected error must not end the thread
-            kind = error.kind if isinstance(error, Unreachable) else type(error).__name__
             if not self._failing:
-                audit.event("list_refresh_failed", list=self._name, error=kind)
+                report_failure(self._name, error)
             if not isinstance(error, Unreachable | ValueError | Refusal):
                 log.exception("%s could not be loaded", self._name)
             self._failing = True
@@ -102,3 +102,12 @@ class Poller(Generic[T]):
         self._failing = False
         self._latest = Loaded(value, at)
         return True
+
+
+def report_failure(name: str, error: Exception) -> None:
+    """Write the audit line of a list that could not be loaded: what was wrong with it, or with which host."""
+    if isinstance(error, Unreachable):
+        audit.event("list_refresh_failed", list=name, error=error.kind, host=error.host)
+    else:
+        said = str(error) if isinstance(error, NotTrusted) else type(error).__name__
+        audit.event("list_refresh_failed", list=name, error=said)

@@ -13,7 +13,7 @@ from cryptography import x509
 from consent_server import audit, clock
 from consent_server.outbound.cache import Cache, Copy
 from consent_server.outbound.errors import Unreachable
-from consent_server.outbound.poller import Poller
+from consent_server.outbound.poller import Poller, report_failure
 from consent_server.outbound.session import MIB, Session
 from consent_server.outbound.settings import MembersSettings
 from consent_server.pki.crl import NotTrusted, RevokedSerials, authority_of, read_revocation_list
@@ -83,8 +83,7 @@ class RevocationLists:
         """Fetch every list, and keep those that are valid. Raise Unreachable or NotTrusted for the first that is not."""
         failed = self._fetch_all()
         for error in failed:
-            kind = error.kind if isinstance(error, Unreachable) else str(error)
-            audit.event("list_refresh_failed", list=NAME, error=kind)
+            report_failure(NAME, error)
         if failed:
             raise failed[0]
 

@@ -77,7 +77,10 @@ class Gate:
         asked, _, query = str(environ["RAW_URI"]).partition("?")
         if asked == NGINX:
             decided = self._decide_original(environ)
-            return decided if decided.status in (200, *_NGINX_KNOWS) else decided._replace(status=403)
+            decided = decided if decided.status in (200, *_NGINX_KNOWS) else decided._replace(status=403)
+            # nginx would add a 401's challenge to that of the refusal.
+            headers = {name: value for name, value in decided.headers.items() if name != "WWW-Authenticate"}
+            return decided._replace(headers=headers)
         if asked == NGINX_REFUSAL:
             decided = self._decide_original(environ)
             # What was refused a moment ago and would be allowed now is not allowed by a page of refusals.

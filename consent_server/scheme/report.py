@@ -52,6 +52,7 @@ class GapReason(StrEnum):
     SOME_READINGS = "some half-hours have no reading"
     NO_FACTOR = "some half-hours have no published figure to multiply the reading by"
     OTHER_FACTOR = "a factor has changed, and the month is being worked out again"
+    DOUBLED = "two providers gave the readings of one meter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ class MonthOfMeter:
 
 @dataclass(frozen=True, slots=True)
 class ReportedMeter:
-    """A meter that is connected, and its months. `meter` is unique in the report; `site` is the outcode of the meter.
+    """A meter that is connected, and its months. `meter` is unique in the report; `site` is the outcode of the meter, and
+    `connection` the id of the ReportSource that it came through.
 
     `region` names, for electricity, the parts of the grid whose intensity was used. One `stands_in` where it was not found by
     the outcode.
@@ -99,6 +101,7 @@ class ReportedMeter:
     months: Mapping[int, MonthOfMeter]
     region: str = ""
     stands_in: bool = False
+    connection: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +279,9 @@ def make(
 ) -> Report:
     """Return the report on `meters` over the months from `start` to before `end` that are over at `at`, in `fuels` alone.
 
-    A month is reported only when every connected meter of the fuel has all of it. periods: `factors.in_force()`: a month of
-    gas that was worked out from other figures than these is left out until it has been worked out again.
+    A month is reported only when every connected meter of the fuel has all of it, and none of them is there twice. periods:
+    `factors.in_force()`: a month of gas that was worked out from other figures than these is left out until it has been worked
+    out again.
     """
     parts = [
         _OfFuel(
@@ -323,10 +327,12 @@ class _OfFuel:
         month = start
         while month < end:
             found = summed.get(month)
-            if found is not None and found.complete and self._is_current(month):
-                self.sums[month] = found
-            else:
+            if found is None or not found.complete or not self._is_current(month):
                 self.gaps.append(self._gap(month, found))
+            elif doubled := self._doubled(month):
+                self.gaps.append(ReportGap(self.fuel, month, GapReason.DOUBLED, 0, doubled))
+            else:
+                self.sums[month] = found
             month = instant.next_month(month)
         self.months = [self._reported(month) for month in self.sums.values()]
 
@@ -335,6 +341,17 @@ class _OfFuel:
             return True
         now = basis(self._periods, start, instant.next_month(start))
         return all(meter.months[start].emissions.basis == now for meter in self._meters)
+
+    def _doubled(self, start: int) -> tuple[str, ...]:
+        """Return the sites of meters that came through two connections: a provider's ids say nothing to another, but no two
+        meters of a district use the same to the watt-hour and litre in a month, weighted by the grid's intensity as well."""
+        through: dict[tuple[str, float, float], set[str]] = {}
+        for meter in self._meters:
+            month = meter.months[start].emissions
+            if month.amount:
+                figures = meter.site, round(month.amount, 3), round(month.kilograms, 3)
+                through.setdefault(figures, set()).add(meter.connection)
+        return tuple(sorted({site for (site, _, _), connections in through.items() if len(connections) > 1}))
 
     def _gap(self, start: int, found: MonthEmissions | None) -> ReportGap:
         if found is None:

@@ -72,6 +72,8 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
     context: "DoorContext"
     #: Greenlets that wait for the first byte of a request, in the order in which they began to.
     idle: Final[dict[Any, None]] = {}
+    #: Greenlets that wait for their client, whatever for, in the same order.
+    waiting: Final[dict[Any, None]] = {}
     #: The connections that this worker holds.
     held: Final[WeakSet["DoorSocket"]] = WeakSet()
 
@@ -232,7 +234,9 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
     @contextmanager
     def _waiting(self, for_what: str) -> Iterator[None]:
         started = monotonic()
+        greenlet = gevent.getcurrent()
         self.settimeout(None)
+        self.waiting[greenlet] = None
         try:
             with gevent.Timeout(max(self._left_s, 0), TooSlow(for_what)):
                 yield
@@ -242,6 +246,7 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
                 log.info("too slow", extra={"fields": fields})
             raise
         finally:
+            self.waiting.pop(greenlet, None)
             self.settimeout(0.0)
             self._left_s -= monotonic() - started
 
@@ -311,17 +316,22 @@ def context(listener: ListenerSettings, client_root: str | None) -> DoorContext:
 
 
 def _make_room() -> None:
-    """Close the connection that has been idle longest: else whoever keeps enough of them open keeps everybody else out."""
-    longest = next(iter(DoorSocket.idle), None)
-    if longest is not None:
-        _note_full(clock.now() // 60)
-        gevent.get_hub().loop.run_callback(_end_if_idle, longest)
+    """Close the connection that has been idle longest, or else the one that has waited longest for its client.
+
+    Otherwise whoever keeps enough of them open keeps everybody else out.
+    """
+    later = gevent.get_hub().loop.run_callback
+    if DoorSocket.idle:
+        later(_end_if_idle, next(iter(DoorSocket.idle)))
+    elif DoorSocket.waiting:
+        later(_end_if_waiting, next(iter(DoorSocket.waiting)))
+    _note_full(clock.now() // 60)
 
 
 @lru_cache(maxsize=1)
 def _note_full(_minute: int) -> None:
     fields = {"event": "connections_full", "connections": len(DoorSocket.held)}
-    log.warning("as many connections as may be: those that are idle longest are closed", extra={"fields": fields})
+    log.warning("as many connections as may be: who has waited longest is closed", extra={"fields": fields})
 
 
 def stop_gently(worker: Any) -> None:
@@ -343,3 +353,8 @@ def _end_if_idle(greenlet: Any) -> None:
     # in the hub, where nothing can come between the question and the act
     if greenlet in DoorSocket.idle:
         greenlet.throw(_Stopping)
+
+
+def _end_if_waiting(greenlet: Any) -> None:
+    if greenlet in DoorSocket.waiting:
+        greenlet.throw(TooSlow("others need its connection"))

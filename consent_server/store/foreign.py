@@ -24,7 +24,14 @@ _EXTRAS: Final = {"duckdb": "consent-server[duckdb]"}
 
 
 class ForeignFault(Exception):
-    """The database did not return what it was asked for. The message says how it failed, and names no value."""
+    """The database did not return what it was asked for. The message says how it failed, and names no value.
+
+    `said` is the driver's own message, which may name values and the account.
+    """
+
+    def __init__(self, how: str, said: str = "") -> None:
+        super().__init__(how)
+        self.said = said
 
 
 class ForeignQuery:
@@ -74,8 +81,9 @@ class ForeignDatabase:
         except TimeoutError:
             raise ForeignFault("no response in time") from None
         except sa.exc.SQLAlchemyError as error:
-            # Not its text: that has the statement's values, and some drivers' the account.
-            raise ForeignFault(type(getattr(error, "orig", None) or error).__name__) from None
+            # Apart from its text: that has the statement's values, and some drivers' the account.
+            fault = getattr(error, "orig", None) or error
+            raise ForeignFault(type(fault).__name__, str(fault)) from None
 
     def _only_reads(self, connection: Connection) -> None:
         if connection.dialect.name == "postgresql":

@@ -255,14 +255,19 @@ def retire(directory: Path, kid: str) -> str | None:
     keys = _signing_key_files(directory).all()
     if kid not in keys:
         raise KeysUnusable(f"{directory}: no key of that kid")
-    if len(keys) == 1:
-        raise KeysUnusable(f"{directory}: this is the only key; rotate first")
+    require_another(directory)
     before = directory.stat()
     (path,) = _named(directory, kid)
     stays = path.read_text().strip() if path.suffix == f".{_IN_AN_HSM}" else None
     path.unlink()
     mark_changed(directory, before)
     return stays
+
+
+def require_another(directory: Path) -> None:
+    """Raise KeysUnusable if one key is all that there is."""
+    if len(_signing_key_files(directory).all()) == 1:
+        raise KeysUnusable(f"{directory}: this is the only key; rotate first")
 
 
 def _named(directory: Path, kid: str) -> list[Path]:

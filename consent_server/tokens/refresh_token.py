@@ -107,7 +107,13 @@ def rotate(directory: Path, at: int) -> int:
 
 
 def retire(directory: Path, version: str, at: int) -> None:
-    """Remove a version past its time. Raise KeysUnusable for one that is unknown, in use, or still to be kept."""
+    """Remove a version past its time. Raise KeysUnusable as `require_retirable` does."""
+    require_retirable(directory, version, at)
+    _remove(directory, version)
+
+
+def require_retirable(directory: Path, version: str, at: int) -> None:
+    """Raise KeysUnusable for a version that is unknown, in use, or still to be kept."""
     keys = RefreshKeys(directory)
     if version not in {name for _, name in keys.in_order()}:
         raise KeysUnusable(f"{directory}: no such version")
@@ -116,7 +122,6 @@ def retire(directory: Path, version: str, at: int) -> None:
         raise KeysUnusable(f"version {version} is the newest; rotate first")
     if at < until:
         raise KeysUnusable(f"version {version} is kept until {instant.text(until)}: refresh tokens may still quote it")
-    _remove(directory, version)
 
 
 def kept_until(keys: RefreshKeys) -> dict[str, int]:

@@ -177,6 +177,7 @@ def test_a_window_that_is_too_long_is_read_in_parts(played: Played, monkeypatch:
     (total,) = found.totals
     missing = (instant.months_later(BEGIN, 4),)
     assert (total.months, total.missing, total.kilograms, total.quality.score) == (11, missing, 11 * 1234.5, 3)
+    assert [(each.origin, each.start, each.end) for each in total.factors] == [("https://factors.example", BEGIN, END)]
     assert found.sha256 == hashlib.sha256(got.answer).hexdigest()
     assert len(got.answer.splitlines()) == 4
     assert {each.member: each.steps["transfer"] for each in found.signers} == {

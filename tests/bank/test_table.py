@@ -33,6 +33,7 @@ def test_a_row_for_each_fuel() -> None:
     ]
     assert (gas["scope"], gas["gas"], gas["from"], gas["to"]) == ("1", "CO2e", "2025-03-01", "2026-03-01")
     assert (gas["months_missing"], gas["permission_ends"]) == ("2026-02", "2026-03-13")
+    assert gas["factors"] == "2025-03-01 to 2026-03-01: https://factors.example"
 
 
 @pytest.mark.parametrize(

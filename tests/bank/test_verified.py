@@ -8,6 +8,7 @@ import pytest
 from consent_server.bank.verified import EmissionsNotVerified, verified
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
+from consent_server.scheme.provenance import calculated
 from consent_server.scheme.provenance.steps import process_url, scheme_url
 from tests.bank.answers import AT, BEGIN, END, answer, call, month
 from tests.deployments import layout
@@ -195,6 +196,12 @@ def test_what_is_not_json(text: bytes) -> None:
 def test_provenance_that_is_refused(changes: dict[str, Any], asked: dict[str, Any], says: str) -> None:
     with pytest.raises(EmissionsNotVerified, match=f"provenance: .*{says}"):
         verified(answer(**changes), call(**asked))
+
+
+def test_factors_of_very_many_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calculated, "_MOST_SOURCES", 0)
+    with pytest.raises(EmissionsNotVerified, match="more sources"):
+        verified(answer(), call())
 
 
 def test_a_record_that_was_changed() -> None:

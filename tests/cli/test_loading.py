@@ -192,8 +192,8 @@ def test_what_is_set_aside_is_listed_and_decided(command: Command, deployment: P
     )
     assert "2 set aside" in run(command, deployment, "readings", text).stdout
 
-    def decide(what: str, id_: str, why: str = "the bakery's new oven", by: str = "Ada") -> Result:
-        return command("readings", what, "--config", deployment, id_, "--why", why, "--by", by)
+    def decide(what: str, id_: str, *more: str, why: str = "the bakery's new oven", by: str = "Ada") -> Result:
+        return command("readings", what, "--config", deployment, id_, "--why", why, "--by", by, *more)
 
     def values() -> list[float]:
         with opened(load(deployment).database), store.reading() as c:
@@ -212,7 +212,9 @@ def test_what_is_set_aside_is_listed_and_decided(command: Command, deployment: P
     assert decide("discard", "0" * 16).exit_code == 1
     assert (set_aside(command, deployment), values()) == ([first, second], [500])
     assert decide("release", first["id"]).exit_code == 0
-    assert decide("discard", second["id"]).exit_code == 0
+    assert f'"id": "{second["id"]}"' in decide("discard", second["id"], "--dry-run").output
+    assert set_aside(command, deployment) == [second]
+    assert decide("discard", second["id"], "--yes").exit_code == 0
     assert (set_aside(command, deployment), values()) == ([], [500, 80_000])
     assert decide("release", first["id"]).exit_code == 1
     with opened(load(deployment).database), store.reading() as c:

@@ -59,8 +59,13 @@ def test_D4_the_contract_is_a_table_of_sentences(command: Command, filled: Path,
             ("--set", "metering.register_source=no.such:thing"),
             "metering.register_source: no.such:thing cannot be loaded",
         ),
+        (
+            ("--set", "metering.readings_source=parquet", "--set", "metering.parquet.readings_folder=/no/such"),
+            "Failed: 1 of 16. To mend:\n"
+            "  SourceUnavailable: metering.parquet.readings_folder: FileNotFoundError ([Errno 2] Cannot list directory",
+        ),
     ],
-    ids=["unknown", "no number", "another customer", "no plug-in"],
+    ids=["unknown", "no number", "another customer", "no plug-in", "no folder"],
 )
 def test_D4_what_is_wrong_is_said_and_ends_with_1(command: Command, filled: Path, arguments: Any, says: str) -> None:
     result = command("metering", "check", "--config", filled, *arguments)

@@ -175,7 +175,9 @@ def test_a_permission_is_shown_with_the_end_of_its_license(
     assert (shown["state"], shown.get("license_is")) == ("granted", said)
 
 
-@pytest.mark.parametrize("arguments", [("show",), ("withdraw", "--why", "asked by letter")], ids=["show", "withdraw"])
+@pytest.mark.parametrize(
+    "arguments", [("show",), ("withdraw", "--yes", "--why", "asked by letter")], ids=["show", "withdraw"]
+)
 @pytest.mark.parametrize("unknown", ["nobody", "-8Begins-with_a-dash", "--two"])
 def test_an_unknown_permission_is_said_to_be_unknown(
     ask: Callable[..., Result], arguments: tuple[str, ...], unknown: str
@@ -194,7 +196,7 @@ def test_events_are_asked_for_by_an_id_that_begins_with_a_dash(ask: Callable[...
 @pytest.mark.parametrize("why", ["", "   ", "x" * 301, "meter 1200 0123 4567 8", "tel 02079460000", "a\x07b"], ids=repr)
 @pytest.mark.usefixtures("history")
 def test_a_withdrawal_needs_a_reason_that_may_be_kept(ask: Callable[..., Result], why: str) -> None:
-    assert ask("permissions", "withdraw", "p1", "--why", why).exit_code == 1
+    assert ask("permissions", "withdraw", "p1", "--yes", "--why", why).exit_code == 1
     assert json.loads(ask("permissions", "show", "p1").output)["state"] == "granted"
 
 
@@ -203,7 +205,12 @@ def test_an_operators_withdrawal_is_kept_and_owes_a_message(
     ask: Callable[..., Result], act: Callable[[Callable[[Any], None]], None], redeemed: int | None
 ) -> None:
     act(lambda c: granted(c, "p1", redeemed=redeemed))
-    assert ask("permissions", "withdraw", "p1", "--why", "asked by letter of 3 March 2026").exit_code == 0
+    asked = ("permissions", "withdraw", "p1", "--why", "asked by letter of 3 March 2026")
+    tried = ask(*asked, "--dry-run")
+    assert (tried.exit_code, tried.output) == (0, "To be withdrawn: p1\nNothing was changed.\n")
+    assert "Do it? [y/N]" in ask(*asked).output, "nobody answers"
+    assert lines(ask("audit", "tail", "--event", "permission_withdrawn")) == []
+    assert ask(*asked, "--yes").exit_code == 0
     (event,) = lines(ask("audit", "tail", "--event", "permission_withdrawn"))
     assert (event["by"], event["why"]) == ("operator", "asked by letter of 3 March 2026")
     calls = json.loads(ask("permissions", "show", "p1").output)["calls"]
@@ -226,7 +233,7 @@ def test_what_lives_is_listed_and_withdrawn_at_once(
     act(write)
     living = ask("permissions", "list").output.splitlines()
     assert living == ["p1", "-p2", "c1"]
-    done = ask("permissions", "withdraw", "--why", "we close", "c1", "p1", "-p2")
+    done = ask("permissions", "withdraw", "--yes", "--why", "we close", "c1", "p1", "-p2")
     assert (done.exit_code, [line for line in done.output.splitlines() if line.startswith("With")]) == (
         0,
         ["Withdrawn: c1, p1", "Withdrawn: -p2"],

@@ -81,7 +81,7 @@ def signing(world: World) -> Iterator[Callable[[], list[tuple[str, str]]]]:
     world.sandbox.control("clock", offset_s=0)
     for kid, state in listed():
         if (kid, state) not in before:
-            assert world.run("edp", "keys", "retire", "signing", kid).exit_code == 0
+            assert world.run("edp", "keys", "retire", "--yes", "signing", kid).exit_code == 0
     assert listed() == before
 
 
@@ -115,7 +115,7 @@ def test_doors_take_a_rotated_key_up_while_old_tokens_still_verify(
     first = fresh()
     assert kid_of(first) == new
     assert [world.data(cap, token).status_code for token in (last, first)] == [200, 200]
-    early = world.run("edp", "keys", "retire", "signing", old)
+    early = world.run("edp", "keys", "retire", "--yes", "signing", old)
     assert early.exit_code == 1
     assert "wait" in early.output
 
@@ -136,7 +136,7 @@ def test_an_operator_withdraws_and_the_client_is_told(world: World) -> None:
     assert world.data(cap, tokens["access_token"]).status_code == 200
 
     why = "asked by telephone, caller verified"
-    done = world.run("edp", "permissions", "withdraw", permission, "--why", why)
+    done = world.run("edp", "permissions", "withdraw", "--yes", permission, "--why", why)
     assert (done.exit_code, done.output.splitlines()[-1]) == (0, f"Withdrawn: {permission}")
     assert world.data(cap, tokens["access_token"]).status_code == 401
     assert cap.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
@@ -154,7 +154,7 @@ def test_an_operator_withdraws_and_the_client_is_told(world: World) -> None:
     assert [each["event"] for each in history][-2:] == ["permission_withdrawn", "message_sent"]
     assert (history[-2]["by"], history[-2]["where"]) == ("operator", "command line")
 
-    again = world.run("edp", "permissions", "withdraw", permission, "--why", why)
+    again = world.run("edp", "permissions", "withdraw", "--yes", permission, "--why", why)
     assert again.exit_code == 1
     assert "ended already" in again.output
 

@@ -96,7 +96,7 @@ def test_readings_records_and_months_are_kept_together(cap: Cap, caplog: pytest.
 
 def test_what_was_collected_is_reported(cap: Cap) -> None:
     cap.collected(cap.provider("one", Meter("e"), Meter("g", "gas")), "c1")
-    cap.collected(cap.provider("two", Meter("e")), "c2")
+    cap.collected(cap.provider("two", Meter("e", outcode="EH1")), "c2")
     found = report_on_acme(FEBRUARY, TODAY)
     assert [(month.fuel, month.start) for month in found.months] == [("electricity", FEBRUARY), ("gas", FEBRUARY)]
     assert found.months[0].figure.kilograms == pytest.approx(268.8)

@@ -318,7 +318,7 @@ def walk_through_a_restore(operator: Operator, held: dict[str, tuple[Client, str
     _, withdraws, _ = blocks("An SME that asks by telephone")[0].splitlines()
     gone, lives_on = held
     operator.run(back_up)
-    operator.run(withdraws.replace("PERMISSION", f"'{gone}'"))
+    operator.run(f"yes | {withdraws.replace('PERMISSION', repr(gone))}")
     operator.stop()
     (operator.config.parent / "keys").rename(operator.folder / "lost")
     said = operator.run(restore)
@@ -348,7 +348,7 @@ def walk_through_an_upgrade(operator: Operator) -> None:
 
 def walk_to_the_end(operator: Operator, lives_on: str) -> None:
     withdraw, told, export, delete = blocks("Decommission")
-    assert operator.run(withdraw).splitlines() == [lives_on, f"Withdrawn: {lives_on}"]
+    assert operator.run(withdraw).splitlines() == [lives_on, f"To be withdrawn: {lives_on}", f"Withdrawn: {lives_on}"]
     operator.until(lambda: operator.run(told) == "", "every client was told")
     operator.until(lambda: sealed(operator), "every event has its place")
     operator.run(export)

@@ -102,6 +102,7 @@ def test_G04_while_an_hsm_hangs_others_act(
         signing.join()
     is_lost = is_withdrawn and act == "a redemption"
     assert answered[0].status_code == (400 if is_lost else 200)
+    assert not is_lost or answered[0].get_json()["error_uri"].endswith("/code_refused")
     assert issuer.row(tables.Permission, id=permission).redeemed is None or not is_lost
     text, uri = issuer.get("/status-list").text, metadata.status_list_uri(issuer.deployment.settings)
     listed = status.decode(text, issuer.deployment.signing_keys, uri, clock.now())

@@ -162,6 +162,20 @@ def test_G02_tokens_are_sent_when_the_redemption_is_kept_and_the_rest_is_uncerta
     assert changed().refresh(tokens["refresh_token"]).status_code == 200
 
 
+@pytest.mark.parametrize("fault", [store.StoreUnavailable, store.OutcomeUnknown])
+def test_G02_whoever_lost_sends_nothing_also_when_the_rest_is_uncertain(
+    issuer: Any, monkeypatch: pytest.MonkeyPatch, fault: type[store.StoreUnavailable]
+) -> None:
+    def broken(*_: object) -> None:
+        raise fault("the database is gone")
+
+    granted = issuer.grant()
+    monkeypatch.setattr(codes, "answer", lambda _: False)
+    monkeypatch.setattr(code, "_end_what_it_issued", broken)
+    answer = issuer.redeem(granted)
+    assert (answer.status_code, answer.get_json()["error_uri"].rpartition("/")[2]) == (503, "outcome_unknown")
+
+
 def test_G02_an_expired_code_is_not_tried_again(
     issuer: Any, changed: Any, held_clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

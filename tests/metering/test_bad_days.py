@@ -522,6 +522,16 @@ def test_a_database_that_is_not_there_is_unavailable(url: str, tmp_path: Path) -
     assert not Path("/no").exists()
 
 
+def test_what_a_database_says_is_for_the_operator_alone(tmp_path: Path) -> None:
+    broken = """SELECT 'meter ' || :meter AS meter, :measure, :start, :end FROM
+        nowhere"""
+    with pytest.raises(SourceUnavailable) as refused:
+        sources.readings_of(sql(foreign.a_sqlite_file(tmp_path), half_hours=broken)).half_hours(DAYS)
+    assert refused.value.said == "no such table: nowhere"
+    assert str(refused.value) == refused.value.private == "metering.sql_readings.half_hours: OperationalError"
+    assert SourceUnavailable(said="\n one\x1b[2J\ntwo" + 1000 * "x").said == "one[2J"
+
+
 def test_whoever_loads_a_duckdb_file_can_have_it_alone(tmp_path: Path) -> None:
     settings = foreign.a_duckdb_file(tmp_path)
     assert sources.readings_of(settings).half_hours(DAYS).count == 95
@@ -546,6 +556,19 @@ def test_a_file_that_is_not_whole_refuses_its_month_and_no_other(tmp_path: Path)
     assert readings.half_hours(DAYS).count == 95
     march.write_bytes(whole)
     assert readings.half_hours(DAYS).count == 95
+
+
+def test_a_disk_that_is_not_mounted_is_no_meter_without_readings(tmp_path: Path) -> None:
+    readings = sources.readings_of(foreign.parquet_files(tmp_path))
+    unknown = ReadingsRequest("99-none", "electricity", "import", FIRST, FIRST + DAY, "a", NOW)
+    folder = tmp_path / "readings"
+    assert (readings.half_hours(unknown), readings.begin(["99-none"])) == (Held(), {})
+    folder.rename(tmp_path / "elsewhere")
+    for _ in ("no folder", "an empty one"):
+        for ask in (lambda: readings.half_hours(DAYS), lambda: readings.begin([SHOP])):
+            with pytest.raises(SourceUnavailable, match="readings_folder: FileNotFoundError"):
+                ask()
+        folder.mkdir(exist_ok=True)
 
 
 def test_a_bit_that_flipped_on_the_disk_changes_no_half_hour(tmp_path: Path) -> None:

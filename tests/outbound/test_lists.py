@@ -294,7 +294,15 @@ class TestRevocationList:
         (tmp_path / "list.crl").write_bytes(Authority(tmp_path / "strangers").create().crl([3]))
         with caplog.at_level("INFO", "consent_server.audit"):
             assert list_of(tmp_path / "list.crl").lists() == ()
-        assert "list_refresh_failed" in caplog.text
+        (failed,) = [line for line in caplog.messages if "list_refresh_failed" in line]
+        assert '"error":"NotTrusted"' not in failed
+
+    def test_the_log_says_which_host_failed(self, list_of, trust, wire, caplog):
+        trust.routes["/crl"] = wire.answer(500)
+        with caplog.at_level("INFO", "consent_server.audit"):
+            list_of(trust.url("/crl", wire.directory)).lists()
+        (failed,) = [line for line in caplog.messages if "list_refresh_failed" in line]
+        assert f'"error":"status 500","host":"{wire.directory}' in failed
 
     def test_an_older_list_never_takes_the_place_of_a_newer_one(self, list_of, tmp_path, authority, held_clock):
         (tmp_path / "list.crl").write_bytes(authority.crl([3], number=2))

@@ -1,11 +1,27 @@
-"""Messages to applications."""
+"""Messages to applications, and requests to an authority for time."""
+
+import asyncio
+import io
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from pyhanko.pdf_utils.reader import PdfFileReader
 
+from consent_server import clock
+from consent_server.documents import signing
+from consent_server.documents.timestamps import NotStamped, Stamper, of_signature
 from consent_server.outbound.deliver import address_of, deliver
 from consent_server.outbound.directory import Directory
 from consent_server.outbound.errors import BadAnswer, NotAllowed, Unreachable
 from consent_server.outbound.timestamps import TimestampAuthority
+from tests.documents import sample
+from tests.scheme.signing import CAP_ROLE, member_signer, signing_authority
 
 MESSAGE = {"ib1:message": "https://registry.example/trust-framework", "body": {"token": "canary"}}
 
@@ -87,7 +103,82 @@ class TestDelivery:
         assert server.asked == []
 
 
+def common_name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+
+
+class OpenSsl:
+    """OpenSSL's own time-stamping authority (`openssl ts`), under an issuer below its root."""
+
+    CONFIGURATION = """
+[tsa]
+default_tsa = ours
+[ours]
+serial = {folder}/serial
+default_policy = 1.2.3.4.1
+digests = sha256
+accuracy = secs:1
+ess_cert_id_chain = no
+ess_cert_id_alg = sha256
+signer_digest = sha256
+"""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("root", "issuer", "tsa")}
+        stamping = x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.TIME_STAMPING])
+        self.root = self._certificate("root", "root", x509.BasicConstraints(True, None))
+        issuer = self._certificate("issuer", "root", x509.BasicConstraints(True, 0))
+        signer = self._certificate("tsa", "issuer", stamping)
+        for name, each in {"root": self.root, "chain": issuer, "signer": signer}.items():
+            (folder / f"{name}.pem").write_bytes(each.public_bytes(Encoding.PEM))
+        key = self._keys["tsa"].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (folder / "key.pem").write_bytes(key)
+        (folder / "serial").write_text("01")
+        (folder / "tsa.conf").write_text(self.CONFIGURATION.format(folder=folder))
+
+    def _certificate(self, name: str, by: str, extension: x509.ExtensionType) -> x509.Certificate:
+        begun = datetime.now(UTC) - timedelta(days=1)
+        made = x509.CertificateBuilder(
+            issuer_name=common_name(by), subject_name=common_name(name), public_key=self._keys[name].public_key(),
+            serial_number=x509.random_serial_number(), not_valid_before=begun, not_valid_after=begun + timedelta(days=9),
+        )  # fmt: skip
+        return made.add_extension(extension, True).sign(self._keys[by], hashes.SHA256())
+
+    def reply(self, query: bytes) -> bytes:
+        (self._folder / "query").write_bytes(query)
+        of = {
+            "-config": "tsa.conf",
+            "-queryfile": "query",
+            "-signer": "signer.pem",
+            "-inkey": "key.pem",
+            "-chain": "chain.pem",
+        }
+        named = [part for option, file in of.items() for part in (option, self._folder / file)]
+        return subprocess.run(["openssl", "ts", "-reply", *named], check=True, capture_output=True).stdout
+
+
 class TestTimestamps:
+    def test_openssl_as_the_authority(self, authority, settings_of, session_of, trust, wire, tmp_path):
+        tsa = OpenSsl(tmp_path)
+        collection = {
+            "timestamp_authority": trust.url("/time", wire.directory),
+            "timestamp_roots": tmp_path / "root.pem",
+        }
+        settings = settings_of(trust.port, collection=collection)
+        trust.routes["/time"] = lambda asked: wire.answer(200, tsa.reply(asked.body))
+        time, at = TimestampAuthority(settings, session_of(settings)), clock.now()
+        file = signing.signed(sample.plain(), member_signer("cap", CAP_ROLE), at, Stamper(time.respond, [tsa.root], at))
+        (signature,) = PdfFileReader(io.BytesIO(file)).embedded_signatures
+        stamp = of_signature(signature.signer_info, [tsa.root], at)
+        assert stamp is not None
+        assert (stamp.is_trusted, 0 <= stamp.at - at < 60) == (True, True)
+        with pytest.raises(NotStamped, match="no chain"):
+            of_signature(signature.signer_info, [signing_authority().root], at)
+        # a digest that its configuration does not take: the response is a rejection
+        with pytest.raises(NotStamped):
+            asyncio.run(Stamper(time.respond, [tsa.root], at).async_timestamp(bytes(64), "sha512"))
+
     def test_an_authority_for_time(self, authority, settings_of, session_of, trust, wire):
         collection = {
             "timestamp_authority": trust.url("/time", wire.directory),

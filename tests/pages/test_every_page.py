@@ -33,7 +33,8 @@ sideways. In forced colours, whatever can be pressed or filled in must have an e
 checks the HTML against the standard. `make test` does the same for the main pages of a journey in two views. Other tests go
 through the journey by keyboard alone, and check where the focus is after an error.
 
-Programs find only some of the possible faults. No user of a screen reader has tried the pages yet.
+Programs find only some of the possible faults. No user of a screen reader has tried the pages yet, and nobody whose first
+language is Welsh has read the Welsh.
 
 - **Contrast.** Text has at least 4.5:1, in the party's own colour as well: the server does not start with a weaker one
   (`public.brand`).

@@ -68,6 +68,21 @@ def test_a_figure_that_later_readings_changed_is_said(portal: Any) -> None:
     assert "March 2025: later readings changed this figure on 12 March 2026." in browser.open("/result").html
 
 
+def test_a_district_that_the_grid_does_not_know_is_said(portal: Any) -> None:
+    browser = with_result(portal)
+    assert "no figures of its own" not in browser.open("/result").html
+    connection = portal.connections()[0].id
+    with store.writing() as c:
+        for meter in collecting.meters(c, connection):
+            rows.put(c, meter._replace(outcode="W3"))
+        months = collecting.figures(c, connection, MARCH_2025, clock.now())
+        rows.put(
+            c, *(each._replace(region=13, region_by="distributor") for each in months if each.fuel == "electricity")
+        )
+    html = browser.open("/result").html
+    assert "For <bdi>W3</bdi> the grid’s operator has no figures of its own, so those of <bdi>London</bdi> were" in html
+
+
 def test_the_result_states_its_estimates(portal: Any) -> None:
     browser = with_result(portal)
     with store.writing() as c:

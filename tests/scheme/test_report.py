@@ -141,6 +141,24 @@ def test_what_is_left_out_and_why(meters: list[ReportedMeter], gaps: list[tuple[
     assert {month.start for month in found.months} == {MAY, JUNE, JULY} - {start for start, _, _ in gaps}
 
 
+def test_a_meter_that_came_through_two_connections_is_not_counted_twice() -> None:
+    """In June the second one is another's, and months in which nothing was used are no sign of anything."""
+    one = replace(meter("electricity", 1000.0), connection="c1")
+    idle = [replace(meter("electricity", 0.0, name=name), connection=name) for name in ("c3", "c4")]
+    same = replace(one, meter="n", connection="c2")
+    june = meter("electricity", 1001.0).months[JUNE]
+    found = report(one, *idle, replace(same, months={**same.months, JUNE: june}))
+    assert [(each.start, each.reason, each.sites) for each in found.gaps] == [
+        (start, GapReason.DOUBLED, ("SW8",)) for start in (MAY, JULY)
+    ]
+    assert [month.start for month in found.months] == [JUNE]
+    for other in (
+        replace(same, connection="c1"),  # one provider's meters are apart by their ids
+        replace(meter("electricity", 1000.0, "AB1", "n"), connection="c2"),
+    ):
+        assert len(report(one, other).months) == 3
+
+
 def test_a_gap_names_the_sites_that_lack_something() -> None:
     whole, gap = meter("electricity", 1.0), meter("electricity", 1.0, "AB1", "n", lacking=[JUNE])
     assert [each.sites for each in report(whole, gap).gaps] == [("AB1",)]

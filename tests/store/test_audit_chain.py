@@ -108,6 +108,8 @@ def test_what_is_kept_no_longer_may_be_missing_at_the_beginning_up_to_a_checkpoi
     sealed()
     with store.reading() as c:
         digests = {link.position: link.digest for link in audit_events.chain(c)}
+    force("DELETE FROM audit_event WHERE position = 3")
+    assert [fault.kind for fault in faults({3: digests[3]})] == ["missing"], "in the middle"
     force("DELETE FROM audit_event WHERE position <= 3")
     assert faults({3: digests[3]}) == []
     assert [fault.kind for fault in faults({2: digests[2]})] == ["missing"]

@@ -116,6 +116,19 @@ def rotate(settings: Settings, kind: Kind, at: int, hsm: str | None = None) -> H
     return made
 
 
+def require_retirable(settings: Settings, kind: Kind, name: str, at: int, *, at_once: bool = False) -> None:
+    """Raise KeysUnusable, saying what to do, while something valid depends on a key; `at_once` as in `retire`."""
+    if kind == "refresh":
+        refresh_token.require_retirable(settings.keys.refresh, name, at)
+        return
+    found = _found(settings, kind, name, at)
+    if not at_once and found.state == "in use":
+        raise KeysUnusable(f"{name} is in use: rotate first, or retire it at once if it leaked")
+    if not at_once and found.state == "old" and found.until is not None and at < found.until:
+        raise KeysUnusable(f"{name} has signed tokens that are good until {instant.text(found.until)}: wait")
+    keys.require_another(settings.keys.tokens)
+
+
 def retire(settings: Settings, kind: Kind, name: str, at: int, *, at_once: bool = False) -> str | None:
     """Remove a key that nothing valid depends on any more. Raise KeysUnusable, saying what to do, while something does.
 
@@ -124,15 +137,11 @@ def retire(settings: Settings, kind: Kind, name: str, at: int, *, at_once: bool 
     `at_once` is for a signing key that leaked: every token that it signed stops verifying. It does not apply to a refresh
     version: permission records and withdrawal messages quote its tokens, and each permission can be withdrawn instead.
     """
+    require_retirable(settings, kind, name, at, at_once=at_once)
     stays = None
     if kind == "refresh":
         refresh_token.retire(settings.keys.refresh, name, at)
     else:
-        found = _found(settings, kind, name, at)
-        if not at_once and found.state == "in use":
-            raise KeysUnusable(f"{name} is in use: rotate first, or retire it at once if it leaked")
-        if not at_once and found.state == "old" and found.until is not None and at < found.until:
-            raise KeysUnusable(f"{name} has signed tokens that are good until {instant.text(found.until)}: wait")
         stays = keys.retire(settings.keys.tokens, name)
     _keep(f"{kind} {name}", "retired at once" if at_once else "retired")
     return stays

@@ -13,6 +13,7 @@ from consent_server.scheme.registry_document import MalformedLicense, from_rdf
 from consent_server.store import audit_events, connections, links, outbox, permissions
 from consent_server.store.fetched import StoredCache
 from consent_server.store.tables import OwedCall, Permission, ProviderConnection
+from consent_server.withdrawal.ending_with import ending_with
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
 _LONGEST_WHY = 300
@@ -129,14 +130,23 @@ def reason_of(text: str, what: str) -> str:
     return words
 
 
+def falling(subject: str) -> list[str]:
+    """Return the ids of all that falls if this one is withdrawn, itself first. Raise CommandFailed where it has ended."""
+    state = permission(subject)["state"]
+    if state != "granted":
+        raise CommandFailed(f"{subject} has ended already ({state}): see `consent-server permissions show`")
+    with store.reading() as c:
+        return [subject, *ending_with(c, subject, clock.now())]
+
+
 def withdraw_as_operator(subject: str, why: str) -> list[str]:
     """Withdraw for an SME that asked in another way. Return the ids of all that fell. Raise CommandFailed.
 
     The message to the client waits in the outbox for the worker, as after any withdrawal.
     """
     why = reason_of(why, "say why")
-    state = permission(subject)["state"]
+    falling(subject)
     fallen = withdraw(subject, Withdrawal(by="operator", where="command line", why=why))
     if not fallen:
-        raise CommandFailed(f"{subject} has ended already ({state}): see `consent-server permissions show`")
+        raise CommandFailed(f"{subject} has ended meanwhile: see `consent-server permissions show`")
     return fallen

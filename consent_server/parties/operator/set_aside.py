@@ -6,7 +6,7 @@ there are so few that the digest would reveal it. The audit trail has the last f
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from consent_server import audit, store
@@ -30,8 +30,18 @@ def listed(limit: int) -> list[dict[str, object]]:
     `line` is the number of a line, of an object or of a row of the file. Numbers of meters are hidden in its name.
     """
     with store.reading() as c:
-        found = readings.all_aside(c, limit)
-        fuels = {row.id: row.fuel for row in meters.described(c, {row.meter for row in found})}
+        return _told(c, readings.all_aside(c, limit))
+
+
+def one(id_: str) -> dict[str, object]:
+    """Return one of them. Raise CommandFailed."""
+    row = _found(id_)
+    with store.reading() as c:
+        return _told(c, [row])[0]
+
+
+def _told(c: Connection, found: Sequence[SetAside]) -> list[dict[str, object]]:
+    fuels = {row.id: row.fuel for row in meters.described(c, {row.meter for row in found})}
     return [
         {
             "id": _id(row),

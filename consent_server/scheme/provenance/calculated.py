@@ -11,6 +11,7 @@ from typing import Final
 
 from consent_server.scheme import instant
 from consent_server.scheme.licenses import ELECTRICITY, GAS
+from consent_server.scheme.provenance.chain import plain
 from consent_server.scheme.provenance.container import CLOCK_SKEW, VerifiedStep
 from consent_server.scheme.provenance.permitted import made_at, permitted
 from consent_server.scheme.provenance.step import ProvenanceError, as_object
@@ -25,6 +26,7 @@ from consent_server.scheme.provenance.steps import (
 
 _FACTOR_OF: Final = {ELECTRICITY: GRID_CARBON_INTENSITY, GAS: GAS_GREENHOUSE_GAS_FACTOR}
 _METERS: Final = ("Meter", "SubMeter", "VirtualMeter")
+_MOST_SOURCES: Final = 20
 
 Period = tuple[int, int]
 
@@ -32,11 +34,12 @@ Period = tuple[int, int]
 @dataclass(frozen=True)
 class FuelChain:
     """What one fuel's figures rest on: for each site (a provider's meters in one postcode district) the periods with readings,
-    and the periods with factors, all in order and apart; and the worst that is said of missing readings: COMPLETE,
-    SUBSTITUTED or MISSING."""
+    and the periods with factors, all in order and apart; the sources of the factors, each with its whole period; and the worst
+    that is said of missing readings: COMPLETE, SUBSTITUTED or MISSING."""
 
     metered: tuple[tuple[Period, ...], ...]
     factored: tuple[Period, ...]
+    sources: Mapping[str, Period]
     missing_data: str
 
     def require_cover(self, fuel: str, start: int, end: int) -> None:
@@ -117,7 +120,7 @@ class _Judge:
         for origin in readings.values():
             sites.setdefault(_site(origin), []).append(_period(origin))
         metered = tuple(_joined(periods) for periods in sites.values())
-        return FuelChain(metered, _joined(map(_period, factors.values())), missing)
+        return FuelChain(metered, _joined(map(_period, factors.values())), _sources(factors.values()), missing)
 
     def _received(self, receipt: VerifiedStep) -> VerifiedStep:
         """Return the origin of the readings that a receipt is for."""
@@ -167,6 +170,18 @@ class _Judge:
             raise ProvenanceError("transfer: no permission that it names allows its license")
         if kind == "process" and not any(each.allows(step) for each in named):
             raise ProvenanceError("process: no permission that it names allows it")
+
+
+def _sources(factors: Iterable[VerifiedStep]) -> dict[str, Period]:
+    """Return from when until when each source was used. Raise ProvenanceError."""
+    found: dict[str, Period] = {}
+    for step in factors:
+        source, (start, end) = plain(step.get("origin")), _period(step)
+        first, last = found.get(source, (start, end))
+        found[source] = min(first, start), max(last, end)
+    if len(found) > _MOST_SOURCES:
+        raise ProvenanceError("origin: factors are from more sources than a calculation has")
+    return found
 
 
 def _site(origin: VerifiedStep) -> tuple[str, str]:
