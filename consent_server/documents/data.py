@@ -389,16 +389,6 @@ def _whole(found: Report) -> WholePeriod:
     return WholePeriod(start=instant.text(found.start), end=instant.text(found.end), totals=_totals(found))
 
 
-def _source(each: ReportSource) -> SourceData:
-    return SourceData(
-        member=each.member,
-        connection=each.connection,
-        granted=instant.text(each.granted),
-        collected=instant.text(each.collected),
-        meters=each.meters,
-    )
-
-
 def _totals(found: Report) -> tuple[TotalData, ...]:
     return tuple(TotalData(months=each.months, **_energy(each.figure)) for each in found.totals)
 
