@@ -389,10 +389,6 @@ def _whole(found: Report) -> WholePeriod:
     return WholePeriod(start=instant.text(found.start), end=instant.text(found.end), totals=_totals(found))
 
 
-def _totals(found: Report) -> tuple[TotalData, ...]:
-    return tuple(TotalData(months=each.months, **_energy(each.figure)) for each in found.totals)
-
-
 def _source(each: ReportSource) -> SourceData:
     return SourceData(
         member=each.member,
@@ -401,6 +397,10 @@ def _source(each: ReportSource) -> SourceData:
         collected=instant.text(each.collected),
         meters=each.meters,
     )
+
+
+def _totals(found: Report) -> tuple[TotalData, ...]:
+    return tuple(TotalData(months=each.months, **_energy(each.figure)) for each in found.totals)
 
 
 def _month(each: ReportedMonth) -> MonthData:
