@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from consent_server.pki.member_certificate import MemberCertificate
-from tests.conftest import free_ports, program
+from tests.conftest import free_ports, missing
 from tests.issuer import conftest as issuing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,9 @@ class Bouncer:
     """deploy/ha/pgbouncer.ini with four server connections, in front of the tests' PostgreSQL; `url` leads through it."""
 
     def __init__(self, server: str, database: str) -> None:
-        self.program = program("pgbouncer")
+        self.program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+        if self.program is None:
+            missing("Debian's pgbouncer (scripts/debian-packages pgbouncer)")
         behind = parse_qs(urlsplit(server).query)["host"][0]
         owner = Path(behind, "PG_VERSION").stat().st_uid
         self.folder = Path(tempfile.mkdtemp(prefix="consent-server-pgbouncer-"))
@@ -51,7 +53,7 @@ class Bouncer:
 
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
-            command = [self.program, str(self.folder / "pgbouncer.ini")]
+            command = [str(self.program), str(self.folder / "pgbouncer.ini")]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until = time.monotonic() + 10
         while True:
