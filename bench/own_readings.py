@@ -28,15 +28,18 @@ from tests.resource.conftest import ResourceServer
 CALLS: Final = 25
 DAYS: Final = 400
 END: Final = START - START % DAY
-YEAR: Final = f"/datasources/acme.0/import?from={instant.text(END - 365 * DAY)}&to={instant.text(END)}"
 
 
-def fill(client: str) -> None:
+def register(client: str, meter: str) -> None:
+    """Add a meter of electricity to the register, with its data source for a client."""
+    with store.writing() as c:
+        meters.add(c, Meter(meter, "acme", "Acme", "electricity", "1", "SW8 1AA", "SW8", ["import"]))
+        rows.add(c, MeterAlias("acme.0", client, "acme", meter))
+
+
+def fill() -> None:
     """Keep 400 days of one meter, as a load keeps them."""
     supply = Supply("m-1", "acme", "electricity", "S3")
-    with store.writing() as c:
-        meters.add(c, Meter("m-1", "acme", "Acme", supply.fuel, "1", "SW8 1AA", "SW8", ["import"]))
-        rows.add(c, MeterAlias("acme.0", client, "acme", "m-1"))
     piece = Piece("m-1", "import", supply.fuel)
     for day in range(END - DAYS * DAY, END, DAY):
         for slot, value in enumerate(day_values(supply, "import", day)):
@@ -53,24 +56,31 @@ def size() -> int:
         return int(c.execute(sa.text("SELECT sum(pgsize) FROM dbstat WHERE name LIKE '%day_block%'")).scalar_one())
 
 
+def year_at_the_door(server: ResourceServer, end: int, accepted: str) -> None:
+    """Print the processor time of a year of the data source up to a midnight, and the bytes of the body."""
+    year = f"/datasources/acme.0/import?from={instant.text(end - 365 * DAY)}&to={instant.text(end)}"
+    taken = []
+    for _ in range(CALLS):
+        headers = {"Authorization": f"Bearer {server.token()}", "Accept-Encoding": accepted}
+        began = time.process_time()
+        answer = server.call(year, headers)
+        taken.append((time.process_time() - began) * 1e3)
+        assert answer.status_code == 200, answer.text
+    least, usual = min(taken), statistics.median(taken)
+    print(f"{accepted:24} {least:10.1f} ms at least {usual:8.1f} ms at the median {len(answer.data):12,} bytes")
+
+
 def main(url: str) -> None:
     clock.now = lambda: START  # certificates and tokens of the tests are of then
     server = ResourceServer(
         settings_of("edp", url, {"metering.readings_source": "day-blocks"}), "electricity_and_gas", "cap"
     )
     with in_new_database(server.app):
-        fill(server.granted().client_id)
+        register(server.granted().client_id, "m-1")
+        fill()
         print(f"{'bytes of a meter-year':24} {size() * 365 // DAYS:10,}")
         for accepted in ("identity", "gzip", "zstd"):
-            taken = []
-            for _ in range(CALLS):
-                headers = {"Authorization": f"Bearer {server.token()}", "Accept-Encoding": accepted}
-                began = time.process_time()
-                answer = server.call(YEAR, headers)
-                taken.append((time.process_time() - began) * 1e3)
-                assert answer.status_code == 200, answer.text
-            least, usual = min(taken), statistics.median(taken)
-            print(f"{accepted:24} {least:10.1f} ms at least {usual:8.1f} ms at the median {len(answer.data):12,} bytes")
+            year_at_the_door(server, END, accepted)
 
 
 if __name__ == "__main__":
