@@ -26,6 +26,7 @@ from consent_server.scheme.report import (
     GapReason,
     Report,
     ReportedMonth,
+    ReportSource,
     UsedFactor,
 )
 
@@ -260,16 +261,7 @@ def of(
             QualityData(fuel=each.fuel, option=each.option, score=each.score, reason=each.reason)
             for each in (*scores, *([overall] if overall else []))
         ),
-        sources=tuple(
-            SourceData(
-                member=each.member,
-                connection=each.connection,
-                granted=instant.text(each.granted),
-                collected=instant.text(each.collected),
-                meters=each.meters,
-            )
-            for each in found.sources
-        ),
+        sources=tuple(_source(each) for each in found.sources),
         timestamp=TimestampData(authority=authority, state=TimestampState.ASKED) if authority else TimestampData(),
     )
 
@@ -427,6 +419,16 @@ def _factor(each: UsedFactor) -> FactorData:
         region=each.region,
         stands_in=each.stands_in,
         digest=each.set.file_sha256 if each.set else "",
+    )
+
+
+def _source(each: ReportSource) -> SourceData:
+    return SourceData(
+        member=each.member,
+        connection=each.connection,
+        granted=instant.text(each.granted),
+        collected=instant.text(each.collected),
+        meters=each.meters,
     )
 
 
