@@ -303,7 +303,7 @@ def see_everything(manifest: dict[str, Any], album: Album) -> None:
 
 
 def _wait_for_result(page: Page, cap: str) -> None:
-    """Wait until the readings are there; not long, since of one business they never are."""
+    """Wait until the readings are there, but no longer than it takes a business whose provider is not ready."""
     for _ in range(20):
         page.goto(f"{cap}/result")
         if urlsplit(page.url).path == "/result":
