@@ -7,6 +7,8 @@ in the documents; besides, there is one of each state that is met (docs/images/s
 import base64
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +32,7 @@ STATES = IMAGES / "states"
 #: Of a state's picture, pixels; a long page is cut.
 LONGEST = 3000
 QUALITY = 0.6
+DRAWN_MS = 2000
 COLUMNS, THUMB = 10, 120
 #: Whose pages differ from each other.
 WALKED = ("normal", "not_ready", "several_sites", "log_in")
@@ -178,9 +181,24 @@ class Album:
         errors = ["errors"] if self.page.locator(".errors").count() else []
         name = "-".join([*where, *heading[:4], *errors, *([state] if state else [])])
         if name not in self.seen:
-            shot = self.page.screenshot(full_page=True, animations="disabled")
+            with self._frames_in_sight():
+                shot = self.page.screenshot(full_page=True, animations="disabled")
             self.seen[name] = self._webp(f"data:image/png;base64,{base64.b64encode(shot).decode()}", LONGEST)
             (STATES / f"{name}.webp").write_bytes(self.seen[name])
+
+    @contextmanager
+    def _frames_in_sight(self) -> Iterator[None]:
+        """Have a screen as long as the page: Chromium draws no frame of another origin that has not been in sight."""
+        framed = self.page.locator("iframe").count() > 0
+        if framed:
+            for frame in self.page.frames:
+                frame.wait_for_load_state()
+            height = self.page.evaluate("document.documentElement.scrollHeight")
+            self.page.set_viewport_size({"width": PHONE["width"], "height": height})
+            self.page.wait_for_timeout(DRAWN_MS)
+        yield
+        if framed:
+            self.page.set_viewport_size(PHONE)  # type: ignore[arg-type]
 
     def open(self, *urls: str, state: str = "") -> None:
         for url in urls:
@@ -256,6 +274,7 @@ def see_everything(manifest: dict[str, Any], album: Album) -> None:
         album.open(cap + sme["connect"]["cap"][0]["path"])
         album.follow(sme["connect"]["cap"])
         album.see()
+        _wait_for_result(page, cap)
         page.goto(fsp)
         page.fill("#business", sme["name"])
         page.click("#apply")
@@ -281,6 +300,15 @@ def see_everything(manifest: dict[str, Any], album: Album) -> None:
         album.follow([steps[-1], last])
         album.see()
         album.open(f"{cap}/account", f"{cap}/permissions", f"{edp}/manage/permissions", fsp)
+
+
+def _wait_for_result(page: Page, cap: str) -> None:
+    """Wait until the readings are there, but no longer than it takes a business whose provider is not ready."""
+    for _ in range(20):
+        page.goto(f"{cap}/result")
+        if urlsplit(page.url).path == "/result":
+            return
+        page.wait_for_timeout(1000)
 
 
 def see_what_goes_wrong(manifest: dict[str, Any], album: Album) -> None:
