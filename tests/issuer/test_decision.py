@@ -14,6 +14,7 @@ from consent_server.store import codes, journeys
 from consent_server.store.tables import AuthorizationCode, Evidence, KeptEvent, Permission
 from tests.issuer.conftest import ELECTRICITY, PUBLIC, Decided, Issuer, answer_in
 
+YEAR = 365 * 86400
 DECLINED = {
     "error": "access_denied",
     "error_description": "The user declined, or cancelled the request.",
@@ -76,6 +77,15 @@ def test_a_grant_is_kept_with_its_evidence_its_code_and_its_event(issuer: Issuer
     assert decided.code not in str(issuer.everything())
     event = issuer.row(KeptEvent, event="permission_granted")
     assert event.fields["permission"] == permission.id
+
+
+@pytest.mark.parametrize(("until_s", "ends_s"), [(86400, 86400), (2 * YEAR, YEAR), (None, YEAR)])
+def test_a_permission_ends_with_the_one_that_it_hands_on_and_no_later_than_its_license(
+    issuer: Issuer, app: Flask, journey: Any, held_clock: Any, until_s: int | None, ends_s: int
+) -> None:
+    until = None if until_s is None else held_clock.instant + until_s
+    decision.conclude(journey, Decided(until=until))
+    assert issuer.row(Permission).expires == held_clock.instant + ends_s
 
 
 def test_the_code_is_not_in_the_decisions_repr() -> None:

@@ -174,6 +174,7 @@ PUSHED: dict[str, tuple[Change, int, str, str]] = {
             "https://client.example:/cb",
             "https://client.example:0/cb",
             "https://client.example:65536/cb",
+            f"https://{'.'.join(['a' * 63] * 4)}/cb",
             "https://client.example:80a/cb",
             "https://2130706433/cb",
             "https://0x7f000001/cb",
@@ -225,8 +226,9 @@ def test_pushed_request(refusing: Any, unchanged: Any, change: Change, status: i
         asked(refusing.post("/par", refusing.good_push(**change)), status, error, refusal)
 
 
-def test_the_good_pushed_request_is_accepted(refusing: Any) -> None:
-    assert refusing.post("/par", refusing.good_push()).status_code == 201
+@pytest.mark.parametrize("change", [{}, {"state": "x" * 2048}], ids=["as it is", "state of 2048 characters"])
+def test_the_good_pushed_request_is_accepted(refusing: Any, change: Change) -> None:
+    assert refusing.post("/par", refusing.good_push(**change)).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -241,7 +243,12 @@ def test_the_good_pushed_request_is_accepted(refusing: Any) -> None:
         "https://xn--clent-6va.example/test/a/x/callback?dummy1=lorem&dummy2=ipsum",
         "https://client.example",
         "https://client.example?x=https://other.example/?y",
+        "https://client.example:1/cb",
+        "https://client.example:65535/cb",
+        f"https://{'.'.join(['a' * 63] * 3)}.{'a' * 61}/cb",
+        "https://client.example/".ljust(2000, "x"),
     ],
+    ids=lambda uri: uri[:70],
 )
 def test_the_sandbox_accepts_any_https_host(refusing: Any, redirect_uri: str) -> None:
     assert refusing.post("/par", refusing.good_push(redirect_uri=redirect_uri)).status_code == 201

@@ -157,13 +157,15 @@ def command(cap: Deployment, database_url: str, *journals: Path) -> Any:
 
 
 def test_G15_what_rests_on_it_in_the_back_up_falls_with_it(cap: Deployment) -> None:
-    """Its second support came after the back-up, and is not there any more."""
+    """Its second support came after the back-up, and is not there any more. The clock of the node that wrote it was ahead."""
     for name in ("support", "dependent"):
         permission(name)
     linked("support", "dependent")
-    entry = JournalEntry(NOW, ["support"], "sme", "manage", "the SME withdrew", "", "-")
+    entry = JournalEntry(NOW + 60, ["support"], "sme", "manage", "the SME withdrew", "", "-")
     assert replay([entry]) == {"ended": 2}
-    assert not alive()
+    assert replay([entry]) == {"had ended": 1}
+    with store.reading() as c:
+        assert [row.ended for name in ("support", "dependent") if (row := permissions.find(c, name))] == [NOW, NOW]
 
 
 def test_G15_a_withdrawal_that_the_journal_cannot_take_is_not_done(cap: Deployment, journal: Path) -> None:
