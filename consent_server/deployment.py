@@ -237,5 +237,6 @@ def install(app: Flask, process: MemberProcess) -> None:
 
 def current() -> Deployment:
     """Return the deployment of the application that is being served."""
-    found: Deployment = current_app.extensions[_EXTENSION]
+    # Each look at an attribute of Flask's `current_app` searches for it.
+    found: Deployment = current_app._get_current_object().extensions[_EXTENSION]  # type: ignore[attr-defined]
     return found

@@ -82,10 +82,12 @@ _arrivals: Final[WeakKeyDictionary[ssl.SSLSocket, Arrival]] = WeakKeyDictionary(
 
 def from_socket(sock: object) -> Arrival | None:
     """Return what the TLS layer verified on this connection; None without TLS or without a certificate."""
-    if not isinstance(sock, ssl.SSLSocket) or sock.context.verify_mode is not ssl.CERT_REQUIRED:
+    if not isinstance(sock, ssl.SSLSocket):
         return None
     arrival = _arrivals.get(sock)
     if arrival is None:
+        if sock.context.verify_mode is not ssl.CERT_REQUIRED:
+            return None
         leaf = sock.getpeercert(binary_form=True)
         if leaf is None:
             return None

@@ -50,7 +50,8 @@ def lock_wait_of_this_request() -> LockWait:
     if _page_ended.get() or not has_request_context():
         return LockWait(LOCK_WAIT_S, LOCK_WAIT_S)
     environ = request.environ
-    if _KEY not in environ:
-        environ[_KEY] = LockWait(LOCK_WAIT_S, STUCK_S if request.method in ("GET", "HEAD") else LOCK_WAIT_S)
-    found: LockWait = environ[_KEY]
+    found: LockWait | None = environ.get(_KEY)
+    if found is None:
+        only_asks = environ["REQUEST_METHOD"] in ("GET", "HEAD")
+        found = environ[_KEY] = LockWait(LOCK_WAIT_S, STUCK_S if only_asks else LOCK_WAIT_S)
     return found

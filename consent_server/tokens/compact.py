@@ -105,7 +105,7 @@ def octets(segment: str) -> bytes:
     except binascii.Error:
         raise Unacceptable("not base64url") from None
     # RFC 4648 section 3.5: the unused bits of the last character are zero, else one token has several spellings.
-    if base64.urlsafe_b64encode(data).rstrip(b"=") != segment.encode("ascii"):
+    if base64url(data) != segment:
         raise Unacceptable("not canonical base64url")
     return data
 

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+from binascii import b2a_base64
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -34,6 +35,7 @@ JWKS_MAX_AGE: Final = 60
 #: Seconds between the publication of a new key and its first use: every cached JWKS has expired by then.
 PUBLISHED_BEFORE_USE: Final = 10 * JWKS_MAX_AGE
 
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _THIRTY_TWO_OCTETS: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _COORDINATE_BYTES: Final = 32
 _IN_A_FILE: Final = "pem"
@@ -59,7 +61,7 @@ class PublicKeySource(Protocol):
 
 def base64url(data: bytes) -> str:
     """Return base64url without padding (RFC 7515 section 2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return b2a_base64(data, newline=False).translate(_URL_SAFE, b"=").decode("ascii")
 
 
 def thumbprint(key: EllipticCurvePublicKey) -> str:

@@ -141,11 +141,11 @@ def is_text(octets: bytes) -> bool:
 
 
 def _body(request: Request) -> bytes:
-    stated = request.content_length
-    if (stated or 0) > BODY_LIMIT:
+    stated = request.environ.get("CONTENT_LENGTH")
+    if stated and int(stated) > BODY_LIMIT:
         raise BodyTooLarge()
     # No more than is stated (PEP 3333). What comes in chunks states nothing, and ends by itself.
-    body: bytes = request.stream.read(BODY_LIMIT + 1) if stated is None else request.input_stream.read(stated)
+    body: bytes = request.input_stream.read(int(stated)) if stated else request.stream.read(BODY_LIMIT + 1)
     if len(body) > BODY_LIMIT:
         raise BodyTooLarge()
     return body
