@@ -432,16 +432,6 @@ def _factor(each: UsedFactor) -> FactorData:
     )
 
 
-def _source(each: ReportSource) -> SourceData:
-    return SourceData(
-        member=each.member,
-        connection=each.connection,
-        granted=instant.text(each.granted),
-        collected=instant.text(each.collected),
-        meters=each.meters,
-    )
-
-
 def _energy(figure: Figure) -> dict[str, Any]:
     return {
         "fuel": figure.fuel,
