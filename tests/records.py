@@ -31,11 +31,13 @@ def month(
     connection: str = "c",
     datasource: str | None = None,
 ) -> MeterMonth:
-    """A month of one meter as a CAP keeps it: 2 kWh of electricity for each kilogram, half a cubic metre of gas."""
+    """A month of one meter as a CAP keeps it: 2 kWh of electricity for each kilogram, and gas by the published factors."""
     end = instant.next_month(start)
     periods = factors.used(factors.in_force(factors.PUBLISHED, factors.LATEST_PUBLISHED), start, end)
-    amount = kilograms * (2 if fuel == "electricity" else 0.5)
-    by_set = {str(each.factor.year): amount * (each.end - each.start) / (end - start) for each in periods}
+    shares = {each: (each.end - each.start) / (end - start) for each in periods}
+    per_m3 = sum(each.factor.kg_per_m3 * share for each, share in shares.items())
+    amount = kilograms * 2 if fuel == "electricity" else kilograms / per_m3
+    by_set = {str(each.factor.year): amount * share for each, share in shares.items()}
     return MeterMonth(
         connection=connection,
         datasource=datasource or fuel,
