@@ -2,13 +2,13 @@
 
     python -m bench.instructions            counts, and prints the ratios to bench/instructions.json
     python -m bench.instructions --keep     counts, and keeps the figures there
-    python -m bench.instructions --measured counts with metrics, and with metrics and traces as well, beside the same without
+    python -m bench.instructions --measured counts a refresh with metrics, with metrics and traces, and with neither
 
 Instructions are the same on a busy machine; seconds are not. A worker of the mutual-TLS door runs under valgrind, and forks two
-processes for each act, which serve one connection each and differ by CALLS calls: what one takes more than the other is what
-those took, TLS and gunicorn included and the kernel not. `nothing` is GET /health: what any request costs at this door. The
-database is SQLite. A ratio above WORSE is marked and fails nothing: another processor, Python or library differs as well, and
-where those change the figures are kept anew.
+processes for each act, whose clock stands still, which serve one connection each and differ by CALLS calls: what one takes more
+than the other is what those took, with TLS and gunicorn and without the kernel. `nothing` is GET /health: what a request costs
+at this door at least. The database is SQLite. A ratio above WORSE is marked and fails nothing: another processor, Python or
+library differs as well, and where those change the figures are kept anew.
 """
 
 import argparse
@@ -23,11 +23,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.client import HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -45,31 +46,31 @@ COUNTED: Final = (Act("nothing", "/health", "cap", 200, lambda _, count: [{}] * 
 #: How many calls each connection makes: one warms up, and two are counted.
 CONNECTIONS: Final = (WARM, CALLS, 2 * CALLS)
 MEASURED: Final = ("metrics", "metrics and traces")
+#: Pairs of processes that count a refresh for each of them; the median is shown.
+PAIRS: Final = 3
 
 
-def counted(measured: str = "") -> dict[str, int]:
-    """Return act -> instructions for one. `measured` is one of MEASURED: what a worker does besides."""
+def counted(acts: Sequence[Act], measured: str = "") -> list[int]:
+    """Return the instructions for one of each act. `measured` is one of MEASURED: what a worker does besides."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         layout = Layout(folder, PORT)
         parties.prepare(layout)
         door = Door(layout, f"sqlite:///{folder / 'store.db'}", port=PORT + 40)
+        settings = dict(door.settings)
         if measured:
-            door.settings["metrics.bind"] = f"127.0.0.1:{PORT + 41}"
+            settings["metrics.bind"] = f"127.0.0.1:{PORT + 41}"
         if measured == MEASURED[-1]:
-            door.settings["traces.endpoint"] = _collector()
+            settings["traces.endpoint"] = _collector()
         door.fill(sum(CONNECTIONS))
-        forms = {act.name: act.forms(door, sum(CONNECTIONS)) for act in COUNTED}
-        with _served(door, folder):
-            for act in COUNTED:
+        forms = [act.forms(door, sum(CONNECTIONS)) for act in acts]
+        with _served(door, settings, folder, len(acts)):
+            for act, own in zip(acts, forms, strict=True):
                 for count in CONNECTIONS:
-                    _call(door, act, [forms[act.name].pop() for _ in range(count)])
-        processes = json.loads((folder / "forked").read_text())
-        found = {
-            act.name: [_instructions(folder, process) for process in pair]
-            for act, pair in zip(COUNTED, processes, strict=True)
-        }
-    return {act: (more - fewer) // CALLS for act, (fewer, more) in found.items()}
+                    _call(door, act, [own.pop() for _ in range(count)])
+        pairs = json.loads((folder / "forked").read_text())
+        found = [[_instructions(folder, process) for process in pair] for pair in pairs]
+    return [(more - fewer) // CALLS for fewer, more in found]
 
 
 def _collector() -> str:
@@ -90,17 +91,17 @@ def _collector() -> str:
 
 
 @contextmanager
-def _served(door: Door, folder: Path) -> Iterator[None]:
+def _served(door: Door, settings: dict[str, Any], folder: Path, acts: int) -> Iterator[None]:
     environment = {
         "CONSENT_CONFIG": str(door.layout.settings("edp")),
         "CONSENT_DOOR": "mutual_tls",
-        "CONSENT_SET": json.dumps(door.settings),
+        "CONSENT_SET": json.dumps(settings),
         "PYTHONHASHSEED": "0",
         "OTEL_BSP_SCHEDULE_DELAY": "3600000",  # spans are sent once, at the end: under valgrind five seconds are few calls
     }
     valgrind = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
     valgrind.append(f"--log-file={folder}/%p.log")
-    command = [*valgrind, sys.executable, "-m", "bench.instructions", "--serve", str(folder)]
+    command = [*valgrind, sys.executable, "-m", "bench.instructions", "--serve", str(folder), str(acts)]
     with (folder / "lines").open("wb") as lines:
         how: dict[str, Any] = {"stdout": lines, "stderr": lines, "start_new_session": True}
         process = subprocess.Popen(command, env=os.environ | environment, **how)
@@ -138,7 +139,7 @@ def _instructions(folder: Path, process: int) -> int:
     return int(found[1].replace(",", ""))
 
 
-def serve(folder: Path) -> None:
+def serve(folder: Path, acts: int) -> None:
     """Be a worker of gunicorn: serve one connection of each act, then one in each of two processes, and write which."""
     from gunicorn import sock
     from gunicorn.app.wsgiapp import WSGIApplication
@@ -152,7 +153,7 @@ def serve(folder: Path) -> None:
     worker.load_wsgi()
     app.cfg.post_worker_init(worker)
     (folder / "listening").touch()
-    (folder / "forked").write_text(json.dumps([_forked(worker) for _ in COUNTED]))
+    (folder / "forked").write_text(json.dumps([_forked(worker) for _ in range(acts)]))
 
 
 def _forked(worker: Any) -> list[int]:
@@ -166,6 +167,7 @@ def _forked(worker: Any) -> list[int]:
         process = os.fork()
         if process == 0:
             gc.disable()  # one collection more or less would be a tenth of an act
+            _hold_the_clock()
             _serve_one(worker)
             _settle(worker)
             os._exit(0)
@@ -173,6 +175,14 @@ def _forked(worker: Any) -> list[int]:
         assert status == 0
         found.append(process)
     return found
+
+
+def _hold_the_clock() -> None:
+    """Let no time pass for what is looked at again every few seconds: under valgrind that is after a few calls."""
+    from consent_server import clock
+
+    at, ticks = clock.now(), clock.ticks()
+    clock.now, clock.ticks = (lambda: at), (lambda: ticks)
 
 
 def _settle(worker: Any) -> None:
@@ -204,23 +214,25 @@ def show(found: dict[str, int], kept: dict[str, int]) -> None:
 
 
 def show_measured() -> None:
-    """Print one table in Markdown: what an act takes without metrics and traces, and how much more with them."""
-    plain = counted()
-    more = {measured: counted(measured) for measured in MEASURED}
-    print("| instructions for one | without | " + " | ".join(f"with {measured}" for measured in MEASURED) + " |")
-    print("|---|---:|" + "---:|" * len(MEASURED))
-    for act, count in plain.items():
-        print(f"| {act} | {count:,} | " + " | ".join(f"+{more[each][act] / count - 1:.1%}" for each in MEASURED) + " |")
+    """Print one table in Markdown: what a refresh takes without metrics and traces, and how much more with them."""
+    (refresh,) = (act for act in COUNTED if act.name == "refresh")
+    found = {measured: counted([refresh] * PAIRS, measured) for measured in ("", *MEASURED)}
+    plain = median(found[""])
+    print(f"| instructions for a refresh, median of {PAIRS} | ratio | from | to |")
+    print("|---|---:|---:|---:|")
+    for measured, counts in found.items():
+        now, ends = median(counts), (min(counts), max(counts))
+        print(f"| {measured or 'neither'} | {now / plain:.3f} | {ends[0]:,} | {ends[1]:,} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--measured", action="store_true")
-    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     how = parser.parse_args()
     if how.serve:
-        serve(how.serve)
+        serve(Path(how.serve[0]), int(how.serve[1]))
         return
     if shutil.which("valgrind") is None:
         print("NOT COUNTED: valgrind is missing; as root, run: apt-get install valgrind", file=sys.stderr)
@@ -228,7 +240,7 @@ def main() -> None:
     if how.measured:
         show_measured()
         return
-    found = counted()
+    found = dict(zip((act.name for act in COUNTED), counted(COUNTED), strict=True))
     if how.keep:
         KEPT.write_text(json.dumps(found, indent=2) + "\n")
     show(found, json.loads(KEPT.read_text()))
