@@ -168,6 +168,16 @@ def test_G15_what_rests_on_it_in_the_back_up_falls_with_it(cap: Deployment) -> N
         assert [row.ended for name in ("support", "dependent") if (row := permissions.find(c, name))] == [NOW, NOW]
 
 
+def test_G15_who_asked_is_told_of_what_rested_on_it(cap: Deployment) -> None:
+    """It asked for the first alone. The back-up does not know that the one rests on the other."""
+    for name in ("support", "dependent"):
+        permission(name)
+    assert replay([JournalEntry(NOW, ["support", "dependent"], "client", "token", "asked", CLIENT, "-")]) == {
+        "ended": 2
+    }
+    assert owed() == [("message", "dependent")]
+
+
 def test_G15_a_withdrawal_that_the_journal_cannot_take_is_not_done(cap: Deployment, journal: Path) -> None:
     permission("one")
     journal.mkdir()
