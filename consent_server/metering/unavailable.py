@@ -1,6 +1,6 @@
 """The refusal that a source raises when it is unavailable."""
 
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from consent_server.refusal import Unavailable
 
@@ -19,7 +19,7 @@ class SourceUnavailable(Unavailable):
     help = "The energy provider's own meter register or readings do not respond at present. Try again later."
     headers: ClassVar[dict[str, str]] = {"Retry-After": "60"}
 
-    def __init__(self, private: str = "", *, said: str = "") -> None:
-        super().__init__(private)
+    def __init__(self, private: str = "", *, said: str = "", **more: Any) -> None:
+        super().__init__(private, **more)
         line = said.strip().partition("\n")[0]
         self.said = "".join(filter(str.isprintable, line))[:_LONGEST]

@@ -281,6 +281,7 @@ def test_production_accepts_public_names_alone(changed: Any, unchanged: Any, red
         environment="production",
         revocation_list__source="https://directory.example/crl",
         database__withdrawal_journal="withdrawals.jsonl",
+        public__contact={"email": "help@edp.example"},
     )
     assert issuer.post("/par", issuer.good_push()).status_code == 201
     with unchanged(issuer):

@@ -98,7 +98,7 @@ def test_permissions_in_welsh_to_the_end(edp: Any) -> None:
     browser.click("continue", **GOOD)
     assert "Mewn grym" in browser.html
     browser.open("/manage/withdraw?permission=p-1")
-    assert "Daw i rym ar unwaith." in browser.html
+    assert "Daw i rym ar unwaith, ac ni ellir ei ddadwneud." in browser.html
     browser.click("confirm")
     assert "Mae’r caniatâd wedi’i dynnu’n ôl" in browser.html
     assert "amser y DU" in browser.html

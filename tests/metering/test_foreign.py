@@ -111,7 +111,9 @@ def test_O1_every_place_knows_whose_meters_a_customer_has(
 
 
 def test_the_doctor_calls_them(place: MeteringSettings, tmp_path: Path) -> None:
-    settings = settings_of("edp", f"sqlite:///{tmp_path / 'ours.db'}").model_copy(update={"metering": place})
+    ours = tmp_path / "ours.db"
+    ours.touch()
+    settings = settings_of("edp", f"sqlite:///{ours}").model_copy(update={"metering": place})
     (found,) = house.metering(settings, NOW)
     assert f"{place.register_source} and {place.readings_source} respond" in str(found)
     section = {"sql": "sql_readings", "http": "http"}.get(place.readings_source)

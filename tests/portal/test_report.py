@@ -163,8 +163,10 @@ def test_a_report_that_no_record_can_hold_is_divided_by_months(portal: Portal, m
     asked = [unescape(each) for each in re.findall(r'href="/report.json\?([^"]*)"', result)]
     assert asked == [f"permission=p1&from={first}&to={last}" for first, last in PARTS]
     assert "so many meters behind it that it is divided by months" in result
-    links = re.findall(r'<a href="/report[^"]*"[^>]*>(.*?)</a>', result)
-    assert len({*links}) == len(links) == 4 * len(PARTS), "links are told apart by their text"
+    text = dict(re.findall(r'<(?:a|span)[^>]* id="(part-[^"]*)"[^>]*>(.*?)</(?:a|span)>', result))
+    links = re.findall(r'<a href="/report[^"]*"[^>]* aria-labelledby="([^"]*)"', result)
+    names = [" ".join(text[each] for each in link.split()) for link in links]
+    assert len({*names}) == len(names) == 4 * len(PARTS), "links are told apart by their names"
     divided = [data.read(browser.open(f"/report.json?{each}").response.get_data()) for each in asked]
     assert [*parts.misfits(divided)] == []
     assert sorted((each.fuel, each.start) for part in divided for each in part.months) == [

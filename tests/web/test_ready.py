@@ -76,7 +76,9 @@ def node(build_node: Callable[[str], NodeUnderTest]) -> NodeUnderTest:
 def test_H21_a_sound_door_is_ready(node: NodeUnderTest, held_clock: Any) -> None:
     found = node.ready()
     assert (found["status"], found["failing"], found["degraded"]) == ("ready", [], [])
-    assert not [line for line in node.examined(held_clock.instant) if not line.startswith("ok")]
+    others = [line for line in node.examined(held_clock.instant) if not line.startswith("ok")]
+    # PostgreSQL's tables belong to the one role of the tests, which the doctor warns of.
+    assert not [line for line in others if "our role owns the audit trail" not in line]
 
 
 def test_H21_an_unmigrated_database_says_what_to_run(build_node: Callable[[str], NodeUnderTest]) -> None:
