@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from consent_server.sandbox.client import Client
 from consent_server.settings import load
 from tests.conftest import RunningSandbox
+from tests.waiting import until
 
 Rows = list[Any]
 
@@ -69,6 +70,11 @@ class Store:
         """All of one table, for a test that looks at something of its own."""
         with self._engine.connect() as c:
             return [dict(row) for row in c.execute(sa.select(self._tables[table])).mappings()]
+
+    def mails_have_gone(self) -> bool:
+        """Whether the worker has sent the mails that were due when they were owed: each is an audit event of its own."""
+        at_once = [row for row in self.rows("owed_mail") if row["due"] <= row["created"]]
+        return all(row["delivered"] or row["given_up"] for row in at_once)
 
     def _statement(self, table: sa.Table) -> str:
         progress = _PROGRESS.get(table.name, frozenset())
@@ -156,6 +162,7 @@ class Oracle:
         """
         codes = {refusal} if isinstance(refusal, str) else set(refusal)
         store, log = self.stores[door.split("_")[0]], self.log(door)
+        until(lambda: store.mails_have_gone(), "mails of what was done before are still owed")
         before = store.contents()
         answer = act()
         # (a)
