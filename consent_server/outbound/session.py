@@ -214,9 +214,8 @@ class Session(Calls):
         headers = {"Accept": accept}
         if bearer is not None:
             headers["Authorization"] = f"Bearer {bearer}"
-        if (
-            etag is not None and etag.isascii()
-        ):  # a server may send other octets (RFC 9110 section 8.8.3), which are not kept
+        # A server may send other octets (RFC 9110 section 8.8.3), which cannot be sent back.
+        if etag is not None and etag.isascii():
             headers["If-None-Match"] = etag
         return self._call(Call("GET", checked_url(url), headers, limit=limit), configured)
 

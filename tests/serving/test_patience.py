@@ -192,22 +192,24 @@ def test_F08_a_client_that_has_gone_is_not_served_the_rest_of_what_it_sent(open_
 #: what a client sends after the handshake, as (key updates, data) one after another, and whether it is then answered
 REKEYED = {
     "as many as it may": ([(tls_messages.MOST, GET)], True),
-    "as many before each piece of data": ([(tls_messages.MOST, GET[:9]), (tls_messages.MOST, GET[9:])], True),
+    "as many, and data between": ([(tls_messages.MOST // 2, GET[:9]), (tls_messages.MOST // 2, GET[9:])], True),
     "one more": ([(tls_messages.MOST + 1, GET)], False),
+    "one more, and data between": ([(tls_messages.MOST, GET[:9]), (1, GET[9:])], False),
     "and nothing else": ([(2000, b"")], False),
+    "empty records between": ([(8, b"")] * 100, False),
 }
 
 
 @pytest.mark.parametrize(("sent", "answered"), REKEYED.values(), ids=REKEYED.keys())
 def test_F08_a_client_that_sends_new_keys_and_no_data_is_cut_off(public_door, tmp_path, sent, answered):
     """OpenSSL reads key updates in C until data comes: whoever sends nothing else would hold up every other request."""
-    before = len(public_door.lines("messages_without_data"))
+    before = len(public_door.lines("too_many_tls_messages"))
     with public_door.connect(keylog=tmp_path / "keys") as connection:
         records = Records(tmp_path / "keys", "CLIENT")
-        made = b"".join(records.key_updates(count) + (records.data(data) if data else b"") for count, data in sent)
+        made = b"".join(records.key_updates(count) + records.data(data) for count, data in sent)
         socket.socket.sendall(connection, made)
         with contextlib.suppress(ConnectionError):
             assert connection.recv(12) == (b"HTTP/1.1 200" if answered else b"")
-    assert len(public_door.lines("messages_without_data")) == before + (not answered)
+    assert len(public_door.lines("too_many_tls_messages")) == before + (not answered)
     with public_door.connect() as connection:
         assert get(connection)[0] == 200
