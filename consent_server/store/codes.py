@@ -37,6 +37,16 @@ _REDEEM = Statement(
     .where(_code.c.digest == sa.bindparam("digest_"), _code.c.redeemed.is_(None))
     .values(redeemed=sa.bindparam("at"), unanswered=True)
 )
+_REDEEM_PERMISSION = Statement(
+    sa.update(_permission)
+    .where(
+        _permission.c.ended.is_(None),
+        _permission.c.id.in_(
+            sa.select(_code.c.permission).where(_code.c.digest == sa.bindparam("digest_"), _code.c.redeemed.is_(None))
+        ),
+    )
+    .values(redeemed=sa.bindparam("at"))
+)
 _ANSWER = Statement(
     sa.update(_code)
     .where(_code.c.digest == sa.bindparam("digest_"), _code.c.unanswered)
@@ -129,14 +139,15 @@ def redeem(c: Connection, code: str, at: int) -> bool:
 
 
 def redeem_at_once(code: str, at: int) -> bool:
-    """Redeem a code and its permission in one statement of PostgreSQL, if the one is unused and the other has not ended.
+    """Redeem a code and its permission, if the one is unused and the other has not ended: on PostgreSQL in one statement.
 
-    Return False, with nothing changed, otherwise, and on SQLite: it has no such statement, and waits for nothing between two.
-    It supersedes no older permission. Raise StoreUnavailable, OutcomeUnknown.
+    Return False, with nothing changed, otherwise. It supersedes no older permission. Raise StoreUnavailable, OutcomeUnknown.
     """
-    if database.is_sqlite():
-        return False
-    return database.write_alone(_redeem_at_once(), {"digest_": digest(code), "at": at}) is not None
+    values = {"digest_": digest(code), "at": at}
+    if not database.is_sqlite():
+        return database.write_alone(_redeem_at_once(), values) is not None
+    with database.writing() as c:
+        return _REDEEM_PERMISSION.run(c, values) == 1 and _REDEEM.run(c, values) == 1
 
 
 def answer(code: str) -> bool:
