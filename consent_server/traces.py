@@ -1,4 +1,6 @@
-"""OpenTelemetry spans of each request at a door, each transaction and each call out, if `traces.endpoint` is set.
+"""OpenTelemetry spans of requests, jobs and lists that are loaded, with their transactions and calls out.
+
+They are made if `traces.endpoint` is set.
 
 A span has the kind of operation, how long it took and how it ended. It holds no address, no query, no body and no message of an
 error, and nothing that names a business, a permission or a meter.
@@ -25,7 +27,7 @@ _PATIENCE_S: Final = 5
 NOTHING: Final = nullcontext()
 #: Kinds of spans with which something begins here: what is in them is sent with them, or left out with them.
 _BEGINS: Final = frozenset({"SERVER", "CONSUMER"})
-_left_out: Final[ContextVar[bool]] = ContextVar("left_out", default=False)
+_in_trace: Final[ContextVar[bool]] = ContextVar("in_trace", default=False)
 _LAST_OF_ID: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{16}([0-9a-f]{16})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -64,6 +66,7 @@ class _Tracing:
         context = self._propagator.extract({TRACEPARENT: parent}) if parent else None
         made = self._tracer.start_span(name, context, self._api.SpanKind[kind], attributes)
         token = self._context.attach(self._api.set_span_in_context(made))
+        outside = _in_trace.set(True)
         try:
             yield made
         except Exception as error:
@@ -72,6 +75,7 @@ class _Tracing:
             made.set_status(self._api.Status(self._api.StatusCode.ERROR))
             raise
         finally:
+            _in_trace.reset(outside)
             self._context.detach(token)
             made.end()
 
@@ -103,16 +107,16 @@ def span(
 ) -> AbstractContextManager["Span | None"]:
     """Return a context in which a span runs. `kind` is one of OpenTelemetry's; `parent` a traceparent, if it is another's.
 
-    It is the span, for what is known in its end, or None where no span is made.
+    It is the span, for what is known in its end, or None where no span is made: a trace begins with a request, a job or the
+    loading of a list, and `traces.percent` decides then.
     """
     tracing = _OfProcess.tracing
     if tracing is None:
         return NOTHING
-    if kind in _BEGINS:
-        _left_out.set(tracing.leaves_out(parent))
-    return NOTHING if _left_out.get() else tracing.running(name, kind, parent, attributes)
+    made = not tracing.leaves_out(parent) if kind in _BEGINS else _in_trace.get()
+    return tracing.running(name, kind, parent, attributes) if made else NOTHING
 
 
 def headers() -> Mapping[str, str]:
     """Return the header that makes what a server does a part of the trace in hand; none where there is no trace."""
-    return {} if _OfProcess.tracing is None or _left_out.get() else _OfProcess.tracing.headers()
+    return _OfProcess.tracing.headers() if _OfProcess.tracing is not None and _in_trace.get() else {}

@@ -17,6 +17,7 @@ from werkzeug.test import Client
 from consent_server import traces
 from consent_server.deployment import current
 from consent_server.outbound.errors import Unreachable
+from consent_server.outbound.poller import Poller
 from consent_server.serving.traced import traced
 from consent_server.settings import BadSettings, TracesSettings
 from tests.deployments import deploy, in_new_database, opened, settings_of
@@ -32,13 +33,19 @@ class Collector(HTTPServer):
         self.spans: list[Span] = []
         self.came = threading.Condition()
 
-    def wait_for(self, name: str) -> Span:
-        with self.came:
-            assert self.came.wait_for(lambda: any(span.name == name for span in self.spans), 20), self.names()
-            return next(span for span in self.spans if span.name == name)
+    def wait_for(self, name: str, trace: int | None = None) -> Span:
+        """Return the span of that name; of that trace, where threads of the server may make one of the same name."""
 
-    def names(self) -> list[str]:
-        return [span.name for span in self.spans]
+        def found() -> list[Span]:
+            return [span for span in self.spans if span.name == name and trace in (None, trace_of(span))]
+
+        with self.came:
+            assert self.came.wait_for(found, 20), [span.name for span in self.spans]
+            return found()[0]
+
+
+def trace_of(span: Span) -> int:
+    return int.from_bytes(span.trace_id, "big")
 
 
 class Took(BaseHTTPRequestHandler):
@@ -60,7 +67,6 @@ class Took(BaseHTTPRequestHandler):
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     monkeypatch.setattr(traces._OfProcess, "tracing", None)
-    traces._left_out.set(False)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
     with Collector() as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -89,9 +95,9 @@ def test_a_request_and_its_transactions_are_one_trace(collector: Collector, app:
     # anybody asks at the public door
     assert (request.trace_id.hex() == CALLERS.split("-")[1]) == (door == "mutual_tls")
     assert request.parent_span_id.hex() == (CALLERS.split("-")[2] if door == "mutual_tls" else "")
-    stores = [span for span in collector.spans if span.name.startswith("store ")]
+    stores = [s for s in collector.spans if s.name.startswith("store ") and trace_of(s) == trace_of(request)]
     assert {span.name for span in stores} == {"store read"}
-    assert {(span.trace_id, span.parent_span_id) for span in stores} == {(request.trace_id, request.span_id)}
+    assert {span.parent_span_id for span in stores} == {request.span_id}
     assert attributes(request) == {
         "http.request.method": "GET",
         "http.route": "/ready",
@@ -113,14 +119,14 @@ def test_nothing_of_a_request_is_told_but_its_rule(collector: Collector, app: Fl
 
 
 def test_a_call_out_is_part_of_the_trace_and_tells_the_host_alone(collector: Collector, app: Flask) -> None:
-    with traces.span("the request") as outer:
+    with traces.span("the request", "SERVER") as outer:
         assert outer is not None
         with pytest.raises(Unreachable):
             current().session.get("https://localhost:1/secret?secret=1", configured=True)
         trace, own = outer.get_span_context().trace_id, outer.get_span_context().span_id
         assert traces.headers()["traceparent"].rpartition("-")[0] == f"00-{trace:032x}-{own:016x}"
-    call = collector.wait_for("GET")
-    assert (int.from_bytes(call.trace_id, "big"), int.from_bytes(call.parent_span_id, "big")) == (trace, own)
+    call = collector.wait_for("GET", trace)
+    assert int.from_bytes(call.parent_span_id, "big") == own
     assert attributes(call) == {"server.address": "localhost", "error.type": "Unreachable"}
     assert (call.kind, call.status.message, list(call.events)) == (Span.SPAN_KIND_CLIENT, "", [])
 
@@ -141,6 +147,23 @@ def test_a_trace_is_sent_or_left_out_as_a_whole(
     traces.start(TracesSettings(endpoint="http://127.0.0.1:1/v1/traces", percent=percent), "public")
     with traces.span("GET", "SERVER", parent) as request, traces.span("store read") as part:
         assert (request is not None, part is not None, bool(traces.headers())) == (sent, sent, sent)
+
+
+def test_no_trace_begins_with_a_call_or_a_transaction(collector: Collector, app: Flask) -> None:
+    """Else all of them were sent where a thread of its own makes them, whatever the percentage."""
+    with traces.span("the request", "SERVER"):
+        pass
+    with traces.span("store read") as transaction, traces.span("GET", "CLIENT") as call:
+        assert (transaction, call, traces.headers()) == (None, None, {})
+
+
+def test_a_list_that_is_loaded_is_a_trace(collector: Collector, app: Flask) -> None:
+    session = current().session
+    loads = Poller("list", lambda: session.get("https://localhost:1/", configured=True).body, 3600)
+    loads.latest()
+    loaded = collector.wait_for("load list")
+    loads.stop()
+    assert collector.wait_for("GET", trace_of(loaded)).parent_span_id == loaded.span_id
 
 
 def test_without_the_setting_there_is_no_span_and_no_header(monkeypatch: pytest.MonkeyPatch) -> None:

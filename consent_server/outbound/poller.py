@@ -11,7 +11,7 @@ from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from consent_server import audit, clock
+from consent_server import audit, clock, traces
 from consent_server.outbound.errors import Unreachable
 from consent_server.pki.crl import NotTrusted
 from consent_server.refusal import Refusal
@@ -81,9 +81,13 @@ class Poller(Generic[T]):
         self._process = None
 
     def _run(self, stopped: threading.Event, tried: threading.Event) -> None:
-        self._once()
+        self._traced()
         tried.set()
         while not stopped.wait(min(self._interval_s, _RETRY_S) if self._failing else self._interval_s):
+            self._traced()
+
+    def _traced(self) -> None:
+        with traces.span(f"load {self._name}", "CONSUMER"):
             self._once()
 
     def _once(self) -> bool:

@@ -1,6 +1,7 @@
 """Ask the parts that are due, keep what was found, and sum up the days that are over."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Final
 
 from consent_server import clock, store
@@ -32,7 +33,9 @@ def ask_due(calls: Probes) -> None:
     found = [_messages(at)] if "messages" in due else []
     outside = [part for part in calls.parts if part in due]
     with ThreadPoolExecutor(len(PARTS)) as pool:
-        for part, asked in zip(outside, pool.map(calls.ask, outside), strict=True):
+        running = {part: pool.submit(copy_context().run, calls.ask, part) for part in outside}
+        for part, answer in running.items():
+            asked = answer.result()
             found.append(Probe(part, at, not asked.why, asked.ms, asked.why[:_LONGEST_WHY]))
     with store.writing() as c:
         for probe in found:
