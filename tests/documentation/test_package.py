@@ -12,6 +12,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = sorted(ROOT.glob("requirements/*.lock")) + sorted(ROOT.glob("tests/interop/*.lock"))
@@ -25,6 +27,8 @@ FLOORS = {
     "gunicorn": (26,),
     "cryptography": (48,),
 }
+
+OF_DEBIAN_12 = "3.11.2"
 
 GUARD_MODULES = ("protect", "asgi", "gate", "gate_settings", "sign", "signing_settings")
 BANK_MODULES = ("client", "held", "settings", "table", "verified")
@@ -131,6 +135,15 @@ def test_the_installed_wheel_has_its_command(installed: Path) -> None:
 
 def test_the_installed_wheel_opens_both_doors_of_both_parties(installed: Path) -> None:
     assert len(run(installed, "python", "-c", STARTS).splitlines()) == 4
+
+
+def test_what_is_locked_can_be_installed_on_the_oldest_python_that_is_named() -> None:
+    """`requires-python` is 3.11, and the oldest 3.11 that people have is that of Debian 12."""
+    locked = {name for lock in LOCKS for name in requirements(lock)}
+    wanted = {each.name: each.metadata["Requires-Python"] or "" for each in importlib.metadata.distributions()}
+    newer = {name: versions for name, versions in wanted.items() if OF_DEBIAN_12 not in SpecifierSet(versions)}
+    newer = {name: versions for name, versions in newer.items() if canonicalize_name(name) in locked}
+    assert newer == {}
 
 
 def requirements(lock: Path) -> dict[str, str]:
