@@ -3,7 +3,7 @@
     python -m bench.acts                        processor time, rate and tails of each act, on SQLite and PostgreSQL
     python -m bench.acts --profile              where the door's processor time goes, by stage; statements and round trips
     python -m bench.acts --before CHECKOUT      the same on another commit in turn, with the ratios
-    python -m bench.acts --metrics              the same without metrics in turn, with the ratios
+    python -m bench.acts --measured             the same with metrics and traces in turn, with the ratios
     python -m bench.acts --peer                 the same on npm's oidc-provider in turn (`npm install` in bench/peer first)
 
 One worker of the mutual-TLS door has one core; eight callers on kept-alive connections and the database have the other. Every
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from jwt.algorithms import ECAlgorithm
 
-from bench import sampling
+from bench import collector, sampling
 from consent_server import clock, create_app, store
 from consent_server.outbound.cache import Copy
 from consent_server.pki.member_certificate import load_certificates
@@ -95,7 +95,8 @@ class Door:
     samples: Path | None = None
     code: Path = ROOT
     port: int = PORT
-    metrics: str = ""
+    #: Settings for what is measured and traced beside the acts.
+    measured: Mapping[str, Any] = field(default_factory=dict)
     workers: int = 1
     #: The clients to which the permissions belong, in turn.
     clients: tuple[str, ...] = ("cap",)
@@ -108,7 +109,7 @@ class Door:
             "mutual_tls.bind": f"127.0.0.1:{self.port}",
             "revocation_list.source": str(self.layout.revocation_list),
             "limits.pushed_requests_per_client": 1_000_000_000,
-            **({"metrics.bind": self.metrics} if self.metrics else {}),
+            **self.measured,
         }
 
     def fill(self, count: int) -> None:
@@ -215,7 +216,7 @@ class Door:
         # Python and gunicorn look for modules where they were started before they look in PYTHONPATH
         with _running(self.command(), environment, core, log, self.code) as process:
             yield processes_behind(
-                process, self.port, log, workers=self.workers + bool(self.metrics)
+                process, self.port, log, workers=self.workers + bool(self.measured)
             )  # and the exporter
 
 
@@ -497,7 +498,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--before", type=Path, help="a checkout of another commit, with the same tables")
-    parser.add_argument("--metrics", action="store_true")
+    parser.add_argument("--measured", action="store_true")
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--databases", nargs="+", choices=DATABASES, default=DATABASES)
     parser.add_argument("--rounds", type=int, default=5)
@@ -522,9 +523,10 @@ def main() -> None:
             if how.before:
                 doors["before"] = before = copy(door)
                 before.code, before.port = how.before.resolve(), PORT + 10
-            if how.metrics:
-                doors["without metrics"] = without = copy(door)
-                without.port, door.metrics = PORT + 10, f"127.0.0.1:{PORT + 30}"
+            if how.measured:
+                doors["neither metrics nor traces"] = without = copy(door)
+                without.port = PORT + 10
+                door.measured = {"metrics.bind": f"127.0.0.1:{PORT + 30}", "traces.endpoint": collector.start()}
             if how.peer:
                 doors["oidc-provider"] = Peer(door, peers[database], PORT + 20)
             found = in_turn(doors, how, log)

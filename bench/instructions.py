@@ -21,18 +21,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.client import HTTPSConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from bench import collector
 from bench.acts import ACTS, PORT, ROOT, Act, Door
 from consent_server.sandbox import parties
 from consent_server.sandbox.layout import Layout
@@ -61,7 +60,7 @@ def counted(acts: Sequence[Act], measured: str = "") -> list[int]:
         if measured:
             settings["metrics.bind"] = f"127.0.0.1:{PORT + 41}"
         if measured == MEASURED[-1]:
-            settings["traces.endpoint"] = _collector()
+            settings["traces.endpoint"] = collector.start()
         door.fill(sum(CONNECTIONS))
         forms = [act.forms(door, sum(CONNECTIONS)) for act in acts]
         with _served(door, settings, folder, len(acts)):
@@ -71,23 +70,6 @@ def counted(acts: Sequence[Act], measured: str = "") -> list[int]:
         pairs = json.loads((folder / "forked").read_text())
         found = [[_instructions(folder, process) for process in pair] for pair in pairs]
     return [(more - fewer) // CALLS for fewer, more in found]
-
-
-def _collector() -> str:
-    """Start what takes spans; return its URL."""
-
-    class Taker(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Taker)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f"http://127.0.0.1:{server.server_port}/v1/traces"
 
 
 @contextmanager
