@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Final
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from consent_server.refusal import Refusal
+from consent_server.signing.jws import Unacceptable
 from consent_server.tokens import compact, data_sources
-from consent_server.tokens.compact import Unacceptable
 from consent_server.tokens.data_sources import DataSources
 from consent_server.tokens.keys import PublicKeySource, SigningKeys
 

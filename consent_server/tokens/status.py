@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from consent_server.signing.jws import Unacceptable, base64url
 from consent_server.tokens import compact
 from consent_server.tokens.access_token import CLOCK_OFFSET
-from consent_server.tokens.compact import Unacceptable
-from consent_server.tokens.keys import PublicKeySource, SigningKeys, base64url
+from consent_server.tokens.keys import PublicKeySource, SigningKeys
 
 TYP: Final = "statuslist+jwt"
 #: Seconds after which a resource server looks for a newer list, and after which it no longer accepts the old one.
