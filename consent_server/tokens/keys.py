@@ -29,6 +29,7 @@ from consent_server.settings import is_too_open
 from consent_server.signing import key as signing_key
 from consent_server.signing.jws import base64url
 from consent_server.signing.key import KeyUnusable, SigningKey
+from consent_server.tokens.keyset import in_use
 
 #: Seconds for which others may keep our JWKS (Cache-Control: max-age): a removed key is accepted no longer.
 JWKS_MAX_AGE: Final = 60
@@ -98,10 +99,9 @@ class KeyFiles(Generic[Key]):
         return self._keys
 
     def current(self, at: int) -> tuple[str, Key]:
-        """Return the newest key in use at `at`, or the next where there is none (the older was removed in an emergency)."""
+        """Return the name of the key in use at an instant (`keyset.in_use`), and the key."""
         keys = self.all()
-        started = [(used_from, name) for name, (used_from, _) in keys.items() if used_from <= at]
-        name = max(started)[1] if started else min((used_from, name) for name, (used_from, _) in keys.items())[1]
+        _, name = in_use([(used_from, name) for name, (used_from, _) in keys.items()], at)
         return name, keys[name][1]
 
     def in_order(self) -> list[tuple[int, str]]:
