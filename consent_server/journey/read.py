@@ -8,7 +8,7 @@ from consent_server import store
 from consent_server.deployment import current
 from consent_server.issuer import superseding
 from consent_server.journey import hand_over
-from consent_server.journey.step import FieldError, Page, Visit
+from consent_server.journey.step import Page, Visit
 from consent_server.outbound.directory import Member
 from consent_server.scheme import licenses
 from consent_server.scheme.changes import Change, Terms, change
@@ -18,6 +18,7 @@ from consent_server.scheme.permission_text import ShownText, question_digest
 from consent_server.scheme.summary import Summary, summary
 from consent_server.store import connections
 from consent_server.store.tables import Evidence, Journey, Permission, Progress, ProviderConnection
+from consent_server.web.typed import FieldError
 
 #: Where an SME connects an energy data provider: a page of the CAP's portal.
 CONNECT = "/connect"

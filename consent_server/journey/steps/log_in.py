@@ -6,7 +6,7 @@ from consent_server import store
 from consent_server.deployment import current
 from consent_server.journey import log_in
 from consent_server.journey.log_in import KeptLogIn, LogInUnreachable
-from consent_server.journey.step import Away, FieldError, Onward, Page, Step, Visit, state_of
+from consent_server.journey.step import Away, Onward, Page, Step, Visit, state_of
 from consent_server.journey.steps.sites import offered_to
 from consent_server.outbound.log_in import RETURNED
 from consent_server.refusal import Refusal
@@ -15,6 +15,7 @@ from consent_server.store import journeys
 from consent_server.store.tables import FoundCustomer, LogInState, Progress
 from consent_server.web.background import StillUnderWay
 from consent_server.web.language import N_
+from consent_server.web.typed import FieldError
 
 NAME = "log-in"
 

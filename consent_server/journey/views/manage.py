@@ -16,7 +16,7 @@ from consent_server.journey import log_in
 from consent_server.journey.evidence import grants_of, own
 from consent_server.journey.held import of_business
 from consent_server.journey.log_in import KeptLogIn, LogInNotOurs, LogInUnreachable
-from consent_server.journey.step import FieldError, Page
+from consent_server.journey.step import Page
 from consent_server.journey.steps import bill
 from consent_server.journey.steps import log_in as login_step
 from consent_server.journey.steps.bill import Bill
@@ -30,7 +30,7 @@ from consent_server.store.tables import LogInState, SessionData
 from consent_server.web import csrf, device_cookie, headers, pages, parameters, sessions, typed
 from consent_server.web.refusals import NotFound
 from consent_server.web.sessions import BrowserSession
-from consent_server.web.typed import KeptForm
+from consent_server.web.typed import FieldError, KeptForm
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw_own
 
 KIND = "manage"
@@ -259,14 +259,13 @@ def _bill_page() -> Response:
     if not _offers("bill"):
         raise NotFound("bill")
     before = typed.held(_BILL, _sessions().form_secret(request))
-    errors = tuple(FieldError(*error) for error in before.errors)
-    return _sign_in_page("manage/identify.html", "bill", Page({"typed": before.values}, {}, errors, before.status))
+    page = Page({"typed": before.values}, errors=before.errors, status=before.status)
+    return _sign_in_page("manage/identify.html", "bill", page)
 
 
 def _bill_to_mend(page: Page) -> AnyResponse:
     values: Mapping[str, str] = page.values["typed"]  # type: ignore[assignment]
-    errors = [(error.field, error.text) for error in page.errors]
-    typed.keep(_BILL, _sessions().form_secret(request), KeptForm(values, errors, page.status))
+    typed.keep(_BILL, _sessions().form_secret(request), KeptForm(values, page.errors, page.status))
     return redirect("/manage/bill", 303)
 
 
