@@ -89,6 +89,10 @@ class Ended:
     redirect: str | None
 
 
+#: What follows from a step.
+Outcome = Page | Onward | Ended | Away
+
+
 class Step(ABC):
     """A step of a party's journey, at /journey/<name>.
 
@@ -120,11 +124,11 @@ class Step(ABC):
         return None
 
     @abstractmethod
-    def show(self, visit: Visit) -> Page | Onward | Ended | Away:
+    def show(self, visit: Visit) -> Outcome:
         """Return the step's page, or what follows from something that was waited for or done before."""
 
     @abstractmethod
-    def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward | Ended | Away:
+    def take(self, visit: Visit, form: Mapping[str, str]) -> Outcome:
         """Return what follows from the form: the page again with what to mend, the next step, the end, or the way out."""
 
     def act(self) -> AbstractContextManager[None]:
