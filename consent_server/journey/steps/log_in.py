@@ -1,6 +1,6 @@
 """Which business is this: it logs in at the EDP's own provider, and then ticks which of its meters it will share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from consent_server import store
 from consent_server.deployment import current
@@ -27,18 +27,9 @@ class InJourney(KeptLogIn):
         self.redirect_uri = f"{current().settings.public.origin}/journey/{NAME}/return"
         self._visit = visit
 
-    def change(self, state: str, newest: LogInState, *, back: bool) -> bool:
-        done: list[bool] = []
-
-        def edit(progress: Progress) -> None:
-            held = progress.get("log_in")
-            if held is not None and (held["state"], held["came_back"]) == (state, back):
-                progress["log_in"] = newest
-                done.append(True)
-
+    def edit(self, change: Callable[[Progress], object]) -> None:
         with store.writing() as c:
-            journeys.change(c, self._visit.journey.id, self._visit.at, edit)
-        return bool(done)
+            journeys.change(c, self._visit.journey.id, self._visit.at, change)
 
 
 class LogIn(Step):

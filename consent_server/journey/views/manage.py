@@ -1,7 +1,7 @@
 """At an EDP: an SME shows who it is, by a bill or by its log-in, sees what it has permitted, and withdraws."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.log_in import RETURNED
 from consent_server.receipts import links
 from consent_server.receipts.held import HeldPart, as_json
-from consent_server.store.tables import LogInState, SessionData
+from consent_server.store.tables import SessionData
 from consent_server.web import csrf, device_cookie, headers, pages, parameters, sessions, typed
 from consent_server.web.refusals import NotFound
 from consent_server.web.sessions import BrowserSession
@@ -227,17 +227,8 @@ class InSession(KeptLogIn):
         self.redirect_uri = _return_uri()
         self._session = session
 
-    def change(self, state: str, newest: LogInState, *, back: bool) -> bool:
-        done: list[bool] = []
-
-        def edit(data: SessionData) -> None:
-            held = data.get("log_in")
-            if held is not None and (held["state"], held["came_back"]) == (state, back):
-                data["log_in"] = newest
-                done.append(True)
-
-        _log_ins().change(self._session, edit)
-        return bool(done)
+    def edit(self, change: Callable[[SessionData], object]) -> None:
+        _log_ins().change(self._session, change)
 
 
 def _log_out() -> str:
