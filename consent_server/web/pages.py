@@ -108,9 +108,9 @@ def document(template: str, **values: object) -> str:
     return render_template(template, language=spoken, lang=language.TAGS[spoken], brand=named, **values)
 
 
-def file(body: bytes | Iterable[bytes], name: str) -> Response:
-    """Return JSON that a browser keeps as a file with this name."""
-    response = Response(body, mimetype="application/json")
+def file(body: bytes | Iterable[bytes], name: str, content_type: str = "application/json") -> Response:
+    """Return what a browser keeps as a file with this name."""
+    response = Response(body, content_type=content_type)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
 

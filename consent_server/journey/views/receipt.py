@@ -50,8 +50,7 @@ def consent_file(subject: str) -> Response:
     body = consent.signed(subject)
     if body is None:
         raise NotFound("consent receipt")
-    response = Response(body, mimetype="application/json")
-    response.headers["Content-Disposition"] = f'attachment; filename="{consent.FILE_NAME}"'
+    response = pages.file(body, consent.FILE_NAME)
     response.headers["X-Robots-Tag"] = "noindex, nofollow, noarchive"
     return response
 
