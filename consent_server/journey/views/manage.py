@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import orjson
 from flask import Blueprint, Response, redirect, request
-from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock, store
@@ -28,6 +27,7 @@ from consent_server.receipts import links
 from consent_server.receipts.held import HeldPart, as_json
 from consent_server.store.tables import SessionData
 from consent_server.web import csrf, device_cookie, headers, pages, parameters, sessions, typed
+from consent_server.web.application import require_get
 from consent_server.web.refusals import NotFound
 from consent_server.web.sessions import BrowserSession
 from consent_server.web.typed import FieldError, KeptForm
@@ -115,8 +115,7 @@ def leave_to_log_in() -> AnyResponse:
 @routes.get("/log-in/return")
 def come_back() -> AnyResponse:
     """Take back a browser that was sent to log in. No page is shown at this address, whose query may have a code."""
-    if request.method != "GET":  # Flask calls GET's view for HEAD, and this one uses a code
-        raise MethodNotAllowed(["GET"])
+    require_get()
     returned = parameters.query(request, optional=RETURNED)
     session = _log_ins().current(request)
     if session is None or not _offers("login"):
