@@ -20,14 +20,12 @@ from consent_server.web.typed import FieldError, KeptForm
 
 T = TypeVar("T")
 
-KIND = PORTAL
-
 View = Callable[[], AnyResponse]
 
 
 def of_portal() -> sessions.Sessions:
     """Return the sessions of this portal."""
-    return sessions.of_kind(KIND)
+    return sessions.of_kind(PORTAL)
 
 
 def session() -> BrowserSession | None:
