@@ -10,8 +10,8 @@ from werkzeug.wrappers import Response as AnyResponse
 from consent_server.collect.report import NothingYet
 from consent_server.documents import data
 from consent_server.outbound.errors import Unreachable
-from consent_server.portal import handover, making
-from consent_server.portal.handover import Handover
+from consent_server.portal import bank_report, making
+from consent_server.portal.bank_report import BankReport
 from consent_server.portal.views.visit import account, beside_account, page, see_other, signed_in_account, to_sign_in
 from consent_server.refusal import Unavailable
 from consent_server.scheme import instant
@@ -44,16 +44,16 @@ def as_json() -> AnyResponse:
     return _file("json", "application/json", lambda found: data.as_json(found.data))
 
 
-def _with_report(respond: Callable[[Handover], AnyResponse]) -> AnyResponse:
+def _with_report(respond: Callable[[BankReport], AnyResponse]) -> AnyResponse:
     """Return what `respond` makes of the report to the bank of the permission that is asked for."""
     try:
-        read = beside_account(lambda c, known: handover.read(c, known.id, *_asked()))
+        read = beside_account(lambda c, known: bank_report.read(c, known.id, *_asked()))
     except NothingYet:
         return see_other("/connected")
     if account() is None:
         return to_sign_in()
     try:
-        found = handover.made(read) if read is not None else None
+        found = bank_report.made(read) if read is not None else None
     except Unreachable as error:  # the bank's name is the Directory's, or the report is not made
         raise Unavailable(str(error)) from None
     if found is None:
@@ -61,7 +61,7 @@ def _with_report(respond: Callable[[Handover], AnyResponse]) -> AnyResponse:
     return respond(found)
 
 
-def _in_place(make: Callable[[Handover], Made], found: Handover) -> Made:
+def _in_place(make: Callable[[BankReport], Made], found: BankReport) -> Made:
     """Make something of a report that may be made, in one of the places for that."""
     with making.place(signed_in_account().id):
         return make(found)
@@ -84,15 +84,15 @@ def _asked() -> tuple[str, tuple[int, int] | None]:
         raise NotFound("report") from None
 
 
-def _file(ending: str, kind: str, make: Callable[[Handover], bytes]) -> AnyResponse:
+def _file(ending: str, kind: str, make: Callable[[BankReport], bytes]) -> AnyResponse:
     """Return the report as a file, whose name has nothing in it that others wrote."""
 
-    def as_file(found: Handover) -> AnyResponse:
+    def as_file(found: BankReport) -> AnyResponse:
         name = f"emissions-report-{found.data.start[:7]}-to-{_last_month(found)}.{ending}"
         return pages.file(make(found), name, kind)
 
     return _with_report(as_file)
 
 
-def _last_month(found: Handover) -> str:
+def _last_month(found: BankReport) -> str:
     return instant.month(instant.parse(found.data.end) - 1)
