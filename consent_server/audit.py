@@ -20,7 +20,9 @@ correlation_id: ContextVar[str] = ContextVar("correlation_id", default="-")
 log = logging.getLogger("consent_server.audit")
 _escaped: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=str).encode
 #: Values of these types are written by `_escaped`: orjson would write them in another form.
-_NOT_BY_ORJSON: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+_NOT_BY_ORJSON: Final = (
+    orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
 #: Writes a line. A door's worker sets another than the logger (config/gunicorn.conf.py).
 out: Callable[[str], None] = log.info
 #: Called with each line as it is written, in this process.
