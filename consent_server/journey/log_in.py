@@ -23,15 +23,15 @@ from consent_server.web.background import ProviderBusy, StillUnderWay
 from consent_server.web.language import N_
 from consent_server.web.limits import Guess, network_of
 
-#: How strong a log-in is whose authentication context the settings do not describe.
+#: The strength of a log-in whose authentication context the settings do not describe.
 UNSAID: Final = N_("the customer's log-in; how it logged in is not known")
 #: Seconds after which a background task that has no result will have none: its process has ended.
 LONGEST_S: Final = 120
 #: Seconds between two looks of a page that waits.
 REFRESH_S: Final = 30
-#: In whose name the provider's documents are fetched: everybody's.
+#: The account for which the provider's documents are fetched: they are the same for all.
 _DOCUMENTS: Final = "documents"
-#: For what a verifier is sealed: whoever begins a log-in is a stranger (`Sealer.for_use`).
+#: The use of the key that seals verifiers: strangers begin log-ins (`Sealer.for_use`).
 _SEALED: Final = "log-in"
 
 

@@ -36,7 +36,7 @@ _UNPRINTABLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
 
 
 class _Missing(StrictUndefined):
-    """What a template names and nobody has given: an error, and not an empty word. A mapping may lack a key."""
+    """A variable that a template uses and the view did not pass: an error, and not an empty text. A mapping may lack a key."""
 
     def __new__(cls, *args: Any, **named: Any) -> Undefined:  # type: ignore[misc]
         return Undefined(*args, **named) if isinstance(named.get("obj"), Mapping) else super().__new__(cls)
