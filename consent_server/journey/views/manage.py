@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import wraps
 from typing import Any, Final
 
 import orjson
@@ -42,6 +43,17 @@ _WAYS: Final = {
 }
 
 routes = Blueprint("manage", __name__, url_prefix="/manage")
+
+
+def signed_in(view: Callable[[BrowserSession], AnyResponse]) -> Callable[[], AnyResponse]:
+    """Return a view for whoever has shown who it is, with its session; others are led to the page for that."""
+
+    @wraps(view)
+    def guarded() -> AnyResponse:
+        session = _sessions().current(request)
+        return redirect("/manage", 303) if session is None else view(session)
+
+    return guarded
 
 
 @routes.get("")
@@ -125,10 +137,8 @@ def come_back() -> AnyResponse:
 
 
 @routes.get("/permissions")
-def permissions() -> AnyResponse:
-    session = _sessions().current(request)
-    if session is None:
-        return redirect("/manage", 303)
+@signed_in
+def permissions(session: BrowserSession) -> AnyResponse:
     grants = grants_of(session.data["sme"], clock.now())
     return _shown(
         session,
@@ -142,19 +152,15 @@ def permissions() -> AnyResponse:
 
 
 @routes.get("/held")
-def held() -> AnyResponse:
+@signed_in
+def held(session: BrowserSession) -> AnyResponse:
     """Return everything that we hold about the business."""
-    session = _sessions().current(request)
-    if session is None:
-        return redirect("/manage", 303)
     return _shown(session, "manage/held.html", parts=_held(session))
 
 
 @routes.get("/held.json")
-def held_file() -> AnyResponse:
-    session = _sessions().current(request)
-    if session is None:
-        return redirect("/manage", 303)
+@signed_in
+def held_file(session: BrowserSession) -> AnyResponse:
     return pages.file(orjson.dumps(as_json(_held(session))), "what-we-hold.json")
 
 
@@ -163,25 +169,26 @@ def _held(session: BrowserSession) -> list[HeldPart]:
 
 
 @routes.get("/receipt")
-def receipt() -> AnyResponse:
-    return _own_page("manage/receipt.html", with_link=True)
+@signed_in
+def receipt(session: BrowserSession) -> AnyResponse:
+    return _own_page(session, "manage/receipt.html", with_link=True)
 
 
 @routes.get("/withdraw")
-def ask() -> AnyResponse:
-    return _own_page("manage/withdraw.html")
+@signed_in
+def ask(session: BrowserSession) -> AnyResponse:
+    return _own_page(session, "manage/withdraw.html")
 
 
 @routes.get("/withdrawn")
-def withdrawn() -> AnyResponse:
-    return _own_page("manage/withdrawn.html")
+@signed_in
+def withdrawn(session: BrowserSession) -> AnyResponse:
+    return _own_page(session, "manage/withdrawn.html")
 
 
 @routes.post("/withdraw")
-def confirm() -> AnyResponse:
-    session = _sessions().current(request)
-    if session is None:
-        return redirect("/manage", 303)
+@signed_in
+def confirm(session: BrowserSession) -> AnyResponse:
     sent = csrf.form(session.secret, "permission")
     permission = sent.get("permission", "")
     # A second click changes nothing: the permission has ended, as was asked.
@@ -191,11 +198,9 @@ def confirm() -> AnyResponse:
 
 
 @routes.post("/leave")
-def leave() -> AnyResponse:
+@signed_in
+def leave(session: BrowserSession) -> AnyResponse:
     """End our session, whatever becomes of the provider's, to which the browser goes on after a log-in."""
-    session = _sessions().current(request)
-    if session is None:
-        return redirect("/manage", 303)
     csrf.form(session.secret)
     response = redirect(session.data.get("log_out") or "/manage", 303)
     _sessions().end(request, response)
@@ -276,11 +281,8 @@ def _shown(session: BrowserSession, template: str, **values: Any) -> Response:
     return pages.render(template, form_targets=targets, csrf=csrf.token(session.secret), **values)
 
 
-def _own_page(template: str, *, with_link: bool = False) -> AnyResponse:
+def _own_page(session: BrowserSession, template: str, *, with_link: bool = False) -> AnyResponse:
     """Return a page about one of the SME's own permissions, `with_link` to its receipt. Raise NotFound for any other."""
-    session = _sessions().current(request)
-    if session is None:
-        return redirect("/manage", 303)
     wanted = parameters.query(request, required=("permission",))["permission"]
     with store.together() if with_link else nullcontext():
         grant = own(session.data["sme"], wanted, clock.now())
