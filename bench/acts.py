@@ -43,13 +43,13 @@ from consent_server.sandbox import directory, parties
 from consent_server.sandbox.layout import Layout
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.settings import load
+from consent_server.signing.jws import base64url
 from consent_server.store import codes, permissions
 from consent_server.store.digests import digest, new_id, new_secret
 from consent_server.store.fetched import StoredCache
 from consent_server.store.schema import migrate
 from consent_server.store.tables import AuthorizationCode, Permission
 from consent_server.tokens import binding, refresh_token
-from consent_server.tokens.keys import base64url
 
 ROOT: Final = Path(__file__).parent.parent
 CALLERS: Final = 8

@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 
 def shipped(folder: str) -> Path:
-    """Return the folder `templates` or `config`: inside the package when installed, at the repository's top when not."""
+    """Return a folder such as `config`: inside the package when installed, at the repository's top when not."""
     inside = Path(__file__).parent / folder
     return inside if inside.is_dir() else Path(__file__).parent.parent / folder
 
@@ -40,7 +40,7 @@ def open_door(deployment: "Deployment", door: "Door") -> "Flask":
     from consent_server.web import door as shared
     from consent_server.web.application import DoorApplication
 
-    app = DoorApplication(__name__, template_folder=str(shipped("templates")), static_folder=None)
+    app = DoorApplication(__name__, static_folder=None)
     deployments.install(app, deployment)
     shared.install(app, deployment.settings, door, deployment.party.openapi[door])
     for blueprint in deployment.party.blueprints(door):

@@ -19,9 +19,11 @@ correlation_id: ContextVar[str] = ContextVar("correlation_id", default="-")
 
 log = logging.getLogger("consent_server.audit")
 _escaped: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=str).encode
-#: What orjson writes otherwise than `_escaped` would.
-_LEFT: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
-#: What takes a line: the logger, but in a door's worker.
+#: Values of these types are written by `_escaped`: orjson would write them in another form.
+_NOT_BY_ORJSON: Final = (
+    orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
+#: Writes a line. A door's worker sets another than the logger (config/gunicorn.conf.py).
 out: Callable[[str], None] = log.info
 #: Called with each line as it is written, in this process.
 listeners: Final[list[Callable[[Mapping[str, Any]], None]]] = []
@@ -89,7 +91,7 @@ EVENTS: Final[dict[str, frozenset[str]]] = {
 def as_json(made: Mapping[str, Any]) -> str:
     """Return a log line: printable ASCII, so that no value of a stranger's moves a terminal's cursor or looks like another."""
     try:
-        text = orjson.dumps(made, option=_LEFT).decode()
+        text = orjson.dumps(made, option=_NOT_BY_ORJSON).decode()
     except (TypeError, ValueError):
         return _escaped(made)
     return text if text.isascii() and "\x7f" not in text else _escaped(made)

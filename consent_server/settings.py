@@ -74,7 +74,7 @@ def _private(path: Path | None) -> Path | None:
         if path is not None and is_too_open(path):
             raise ValueError(f"{path}: others can read or change this secret; chmod 600")
     except OSError:
-        pass  # whoever needs it says that it is not there
+        pass  # that it is missing is reported where it is read
     return path
 
 

@@ -22,7 +22,7 @@ RELAXED = {
     "issuer/par.py": "redirect URIs on ports, IP addresses and localhost: test_where_a_browser_may_be_sent",
     "caller/trust.py": "a stale revocation list: tests/caller/test_trust.py, tests/refusals/test_a_revocation_list.py",
     "parties/operator/onboarding.py": "whether a first grant was made: tests/parties/operator/test_onboarding.py",
-    "portal/handover.py": "a report says that it is the sandbox's: tests/documents/test_verify.py",
+    "portal/bank_report.py": "a report says that it is the sandbox's: tests/documents/test_verify.py",
     "deployment.py": "no pause between calls to our own grid intensity",
     "web/door.py": "no Strict-Transport-Security: tests/web/test_shared.py",
     "web/pages.py": "pages say that this is the sandbox: tests/web/test_shared.py",

@@ -22,11 +22,11 @@ from consent_server.issuer.issue import TokenResponse
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, verdict
 from consent_server.scheme.permission import Act
+from consent_server.signing.jws import base64url
 from consent_server.store import audit_events, codes, permissions
 from consent_server.store.codes import HeldCode
 from consent_server.store.tables import AuthorizationCode, Permission
 from consent_server.tokens import refresh_token
-from consent_server.tokens.keys import base64url
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
 
 PARAMETERS: Final = ("code", "redirect_uri", "code_verifier")

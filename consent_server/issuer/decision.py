@@ -18,6 +18,7 @@ from consent_server.scheme import licenses
 from consent_server.scheme.licenses import License
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import GrantedSource, Who
+from consent_server.signing.jws import base64url
 from consent_server.store import (
     audit_events,
     codes,
@@ -34,7 +35,6 @@ from consent_server.store.digests import digest, new_id, new_secret
 from consent_server.store.tables import AuthorizationCode, Evidence, Journey, Permission
 from consent_server.tokens import refresh_token
 from consent_server.tokens.data_sources import MOST as MOST_DATA_SOURCES
-from consent_server.tokens.keys import base64url
 
 
 class NotAgreed(Refusal):

@@ -337,19 +337,19 @@ def _require_bank(caller: MemberCertificate, fsp: str, at: int) -> None:
     here = current()
     if not is_member_url(fsp, here.settings):
         raise BankUnknown("no member's URL")
-    limit, is_asked = budgets.named_banks(), not here.directory.has_member(fsp)
-    if is_asked:
+    limit, is_unknown = budgets.named_banks(), not here.directory.has_member(fsp)
+    if is_unknown:
         try:
             limit.failed(caller.application)
         except TooMany as refused:
             raise TooManyPushedRequests(f"banks of {caller.application}", headers=refused.answer_headers) from None
     if not membership.is_bank(here.directory, here.settings, fsp, at):
         raise BankUnknown("no bank of the Directory")
-    if is_asked:
+    if is_unknown:
         with store.writing() as c:
             limit.give_back(c, caller.application)
 
 
 def _told_by_a_cap(form: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Return the bank for which a CAP asks, and the digest of the text that it has shown. A bank says neither for itself."""
+    """Return the bank for which a CAP asks, and the digest of the text that it has shown. A bank sends neither."""
     return form.get("fsp"), form.get("permission_text_sha256")

@@ -55,7 +55,7 @@ def jobs() -> tuple[Job, ...]:
         Job("revocation-list", settings.revocation_list.refresh_s, here.revocations.refresh),
         Job("outbox", every.outbox_s, partial(_dispatch_outbox, outbox.pool())),
         Job("mails", every.outbox_s, mails.send_due),
-        Job("reminders", REMIND_S, _remind),
+        Job("reminders", REMIND_S, reminders.owe),
         ApplyRetention(every.retention_s),
         Job("signing-certificate", DAY, warn_of_signing_certificate),
         Job("audit-trail", SEAL_S, audit_trail.seal),
@@ -107,15 +107,11 @@ def _collect(pool: FairPool) -> int:
     return gather.collect_due(pool).failed
 
 
-def _remind() -> None:
-    reminders.owe()
-
-
 def _probe(probes: Probes) -> None:
     probing.ask_due(probes)
     probing.sum_up()
 
 
 def _fetch_metadata(pool: FairPool) -> None:
-    """What fails is owed to nobody: a page asks a provider itself where the copy is missing."""
+    # A failure is not counted: where a copy is missing, a page asks the provider itself.
     providers.fetch_metadata(pool)

@@ -96,8 +96,8 @@ def _audit(kept: RetentionSettings, at: int) -> int:
             return removed
 
 
-def forget_readings() -> int:
-    """Delete, at a CAP, readings of months that are closed, and grid figures before the oldest month; return how many."""
+def forget_readings() -> None:
+    """Delete, at a CAP, readings of months that are closed, and grid figures before the oldest month."""
     at = clock.now()
     over = at - gather.revision_s()
     with store.writing() as c:
@@ -105,4 +105,3 @@ def forget_readings() -> int:
         removed += intensity.forget(c, period.first_month(at))
         if removed:
             audit_events.keep(c, audit.event("retention_applied", removed=removed))
-    return removed

@@ -4,7 +4,6 @@ A journey belongs to the browser that holds its secret; its id in the URL gives 
 the SME has proved who it is, so that a secret that somebody planted or copied before gives no access afterwards.
 """
 
-import base64
 import hashlib
 import hmac
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from enum import Enum
 
 from consent_server.deployment import current
 from consent_server.refusal import Refusal
+from consent_server.signing.jws import base64url
 from consent_server.store.digests import digest
 from consent_server.store.tables import Journey
 
@@ -80,7 +80,7 @@ def next_secret(secret: str, nonce: str, form: Mapping[str, str]) -> str:
     planted or copied, does not give it, since `nonce` never leaves the store.
     """
     message = "\0".join([nonce, *(f"{name}={form[name]}" for name in sorted(form))])
-    return base64.urlsafe_b64encode(hmac.new(secret.encode(), message.encode(), hashlib.sha256).digest()).decode()[:43]
+    return base64url(hmac.digest(secret.encode(), message.encode(), hashlib.sha256))
 
 
 def cookie(journey_id: str) -> str:

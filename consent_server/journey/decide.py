@@ -7,10 +7,11 @@ from consent_server.issuer import decision
 from consent_server.issuer.decision import Decision, code_for
 from consent_server.journey import read
 from consent_server.journey.hand_over import PRESS_S
-from consent_server.journey.step import Away, Ended, FieldError, Page, Step, Visit
+from consent_server.journey.step import Away, Ended, Page, Step, Visit
 from consent_server.scheme import instant
 from consent_server.store.tables import Journey, SessionData
 from consent_server.web.language import N_
+from consent_server.web.typed import FieldError
 
 TICK = N_("Tick the box to say that you give this permission, or press Decline.")
 CHANGED = N_("What is asked has changed since this page was opened. Read it again before you decide.")

@@ -9,12 +9,11 @@ import hmac
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from consent_server import clock, store
+from consent_server import clock
 from consent_server.deployment import current
 from consent_server.journey.step import Visit
 from consent_server.scheme import permission_text
 from consent_server.scheme.permission_text import ShownText
-from consent_server.store import evidence
 from consent_server.store.digests import new_secret
 from consent_server.store.tables import Evidence, PressedShare, ProviderConnection, SessionData
 from consent_server.web import sessions
@@ -39,11 +38,6 @@ def is_combined(license_url: str) -> bool:
 def is_handed_on(license_url: str) -> bool:
     """Return whether this license is one under which we, a CAP, hand on what was allowed before."""
     return current().settings.party == "cap" and is_combined(license_url)
-
-
-def read_before(c: store.Connection, row: ProviderConnection) -> Evidence | None:
-    """Return what was read and agreed to when this connection was made."""
-    return evidence.of_subject(c, row.id)
 
 
 def text_of(seen: Evidence) -> ShownText:

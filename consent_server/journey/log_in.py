@@ -7,7 +7,7 @@ code that comes back is redeemed as a background task, so that no page waits for
 import hmac
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar, Final
 
@@ -17,21 +17,21 @@ from consent_server.metering import sources
 from consent_server.outbound.errors import BadAnswer, CallbackRefused, OAuthRefused, Unreachable
 from consent_server.outbound.log_in import LogInProvider, LogInRequest, TooWeak
 from consent_server.refusal import Refusal, ServerFault, Unavailable, by_code
-from consent_server.store.tables import FoundCustomer, LogInState
+from consent_server.store.tables import FoundCustomer, LogInState, Progress, SessionData
 from consent_server.web import background, budgets, headers
 from consent_server.web.background import ProviderBusy, StillUnderWay
 from consent_server.web.language import N_
 from consent_server.web.limits import Guess, network_of
 
-#: How strong a log-in is whose authentication context the settings do not describe.
+#: The strength of a log-in whose authentication context the settings do not describe.
 UNSAID: Final = N_("the customer's log-in; how it logged in is not known")
 #: Seconds after which a background task that has no result will have none: its process has ended.
 LONGEST_S: Final = 120
 #: Seconds between two looks of a page that waits.
 REFRESH_S: Final = 30
-#: In whose name the provider's documents are fetched: everybody's.
+#: The account for which the provider's documents are fetched: they are the same for all.
 _DOCUMENTS: Final = "documents"
-#: For what a verifier is sealed: whoever begins a log-in is a stranger (`Sealer.for_use`).
+#: The use of the key that seals verifiers: strangers begin log-ins (`Sealer.for_use`).
 _SEALED: Final = "log-in"
 
 
@@ -89,13 +89,26 @@ class LogInUnreachable(Unavailable):
 
 
 class KeptLogIn(ABC):
-    """Where one browser's log-in is kept while it is under way."""
+    """Where one browser's log-in is kept while it is under way, under `log_in`."""
 
     redirect_uri: str
 
     @abstractmethod
+    def edit(self, change: Callable[[Progress | SessionData], object]) -> None:
+        """Change what is kept, as it is now and not as it was when the request began."""
+
     def change(self, state: str, newest: LogInState, *, back: bool) -> bool:
         """Keep `newest` if the log-in under way has this state, and has come back or not, as `back` says; return whether."""
+        kept = False
+
+        def replace(held: Progress | SessionData) -> None:
+            nonlocal kept
+            before = held.get("log_in")
+            if before is not None and (before["state"], before["came_back"]) == (state, back):
+                held["log_in"], kept = newest, True
+
+        self.edit(replace)
+        return kept
 
 
 def provider() -> LogInProvider:

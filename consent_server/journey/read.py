@@ -8,7 +8,7 @@ from consent_server import store
 from consent_server.deployment import current
 from consent_server.issuer import superseding
 from consent_server.journey import hand_over
-from consent_server.journey.step import FieldError, Page, Visit
+from consent_server.journey.step import Page, Visit
 from consent_server.outbound.directory import Member
 from consent_server.scheme import licenses
 from consent_server.scheme.changes import Change, Terms, change
@@ -16,8 +16,9 @@ from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import Who
 from consent_server.scheme.permission_text import ShownText, question_digest
 from consent_server.scheme.summary import Summary, summary
-from consent_server.store import connections
+from consent_server.store import connections, evidence
 from consent_server.store.tables import Evidence, Journey, Permission, Progress, ProviderConnection
+from consent_server.web.typed import FieldError
 
 #: Where an SME connects an energy data provider: a page of the CAP's portal.
 CONNECT = "/connect"
@@ -66,7 +67,7 @@ def beside(c: store.Connection, journey: Journey, at: int) -> Beside:
     live = connections.live(c, sme, at) if current().settings.party == "cap" else []
     if hand_over.is_handed_on(journey.license):
         named = hand_over.naming(live, journey.member)
-        return Beside(live, before=hand_over.read_before(c, named[0]) if named else None)
+        return Beside(live, before=evidence.of_subject(c, named[0].id) if named else None)
     older = superseding.replaced(c, journey.client_id, sme, journey.license, at)
     return Beside(live, next((row for row in older if row.redeemed is not None), None))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from consent_server import store
 from consent_server.store.tables import Journey, Progress, SessionData
 from consent_server.web.sessions import BrowserSession
+from consent_server.web.typed import FieldError
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,6 @@ class Visit:
 
 
 @dataclass(frozen=True)
-class FieldError:
-    """One thing to mend: the id of the field, and a sentence saying how."""
-
-    field: str
-    text: str
-
-
-@dataclass(frozen=True)
 class Page:
     """Show a page: the step's own, unless `template` names another. `progress` is kept before it is shown.
 
@@ -56,7 +49,7 @@ class Page:
 
     values: Mapping[str, object]
     progress: Progress = field(default_factory=Progress)
-    errors: tuple[FieldError, ...] = ()
+    errors: Sequence[FieldError] = ()
     status: int = 200
     template: str | None = None
     form_targets: tuple[str, ...] = ()
@@ -96,6 +89,10 @@ class Ended:
     redirect: str | None
 
 
+#: What follows from a step.
+Outcome = Page | Onward | Ended | Away
+
+
 class Step(ABC):
     """A step of a party's journey, at /journey/<name>.
 
@@ -127,11 +124,11 @@ class Step(ABC):
         return None
 
     @abstractmethod
-    def show(self, visit: Visit) -> Page | Onward | Ended | Away:
+    def show(self, visit: Visit) -> Outcome:
         """Return the step's page, or what follows from something that was waited for or done before."""
 
     @abstractmethod
-    def take(self, visit: Visit, form: Mapping[str, str]) -> Page | Onward | Ended | Away:
+    def take(self, visit: Visit, form: Mapping[str, str]) -> Outcome:
         """Return what follows from the form: the page again with what to mend, the next step, the end, or the way out."""
 
     def act(self) -> AbstractContextManager[None]:

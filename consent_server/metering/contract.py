@@ -11,7 +11,7 @@ as the server would, keeps nothing and changes nothing. An author of a plug-in r
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -128,12 +128,7 @@ def a_log_in_leads_to_its_business(sample: Sample) -> str | None:
         found.sme != sample.found.sme or any(each not in found.meters for each in sample.meters)
     ):
         return "the log-in leads to other meters than the bill"
-    held = sample.register.tenancies(found.sme, [meter.meter for meter in found.meters])
-    return (
-        None
-        if all(held.get(each.meter) == each and each.holds(sample.at) for each in found.meters)
-        else "a meter does not belong to the business now"
-    )
+    return None if _holds(sample, found.sme, found.meters) else "a meter does not belong to the business now"
 
 
 def a_bill_leads_to_its_business(sample: Sample) -> str | None:
@@ -187,11 +182,9 @@ def what_is_found_is_held_now(sample: Sample) -> str | None:
     held = sample.register.tenancies(sample.found.sme, [meter.meter for meter in sample.meters])
     if any(held.get(meter.meter) != meter for meter in sample.meters):
         return "tenancies and find return different values for a meter"
-    return (
-        None
-        if all(meter.holds(sample.at) for meter in sample.meters)
-        else "a meter does not belong to the business now"
-    )
+    if not all(meter.holds(sample.at) for meter in sample.meters):
+        return "a meter does not belong to the business now"
+    return None
 
 
 def tenancies_are_those_that_were_asked_for(sample: Sample) -> str | None:
@@ -224,12 +217,13 @@ def sites_are_the_businesss_own(sample: Sample) -> str | None:
     sites = sample.register.sites(sample.found.sme, sample.at)
     if len({meter.meter for meter in sites}) < len(sites):
         return "a meter is listed twice"
-    held = sample.register.tenancies(sample.found.sme, [meter.meter for meter in sites])
-    return (
-        None
-        if all(held.get(each.meter) == each and each.holds(sample.at) for each in sites)
-        else "a site does not belong to the business now"
-    )
+    return None if _holds(sample, sample.found.sme, sites) else "a site does not belong to the business now"
+
+
+def _holds(sample: Sample, sme: str, meters: Sequence[Tenancy]) -> bool:
+    """Return whether these are meters of a business now, as tenancies returns them."""
+    held = sample.register.tenancies(sme, [meter.meter for meter in meters])
+    return all(held.get(meter.meter) == meter and meter.holds(sample.at) for meter in meters)
 
 
 # the readings

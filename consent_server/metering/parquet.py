@@ -48,7 +48,7 @@ _MOST_FILES: Final = 4
 #: Rows and bytes of a column that a row group may have: a few kilobytes of a file may unpack to gigabytes.
 _LARGEST_ROWS: Final = 4_000_000
 _LARGEST_COLUMN: Final = 256 << 20
-#: Calls of one folder that may go on after nobody waits for them any more. Others need the threads (aside).
+#: Calls of one folder that may go on after their callers have given up. Other folders need the threads too (aside).
 _MOST_LATE: Final = 3
 
 T = TypeVar("T")

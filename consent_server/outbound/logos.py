@@ -19,9 +19,9 @@ from consent_server.settings import Settings
 log = logging.getLogger("consent_server.outbound")
 
 FRESH_S: Final = DAY
-#: After a failure. Until then nobody asks again, in any process.
+#: Seconds after a failure, within which no process tries again.
 RETRY_S: Final = 3600
-#: As long as a member's entry: see `directory`.
+#: As long as a member's entry (outbound.directory).
 _KEEP_S: Final = 7 * DAY
 _ACCEPT: Final = f"{logo.SVG}, {logo.PNG}"
 _NONE: Final = b""

@@ -234,12 +234,10 @@ class Session(Calls):
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         return self._call(Call("POST", checked_url(url), headers, orjson.dumps(document)), configured)
 
-    def post_octets(
-        self, url: str, content: bytes, *, kind: str, accept: str, limit: int, configured: bool = False
-    ) -> Response:
-        """POST octets of a media type. See `post_form` on redirects."""
+    def post_octets(self, url: str, content: bytes, *, kind: str, accept: str, limit: int) -> Response:
+        """POST octets of a media type to a host that our settings name. See `post_form` on redirects."""
         headers = {"Accept": accept, "Content-Type": kind}
-        return self._call(Call("POST", checked_url(url), headers, content, limit), configured)
+        return self._call(Call("POST", checked_url(url), headers, content, limit), configured=True)
 
     def _published(self, text: str, question: bytes | None, limit: int) -> bytes:
         """Return a revocation list or an OCSP response: the only calls over http, within the time of the call in progress."""

@@ -18,9 +18,7 @@ class TimestampAuthority:
 
     def respond(self, request: bytes) -> bytes:
         """Return the response to a request, both in DER, within the time that a page may wait. Raise Unreachable."""
-        answer = self._session.post_octets(
-            self._url, request, kind=_QUERY, accept=_REPLY, limit=_LIMIT, configured=True
-        ).must_be(200)
+        answer = self._session.post_octets(self._url, request, kind=_QUERY, accept=_REPLY, limit=_LIMIT).must_be(200)
         if not answer.body:
             raise Unreachable("empty", answer.host)
         return answer.body

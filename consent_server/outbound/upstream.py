@@ -21,7 +21,7 @@ from consent_server.outbound.errors import BadAnswer, CallbackRefused, OAuthRefu
 from consent_server.outbound.session import Response, Session
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
-from consent_server.tokens.keys import base64url
+from consent_server.signing.jws import base64url
 
 #: The deployed form of a permission record's wrapper (docs/interop.md).
 PERMISSIONS_WRAPPER: Final = "permission_record_permissions"

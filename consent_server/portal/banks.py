@@ -9,7 +9,7 @@ from consent_server.deployment import current
 from consent_server.journey import hand_over
 from consent_server.portal import providers
 from consent_server.refusal import with_query
-from consent_server.store import connections, links, permissions
+from consent_server.store import connections, evidence, links, permissions
 from consent_server.store.tables import PressedShare, ProviderConnection
 from consent_server.web import headers
 
@@ -59,7 +59,7 @@ def offers(c: store.Connection, account: str, banks: Iterable[ListedBank]) -> li
 
 def _offer(c: store.Connection, account: str, bank: ListedBank, live: Sequence[ProviderConnection]) -> Offer:
     named = hand_over.naming(live, bank.member)
-    seen = hand_over.read_before(c, named[0]) if named else None
+    seen = evidence.of_subject(c, named[0].id) if named else None
     covers = hand_over.covers(account, bank.member, named) if seen is not None else ""
     return Offer(bank.member, bank.name, headers.origin_of(bank.start), seen.at if seen is not None else None, covers)
 

@@ -191,8 +191,8 @@ def begin(provider: Provider, text: ShownText, visitor: Visitor, terms: Connecti
     return pushed.authorization_url, pending
 
 
-def finish(pending: Pending, query: str) -> str:
-    """Redeem what came back and keep the connection; return its id.
+def finish(pending: Pending, query: str) -> None:
+    """Redeem what came back and keep the connection.
 
     The provider has granted once it has answered: a refresh token that cannot be used is given back to it, but for one that is
     another connection's. Raise Declined, ReturnNotOurs, ProviderRefused, ProviderRepeatedToken, ProviderUnreachable,
@@ -217,7 +217,6 @@ def finish(pending: Pending, query: str) -> str:
         _keep(pending, provider, tokens.refresh_token, tokens.fault)
     if tokens.fault is not None:
         raise no_use(tokens.fault)
-    return pending["id"]
 
 
 def _asked_in(pending: Pending) -> LicenseSettings:

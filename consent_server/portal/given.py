@@ -66,7 +66,7 @@ class GivenRows(NamedTuple):
 
 
 def rows_of(c: store.Connection, account: str) -> GivenRows:
-    """Return what `named` makes of it."""
+    """Return what is kept of an account, for `named`."""
     held = [(row, _troubles(c, row)) for row in connections.of_account(c, account)]
     given = permissions.of_sme(c, account)
     return GivenRows(held, given, evidence.of_subjects(c, [row.id for row, _ in held] + [row.id for row in given]))

@@ -14,7 +14,7 @@ from consent_server.documents import making
 from consent_server.documents.apart import OutOfBounds
 from consent_server.documents.making import GivenReport
 from consent_server.outbound.errors import Unreachable
-from consent_server.portal.handover import Handover
+from consent_server.portal.bank_report import BankReport
 from consent_server.refusal import Unavailable
 from consent_server.scheme import instant
 
@@ -43,7 +43,7 @@ class ReportBusy(Unavailable):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "10"}
 
 
-def signed_pdf(found: Handover) -> bytes:
+def signed_pdf(found: BankReport) -> bytes:
     """Return the PDF of a report. Raise SigningCertificateNotValid, Unavailable."""
     here = current()
     signer = here.valid_signer(instant.parse(found.data.at))
@@ -58,12 +58,12 @@ def _stamp(request: bytes) -> bytes:
         return b""
 
 
-def words(found: Handover) -> dict[str, Any]:
+def words(found: BankReport) -> dict[str, Any]:
     """Return the words of a report, those of its PDF (`documents.words.as_json()`). Raise Unavailable."""
     return _made(lambda: making.page_of(_given(found)))
 
 
-def _given(found: Handover) -> GivenReport:
+def _given(found: BankReport) -> GivenReport:
     here = current()
     return GivenReport(found.data, found.record, here.signing_root, here.settings.scheme.trust_framework)
 

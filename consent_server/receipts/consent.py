@@ -20,7 +20,7 @@ from consent_server.web import language
 WITHDRAWAL: Final = {"edp": "/manage", "cap": "/permissions"}
 #: The name under which a browser keeps it.
 FILE_NAME: Final = "consent-receipt.json"
-#: Seconds for which the one that was signed is given out again, as long as it says what is so.
+#: Seconds for which a signed receipt is given out again, unless the permission has changed.
 SIGNED_EVERY_S: Final = 60
 
 

@@ -80,7 +80,7 @@ class HeldFact:
 
     @property
     def words(self) -> str:
-        """Return the message that a person reads for the value; empty where the value is nobody's words but its own."""
+        """Return the message that a person reads for the value; empty where the value is shown as it is."""
         return str(self.value) if self.name in _SENTENCES else self.code(self.value)
 
     def code(self, value: object) -> str:

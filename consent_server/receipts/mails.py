@@ -183,7 +183,7 @@ def _fault(mail: OwedMail) -> Exception | None:
 
 
 def _made(mail: OwedMail) -> tuple[str, str, str] | None:
-    """Return address, subject and text of a mail; None where there is nobody or nothing any more that it could be about."""
+    """Return address, subject and text of a mail; None where its subject or its address is no longer kept."""
     with store.reading() as c:
         if mail.kind in list(passkeys.Notice):
             return passkeys.notice(c, mail.subject, passkeys.Notice(mail.kind))

@@ -13,15 +13,15 @@ REMINDERS: Final = ((Kind.IN_30_DAYS, 30, 7), (Kind.IN_7_DAYS, 7, 1), (Kind.TOMO
 LATEST_DAYS: Final = 7
 
 
-def owe() -> int:
-    """Owe the mails that are due by now; return how many. Safe to repeat, whatever the clock did: each is owed once.
+def owe() -> None:
+    """Owe the mails that are due by now. Safe to repeat, whatever the clock did: each is owed once.
 
     Of the reminders that a pause of the jobs left out the last one is owed alone, and none before the time in which a
     permission was given.
     """
     at = clock.now()
     with store.writing() as c:
-        owed = mails.owe_of_permissions(c, Kind.EXPIRED, at - LATEST_DAYS * DAY, at, 0, at)
+        mails.owe_of_permissions(c, Kind.EXPIRED, at - LATEST_DAYS * DAY, at, 0, at)
         for kind, first, last in REMINDERS:
-            owed += mails.owe_of_permissions(c, kind, at + last * DAY, at + first * DAY, first * DAY, at)
-        return owed + mails.owe_of_results(c, Kind.READY, (Kind.GRANTED, Kind.RENEWED), at)
+            mails.owe_of_permissions(c, kind, at + last * DAY, at + first * DAY, first * DAY, at)
+        mails.owe_of_results(c, Kind.READY, (Kind.GRANTED, Kind.RENEWED), at)

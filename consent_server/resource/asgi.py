@@ -23,7 +23,7 @@ from consent_server import audit
 from consent_server.refusal import Refusal
 from consent_server.resource.guard import Release
 from consent_server.resource.remote import GuardAnswer, RemoteGuard
-from consent_server.resource.routes import GuardedRoute, find
+from consent_server.resource.routes import GuardedRoute
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -59,15 +59,11 @@ class GuardMiddleware:
             audit.correlation_id.reset(before)
 
     def _decide(self, scope: Scope) -> Release | GuardAnswer:
+        path = scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
         try:
-            wanted = find(self._routes, scope.get("raw_path", b"").decode("latin-1").partition("?")[0])
-            release = self._guard.admit(
-                environ_of(scope), fuel=wanted.route.fuel, datasource=wanted.datasource, methods=wanted.route.methods
-            )
+            return self._guard.admit_path(self._routes, path, environ_of(scope))[0]
         except Refusal as refusal:
             return self._guard.refused(refusal)
-        self._guard.released(release, wanted.route.path)
-        return release
 
 
 def environ_of(scope: Scope) -> dict[str, str]:

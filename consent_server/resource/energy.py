@@ -107,9 +107,8 @@ def _held(release: Release, source: Source, measure: str, window: Window) -> Hel
         held = sources.readings().half_hours(request)
         for day, block in held.days.items():
             require_whole(block, day)
-    except (
-        ReadingError
-    ) as error:  # a source of readings that gives what no meter can have read, or a damaged block of ours
+    except ReadingError as error:
+        # A source gives what no meter can have read, or a block of ours is damaged.
         raise sources.SourceUnavailable(f"readings: {source.id}, {measure}: {error}") from None
     if held.metered is not None and not start <= held.metered[0] <= held.metered[1] <= end:
         raise sources.SourceUnavailable("readings: more than was asked for")

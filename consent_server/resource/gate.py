@@ -21,7 +21,7 @@ from consent_server import audit
 from consent_server.refusal import Refusal, Unavailable
 from consent_server.resource.guard import Release
 from consent_server.resource.remote import GuardAnswer, RemoteGuard
-from consent_server.resource.routes import GuardedRoute, RouteNotGuarded, find
+from consent_server.resource.routes import GuardedRoute, RouteNotGuarded
 from consent_server.scheme import instant
 
 CHECK: Final = "/check"
@@ -98,11 +98,7 @@ class Gate:
 
     def _decide(self, environ: Mapping[str, Any], path: str) -> GuardAnswer:
         try:
-            wanted = find(self._routes, path)
-            release = self._guard.admit(
-                environ, fuel=wanted.route.fuel, datasource=wanted.datasource, methods=wanted.route.methods
-            )
+            release, datasource = self._guard.admit_path(self._routes, path, environ)
         except Refusal as refusal:
             return self._guard.refused(refusal)
-        self._guard.released(release, wanted.route.path)
-        return GuardAnswer(200, {**facts(release, wanted.datasource), "Cache-Control": "no-store"}, b"")
+        return GuardAnswer(200, {**facts(release, datasource), "Cache-Control": "no-store"}, b"")

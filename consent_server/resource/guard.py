@@ -44,8 +44,7 @@ class PermissionEnded(InvalidToken):
 class WithdrawalsUnknown(Unavailable):
     code = "withdrawals_unknown"
     public = (
-        "Whether this permission is still in force cannot be checked just now; try again after the time in Retry- "
-        "After."
+        "Whether this permission is still in force cannot be checked just now; try again after the time in Retry-After."
     )
     help = "The server has no current list of withdrawn permissions, and releases nothing until it has one again."
     clause = "FAPI 2.0 5.3.4-3"

@@ -3,7 +3,7 @@
 All it needs of the issuer is its public URLs: keys come from its JWKS, withdrawals from its signed status list.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -23,7 +23,7 @@ from consent_server.outbound.status_list import StatusListPoller
 from consent_server.refusal import MethodNotAllowed, Refusal
 from consent_server.resource.guard import AcceptedLicense, Guard, NoSuchDataSource, Policy, Release, bearer
 from consent_server.resource.remote_meters import RemoteMeters
-from consent_server.resource.routes import READING
+from consent_server.resource.routes import READING, GuardedRoute, find
 from consent_server.scheme.instant import DAY
 from consent_server.settings import (
     CallsSettings,
@@ -150,6 +150,19 @@ class RemoteGuard:
         if fuel is not None:
             release.require_fuel(fuel)
         return release
+
+    def admit_path(
+        self, routes: Sequence[GuardedRoute], path: str, environ: Mapping[str, Any]
+    ) -> tuple[Release, str | None]:
+        """Return what the caller of a request may have by the route that has its path, and the data source that the path names.
+
+        `path` is as it was sent. The audit line of the release is written. Raise a Refusal.
+        """
+        wanted = find(routes, path)
+        route = wanted.route
+        release = self.admit(environ, fuel=route.fuel, datasource=wanted.datasource, methods=route.methods)
+        self.released(release, route.path)
+        return release, wanted.datasource
 
     def refused(self, refusal: Refusal) -> GuardAnswer:
         """Write the audit line of a refusal, and return what the client gets."""

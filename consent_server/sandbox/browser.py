@@ -54,7 +54,6 @@ class Page(HTMLParser):
         self.heading = ""
         self._form: Form | None = None
         self._open: list[tuple[str, str | None]] = []
-        self._select: tuple[Form, str] | None = None
         self.feed(html)
 
     @property

@@ -21,7 +21,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from consent_server import clock
 from consent_server.sandbox.publishing import answered, here, published, refused
 from consent_server.sandbox.smes import SMES
-from consent_server.tokens.keys import base64url
+from consent_server.signing.jws import base64url
 from consent_server.web import headers
 
 CLIENT_ID: Final = "hartlebury-consent"

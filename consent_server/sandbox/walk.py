@@ -52,11 +52,10 @@ def _sme(manifest: dict[str, Any], name: str) -> dict[str, Any]:
     return next(sme for sme in manifest["smes"] if sme["name"] == name)
 
 
-def _connect(browser: Browser, manifest: dict[str, Any], name: str) -> Page:
+def _connect(browser: Browser, manifest: dict[str, Any], name: str) -> None:
     steps = _sme(manifest, name)["connect"]["cap"]
     page = follow(browser, browser.open(manifest["pages"]["cap"] + steps[0]["path"]), steps)
     assert page.path == "/connected", f"connecting ended on {page.url}: “{page.heading}”"
-    return page
 
 
 def _connection_rows(layout: Layout, name: str) -> list[Any]:

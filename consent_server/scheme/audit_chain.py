@@ -57,10 +57,10 @@ def follow(before: str, position: int, contents_: str) -> str:
     return hashlib.sha256(bytes.fromhex(before) + position.to_bytes(8, "big") + bytes.fromhex(contents_)).hexdigest()
 
 
-def faults(links: Iterable[ChainLink], checkpoints: Mapping[int, str], last: int = 0) -> Iterator[ChainFault]:
+def faults(links: Iterable[ChainLink], checkpoints: Mapping[int, str]) -> Iterator[ChainFault]:
     """Yield what does not hold of a chain, whose links come by position, against digests that were signed.
 
-    A chain that does not begin at 1 must begin right after a checkpoint. `last` is a position that must be there.
+    A chain that does not begin at 1 must begin right after a checkpoint, and none may end before the last checkpoint.
     """
     at, before = 0, BEFORE_THE_FIRST
     for link in links:
@@ -71,10 +71,9 @@ def faults(links: Iterable[ChainLink], checkpoints: Mapping[int, str], last: int
             before = checkpoints.get(link.position - 1, "")
         yield from _faults(link, before, checkpoints.get(link.position))
         at, before = link.position, link.digest
-    if at < max((last, *checkpoints)):
-        yield ChainFault(
-            at + 1, "missing", f"the chain ends at {at}, and position {max((last, *checkpoints))} was signed"
-        )
+    last = max(checkpoints, default=0)
+    if at < last:
+        yield ChainFault(at + 1, "missing", f"the chain ends at {at}, and position {last} was signed")
 
 
 def _faults(link: ChainLink, before: str, signed: str | None) -> Iterator[ChainFault]:

@@ -13,18 +13,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from consent_server.pki import member_certificate
 from consent_server.pki.chain import MAX_INTERMEDIATES, UntrustedChain, build_chain
 from consent_server.pki.member_certificate import MalformedCertificate
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import CLOCK_SKEW, Signer
+from consent_server.signing.jws import ALGORITHM, Unacceptable, base64url, is_signature, members, octets, raw_signature
 
 LONGEST: Final = 1024 * 1024
-_COORDINATE: Final = 32
 
 
 class DocumentFault(ValueError):
@@ -64,11 +62,10 @@ def sign(document: Mapping[str, Any], kind: DocumentKind, signer: Signer) -> dic
     _, *issuers = signer.certificates[signer.serial]
     pems = [signer.certificates[serial][0] for serial in (signer.serial, *issuers)]
     chain = [base64.b64encode(member_certificate.one_pem(pem)).decode() for pem in pems]
-    protected = _encoded({"alg": "ES256", "typ": kind.type, "cty": kind.content_type, "x5c": chain})
+    protected = _encoded({"alg": ALGORITHM, "typ": kind.type, "cty": kind.content_type, "x5c": chain})
     payload = _encoded(document)
-    r, s = utils.decode_dss_signature(signer.sign(f"{protected}.{payload}".encode()))
-    signature = r.to_bytes(_COORDINATE, "big") + s.to_bytes(_COORDINATE, "big")
-    return {"payload": payload, "protected": protected, "signature": _base64url(signature)}
+    signature = raw_signature(signer.sign(f"{protected}.{payload}".encode()))
+    return {"payload": payload, "protected": protected, "signature": base64url(signature)}
 
 
 def verify(text: bytes, kind: DocumentKind, root: x509.Certificate, now: int) -> dict[str, Any]:
@@ -79,25 +76,35 @@ def verify(text: bytes, kind: DocumentKind, root: x509.Certificate, now: int) ->
     """
     if len(text) > LONGEST:
         raise DocumentFault("form", "it is too long")
-    signed = _object(text)
-    parts = [signed.get(name) for name in ("protected", "payload", "signature")]
-    if signed.keys() != {"protected", "payload", "signature"} or not all(isinstance(part, str) for part in parts):
-        raise DocumentFault("form", "it is no flattened JWS (RFC 7515 section 7.2.2)")
-    protected, payload, signature = (_octets(part) for part in parts)
-    header, document = _object(protected), _object(payload)
+    header, document, signature, signed = _parts(text)
     # RFC 8725 section 3.1 and 3.10: one algorithm, and nothing else that the sender chooses
-    fixed = {"alg": "ES256", "typ": kind.type, "cty": kind.content_type}
+    fixed = {"alg": ALGORITHM, "typ": kind.type, "cty": kind.content_type}
     if header.keys() != {*fixed, "x5c"} or {name: header[name] for name in fixed} != fixed:
         raise DocumentFault("form", f"its header is not that of {kind.type}")
     at = kind.made(document)
     if at > now + CLOCK_SKEW:
         raise DocumentFault("time", "it says that it was made in the future")
     key, member = _signer(header["x5c"], root, at)
-    if not _is_signature(key, signature, f"{parts[0]}.{parts[1]}".encode()):
+    if not is_signature(key, signature, signed):
         raise DocumentFault("signature", "it does not fit what it signs")
     if kind.publisher(document) != member:
         raise DocumentFault("publisher", "another member signed it than the one that it names")
     return document
+
+
+def _parts(text: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:
+    """Return the header, the document, the signature and what it signs. Raise DocumentFault."""
+    try:
+        whole = members(text)
+        if whole.keys() != {"protected", "payload", "signature"} or not all(
+            isinstance(part, str) for part in whole.values()
+        ):
+            raise Unacceptable("it is no flattened JWS (RFC 7515 section 7.2.2)")
+        protected, payload = whole["protected"], whole["payload"]
+        header, document = members(octets(protected)), members(octets(payload))
+        return header, document, octets(whole["signature"]), f"{protected}.{payload}".encode()
+    except Unacceptable as error:
+        raise DocumentFault("form", str(error)) from None
 
 
 def _signer(x5c: object, root: x509.Certificate, at: int) -> tuple[ec.EllipticCurvePublicKey, str]:
@@ -115,47 +122,5 @@ def _signer(x5c: object, root: x509.Certificate, at: int) -> tuple[ec.EllipticCu
     return key, leaf.member
 
 
-def _is_signature(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes) -> bool:
-    if len(signature) != 2 * _COORDINATE:
-        return False
-    r, s = (int.from_bytes(half, "big") for half in (signature[:_COORDINATE], signature[_COORDINATE:]))
-    try:
-        key.verify(utils.encode_dss_signature(r, s), data, ec.ECDSA(hashes.SHA256()))
-    except InvalidSignature:
-        return False
-    return True
-
-
 def _encoded(value: Mapping[str, Any]) -> str:
-    return _base64url(json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode())
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _octets(text: Any) -> bytes:
-    try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (binascii.Error, ValueError):
-        raise DocumentFault("form", "not base64url") from None
-    if _base64url(data) != text:
-        raise DocumentFault("form", "not canonical base64url")
-    return data
-
-
-def _object(text: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(text.decode(), object_pairs_hook=_once_each)
-    except (ValueError, RecursionError):
-        raise DocumentFault("form", "not JSON, or a member appears twice") from None
-    if not isinstance(value, dict):
-        raise DocumentFault("form", "not a JSON object")
-    return value
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError
-    return found
+    return base64url(json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode())

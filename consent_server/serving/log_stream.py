@@ -22,7 +22,7 @@ from gevent.monkey import get_original
 
 from consent_server import clock
 
-#: Of lines that a process holds while nobody takes them: some four thousand.
+#: Of the lines that a process holds while they are not read: some four thousand lines.
 MOST_BYTES: Final = 1 << 20
 #: Milliseconds for which a process that ends waits for them to be taken.
 LAST_MS: Final = 1000

@@ -1,1 +1,1 @@
-"""What signs for us: a private key in a file, or in an HSM."""
+"""What signs for us: a private key in a file, or in an HSM; and the parts of a JWS."""

@@ -471,12 +471,10 @@ def writing() -> AbstractContextManager[Connection]:
     return _transaction(writing=True) if act is None else _part(act)
 
 
-def reading(wait: LockWait | None = None) -> AbstractContextManager[Connection]:
-    """Open a transaction that only reads. Raise StoreUnavailable, also where a transaction of this request failed before
-    and no `wait` of its own is given.
-    """
+def reading() -> AbstractContextManager[Connection]:
+    """Open a transaction that only reads. Raise StoreUnavailable, also where a transaction of this request failed before."""
     act = _under_way()
-    return _transaction(writing=False, wait=wait) if act is None else _part(act)
+    return _transaction(writing=False) if act is None else _part(act)
 
 
 def migrating() -> AbstractContextManager[Connection]:

@@ -66,21 +66,19 @@ def release(c: Connection, mails: list[OwedMail]) -> None:
         c.execute(sa.update(_mail).where(ours).values(leased=None))
 
 
-def owe_of_permissions(c: Connection, kind: str, after: int, until: int, longer_than: int, at: int) -> int:
+def owe_of_permissions(c: Connection, kind: str, after: int, until: int, longer_than: int, at: int) -> None:
     """Owe a mail of a kind about each live permission and connection with an address whose time ends after an instant and by
-    another, and lasts longer than some seconds in all. Return about how many; each is owed once."""
-    owed = 0
+    another, and lasts longer than some seconds in all. Each is owed once."""
     for held, account in ((_permission, _permission.c.sme), (_connection, _connection.c.account)):
         in_force = held.c.redeemed.is_not(None) if held is _permission else sa.true()
         ending = sa.and_(held.c.expires > after, held.c.expires <= until, held.c.expires - held.c.granted > longer_than)
         known = _has_address(held.c.id, account)
         about = sa.select(held.c.id, *(sa.literal(each) for each in (kind, at, at)))
-        owed += _owe(c, about.where(held.c.ended.is_(None), in_force, ending, known))
-    return owed
+        _owe(c, about.where(held.c.ended.is_(None), in_force, ending, known))
 
 
-def owe_of_results(c: Connection, kind: str, receipts: Sequence[str], at: int) -> int:
-    """Owe a mail of a kind about each live connection whose readings are here and worked out; return about how many.
+def owe_of_results(c: Connection, kind: str, receipts: Sequence[str], at: int) -> None:
+    """Owe a mail of a kind about each live connection whose readings are here and worked out.
 
     Those without a receipt of one of the kinds `receipts` were made before mails were sent: their businesses have seen their
     results.
@@ -92,17 +90,17 @@ def owe_of_results(c: Connection, kind: str, receipts: Sequence[str], at: int) -
     about = sa.select(_connection.c.id, *(sa.literal(each) for each in (kind, at, at)))
     here = sa.and_(_connection.c.ended.is_(None), _connection.c.expires > at, _connection.c.collected.is_not(None))
     owed = sa.exists().where(_mail.c.subject == _connection.c.id, _mail.c.kind == kind)
-    return _owe(c, about.where(here, ~owed, has_receipt, ~weighing))
+    _owe(c, about.where(here, ~owed, has_receipt, ~weighing))
 
 
 def _has_address(subject: sa.ColumnElement[str], account: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     return sa.or_(sa.exists().where(_account.c.id == account), sa.exists().where(_address.c.subject == subject))
 
 
-def _owe(c: Connection, about: sa.Select[*tuple[Any, ...]], *more: sa.Column[Any]) -> int:
+def _owe(c: Connection, about: sa.Select[*tuple[Any, ...]], *more: sa.Column[Any]) -> None:
     columns = (_mail.c.subject, _mail.c.kind, _mail.c.created, _mail.c.due, *more)
     owed = rows.insert(c.dialect.name, OwedMail).from_select(columns, about)
-    return c.execute(owed.on_conflict_do_nothing()).rowcount
+    c.execute(owed.on_conflict_do_nothing())
 
 
 def language_of(c: Connection, subject: str) -> str | None:
@@ -125,7 +123,7 @@ def unsent(c: Connection) -> list[OwedMail]:
 
 
 def retry(c: Connection, subject: str, kind: str, at: int) -> bool:
-    """Owe a mail that was given up once more, as if from now on; return False when there is none."""
+    """Owe again, as if it were new, a mail that was given up; return False when there is none."""
     given_up = sa.and_(_mail.c.subject == subject, _mail.c.kind == kind, _mail.c.given_up.is_not(None))
     owed = sa.update(_mail).where(given_up).values(given_up=None, attempts=0, created=at, due=at, leased=None)
     return c.execute(owed).rowcount == 1

@@ -18,7 +18,7 @@ def find(c: Connection, name: str) -> Node | None:
 def put(c: Connection, node: Node) -> None:
     """Keep what a node says of itself now, and forget those of which nothing was heard for a day."""
     rows.put(c, node)
-    # A day ahead of us is a clock that was wrong, and that nobody has corrected since.
+    # Where an instant is a day ahead, the clock of that node was wrong and has not been corrected since.
     c.execute(sa.delete(_node).where(sa.or_(_node.c.seen < node.seen - DAY, _node.c.seen > node.seen + DAY)))
 
 

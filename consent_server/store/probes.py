@@ -43,6 +43,6 @@ def days(c: Connection, start: int, end: int) -> list[ProbeDay]:
     )
 
 
-def forget(c: Connection, before: int) -> int:
-    """Delete probes from before an instant; return how many."""
-    return c.execute(sa.delete(_probe).where(_probe.c.at < before)).rowcount
+def forget(c: Connection, before: int) -> None:
+    """Delete probes from before an instant."""
+    c.execute(sa.delete(_probe).where(_probe.c.at < before))

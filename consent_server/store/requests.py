@@ -25,7 +25,7 @@ _WITHIN = Statement(limits.within)
 
 @cache
 def _push_within() -> Statement:
-    """Return both in one statement, as PostgreSQL takes it: a second run with the same request keeps one."""
+    """Return one statement for PostgreSQL that counts and keeps a request. Run twice with the same request, it keeps one."""
     counted = limits.within("postgresql").cte("counted")
     values = sa.select(*(sa.bindparam(f"{column.name}_", type_=column.type) for column in _request.c)).select_from(
         counted

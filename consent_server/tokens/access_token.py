@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Final
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from consent_server.refusal import Refusal
+from consent_server.signing.jws import Unacceptable
 from consent_server.tokens import compact, data_sources
-from consent_server.tokens.compact import Unacceptable
 from consent_server.tokens.data_sources import DataSources
 from consent_server.tokens.keys import PublicKeySource, SigningKeys
 
@@ -131,7 +131,7 @@ def _distinct(form: Callable[[Any], bool]) -> Callable[[Any], bool]:
 _opaque = _text(r"[A-Za-z0-9._~:-]{1,128}")
 _url = _text(r"https://[\x21\x23-\x5b\x5d-\x7e]{1,500}")
 
-#: Above each who writes it, and what a reader compares it with.
+#: The comment above each claim says where its value comes from, and what a reader compares it with.
 CLAIMS: Final[Mapping[str, Claim]] = {
     # the issuer and the parties that the token is for
     # the issuer: its identifier (RFC 8414); equal to the issuer that the reader trusts

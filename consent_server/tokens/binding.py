@@ -9,8 +9,8 @@ import hmac
 
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal
+from consent_server.signing.jws import base64url
 from consent_server.tokens.access_token import InvalidToken
-from consent_server.tokens.keys import base64url
 
 
 class TokenNotYours(InvalidToken):

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from consent_server.tokens.compact import octets
-from consent_server.tokens.keys import base64url
+from consent_server.signing.jws import base64url, octets
 
 #: Most data sources of one client and one SME. With as many, and URLs as long as they may be, a token fits its header.
 MOST: Final = 10_000

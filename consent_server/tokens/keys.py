@@ -11,7 +11,6 @@ import json
 import os
 import re
 import secrets
-from binascii import b2a_base64
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -28,14 +27,15 @@ from consent_server import clock
 from consent_server.refusal import Unavailable
 from consent_server.settings import is_too_open
 from consent_server.signing import key as signing_key
+from consent_server.signing.jws import base64url
 from consent_server.signing.key import KeyUnusable, SigningKey
+from consent_server.tokens.keyset import in_use
 
 #: Seconds for which others may keep our JWKS (Cache-Control: max-age): a removed key is accepted no longer.
 JWKS_MAX_AGE: Final = 60
 #: Seconds between the publication of a new key and its first use: every cached JWKS has expired by then.
 PUBLISHED_BEFORE_USE: Final = 10 * JWKS_MAX_AGE
 
-_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _THIRTY_TWO_OCTETS: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _COORDINATE_BYTES: Final = 32
 _IN_A_FILE: Final = "pem"
@@ -57,11 +57,6 @@ class PublicKeySource(Protocol):
     """What a verifier needs: our own SigningKeys, or the PublicKeys of an issuer elsewhere."""
 
     def public(self, kid: str) -> EllipticCurvePublicKey | None: ...
-
-
-def base64url(data: bytes) -> str:
-    """Return base64url without padding (RFC 7515 section 2)."""
-    return b2a_base64(data, newline=False).translate(_URL_SAFE, b"=").decode("ascii")
 
 
 def thumbprint(key: EllipticCurvePublicKey) -> str:
@@ -104,10 +99,9 @@ class KeyFiles(Generic[Key]):
         return self._keys
 
     def current(self, at: int) -> tuple[str, Key]:
-        """Return the newest key in use at `at`, or the next where there is none (the older was removed in an emergency)."""
+        """Return the name of the key in use at an instant (`keyset.in_use`), and the key."""
         keys = self.all()
-        started = [(used_from, name) for name, (used_from, _) in keys.items() if used_from <= at]
-        name = max(started)[1] if started else min((used_from, name) for name, (used_from, _) in keys.items())[1]
+        _, name = in_use([(used_from, name) for name, (used_from, _) in keys.items()], at)
         return name, keys[name][1]
 
     def in_order(self) -> list[tuple[int, str]]:

@@ -1,6 +1,6 @@
 """The fingerprints of a node's keys, and how the keys of two nodes differ."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, TypedDict
 
 Difference = Literal["behind", "ahead", "apart"]
@@ -27,7 +27,7 @@ def differences(ours: KeySet, theirs: KeySet, at: int) -> Mapping[str, Differenc
         ("signing", _named(ours["signing"]), _named(theirs["signing"])),
         ("refresh", _named(ours["refresh"]), _named(theirs["refresh"])),
     ):
-        our_current, their_current = _current(our_keys, at), _current(their_keys, at)
+        our_current, their_current = in_use(our_keys, at), in_use(their_keys, at)
         lacks, lacked = their_current not in our_keys, our_current not in their_keys
         if lacks and lacked:
             found[kind] = "apart"
@@ -44,7 +44,7 @@ def _named(keys: Sequence[Sequence[int | str]]) -> list[NamedKey]:
     return [(int(used_from), str(name)) for used_from, name in keys]
 
 
-def _current(keys: list[NamedKey], at: int) -> NamedKey:
-    """Return the newest key that is in use, or the next where none is, as `KeyFiles.current` does."""
+def in_use(keys: Collection[NamedKey], at: int) -> NamedKey:
+    """Return the newest key in use at an instant, or the next where there is none (the older was removed in an emergency)."""
     started = [key for key in keys if key[0] <= at]
     return max(started) if started else min(keys)

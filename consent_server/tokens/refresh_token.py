@@ -17,11 +17,11 @@ from typing import Final
 from consent_server import clock
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
+from consent_server.signing.jws import base64url
 from consent_server.tokens.keys import (
     PUBLISHED_BEFORE_USE,
     KeyFiles,
     KeysUnusable,
-    base64url,
     mark_changed,
     write_key_file,
 )

@@ -4,18 +4,15 @@ One bit per permission, least significant bit first, compressed with zlib, in a 
 is the list's own URL. 1 means withdrawn.
 """
 
-import base64
-import binascii
-import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from consent_server.signing.jws import Unacceptable, base64url, octets
 from consent_server.tokens import compact
 from consent_server.tokens.access_token import CLOCK_OFFSET
-from consent_server.tokens.compact import Unacceptable
-from consent_server.tokens.keys import PublicKeySource, SigningKeys, base64url
+from consent_server.tokens.keys import PublicKeySource, SigningKeys
 
 TYP: Final = "statuslist+jwt"
 #: Seconds after which a resource server looks for a newer list, and after which it no longer accepts the old one.
@@ -26,8 +23,6 @@ SIGNED_EVERY: Final = 10
 #: Longest list, in characters of its JWT and in permissions: what one poll may cost a resource server.
 MAX_LENGTH: Final = 4 * 1024 * 1024
 MAX_PERMISSIONS: Final = 16 * 1024 * 1024
-
-_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class StatusListInvalid(ValueError):
@@ -101,14 +96,15 @@ def _bits(status_list: Any) -> bytes:
     if not isinstance(status_list, dict) or status_list.keys() != {"bits", "lst"} or status_list["bits"] != 1:
         raise StatusListInvalid("not a list of one bit per permission")
     packed = status_list["lst"]
-    if not isinstance(packed, str) or not _BASE64URL.fullmatch(packed):
+    if not isinstance(packed, str):
         raise StatusListInvalid("the list is not base64url")
     inflate = zlib.decompressobj()
     try:
-        data = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
         # A few kilobytes can unpack to gigabytes: unpacking stops at the limit.
-        bits = inflate.decompress(data, MAX_PERMISSIONS // 8)
-    except (zlib.error, binascii.Error):
+        bits = inflate.decompress(octets(packed), MAX_PERMISSIONS // 8)
+    except Unacceptable as error:
+        raise StatusListInvalid(f"the list is {error}") from None
+    except zlib.error:
         raise StatusListInvalid("the list does not unpack") from None
     if not inflate.eof or inflate.unused_data or not bits:
         raise StatusListInvalid("the list is cut short, too long or has something after it")

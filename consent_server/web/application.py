@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from flask import Flask, Request, request
 from flask.sessions import NullSession, SessionInterface
+from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.routing import Map, MapAdapter, Rule
 
 
@@ -49,6 +50,12 @@ class DoorApplication(Flask):
             rules = [rule for rule in self.url_map.iter_rules() if not rule.arguments]
             self._plain = {(method, rule.rule): rule for rule in rules for method in rule.methods or ()}
         return _Routes(self.url_map, request, self._plain)
+
+
+def require_get() -> None:
+    """Raise MethodNotAllowed for HEAD, for which Flask calls the view of GET: for a view that changes something."""
+    if in_hand().method != "GET":
+        raise MethodNotAllowed(["GET"])
 
 
 def in_hand() -> Request:

@@ -70,7 +70,7 @@ def frame_anywhere(response: Response) -> Response:
     return response
 
 
-def install(app: Flask, *, sandbox: bool = False) -> None:
+def install(app: Flask, *, sandbox: bool) -> None:
     """Add to each response of `app` the headers that its view has not set itself, and the id of its request."""
     everywhere = EVERYWHERE if sandbox else EVERYWHERE | TRANSPORT
     app.wsgi_app = _completed(app.wsgi_app, everywhere)  # type: ignore[method-assign, assignment]

@@ -36,7 +36,7 @@ _UNPRINTABLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
 
 
 class _Missing(StrictUndefined):
-    """What a template names and nobody has given: an error, and not an empty word. A mapping may lack a key."""
+    """A variable that a template uses and the view did not pass: an error, and not an empty text. A mapping may lack a key."""
 
     def __new__(cls, *args: Any, **named: Any) -> Undefined:  # type: ignore[misc]
         return Undefined(*args, **named) if isinstance(named.get("obj"), Mapping) else super().__new__(cls)
@@ -108,9 +108,9 @@ def document(template: str, **values: object) -> str:
     return render_template(template, language=spoken, lang=language.TAGS[spoken], brand=named, **values)
 
 
-def file(body: bytes | Iterable[bytes], name: str) -> Response:
-    """Return JSON that a browser keeps as a file with this name."""
-    response = Response(body, mimetype="application/json")
+def file(body: bytes | Iterable[bytes], name: str, content_type: str = "application/json") -> Response:
+    """Return what a browser keeps as a file with this name."""
+    response = Response(body, content_type=content_type)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
 

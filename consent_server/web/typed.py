@@ -24,14 +24,19 @@ LONGEST: Final = 1600
 
 
 @dataclass(frozen=True)
-class KeptForm:
-    """What was typed by the names of the fields, and what is to be mended: pairs of a field's id and a sentence.
+class FieldError:
+    """One thing to mend: the id of the field, and a sentence saying how."""
 
-    `status` is that of the response to the form.
-    """
+    field: str
+    text: str
+
+
+@dataclass(frozen=True)
+class KeptForm:
+    """What was typed by the names of the fields, and what is to be mended. `status` is that of the response to the form."""
 
     values: Mapping[str, str] = field(default_factory=dict)
-    errors: Sequence[tuple[str, str]] = ()
+    errors: Sequence[FieldError] = ()
     status: int = 200
 
 
@@ -47,7 +52,8 @@ def keep(form: str, owner: str, typed: KeptForm, life_s: int | None = None) -> N
 
 
 def _sealed(form: str, owner: str, typed: KeptForm) -> str:
-    text = orjson.dumps([form, owner, typed.values, typed.errors, typed.status]).decode()
+    errors = [(error.field, error.text) for error in typed.errors]
+    text = orjson.dumps([form, owner, typed.values, errors, typed.status]).decode()
     return base64.urlsafe_b64encode(_sealer().seal(text)).decode()
 
 
@@ -60,7 +66,7 @@ def held(form: str, owner: str) -> KeptForm:
         return KeptForm()
     if (kept_form, kept_owner) != (form, owner):
         return KeptForm()
-    return KeptForm(values, [(name, text) for name, text in errors], status)
+    return KeptForm(values, [FieldError(*error) for error in errors], status)
 
 
 def forget(*forms: str) -> None:

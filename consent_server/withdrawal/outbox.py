@@ -151,7 +151,7 @@ def _revoke(owed: OwedCall) -> None:
 def _failed(c: store.Connection, row: OwedCall, fault: Exception, *, about_all: bool) -> None:
     """Put off a call that failed, or give it up once it is owed for too long.
 
-    With `about_all` the fault is its recipient's: what is owed to that one for as long is given up with it.
+    With `about_all` the fault is its recipient's: the recipient's other calls that are owed for too long are given up as well.
     """
     at = clock.now()
     error = str(fault) if isinstance(fault, NotInStore | Unreachable) else type(fault).__name__

@@ -25,7 +25,7 @@ def replay(entries: Iterable[JournalEntry]) -> Counter[Effect]:
 
 
 def _again(c: store.Connection, entry: JournalEntry) -> Counter[Effect]:
-    """End what fell then, with what rests on it in the back-up, at the instant of then."""
+    """End what an entry names, with what rests on it in the back-up, at the instant of the entry."""
     effects: Counter[Effect] = Counter()
     ended: list[str] = []
     subject, *_ = entry.fell

@@ -28,7 +28,7 @@ class Withdrawal:
 
 
 def withdraw(subject: str, withdrawal: Withdrawal) -> list[str]:
-    """Withdraw the permission or connection with this id; return the ids of everything that fell, the subject first.
+    """Withdraw the permission or connection with this id; return the ids of everything that ended, the subject first.
 
     An empty list means that the subject is unknown or had ended before. The clock is read before the rows are.
     """

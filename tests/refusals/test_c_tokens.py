@@ -24,7 +24,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from consent_server import clock
 from consent_server.sandbox.client import Client, claims
 from consent_server.sandbox.layout import Layout
-from consent_server.tokens import compact, keys
+from consent_server.signing import jws
+from consent_server.tokens import keys
 from tests.jose import s256, segment
 from tests.refusals.flows import CALLBACK, Granted, Tokens, World
 
@@ -494,7 +495,7 @@ class Forge:
         head = {name: value for name, value in {**self.header, **(header or {})}.items() if value is not None}
         found = {name: value for name, value in {**self.claims, **changes}.items() if value is not None}
         signed = f"{segment(head)}.{segment(found if body is None else body)}"
-        return f"{signed}.{segment(compact.signature(self.private, signed.encode()))}"
+        return f"{signed}.{segment(jws.raw_signature(self.private.sign(signed.encode())))}"
 
     def by(self, algorithm: str, key: Any, **header: Any) -> str:
         signed = f"{segment({**self.header, 'alg': algorithm, **header})}.{segment(self.claims)}"

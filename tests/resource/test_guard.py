@@ -29,8 +29,9 @@ from consent_server.resource.guard import (
     TokenMissing,
     WithdrawalsUnknown,
 )
+from consent_server.signing import jws
 from consent_server.signing.key import SigningKey, load
-from consent_server.tokens import access_token, compact, keys
+from consent_server.tokens import access_token, keys
 from consent_server.tokens.access_token import (
     AccessToken,
     InvalidToken,
@@ -139,7 +140,7 @@ def forged(header: dict[str, Any] | None = None, claims: dict[str, Any] | None =
         changed_head = {name: value for name, value in changed_head.items() if value is not REMOVED}
         private = call.signing.current()[1] if key == "own" else strangers_key()
         signed = f"{segment(changed_head)}.{segment(changed_body)}"
-        signature = compact.signature(private, signed.encode())
+        signature = jws.raw_signature(private.sign(signed.encode()))
         return f"{signed}.{encoded(signature)}"
 
     return with_(forge=forge)

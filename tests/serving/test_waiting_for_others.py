@@ -21,8 +21,6 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.xdist_group("sandbox")
 
-CALLBACK = "https://client.example/callback"
-
 
 def honest(sandbox: RunningSandbox, door: str) -> attacks.Target:
     return next(target for target in attacks.doors(sandbox.directory) if target.door == door)

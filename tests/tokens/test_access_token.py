@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, SECP256R1, g
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from consent_server.tokens import access_token, compact, keys
+from consent_server.signing import jws
+from consent_server.tokens import access_token, keys
 from consent_server.tokens.access_token import (
     CLAIMS,
     MAX_LENGTH,
@@ -59,7 +60,7 @@ def forge(signing, claims=None, header=None, *, payload=None, raw_header=None):
     head = raw_header if raw_header is not None else json.dumps({k: v for k, v in header.items() if v is not None})
     body = payload if payload is not None else json.dumps(claims)
     signed = f"{segment(head.encode())}.{segment(body if isinstance(body, bytes) else body.encode())}"
-    return f"{signed}.{segment(compact.signature(key, signed.encode()))}"
+    return f"{signed}.{segment(jws.raw_signature(key.sign(signed.encode())))}"
 
 
 def changed(**changes):

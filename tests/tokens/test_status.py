@@ -82,6 +82,7 @@ FAULTS = {
     "something-after": {"status_list": {"bits": 1, "lst": encoded(zlib.compress(b"\0") + b"x")}},
     "bomb": {"status_list": {"bits": 1, "lst": encoded(zlib.compress(bytes(MAX_PERMISSIONS)))}},
     "padded": {"status_list": {"bits": 1, "lst": encoded(zlib.compress(b"\0")) + "="}},
+    "second-spelling": {"status_list": {"bits": 1, "lst": encoded(zlib.compress(b"\0\0")).removesuffix("Q") + "R"}},
     "nothing": {"status_list": {"bits": 1, "lst": ""}},
     "no-bits": {"status_list": {"bits": 1, "lst": encoded(zlib.compress(b""))}},
 }

@@ -11,10 +11,11 @@ from functools import partial
 from consent_server import audit, store
 from consent_server.accounts import business, passkeys, sign_in
 from consent_server.journey import hand_over
-from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
+from consent_server.journey.step import Onward, Page, Step, Visit
 from consent_server.store import accounts
 from consent_server.store.tables import Journey, Progress, SessionData, SmeAccount
 from consent_server.web.language import N_
+from consent_server.web.typed import FieldError
 
 
 class SignIn(Step):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from consent_server import clock
-from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
+from consent_server.journey.step import Onward, Page, Step, Visit
 from consent_server.journey.steps.sites import identified_by
 from consent_server.metering import sources
 from consent_server.metering.register import TYPED, Identified
@@ -18,6 +18,7 @@ from consent_server.scheme.meters import MeterNumberError, SupplyNumber, parse_m
 from consent_server.scheme.permission import Who
 from consent_server.web import budgets, device_cookie
 from consent_server.web.language import N_, gettext
+from consent_server.web.typed import FieldError
 
 FIELDS = ("postcode", "mpan", "mprn", "checked")
 WHO_FIELDS = ("name", "capacity")

@@ -9,12 +9,13 @@ field names are those in `fields`, and its button has the id `continue`.
 from abc import abstractmethod
 from collections.abc import Mapping
 
-from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
+from consent_server.journey.step import Onward, Page, Step, Visit
 from consent_server.journey.steps.sites import identified_by
 from consent_server.metering.register import Identified
 from consent_server.scheme.permission import Who
 from consent_server.web import budgets
 from consent_server.web.language import N_
+from consent_server.web.typed import FieldError
 
 LOGGED_IN = N_("the customer logged in")
 WRONG = N_("The customer number or the password is not right.")

@@ -1,12 +1,12 @@
 """Which business is this: it logs in at the EDP's own provider, and then ticks which of its meters it will share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from consent_server import store
 from consent_server.deployment import current
 from consent_server.journey import log_in
 from consent_server.journey.log_in import KeptLogIn, LogInUnreachable
-from consent_server.journey.step import Away, FieldError, Onward, Page, Step, Visit, state_of
+from consent_server.journey.step import Away, Onward, Page, Step, Visit, state_of
 from consent_server.journey.steps.sites import offered_to
 from consent_server.outbound.log_in import RETURNED
 from consent_server.refusal import Refusal
@@ -15,6 +15,7 @@ from consent_server.store import journeys
 from consent_server.store.tables import FoundCustomer, LogInState, Progress
 from consent_server.web.background import StillUnderWay
 from consent_server.web.language import N_
+from consent_server.web.typed import FieldError
 
 NAME = "log-in"
 
@@ -26,18 +27,9 @@ class InJourney(KeptLogIn):
         self.redirect_uri = f"{current().settings.public.origin}/journey/{NAME}/return"
         self._visit = visit
 
-    def change(self, state: str, newest: LogInState, *, back: bool) -> bool:
-        done: list[bool] = []
-
-        def edit(progress: Progress) -> None:
-            held = progress.get("log_in")
-            if held is not None and (held["state"], held["came_back"]) == (state, back):
-                progress["log_in"] = newest
-                done.append(True)
-
+    def edit(self, change: Callable[[Progress], object]) -> None:
         with store.writing() as c:
-            journeys.change(c, self._visit.journey.id, self._visit.at, edit)
-        return bool(done)
+            journeys.change(c, self._visit.journey.id, self._visit.at, change)
 
 
 class LogIn(Step):

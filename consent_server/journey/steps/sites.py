@@ -11,13 +11,14 @@ from itertools import count, groupby
 from typing import Final
 
 from consent_server.deployment import current
-from consent_server.journey.step import FieldError, Onward, Page, Step, Visit
+from consent_server.journey.step import Onward, Page, Step, Visit
 from consent_server.metering import sources
 from consent_server.metering.register import LINKED, LOGGED_IN, Identified, Tenancy
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import Who
 from consent_server.store.tables import Progress
 from consent_server.web.language import N_
+from consent_server.web.typed import FieldError
 
 #: Sites, and meters at sites with several, that have boxes of their own; a business with more sites ticks all, or none.
 MOST_BOXES: Final = 2000

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from flask import Blueprint, Response, redirect, request
-from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import store
@@ -19,6 +18,7 @@ from consent_server.journey.views import responses, visit
 from consent_server.receipts import links
 from consent_server.refusal import Refusal
 from consent_server.web import budgets, cookies, pages, parameters, typed
+from consent_server.web.application import require_get
 from consent_server.web.limits import network_of
 from consent_server.web.refusals import NotFound
 from consent_server.web.typed import KeptForm
@@ -31,8 +31,7 @@ routes = Blueprint("journey", __name__)
 
 @routes.get(metadata.AUTHORIZE)
 def authorization_endpoint() -> Response:
-    if request.method != "GET":  # Flask calls GET's view for HEAD, and this one opens a journey
-        raise MethodNotAllowed(["GET"])
+    require_get()
     query = parameters.query(request, optional=authorize.PARAMETERS)
     try:
         journey_id, secret = authorize.enter(query)
@@ -77,8 +76,7 @@ def came_back(name: str) -> AnyResponse:
     this = step_named(name)
     if this is None or not this.returns:
         raise NotFound("no such step")
-    if request.method != "GET":  # Flask calls GET's view for HEAD, and this one uses a code
-        raise MethodNotAllowed(["GET"])
+    require_get()
     returned = parameters.query(request, optional=this.returns)
     here, holds = visit.of_browser(journey_of(returned.get("state", "")))
     if holds is Holds.PREVIOUS:

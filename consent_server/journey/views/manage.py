@@ -1,13 +1,13 @@
 """At an EDP: an SME shows who it is, by a bill or by its log-in, sees what it has permitted, and withdraws."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import wraps
 from typing import Any, Final
 
 import orjson
 from flask import Blueprint, Response, redirect, request
-from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock, store
@@ -16,7 +16,7 @@ from consent_server.journey import log_in
 from consent_server.journey.evidence import grants_of, own
 from consent_server.journey.held import of_business
 from consent_server.journey.log_in import KeptLogIn, LogInNotOurs, LogInUnreachable
-from consent_server.journey.step import FieldError, Page
+from consent_server.journey.step import Page
 from consent_server.journey.steps import bill
 from consent_server.journey.steps import log_in as login_step
 from consent_server.journey.steps.bill import Bill
@@ -26,11 +26,12 @@ from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.log_in import RETURNED
 from consent_server.receipts import links
 from consent_server.receipts.held import HeldPart, as_json
-from consent_server.store.tables import LogInState, SessionData
+from consent_server.store.tables import SessionData
 from consent_server.web import csrf, device_cookie, headers, pages, parameters, sessions, typed
+from consent_server.web.application import require_get
 from consent_server.web.refusals import NotFound
 from consent_server.web.sessions import BrowserSession
-from consent_server.web.typed import KeptForm
+from consent_server.web.typed import FieldError, KeptForm
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw_own
 
 KIND = "manage"
@@ -42,6 +43,17 @@ _WAYS: Final = {
 }
 
 routes = Blueprint("manage", __name__, url_prefix="/manage")
+
+
+def signed_in(view: Callable[[BrowserSession], AnyResponse]) -> Callable[[], AnyResponse]:
+    """Return a view for whoever has shown who it is, with its session; others are led to the page for that."""
+
+    @wraps(view)
+    def guarded() -> AnyResponse:
+        session = _sessions().current(request)
+        return redirect("/manage", 303) if session is None else view(session)
+
+    return guarded
 
 
 @routes.get("")
@@ -115,8 +127,7 @@ def leave_to_log_in() -> AnyResponse:
 @routes.get("/log-in/return")
 def come_back() -> AnyResponse:
     """Take back a browser that was sent to log in. No page is shown at this address, whose query may have a code."""
-    if request.method != "GET":  # Flask calls GET's view for HEAD, and this one uses a code
-        raise MethodNotAllowed(["GET"])
+    require_get()
     returned = parameters.query(request, optional=RETURNED)
     session = _log_ins().current(request)
     if session is None or not _offers("login"):
@@ -126,10 +137,8 @@ def come_back() -> AnyResponse:
 
 
 @routes.get("/permissions")
-def permissions() -> AnyResponse:
-    session = _sessions().current(request)
-    if session is None:
-        return redirect("/manage", 303)
+@signed_in
+def permissions(session: BrowserSession) -> AnyResponse:
     grants = grants_of(session.data["sme"], clock.now())
     return _shown(
         session,
@@ -143,19 +152,15 @@ def permissions() -> AnyResponse:
 
 
 @routes.get("/held")
-def held() -> AnyResponse:
+@signed_in
+def held(session: BrowserSession) -> AnyResponse:
     """Return everything that we hold about the business."""
-    session = _sessions().current(request)
-    if session is None:
-        return redirect("/manage", 303)
     return _shown(session, "manage/held.html", parts=_held(session))
 
 
 @routes.get("/held.json")
-def held_file() -> AnyResponse:
-    session = _sessions().current(request)
-    if session is None:
-        return redirect("/manage", 303)
+@signed_in
+def held_file(session: BrowserSession) -> AnyResponse:
     return pages.file(orjson.dumps(as_json(_held(session))), "what-we-hold.json")
 
 
@@ -164,25 +169,26 @@ def _held(session: BrowserSession) -> list[HeldPart]:
 
 
 @routes.get("/receipt")
-def receipt() -> AnyResponse:
-    return _own_page("manage/receipt.html", with_link=True)
+@signed_in
+def receipt(session: BrowserSession) -> AnyResponse:
+    return _own_page(session, "manage/receipt.html", with_link=True)
 
 
 @routes.get("/withdraw")
-def ask() -> AnyResponse:
-    return _own_page("manage/withdraw.html")
+@signed_in
+def ask(session: BrowserSession) -> AnyResponse:
+    return _own_page(session, "manage/withdraw.html")
 
 
 @routes.get("/withdrawn")
-def withdrawn() -> AnyResponse:
-    return _own_page("manage/withdrawn.html")
+@signed_in
+def withdrawn(session: BrowserSession) -> AnyResponse:
+    return _own_page(session, "manage/withdrawn.html")
 
 
 @routes.post("/withdraw")
-def confirm() -> AnyResponse:
-    session = _sessions().current(request)
-    if session is None:
-        return redirect("/manage", 303)
+@signed_in
+def confirm(session: BrowserSession) -> AnyResponse:
     sent = csrf.form(session.secret, "permission")
     permission = sent.get("permission", "")
     # A second click changes nothing: the permission has ended, as was asked.
@@ -192,11 +198,9 @@ def confirm() -> AnyResponse:
 
 
 @routes.post("/leave")
-def leave() -> AnyResponse:
+@signed_in
+def leave(session: BrowserSession) -> AnyResponse:
     """End our session, whatever becomes of the provider's, to which the browser goes on after a log-in."""
-    session = _sessions().current(request)
-    if session is None:
-        return redirect("/manage", 303)
     csrf.form(session.secret)
     response = redirect(session.data.get("log_out") or "/manage", 303)
     _sessions().end(request, response)
@@ -227,17 +231,8 @@ class InSession(KeptLogIn):
         self.redirect_uri = _return_uri()
         self._session = session
 
-    def change(self, state: str, newest: LogInState, *, back: bool) -> bool:
-        done: list[bool] = []
-
-        def edit(data: SessionData) -> None:
-            held = data.get("log_in")
-            if held is not None and (held["state"], held["came_back"]) == (state, back):
-                data["log_in"] = newest
-                done.append(True)
-
-        _log_ins().change(self._session, edit)
-        return bool(done)
+    def edit(self, change: Callable[[SessionData], object]) -> None:
+        _log_ins().change(self._session, change)
 
 
 def _log_out() -> str:
@@ -259,14 +254,13 @@ def _bill_page() -> Response:
     if not _offers("bill"):
         raise NotFound("bill")
     before = typed.held(_BILL, _sessions().form_secret(request))
-    errors = tuple(FieldError(*error) for error in before.errors)
-    return _sign_in_page("manage/identify.html", "bill", Page({"typed": before.values}, {}, errors, before.status))
+    page = Page({"typed": before.values}, errors=before.errors, status=before.status)
+    return _sign_in_page("manage/identify.html", "bill", page)
 
 
 def _bill_to_mend(page: Page) -> AnyResponse:
     values: Mapping[str, str] = page.values["typed"]  # type: ignore[assignment]
-    errors = [(error.field, error.text) for error in page.errors]
-    typed.keep(_BILL, _sessions().form_secret(request), KeptForm(values, errors, page.status))
+    typed.keep(_BILL, _sessions().form_secret(request), KeptForm(values, page.errors, page.status))
     return redirect("/manage/bill", 303)
 
 
@@ -287,11 +281,8 @@ def _shown(session: BrowserSession, template: str, **values: Any) -> Response:
     return pages.render(template, form_targets=targets, csrf=csrf.token(session.secret), **values)
 
 
-def _own_page(template: str, *, with_link: bool = False) -> AnyResponse:
+def _own_page(session: BrowserSession, template: str, *, with_link: bool = False) -> AnyResponse:
     """Return a page about one of the SME's own permissions, `with_link` to its receipt. Raise NotFound for any other."""
-    session = _sessions().current(request)
-    if session is None:
-        return redirect("/manage", 303)
     wanted = parameters.query(request, required=("permission",))["permission"]
     with store.together() if with_link else nullcontext():
         grant = own(session.data["sme"], wanted, clock.now())

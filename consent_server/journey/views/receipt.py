@@ -22,9 +22,8 @@ routes = Blueprint("receipt", __name__, url_prefix="/receipt")
 @routes.get("/<handle>")
 def show(handle: str) -> Response:
     found = _receipt(handle)
-    address = (
-        f"{current().settings.public.origin}{links.PATH}{handle}"  # as it was opened: nothing is written for a link
-    )
+    # As it was opened: nothing is written for a link.
+    address = f"{current().settings.public.origin}{links.PATH}{handle}"
     response = pages.render("receipt/receipt.html", receipt=found, address=address, csrf=csrf.token(handle))
     response.headers["X-Robots-Tag"] = "noindex, nofollow, noarchive"
     return response
@@ -51,8 +50,7 @@ def consent_file(subject: str) -> Response:
     body = consent.signed(subject)
     if body is None:
         raise NotFound("consent receipt")
-    response = Response(body, mimetype="application/json")
-    response.headers["Content-Disposition"] = f'attachment; filename="{consent.FILE_NAME}"'
+    response = pages.file(body, consent.FILE_NAME)
     response.headers["X-Robots-Tag"] = "noindex, nofollow, noarchive"
     return response
 

@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from flask import Response, redirect
 from werkzeug.wrappers import Response as AnyResponse
@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from consent_server.deployment import current
 from consent_server.journey import browser
 from consent_server.journey.browser import NotThisBrowser
-from consent_server.journey.step import Away, Ended, FieldError, Onward, Page, Step, Visit
+from consent_server.journey.step import Away, Ended, Onward, Outcome, Page, Step, Visit
 from consent_server.journey.steps import open_step, path_of, steps, ways
 from consent_server.journey.views.visit import Moved
 from consent_server.outbound.errors import Unreachable
@@ -22,29 +22,25 @@ from consent_server.web.typed import KeptForm
 
 COOKIE_MAX_AGE_S: Final = 3600
 
-Shown = TypeVar("Shown", bound=Page | Onward | Ended | Away)
-
 
 def to_mend(here: Visit, step: Step, page: Page) -> AnyResponse:
     """Redirect to the step's page, which then says what to mend, and goes on saying so after Back and reload."""
     values: Mapping[str, str] = page.values.get("typed", {})  # type: ignore[assignment]
     again = {name: text for name, text in values.items() if name in step.kept}
-    errors = [(error.field, error.text) for error in page.errors]
-    typed.keep(step.name, here.journey.id, KeptForm(again, errors, page.status))
+    typed.keep(step.name, here.journey.id, KeptForm(again, page.errors, page.status))
     return redirect(path_of(step, here.journey.id), 303)
 
 
-def typed_before(here: Visit, step: Step, outcome: Shown) -> Shown:
+def typed_before(here: Visit, step: Step, outcome: Outcome) -> Outcome:
     """Return a step's page with what its browser typed into it before, and what is to be mended."""
     if not isinstance(outcome, Page) or outcome.template is not None or outcome.errors:
         return outcome
     before = typed.held(step.name, here.journey.id)
     values = {**outcome.values, "typed": {**outcome.values.get("typed", {}), **before.values}}  # type: ignore[dict-item]
-    errors = tuple(FieldError(*error) for error in before.errors)
-    return replace(outcome, values=values, errors=errors, status=before.status)
+    return replace(outcome, values=values, errors=before.errors, status=before.status)
 
 
-def followed(here: Visit, step: Step, outcome: Page | Onward | Ended | Away, moved: Moved | None) -> AnyResponse:
+def followed(here: Visit, step: Step, outcome: Outcome, moved: Moved | None) -> AnyResponse:
     """Return the response to a step's outcome, which has been kept."""
     if isinstance(outcome, Page):
         return _shown(here, step, outcome)

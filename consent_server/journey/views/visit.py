@@ -11,7 +11,7 @@ from consent_server import audit, clock, store
 from consent_server.deployment import current
 from consent_server.journey import browser, hand_over
 from consent_server.journey.browser import Holds, NotThisBrowser
-from consent_server.journey.step import Away, Ended, Onward, Page, Step, Visit
+from consent_server.journey.step import Ended, Onward, Outcome, Step, Visit
 from consent_server.journey.steps import done_after, open_step, path_of, steps, ways
 from consent_server.scheme.permission import Who
 from consent_server.store import audit_events, journeys
@@ -113,7 +113,7 @@ def follow_up(here: Visit, then: Callable[[], None]) -> None:
 def keep_outcome(
     here: Visit,
     step: Step,
-    outcome: Page | Onward | Ended | Away,
+    outcome: Outcome,
     sent: Mapping[str, str],
     claimed: int | None = None,
 ) -> Moved | None:

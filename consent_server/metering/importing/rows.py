@@ -49,7 +49,7 @@ class KnownMeter(NamedTuple):
 
 @dataclass(frozen=True)
 class Stated:
-    """What whoever loads a file says of it: the meter and when it was taken, where its rows do not say so."""
+    """What the operator says of a file: its meter, and when it was taken, where its rows do not say so."""
 
     meter: str = ""
     taken_at: int | None = None
@@ -232,7 +232,7 @@ class Rows:
         return series
 
     def _piece(self, meter: str, measure: str, fuel: str) -> Piece:
-        """Return where the half-hours go that are gathered now; what has been emptied is another's."""
+        """Return the piece that half-hours of a meter and measure are added to; a new one once the last has been taken out."""
         return self.pieces.setdefault((meter, measure), Piece(meter, measure, fuel, self.file))
 
     def _unit(self, unit: str | None) -> tuple[str, int]:

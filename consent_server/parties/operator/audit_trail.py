@@ -70,7 +70,7 @@ class Verified:
             yield link
 
 
-def checkpoints(since: int = 0) -> list[Mapping[str, str]]:
+def checkpoints(since: int) -> list[Mapping[str, str]]:
     """Return the checkpoints that were signed from an instant on, as they were signed."""
     with store.reading() as c:
         return [dict(each.signed) for each in audit_events.checkpoints(c, since)]

@@ -116,7 +116,7 @@ def rotate(settings: Settings, kind: Kind, at: int, hsm: str | None = None) -> H
     return made
 
 
-def require_retirable(settings: Settings, kind: Kind, name: str, at: int, *, at_once: bool = False) -> None:
+def require_retirable(settings: Settings, kind: Kind, name: str, at: int, *, at_once: bool) -> None:
     """Raise KeysUnusable, saying what to do, while something valid depends on a key; `at_once` as in `retire`."""
     if kind == "refresh":
         refresh_token.require_retirable(settings.keys.refresh, name, at)

@@ -33,9 +33,7 @@ def instant_of(text: str) -> int:
         raise CommandFailed("name a day such as 2026-03-12, or an instant such as 2026-03-12T09:30:00Z") from None
 
 
-def events(
-    *, event: str | None = None, subject: str | None = None, since: int | None = None, limit: int = 100
-) -> Iterator[dict[str, object]]:
+def events(*, event: str | None, subject: str | None, since: int | None, limit: int) -> Iterator[dict[str, object]]:
     """Yield the newest kept events that match, oldest of them first, like lines of the log with the time as text."""
     with store.reading() as c:
         rows = audit_events.newest(c, limit, event=event, subject=subject, since=since)

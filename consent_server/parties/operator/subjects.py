@@ -47,7 +47,7 @@ _DUTIES: Final = {
 }
 
 
-#: What is said of names that lead to nobody.
+#: The message where no business has the name that was given.
 NOTHING_HELD: Final = (
     "nothing is held of such a business: --business takes its whole name; look by meter or permission as well"
 )

@@ -9,7 +9,6 @@ from werkzeug.wrappers import Response as AnyResponse
 from consent_server import clock, store
 from consent_server.accounts.business import name_business
 from consent_server.collect.report import is_weighing
-from consent_server.journey.step import FieldError
 from consent_server.portal import banks, connecting
 from consent_server.portal.connecting import ConnectionTerms, ReturnNotOurs, Visitor
 from consent_server.portal.given import CONNECTION, named, rows_of
@@ -44,6 +43,7 @@ from consent_server.scheme.summary import summary
 from consent_server.store import connections
 from consent_server.web import headers, pages, parameters
 from consent_server.web.language import N_
+from consent_server.web.typed import FieldError
 
 NOT_CHOSEN: Final = N_("Choose the company that holds your meter readings.")
 NOT_TICKED: Final = N_("Tick the box to say that you give this permission, or press Cancel.")

@@ -4,18 +4,18 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server.collect.report import NothingYet
 from consent_server.documents import data
 from consent_server.outbound.errors import Unreachable
-from consent_server.portal import handover, making
-from consent_server.portal.handover import Handover
+from consent_server.portal import bank_report, making
+from consent_server.portal.bank_report import BankReport
 from consent_server.portal.views.visit import account, beside_account, page, see_other, signed_in_account, to_sign_in
 from consent_server.refusal import Unavailable
 from consent_server.scheme import instant
-from consent_server.web import parameters
+from consent_server.web import pages, parameters
 from consent_server.web.refusals import NotFound
 
 Made = TypeVar("Made")
@@ -26,7 +26,7 @@ routes = Blueprint("portal_download", __name__)
 @routes.get("/report")
 def as_page() -> AnyResponse:
     asked = urlencode(_query())
-    return _told(lambda found: page("report", document=_in_place(making.words, found), asked=asked))
+    return _with_report(lambda found: page("report", document=_in_place(making.words, found), asked=asked))
 
 
 @routes.get("/report.pdf")
@@ -44,24 +44,24 @@ def as_json() -> AnyResponse:
     return _file("json", "application/json", lambda found: data.as_json(found.data))
 
 
-def _told(tell: Callable[[Handover], AnyResponse]) -> AnyResponse:
-    """Return what `tell` makes of the report to the bank of the permission that is asked for."""
+def _with_report(respond: Callable[[BankReport], AnyResponse]) -> AnyResponse:
+    """Return what `respond` makes of the report to the bank of the permission that is asked for."""
     try:
-        read = beside_account(lambda c, known: handover.read(c, known.id, *_asked()))
+        read = beside_account(lambda c, known: bank_report.read(c, known.id, *_asked()))
     except NothingYet:
         return see_other("/connected")
     if account() is None:
         return to_sign_in()
     try:
-        found = handover.made(read) if read is not None else None
+        found = bank_report.made(read) if read is not None else None
     except Unreachable as error:  # the bank's name is the Directory's, or the report is not made
         raise Unavailable(str(error)) from None
     if found is None:
         raise NotFound("report")
-    return tell(found)
+    return respond(found)
 
 
-def _in_place(make: Callable[[Handover], Made], found: Handover) -> Made:
+def _in_place(make: Callable[[BankReport], Made], found: BankReport) -> Made:
     """Make something of a report that may be made, in one of the places for that."""
     with making.place(signed_in_account().id):
         return make(found)
@@ -84,16 +84,15 @@ def _asked() -> tuple[str, tuple[int, int] | None]:
         raise NotFound("report") from None
 
 
-def _file(ending: str, kind: str, make: Callable[[Handover], bytes]) -> AnyResponse:
+def _file(ending: str, kind: str, make: Callable[[BankReport], bytes]) -> AnyResponse:
     """Return the report as a file, whose name has nothing in it that others wrote."""
 
-    def told(found: Handover) -> AnyResponse:
+    def as_file(found: BankReport) -> AnyResponse:
         name = f"emissions-report-{found.data.start[:7]}-to-{_last_month(found)}.{ending}"
-        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return Response(make(found), mimetype=None, content_type=kind, headers=headers)
+        return pages.file(make(found), name, kind)
 
-    return _told(told)
+    return _with_report(as_file)
 
 
-def _last_month(found: Handover) -> str:
+def _last_month(found: BankReport) -> str:
     return instant.month(instant.parse(found.data.end) - 1)

@@ -7,11 +7,11 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock
 from consent_server.accounts import passkeys
-from consent_server.journey.step import FieldError
 from consent_server.portal.views.visit import browser, data, page, see_other, sent, signed_in, signed_in_account
 from consent_server.store.tables import Passkey
 from consent_server.web import parameters
 from consent_server.web.refusals import NotFound
+from consent_server.web.typed import FieldError
 
 #: Seconds after signing in within which a passkey may be added: a session that was left open adds none. It may remove one, so
 #: that whoever finds a passkey that is not its own need not wait.

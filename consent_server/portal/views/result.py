@@ -5,7 +5,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock, store
 from consent_server.collect.report import NothingYet
-from consent_server.portal import banks, handover
+from consent_server.portal import bank_report, banks
 from consent_server.portal import result as results
 from consent_server.portal.chart import chart_of
 from consent_server.portal.given import CONNECTION, RELEASE, named, rows_of, to_renew
@@ -43,7 +43,7 @@ def result() -> AnyResponse:
     try:
         with store.reading() as c:
             found, held, offered = results.result(c, known), rows_of(c, known), banks.offers(c, known, listed)
-            parts = {row.id: handover.parts(c, row) for row in held.releases if handover.has_report(row, at)}
+            parts = {row.id: bank_report.parts(c, row) for row in held.releases if bank_report.has_report(row, at)}
     except NothingYet:
         return see_other("/connected")
     if found is None:

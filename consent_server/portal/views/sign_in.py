@@ -12,7 +12,6 @@ from werkzeug.wrappers import Response as AnyResponse
 from consent_server import audit, clock, store
 from consent_server.accounts import passkeys
 from consent_server.accounts import sign_in as codes
-from consent_server.journey.step import FieldError
 from consent_server.portal import invitation
 from consent_server.portal.views.visit import (
     account,
@@ -36,7 +35,7 @@ from consent_server.store import connections
 from consent_server.store.tables import SessionData, SmeAccount
 from consent_server.web import csrf, device_cookie, parameters, typed
 from consent_server.web.sessions import FORM_LIFE_S
-from consent_server.web.typed import KeptForm
+from consent_server.web.typed import FieldError, KeptForm
 
 #: One slash and no second one behind it, which would begin the name of a host.
 _OUR_PATH: Final = re.compile(r"/[a-z][a-z/-]{0,60}")

@@ -1,6 +1,6 @@
 """What every page of the portal shares: the browser's session, the account that is signed in, and how a page is made."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import wraps
 from typing import TypeVar
 from urllib.parse import quote
@@ -10,25 +10,22 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock, store
 from consent_server.journey.hand_over import PORTAL
-from consent_server.journey.step import FieldError
 from consent_server.portal import invitation, providers
 from consent_server.portal.given import nearest_end, newest_bank
 from consent_server.store import accounts
 from consent_server.store.tables import SessionData, SmeAccount
 from consent_server.web import csrf, pages, sessions, typed
 from consent_server.web.sessions import BrowserSession
-from consent_server.web.typed import KeptForm
+from consent_server.web.typed import FieldError, KeptForm
 
 T = TypeVar("T")
-
-KIND = PORTAL
 
 View = Callable[[], AnyResponse]
 
 
 def of_portal() -> sessions.Sessions:
     """Return the sessions of this portal."""
-    return sessions.of_kind(KIND)
+    return sessions.of_kind(PORTAL)
 
 
 def session() -> BrowserSession | None:
@@ -156,16 +153,15 @@ def page(
         **values,
     }
     if before is not None:
-        shown["errors"] = [FieldError(*error) for error in before.errors]
+        shown["errors"] = before.errors
         status = before.status
     name = f"portal/{template}.html"
     return pages.render(name, status, form_targets=form_targets, frames=frames, script=script, **shown)
 
 
-def to_mend(path: str, errors: Iterable[FieldError], status: int = 422, **values: str) -> AnyResponse:
+def to_mend(path: str, errors: Sequence[FieldError], status: int = 422, **values: str) -> AnyResponse:
     """Redirect to a page of ours, which then says what to mend, with the values that were typed (web.typed)."""
-    found = [(error.field, error.text) for error in errors]
-    typed.keep(_form(path), form_secret(), KeptForm(values, found, status))
+    typed.keep(_form(path), form_secret(), KeptForm(values, errors, status))
     return see_other(path)
 
 

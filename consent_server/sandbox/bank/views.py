@@ -170,9 +170,9 @@ def portfolio() -> Response:
 
 @pages_of_the_bank.get("/portfolio.csv")
 def portfolio_csv() -> Response:
-    response = Response(as_csv(_here().permissions.all(), clock.now()), mimetype="text/csv")
-    response.headers["Content-Disposition"] = 'attachment; filename="portfolio.csv"'
-    return response
+    return pages.file(
+        as_csv(_here().permissions.all(), clock.now()).encode(), "portfolio.csv", "text/csv; charset=utf-8"
+    )
 
 
 @inbox.post("/messages")

@@ -21,7 +21,7 @@ from consent_server.web import budgets
 
 
 @dataclass(frozen=True)
-class Handover:
+class BankReport:
     """The data of a report to a bank, and their record, which ends with a transfer to it."""
 
     data: ReportData
@@ -89,7 +89,7 @@ def read(
     return ReportRows(row, found, report.records(c, found), whole)
 
 
-def made(rows: ReportRows) -> Handover | None:
+def made(rows: ReportRows) -> BankReport | None:
     """Return the report, which counts for the account's budget and is noted in the audit trail.
 
     None while there is no month to report, and when the permission has ended meanwhile. Raise SigningCertificateNotValid,
@@ -130,7 +130,7 @@ def made(rows: ReportRows) -> Handover | None:
             readings=len(found.months),
         )
         audit_events.keep(c, released)
-    return Handover(told, proven.record)
+    return BankReport(told, proven.record)
 
 
 def _last_year(at: int) -> tuple[int, int]:
