@@ -480,6 +480,12 @@ MISTAKES: dict[str, Mistake] = {
         "consent_server.web.door",
         instead("_require_text", always(None)),
     ),
+    "a request needs no host": Mistake(
+        "H14",
+        "tests/web/test_door.py::test_H14_a_request_names_one_host",
+        "consent_server.web.door",
+        instead("_require_host", always(None)),
+    ),
     "a caller chooses the correlation id": Mistake(
         "H16",
         "tests/web/test_shared.py::test_H16_the_id_of_a_request_is_ours",
