@@ -158,7 +158,7 @@ class _Backend(httpcore.NetworkBackend):
 
 
 def _ask_for_tunnel(proxy: _Stream, target: str, timeout: float | None) -> str:
-    """Return the status with which a proxy answers, "200" for each success; "answer" where it speaks no HTTP, or too much."""
+    """Return the status with which a proxy answers, "200" for each success; "answer" where it is no HTTP, or too long."""
     try:
         proxy.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode("ascii"), timeout)
         head = b""

@@ -40,7 +40,7 @@ class RevokedSerials:
     number: int = 0
     of_leaves: bool = True
 
-    def speaks_of(self, issued: "IssuedSerial") -> bool:
+    def covers(self, issued: "IssuedSerial") -> bool:
         return self.authority == issued.authority and (self.of_leaves or not issued.is_leaf)
 
 

@@ -502,7 +502,7 @@ MISTAKES: dict[str, Mistake] = {
         "H18",
         "tests/caller/test_revocation.py::test_H18_a_list_speaks_for_its_issuer_alone",
         "consent_server.pki.crl",
-        instead("RevokedSerials.speaks_of", _every_list_for_every_issuer),
+        instead("RevokedSerials.covers", _every_list_for_every_issuer),
     ),
     "only what rests on a permission directly falls with it": Mistake(
         "H22",
