@@ -166,7 +166,7 @@ class Trust:
         return _TrustVerdict(certificate, *validity(chain), issued_serials(chain))
 
     def _require_unrevoked(self, chain: tuple[IssuedSerial, ...], lists: tuple[RevokedSerials, ...], at: int) -> None:
-        lists_of = {link: [each for each in lists if each.speaks_of(link)] for link in chain}
+        lists_of = {link: [each for each in lists if each.covers(link)] for link in chain}
         if any(link.serial in each.serials for link, its_lists in lists_of.items() for each in its_lists):
             raise CertificateRevoked("on the revocation list")
         for link, its_lists in lists_of.items():

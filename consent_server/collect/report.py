@@ -85,6 +85,19 @@ class ReportTooLong(Refusal):
         super().__init__(private, detail=[{"loc": ["query", "from"], "msg": self.public, "type": self.code}])
 
 
+class NoMonthToReport(Refusal):
+    """The months that are asked for have no figures of the fuels that a bank may have."""
+
+    code = "no_month_to_report"
+    error = "invalid_request"
+    status = 409
+    public = (
+        "There is no report on these months yet, because none of them has complete figures for what the bank may have."
+    )
+    help = "The business's result page lists each month that is left out, and why. A report is made once one month has figures."
+    clause = "RFC 9110 15.5.10"
+
+
 def report(
     c: store.Connection,
     account: str,
@@ -146,17 +159,15 @@ def resting_on(c: store.Connection, permission: Permission) -> set[str]:
     return {row.id for row in found if row is not None and (not combined or row.license == permission.license)}
 
 
-def parts(c: store.Connection, permission: Permission, start: int, end: int) -> list[tuple[int, int]]:
-    """Return the windows into which the report to a bank from `start` to before `end` is divided: as few as there may be, so
-    that each has a record that receivers read."""
-    of = _live(c, permission.sme, resting_on(c, permission))
-    came = connections.windows(c, [each.id for each in of], permission.fuels)
-    edges, month = [start], instant.next_month(start)
-    while month < end:
-        if _behind(came, edges[-1], instant.next_month(month)) > MOST_RESPONSES:
-            edges.append(month)
-        month = instant.next_month(month)
-    return list(pairwise([*edges, end]))
+def parts(c: store.Connection, found: Report) -> list[tuple[int, int]]:
+    """Return the windows into which a report to a bank is divided: as few as there may be, so that each has a month that is
+    reported, and a record that receivers read. None where no month is."""
+    came = connections.windows(c, [each.connection for each in found.sources], found.fuels)
+    first: list[int] = []  # the first reported month of each part
+    for month in sorted({each.start for each in found.months}):
+        if not first or _behind(came, first[-1], instant.next_month(month)) > MOST_RESPONSES:
+            first.append(month)
+    return list(pairwise([found.start, *first[1:], found.end])) if first else []
 
 
 def _behind(came: Iterable[WindowCount], start: int, end: int) -> int:

@@ -260,10 +260,10 @@ def _not_revoked(chain: tuple[x509.Certificate, ...], trusted: Trusted, signed_a
         raise _not("revocation", f"a list cannot be trusted: {error}") from None
     serials = crl.issued_serials(chain)
     for issued in serials:
-        if any(each.speaks_of(issued) and issued.serial in each.serials for each in lists):
+        if any(each.covers(issued) and issued.serial in each.serials for each in lists):
             raise _not("revocation", "a certificate of the signer's chain is revoked")
     return all(
-        any(each.speaks_of(issued) and each.issued >= signed_at and each.next_update > at for each in lists)
+        any(each.covers(issued) and each.issued >= signed_at and each.next_update > at for each in lists)
         for issued in serials
     )
 

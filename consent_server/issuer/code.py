@@ -183,7 +183,7 @@ def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
 def _judged_in_turn(presented: Redemption) -> Refusal | None:
     """Judge it again, and record what follows, while no other transaction acts for its business.
 
-    What was refused before is refused again: whatever comes between speaks against a code.
+    What was refused before is refused again: nothing that comes between makes a code valid.
     """
     form, at = presented.form, presented.at
     with store.writing() as c:

@@ -52,7 +52,7 @@ def _signed_anew() -> str:
     """Sign what has ended, and keep it for others if it can be kept. No transaction waits for the signature (an HSM's)."""
     here = current()
     with store.reading() as c:
-        at = clock.now()  # before the rows: the list may contain later withdrawals than `iat` promises, never fewer
+        at = clock.now()  # before the rows: the list has every withdrawal before its `iat`, and may have later ones
         ended = status_list.not_listed(c)  # before the list that is kept: what is listed meanwhile is in one of the two
         before = status_list.kept(c)
         if before is None:

@@ -40,7 +40,7 @@ class RevokedSerials:
     number: int = 0
     of_leaves: bool = True
 
-    def speaks_of(self, issued: "IssuedSerial") -> bool:
+    def covers(self, issued: "IssuedSerial") -> bool:
         return self.authority == issued.authority and (self.of_leaves or not issued.is_leaf)
 
 
@@ -95,6 +95,9 @@ def read_revocation_list(
     with readable():
         crl = _load(der_or_pem)
         issued = int(crl.last_update_utc.timestamp())
+        # RFC 5280 section 5.1.2.4. Kept, it would count as newer than every list that is published until then.
+        if issued > fetched + _SKEW_S:
+            raise NotTrusted("from the future")
         signer, part = _signer_and_part(crl, [each for each in (root, *issuers) if _is_authority(each, root, issued)])
         # RFC 5280 section 6.3.3 (b)(2): such a list is complete for what it is about
         if part is not None and (part.only_contains_user_certs if signer == root else part.only_contains_ca_certs):

@@ -50,8 +50,8 @@ class ReportPart(NamedTuple):
 
 def parts(c: store.Connection, row: Permission) -> list[ReportPart]:
     """Return the report on the last twelve whole months to the bank of a permission or, where they have more behind them than
-    one record can hold, its parts."""
-    windows = report.parts(c, row, *_last_year(clock.now()))
+    one record can hold, its parts; none where no month has figures. Raise NothingYet."""
+    windows = report.parts(c, _to_bank(c, row, *_last_year(clock.now())))
     return [ReportPart(*window, _query(row.id, window, is_whole=len(windows) == 1)) for window in windows]
 
 
@@ -81,19 +81,16 @@ def read(
     if row is None or row.sme != account or not has_report(row, clock.now()) or not first <= start < end <= last:
         return None
     budgets.reports().look(c, account)  # it is taken in `made`, which writes
-    fuels, of = tuple(fuel for fuel in FUELS if fuel in row.fuels), report.resting_on(c, row)
-    bank = ReportParty("", row.member, row.client_id)
-    found = report.report(c, account, start, end, fuels, bank, of=of)
-    is_part = (start, end) != (first, last)
-    whole = report.report(c, account, first, last, fuels, bank, of=of) if is_part else None
+    found = _to_bank(c, row, start, end)
+    whole = _to_bank(c, row, first, last) if (start, end) != (first, last) else None
     return ReportRows(row, found, report.records(c, found), whole)
 
 
 def made(rows: ReportRows) -> BankReport | None:
     """Return the report, which counts for the account's budget and is noted in the audit trail.
 
-    None while there is no month to report, and when the permission has ended meanwhile. Raise SigningCertificateNotValid,
-    TooMany, Unreachable: nobody knows the bank's name.
+    None when the permission has ended meanwhile. Raise NoMonthToReport, SigningCertificateNotValid, TooMany, Unreachable:
+    nobody knows the bank's name.
     """
     here, row = current(), rows.permission
     grant = GrantedPermission(
@@ -103,7 +100,7 @@ def made(rows: ReportRows) -> BankReport | None:
     found = replace(rows.report, to=bank)
     proven = report.provenance(found, rows.readings, grant, bank.url)
     if proven is None:
-        return None
+        raise report.NoMonthToReport
     member = here.settings.member
     told = data.of(
         found,
@@ -131,6 +128,13 @@ def made(rows: ReportRows) -> BankReport | None:
         )
         audit_events.keep(c, released)
     return BankReport(told, proven.record)
+
+
+def _to_bank(c: store.Connection, row: Permission, start: int, end: int) -> Report:
+    """Return the report to the bank of a permission. Raise NothingYet."""
+    fuels = tuple(fuel for fuel in FUELS if fuel in row.fuels)
+    bank = ReportParty("", row.member, row.client_id)
+    return report.report(c, row.sme, start, end, fuels, bank, of=report.resting_on(c, row))
 
 
 def _last_year(at: int) -> tuple[int, int]:

@@ -41,7 +41,7 @@ def bound(
 ) -> Refusal | None:
     """Return None when the token is the caller's own, else the refusal to raise.
 
-    A token's `cnf` is enforced whatever our setting: its issuer promised that to its client.
+    A token's `cnf` is enforced whatever our setting: its issuer has bound it for its client.
     """
     if token_client_id != caller.application:
         return TokenNotYours("the certificate is of another application")

@@ -30,6 +30,8 @@ from consent_server.web.tally import Application
 _NOT_IN_HEADER = re.compile(r"[\x00-\x08\x0A-\x1F\x7F]")
 # The names of headers in a WSGI environment (PEP 3333).
 _IS_HEADER = methodcaller("startswith", ("HTTP_", "CONTENT_"))
+# RFC 9110 section 7.2, of names as in the DNS. gunicorn joins several with a comma.
+_HOST = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(:\d*)?", re.ASCII)
 
 health = Blueprint("health", __name__)
 
@@ -46,6 +48,7 @@ def install(app: Flask, settings: Settings, door: Door, documents: tuple[str, ..
     served.install(app)
     correlation.install(app)
     app.before_request(_require_text)
+    app.before_request(_require_host)
     headers.install(app, sandbox=settings.is_sandbox)
     language.install(app, of_reader=door == "public")
     if door == "public":
@@ -86,6 +89,19 @@ def _require_text() -> None:
     # All at once: between two headers nothing is added, so a control character is one of theirs.
     if _NOT_IN_HEADER.search("".join(map(environ.__getitem__, filter(_IS_HEADER, environ)))):
         raise BadHttpRequest("a control character in a header")
+
+
+def _require_host() -> None:
+    """Refuse a request that does not name one host (RFC 9112 section 3.2).
+
+    In HTTP/1.0 it may name none: that is what the health checks of some load balancers send.
+    """
+    host = request.environ.get("HTTP_HOST")
+    if host is None:
+        if request.environ["SERVER_PROTOCOL"] != "HTTP/1.0":
+            raise BadHttpRequest("no host")
+    elif not _HOST.fullmatch(host):
+        raise BadHttpRequest("not one valid host")
 
 
 def _seen_through(application: Application, proxies: tuple[str, ...]) -> Application:

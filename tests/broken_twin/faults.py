@@ -480,6 +480,12 @@ MISTAKES: dict[str, Mistake] = {
         "consent_server.web.door",
         instead("_require_text", always(None)),
     ),
+    "a request needs no host": Mistake(
+        "H14",
+        "tests/web/test_door.py::test_H14_a_request_names_one_host",
+        "consent_server.web.door",
+        instead("_require_host", always(None)),
+    ),
     "a caller chooses the correlation id": Mistake(
         "H16",
         "tests/web/test_shared.py::test_H16_the_id_of_a_request_is_ours",
@@ -496,7 +502,7 @@ MISTAKES: dict[str, Mistake] = {
         "H18",
         "tests/caller/test_revocation.py::test_H18_a_list_speaks_for_its_issuer_alone",
         "consent_server.pki.crl",
-        instead("RevokedSerials.speaks_of", _every_list_for_every_issuer),
+        instead("RevokedSerials.covers", _every_list_for_every_issuer),
     ),
     "only what rests on a permission directly falls with it": Mistake(
         "H22",

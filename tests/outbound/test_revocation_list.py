@@ -26,6 +26,7 @@ from tests.database import new_database
 NOW = 1773307800
 URL = "https://directory.example/revoked.crl"
 REFRESH_S = 300
+DAY = 86_400
 
 
 @pytest.fixture(scope="session")
@@ -141,6 +142,7 @@ def _partial(authority: Authority) -> bytes:
         ),
         pytest.param(NotTrusted, lambda ours, strangers: _partial(ours), id="a-part-of-the-list"),
         pytest.param(NotTrusted, lambda ours, strangers: ours.crl([], 0), id="older-than-ours"),
+        pytest.param(NotTrusted, lambda ours, strangers: ours.crl([], 500 * DAY), id="from-the-future"),
     ],
 )
 def test_the_last_good_list_stays_and_grows_old(
@@ -161,6 +163,17 @@ def test_the_last_good_list_stays_and_grows_old(
     held_clock.step(1)
     [found] = party.process().lists()
     assert (found.serials, found.fetched) == (frozenset({7}), NOW), "its age is that of the last good fetch"
+
+
+def test_a_list_from_the_future_that_an_earlier_version_kept_keeps_no_other_out(party: Party, held_clock: Any) -> None:
+    issuer = x509.load_pem_x509_certificate(party.authority.client_issuer.read_bytes())
+    kept = Copy(party.authority.crl([], 500 * DAY), {}, NOW, NOW)
+    StoredCache().put(f"{NAME} {authority_of(issuer).hex()}", kept)
+    assert party.worker.lists() == ()
+    party.refresh()
+    held_clock.step(1)
+    [found] = party.process().lists()
+    assert found.serials == {7}
 
 
 def test_a_bad_first_list_is_no_list(party: Party, authorities: tuple[Authority, Authority], held_clock: Any) -> None:

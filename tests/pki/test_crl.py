@@ -1,5 +1,7 @@
 """What a revocation list says of a certificate, and the lists that are not believed."""
 
+from contextlib import nullcontext
+
 import pytest
 from cryptography import x509
 
@@ -21,8 +23,13 @@ from tests.pki.authorities import (
 
 
 @pytest.fixture(scope="module")
-def issuers() -> dict[str, Signer]:
-    return make_issuers(make_root())
+def root() -> Signer:
+    return make_root()
+
+
+@pytest.fixture(scope="module")
+def issuers(root: Signer) -> dict[str, Signer]:
+    return make_issuers(root)
 
 
 @pytest.mark.parametrize("kind", ["ec", "rsa"])
@@ -55,6 +62,18 @@ def test_a_list_that_is_not_believed(issuers, signer, ways):
         crl.status(
             list_of(issuers[signer], **ways), issuer.issue("leaf").certificate, issuer.certificate, (POINT,), NOW
         )
+
+
+@pytest.mark.parametrize("reader", ["of a server's certificate", "of the Directory's client certificates"])
+@pytest.mark.parametrize(("ahead", "taken"), [(300, True), (301, False)])
+def test_A08_a_list_may_be_five_minutes_ahead_of_our_clock(issuers, root, reader, ahead, taken):
+    issuer = issuers["ec"]
+    body, leaf = list_of(issuer, issued=ahead), issuer.issue("leaf").certificate
+    with nullcontext() if taken else pytest.raises(NotTrusted, match="from the future"):
+        if reader == "of a server's certificate":
+            crl.status(body, leaf, issuer.certificate, (POINT,), NOW)
+        else:
+            crl.read_revocation_list(body, [issuer.certificate], root.certificate, NOW)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\x30\x80" * 50], ids=["empty", "a page", "not a list"])

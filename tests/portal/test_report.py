@@ -27,7 +27,7 @@ from consent_server.scheme import instant
 from consent_server.scheme.permission import Act
 from consent_server.store import accounts, collecting, connections, permissions
 from consent_server.store.rows import table_of
-from consent_server.store.tables import CollectedWindow, Permission, SmeAccount
+from consent_server.store.tables import CollectedWindow, MeterMonth, Permission, SmeAccount
 from tests import records
 from tests.deployments import deploy, in_new_database, settings_of
 from tests.portal.conftest import BANK, SETTINGS, Portal
@@ -61,6 +61,19 @@ def released(portal: Portal, **options: Any) -> tuple[Any, str]:
             record = records.received(row.window_start, row.window_end, row.at, row.fuel)
             collecting.put_window(c, row._replace(record=orjson.dumps(record)))
     return browser, portal.released("p1", on=[connection], **options)
+
+
+def fetched_month_by_month(portal: Portal) -> None:
+    with store.writing() as c:
+        for row in connections.collected(c, portal.connections()[0].id):
+            start = START
+            while start < END:
+                end = instant.next_month(start)
+                record = orjson.dumps(records.received(start, end, row.at, row.fuel))
+                collecting.put_window(c, row._replace(window_start=start, window_end=end, record=record))
+                start = end
+            gone = table_of(CollectedWindow)
+            c.execute(gone.delete().where(gone.c.window_end - gone.c.window_start > 31 * instant.DAY))
 
 
 def api(permission: str) -> dict[str, Any]:
@@ -148,17 +161,7 @@ def test_a_report_that_no_record_can_hold_is_divided_by_months(portal: Portal, m
     (whole,) = re.findall(r'href="/report.json\?([^"]*)"', browser.open("/result").html)
     told = orjson.loads(browser.open(f"/report.json?{whole}").html)["months"]
     monkeypatch.setattr(report, "MOST_RESPONSES", 8)
-    connection = portal.connections()[0].id
-    with store.writing() as c:
-        for row in connections.collected(c, connection):
-            start = START  # as months that were fetched one by one
-            while start < END:
-                end = instant.next_month(start)
-                record = orjson.dumps(records.received(start, end, row.at, row.fuel))
-                collecting.put_window(c, row._replace(window_start=start, window_end=end, record=record))
-                start = end
-            gone = table_of(CollectedWindow)
-            c.execute(gone.delete().where(gone.c.window_end - gone.c.window_start > 31 * instant.DAY))
+    fetched_month_by_month(portal)
     result = browser.open("/result").html
     asked = [unescape(each) for each in re.findall(r'href="/report.json\?([^"]*)"', result)]
     assert asked == [f"permission=p1&from={first}&to={last}" for first, last in PARTS]
@@ -184,6 +187,44 @@ def test_a_report_that_no_record_can_hold_is_divided_by_months(portal: Portal, m
     with store.writing() as c:
         c.execute(table_of(Permission).update().where(table_of(Permission).c.id == "p1").values(expires=clock.now()))
     assert "divided by months" not in browser.open("/result").html, "the report of a bank that gets one no more"
+
+
+def test_where_no_month_is_complete_the_business_reads_that_there_is_no_report(portal: Portal) -> None:
+    """Electricity has figures; the gas that the bank may have does not."""
+    browser, permission = released(portal)
+    connection = portal.connections()[0].id
+    with store.writing() as c:
+        c.execute(table_of(Permission).update().values(fuels=["gas"]))
+        c.execute(table_of(MeterMonth).update().where(table_of(MeterMonth).c.fuel == "gas").values(half_hours=0))
+    result = browser.open("/result").html
+    said = "there is no report yet, because no month has complete figures for what this bank may have."
+    assert f"{said}</li>" in result
+    assert "/report" not in result
+    welsh = browser.client.get("/result", headers={"Accept-Language": "cy"}).text
+    assert ": nid oes adroddiad eto, oherwydd" in welsh
+    page = browser.open(f"/report?permission={permission}")
+    assert (page.status, page.html.count(report.NoMonthToReport.public)) == (409, 2)
+    for ending in ("pdf", "csv", "json"):
+        assert browser.open(f"/report.{ending}?permission={permission}").status == 409
+    with store.writing() as c:
+        connections.forget_data(c, connection)
+    result = browser.open("/result").html
+    assert f"{said}</li>" in result
+
+
+def test_every_part_of_a_divided_report_has_a_month(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The months that no reading completes do not begin a part, and count in none."""
+    browser, _ = released(portal)
+    monkeypatch.setattr(report, "MOST_RESPONSES", 2)  # what came in one window stands behind each month
+    incomplete = [instant.months_later(START, number) for number in (0, 1, 4, 5, 6, 7, 11)]
+    with store.writing() as c:
+        months = table_of(MeterMonth)
+        c.execute(months.update().where(months.c.start.in_(incomplete)).values(half_hours=0))
+    fetched_month_by_month(portal)
+    asked = [unescape(each) for each in re.findall(r'href="/report.json\?([^"]*)"', browser.open("/result").html)]
+    divided = [data.read(browser.open(f"/report.json?{each}").response.get_data()) for each in asked]
+    assert [len({month.start for month in each.months}) for each in divided] == [1] * 5
+    assert [*parts.misfits(divided)] == []
 
 
 PARTS = [("2025-03", "2025-06"), ("2025-07", "2025-10"), ("2025-11", "2026-02")]
@@ -238,7 +279,7 @@ def test_a_permission_that_ends_while_its_report_is_made_gets_none(
     assert browser.open(f"/report.json?permission={permission}").status == 404
 
 
-@pytest.mark.parametrize("case", ["unknown", "another's", "withdrawn", "never redeemed", "no month"])
+@pytest.mark.parametrize("case", ["unknown", "another's", "withdrawn", "never redeemed"])
 def test_no_report_without_a_live_permission_of_ones_own(portal: Portal, case: str) -> None:
     browser, permission = released(portal, redeemed=case != "never redeemed")
     if case == "unknown":
@@ -249,8 +290,6 @@ def test_no_report_without_a_live_permission_of_ones_own(portal: Portal, case: s
         if case == "withdrawn":
             ended = permissions.find(c, permission)
             permissions.end(c, ended, Act.WITHDRAW, at=clock.now(), by="sme", where="portal", why="test")
-        if case == "no month":
-            connections.forget_data(c, portal.connections()[0].id)
     for ending in ("pdf", "csv", "json"):
         assert browser.open(f"/report.{ending}?permission={permission}").status == 404
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
+from werkzeug.test import create_environ, run_wsgi_app
 
 from consent_server import clock, deployment
 from consent_server.deployment import Deployment, Door
@@ -114,6 +115,36 @@ def test_H14_a_path_that_is_no_text_is_nowhere(kind: Door, path: str) -> None:
 def test_H14_a_header_with_a_control_character_is_refused(kind: Door, name: str, value: str) -> None:
     answer = opened(kind).get("/a/b", environ_overrides={f"HTTP_{name}": value})
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("kind", ["public", "mutual_tls"])
+@pytest.mark.parametrize(
+    ("protocol", "host", "status"),
+    [
+        ("HTTP/1.1", "edp.example", 200),
+        ("HTTP/1.1", "edp.example:8443", 200),
+        ("HTTP/1.1", "10.0.0.5:8443", 200),
+        ("HTTP/1.1", "[2001:db8::5]:8443", 200),
+        ("HTTP/1.1", None, 400),
+        ("HTTP/1.1", "", 400),
+        ("HTTP/1.1", ":8443", 400),
+        ("HTTP/1.1", "edp.example,edp.example", 400),  # two of them, as gunicorn hands them on
+        ("HTTP/1.1", "edp.example, evil.example", 400),
+        ("HTTP/1.1", "edp.example/a", 400),
+        ("HTTP/1.1", "user@edp.example", 400),
+        ("HTTP/1.1", "edp.example:port", 400),
+        ("HTTP/1.1", "edp example", 400),
+        ("HTTP/1.1", "edp.\u00e9xample", 400),
+        ("HTTP/1.0", None, 200),  # as HAProxy, nginx and others ask whether a server is well
+        ("HTTP/1.0", "edp.example, evil.example", 400),
+    ],
+)
+def test_H14_a_request_names_one_host(kind: Door, protocol: str, host: str | None, status: int) -> None:
+    environ = create_environ("/health", environ_overrides={"SERVER_PROTOCOL": protocol})
+    del environ["HTTP_HOST"]
+    answer = run_wsgi_app(opened(kind).application, environ | ({} if host is None else {"HTTP_HOST": host}))
+    assert int(answer[1].split()[0]) == status
+    assert (b"/errors/bad_http_request" in b"".join(answer[0])) is (status == 400)
 
 
 @pytest.mark.parametrize("value", ["a\tb", "\u00e9\u0085", 'a; b="\\000"'])

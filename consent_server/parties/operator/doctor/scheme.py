@@ -66,7 +66,7 @@ def revocation_list(settings: Settings, outside: Outside, at: int) -> Iterator[F
     except ValueError as error:
         yield failing(str(error), "take everything else out of the file")
         return
-    speaking = set()
+    listed = set()
     for source in settings.revocation_list.sources:
         try:
             said = read_revocation_list(lists.fetch(source, outside.session), issuers, root, at)
@@ -76,9 +76,9 @@ def revocation_list(settings: Settings, outside: Outside, at: int) -> Iterator[F
         except NotTrusted as error:
             yield failing(f"{name}: {error}", "name the issuer that signs it in clients.issuers, or mend the source")
             continue
-        speaking.add(said.authority)
+        listed.add(said.authority)
         yield from _list_says(name, said, issuers, ours, at)
-    if any(authority_of(issuer) not in speaking for issuer in issuers):
+    if any(authority_of(issuer) not in listed for issuer in issuers):
         yield doubtful(
             f"{name}: there is none of an issuer in clients.issuers", "add its list to revocation_list.source"
         )
