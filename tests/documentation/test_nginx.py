@@ -17,7 +17,8 @@ import pytest
 from consent_server.caller.arrival import from_header
 from consent_server.sandbox.authority import Authority
 from consent_server.settings import ClientsSettings
-from tests.conftest import program
+from tests.conftest import free_ports, program
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLIC, MUTUAL_TLS = "auth.edp.example.org", "api.edp.example.org"
@@ -50,7 +51,7 @@ class Proxy:
         )
         server = self.authority.server([PUBLIC, MUTUAL_TLS])
         self.doors = [self._door(server) for _ in range(2)]
-        self.port = _free_port()
+        self.port = free_ports(1)
         (folder / "nginx.conf").write_text(self._configuration(folder, server))
         command = [program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE)
@@ -93,8 +94,13 @@ class Proxy:
     ) -> ssl.SSLSocket:
         context = self.context(who, newest)
         return context.wrap_socket(
-            socket.create_connection(("127.0.0.1", self.port), timeout=5), server_hostname=name, session=session
+            socket.create_connection(("127.0.0.1", self.port), timeout=30), server_hostname=name, session=session
         )
+
+    def listens(self) -> bool:
+        assert self.process.poll() is None, self.process.stderr and self.process.stderr.read().decode()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def context(self, who: Any = None, newest: Any = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(self.authority.server_root))
@@ -114,24 +120,13 @@ class Proxy:
         return answer.status, json.loads(body) if b"<" not in body[:1] else body, kind
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Any:
     proxy = Proxy(tmp_path_factory.mktemp("nginx"))
-    for _ in range(100):
-        try:
-            socket.create_connection(("127.0.0.1", proxy.port), timeout=1).close()
-            break
-        except OSError:
-            assert proxy.process.poll() is None, proxy.process.stderr and proxy.process.stderr.read().decode()
-            time.sleep(0.05)
+    until(proxy.listens, "nginx does not listen")
     yield proxy
     proxy.process.terminate()
-    proxy.process.wait(10)
+    proxy.process.wait(60)
     for door in proxy.doors:
         door.shutdown()
 
@@ -204,7 +199,7 @@ def test_no_session_is_resumed(proxy: Proxy) -> None:
     context = proxy.context()
     session = None
     for _ in range(2):
-        raw = socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
+        raw = socket.create_connection(("127.0.0.1", proxy.port), timeout=30)
         with context.wrap_socket(raw, server_hostname=PUBLIC, session=session) as connection:
             connection.sendall(f"GET / HTTP/1.1\r\nHost: {PUBLIC}\r\nConnection: close\r\n\r\n".encode())
             assert connection.recv(4096)

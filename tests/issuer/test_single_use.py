@@ -273,7 +273,7 @@ def test_D15_what_commits_while_a_redemption_waits_for_its_turn_came_first(issue
         else:
             codes.redeem(c, granted.code, 1)
             permissions.redeem(c, row.permission, 1)
-    redeeming.join(10)
+    redeeming.join(60)
     now = issuer.row(tables.Permission)
     assert answers[0].status_code == (400 if what == "a withdrawal" else 200)
     assert (now.redeemed, now.ended_as) == {
@@ -286,7 +286,7 @@ def test_D15_what_commits_while_a_redemption_waits_for_its_turn_came_first(issue
 def _until_one_waits(c: Any) -> None:
     """Wait until another session waits for an advisory lock."""
     waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-    for _ in range(500):
+    for _ in range(6000):
         if c.execute(waiting).scalar_one():
             return
         time.sleep(0.01)

@@ -398,7 +398,7 @@ def test_O1_H08_a_slow_provider_is_waited_for_by_a_page_that_says_so(
     assert "We are waiting for" in browser.open(back).html, "a reload redeems nothing"
     for thread in threading.enumerate():
         if thread.name == "background task":
-            thread.join(30)
+            thread.join(60)
     assert browser.open(path).path == "/journey/sites"
     assert browser.secret() != before
 
@@ -493,7 +493,7 @@ def test_O1_E03_a_log_in_that_was_waited_for_gives_the_old_secret_nothing(
 ) -> None:
     monkeypatch.setattr(background, "WAIT_S", 0.0)
     browser = edp.begun()
-    for _ in range(50):  # the provider's documents arrive
+    for _ in range(600):  # the provider's documents arrive
         if "continue" in browser.page.ids():
             break
         time.sleep(0.1)
@@ -502,7 +502,7 @@ def test_O1_E03_a_log_in_that_was_waited_for_gives_the_old_secret_nothing(
     browser.click("continue")
     browser.open(path_of(customer.log_in(browser.location, "C-1")))
     path = browser.response.request.full_path
-    for _ in range(50):
+    for _ in range(600):
         if browser.path == "/journey/sites":
             break
         time.sleep(0.1)

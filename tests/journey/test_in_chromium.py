@@ -183,7 +183,7 @@ def test_P18_the_keyboard_alone_goes_the_whole_way_and_an_error_has_the_focus(
     tab_to(tab, "continue")
     tab.keyboard.press("Enter")
     tab.wait_for_selector(".errors")
-    assert tab.evaluate("document.activeElement.className") == "errors"
+    tab.wait_for_function("document.activeElement.className === 'errors'")
     tab.keyboard.press("Tab")
     tab.keyboard.press("Enter")
     tab.wait_for_function("document.activeElement.id === 'postcode'")

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import httpx
 import pytest
 from werkzeug.serving import make_server
 
-from tests.conftest import program
+from tests.conftest import free_ports, program
 from tests.journey.conftest import World
-from tests.serving.doors import _free_port as free_port
+from tests.waiting import until
 
 CONFIGURATION = """
 {user}
@@ -43,29 +42,31 @@ http {{
 """
 
 
+def listens(port: int) -> bool:
+    try:
+        return bool(httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False))
+    except httpx.TransportError:
+        return False
+
+
 @pytest.fixture
 def cached(edp: World, tmp_path: Path) -> Iterator[str]:
     """The address of the cache in front of the EDP's pages."""
     nginx = program("nginx")
     server = make_server("127.0.0.1", 0, edp.app, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    port = free_port()
+    port = free_ports(1)
     configuration = tmp_path / "nginx.conf"
     # Otherwise root's workers are another user, to whom pytest's folder is closed.
     user = "user root root;" if os.geteuid() == 0 else ""
     configuration.write_text(CONFIGURATION.format(user=user, folder=tmp_path, port=port, upstream=server.server_port))
     process = subprocess.Popen([str(nginx), "-p", str(tmp_path), "-c", str(configuration)], stderr=subprocess.DEVNULL)
     try:
-        for _ in range(100):
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False)
-                break
-            except httpx.TransportError:
-                time.sleep(0.05)
+        until(lambda: listens(port), "nginx does not listen")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         server.shutdown()
 
 

@@ -95,7 +95,7 @@ def own_service(serve: Any, authority: Authority, wire: Any, tmp_path: Path) -> 
         "certificate": next(ours.glob("chain*.pem")),
         "key": next(ours.glob("*key*.pem")),
         "token": tmp_path / "token",
-        "longest_s": 1,
+        "longest_s": 20,
     }
     server.routes["*"] = foreign.served(wire)
     return OwnService(server, MeteringSettings(**values, vouches_for_sites=True))

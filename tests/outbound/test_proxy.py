@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from consent_server.outbound.errors import NotAllowed, Unreachable
+from consent_server.outbound.session import Limits
 from consent_server.sandbox.authority import Authority
 from consent_server.settings import CallsSettings
 
@@ -182,14 +183,17 @@ def test_a_bad_day_of_the_proxy_is_one_failed_call(through, proxy, serve, wire, 
 
 
 @pytest.mark.parametrize("before", [b"", OPENED[:20], OPENED], ids=["silent", "in-its-head", "in-the-tunnel"])
-def test_one_that_hangs_is_not_waited_for(through, proxy, wire, before):
+def test_one_that_hangs_is_not_waited_for(settings_of, session_of, trust, proxy, wire, before):
+    settings = settings_of(trust.port, calls={"proxy": proxy.url})
+    session = session_of(settings, allowed=[wire.member], limits=Limits(connect_s=0.5, read_s=0.5, total_s=20))
+
     def act(client: socket.socket, _target: str) -> None:
         client.sendall(before)
-        proxy.ended.wait(10)
+        proxy.ended.wait(60)
 
     proxy.act = act
     with pytest.raises(Unreachable, match=wire.member) as failed:
-        through.get(f"https://{wire.member}/data")
+        session.get(f"https://{wire.member}/data")
     assert failed.value.kind in {"time", "tls"}  # a handshake that does not come to its end
 
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from consent_server.outbound.errors import BadAnswer, NotAllowed, Unreachable
 from consent_server.outbound.session import Limits, Response
+from tests.outbound.conftest import SHORT
 from tests.waiting import until
 
 BOMB = gzip.compress(bytes(50_000_000))
@@ -303,8 +304,8 @@ def test_gzip_within_the_limit(session, serve, wire):
     [b"", b"HTTP/1.1 200 OK\r\nX-Endless: ", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"],
     ids=["before the status", "in a header", "in the body"],
 )
-def test_a_drip_ends_at_the_total_time(session, serve, wire, head):
-    server = serve()
+def test_a_drip_ends_at_the_total_time(settings, session_of, serve, wire, head):
+    server, session = serve(), session_of(settings, allowed=[wire.member], limits=SHORT)
     dripping = Drip(head)
     server.routes["/"] = wire.answer(raw=dripping)
     with pytest.raises(Unreachable) as refused:

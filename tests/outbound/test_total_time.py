@@ -14,8 +14,7 @@ from consent_server.outbound.deadline import Deadline
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.session import Limits
 from tests.key_updates import Records
-
-SHORT = Limits(connect_s=20, read_s=20, total_s=0.3)
+from tests.outbound.conftest import SHORT
 
 
 class Stalled:

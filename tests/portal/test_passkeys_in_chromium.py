@@ -41,7 +41,7 @@ def page(chromium: Any) -> Iterator[Any]:
     """A tab with scripts, and the faults that its console has said."""
     context = chromium.new_context(ignore_https_errors=True)
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     said: list[str] = []
     page.on("console", lambda line: said.append(line.text))
     page.on("pageerror", lambda fault: said.append(str(fault)))
@@ -58,6 +58,7 @@ def test_a_passkey_is_made_and_signs_in(served: tuple[str, Portal], page: Any, t
     page.goto(f"{origin}/sign-in?next=/passkeys")
     page.fill("#email", EMAIL)
     page.click("#continue")
+    page.wait_for_selector("#code")
     page.fill("#code", portal.mail.code)
     page.click("#continue")
     page.fill("#name", "Office laptop")

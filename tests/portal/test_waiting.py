@@ -23,6 +23,7 @@ from consent_server.store.tables import SessionRow
 from consent_server.web import background
 from tests.deployments import layout
 from tests.outbound.conftest import Answer, WireServer, json_answer, server_context
+from tests.waiting import until
 
 LEAVING, RETURNING = "/connect/leaving", "/connect/returning"
 
@@ -36,7 +37,7 @@ class Gate:
 
     def wait(self) -> None:
         self.reached += 1
-        self.opened.wait(30)
+        self.opened.wait(60)
 
 
 class SlowUpstream:
@@ -78,7 +79,7 @@ def idle() -> None:
     """Wait until no task is under way."""
     for thread in threading.enumerate():
         if thread.name == "background task":
-            thread.join(30)
+            thread.join(60)
 
 
 def is_waiting(browser: Any, path: str) -> None:
@@ -159,7 +160,7 @@ def test_H08_the_visitors_of_one_provider_are_bounded_and_nobody_elses_wait(
     late = portal.at_permission()
     assert late.click("continue", agree="yes").status == 503
     assert int(late.response.headers["Retry-After"]) >= 30
-    assert slow.push_gate.reached == background.MOST
+    until(lambda: slow.push_gate.reached == background.MOST, "not all of them are under way")
     monkeypatch.setattr(background, "WAIT_S", 20)
     assert portal.connected("northmoor").path == "/connected"
     slow.push_gate.opened.set()
@@ -175,7 +176,7 @@ def test_H08_one_account_leaves_places_for_others_however_many_browsers_it_has(p
         is_waiting(portal.sent_off(), LEAVING)
     assert [portal.sent_off().status for _ in range(3)] == [503] * 3
     is_waiting(portal.sent_off(email="office@else.example", business="Else Ltd"), LEAVING)
-    assert slow.push_gate.reached == background.MOST_OF_ONE + 1
+    until(lambda: slow.push_gate.reached == background.MOST_OF_ONE + 1, "not all of them are under way")
     slow.push_gate.opened.set()
     idle()
     assert portal.sent_off().status != 503

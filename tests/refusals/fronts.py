@@ -46,10 +46,10 @@ class Front:
 
     def client(self, who: Holder | None = None, *, source: str | None = None) -> httpx.Client:
         transport = httpx.HTTPTransport(verify=self.context(who), local_address=source, trust_env=False)
-        return httpx.Client(base_url=self.base, transport=transport, timeout=20)
+        return httpx.Client(base_url=self.base, transport=transport, timeout=30)
 
     def connect(self, who: Holder | None = None, *, source: str = "127.0.0.1") -> ssl.SSLSocket:
-        raw = socket.create_connection(("127.0.0.1", self.port), timeout=10, source_address=(source, 0))
+        raw = socket.create_connection(("127.0.0.1", self.port), timeout=30, source_address=(source, 0))
         return self.context(who).wrap_socket(raw, server_hostname="localhost")
 
     def send(self, who: Holder | None, request: bytes) -> tuple[int, str]:

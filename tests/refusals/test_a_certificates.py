@@ -177,7 +177,7 @@ def test_A02_nothing_listens_without_tls(all_fronts: dict[str, Front], oracle: O
     for name in NAMES:
         front = all_fronts[name]
         log = oracle.log(front.door)
-        with socket.create_connection(("127.0.0.1", front.port), timeout=5) as plain:
+        with socket.create_connection(("127.0.0.1", front.port), timeout=30) as plain:
             plain.sendall(b"POST /par HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
             try:
                 said = plain.recv(4096)
@@ -660,7 +660,7 @@ def test_A15_a_session_of_the_public_door_is_none_at_the_mutual_tls_door(
     ):
         context = front.context()
         with context.wrap_socket(
-            socket.create_connection(("127.0.0.1", port), timeout=5), server_hostname=name
+            socket.create_connection(("127.0.0.1", port), timeout=30), server_hostname=name
         ) as first:
             first.sendall(f"GET /health HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
             assert first.recv(4096).startswith(b"HTTP/1.1 200")
@@ -669,7 +669,7 @@ def test_A15_a_session_of_the_public_door_is_none_at_the_mutual_tls_door(
             assert session is None or not session.has_ticket
 
         def act(at: ssl.SSLContext = context, to: Front = front, old: Any = session) -> object:
-            raw = socket.create_connection(("127.0.0.1", to.port), timeout=5)
+            raw = socket.create_connection(("127.0.0.1", to.port), timeout=30)
             with at.wrap_socket(raw, server_hostname="localhost", session=old) as second:
                 assert not second.session_reused
                 second.sendall(b"POST /par HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")

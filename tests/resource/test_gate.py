@@ -10,7 +10,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from http.client import HTTPSConnection
@@ -51,6 +50,7 @@ from tests.resource.guarded import (
     refused_in_full,
     remote_guard,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.xdist_group("gate")
 
@@ -193,23 +193,24 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             configured(folder, ports, server, authority),
         ):
             started.append(subprocess.Popen(command, stdout=output, stderr=output, cwd=folder))
-            stack.callback(started[-1].wait, 10)
+            stack.callback(started[-1].wait, 60)
             stack.callback(started[-1].terminate)
         for port in (ports["guard"], ports["proxy"]):
             wait_for(port, log)
         url = f"https://localhost:{ports['proxy']}"
-        yield Behind(issuer, url, folder, certificates, authority.server_root, log, started[0], ports["guard"])
+        begun = Behind(issuer, url, folder, certificates, authority.server_root, log, started[0], ports["guard"])
+        until(lambda: begun.get(token=begun.token()).status_code == 200, "its lists are not loaded")
+        yield begun
     api.shutdown()
     issuer.server.shutdown()
 
 
 def wait_for(port: int, log: Path) -> None:
-    for _ in range(200):
+    def listens() -> bool:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise AssertionError(log.read_text())
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    until(listens, f"it does not listen: {log}")
 
 
 @pytest.mark.parametrize(("changes", "call", "code", "error"), CASES.values(), ids=CASES)
@@ -333,7 +334,7 @@ def test_no_token_reaches_the_log(running: Behind) -> None:
 def test_when_the_guard_is_gone_nothing_is_released(running: Behind) -> None:
     """Last in this module for each proxy."""
     running.guard.terminate()
-    running.guard.wait(20)
+    running.guard.wait(60)
     answer = running.get(token=running.token())
     assert answer.status_code == 503
     assert "permission" not in answer.text

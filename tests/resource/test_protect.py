@@ -70,10 +70,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
         )
         try:
-            yield Running(issuer, f"https://localhost:{port_of(log)}", offset, certificates, authority.server_root, log)
+            begun = Running(
+                issuer, f"https://localhost:{port_of(log)}", offset, certificates, authority.server_root, log
+            )
+            until(lambda: begun.get(token=begun.token()).status_code == 200, "its lists are not loaded")
+            yield begun
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
             issuer.server.shutdown()
 
 
@@ -114,12 +118,8 @@ def application(issuer: str, authority: Authority, folder: Path) -> str:
 
 
 def port_of(log: Path) -> int:
-    for _ in range(150):
-        found = re.search(r"Listening at: https://127\.0\.0\.1:(\d+)", log.read_text())
-        if found:
-            return int(found[1])
-        time.sleep(0.1)
-    raise AssertionError(log.read_text())
+    found = until(lambda: re.search(r"Listening at: https://127\.0\.0\.1:(\d+)", log.read_text()), "it does not listen")
+    return int(found[1])
 
 
 def test_a_good_call_reaches_the_view(running: Running) -> None:

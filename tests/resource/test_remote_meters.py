@@ -144,7 +144,7 @@ def test_a_withdrawal_is_not_remembered_away(elsewhere: Elsewhere) -> None:
     elsewhere.issuer.withdrawn.add(7)
 
     def call_for_a_while() -> None:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while time.monotonic() < until:
             elsewhere.admit(token)
 

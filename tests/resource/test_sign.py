@@ -379,7 +379,7 @@ def test_one_process_answers_while_its_input_is_open(tmp_path: Path) -> None:
             process.stdin.flush()
             assert member in json.loads(process.stdout.readline())
         process.stdin.close()
-        assert process.wait(20) == 1
+        assert process.wait(60) == 1
 
 
 def test_the_example_of_the_integrators_page_is_signed(config: Path) -> None:

@@ -11,13 +11,10 @@ import time
 from pathlib import Path
 
 from tests.caller.certificates import DIRECTORY
+from tests.conftest import free_ports
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
-
-
-def _free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 SETTINGS = """
@@ -97,6 +94,7 @@ def app(environ, start_response):
 
 def answer(environ, start_response):
     if environ["PATH_INFO"] == "/slow":
+        open("slow", "w").close()
         time.sleep(1)
     how = {"/unread": [0], "/at-once": [65536]}.get(environ["PATH_INFO"], [])
     body = environ["wsgi.input"].read(*how)
@@ -137,7 +135,7 @@ class Door:
         """`listening` is a socket that is handed over as systemd does it, instead of one that gunicorn opens; `output` is a
         file descriptor for its lines, instead of the file `log`."""
         self.certificates = certificates
-        self.port = port or (listening.getsockname()[1] if listening else _free_port())
+        self.port = port or (listening.getsockname()[1] if listening else free_ports(1))
         self.config = config = directory / "edp.toml"
         config.write_text(
             SETTINGS.format(
@@ -176,25 +174,24 @@ class Door:
             self._until_it_listens()
 
     def _until_it_listens(self):
-        until = time.monotonic() + 30  # on a machine that others use, too
-        while self.process.poll() is None and time.monotonic() < until:
+        end = time.monotonic() + 60  # on a machine that others use, too
+        while self.process.poll() is None and time.monotonic() < end:
             if "Booting worker" in self.log.read_text():
                 return
             time.sleep(0.05)
         self.process.kill()  # no fixture has it yet that would stop it
         raise AssertionError(self.log.read_text())
 
-    def lines(self, event):
+    def lines(self, event, path=None):
+        """The lines of an event; of requests for `path` alone: the line of a request is written after its answer."""
         # up to the last newline: a line may be half written
         whole = self.log.read_text().rpartition("\n")[0]
-        return [line for line in map(json.loads, whole.splitlines()) if line["event"] == event]
+        found = [line for line in map(json.loads, whole.splitlines()) if line["event"] == event]
+        return [line for line in found if path in (None, line.get("path"))]
 
-    def wait_for_lines(self, event, count, within_s=4):
-        for _ in range(50 * within_s):
-            if len(self.lines(event)) >= count:
-                break
-            time.sleep(0.02)
-        return self.lines(event)
+    def wait_for_lines(self, event, count, path=None):
+        until(lambda: len(self.lines(event, path)) >= count, f"no {count} lines of {event}")
+        return self.lines(event, path)
 
     def connect(self, certificate=None, key=None, *, newest=ssl.TLSVersion.TLSv1_3, keylog=None):
         context = ssl.create_default_context(cafile=self.certificates.authority.server_root)
@@ -204,11 +201,11 @@ class Door:
         context.maximum_version = newest
         if certificate:
             context.load_cert_chain(certificate, key)
-        raw = socket.create_connection(("127.0.0.1", self.port), timeout=5)
+        raw = socket.create_connection(("127.0.0.1", self.port), timeout=30)
         return context.wrap_socket(raw, server_hostname="localhost")
 
     def stop(self):
         started = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
+        self.process.wait(60)
         return time.monotonic() - started

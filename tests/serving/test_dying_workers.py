@@ -18,7 +18,7 @@ def workers(door):
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP], ids=["memory", "crash", "hang"])
 def test_G03_a_worker_that_dies_or_hangs_is_replaced_and_the_others_go_on(open_door, certificates, monkeypatch, end):
     # What runs out of memory is killed by the kernel with SIGKILL; what hangs is killed after gunicorn's time-out.
-    monkeypatch.setenv("GUNICORN_CMD_ARGS", "--timeout 3")
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", "--timeout 5")
     door = open_door("public", overrides={"public.workers": 3})
     until_booted(door, 3)
     with Load(certificates, door.port, clients=CLIENTS) as load:

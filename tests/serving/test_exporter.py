@@ -26,7 +26,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
 
 def answered(connection: socket.socket, request: bytes = SCRAPE) -> bytes:
     """The whole answer; nothing where the connection is closed."""
-    connection.settimeout(10)
+    connection.settimeout(60)
     text = b""
     try:
         connection.sendall(request)

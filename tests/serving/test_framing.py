@@ -101,7 +101,7 @@ def answers(port, certificates, request):
     context.load_cert_chain(certificates.cap.chain, certificates.cap.key)
     seen = b""
     with context.wrap_socket(
-        socket.create_connection(("127.0.0.1", port), timeout=5), server_hostname="localhost"
+        socket.create_connection(("127.0.0.1", port), timeout=30), server_hostname="localhost"
     ) as connection:
         connection.sendall(request)
         connection.settimeout(2)  # long enough for a second request to arrive, on a busy machine too

@@ -93,7 +93,7 @@ for number in range(40):
     except Unreachable:
         pass
 try:
-    print(*LookUps(resolve, Deadline(), 2)("127.0.0.1", 443), flush=True)
+    print(*LookUps(resolve, Deadline(), 60)("127.0.0.1", 443), flush=True)
 finally:
     os._exit(0)  # without waiting for the threads
 """
@@ -115,9 +115,9 @@ def withdraw(number):
     except StoreUnavailable:
         return others.ready()
 
-others = gevent.spawn(lambda: [gevent.sleep(0.01) for _ in range(3)])
+others = gevent.spawn(lambda: [gevent.sleep(0) for _ in range(3)])
 withdrawals = [gevent.spawn(withdraw, number) for number in range(20)]  # more than there are threads
-gevent.joinall(withdrawals, timeout=10)
+gevent.joinall(withdrawals, timeout=60)
 print(*[each.value for each in withdrawals], flush=True)
 os._exit(0)
 """

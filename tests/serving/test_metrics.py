@@ -1,5 +1,6 @@
 """What the workers of a door count together: over the death of a worker, a SIGHUP and the end of the door."""
 
+import contextlib
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from consent_server.serving import worker_counts
 from consent_server.serving.exporter import SumOfWorkers
 from consent_server.web.tally import ResponseTimes
 from tests.conftest import free_ports
+from tests.waiting import until
 
 REQUEST = b"GET /small HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 COUNTED = re.compile(r'^consent_requests_total\{client="-",door="(\w+)",endpoint="-",outcome="2xx"\} (\d+)\.0$', re.M)
@@ -24,8 +26,8 @@ COUNTED = re.compile(r'^consent_requests_total\{client="-",door="(\w+)",endpoint
 
 def scraped(port, path="/metrics"):
     """Return the status and the text of a scrape, once the exporter listens."""
-    for _ in range(200):
-        connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    for _ in range(1200):
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -47,7 +49,7 @@ def ask(door, times):
 
 def counted_of(port, count):
     """What is counted of requests, once that is so many: a worker writes its counts each second."""
-    for _ in range(100):
+    for _ in range(1200):
         found = COUNTED.findall(scraped(port)[1])
         if found == [("public", str(count))]:
             break
@@ -55,8 +57,14 @@ def counted_of(port, count):
     return found
 
 
-def folders():
-    return set(Path(worker_counts.IN_MEMORY).glob("consent-server-metrics-*"))
+def folder_of(door):
+    """Where the workers of a door count: its master holds the lock in there."""
+    with contextlib.suppress(FileNotFoundError):  # a descriptor that was closed meanwhile
+        opened = [Path(os.readlink(each)) for each in Path(f"/proc/{door.process.pid}/fd").iterdir()]
+        return next(
+            (each.parent for each in opened if each.match(f"{worker_counts.IN_MEMORY}/consent-server-metrics-*/lock")),
+            None,
+        )
 
 
 def workers(door):
@@ -67,30 +75,23 @@ def workers(door):
 
 @pytest.mark.skipif(worker_counts.IN_MEMORY is None, reason="no /dev/shm")
 def test_counts_outlive_workers_and_files_do_not_pile_up(open_door):
-    before, port = folders(), free_ports(3)
+    port = free_ports(3)
     door = open_door("public", overrides={"metrics.bind": f"127.0.0.1:{port}", "public.workers": "2"})
-    (folder,) = folders() - before
+    folder = until(lambda: folder_of(door), "no folder of its counts")
     ask(door, 4)
     assert counted_of(port, 4) == [("public", "4")]
     for number in (1, 2):
         os.kill(workers(door)[-1], signal.SIGKILL)
-        for _ in range(200):
-            if len(workers(door)) == 2 + number:
-                break
-            time.sleep(0.05)
+        until(lambda: len(workers(door)) == 2 + number, "no worker takes its place")  # noqa: B023 - asked at once
     ask(door, 4)
     assert counted_of(port, 8) == [("public", "8")]
     files = {f"{kind}_{number}.db" for kind in ("counter", "histogram") for number in (0, 1)}
     assert {each.name for each in folder.iterdir()} <= {"lock", *files}
     assert scraped(port, "/")[0] == scraped(port, "/metrics?x")[0] == 404
     door.stop()
-    for _ in range(200):
-        if not folder.exists():
-            break
-        time.sleep(0.05)
-    assert not folder.exists()
+    until(lambda: not folder.exists(), "its folder stays")
     with pytest.raises(ConnectionRefusedError):  # noqa: PT012 - the exporter ends by itself, after it has removed the folder
-        for _ in range(200):
+        for _ in range(1200):
             socket.create_connection(("127.0.0.1", port)).close()
             time.sleep(0.05)
 

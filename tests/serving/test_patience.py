@@ -31,12 +31,12 @@ def door(certificates, tmp_path_factory):
 
 
 def plain(door):
-    return socket.create_connection(("127.0.0.1", door.port), timeout=10)
+    return socket.create_connection(("127.0.0.1", door.port), timeout=30)
 
 
 def secure(door):
     connection = door.connect()
-    connection.settimeout(10)
+    connection.settimeout(30)
     return connection
 
 
@@ -56,8 +56,8 @@ DRIPS = {
 @pytest.mark.parametrize(("connect", "first", "drip", "waited_for"), DRIPS.values(), ids=DRIPS.keys())
 def test_what_a_client_may_take_its_time_over(door, connect, first, drip, waited_for):
     before = len(door.lines("slow_client"))
+    started = time.monotonic()  # the door's clock starts later
     with connect(door) as connection:
-        started = time.monotonic()
         connection.sendall(first)
         closed = b""
         connection.settimeout(0.3)
@@ -104,16 +104,16 @@ def test_an_answer_that_nobody_reads_is_given_up(door):
     context = ssl.create_default_context(cafile=door.certificates.authority.server_root)
     with context.wrap_socket(raw, server_hostname="localhost") as connection:
         connection.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        lines = door.wait_for_lines("slow_client", before + 1, within_s=8)[before:]
+        lines = door.wait_for_lines("slow_client", before + 1)[before:]
         assert [line["waited_for"] for line in lines] == ["answer"]
 
 
 def test_silence_is_kept_as_long_as_the_setting_says(door):
     with secure(door) as connection:
-        for _ in range(2):
-            time.sleep(1)
+        for _ in range(5):
+            time.sleep(0.5)
+            started = time.monotonic()
             assert get(connection)[0] == 200
-        started = time.monotonic()
         assert connection.recv(1) == b""
         assert time.monotonic() - started > 1.8
 
@@ -143,21 +143,18 @@ def test_malformed_chunks_are_the_clients_fault_and_end_the_connection(door, bod
         status, _, _ = exchange(connection, POST + b"Transfer-Encoding: chunked\r\n\r\n" + body)
         assert status == 400
         with_drip(connection, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        connection.settimeout(5)
         with contextlib.suppress(ConnectionError):
             assert connection.recv(1) == b""
 
 
-@pytest.mark.parametrize("path", [b"/", b"/at-once"], ids=["to the end", "at once"])
+@pytest.mark.parametrize("path", ["/to-the-end", "/at-once"])
 def test_a_body_shorter_than_it_announced_is_not_acted_upon(door, path):
     """Whoever closes half way has not sent a request, however the application reads it."""
-    before = len(door.lines("request"))
     connection = secure(door)
-    connection.sendall(POST.replace(b"/", path, 1) + b"Content-Length: 10\r\n\r\nabc")
+    connection.sendall(POST.replace(b"/", path.encode(), 1) + b"Content-Length: 10\r\n\r\nabc")
     time.sleep(0.2)
     connection.close()
-    lines = door.wait_for_lines("request", before + 1)[before:]
-    assert [line["status"] for line in lines] == [400]
+    assert [line["status"] for line in door.wait_for_lines("request", 1, path)] == [400]
 
 
 def test_refused_handshakes_have_ids_of_their_own(door):
@@ -185,8 +182,9 @@ def test_F08_a_client_that_has_gone_is_not_served_the_rest_of_what_it_sent(open_
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
     # the next answer fails, or the one after; served on, they would follow 0.2, 0.4, 0.6 and 0.8 s apart
-    fourth = len(door.lines("request")) + 4
-    assert len(door.wait_for_lines("request", fourth, within_s=3)) < fourth
+    answered = len(door.lines("request"))
+    time.sleep(3)
+    assert len(door.lines("request")) < answered + 4
 
 
 #: what a client sends after the handshake, as (key updates, data) one after another, and whether it is then answered

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import program
+from tests.conftest import free_ports, program
+from tests.refusals import fronts
 from tests.serving.doors import ROOT, Door
+from tests.waiting import until
 
 PUBLIC = "auth.edp.example.org"
 
@@ -41,11 +43,7 @@ class Load:
     def more(self, count=5):
         """Wait until that many more requests have been answered: whoever answers now is up."""
         enough = self.answered + count
-        for _ in range(600):
-            if self.answered >= enough:
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"{self.answered} answered, {self.failed}")
+        until(lambda: self.answered >= enough, "no more requests are answered")
 
     def _ask(self):
         number = 0
@@ -66,7 +64,7 @@ class Load:
         method = "POST" if body else "GET"
         head = f"{method} / HTTP/1.1\r\nHost: {self._name}\r\nContent-Length: {len(body)}\r\n\r\n"
         with (
-            socket.create_connection(("127.0.0.1", self._port), timeout=20) as raw,
+            socket.create_connection(("127.0.0.1", self._port), timeout=60) as raw,
             self._context.wrap_socket(raw, server_hostname=self._name) as connection,
         ):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -78,11 +76,7 @@ class Load:
 
 
 def until_booted(door, workers):
-    for _ in range(200):
-        if door.log.read_text().count("Booting worker") >= workers:
-            return
-        time.sleep(0.05)
-    raise AssertionError(door.log.read_text())
+    until(lambda: door.log.read_text().count("Booting worker") >= workers, f"no {workers} workers")
 
 
 def test_sighup_loses_no_request(open_door, certificates):
@@ -112,8 +106,7 @@ def test_a_restart_with_the_socket_kept_refuses_nobody(open_door, certificates):
 def test_with_two_nodes_behind_nginx_a_restart_costs_no_request(open_door, certificates, tmp_path):
     command = [program("nginx"), "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"), "-g", "daemon off;"]
     nodes = [open_door("public"), open_door("public")]
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_ports(1)
     text = (ROOT / "config" / "nginx.conf").read_text()
     server = certificates.authority.server(["localhost", PUBLIC])
     for there, here in {
@@ -137,7 +130,7 @@ def test_with_two_nodes_behind_nginx_a_restart_costs_no_request(open_door, certi
     (tmp_path / "nginx.conf").write_text(text.replace("http {\n", f"http {{\n{kept}", 1))
     nginx = subprocess.Popen(command)
     try:
-        time.sleep(1)
+        fronts.listening([(nginx, port, tmp_path / "error.log")])
         with Load(certificates, port, name=PUBLIC) as load:
             for node in (0, 1):
                 load.more()
@@ -149,7 +142,7 @@ def test_with_two_nodes_behind_nginx_a_restart_costs_no_request(open_door, certi
                     load.more()
     finally:
         nginx.terminate()
-        nginx.wait(10)
+        nginx.wait(60)
     assert load.failed == []
 
 

