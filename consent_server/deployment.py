@@ -110,7 +110,7 @@ class MemberProcess:
             raise Unavailable(str(error)) from None
 
     def logo_of(self, member: str) -> str | None:
-        """Return the name of a member's logo, if we have one to show and know the member's entry. Nobody is asked."""
+        """Return the name of a member's logo, if we have one to show and know the member's entry. Nothing is fetched."""
         return self.logos.name_of(self.directory.member(member)) if self.directory.has_member(member) else None
 
     def readiness(self) -> Readiness:

@@ -202,7 +202,7 @@ class PublicSettings(ListenerSettings):
     contact: ContactSettings = ContactSettings()
 
 
-#: In which form a proxy passes a client's certificate on, and with "tls" that there is no proxy.
+#: The form in which a proxy passes on a client's certificate; with "tls" there is no proxy.
 CertificateHeader = Literal["client-cert", "escaped-pem", "xfcc"]
 CertificateArrival = Literal["tls", CertificateHeader]
 

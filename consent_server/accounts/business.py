@@ -27,5 +27,6 @@ def name_business(account: str, typed: str) -> str | None:
 
 def who(account: SmeAccount, *, by_passkey: bool) -> Who:
     """Return what evidence says of whoever has signed in to an account: by a code, or by a passkey."""
-    way = passkeys if by_passkey else sign_in
-    return {"business": account.business, "method": way.METHOD, "strength": way.STRENGTH}
+    if by_passkey:
+        return {"business": account.business, "method": passkeys.METHOD, "strength": passkeys.STRENGTH}
+    return {"business": account.business, "method": sign_in.METHOD, "strength": sign_in.STRENGTH}

@@ -168,7 +168,7 @@ class Contents:
 
     def __init__(self) -> None:
         self.misfit: Misfit | None = None
-        #: (entry, text) of what stands for a part of a page.
+        #: The entries that replace a part of a page for a reader, each with its text.
         self.said: set[tuple[str, str]] = set()
 
     def __call__(self, operator: bytes, operands: Any, *_: object) -> None:

@@ -71,7 +71,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Facts:
-    """Terms with what is so called."""
+    """Pairs of a term and its value."""
 
     rows: Sequence[tuple[str, str]]
 

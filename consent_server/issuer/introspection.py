@@ -32,7 +32,7 @@ def require_introspector(caller: MemberCertificate) -> None:
 def introspect(token: str) -> Body:
     """Return the body of RFC 7662 section 2.2: `{"active": False}` and nothing more for whatever is not live."""
     at = clock.now()
-    # What is not a refresh token is seen at once; to see that it is not an access token takes an exception.
+    # The refresh token first: another text is told apart by its form, while an access token is refused by an exception.
     body = _refresh_token(token, at) or _access_token(token, at) or {"active": False}
     audit.event("token_introspected", client_id=body.get("client_id", "-"), active=body["active"])
     return body

@@ -40,7 +40,7 @@ class Logos:
         self._remembered: dict[str, tuple[int, Copy | None]] = {}
 
     def name_of(self, member: Member) -> str | None:
-        """Return the name of a member's logo, if we have one to show. Nobody is asked."""
+        """Return the name of a member's logo, if we have one to show. Nothing is fetched."""
         if member.logo is None:
             return None
         name = _name(member.logo)

@@ -41,7 +41,7 @@ class Chart(NamedTuple):
 
 
 def chart_of(starts: Sequence[int], fuels: Sequence[str], tonnes: Mapping[tuple[str, int], float]) -> Chart:
-    """Return the chart of the months that begin at `starts`, from tonnes by fuel and first instant, of which there are some."""
+    """Return the chart of the months that begin at `starts`; `tonnes`, by fuel and first instant, must not be empty."""
     most = max(tonnes.values())
     step = _step(most)
     tall, wide = (_BASE - _TOP) / (most or 1), (_RIGHT - _LEFT) / len(starts)

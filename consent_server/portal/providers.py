@@ -165,7 +165,7 @@ def _providers() -> list[Provider]:
 
 
 def _without_false_claims(live: Sequence[Provider]) -> list[Provider]:
-    """Return the entries to whose issuer and id no other member has as good a claim.
+    """Return the entries whose issuer and id no other member claims as strongly.
 
     A member writes its entry itself, so a false claim costs that entry, and not the one that it imitates.
     """

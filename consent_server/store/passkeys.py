@@ -9,7 +9,6 @@ from consent_server.store.rows import table_of
 from consent_server.store.tables import Passkey, UsedChallenge
 
 _passkey = table_of(Passkey)
-_challenge = table_of(UsedChallenge)
 
 
 def add(c: Connection, passkey: Passkey) -> bool:

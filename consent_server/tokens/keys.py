@@ -261,7 +261,7 @@ def retire(directory: Path, kid: str) -> str | None:
 
 
 def require_another(directory: Path) -> None:
-    """Raise KeysUnusable if one key is all that there is."""
+    """Raise KeysUnusable if there is only one key."""
     if len(_signing_key_files(directory).all()) == 1:
         raise KeysUnusable(f"{directory}: this is the only key; rotate first")
 

@@ -95,7 +95,7 @@ def _counted(application: Application, tally: RequestTally) -> Application:
         try:
             return application(environ, noting)
         finally:
-            # A method that no rule has is a stranger's word.
+            # Without a rule, the method may be any text of the caller's.
             method, path = (NOBODY, None) if rule is None else (environ["REQUEST_METHOD"], rule.rule)
             key = (clock.now() // HOUR * HOUR, method, path, identified.get(), answered // 100)
             tally.count(key, clock.ticks() - began)

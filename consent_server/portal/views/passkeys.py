@@ -1,4 +1,4 @@
-"""The passkeys of an account: what there is, one more, another name, one less."""
+"""The passkeys of an account: list them, add one, rename one, remove one."""
 
 from typing import Final
 
