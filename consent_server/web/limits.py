@@ -104,7 +104,7 @@ class Limit:
         return bool(over)
 
     def look(self, c: store.Connection, subject: str) -> None:
-        """Raise TooMany if the budget is used up, and count nothing: for the work before `take`. `pause_s` has no part in it."""
+        """Raise TooMany if the budget is used up, and count nothing: for the work before `take`. `pause_s` does not count."""
         for window in self.windows:
             if limits.count(c, self._key(subject, window), window.start) >= window.most:
                 raise TooMany(f"{self.name}: the budget is used up", self.counted, window.left)
