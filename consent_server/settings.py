@@ -119,7 +119,7 @@ class ListenerSettings(Section):
         ge=10,
         description=(
             "Connections that a worker holds at once, at most half of its open files. The one that is idle longest, or else "
-            "waits longest for its client, is closed for the next."
+            "the one whose client takes longest, is closed for the next."
         ),
     )
     keep_alive_s: int = Field(

@@ -119,9 +119,7 @@ class Bank:
                     upstream.revoke(metadata, tokens.refresh_token)
             raise tokens.fault or BadAnswer("no refresh token", "-", 200)
         mac = self._sealer.mac(tokens.refresh_token)
-        if self._store.by_mac(mac) is not None:
-            # A message names a permission by its token alone: one that two share would end one of them, and keep the other.
-            raise BadAnswer("refresh token of another permission", "-", 200)
+        self._require_own(mac)
         held = HeldPermission(
             id=secrets.token_hex(8),
             issuer=issuer,
@@ -191,8 +189,18 @@ class Bank:
             # RFC 6749 section 6: the one before has ended, so that the new one is kept before anything else can fail.
             fresh = str(tokens.refresh_token)
             sealed, mac = self._sealer.seal(fresh), self._sealer.mac(fresh)
+            self._require_own(mac, held.id)
             self._change(held.id, lambda now: replace(now, sealed_token=sealed, macs=(mac, *now.macs)[:_MOST_MACS]))
         return tokens.access_token
+
+    def _require_own(self, mac: str, permission: str = "") -> None:
+        """Require of a refresh token that no other permission has it or had it.
+
+        A message names a permission by its token alone: one that two share would end one of them, and keep the other.
+        """
+        owner = self._store.by_mac(mac)
+        if owner is not None and owner.id != permission:
+            raise BadAnswer("refresh token of another permission", "-", 200)
 
     def _refused(self, held: HeldPermission) -> None:
         """Keep that the issuer refused the token of `held`, unless another process has replaced it since."""

@@ -305,9 +305,8 @@ def faults(data: ReportData) -> Iterator[str]:
     if any(month.end != _month_end(month.start) for month in data.months):
         yield "a month is no whole month"
     whole = data.part_of
-    months = data.start, data.end
-    if whole and not (whole.start <= data.start < data.end <= whole.end and months != (whole.start, whole.end)):
-        yield "it is not a part of what it says that it is a part of"
+    if whole:
+        yield from _faults_of_whole(data, whole)
     figures = (*data.months, *data.totals, *data.sites, *(whole.totals if whole else ()))
     if any(each.unit != f"kg {GASES[each.fuel]}" for each in figures):
         yield "a unit is not that of its fuel"
@@ -321,6 +320,14 @@ def faults(data: ReportData) -> Iterator[str]:
         yield "the figures are not what the factors make of the energy"
     if not all(_applies(each, data) for each in data.factors if each.fuel == GAS and not each.digest):
         yield "a factor for gas is not the published one of its time"
+
+
+def _faults_of_whole(data: ReportData, whole: WholePeriod) -> Iterator[str]:
+    months = data.start, data.end
+    if not (whole.start <= data.start < data.end <= whole.end and months != (whole.start, whole.end)):
+        yield "it is not a part of what it says that it is a part of"
+    if len({each.fuel for each in whole.totals}) < len(whole.totals):
+        yield "it names the total of a fuel twice"
 
 
 def _faults_of(data: ReportData, fuel: str) -> Iterator[str]:

@@ -1,7 +1,8 @@
-"""A bound on the messages that a TLS peer sends beside data: new keys and tickets (RFC 8446 section 4.6).
+"""A bound on the messages that a TLS peer sends beside data: new keys and tickets (RFC 8446 section 4.6), and requests for a
+hello, which a client skips in its handshake (RFC 5246 section 7.4.1.1), before it has seen a certificate.
 
-OpenSSL reads them in C until data comes or nothing more does, and has no bound of its own. Under gevent a peer that sends
-nothing else would hold up every other request of the worker, and no deadline could end it.
+OpenSSL reads them in C until another message comes or nothing more does, and has no bound of its own. Under gevent a peer that
+sends nothing else would hold up every other request of the worker, and no deadline could end it.
 """
 
 import _socket
@@ -15,10 +16,11 @@ log = logging.getLogger("consent_server.outbound")
 #: On one connection. A peer needs new keys after millions of records (RFC 8446 section 5.5), and sends a few tickets. Data does
 #: not start the count again, since a record of data may be empty.
 MOST: Final = 32
-#: What a message is (RFC 8446 sections B.1 and B.3): of the handshake; a hello, with which a connection begins; one of the two.
+#: What a message is (RFC 8446 sections B.1 and B.3): of the handshake; a hello, with which a connection begins; a request for
+#: one, a ticket, new keys.
 _HANDSHAKE: Final = 22
 _HELLO: Final = (1, 2)
-_BOUNDED: Final = (4, 24)
+_BOUNDED: Final = (0, 4, 24)
 _AT_ONCE: Final = 1 << 16
 
 
@@ -34,7 +36,7 @@ def limit_messages(context: Any) -> None:
         elif kind in _BOUNDED:
             number = connection.fileno()
             counted[number] = counted.get(number, 0) + 1
-            if counted[number] > MOST:
+            if counted[number] == MOST + 1:  # of those behind it in one record each would end it again
                 _end(connection)
 
     # It is private, and there is no other hook. That of ssl.SSLContext looks for four names at each record.

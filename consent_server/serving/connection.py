@@ -46,6 +46,8 @@ SEND_BUFFER: Final = 64 * 1024
 #: Bytes of an answer that are held until it is whole: gunicorn writes its head and each piece of its body apart, and every
 #: write is a TLS record and a system call.
 HELD: Final = 32 * 1024
+#: The setting of what a client is waited for.
+TIME_FOR: Final = {"handshake": "request_s", "silence": "keep_alive_s", "request": "request_s", "answer": "answer_s"}
 CONTINUE: Final = b"HTTP/1.1 100 "
 #: Seconds for which a worker that stops still waits for requests on its open connections.
 STOPPING_S: Final = 2.0
@@ -62,6 +64,13 @@ class TooSlow(ConnectionResetError):
         super().__init__(errno.ECONNRESET, f"the client is too slow: {waited_for}")
 
 
+class _RoomNeeded(TooSlow):
+    """Another client needs the connection, at once."""
+
+    def __init__(self) -> None:
+        super().__init__("others need its connection")
+
+
 class _Stopping(Exception):
     """Ends the wait for a request when the worker stops, or needs room for another client."""
 
@@ -70,20 +79,20 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
     """The connection of one client. After the handshake it blocks only within `_waiting`: other calls need no timer."""
 
     context: "DoorContext"
-    #: Greenlets that wait for the first byte of a request, in the order in which they began to.
-    idle: Final[dict[Any, None]] = {}
-    #: Greenlets that wait for their client, whatever for, in the same order.
-    waiting: Final[dict[Any, None]] = {}
+    #: Greenlets that wait for the first byte of a request, in the order in which they began to, each with when that was.
+    idle: Final[dict[Any, float]] = {}
+    #: Greenlets that wait for their client, whatever for. The less their instants, the longer that has taken, in all.
+    waiting: Final[dict[Any, float]] = {}
     #: The connections that this worker holds.
     held: Final[WeakSet["DoorSocket"]] = WeakSet()
 
     _is_secure = False  # whether the handshake is done
     _reads = False  # whether the latest thing that was done is reading a request, and not writing an answer
-    _left_s = 0.0  # what is left of the time for this request or answer
+    _taken_s = 0.0  # how long the client has taken over this handshake, silence, request or answer
     _read = 0  # bytes of this request
     _times = 0  # how often it was read from
     _answered = 0  # requests since it was read from
-    _lingers = True  # whether closing reads on: not on an idle connection, where nothing is in flight
+    _lingers = True  # whether closing reads on: not where nothing is in flight, nor where others need the connection
     _held = b""  # of the answer, written and not sent yet
     _failed = False  # whether an answer could not be sent: there is no further request
 
@@ -106,7 +115,7 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
     def send(self, data: Any, flags: int = 0, *timeout: Any) -> int:
         # RFC 9110 section 15.2: after an interim answer the same request goes on.
         if self._reads and data[: len(CONTINUE)] != CONTINUE:
-            self._reads, self._left_s = False, self.context.listener.answer_s
+            self._reads, self._taken_s = False, 0.0
         if sent := super().send(data, flags):
             return int(sent)
         with self._waiting("answer"):
@@ -176,17 +185,17 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
             data = self._wait_for_first(buflen, flags)
         if data is None:
             return b""
-        self._reads, self._left_s, self._read, self._times = True, self.context.listener.request_s, 0, 0
+        self._reads, self._taken_s, self._read, self._times = True, 0.0, 0, 0
         return self._counted(data)
 
     def _wait_for_first(self, buflen: int, flags: int) -> bytes | None:
         """Return the first bytes of a request; None where there will be none."""
         greenlet = gevent.getcurrent()
-        self.idle[greenlet] = None
+        self.idle[greenlet] = monotonic()
         try:
             if not self._is_secure and not self._shake_hands():
                 return None
-            self._left_s = self.context.listener.keep_alive_s
+            self._taken_s = 0.0
             with self._waiting("silence"):
                 data: bytes = super().recv(buflen, flags)
         except (_Stopping, TooSlow):
@@ -198,7 +207,7 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
 
     def _shake_hands(self) -> bool:
         """Whether the handshake has succeeded; one that is refused is one line in the log."""
-        self._left_s = self.context.listener.request_s
+        self._taken_s = 0.0
         try:
             with self._waiting("handshake"):
                 self.do_handshake()
@@ -236,11 +245,14 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
         started = monotonic()
         greenlet = gevent.getcurrent()
         self.settimeout(None)
-        self.waiting[greenlet] = None
+        self.waiting[greenlet] = started - self._taken_s
+        left_s = getattr(self.context.listener, TIME_FOR[for_what]) - self._taken_s
         try:
-            with gevent.Timeout(max(self._left_s, 0), TooSlow(for_what)):
+            with gevent.Timeout(max(left_s, 0), TooSlow(for_what)):
                 yield
-        except TooSlow:
+        except TooSlow as error:
+            if isinstance(error, _RoomNeeded):
+                self._lingers = False
             if for_what != "silence":
                 fields = {"event": "slow_client", "address": self._address(), "waited_for": for_what}
                 log.info("too slow", extra={"fields": fields})
@@ -248,7 +260,7 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
         finally:
             self.waiting.pop(greenlet, None)
             self.settimeout(0.0)
-            self._left_s -= monotonic() - started
+            self._taken_s += monotonic() - started
 
     def _linger(self) -> None:
         try:
@@ -264,7 +276,7 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
 
 
 class DoorContext(SSLContext):  # type: ignore[misc]
-    """TLS as every door speaks it: 1.3 and nothing older, without resumption.
+    """TLS of every door: 1.3 and nothing older, without resumption.
 
     Made once in gunicorn's master and handed down to each worker: a worker that is replaced later has the same
     certificate, whatever has become of the files. It is of gevent's class, so it may be made before gevent patches.
@@ -291,7 +303,7 @@ class DoorContext(SSLContext):  # type: ignore[misc]
             raise gevent.GreenletExit from None
         DoorSocket.held.add(wrapped)
         if self.worker is not None and len(DoorSocket.held) >= self.worker.worker_connections:
-            _make_room()
+            _make_room(self.listener.request_s)
         if self.worker is not None and all(listening.fileno() < 0 for listening in self.worker.sockets):
             self.worker.handle(wrapped, wrapped, address)
             raise gevent.GreenletExit
@@ -315,16 +327,19 @@ def context(listener: ListenerSettings, client_root: str | None) -> DoorContext:
     return made
 
 
-def _make_room() -> None:
-    """Close the connection that has been idle longest, or else the one that has waited longest for its client.
+def _make_room(handshake_s: float) -> None:
+    """Close the connection that has been idle longest, or else the one whose client has taken longest over what it does.
 
-    Otherwise whoever keeps enough of them open keeps everybody else out.
+    Otherwise whoever keeps enough of them open keeps everybody else out. One counts as idle only once it has been so for longer
+    than a handshake may take: beside requests that are sent in drips, the few that are idle are of clients that have just come.
     """
     later = gevent.get_hub().loop.run_callback
-    if DoorSocket.idle:
-        later(_end_if_idle, next(iter(DoorSocket.idle)))
-    elif DoorSocket.waiting:
-        later(_end_if_waiting, next(iter(DoorSocket.waiting)))
+    waiting = DoorSocket.waiting
+    idle = next(iter(DoorSocket.idle), None)
+    if idle is not None and monotonic() - DoorSocket.idle[idle] > handshake_s:
+        later(_end_if_idle, idle)
+    elif waiting:
+        later(_end_if_waiting, min(waiting, key=waiting.__getitem__))
     _note_full(clock.now() // 60)
 
 
@@ -357,4 +372,4 @@ def _end_if_idle(greenlet: Any) -> None:
 
 def _end_if_waiting(greenlet: Any) -> None:
     if greenlet in DoorSocket.waiting:
-        greenlet.throw(TooSlow("others need its connection"))
+        greenlet.throw(_RoomNeeded)

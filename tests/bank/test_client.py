@@ -17,6 +17,7 @@ from consent_server.bank.verified import EmissionsNotVerified
 from consent_server.caller.message import MessageMalformed, MessageNotJson, MessageNotYours, MessageTooLarge
 from consent_server.outbound.errors import BadAnswer, CallbackRefused, NotReady, OAuthRefused, TokenRefused, Unreachable
 from consent_server.outbound.session import Response
+from consent_server.outbound.upstream import Tokens
 from consent_server.scheme import instant
 from consent_server.scheme.messages import WITHDRAWAL_SUBJECT, withdrawal
 from consent_server.scheme.provenance.steps import COMPLETE, MISSING, scheme_url
@@ -310,6 +311,17 @@ def test_a_token_that_two_permissions_would_share_is_refused(played: Played) -> 
     with pytest.raises(BadAnswer, match="another permission"):
         played.given()
     assert (played.store.all(), played.outside.upstream.revoked) == ([played.held], [])
+
+
+def test_a_rotated_token_that_is_another_permissions_is_refused(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = played.given()
+    monkeypatch.setattr(played.outside.upstream, "refresh", lambda *_: Tokens("access", "refresh-2", 600))
+    with pytest.raises(BadAnswer, match="another permission"):
+        played.fetch()
+    assert played.message("refresh-2").permission == other.id
+    assert (played.now.macs, played.now.deletion) == (played.held.macs, None)
 
 
 def test_a_permission_that_its_issuer_does_not_know_has_no_figures(played: Played) -> None:

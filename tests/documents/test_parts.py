@@ -75,6 +75,14 @@ def test_a_part_lies_in_its_whole_and_is_less() -> None:
         assert "it is not a part of what it says that it is a part of" in data.faults(part), (start, end)
 
 
+def test_a_total_of_all_parts_is_there_once_for_each_fuel() -> None:
+    part = sample.parts_data()[0]
+    assert part.part_of is not None
+    electricity, _ = part.part_of.totals
+    twice = part.part_of.model_copy(update={"totals": (electricity, electricity)})
+    assert "it names the total of a fuel twice" in data.faults(changed(part, part_of=twice))
+
+
 def test_files_are_verified_each_and_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "verify_apart", verify.verify)  # test_verify has the process that it is done in
     one, other = sample.parts()

@@ -84,6 +84,29 @@ def test_H08_a_server_that_sends_new_keys_and_no_data_is_cut_off(
             session.get(server.url("/"))
 
 
+@pytest.mark.parametrize(("count", "lines"), [(tls_messages.MOST, 0), (tls_messages.MOST + 1, 1), (4095, 1)])
+def test_H08_a_server_that_asks_for_hellos_without_end_is_cut_off(
+    settings, session_of, wire, caplog, count: int, lines: int
+) -> None:
+    """A client skips such requests while it shakes hands (RFC 5246 section 7.4.1.1): in C, and before it has a certificate."""
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65536)
+            body = b"\0" * 4 * count
+            connection.sendall(b"\x16\x03\x03" + len(body).to_bytes(2) + body)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(10)
+        answering = threading.Thread(target=serve)
+        answering.start()
+        with pytest.raises(Unreachable):
+            session_of(settings, allowed=[wire.member]).get(f"https://{wire.member}:{listening.getsockname()[1]}/")
+        answering.join()
+    assert caplog.text.count("a TLS peer sends messages without end") == lines
+
+
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 

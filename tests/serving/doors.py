@@ -193,7 +193,8 @@ class Door:
         until(lambda: len(self.lines(event, path)) >= count, f"no {count} lines of {event}")
         return self.lines(event, path)
 
-    def connect(self, certificate=None, key=None, *, newest=ssl.TLSVersion.TLSv1_3, keylog=None):
+    def connect(self, certificate=None, key=None, *, newest=ssl.TLSVersion.TLSv1_3, keylog=None, over=None):
+        """`over` is a connection that has done no handshake yet, in the place of a new one."""
         context = ssl.create_default_context(cafile=self.certificates.authority.server_root)
         if keylog:
             context.keylog_filename = str(keylog)
@@ -201,7 +202,7 @@ class Door:
         context.maximum_version = newest
         if certificate:
             context.load_cert_chain(certificate, key)
-        raw = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        raw = over or socket.create_connection(("127.0.0.1", self.port), timeout=30)
         return context.wrap_socket(raw, server_hostname="localhost")
 
     def stop(self):

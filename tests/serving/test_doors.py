@@ -357,6 +357,24 @@ def test_F08_whoever_keeps_all_connections_open_keeps_nobody_out(open_door):
     assert 1 <= len(door.lines("connections_full")) <= 2, "once a minute"
 
 
+def test_F08_whoever_drips_makes_room_before_whoever_has_just_begun(open_door):
+    """Neither another byte of a request nor a place among few that are idle counts."""
+    door = open_door("public", overrides={"public.connections": "12", "public.request_s": "60"})
+    with contextlib.ExitStack() as held:
+        dripping = [held.enter_context(half_a_head(door)) for _ in range(12)]
+        greeting = held.enter_context(silent(door))
+        asking = held.enter_context(half_a_head(door))
+        for each in dripping:
+            with contextlib.suppress(OSError):  # those that made room already
+                each.sendall(b"a")
+        for _ in range(4):
+            held.enter_context(half_a_head(door))
+        asking.sendall(b"alhost\r\n\r\n")
+        assert asking.recv(100).startswith(b"HTTP/1.1 200 ")
+        with door.connect(over=greeting) as connection:
+            assert get(connection)[0] == 200
+
+
 LENGTH = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
