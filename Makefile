@@ -23,7 +23,7 @@ test-browser: $(READY)
 
 test-long: $(READY)
 	@scripts/debian-packages chromium firefox-esr nginx strace sqlite3 softhsm2:softhsm2-util default-jre-headless:java maven:mvn $(MACHINES)
-	$(BIN)/pytest -n auto --dist loadgroup -m "long and not alone" $(PYTEST_ARGS) || [ $$? -eq 5 ]
+	CONSENT_FAULTS_SEED=$${CONSENT_FAULTS_SEED:-$$(date +%s)} $(BIN)/pytest -n auto --dist loadgroup -m "long and not alone" $(PYTEST_ARGS) || [ $$? -eq 5 ]
 	$(BIN)/pytest -m "long and alone" $(PYTEST_ARGS) || [ $$? -eq 5 ]  # 5: no test of this kind where PYTEST_ARGS says
 
 lint: $(READY)

@@ -202,7 +202,7 @@ def test_one_thread_asks_and_the_others_go_by_the_last_verdict(directory: Direct
 
     def slowly(url: str) -> Application:
         asking.set()
-        assert answer.wait(10)
+        assert answer.wait(60)
         return Application(url, MEMBER, "App", (), None)
 
     directory.application = slowly  # type: ignore[method-assign]
@@ -217,10 +217,10 @@ def test_one_thread_asks_and_the_others_go_by_the_last_verdict(directory: Direct
 
     thread = threading.Thread(target=first)
     thread.start()
-    assert asking.wait(10)
+    assert asking.wait(60)
     judge.require(CALLER, NOON + REMEMBER_S)  # does not wait for the answer
     answer.set()
-    thread.join(10)
+    thread.join(60)
     assert refused == [True]
     with pytest.raises(MembershipSuspended):
         judge.require(CALLER, NOON + REMEMBER_S)

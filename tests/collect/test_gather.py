@@ -563,7 +563,7 @@ def test_two_workers_share_the_connections_and_take_each_once(cap: Cap) -> None:
 
     def worker() -> None:
         with app.app_context():
-            both.wait(10)
+            both.wait(60)
             done.append(cap.collect())
 
     threads = [threading.Thread(target=worker) for _ in range(2)]

@@ -130,10 +130,10 @@ def test_a_failing_job_stops_no_other_and_the_stop_event_ends_them_all(
     ]
     worker = threading.Thread(target=copy_context().run, args=(loop.work, jobs, stop))
     worker.start()
-    assert first.wait(10)
-    assert second.wait(10)
+    assert first.wait(60)
+    assert second.wait(60)
     stop.set()
-    worker.join(10)
+    worker.join(60)
     assert not worker.is_alive(), "a wait of a minute ends when it is told to stop"
 
 

@@ -73,7 +73,7 @@ def stored(
         yield at(port, authority)
     finally:
         running.terminate()
-        running.wait(10)
+        running.wait(60)
 
 
 @pytest.mark.long  # npm ci

@@ -24,9 +24,9 @@ def test_the_jobs_serve_what_they_did_and_found(tmp_path: Path, monkeypatch: pyt
         (looks,) = (job for job in jobs if job.name == "metrics")
         assert run_once(looks)
         audit.event("mail_sent", subject="p1", kind="given", attempt=1)
-        for _ in range(2):  # the thread that listens may not have begun
+        for _ in range(120):  # the thread that listens may not have begun
             try:
-                connection = HTTPConnection("127.0.0.1", base + 2, timeout=5)
+                connection = HTTPConnection("127.0.0.1", base + 2, timeout=30)
                 connection.request("GET", "/metrics")
                 scraped.append(connection.getresponse().read().decode())
                 return

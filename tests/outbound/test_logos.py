@@ -117,7 +117,7 @@ def test_a_slow_server_is_given_up_in_the_time_of_one_page(
 ) -> None:
     monkeypatch.setattr(page_time, "PAGE_CONFIGURED_S", 0.1)
     given_up = threading.Event()
-    trust.routes["/logo"] = Answer(raw=lambda _: given_up.wait(5))
+    trust.routes["/logo"] = Answer(raw=lambda _: given_up.wait(60))
     with pytest.raises(Unreachable, match="time"):
         logos.fetch(asking(f"{settings.scheme.directory}/logo"))
     given_up.set()

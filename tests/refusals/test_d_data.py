@@ -323,7 +323,7 @@ def test_D05_ones_own_is_answered_alike_and_ends(world: World) -> None:
 @contextmanager
 def database_locked(world: World, party: str) -> Iterator[None]:
     """Somebody else writes to the party's SQLite file, and does not finish."""
-    other = sqlite3.connect(world.sandbox.directory / party / "database.sqlite", isolation_level=None, timeout=5)
+    other = sqlite3.connect(world.sandbox.directory / party / "database.sqlite", isolation_level=None, timeout=60)
     other.execute("BEGIN IMMEDIATE")
     try:
         yield

@@ -117,7 +117,7 @@ def test_H08_S7_a_provider_whose_metadata_drips_holds_up_nobody_else(behind: tup
         None,
         None,
     )
-    store = sqlite3.connect(next((sandbox.directory / "cap").glob("*.sqlite")), isolation_level=None, timeout=5)
+    store = sqlite3.connect(next((sandbox.directory / "cap").glob("*.sqlite")), isolation_level=None, timeout=60)
     store.execute("DELETE FROM fetched WHERE name LIKE '%oauth-authorization-server%'")
     store.close()
     reloaded(sandbox, "cap", "public")  # a process holds what is fresh as well

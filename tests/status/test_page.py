@@ -164,7 +164,7 @@ def test_who_asks_while_it_is_worked_out_for_the_first_time_gets_what_is_found(
 
     def slowly() -> status_state.ServiceStatus:
         looks.append("look")
-        assert others_wait.wait(10)
+        assert others_wait.wait(60)
         if fails:
             raise store.StoreUnavailable("slow")
         return found

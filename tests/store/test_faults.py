@@ -203,7 +203,7 @@ def test_G04_a_deadlock_is_run_again_or_refused(app: Flask) -> None:
             ran.append(first)
             c.execute(CHANGE, {"key": first})
             if len(ran) <= 2:
-                both_hold.wait(10)
+                both_hold.wait(60)
             c.execute(CHANGE, {"key": second})
 
         with app.app_context():

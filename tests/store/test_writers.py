@@ -32,7 +32,7 @@ class SlowDisk:
         self.commits += 1
         if self.commits == 1:
             self.began.set()
-            assert self.goes_on.wait(10)
+            assert self.goes_on.wait(60)
         elif self.fault:
             error = sqlite3.OperationalError(self.fault)
             error.sqlite_errorcode, error.sqlite_errorname = getattr(sqlite3, self.fault), self.fault
@@ -70,15 +70,15 @@ def while_the_disk_is_busy(
     writers = db.engine.get_execution_options()["writers"]
     with ThreadPoolExecutor(CALLERS + 1) as pool:
         first = pool.submit(run, "first", lambda _: None)
-        assert disk.began.wait(10)
+        assert disk.began.wait(60)
         running = {name: pool.submit(run, name, act) for name, act in acts.items()}
         for _ in range(1000):
             if len(writers._waiting) == len(acts):
                 break
             time.sleep(0.01)
         disk.goes_on.set()
-        assert first.result(10) == "done"
-        return {name: of.result(10) for name, of in running.items()}
+        assert first.result(60) == "done"
+        return {name: of.result(60) for name, of in running.items()}
 
 
 def nothing(_: store.Connection) -> None:
