@@ -61,6 +61,16 @@ def test_home_is_where_a_unit_may_read(unit: Path) -> None:
 
 
 def arguments(command: str) -> list[str]:
+@pytest.mark.parametrize(
+    "unit", [unit for unit in SERVICES if "ExecReload=" in unit.read_text()], ids=lambda it: it.stem
+)
+def test_a_reload_is_checked_first(unit: Path) -> None:
+    """systemd ends at the first command that fails."""
+    text = unit.read_text()
+    (start,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    assert re.findall(r"^ExecReload=(.*)$", text, re.MULTILINE) == [f"{start} --check", "/bin/kill -HUP $MAINPID"]
+
+
     return command.removeprefix("/opt/consent-server/bin/consent-server").split()
 
 
