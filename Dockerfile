@@ -30,7 +30,9 @@ RUN /opt/build/bin/python -m hatchling build -t wheel -d dist \
  && /opt/consent-server/bin/pip uninstall --yes pip setuptools
 
 FROM ${BASE}
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin consent
+# A new volume has the owner of the folder that it is mounted on.
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin consent \
+ && install -d -o consent -g consent -m 700 /var/lib/consent-server
 COPY --from=build /opt/consent-server /opt/consent-server
 COPY scripts/healthcheck.py /opt/consent-server/healthcheck.py
 ENV PATH=/opt/consent-server/bin:$PATH \

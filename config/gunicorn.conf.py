@@ -17,6 +17,7 @@ import resource
 import secrets
 import signal
 import ssl
+from functools import partial
 from typing import Any
 
 import gevent
@@ -81,7 +82,9 @@ def ssl_context(config: Any, default_ssl_context_factory: Any) -> ssl.SSLContext
 
 
 def when_ready(arbiter: Any) -> None:
-    if arbiter.app.app_uri == wsgi_app:  # and not a smaller application, as tests serve
+    ours = arbiter.app.app_uri == wsgi_app  # and not a smaller application, as tests serve
+    arbiter.handle_hup = partial(configuration.reload, arbiter.handle_hup, ours=ours)
+    if ours:
         # What every door needs is in memory that its workers share: what is loaded here must keep nothing that gevent replaces.
         importlib.import_module("consent_server.web.door")
     # A worker that looked for garbage in what it shares would write into it, and have a copy of its own.

@@ -26,13 +26,23 @@ log = logging.getLogger("consent_server.cli")
 @config_option
 @click.option("--door", type=click.Choice(["public", "mutual_tls"]), required=True, help="Which door to serve.")
 @set_option
-def serve(config: Path, door: "Door", overrides: tuple[str, ...]) -> None:
+@click.option(
+    "--check", is_flag=True, help="Open nothing; say whether its settings, certificates and keys can be used."
+)
+def serve(config: Path, door: "Door", overrides: tuple[str, ...], check: bool) -> None:
     """Serve one door with gunicorn. A party runs both doors, and one `work`."""
     from consent_server.store.database import require_file
 
     settings = settings_of(config, overrides)  # a bad file must fail here, with a message, and not in a worker
     with said_plainly():
         require_file(settings.database)
+        if check:
+            from consent_server.serving import configuration
+
+            configuration.serving(settings, door)
+            create_app(settings, door)
+            click.echo("this door can open")
+            return
     environment = {
         **os.environ,
         "CONSENT_CONFIG": str(config.resolve()),

@@ -114,6 +114,7 @@ def said_plainly() -> Iterator[None]:
     from consent_server.settings import BadSettings
     from consent_server.store import OutcomeUnknown, StoreUnavailable
     from consent_server.tokens.keys import KeysUnusable
+    from consent_server.tokens.sealing import BadSealingKey
 
     try:
         yield
@@ -126,7 +127,7 @@ def said_plainly() -> Iterator[None]:
     except StoreUnavailable as refusal:
         why = f"{refusal.private}: look at it, and try again"
         raise click.ClickException(f"the database cannot be used, and nothing was changed: {why}") from None
-    except (BadSettings, KeysUnusable, CommandFailed) as error:
+    except (BadSettings, BadSealingKey, KeysUnusable, CommandFailed) as error:
         raise click.ClickException(str(error)) from None
     except Refusal as refusal:
         raise click.ClickException(f"{refusal.sentence} ({refusal.private})") from None

@@ -108,6 +108,22 @@ def test_a_name_that_is_misspelt_makes_no_database(attempt: Callable[..., Result
     assert files(tmp_path) == before
 
 
+def test_files_with_which_no_door_could_open(attempt: Callable[..., Result], tmp_path: Path) -> None:
+    """What systemd asks before a reload."""
+    good = attempt("serve", "--check")
+    assert (good.exit_code, good.output) == (0, "this door can open\n")
+    bad = tmp_path / "bad"
+    bad.touch(mode=0o600)
+    bad.write_text("no such thing")
+    for setting, said in {
+        "public.key": f"public.key ({bad})",
+        "keys.signing_certificate": "keys.signing_certificate",
+        "keys.sealing": "sealing key",
+        "keys.tokens": str(bad),
+    }.items():
+        says(attempt("serve", "--check", "--set", f"{setting}={bad}"), said)
+
+
 def test_a_database_whose_folder_is_missing(attempt: Callable[..., Result], tmp_path: Path) -> None:
     wrong = f"database.url=sqlite:///{tmp_path}/missing/store.db"
     says(attempt("db upgrade", "--set", wrong), f"database.url: {tmp_path}/missing", "make it")

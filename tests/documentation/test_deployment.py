@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,16 @@ def test_home_is_where_a_unit_may_read(unit: Path) -> None:
     assert state is not None
     assert "ProtectHome=yes" in text
     assert f"Environment=HOME=/var/lib/{state[1]}\n" in text
+
+
+@pytest.mark.parametrize(
+    "unit", [unit for unit in SERVICES if "ExecReload=" in unit.read_text()], ids=lambda it: it.stem
+)
+def test_a_reload_is_checked_first(unit: Path) -> None:
+    """systemd ends at the first command that fails."""
+    text = unit.read_text()
+    (start,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    assert re.findall(r"^ExecReload=(.*)$", text, re.MULTILINE) == [f"{start} --check", "/bin/kill -HUP $MAINPID"]
 
 
 def arguments(command: str) -> list[str]:
@@ -145,6 +156,23 @@ def test_the_proxy_of_compose_asks_both_nodes(tmp_path: Path) -> None:
     services = composed()["services"]
     assert {name for name, _ in asked} <= services.keys()
     assert services["nginx"]["networks"]["inside"]["ipv4_address"] in text, "clients.proxies"
+
+
+def test_the_proxy_of_compose_reads_the_keys_and_finds_the_doors() -> None:
+    services, (inside,) = composed()["services"], composed()["networks"]["inside"]["ipam"]["config"]
+    user = re.findall(r"^USER (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert user == [services["nginx"]["user"]], "whose the keys are, and readable by nobody else"
+    doors = {name: each for name, each in services.items() if each.get("command", [""])[0] == "serve"}
+    fixed = {service["networks"]["inside"]["ipv4_address"] for service in doors.values()}
+    assert len(fixed) == len(doors) == 4, "nginx looks the names up once"
+    assert not [each for each in fixed if ip_address(each) in ip_network(inside["ip_range"])]
+
+
+def test_the_image_has_the_folders_of_its_volumes() -> None:
+    """A new volume has the owner of the folder of the image; without one it is root's."""
+    made = re.findall(r"install -d -o consent -g consent -m 700 (\S+)", (ROOT / "Dockerfile").read_text())
+    volumes = {v for each in composed()["services"].values() if party(each) for v in each["volumes"]}
+    assert made == [path for name, path in (each.split(":")[:2] for each in sorted(volumes)) if name.isalpha()]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -27,7 +27,7 @@ HELD_OVER_NO_WAIT = {
 PATCHED = """
 import gc, runpy, sys, types
 configured = runpy.run_path(sys.argv[1])
-configured["when_ready"](types.SimpleNamespace(app=types.SimpleNamespace(app_uri=configured["wsgi_app"])))
+configured["when_ready"](types.SimpleNamespace(handle_hup=None, app=types.SimpleNamespace(app_uri=configured["wsgi_app"])))
 from gevent import monkey
 monkey.patch_all()
 """

@@ -1,16 +1,22 @@
 """Restart and SIGHUP under load: what a client that was let in is owed, with one node and with two behind nginx."""
 
+import os
 import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
-from http.client import HTTPResponse
+from contextlib import closing
+from http.client import HTTPResponse, HTTPSConnection
 from pathlib import Path
 
 import pytest
 
+from consent_server.sandbox import parties
+from consent_server.sandbox.layout import Layout
+from consent_server.settings import load
 from tests.conftest import free_ports, program
 from tests.refusals import fronts
 from tests.serving.doors import ROOT, Door
@@ -176,20 +182,18 @@ def test_a_bad_certificate_at_sighup_is_one_line_and_the_old_one_stays(
         assert door.config.read_text() != good
         load.more()
         door.process.send_signal(signal.SIGHUP)
-        until_booted(door, 2)
-        time.sleep(3)
+        refused = door.wait_for_lines("reload_refused", 1)
         load.more()
         # a worker that dies later finds no better file, and starts all the same
         line = next(line for line in reversed(door.lines("log")) if "Booting worker" in line["message"])
         subprocess.run(["kill", "-KILL", line["message"].rsplit(" ", 1)[1]], check=True)
-        until_booted(door, 3)
+        until_booted(door, 2)
         load.more()
-    refused = door.lines("reload_refused")
     assert len(refused) == 1
     assert f"public.{which}" in refused[0]["message"]
     door.config.write_text(good)
     door.process.send_signal(signal.SIGHUP)
-    until_booted(door, 4)
+    until_booted(door, 3)
     assert len(door.lines("reload_refused")) == 1
 
 
@@ -205,12 +209,49 @@ def test_a_bad_certificate_stops_the_start_with_one_line(certificates, tmp_path,
 
 def test_settings_that_are_bad_at_sighup_change_nothing(open_door, certificates):
     door = open_door("public")
-    door.config.write_text(door.config.read_text().replace('party = "edp"', 'party = "nobody"'))
+    good = door.config.read_text()
+    named = {"party": ('party = "edp"', 'party = "nobody"'), "public.bind": (f':{door.port}"\ncert', ':1"\ncert')}
     with Load(certificates, door.port, clients=1) as load:
-        load.more()
-        door.process.send_signal(signal.SIGHUP)
-        until_booted(door, 2)
-        time.sleep(2)
-        load.more()
+        for number, (there, here) in enumerate(named.values(), 1):
+            door.config.write_text(good.replace(there, here, 1))
+            assert door.config.read_text() != good
+            load.more()
+            door.process.send_signal(signal.SIGHUP)
+            door.wait_for_lines("reload_refused", number)
+            load.more()
     assert load.failed == []
-    assert [line["message"].count("party") for line in door.lines("reload_refused")] == [1]
+    assert all(name in line["message"] for name, line in zip(named, door.lines("reload_refused"), strict=True))
+    assert door.log.read_text().count("Booting worker") == 1
+
+
+def test_a_key_with_which_no_worker_could_start_changes_nothing_at_sighup(tmp_path):
+    """gunicorn ends the whole door when one worker cannot start. `serve --check` says so before, to systemd and to us."""
+    layout = Layout(tmp_path / "box", free_ports())
+    parties.prepare(layout)
+    environment = {**os.environ, "CONSENT_CONFIG": str(layout.settings("edp"))}
+    Path(load(layout.settings("edp")).database.url.removeprefix("sqlite:///")).touch()
+    serve = [sys.executable, "-m", "consent_server", "serve", "--door", "public"]
+    with (tmp_path / "log").open("wb") as log:
+        door = subprocess.Popen(serve, env=environment, stdout=log, stderr=log)
+    context = ssl.create_default_context(cafile=layout.authority / "server_root.pem")
+
+    def health():
+        connection = HTTPSConnection("localhost", layout.port("edp_public"), timeout=30, context=context)
+        with closing(connection):
+            connection.request("GET", "/health")
+            return connection.getresponse().status
+
+    try:
+        until(lambda: "Booting worker" in (tmp_path / "log").read_text(), "no worker is started")
+        assert health() == 200
+        bad = layout.signing_certificate("edp_service", "chain")
+        bad.write_text("no certificate at all")
+        door.send_signal(signal.SIGHUP)
+        until(lambda: "reload_refused" in (tmp_path / "log").read_text(), "the reload is not refused")
+        written = (tmp_path / "log").read_text()
+        assert "keys.signing_certificate" in written.splitlines()[-1]
+        assert written.count("Booting worker") == 1
+        assert health() == 200
+    finally:
+        door.terminate()
+        door.wait(20)
