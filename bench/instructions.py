@@ -101,8 +101,8 @@ def _served(door: Door, settings: dict[str, Any], folder: Path, acts: int) -> It
 def _call(door: Door, act: Act, forms: list[dict[str, str]]) -> None:
     connection = HTTPSConnection("localhost", door.port, context=door.context(act.client), timeout=120)
     for number, form in enumerate(forms):
-        # of the traces, which are told apart by their ids, a twentieth are made: as many in every run
-        headers = {"traceparent": f"00-{'0' * 15}1{number % 20 * 0x0CCC:04x}{'0' * 12}-{'0' * 15}1-01"}
+        # of the traces, which are told apart by their ids, a fortieth are made: as many in every run
+        headers = {"traceparent": f"00-{'0' * 15}1{number % 40 * 0x0666:04x}{'0' * 12}-{'0' * 15}1-01"}
         if form:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             connection.request("POST", act.path, urlencode(form).encode(), headers)

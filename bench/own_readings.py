@@ -12,6 +12,7 @@ import time
 from typing import Final
 
 import sqlalchemy as sa
+from werkzeug.test import create_environ, run_wsgi_app
 
 from consent_server import clock, store
 from consent_server.metering.importing.day import taken_at
@@ -58,16 +59,19 @@ def size() -> int:
 
 def year_at_the_door(server: ResourceServer, end: int, accepted: str) -> None:
     """Print the processor time of a year of the data source up to a midnight, and the bytes of the body."""
-    year = f"/datasources/acme.0/import?from={instant.text(end - 365 * DAY)}&to={instant.text(end)}"
+    window = {"from": instant.text(end - 365 * DAY), "to": instant.text(end)}
     taken = []
     for _ in range(CALLS):
         headers = {"Authorization": f"Bearer {server.token()}", "Accept-Encoding": accepted}
+        environ = create_environ("/datasources/acme.0/import", query_string=window, headers=headers)
+        environ["test.client"] = server.caller
         began = time.process_time()
-        answer = server.call(year, headers)
+        body, status, _ = run_wsgi_app(server.app.wsgi_app, environ)  # taken as a server takes it, and not copied
+        size = sum(map(len, body))
         taken.append((time.process_time() - began) * 1e3)
-        assert answer.status_code == 200, answer.text
+        assert status == "200 OK"
     least, usual = min(taken), statistics.median(taken)
-    print(f"{accepted:24} {least:10.1f} ms at least {usual:8.1f} ms at the median {len(answer.data):12,} bytes")
+    print(f"{accepted:24} {least:10.1f} ms at least {usual:8.1f} ms at the median {size:12,} bytes")
 
 
 def main(url: str) -> None:

@@ -904,7 +904,7 @@ class TracesSettings(Section):
             "consent-server[traces]. Empty: nothing is traced."
         ),
     )
-    percent: int = Field(default=5, ge=0, le=100, description="The percentage of traces whose spans are sent.")
+    percent: int = Field(default=2, ge=0, le=100, description="The percentage of traces whose spans are sent.")
 
 
 class SandboxSettings(Section):

@@ -23,7 +23,7 @@ class OwnRegister:
         """Return the business, after the same look-ups whatever was wrong. Raise StoreUnavailable."""
         given = [(fuel, number) for fuel, number in (("electricity", mpan), ("gas", mprn)) if number]
         with store.reading() as c:
-            found = [meter_table.by_number(c, fuel, number, at) for fuel, number in given]
+            found = [meter_table.by_number(c, fuel, number, postcode, at) for fuel, number in given]
         return identified(found, postcode)
 
     def of_customer(self, customer: str, at: int) -> Identified | None:

@@ -17,14 +17,15 @@ def traced(application: Application, door: str) -> Application:
     def tracing(environ: dict[str, Any], start_response: Any) -> Any:
         method = environ["REQUEST_METHOD"] if environ["REQUEST_METHOD"] in _METHODS else "_OTHER"
         parent = environ.get("HTTP_TRACEPARENT", "") if door == "mutual_tls" else ""
-        described = {"http.request.method": method, "consent.door": door}
-        running = traces.span(method, "SERVER", parent, **described)
+        running = traces.span(method, "SERVER", parent)
         if running is traces.NOTHING:
             return application(environ, start_response)
         with running as span:
+            assert span is not None
+            span.set_attribute("http.request.method", method)
+            span.set_attribute("consent.door", door)
 
             def noting(status: str, *more: Any) -> Any:
-                assert span is not None
                 rule = rule_of(environ)
                 if rule is not None:
                     span.update_name(f"{method} {rule.rule}")

@@ -10,14 +10,27 @@ from consent_server.store.rows import table_of
 from consent_server.store.tables import Meter
 
 _meter = table_of(Meter)
-_HELD_AT = (
-    _meter.c.since <= sa.bindparam("at"),
-    sa.or_(_meter.c.until.is_(None), _meter.c.until > sa.bindparam("at")),
-)
-_HELD = sa.select(_meter).where(*_HELD_AT)
+_namesake = _meter.alias("namesake")
+
+
+def _held_at(meter: sa.FromClause) -> tuple[sa.ColumnElement[bool], ...]:
+    at: sa.BindParameter[int] = sa.bindparam("at")
+    return meter.c.since <= at, sa.or_(meter.c.until.is_(None), meter.c.until > at)
+
+
+_HELD = sa.select(_meter).where(*_held_at(_meter))
 _IN_ORDER = _HELD.order_by(_meter.c.postcode, _meter.c.id)
-#: Two: so many are enough to know that the register has more than one.
-_BY_NUMBER = _HELD.where(_meter.c.fuel == sa.bindparam("fuel_"), _meter.c.number == sa.bindparam("number_")).limit(2)
+_OF_ONE_NUMBER = (
+    sa.select(sa.func.count())
+    .where(_namesake.c.fuel == _meter.c.fuel, _namesake.c.number == _meter.c.number, *_held_at(_namesake))
+    .scalar_subquery()
+)
+_BY_NUMBER = _HELD.where(
+    _meter.c.fuel == sa.bindparam("fuel_"),
+    _meter.c.number == sa.bindparam("number_"),
+    _meter.c.postcode == sa.bindparam("postcode_"),
+    _OF_ONE_NUMBER == 1,
+)
 _OF_SME = _IN_ORDER.where(_meter.c.sme == sa.bindparam("sme_"))
 _OF_CUSTOMER = _IN_ORDER.where(_meter.c.customer == sa.bindparam("customer_"))
 
@@ -26,10 +39,13 @@ def add(c: Connection, *meters: Meter) -> None:
     rows.add(c, *meters)
 
 
-def by_number(c: Connection, fuel: str, number: str, at: int) -> Meter | None:
-    """Return the meter with a number, in the hands in which it is at an instant. None also where the register has two."""
-    found = rows.every(c, Meter, _BY_NUMBER, {"fuel_": fuel, "number_": number, "at": at})
-    return found[0] if len(found) == 1 else None
+def by_number(c: Connection, fuel: str, number: str, postcode: str, at: int) -> Meter | None:
+    """Return the meter with a number at a postcode, in the hands in which it is at an instant.
+
+    None also where the register has two of the number. The statement compares the postcode: to read a row takes longer than to
+    read none, so that a guesser would learn that a number exists.
+    """
+    return rows.one(c, Meter, _BY_NUMBER, {"fuel_": fuel, "number_": number, "postcode_": postcode, "at": at})
 
 
 def of_sme(c: Connection, sme: str, at: int) -> list[Meter]:

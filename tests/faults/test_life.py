@@ -389,7 +389,7 @@ class Life(RuleBasedStateMachine):
 STEPS_TAKEN = [0]
 
 
-@pytest.mark.parametrize("examples", [20, many(1_100)])
+@pytest.mark.parametrize("examples", [20, many(1_200)])
 def test_G01_a_permissions_life(issuer: Issuer, portal: Portal, held_clock: Any, examples: int) -> None:
     """Fifty steps an example."""
     print(f"CONSENT_FAULTS_SEED={SEED}")

@@ -163,7 +163,9 @@ def test_E11_a_known_and_an_unknown_number_take_the_same_time(build_party: Any) 
             status = browser.post(action, form).status
             taken[name].append(time.process_time() - started)
             assert (status, "could not match" in browser.html) == (422, True)
-    assert 0.45 <= area_under_curve(taken["known"][100:], taken["unknown"][100:]) <= 0.55
+    told = area_under_curve(taken["known"][100:], taken["unknown"][100:])
+    print(f"{told:.3f} where 0.5 tells nothing")
+    assert 0.45 <= told <= 0.55
 
 
 def area_under_curve(some: list[float], others: list[float]) -> float:

@@ -105,7 +105,7 @@ def test_a_migration_keeps_what_is_there(database_url: str) -> None:
             assert granted(c, "r") == 2
         with store.reading() as c:
             row = Meter("m", "acme", "Acme", "gas", "1234567890", "SW8 1AA", "SW8", ["import"], 0, None, "")
-            assert meters.by_number(c, "gas", "1234567890", at=1) == row
+            assert meters.by_number(c, "gas", "1234567890", "SW8 1AA", at=1) == row
             kept = permissions.find(c, "p")
             assert kept is not None
             (source,) = kept.datasources
