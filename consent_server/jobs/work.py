@@ -88,8 +88,9 @@ def _work(job: Job, stop: threading.Event) -> None:
     """Run one job, until `stop` is set. A clock that was stepped back does not make it wait longer."""
     due = 0
     while not stop.is_set():
-        at = clock.now()
+        at, began = clock.now(), clock.ticks()
         if at >= due or due - at > job.every_s:
             run_once(job)
-            due = clock.now() + job.every_s
+            # Counted from when it began: where the clock was stepped meanwhile, part of the run was at another time.
+            due = at + int(clock.ticks() - began) + job.every_s
         stop.wait(TICK_S)
