@@ -111,5 +111,6 @@ def _export(address: tuple[str, int]) -> None:
 
     registry = CollectorRegistry()
     registry.register(state)
-    audit.listeners.append(Counts(registry).event)
+    counts = Counts(registry)
+    audit.listeners.append(lambda line: counts.events((line,)))
     exporter.in_background(address, registry)

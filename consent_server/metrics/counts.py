@@ -1,7 +1,8 @@
 """What Prometheus reads of requests, how long they took, and audit events."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter as Tally
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -33,6 +34,11 @@ class _Seconds(Histogram):
         for bucket, count in zip(self._buckets, counts, strict=True):
             if count:
                 bucket.inc(count)
+
+
+def _event_of(line: Mapping[str, Any]) -> tuple[str, str]:
+    event = line["event"]
+    return event, line[DETAILS[event]] if event in DETAILS else NOBODY
 
 
 class Counts:
@@ -71,10 +77,10 @@ class Counts:
             requests.inc(sum(times.counts))
             seconds.add(times.counts, times.seconds)
 
-    def event(self, line: Mapping[str, Any]) -> None:
-        """Count an audit event."""
-        name = line["event"]
-        self._of_event(name, line[DETAILS[name]] if name in DETAILS else NOBODY).inc()
+    def events(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Count audit events."""
+        for (event, detail), count in Tally(map(_event_of, lines)).items():
+            self._of_event(event, detail).inc(count)
 
     def _bounded(self, client: str) -> str:
         if client == NOBODY or client in self._clients:

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
@@ -24,7 +25,7 @@ from prometheus_client import values
 from consent_server import audit
 from consent_server.metrics.counts import Counts
 from consent_server.serving import configuration
-from consent_server.web.tally import RequestTally, tally_of
+from consent_server.web.tally import tally_of
 
 log = logging.getLogger("consent_server.metrics")
 
@@ -64,10 +65,17 @@ class WorkerCounts:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self.folder)
         values.ValueClass = values.MultiProcessValue(lambda: worker.counts_number)  # type: ignore[no-untyped-call]
         counts, counted = Counts(registry=None), tally_of(application)
-        audit.listeners.append(counts.event)
         counted.takers.append(partial(counts.requests, self._door))
-        atexit.register(counted.settle)
-        threading.Thread(target=_settle_each_second, args=(counted,), name="metrics", daemon=True).start()
+        events: deque[Mapping[str, Any]] = deque()
+        audit.listeners.append(events.append)
+
+        def settle() -> None:
+            # To write a count takes longer than to take note of one.
+            counts.events([events.popleft() for _ in range(len(events))])
+            counted.settle()
+
+        atexit.register(settle)
+        threading.Thread(target=_settle_each_second, args=(settle,), name="metrics", daemon=True).start()
 
 
 @cache
@@ -78,11 +86,11 @@ def of_door() -> WorkerCounts | None:
     return None if address is None else WorkerCounts(serving.door, address, Path(IN_MEMORY or tempfile.gettempdir()))
 
 
-def _settle_each_second(counted: RequestTally) -> None:
+def _settle_each_second(settle: Callable[[], None]) -> None:
     never = threading.Event()
     while not never.wait(SETTLE_S):
         try:
-            counted.settle()
+            settle()
         except Exception:  # a fault in one must not end those after it
             log.exception("metrics")
 

@@ -161,13 +161,9 @@ def test_H11_while_nothing_can_be_written_the_list_is_right_all_the_same(
     assert withdrawn(node) == [False, True, False]
 
 
-class RolledBack(Exception):
-    """Ends a transaction that shall change nothing."""
-
-
 def test_H11_whether_there_is_a_change_is_read_from_an_index(node: Any) -> None:
-    with node.public.app_context(), pytest.raises(RolledBack), store.writing() as c:
-        explain = "EXPLAIN QUERY PLAN"
+    with node.public.app_context(), store.writing() as c:
+        explain, changed = "EXPLAIN QUERY PLAN", c.begin_nested()
         if c.dialect.name == "postgresql":
             # So small a table is read whole otherwise, or by the index of all that have ended.
             c.execute(sa.text("SET LOCAL enable_seqscan = off"))
@@ -177,7 +173,7 @@ def test_H11_whether_there_is_a_change_is_read_from_an_index(node: Any) -> None:
             text = statement.compile(db.engine, compile_kwargs={"literal_binds": True})
             plan = " ".join(str(row) for row in c.exec_driver_sql(f"{explain} {text}"))
             assert "ix_permission_not_listed" in plan
-        raise RolledBack
+        changed.rollback()
 
 
 def test_H11_other_documents_are_made_once(node: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consent_server import audit
+from consent_server import audit, clock
 from consent_server.jobs import work as loop
 from consent_server.jobs.job import Job
 from consent_server.jobs.work import run_once
@@ -64,7 +64,10 @@ def test_a_job_runs_at_once_and_then_at_its_own_pace(
     assert found == ran
 
 
-def test_a_job_that_took_long_is_due_a_full_interval_after_its_end(held_clock: Any, at: Callable[[], int]) -> None:
+def test_a_job_that_took_long_is_due_a_full_interval_after_its_end(
+    held_clock: Any, at: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "ticks", at)
     ran: list[int] = []
 
     def slow() -> None:
@@ -73,6 +76,18 @@ def test_a_job_that_took_long_is_due_a_full_interval_after_its_end(held_clock: A
 
     run(Job("slow", 10, slow), lambda: None, lambda: held_clock.step(10))
     assert ran == [0, 70]
+
+
+def test_a_clock_that_is_stepped_during_a_run_makes_the_job_due_again(held_clock: Any, at: Callable[[], int]) -> None:
+    ran: list[int] = []
+
+    def stepped() -> None:
+        ran.append(at())
+        if len(ran) == 1:
+            held_clock.step(400 * DAY)
+
+    run(Job("hourly", 3600, stepped), *[lambda: None] * 3)
+    assert ran == [0, 400 * DAY]
 
 
 @pytest.mark.parametrize("step", [400 * DAY, -400 * DAY, -1], ids=["forwards", "backwards", "backwards-a-little"])

@@ -129,8 +129,10 @@ def test_clients_beyond_a_number_are_counted_together(registry: CollectorRegistr
 def test_of_an_audit_event_its_name_is_counted_and_one_field_of_a_closed_list(
     registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(audit, "listeners", [Counts(registry).event])
+    lines: list[Any] = []
+    monkeypatch.setattr(audit, "listeners", [lines.append])
     audit.event(name, **{field: f"the {field}" for field in audit.EVENTS[name]})
+    Counts(registry).events(lines)
     # detail, event
     assert found(registry, "consent_events") == {(f"the {DETAILS[name]}" if name in DETAILS else "-", name): 1}
 

@@ -105,7 +105,7 @@ def test_the_exporter_adds_up_what_workers_have_counted(tmp_path, monkeypatch):
         times.counts[worker], times.counts[-1], times.seconds = 3, worker, 0.5
         counts = Counts(registry=None)
         counts.requests("mutual_tls", {(0, "GET", rule, 'a "client"', 2): times for rule in rules})
-        counts.event({"event": "refused", "refusal": "token_expired"})
+        counts.events([{"event": "refused", "refusal": "token_expired"}])
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     ours.register(SumOfWorkers(tmp_path))
     MultiProcessCollector(theirs, tmp_path)
