@@ -13,9 +13,7 @@ import os
 import platform
 import subprocess
 import sys
-import tarfile
 import tempfile
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +35,8 @@ def release(folder: Path, commit: str = "HEAD", root: Path = ROOT) -> None:
     epoch = _git(root, "show", "--no-patch", "--format=%ct", commit).decode().strip()
     with tempfile.TemporaryDirectory() as there:
         sources = Path(there)
-        with tarfile.open(fileobj=BytesIO(_git(root, "archive", "--format=tar", commit))) as archive:
-            archive.extractall(sources, filter="data")
+        archive = _git(root, "-c", "tar.umask=0022", "archive", "--format=tar", commit)
+        subprocess.run(["tar", "--extract", "--directory", there], input=archive, check=True)
         build = [sys.executable, "-m", "hatchling", "build", "-d", str(folder.resolve())]
         environment = os.environ | {"SOURCE_DATE_EPOCH": epoch}
         subprocess.run(build, cwd=sources, env=environment, check=True, capture_output=True)

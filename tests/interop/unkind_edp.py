@@ -9,6 +9,7 @@ import gzip
 import json
 import re
 import secrets
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +54,7 @@ class UnkindEdp:
 
     def __init__(self, chain: Path, key: Path, client_root: Path) -> None:
         self._context = server_context(chain, key)
-        self._context.verify_mode = self._context.verify_mode.CERT_REQUIRED
+        self._context.verify_mode = ssl.CERT_REQUIRED
         self._context.load_verify_locations(client_root)
         self.server = WireServer(self._context, self.port)
         self.url = self.server.url(host="localhost")
