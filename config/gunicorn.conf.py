@@ -83,6 +83,7 @@ def ssl_context(config: Any, default_ssl_context_factory: Any) -> ssl.SSLContext
 
 def when_ready(arbiter: Any) -> None:
     ours = arbiter.app.app_uri == wsgi_app  # and not a smaller application, as tests serve
+    # `on_reload`, gunicorn's own hook, cannot refuse a reload.
     arbiter.handle_hup = partial(configuration.reload, arbiter.handle_hup, ours=ours)
     if ours:
         # What every door needs is in memory that its workers share: what is loaded here must keep nothing that gevent replaces.

@@ -91,6 +91,6 @@ def _work(job: Job, stop: threading.Event) -> None:
         at, began = clock.now(), clock.ticks()
         if at >= due or due - at > job.every_s:
             run_once(job)
-            # Counted from when it began: where the clock was stepped meanwhile, part of the run was at another time.
+            # By the clock as the run found it: if that was stepped ahead meanwhile, the job is due again at once.
             due = at + int(clock.ticks() - began) + job.every_s
         stop.wait(TICK_S)

@@ -70,9 +70,9 @@ class WorkerCounts:
         audit.listeners.append(events.append)
 
         def settle() -> None:
-            # To write a count takes longer than to take note of one.
-            counts.events([events.popleft() for _ in range(len(events))])
             counted.settle()
+            # Together, since writing a count takes some 3 µs.
+            counts.events([events.popleft() for _ in range(len(events))])
 
         atexit.register(settle)
         threading.Thread(target=_settle_each_second, args=(settle,), name="metrics", daemon=True).start()

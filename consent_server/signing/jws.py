@@ -61,7 +61,7 @@ def raw_signature(der: bytes) -> bytes:
 
 
 def is_signature(key: EllipticCurvePublicKey, octets: bytes, signed: bytes) -> bool:
-    """Return whether these octets are the ES256 signature of `signed` by this key."""
+    """Return whether these octets are the ES256 signature of `signed`. Callers have checked that the key is on P-256."""
     return bool(_es256.verify(signed, key, octets))
 
 
