@@ -25,7 +25,7 @@ from consent_server.metering.own import OwnRegister
 from consent_server.pki import member_certificate
 from consent_server.sandbox import synthetic
 from consent_server.sandbox.authority import Authority
-from consent_server.settings import RetentionSettings
+from consent_server.settings.storage import RetentionSettings
 from consent_server.store import connections, outbox, permissions
 from consent_server.store.database import db
 from consent_server.store.schema import migrate

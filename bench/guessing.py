@@ -19,7 +19,7 @@ from flask import Flask
 
 from consent_server import clock, deployment, store
 from consent_server.scheme.instant import DAY
-from consent_server.settings import LimitsSettings
+from consent_server.settings.issuer import LimitsSettings
 from consent_server.store.database import db
 from consent_server.tokens.sealing import Sealer
 from consent_server.web import budgets

@@ -26,7 +26,7 @@ from consent_server.sandbox.synthetic import Supply, day_blocks
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.readings import join, parse
-from consent_server.settings import ParquetSettings
+from consent_server.settings.metering import ParquetSettings
 from tests.deployments import START, in_new_database, settings_of
 from tests.resource.conftest import ResourceServer
 

@@ -14,7 +14,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
-from consent_server.settings import BadSettings, TracesSettings
+from consent_server.settings import BadSettings
+from consent_server.settings.operation import TracesSettings
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

@@ -20,7 +20,8 @@ import consent_server
 from consent_server.cli import main as main_command
 from consent_server.refusal import Refusal
 from consent_server.sandbox.client_scenarios.table import DUTIES, EVERYWHERE, HEADER, NORMAL, SCENARIOS, ClientScenario
-from consent_server.settings import Network, Settings
+from consent_server.settings import Settings
+from consent_server.settings.values import Network
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 GENERATED = "<!-- Made by `python -m scripts.generate_docs`; change the code, not this page. -->\n"

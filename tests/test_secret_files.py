@@ -13,7 +13,9 @@ from consent_server.cli import main
 from consent_server.resource.gate_settings import MetersSettings
 from consent_server.resource.signing_settings import SigningSettings
 from consent_server.sandbox.parties import to_toml
-from consent_server.settings import BadSettings, Section, Settings, _private, load, load_section, path_keys
+from consent_server.settings import BadSettings, Settings, load
+from consent_server.settings.section import Section, load_section, path_keys
+from consent_server.settings.values import _private
 from tests.deployments import layout
 
 #: Settings that name a file without a secret: certificates, lists, pictures, places. `tokens` and `refresh` are folders, whose
@@ -55,7 +57,7 @@ SECRET = sorted(secrets_of(Settings))
 
 
 def test_each_file_of_the_settings_is_secret_or_is_not() -> None:
-    assert set(SECRET) == path_keys() - PUBLIC
+    assert set(SECRET) == path_keys(Settings) - PUBLIC
 
 
 @pytest.mark.parametrize(

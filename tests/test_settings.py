@@ -28,7 +28,7 @@ RELAXED = {
     "web/pages.py": "pages say that this is the sandbox: tests/web/test_shared.py",
     "resource/remote.py": "hands the choice on to session and trust",
     "outbound/settings.py": "what calls read of settings: session.py decides",
-    "settings.py": "the property itself, and the rows of REFUSED_IN_PRODUCTION",
+    "settings/party.py": "the property itself, and the rows of REFUSED_IN_PRODUCTION",
 }
 
 REFUSED_IN_PRODUCTION: dict[str, tuple[dict[str, Any], str]] = {

@@ -19,7 +19,8 @@ from consent_server.deployment import current
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.poller import Poller
 from consent_server.serving.traced import traced
-from consent_server.settings import BadSettings, TracesSettings
+from consent_server.settings import BadSettings
+from consent_server.settings.operation import TracesSettings
 from tests.deployments import deploy, in_new_database, opened, settings_of
 
 CALLERS = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

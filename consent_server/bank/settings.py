@@ -12,17 +12,11 @@ from consent_server.outbound.revocation_list import RevocationLists
 from consent_server.outbound.session import Session
 from consent_server.outbound.upstream import Upstream
 from consent_server.pki.member_certificate import load_certificates
-from consent_server.settings import (
-    CallsSettings,
-    ClientsSettings,
-    HttpsUrl,
-    LicenseSettings,
-    RevocationListSettings,
-    SchemeSettings,
-    SecretFile,
-    Section,
-    load_section,
-)
+from consent_server.settings.calls import CallsSettings
+from consent_server.settings.clients import ClientsSettings, RevocationListSettings
+from consent_server.settings.scheme import LicenseSettings, SchemeSettings
+from consent_server.settings.section import Section, load_section
+from consent_server.settings.values import HttpsUrl, SecretFile
 
 
 class BankMember(Section):

@@ -22,7 +22,7 @@ from consent_server.pki.chain import MAX_INTERMEDIATES
 from consent_server.pki.member_certificate import MAX_CERTIFICATE_BYTES, MalformedCertificate, one_pem
 from consent_server.pki.reading import verified_chain
 from consent_server.refusal import Refusal
-from consent_server.settings import CertificateHeader, ClientsSettings
+from consent_server.settings.clients import CertificateHeader, ClientsSettings
 
 # RFC 8941 section 3.3.5: a byte sequence is base64 between colons; we take padded base64 only, so that one certificate
 # has one spelling.

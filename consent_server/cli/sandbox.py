@@ -10,7 +10,7 @@ from consent_server.serving import lines
 
 
 def _without_password(_context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
-    from consent_server.settings import has_secret
+    from consent_server.settings.party import has_secret
 
     if url is not None and has_secret("database.url", url):
         raise click.BadParameter(SECRETS_ARE_NO_ARGUMENTS)

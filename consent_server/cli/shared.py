@@ -59,7 +59,7 @@ def agreed(what: str, *, dry_run: bool, yes: bool) -> bool:
 
 def pairs(overrides: tuple[str, ...]) -> dict[str, str]:
     """Return what `--set` overrides, by key. End the command for a password."""
-    from consent_server.settings import has_secret
+    from consent_server.settings.party import has_secret
 
     found = {}
     for item in overrides:

@@ -11,7 +11,7 @@ from consent_server import audit, clock, store
 from consent_server.collect import gather, period
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, months_later
-from consent_server.settings import RetentionSettings
+from consent_server.settings.storage import RetentionSettings
 from consent_server.store import audit_events, collecting, connections, intensity, retention
 from consent_server.store.retention import RULES, RuleName
 

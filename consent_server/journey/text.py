@@ -15,7 +15,8 @@ from consent_server.scheme import permission_text
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.licenses import PublishedLicense, digest
 from consent_server.scheme.permission_text import ShownText, UnfilledPlaceholder
-from consent_server.settings import LicenseSettings, Settings
+from consent_server.settings import Settings
+from consent_server.settings.scheme import LicenseSettings
 
 log = logging.getLogger("consent_server.journey")
 

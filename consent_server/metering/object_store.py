@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from pyarrow import fs
 
-from consent_server.settings import BadSettings, ParquetSettings
+from consent_server.settings import BadSettings
+from consent_server.settings.metering import ParquetSettings
 
 _FOLDER: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[^?#@\\]*)?)")
 _CONNECT_S: Final = 2.0

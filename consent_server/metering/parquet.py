@@ -26,7 +26,8 @@ from consent_server.metering.unavailable import SourceUnavailable
 from consent_server.scheme import instant
 from consent_server.scheme.instant import HALF_HOUR
 from consent_server.scheme.readings import ReadingError
-from consent_server.settings import BadSettings, ParquetSettings
+from consent_server.settings import BadSettings
+from consent_server.settings.metering import ParquetSettings
 
 #: Bytes of the footers that are remembered, so that a meter asked for again costs its row groups alone. Read, they take
 #: several times as much.

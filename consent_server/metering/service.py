@@ -11,7 +11,7 @@ from consent_server.outbound.errors import NotReady, Unreachable
 from consent_server.outbound.metering_service import MeteringService
 from consent_server.scheme import instant
 from consent_server.scheme.readings import ReadingError
-from consent_server.settings import MeteringServiceSettings
+from consent_server.settings.metering import MeteringServiceSettings
 
 
 class ServiceRegister(RowRegister):

@@ -18,7 +18,9 @@ from consent_server.metering.register import Register
 from consent_server.metering.service import ServiceReadings, ServiceRegister
 from consent_server.metering.sql import SqlReadings, SqlRegister
 from consent_server.metering.unavailable import SourceUnavailable as SourceUnavailable
-from consent_server.settings import BadSettings, MeteringSettings, plug_in
+from consent_server.settings import BadSettings
+from consent_server.settings.metering import MeteringSettings
+from consent_server.settings.plug_in import plug_in
 
 
 def register() -> Register:

@@ -13,7 +13,7 @@ from consent_server.metering.rows import (
     RowRegister,
 )
 from consent_server.metering.unavailable import SourceUnavailable
-from consent_server.settings import SqlReadingsSettings, SqlRegisterSettings
+from consent_server.settings.metering import SqlReadingsSettings, SqlRegisterSettings
 from consent_server.store.foreign import ForeignDatabase, ForeignFault, ForeignQuery
 
 

@@ -33,7 +33,8 @@ from consent_server.outbound.session import Session
 from consent_server.outbound.upstream import error_code, require
 from consent_server.scheme.email import email_address
 from consent_server.scheme.instant import DAY
-from consent_server.settings import BadSettings, LoginSettings
+from consent_server.settings import BadSettings
+from consent_server.settings.journey import LoginSettings
 
 #: The signatures that count, of ID tokens and of our own assertions: asymmetric ones alone.
 ALGORITHMS: Final = ("ES256", "PS256", "RS256")

@@ -24,7 +24,8 @@ from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.outbound.page_time import call_time
 from consent_server.outbound.session import Session
 from consent_server.outbound.tls_messages import limit_messages
-from consent_server.settings import MailSettings, Settings
+from consent_server.settings import Settings
+from consent_server.settings.calls import MailSettings
 
 _TIMEOUT_S = 10.0
 #: For the whole exchange with a relay, less where a page waits for it: a relay that drips is within the limit of each read.

@@ -9,7 +9,8 @@ from consent_server.outbound.addresses import Resolve, resolve
 from consent_server.outbound.errors import NotReady, Unreachable
 from consent_server.outbound.network import Connections
 from consent_server.outbound.session import MIB, Call, Calls, Limits, checked_url, tls_with
-from consent_server.settings import BadSettings, MeteringServiceSettings
+from consent_server.settings import BadSettings
+from consent_server.settings.metering import MeteringServiceSettings
 
 #: 400 days of half-hours take 3 MiB, and a business of 10,000 meters as much.
 LARGEST: Final = 16 * MIB

@@ -7,7 +7,8 @@ from consent_server.outbound.errors import NotAllowed, Unreachable
 from consent_server.outbound.session import Session
 from consent_server.scheme import licenses
 from consent_server.scheme.permission_text import names_fuel
-from consent_server.settings import LicenseSettings, Settings
+from consent_server.settings import Settings
+from consent_server.settings.scheme import LicenseSettings
 
 _LARGEST_TEXT = 1 << 18
 

@@ -19,7 +19,7 @@ from consent_server.outbound.settings import MembersSettings
 from consent_server.pki.crl import NotTrusted, RevokedSerials, authority_of, read_revocation_list
 from consent_server.pki.member_certificate import load_certificates
 from consent_server.refusal import Unavailable
-from consent_server.settings import ClientsSettings
+from consent_server.settings.clients import ClientsSettings
 
 log = logging.getLogger(__name__)
 

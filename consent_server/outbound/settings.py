@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Protocol
 
-from consent_server.settings import CallsSettings, ClientsSettings, RevocationListSettings
+from consent_server.settings.calls import CallsSettings
+from consent_server.settings.clients import ClientsSettings, RevocationListSettings
 
 
 class KeysForCalls(Protocol):

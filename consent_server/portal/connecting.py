@@ -21,7 +21,7 @@ from consent_server.scheme.changes import Change, Terms, change
 from consent_server.scheme.permission import Act
 from consent_server.scheme.permission_text import ShownText, names_fuel, question_digest
 from consent_server.scheme.summary import Summary
-from consent_server.settings import LicenseSettings
+from consent_server.settings.scheme import LicenseSettings
 from consent_server.store import audit_events, connections, evidence, links, locks, outbox, permissions
 from consent_server.store.digests import new_id, new_secret
 from consent_server.store.tables import Evidence, Pending, ProviderConnection, SmeAccount

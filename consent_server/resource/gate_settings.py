@@ -7,7 +7,10 @@ from pydantic import Field
 
 from consent_server.resource.remote import License, MetersQuestion, RemoteGuard
 from consent_server.resource.routes import READING, GuardedRoute
-from consent_server.settings import BadSettings, CertificateHeader, HttpsUrl, Network, SecretFile, Section, load_section
+from consent_server.settings import BadSettings
+from consent_server.settings.clients import CertificateHeader
+from consent_server.settings.section import Section, load_section
+from consent_server.settings.values import HttpsUrl, Network, SecretFile
 
 #: Settings that have another form than an argument of RemoteGuard, or are none.
 _OWN_FORM: Final = ("licenses", "meters", "routes")

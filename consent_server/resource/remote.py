@@ -25,12 +25,8 @@ from consent_server.resource.guard import AcceptedLicense, Guard, NoSuchDataSour
 from consent_server.resource.remote_meters import RemoteMeters
 from consent_server.resource.routes import READING, GuardedRoute, find
 from consent_server.scheme.instant import DAY
-from consent_server.settings import (
-    CallsSettings,
-    CertificateArrival,
-    ClientsSettings,
-    RevocationListSettings,
-)
+from consent_server.settings.calls import CallsSettings
+from consent_server.settings.clients import CertificateArrival, ClientsSettings, RevocationListSettings
 from consent_server.tokens import status
 from consent_server.tokens.keys import PublicKeySource
 

@@ -11,7 +11,7 @@ from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.meters_door import MetersDoor
 from consent_server.resource.guard import GrantedMeter, MetersUnknown, PermissionEnded, Release
 from consent_server.scheme import instant
-from consent_server.settings import Section
+from consent_server.settings.section import Section
 
 #: Meters that are remembered, of all tokens together: a fifth of a kilobyte each.
 _MOST_METERS: Final = 50_000

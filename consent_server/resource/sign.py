@@ -29,7 +29,8 @@ from consent_server.scheme.provenance.steps import (
     MeterRelease,
     edp_record,
 )
-from consent_server.settings import HttpsUrl, Section, faults
+from consent_server.settings.section import Section, faults
+from consent_server.settings.values import HttpsUrl
 
 
 class NotSignable(ValueError):

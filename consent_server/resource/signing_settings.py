@@ -8,7 +8,9 @@ from consent_server.pki.member_certificate import MalformedCertificate
 from consent_server.resource.sign import OriginSettings, SigningParty
 from consent_server.scheme.provenance.container import Signer
 from consent_server.scheme.provenance.step import ProvenanceError
-from consent_server.settings import BadSettings, HttpsUrl, SecretFile, Section, load_section
+from consent_server.settings import BadSettings
+from consent_server.settings.section import Section, load_section
+from consent_server.settings.values import HttpsUrl, SecretFile
 
 
 class SigningSettings(Section):

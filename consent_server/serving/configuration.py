@@ -13,7 +13,8 @@ from pathlib import Path
 
 from consent_server import traces
 from consent_server.serving import connection, lines
-from consent_server.settings import BadSettings, ListenerSettings, Settings, load
+from consent_server.settings import BadSettings, Settings, load
+from consent_server.settings.doors import ListenerSettings
 
 log = logging.getLogger("consent_server.serving")
 

@@ -27,7 +27,7 @@ from gevent.ssl import SSLContext, SSLSocket
 
 from consent_server import audit, clock
 from consent_server.outbound.tls_messages import limit_messages
-from consent_server.settings import ListenerSettings
+from consent_server.settings.doors import ListenerSettings
 
 log = logging.getLogger("consent_server.serving")
 

@@ -23,7 +23,7 @@ from gevent import monkey
 
 from consent_server.aside import aside
 from consent_server.refusal import Unavailable
-from consent_server.settings import is_too_open
+from consent_server.settings.values import is_too_open
 from consent_server.signing.key import URI_SCHEME, KeyUnreachable, KeyUnusable
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from sqlalchemy.engine import Connection, Engine, ExceptionContext, RootTransact
 from sqlalchemy.pool import QueuePool
 
 from consent_server import traces
-from consent_server.settings import BadSettings, DatabaseSettings
+from consent_server.settings import BadSettings
+from consent_server.settings.storage import DatabaseSettings
 from consent_server.store.faults import (
     NOT_DURABLE,
     OutcomeUnknown,

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from consent_server import clock
 from consent_server.refusal import Unavailable
-from consent_server.settings import is_too_open
+from consent_server.settings.values import is_too_open
 from consent_server.signing import key as signing_key
 from consent_server.signing.jws import base64url
 from consent_server.signing.key import KeyUnusable, SigningKey

@@ -5,7 +5,7 @@ from typing import Final
 
 from consent_server.deployment import current
 from consent_server.scheme.instant import DAY
-from consent_server.settings import LimitsSettings
+from consent_server.settings.issuer import LimitsSettings
 from consent_server.web.limits import Counted, Guess, Limit, Period, network_of, place_of
 
 #: The subject of what is counted over all.

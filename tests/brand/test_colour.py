@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from consent_server.brand import colour
-from consent_server.settings import BrandSettings
+from consent_server.settings.doors import BrandSettings
 from consent_server.web.look import STATIC
 
 

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from consent_server.caller.arrival import Arrival
 from consent_server.sandbox.authority import Authority
-from consent_server.settings import ClientsSettings, RevocationListSettings
+from consent_server.settings.clients import ClientsSettings, RevocationListSettings
 
 DIRECTORY = "https://localhost:8440/directory"
 APPLICATION = f"{DIRECTORY}/a/cap"

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from consent_server.caller.arrival import Arrival, BadCertificate, NoCertificate, arrived, from_header, from_socket
 from consent_server.pki.chain import MAX_INTERMEDIATES
-from consent_server.settings import ClientsSettings
+from consent_server.settings.clients import ClientsSettings
 
 PROXY = "10.0.0.7"
 

@@ -18,7 +18,7 @@ from consent_server.outbound.revocation_list import RevocationLists
 from consent_server.pki.crl import NotTrusted
 from consent_server.pki.member_certificate import OID_MEMBER, encode_member
 from consent_server.refusal import Unavailable
-from consent_server.settings import ClientsSettings, RevocationListSettings
+from consent_server.settings.clients import ClientsSettings, RevocationListSettings
 from consent_server.store.fetched import StoredCache
 from tests.database import new_database
 from tests.pki.authorities import CA, DAY, HOUR, NOW, Signer, list_of, make_root, part

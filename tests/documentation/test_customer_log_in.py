@@ -6,7 +6,7 @@ from pathlib import Path
 
 from consent_server.journey.steps.log_in import LogIn
 from consent_server.outbound.log_in import ALGORITHMS
-from consent_server.settings import JourneySettings, LoginSettings
+from consent_server.settings.journey import JourneySettings, LoginSettings
 from tests.deployments import settings_of
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/operator.md").read_text(encoding="utf-8")

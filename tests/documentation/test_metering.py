@@ -9,7 +9,7 @@ import pytest
 
 from consent_server.metering import contract, sources
 from consent_server.scheme.instant import DAY
-from consent_server.settings import MeteringSettings
+from consent_server.settings.metering import MeteringSettings
 from tests.metering.test_foreign import PLACES
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/metering.md").read_text(encoding="utf-8")

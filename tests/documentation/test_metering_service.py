@@ -12,7 +12,7 @@ from consent_server.metering import service
 from consent_server.metering.readings import ReadingsRequest
 from consent_server.outbound.metering_service import MeteringService
 from consent_server.scheme.instant import DAY
-from consent_server.settings import MeteringServiceSettings
+from consent_server.settings.metering import MeteringServiceSettings
 from tests.metering import foreign
 from tests.metering.foreign import CUSTOMER, FIRST, NOW, OVEN, SHOP
 

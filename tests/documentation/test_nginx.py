@@ -16,7 +16,7 @@ import pytest
 
 from consent_server.caller.arrival import from_header
 from consent_server.sandbox.authority import Authority
-from consent_server.settings import ClientsSettings
+from consent_server.settings.clients import ClientsSettings
 from tests.conftest import free_ports, program
 from tests.waiting import until
 

@@ -13,7 +13,7 @@ from consent_server.jobs import retention
 from consent_server.jobs.job import BEHIND_S, ApplyRetention
 from consent_server.scheme import instant
 from consent_server.scheme.permission import Act
-from consent_server.settings import RetentionSettings
+from consent_server.settings.storage import RetentionSettings
 from consent_server.store import (
     accounts,
     audit_events,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from consent_server.scheme.meters import parse_mpan, parse_mprn
-from consent_server.settings import ContactSettings
+from consent_server.settings.doors import ContactSettings
 
 NAMED = {
     "public.contact.email": "help@example.org",

@@ -30,7 +30,7 @@ from consent_server.metering.register import LOGGED_IN
 from consent_server.receipts import mails
 from consent_server.scheme.instant import DAY
 from consent_server.serving import lines
-from consent_server.settings import RetentionSettings
+from consent_server.settings.storage import RetentionSettings
 from consent_server.store import receipt_addresses
 from consent_server.store.tables import Meter
 from consent_server.web import background, csrf

@@ -14,7 +14,7 @@ from consent_server.journey.steps import bill
 from consent_server.metering import sources
 from consent_server.metering.register import Identified
 from consent_server.metering.sources import SourceUnavailable
-from consent_server.settings import LimitsSettings
+from consent_server.settings.issuer import LimitsSettings
 from consent_server.web import budgets
 from tests.journey import conftest
 

@@ -14,7 +14,7 @@ from consent_server import store
 from consent_server.sandbox.authority import Authority
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
-from consent_server.settings import MeteringSettings
+from consent_server.settings.metering import MeteringSettings
 from consent_server.store import meters
 from consent_server.store.schema import migrate
 from consent_server.store.tables import Meter

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
-from consent_server.settings import MeteringSettings
+from consent_server.settings.metering import MeteringSettings
 
 Row = dict[str, Any]
 PAGE = Path(__file__).resolve().parents[2] / "docs/metering.md"

@@ -24,7 +24,8 @@ from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.provenance.steps import MISSING
 from consent_server.scheme.readings import ReadingError
-from consent_server.settings import BadSettings, MeteringSettings
+from consent_server.settings import BadSettings
+from consent_server.settings.metering import MeteringSettings
 from tests.metering import foreign
 from tests.metering.conftest import OwnService
 from tests.metering.foreign import CUSTOMER, FARM, FIRST, NOW, SHOP, Row
@@ -477,7 +478,7 @@ import time
 import gevent
 from consent_server.metering import sources
 from consent_server.aside import aside, in_time
-from consent_server.settings import MeteringSettings
+from consent_server.settings.metering import MeteringSettings
 from tests.metering.test_bad_days import DAYS
 
 ticks = 0

@@ -17,7 +17,7 @@ from consent_server.parties.operator.doctor import house
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.provenance.steps import MISSING, SUBSTITUTED
 from consent_server.scheme.readings import join
-from consent_server.settings import MeteringSettings
+from consent_server.settings.metering import MeteringSettings
 from tests.conftest import HeldClock
 from tests.deployments import settings_of
 from tests.metering import foreign

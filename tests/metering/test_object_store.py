@@ -17,7 +17,8 @@ from consent_server.metering.unavailable import SourceUnavailable
 from consent_server.sandbox.authority import Authority
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.readings import join
-from consent_server.settings import BadSettings, MeteringSettings, ParquetSettings
+from consent_server.settings import BadSettings
+from consent_server.settings.metering import MeteringSettings, ParquetSettings
 from tests.conftest import free_ports
 from tests.metering import foreign
 from tests.metering.foreign import BILL, CUSTOMER, FIRST, NOW, OVEN, SHOP

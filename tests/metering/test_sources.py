@@ -17,7 +17,8 @@ from consent_server.sandbox.readings import Troubled
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.provenance.steps import COMPLETE, MISSING, SUBSTITUTED
 from consent_server.scheme.readings import HalfHour, ReadingError, day_block, join
-from consent_server.settings import BadSettings, MeteringSettings
+from consent_server.settings import BadSettings
+from consent_server.settings.metering import MeteringSettings
 from consent_server.store import meters, readings
 from tests.metering import plug_ins
 from tests.metering.conftest import NOW

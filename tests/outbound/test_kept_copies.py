@@ -7,7 +7,7 @@ import pytest
 from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.log_in import LogInProvider
 from consent_server.outbound.upstream import Upstream
-from consent_server.settings import LoginSettings
+from consent_server.settings.journey import LoginSettings
 
 NO_STORE = {"Cache-Control": "no-store"}
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from consent_server.outbound.errors import NotAllowed, Unreachable
 from consent_server.outbound.session import Limits
 from consent_server.sandbox.authority import Authority
-from consent_server.settings import CallsSettings
+from consent_server.settings.calls import CallsSettings
 
 OPENED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 Act = Callable[[socket.socket, str], None]

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from consent_server.outbound.registry import FuelNotNamed, Registry, RegistryUnreachable, TextChanged
-from consent_server.settings import LicenseSettings
+from consent_server.settings.scheme import LicenseSettings
 
 TEXT = "I give [CAP] permission to read my half-hourly electricity and gas consumption data. “We” means [EDP].\n"
 SHA = hashlib.sha256(TEXT.encode()).hexdigest()

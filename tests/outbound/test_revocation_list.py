@@ -19,7 +19,7 @@ from consent_server.outbound.session import Response
 from consent_server.pki.crl import NotTrusted, authority_of
 from consent_server.refusal import Unavailable
 from consent_server.sandbox.authority import Authority
-from consent_server.settings import RevocationListSettings
+from consent_server.settings.clients import RevocationListSettings
 from consent_server.store.fetched import StoredCache
 from tests.database import new_database
 

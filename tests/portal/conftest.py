@@ -18,7 +18,7 @@ from consent_server.outbound.registry import PermissionText
 from consent_server.outbound.upstream import Metadata, PermissionRecord, Pushed, Tokens, Upstream
 from consent_server.scheme import instant
 from consent_server.scheme.licenses import PublishedLicense
-from consent_server.settings import LicenseSettings
+from consent_server.settings.scheme import LicenseSettings
 from consent_server.store import accounts, connections, evidence, links, permissions, rows
 from consent_server.store.tables import CollectedMeter, CollectedWindow, Evidence, Permission, SmeAccount
 from tests import records

@@ -12,7 +12,7 @@ from consent_server.jobs import retention
 from consent_server.portal.views.passkeys import FRESH_S
 from consent_server.receipts import mails
 from consent_server.scheme.instant import DAY
-from consent_server.settings import RetentionSettings
+from consent_server.settings.storage import RetentionSettings
 from consent_server.store import evidence, rows
 from consent_server.store.tables import Passkey, SmeAccount, UsedChallenge
 from consent_server.web.limits import TooMany

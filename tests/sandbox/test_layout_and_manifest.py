@@ -15,6 +15,7 @@ from consent_server.sandbox.intensity import region_of
 from consent_server.sandbox.layout import APPLICATIONS, CLIENTS, LICENSES, MEMBERS, Layout
 from consent_server.scheme import instant, licenses, meters, permission_text, roles
 from consent_server.scheme.registry_document import from_rdf
+from consent_server.settings.section import path_keys
 
 AT = 1_773_307_800  # 2026-03-12T09:30:00Z
 
@@ -123,7 +124,7 @@ def test_the_parties_settings_are_accepted(prepared, party):
     assert (asked.url if asked else None) == (prepared.license("electricity_and_gas") if party == "cap" else None)
     assert by_role[roles.CAP] == {prepared.license(name) for name in names[party]}
     assert by_role[roles.FSP] == ({prepared.license("emissions")} if party != "edp" else set())
-    for keys in settings.path_keys():
+    for keys in path_keys(settings.Settings):
         path: Any = functools.reduce(getattr, keys, read)
         made_later = keys[-1] == "withdrawal_journal" and path.parent.is_dir()
         assert path is None or path.exists() or made_later, ".".join(keys)

@@ -7,7 +7,7 @@ import pytest
 
 import consent_server
 from consent_server.serving import configuration
-from consent_server.settings import DatabaseSettings
+from consent_server.settings.storage import DatabaseSettings
 from consent_server.store.database import DatabaseMissing
 
 

@@ -16,7 +16,7 @@ from consent_server.caller.identify import identified
 from consent_server.jobs import retention
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
-from consent_server.settings import RetentionSettings
+from consent_server.settings.storage import RetentionSettings
 from consent_server.status import levels
 from consent_server.status.levels import Hour, Levels
 from consent_server.store import probes, served

@@ -13,7 +13,7 @@ from consent_server.outbound.probes import ProbeAnswer, Probes
 from consent_server.outbound.session import Response
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
-from consent_server.settings import RetentionSettings
+from consent_server.settings.storage import RetentionSettings
 from consent_server.status import probing
 from consent_server.status.measured import Span
 from consent_server.store import probes, rows

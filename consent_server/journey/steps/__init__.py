@@ -16,7 +16,9 @@ from consent_server.journey.steps.account import EnterCode, SignIn
 from consent_server.journey.steps.bill import Bill
 from consent_server.journey.steps.log_in import LogIn
 from consent_server.journey.steps.sites import Sites
-from consent_server.settings import BadSettings, JourneySettings, plug_in
+from consent_server.settings import BadSettings
+from consent_server.settings.journey import JourneySettings
+from consent_server.settings.plug_in import plug_in
 from consent_server.store.tables import Progress
 
 _ACCOUNT: Final = (SignIn(), EnterCode(), Decide())

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from consent_server import clock, store
 from consent_server.jobs.retention import limit_of
-from consent_server.settings import RetentionSettings
+from consent_server.settings.storage import RetentionSettings
 from consent_server.store import retention
 from consent_server.store.retention import RULES, RuleName
 

@@ -16,7 +16,8 @@ from consent_server.pki.chain import UntrustedChain, build_chain
 from consent_server.pki.member_certificate import MalformedCertificate
 from consent_server.scheme import roles
 from consent_server.scheme.instant import DAY
-from consent_server.settings import ListenerSettings, Settings
+from consent_server.settings import Settings
+from consent_server.settings.doors import ListenerSettings
 from consent_server.signing import key as signing_key
 
 # Fewer days left than this -> what to do, the most urgent first.

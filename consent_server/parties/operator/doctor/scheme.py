@@ -18,7 +18,8 @@ from consent_server.pki.crl import NotTrusted, RevokedSerials, authority_of, rea
 from consent_server.pki.member_certificate import MalformedCertificate, load_certificates
 from consent_server.scheme import instant, roles
 from consent_server.scheme.instant import DAY
-from consent_server.settings import LicenseSettings, Settings
+from consent_server.settings import Settings
+from consent_server.settings.scheme import LicenseSettings
 from consent_server.tokens.keys import KeysUnusable, PublicKeys, SigningKeys
 
 # A token may be dated ten seconds ahead at most (FAPI 2.0 5.3.2.1-13); Date has whole seconds and took time to arrive.
