@@ -20,9 +20,10 @@ from consent_server.sandbox.synthetic import Supply, day_blocks
 from consent_server.scheme import emissions, readings
 from consent_server.scheme.instant import DAY, HALF_HOUR, day_start
 from consent_server.scheme.packed import unpack
-from consent_server.store import permissions, tables
+from consent_server.store import permissions
 from consent_server.store import readings as stored
 from consent_server.store.schema import migrate
+from consent_server.store.tables.permissions import Permission
 from consent_server.tokens import access_token, keys, refresh_token
 from consent_server.tokens.access_token import AccessToken, PermissionClaim
 from consent_server.tokens.data_sources import DataSources
@@ -98,7 +99,7 @@ def refreshes(folder: Path, verification: float) -> None:
         with store.writing() as c:
             permissions.add(
                 c,
-                tables.Permission(
+                Permission(
                     id="p",
                     account="a",
                     client_id=CLIENT,

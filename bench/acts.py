@@ -48,7 +48,7 @@ from consent_server.store import codes, permissions
 from consent_server.store.digests import digest, new_id, new_secret
 from consent_server.store.fetched import StoredCache
 from consent_server.store.schema import migrate
-from consent_server.store.tables import AuthorizationCode, Permission
+from consent_server.store.tables.permissions import AuthorizationCode, Permission
 from consent_server.tokens import binding, refresh_token
 
 ROOT: Final = Path(__file__).parent.parent

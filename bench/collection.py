@@ -47,7 +47,7 @@ from consent_server.scheme.readings import join
 from consent_server.store import accounts
 from consent_server.store.database import db
 from consent_server.store.intensity import StoredGridDays
-from consent_server.store.tables import SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
 from tests.collect.conftest import LICENSE, SETTINGS, Cap
 from tests.collect.conftest import Provider as PlayedProvider
 from tests.conftest import HeldClock

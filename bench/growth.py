@@ -29,7 +29,7 @@ from consent_server.settings.storage import RetentionSettings
 from consent_server.store import connections, outbox, permissions
 from consent_server.store.database import db
 from consent_server.store.schema import migrate
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 from tests.issuer import conftest as issuing
 
 #: Rows of each table for one permission, and what fills them.

@@ -21,7 +21,7 @@ from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.store import meters
 from consent_server.store.database import db
 from consent_server.store.schema import migrate
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 
 END = instant.parse("2026-03-01T00:00:00Z")
 METERS, DAYS = 20, 200

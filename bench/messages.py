@@ -28,7 +28,7 @@ from consent_server.sandbox import parties
 from consent_server.sandbox.layout import Layout
 from consent_server.store import outbox, permissions
 from consent_server.store.digests import new_id
-from consent_server.store.tables import Permission
+from consent_server.store.tables.permissions import Permission
 from consent_server.tokens import refresh_token
 from consent_server.withdrawal.outbox import dispatch, pool
 

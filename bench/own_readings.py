@@ -22,7 +22,8 @@ from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.readings import HalfHour
 from consent_server.store import meters, rows
-from consent_server.store.tables import Meter, MeterAlias
+from consent_server.store.tables.metering import Meter
+from consent_server.store.tables.permissions import MeterAlias
 from tests.deployments import START, in_new_database, settings_of
 from tests.resource.conftest import ResourceServer
 

@@ -32,15 +32,11 @@ from consent_server.scheme.instant import DAY
 from consent_server.store import collecting, connections, links, permissions, rows
 from consent_server.store.database import db
 from consent_server.store.digests import digest, new_secret
-from consent_server.store.tables import (
-    Evidence,
-    Meter,
-    Passkey,
-    Permission,
-    ProviderConnection,
-    PushedRequest,
-    SmeAccount,
-)
+from consent_server.store.tables.accounts import Passkey, SmeAccount
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.journeys import PushedRequest
+from consent_server.store.tables.metering import Meter
+from consent_server.store.tables.permissions import Evidence, Permission
 from tests.browser import Elements
 from tests.database import make_tables
 from tests.deployments import PlayedMail, deploy, layout, opened, settings_of

@@ -38,7 +38,8 @@ from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.settings import BadSettings, Settings
 from consent_server.store.fetched import StoredCache
 from consent_server.store.intensity import StoredGridDays
-from consent_server.store.tables import Journey, Permission
+from consent_server.store.tables.journeys import Journey
+from consent_server.store.tables.permissions import Permission
 from consent_server.tokens.keys import SigningKeys
 from consent_server.tokens.refresh_token import RefreshKeys
 from consent_server.tokens.sealing import Sealer

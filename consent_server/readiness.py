@@ -12,7 +12,7 @@ from consent_server import audit, clock, store
 from consent_server.refusal import Refusal
 from consent_server.settings import Settings
 from consent_server.store import job_runs, nodes, schema, withdrawal_journal
-from consent_server.store.tables import Node
+from consent_server.store.tables.processes import Node
 from consent_server.tokens.keys import KeysUnusable, SigningKeys
 from consent_server.tokens.keyset import KeySet, differences
 from consent_server.tokens.refresh_token import RefreshKeys

@@ -15,7 +15,7 @@ from consent_server.scheme.provenance.steps import (
     scheme_url,
     window_parameters,
 )
-from consent_server.store.tables import MeterMonth
+from consent_server.store.tables.collecting import MeterMonth
 from tests.deployments import layout
 from tests.scheme.signing import SMART_METERS
 

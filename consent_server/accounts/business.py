@@ -6,7 +6,7 @@ from consent_server import store
 from consent_server.accounts import passkeys, sign_in
 from consent_server.scheme.permission import Who
 from consent_server.store import accounts
-from consent_server.store.tables import SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
 from consent_server.web.language import N_
 
 LONGEST_BUSINESS: Final = 120

@@ -40,7 +40,7 @@ from consent_server import audit, clock, store
 from consent_server.deployment import current
 from consent_server.store import accounts, mails, passkeys
 from consent_server.store.digests import digest, new_id
-from consent_server.store.tables import Passkey, SmeAccount
+from consent_server.store.tables.accounts import Passkey, SmeAccount
 from consent_server.web import budgets, device_cookie, language
 from consent_server.web.language import N_, gettext
 from consent_server.web.pages import moment, plain

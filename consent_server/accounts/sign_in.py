@@ -17,7 +17,7 @@ from consent_server.refusal import Unavailable
 from consent_server.scheme.email import email_address
 from consent_server.store import accounts, locks
 from consent_server.store.digests import digest, new_id, new_secret
-from consent_server.store.tables import SignInCode, SmeAccount
+from consent_server.store.tables.accounts import SignInCode, SmeAccount
 from consent_server.web import budgets, device_cookie
 from consent_server.web.language import N_, gettext
 from consent_server.web.limits import Guess, TooMany

@@ -10,7 +10,7 @@ from consent_server.cli.shared import database_of, with_settings
 
 if TYPE_CHECKING:
     from consent_server.settings import Settings
-    from consent_server.store.tables import OwedCall
+    from consent_server.store.tables.owed import OwedCall
 
 
 @click.group()

@@ -8,7 +8,7 @@ from consent_server.cli.shared import database_of, with_settings
 
 if TYPE_CHECKING:
     from consent_server.settings import Settings
-    from consent_server.store.tables import StatusNotice
+    from consent_server.store.tables.status import StatusNotice
 
 _parts = click.option(
     "--part",

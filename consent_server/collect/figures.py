@@ -8,7 +8,7 @@ from consent_server.scheme.emissions import Amounts, MonthEmissions
 from consent_server.scheme.factors import FactorPeriod
 from consent_server.scheme.instant import HALF_HOUR, next_month
 from consent_server.scheme.licenses import GAS
-from consent_server.store.tables import MeterMonth
+from consent_server.store.tables.collecting import MeterMonth
 
 
 def electricity(month: MeterMonth, amounts: Amounts, intensity: Mapping[int, float], at: int) -> MeterMonth:

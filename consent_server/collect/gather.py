@@ -45,7 +45,7 @@ from consent_server.scheme.provenance.steps import (
 )
 from consent_server.scheme.readings import MeterReadings, ReadingError
 from consent_server.store import collecting, connections
-from consent_server.store.tables import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection
+from consent_server.store.tables.collecting import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection
 from consent_server.web.language import N_
 
 log = logging.getLogger("consent_server.collect")

@@ -10,7 +10,7 @@ from consent_server.outbound.directory import DataService
 from consent_server.outbound.errors import BadAnswer, OAuthRefused, Unreachable
 from consent_server.outbound.upstream import PermissionRecord
 from consent_server.store import connections
-from consent_server.store.tables import ProviderConnection
+from consent_server.store.tables.collecting import ProviderConnection
 from consent_server.web.language import N_
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 

@@ -44,7 +44,8 @@ from consent_server.scheme.report import (
 )
 from consent_server.store import accounts, collecting, connections, links
 from consent_server.store.connections import WindowCount
-from consent_server.store.tables import CollectedMeter, MeterMonth, Permission, ProviderConnection
+from consent_server.store.tables.collecting import CollectedMeter, MeterMonth, ProviderConnection
+from consent_server.store.tables.permissions import Permission
 
 SOON_S = 5
 #: Seconds after which a report waits no more for electricity to be worked out: what is not done has its gap then.

@@ -23,7 +23,7 @@ from consent_server.scheme.instant import day_start, next_month
 from consent_server.scheme.month_readings import unpacked
 from consent_server.scheme.regions import Region
 from consent_server.store import collecting, connections, limits
-from consent_server.store.tables import MeterMonth
+from consent_server.store.tables.collecting import MeterMonth
 from consent_server.web.language import N_
 
 log = logging.getLogger("consent_server.collect")

@@ -9,7 +9,7 @@ from consent_server.deployment import current
 from consent_server.refusal import RedirectRefusal, Refusal, require
 from consent_server.store import journeys, requests
 from consent_server.store.digests import new_id, new_secret
-from consent_server.store.tables import PushedRequest
+from consent_server.store.tables.journeys import PushedRequest
 
 PARAMETERS: Final = ("client_id", "request_uri")
 

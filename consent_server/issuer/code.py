@@ -25,7 +25,7 @@ from consent_server.scheme.permission import Act
 from consent_server.signing.jws import base64url
 from consent_server.store import audit_events, codes, permissions
 from consent_server.store.codes import HeldCode
-from consent_server.store.tables import AuthorizationCode, Permission
+from consent_server.store.tables.permissions import AuthorizationCode, Permission
 from consent_server.tokens import refresh_token
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
 

@@ -32,7 +32,8 @@ from consent_server.store import (
     requests,
 )
 from consent_server.store.digests import digest, new_id, new_secret
-from consent_server.store.tables import AuthorizationCode, Evidence, Journey, Permission
+from consent_server.store.tables.journeys import Journey
+from consent_server.store.tables.permissions import AuthorizationCode, Evidence, Permission
 from consent_server.tokens import refresh_token
 from consent_server.tokens.data_sources import MOST as MOST_DATA_SOURCES
 

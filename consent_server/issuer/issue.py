@@ -6,7 +6,7 @@ from consent_server.deployment import current
 from consent_server.issuer import metadata
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.store.digests import new_id
-from consent_server.store.tables import Permission
+from consent_server.store.tables.permissions import Permission
 from consent_server.tokens import access_token, binding
 from consent_server.tokens.access_token import AccessToken, PermissionClaim
 from consent_server.tokens.data_sources import DataSources

@@ -18,7 +18,7 @@ from consent_server.refusal import Refusal, require
 from consent_server.scheme.licenses import License
 from consent_server.store import requests
 from consent_server.store.digests import digest, new_secret
-from consent_server.store.tables import PushedRequest
+from consent_server.store.tables.journeys import PushedRequest
 from consent_server.web import budgets
 from consent_server.web.limits import TooMany
 

@@ -14,7 +14,7 @@ from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, require
 from consent_server.scheme import instant
 from consent_server.store import evidence
-from consent_server.store.tables import Permission
+from consent_server.store.tables.permissions import Permission
 
 #: IB1 Permission Records ask for twelve months after the end; one more, so that months of different length never matter.
 MONTHS_READABLE: Final = 13

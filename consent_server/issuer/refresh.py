@@ -15,7 +15,7 @@ from consent_server.issuer.par import licenses_in
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, require
 from consent_server.store import permissions
-from consent_server.store.tables import Permission
+from consent_server.store.tables.permissions import Permission
 from consent_server.tokens import refresh_token
 
 PARAMETERS: Final = ("refresh_token", "scope")

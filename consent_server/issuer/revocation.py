@@ -9,7 +9,7 @@ from consent_server.deployment import current
 from consent_server.issuer.refresh import permission_of
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.store import permissions
-from consent_server.store.tables import Permission
+from consent_server.store.tables.permissions import Permission
 from consent_server.tokens import access_token
 from consent_server.tokens.access_token import AccessToken, InvalidToken
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw

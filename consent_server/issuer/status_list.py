@@ -9,7 +9,7 @@ from consent_server import clock, store
 from consent_server.deployment import current
 from consent_server.issuer import metadata
 from consent_server.store import status_list
-from consent_server.store.tables import KeptStatusList
+from consent_server.store.tables.permissions import KeptStatusList
 from consent_server.store.waiting import LOCK_WAIT_S
 from consent_server.tokens import status
 

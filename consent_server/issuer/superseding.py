@@ -4,7 +4,7 @@ from consent_server import store
 from consent_server.deployment import current
 from consent_server.scheme import licenses
 from consent_server.store import permissions
-from consent_server.store.tables import Permission
+from consent_server.store.tables.permissions import Permission
 
 
 def replaced(c: store.Connection, client_id: str, sme: str, license_url: str, at: int) -> list[Permission]:

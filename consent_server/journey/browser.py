@@ -13,7 +13,7 @@ from consent_server.deployment import current
 from consent_server.refusal import Refusal
 from consent_server.signing.jws import base64url
 from consent_server.store.digests import digest
-from consent_server.store.tables import Journey
+from consent_server.store.tables.journeys import Journey
 
 REPEAT_S = 30
 

@@ -9,7 +9,8 @@ from consent_server.journey import read
 from consent_server.journey.hand_over import PRESS_S
 from consent_server.journey.step import Away, Ended, Page, Step, Visit
 from consent_server.scheme import instant
-from consent_server.store.tables import Journey, SessionData
+from consent_server.store.tables.journeys import Journey
+from consent_server.store.tables.sessions import SessionData
 from consent_server.web.language import N_
 from consent_server.web.typed import FieldError
 

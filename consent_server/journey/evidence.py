@@ -12,7 +12,8 @@ from consent_server.scheme import instant, permission_text
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import PermissionAt, ended_at, state_at
 from consent_server.store import evidence, outbox, permissions, released
-from consent_server.store.tables import Evidence, OwedCall, Permission, ReleasedData
+from consent_server.store.tables.owed import OwedCall
+from consent_server.store.tables.permissions import Evidence, Permission, ReleasedData
 
 LONGEST_ID = 48
 

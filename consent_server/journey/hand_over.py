@@ -15,7 +15,9 @@ from consent_server.journey.step import Visit
 from consent_server.scheme import permission_text
 from consent_server.scheme.permission_text import ShownText
 from consent_server.store.digests import new_secret
-from consent_server.store.tables import Evidence, PressedShare, ProviderConnection, SessionData
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.permissions import Evidence
+from consent_server.store.tables.sessions import PressedShare, SessionData
 from consent_server.web import sessions
 
 #: From the press until the bank has brought the browser back.

@@ -17,7 +17,8 @@ from consent_server.metering import sources
 from consent_server.outbound.errors import BadAnswer, CallbackRefused, OAuthRefused, Unreachable
 from consent_server.outbound.log_in import LogInProvider, LogInRequest, TooWeak
 from consent_server.refusal import Refusal, ServerFault, Unavailable, by_code
-from consent_server.store.tables import FoundCustomer, LogInState, Progress, SessionData
+from consent_server.store.tables.journeys import FoundCustomer, LogInState, Progress
+from consent_server.store.tables.sessions import SessionData
 from consent_server.web import background, budgets, headers
 from consent_server.web.background import ProviderBusy, StillUnderWay
 from consent_server.web.language import N_

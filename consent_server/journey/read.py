@@ -17,7 +17,9 @@ from consent_server.scheme.permission import Who
 from consent_server.scheme.permission_text import ShownText, question_digest
 from consent_server.scheme.summary import Summary, summary
 from consent_server.store import connections, evidence
-from consent_server.store.tables import Evidence, Journey, Permission, Progress, ProviderConnection
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.journeys import Journey, Progress
+from consent_server.store.tables.permissions import Evidence, Permission
 from consent_server.web.typed import FieldError
 
 #: Where an SME connects an energy data provider: a page of the CAP's portal.

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from consent_server import store
-from consent_server.store.tables import Journey, Progress, SessionData
+from consent_server.store.tables.journeys import Journey, Progress
+from consent_server.store.tables.sessions import SessionData
 from consent_server.web.sessions import BrowserSession
 from consent_server.web.typed import FieldError
 

@@ -24,7 +24,7 @@ from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.meters import MeterNumberError, masked, parse_postcode
 from consent_server.scheme.readings import UNIT, HalfHours, ReadingError, ours_in
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 
 #: Columns by name, each with one value for each row. An array holds whole numbers (q) or floats (d).
 Columns = Mapping[str, Sequence[Any]]

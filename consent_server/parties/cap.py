@@ -16,7 +16,8 @@ from consent_server.scheme.permission_text import ShownText
 from consent_server.settings import BadSettings, Settings
 from consent_server.status import views as status
 from consent_server.store import connections
-from consent_server.store.tables import Journey, Permission
+from consent_server.store.tables.journeys import Journey
+from consent_server.store.tables.permissions import Permission
 from consent_server.withdrawal import views as inbox
 
 

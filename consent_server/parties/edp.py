@@ -13,7 +13,8 @@ from consent_server.resource import views as resource
 from consent_server.scheme.permission_text import ShownText
 from consent_server.settings import Settings
 from consent_server.status import views as status
-from consent_server.store.tables import Journey, Permission
+from consent_server.store.tables.journeys import Journey
+from consent_server.store.tables.permissions import Permission
 
 
 class Edp(Party):

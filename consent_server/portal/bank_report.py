@@ -16,7 +16,7 @@ from consent_server.scheme.provenance.container import SignedRecord
 from consent_server.scheme.provenance.steps import GrantedPermission
 from consent_server.scheme.report import FUELS, Report, ReportParty
 from consent_server.store import audit_events, permissions
-from consent_server.store.tables import Permission
+from consent_server.store.tables.permissions import Permission
 from consent_server.web import budgets
 
 

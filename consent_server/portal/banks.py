@@ -10,7 +10,8 @@ from consent_server.journey import hand_over
 from consent_server.portal import providers
 from consent_server.refusal import with_query
 from consent_server.store import connections, evidence, links, permissions
-from consent_server.store.tables import PressedShare, ProviderConnection
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.sessions import PressedShare
 from consent_server.web import headers
 
 

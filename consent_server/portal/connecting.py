@@ -24,7 +24,10 @@ from consent_server.scheme.summary import Summary
 from consent_server.settings.scheme import LicenseSettings
 from consent_server.store import audit_events, connections, evidence, links, locks, outbox, permissions
 from consent_server.store.digests import new_id, new_secret
-from consent_server.store.tables import Evidence, Pending, ProviderConnection, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.permissions import Evidence
+from consent_server.store.tables.sessions import Pending
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
 
 LONGEST_USER_AGENT: Final = 300

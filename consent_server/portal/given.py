@@ -12,7 +12,9 @@ from consent_server.scheme.instant import DAY
 from consent_server.scheme.permission import PermissionAt, State, ended_at, state_at
 from consent_server.store import collecting, connections, evidence, outbox, permissions, released
 from consent_server.store.collecting import Extent, Trouble
-from consent_server.store.tables import Evidence, OwedCall, Permission, ProviderConnection, ReleasedData
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.owed import OwedCall
+from consent_server.store.tables.permissions import Evidence, Permission, ReleasedData
 
 CONNECTION = "connection"  # an EDP gives us readings
 RELEASE = "release"  # we give months of emissions to a bank

@@ -13,7 +13,8 @@ from consent_server.receipts import held
 from consent_server.receipts.held import HeldFact, HeldPart, Instant, facts
 from consent_server.scheme import instant, month_readings
 from consent_server.store import collecting, connections, permissions
-from consent_server.store.tables import CollectedMeter, MeterMonth, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.collecting import CollectedMeter, MeterMonth
 from consent_server.web.language import N_
 
 

@@ -17,7 +17,7 @@ from consent_server.outbound.fair_pool import FairPool, Tally
 from consent_server.refusal import Refusal, Unavailable
 from consent_server.scheme import instant, roles
 from consent_server.store import connections
-from consent_server.store.tables import ChosenProvider
+from consent_server.store.tables.sessions import ChosenProvider
 
 log = logging.getLogger("consent_server.portal")
 

@@ -14,7 +14,7 @@ from consent_server.deployment import current
 from consent_server.outbound import page_time
 from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.outbound.upstream import PermissionRecord
-from consent_server.store.tables import ProviderConnection
+from consent_server.store.tables.collecting import ProviderConnection
 
 #: A renewal ends the older permission at the provider some seconds before we know of the new one.
 RENEWAL_S: Final = 120

@@ -6,7 +6,8 @@ from consent_server import clock, store
 from consent_server.portal.given import CONNECTION, RELEASE
 from consent_server.scheme import permission_text
 from consent_server.store import collecting, connections, evidence, locks, permissions
-from consent_server.store.tables import Evidence, Permission, ProviderConnection
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.permissions import Evidence, Permission
 from consent_server.withdrawal.ending_with import ending_with
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
 

@@ -13,7 +13,7 @@ from consent_server.scheme import consent_receipt
 from consent_server.scheme.consent_receipt import Consent
 from consent_server.scheme.provenance.container import Signer
 from consent_server.store import evidence, links
-from consent_server.store.tables import Evidence
+from consent_server.store.tables.permissions import Evidence
 from consent_server.web import language
 
 #: Where a business sees its permissions and withdraws: at an EDP by its bill or log-in, at a CAP in its account.

@@ -16,7 +16,7 @@ from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import State
 from consent_server.store import evidence, mails, outbox
-from consent_server.store.tables import Evidence
+from consent_server.store.tables.permissions import Evidence
 from consent_server.web.language import N_
 
 

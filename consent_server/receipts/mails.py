@@ -17,7 +17,8 @@ from consent_server.outbound.mail import MailNotTaken
 from consent_server.receipts import links, receipt
 from consent_server.receipts.receipt import Receipt
 from consent_server.store import audit_events, mails
-from consent_server.store.tables import OwedMail, Permission
+from consent_server.store.tables.owed import OwedMail
+from consent_server.store.tables.permissions import Permission
 from consent_server.web import language
 from consent_server.web.language import N_, gettext
 from consent_server.web.pages import day, moment, plain

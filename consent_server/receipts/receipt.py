@@ -12,7 +12,8 @@ from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import PermissionAt, ended_at, state_at
 from consent_server.store import accounts, connections, evidence, links, passkeys, permissions, receipt_addresses
-from consent_server.store.tables import Evidence, Permission, ProviderConnection
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.permissions import Evidence, Permission
 from consent_server.web.language import N_, gettext
 from consent_server.web.pages import plain
 

@@ -15,7 +15,7 @@ from consent_server.sandbox.smes import Sme
 from consent_server.scheme import instant
 from consent_server.store import outbox
 from consent_server.store.rows import table_of
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
-from consent_server.store import tables
+from consent_server.store.tables import metering
 
 Fuel = Literal["electricity", "gas"]
 
@@ -197,10 +197,10 @@ SMES: Final = (
 BY_NAME: Final[Mapping[str, Sme]] = MappingProxyType({sme.name: sme for sme in SMES})
 
 
-def register_rows() -> list[tables.Meter]:
+def register_rows() -> list[metering.Meter]:
     """Return the rows of the meter register: every meter of every business that it knows."""
     return [
-        tables.Meter(
+        metering.Meter(
             id=hashlib.sha256(f"sandbox meter {meter.number}".encode("ascii")).hexdigest()[:20],
             sme=sme.name,
             business=sme.company,

@@ -19,7 +19,7 @@ from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.readings import HALF_HOURS_A_DAY, day_block
 from consent_server.store import Connection, readings
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 
 MONTHS: Final = 14
 INSTALLED: Final = 1_704_067_200  # 2024-01-01T00:00:00Z

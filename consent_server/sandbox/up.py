@@ -24,7 +24,7 @@ from consent_server.sandbox.walk import connect_first, walk
 from consent_server.settings import BadSettings, Settings, load
 from consent_server.store import accounts, meters
 from consent_server.store.schema import migrate
-from consent_server.store.tables import SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
 
 READY_WITHIN_S = 90
 DOORS = {

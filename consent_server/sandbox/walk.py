@@ -22,7 +22,7 @@ from consent_server.sandbox.layout import Layout
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import verify
 from consent_server.store.rows import table_of
-from consent_server.store.tables import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection
+from consent_server.store.tables.collecting import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection
 from consent_server.tokens.data_sources import DataSources
 
 FIRST = "normal"

@@ -11,7 +11,7 @@ from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.status import measured, probing
 from consent_server.store import notices, probes, served
-from consent_server.store.tables import ProbeDay, ServedHour
+from consent_server.store.tables.status import ProbeDay, ServedHour
 from consent_server.web.served import BOUNDS
 
 #: Of the requests of an hour, so many are to be answered within their threshold (Consumer Data Standards of Australia,

@@ -5,7 +5,7 @@ from itertools import groupby, takewhile
 from typing import Final, NamedTuple
 
 from consent_server.scheme.instant import DAY
-from consent_server.store.tables import Probe, ProbeDay
+from consent_server.store.tables.status import Probe, ProbeDay
 
 #: Seconds between two probes of a part, and between two where the one before was not answered.
 ASK_S: Final = 60

@@ -11,7 +11,7 @@ from consent_server.scheme.instant import DAY
 from consent_server.status import measured
 from consent_server.status.measured import Span
 from consent_server.store import notices, outbox, probes
-from consent_server.store.tables import Probe, StatusNotice
+from consent_server.store.tables.status import Probe, StatusNotice
 
 #: Every part on the status page, in its order.
 PARTS: Final = ("issuer", "data", "messages", "directory", "registry")

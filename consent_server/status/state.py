@@ -11,7 +11,7 @@ from consent_server.scheme.instant import DAY
 from consent_server.status import measured, probing
 from consent_server.status.measured import HOLDS_S, IN_A_ROW
 from consent_server.store import notices, probes
-from consent_server.store.tables import Probe, ProbeDay, StatusNotice
+from consent_server.store.tables.status import Probe, ProbeDay, StatusNotice
 
 #: Of a part now: "planned" is downtime that was announced; "unknown" says that nobody has asked lately.
 State = Literal["ok", "degraded", "down", "planned", "unknown"]

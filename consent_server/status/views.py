@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app
 from consent_server.deployment import current
 from consent_server.scheme import instant
 from consent_server.status.state import Day, Part, Recent, ServiceStatus
-from consent_server.store.tables import StatusNotice
+from consent_server.store.tables.status import StatusNotice
 from consent_server.web import documents, pages
 from consent_server.web.language import N_
 

@@ -5,7 +5,7 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import SignInCode, SmeAccount
+from consent_server.store.tables.accounts import SignInCode, SmeAccount
 
 _account = table_of(SmeAccount)
 _code = table_of(SignInCode)

@@ -16,7 +16,7 @@ from consent_server.store import rows
 from consent_server.store.locks import lock_name
 from consent_server.store.rows import table_of
 from consent_server.store.statement import Statement
-from consent_server.store.tables import KeptCheckpoint, KeptEvent
+from consent_server.store.tables.audit import KeptCheckpoint, KeptEvent
 
 _event = table_of(KeptEvent)
 _checkpoint = table_of(KeptCheckpoint)

@@ -11,7 +11,7 @@ from consent_server.store import database, locks, rows
 from consent_server.store.digests import digest
 from consent_server.store.rows import table_of
 from consent_server.store.statement import Statement
-from consent_server.store.tables import AuthorizationCode, Permission
+from consent_server.store.tables.permissions import AuthorizationCode, Permission
 
 _code, _permission = table_of(AuthorizationCode), table_of(Permission)
 _older = _permission.alias("older")

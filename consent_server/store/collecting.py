@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import due, rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection
+from consent_server.store.tables.collecting import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection
 
 _meter = table_of(CollectedMeter)
 _month = table_of(MeterMonth)

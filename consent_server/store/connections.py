@@ -10,7 +10,7 @@ from consent_server.scheme.permission import Act
 from consent_server.store import collecting, due, ending, locks, readings, rows
 from consent_server.store.rows import table_of
 from consent_server.store.statement import Statement
-from consent_server.store.tables import CollectedMeter, CollectedWindow, EmissionsMonth, ProviderConnection
+from consent_server.store.tables.collecting import CollectedMeter, CollectedWindow, EmissionsMonth, ProviderConnection
 
 _connection = table_of(ProviderConnection)
 _collected = table_of(CollectedWindow)

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from consent_server.store import locks, rows
 from consent_server.store.database import reading, writing
 from consent_server.store.rows import table_of
-from consent_server.store.tables import MeterAlias, Permission
+from consent_server.store.tables.permissions import MeterAlias, Permission
 
 _alias = table_of(MeterAlias)
 _permission = table_of(Permission)

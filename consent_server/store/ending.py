@@ -8,7 +8,8 @@ from sqlalchemy.engine import Connection
 
 from consent_server.scheme.permission import Act, NoSuchTransition, after, state_at
 from consent_server.store.rows import table_of
-from consent_server.store.tables import Permission, ProviderConnection
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.permissions import Permission
 
 # Both states that an act can start from, granted and expired, have no end on record.
 _NOT_ENDED: Final[Mapping[type, sa.Update]] = {

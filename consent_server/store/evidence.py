@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import Evidence
+from consent_server.store.tables.permissions import Evidence
 
 _evidence = table_of(Evidence)
 _BY_ID = sa.select(_evidence).where(_evidence.c.id == sa.bindparam("id_"))

@@ -6,7 +6,7 @@ from sqlalchemy.engine import Connection
 from consent_server.scheme.factors import PUBLISHED, FactorSet, merged
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import LoadedFactorSet
+from consent_server.store.tables.collecting import LoadedFactorSet
 
 
 def sets(c: Connection) -> tuple[FactorSet, ...]:

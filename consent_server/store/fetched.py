@@ -6,7 +6,7 @@ from consent_server.outbound.cache import Copy
 from consent_server.store import rows
 from consent_server.store.database import reading, writing
 from consent_server.store.rows import table_of
-from consent_server.store.tables import FetchedCopy
+from consent_server.store.tables.processes import FetchedCopy
 
 _fetched = table_of(FetchedCopy)
 

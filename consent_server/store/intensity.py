@@ -11,7 +11,7 @@ from consent_server.outbound.intensity import GridDay
 from consent_server.store import rows
 from consent_server.store.database import reading, writing
 from consent_server.store.rows import table_of
-from consent_server.store.tables import GridDayRow
+from consent_server.store.tables.collecting import GridDayRow
 
 _day = table_of(GridDayRow)
 _VALUES: Final = Struct("<48d")

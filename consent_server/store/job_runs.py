@@ -5,7 +5,7 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import JobRun
+from consent_server.store.tables.processes import JobRun
 
 #: A job that runs every second or two, and ends as before, is recorded this often.
 EVERY_S = 15

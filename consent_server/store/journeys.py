@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 from consent_server.store import rows
 from consent_server.store.digests import digest
 from consent_server.store.rows import table_of
-from consent_server.store.tables import Journey, Progress, PushedRequest
+from consent_server.store.tables.journeys import Journey, Progress, PushedRequest
 
 #: Journeys of one request that are kept open: as many as one browser has cookies for.
 MOST_OPEN = 20

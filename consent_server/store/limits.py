@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import FailureCount
+from consent_server.store.tables.processes import FailureCount
 
 _count = table_of(FailureCount)
 _COUNT = sa.select(_count.c.count).where(

@@ -5,7 +5,8 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import connections, permissions, rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import Link, Permission, ProviderConnection
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.permissions import Link, Permission
 
 _link = table_of(Link)
 

@@ -11,14 +11,10 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import due, rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import (
-    MeterMonth,
-    OwedMail,
-    Permission,
-    ProviderConnection,
-    ReceiptAddress,
-    SmeAccount,
-)
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.collecting import MeterMonth, ProviderConnection
+from consent_server.store.tables.owed import OwedMail, ReceiptAddress
+from consent_server.store.tables.permissions import Permission
 
 _account = table_of(SmeAccount)
 _address = table_of(ReceiptAddress)

@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 
 _meter = table_of(Meter)
 _namesake = _meter.alias("namesake")

@@ -6,7 +6,7 @@ from sqlalchemy.engine import Connection
 from consent_server.scheme.instant import DAY
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import Node
+from consent_server.store.tables.processes import Node
 
 _node = table_of(Node)
 

@@ -5,7 +5,7 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import StatusNotice
+from consent_server.store.tables.status import StatusNotice
 
 _notice = table_of(StatusNotice)
 

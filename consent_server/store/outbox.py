@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import due, rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import OwedCall
+from consent_server.store.tables.owed import OwedCall
 
 _outbox = table_of(OwedCall)
 _OPEN = sa.and_(_outbox.c.delivered.is_(None), _outbox.c.given_up.is_(None))

@@ -6,7 +6,7 @@ from sqlalchemy.engine import Connection
 from consent_server.store import rows
 from consent_server.store.digests import digest
 from consent_server.store.rows import table_of
-from consent_server.store.tables import Passkey, UsedChallenge
+from consent_server.store.tables.accounts import Passkey, UsedChallenge
 
 _passkey = table_of(Passkey)
 

@@ -13,7 +13,7 @@ from consent_server.store.database import ask, db
 from consent_server.store.faults import StoreUnavailable
 from consent_server.store.rows import table_of
 from consent_server.store.statement import Statement
-from consent_server.store.tables import Permission
+from consent_server.store.tables.permissions import Permission
 
 MOST_REMEMBERED = 10_000
 

@@ -9,7 +9,10 @@ from sqlalchemy.engine import Connection
 from consent_server.scheme.permission import State
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import KeptEvent, OwedCall, Permission, ProviderConnection
+from consent_server.store.tables.audit import KeptEvent
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.owed import OwedCall
+from consent_server.store.tables.permissions import Permission
 
 _permission, _connection = table_of(Permission), table_of(ProviderConnection)
 _event, _call = table_of(KeptEvent), table_of(OwedCall)

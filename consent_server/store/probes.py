@@ -5,7 +5,7 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import Probe, ProbeDay
+from consent_server.store.tables.status import Probe, ProbeDay
 
 _probe = table_of(Probe)
 _day = table_of(ProbeDay)

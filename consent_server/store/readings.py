@@ -14,7 +14,7 @@ from consent_server.scheme.meters import masked
 from consent_server.scheme.packed import DamagedBlock, is_packed, pack, require_json, unpack
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import DayBlock, SetAside
+from consent_server.store.tables.metering import DayBlock, SetAside
 
 #: The holder of the readings that an EDP has of its own meters.
 EDP: Final = "edp"

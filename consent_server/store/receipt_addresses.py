@@ -5,7 +5,7 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import ReceiptAddress
+from consent_server.store.tables.owed import ReceiptAddress
 
 _address = table_of(ReceiptAddress)
 

@@ -6,7 +6,7 @@ from sqlalchemy.engine import Connection
 from consent_server.store import rows
 from consent_server.store.digests import digest
 from consent_server.store.rows import table_of
-from consent_server.store.tables import ReceiptLink
+from consent_server.store.tables.owed import ReceiptLink
 
 _link = table_of(ReceiptLink)
 

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import Permission, ReleasedData
+from consent_server.store.tables.permissions import Permission, ReleasedData
 
 _permission, _released = table_of(Permission), table_of(ReleasedData)
 #: A second release within so many seconds is not noted, unless it was of other times.

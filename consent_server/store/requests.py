@@ -9,7 +9,7 @@ from consent_server.store import audit_events, database, limits, rows
 from consent_server.store.digests import digest
 from consent_server.store.rows import table_of
 from consent_server.store.statement import Statement
-from consent_server.store.tables import PushedRequest
+from consent_server.store.tables.journeys import PushedRequest
 
 _request = table_of(PushedRequest)
 _FIND = Statement(sa.select(_request).where(_request.c.digest == sa.bindparam("digest_")))

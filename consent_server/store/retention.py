@@ -13,48 +13,32 @@ from sqlalchemy.engine import Connection
 from consent_server.store import connections, permissions
 from consent_server.store.database import db
 from consent_server.store.rows import table_of
-from consent_server.store.tables import (
-    SESSION_ACCOUNT,
-    AuthorizationCode,
+from consent_server.store.tables.accounts import Passkey, SignInCode, SmeAccount, UsedChallenge
+from consent_server.store.tables.audit import DeletionCertificate, KeptCheckpoint, KeptEvent
+from consent_server.store.tables.collecting import (
     CollectedMeter,
     CollectedWindow,
-    DayBlock,
-    DeletionCertificate,
     EmissionsMonth,
-    Evidence,
-    FailureCount,
-    FetchedCopy,
     GridDayRow,
-    JobRun,
-    Journey,
-    KeptCheckpoint,
-    KeptEvent,
+    LoadedFactorSet,
+    MeterMonth,
+    ProviderConnection,
+)
+from consent_server.store.tables.journeys import Journey, PushedRequest
+from consent_server.store.tables.metering import DayBlock, Meter, SetAside
+from consent_server.store.tables.owed import OwedCall, OwedMail, ReceiptAddress, ReceiptLink
+from consent_server.store.tables.permissions import (
+    AuthorizationCode,
+    Evidence,
     KeptStatusList,
     Link,
-    LoadedFactorSet,
-    Meter,
     MeterAlias,
-    MeterMonth,
-    Node,
-    OwedCall,
-    OwedMail,
-    Passkey,
     Permission,
-    Probe,
-    ProbeDay,
-    ProviderConnection,
-    PushedRequest,
-    ReceiptAddress,
-    ReceiptLink,
     ReleasedData,
-    ServedHour,
-    SessionRow,
-    SetAside,
-    SignInCode,
-    SmeAccount,
-    StatusNotice,
-    UsedChallenge,
 )
+from consent_server.store.tables.processes import FailureCount, FetchedCopy, JobRun, Node
+from consent_server.store.tables.sessions import SESSION_ACCOUNT, SessionRow
+from consent_server.store.tables.status import Probe, ProbeDay, ServedHour, StatusNotice
 
 #: A rule's name: a setting of settings.RetentionSettings, "register" for what an EDP has of its own meters, or "none" for what
 #: says nothing about a business.

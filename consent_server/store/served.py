@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import ServedHour
+from consent_server.store.tables.status import ServedHour
 
 _served = table_of(ServedHour)
 #: The columns that are counts.

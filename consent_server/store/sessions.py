@@ -6,7 +6,7 @@ from sqlalchemy.engine import Connection
 from consent_server.store import rows
 from consent_server.store.digests import digest
 from consent_server.store.rows import table_of
-from consent_server.store.tables import SessionData, SessionRow
+from consent_server.store.tables.sessions import SessionData, SessionRow
 
 _session = table_of(SessionRow)
 _FIND = sa.select(_session).where(

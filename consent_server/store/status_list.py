@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import locks, rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import KeptStatusList, Permission
+from consent_server.store.tables.permissions import KeptStatusList, Permission
 
 ONLY: Final = 1
 

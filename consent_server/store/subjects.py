@@ -14,16 +14,12 @@ from sqlalchemy.engine import Connection
 from consent_server.store import rows
 from consent_server.store.database import db
 from consent_server.store.rows import table_of
-from consent_server.store.tables import (
-    DeletionCertificate,
-    Evidence,
-    KeptEvent,
-    Meter,
-    Permission,
-    ProviderConnection,
-    ReceiptAddress,
-    SmeAccount,
-)
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.audit import DeletionCertificate, KeptEvent
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.metering import Meter
+from consent_server.store.tables.owed import ReceiptAddress
+from consent_server.store.tables.permissions import Evidence, Permission
 
 _permission, _connection = table_of(Permission), table_of(ProviderConnection)
 _account, _evidence, _meter = table_of(SmeAccount), table_of(Evidence), table_of(Meter)

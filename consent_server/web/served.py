@@ -15,7 +15,7 @@ from flask import Flask, current_app
 from consent_server import store
 from consent_server.refusal import Refusal
 from consent_server.store import served
-from consent_server.store.tables import ServedHour
+from consent_server.store.tables.status import ServedHour
 from consent_server.web import tally
 from consent_server.web.tally import TIMES, ResponseTimes
 

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from consent_server import clock, store
 from consent_server.deployment import current
 from consent_server.store import sessions
-from consent_server.store.tables import SessionData, SessionRow
+from consent_server.store.tables.sessions import SessionData, SessionRow
 from consent_server.web import cookies
 
 #: Seconds after which a session ends, however much it is used.

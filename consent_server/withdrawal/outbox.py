@@ -19,7 +19,7 @@ from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.outbound.fair_pool import FairPool, Tally
 from consent_server.scheme import messages
 from consent_server.store import audit_events, connections, outbox, permissions
-from consent_server.store.tables import OwedCall
+from consent_server.store.tables.owed import OwedCall
 from consent_server.tokens import refresh_token
 
 log = logging.getLogger("consent_server.outbox")

@@ -13,7 +13,7 @@ from consent_server import audit, clock, store
 from consent_server.accounts import passkeys
 from consent_server.store import accounts
 from consent_server.store import passkeys as kept
-from consent_server.store.tables import SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
 from tests.deployments import deploy, in_new_database, opened, settings_of
 from tests.passkey import PRESENT, VERIFIED, SoftwarePasskey
 

@@ -21,7 +21,7 @@ from consent_server.sandbox.layout import Layout
 from consent_server.scheme.instant import DAY
 from consent_server.settings import load
 from consent_server.store import audit_events, evidence, permissions
-from consent_server.store.tables import Evidence, Permission
+from consent_server.store.tables.permissions import Evidence, Permission
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = "<p>Electricity and gas</p>"

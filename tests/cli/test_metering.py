@@ -13,7 +13,7 @@ from consent_server.metering import contract
 from consent_server.settings import load
 from consent_server.store import data_sources, meters
 from consent_server.store.database import opened
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 
 Command = Callable[..., Result]
 ROW = Meter(

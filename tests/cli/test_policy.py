@@ -16,7 +16,7 @@ from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.settings import load
 from consent_server.store import audit_events, permissions, sessions
-from consent_server.store.tables import Permission
+from consent_server.store.tables.permissions import Permission
 
 LICENSE = "https://registry.example/license/l/2026-03-12"
 

@@ -12,7 +12,10 @@ from flask import Flask
 from consent_server import audit, store
 from consent_server.settings import load
 from consent_server.store import accounts, audit_events, connections, links, mails, outbox, permissions, rows
-from consent_server.store.tables import FetchedCopy, Permission, ProviderConnection, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.permissions import Permission
+from consent_server.store.tables.processes import FetchedCopy
 
 GRANTED, YEAR = 1773307800, 365 * 86400
 CLIENT = "https://directory.example/a/app"

@@ -23,7 +23,10 @@ from consent_server.scheme.instant import DAY
 from consent_server.scheme.signed_document import DocumentFault
 from consent_server.settings import load
 from consent_server.store import evidence, journeys, meters, permissions, readings, receipt_addresses, rows, sessions
-from consent_server.store.tables import Evidence, Meter, MeterAlias, Permission, PushedRequest, ReceiptLink
+from consent_server.store.tables.journeys import PushedRequest
+from consent_server.store.tables.metering import Meter
+from consent_server.store.tables.owed import ReceiptLink
+from consent_server.store.tables.permissions import Evidence, MeterAlias, Permission
 
 BUSINESS, EMAIL = "Hearth & Crumb Bakery Ltd", "owner@hearth.example"
 NUMBER, POSTCODE = "1212345678902", "SW8 1AA"

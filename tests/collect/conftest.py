@@ -29,7 +29,8 @@ from consent_server.scheme.provenance.steps import (
 from consent_server.scheme.readings import UNIT
 from consent_server.scheme.report import Report
 from consent_server.store import accounts, collecting, connections
-from consent_server.store.tables import CollectedMeter, MeterMonth, ProviderConnection, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.collecting import CollectedMeter, MeterMonth, ProviderConnection
 from tests.deployments import deploy, in_new_database, opened, settings_of
 from tests.scheme.signing import CAP_ROLE, DIRECTORY, EDP_ROLE, REGISTRY, SMART_METERS, member_signer, signing_authority
 

@@ -13,7 +13,7 @@ from consent_server.scheme.instant import DAY
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.steps import GrantedPermission, trust_framework_url
 from consent_server.scheme.report import GapReason
-from consent_server.store.tables import MeterMonth
+from consent_server.store.tables.collecting import MeterMonth
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 from tests.collect.conftest import FEBRUARY, FIRST_REGION, LICENSE, MARCH, Cap, Meter, report_on_acme
 from tests.scheme.signing import DIRECTORY, NOW, REGISTRY, signing_authority

@@ -11,7 +11,9 @@ from consent_server.issuer.decision import code_for
 from consent_server.store import audit_events, evidence, journeys, outbox, permissions, requests, rows
 from consent_server.store.digests import digest, new_id
 from consent_server.store.rows import table_of
-from consent_server.store.tables import AuthorizationCode, Journey, OwedCall, Permission, PushedRequest
+from consent_server.store.tables.journeys import Journey, PushedRequest
+from consent_server.store.tables.owed import OwedCall
+from consent_server.store.tables.permissions import AuthorizationCode, Permission
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 from tests.issuer.conftest import BOTH, REDIRECT, START, Decided, Granted, Issuer, answer_in, pkce
 

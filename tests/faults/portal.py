@@ -11,7 +11,9 @@ from consent_server.issuer import decision
 from consent_server.issuer.decision import Decision, TextIsNotTheLicense
 from consent_server.store import accounts, connections, journeys, outbox, permissions, requests
 from consent_server.store.digests import digest, new_id
-from consent_server.store.tables import Journey, Permission, PushedRequest, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.journeys import Journey, PushedRequest
+from consent_server.store.tables.permissions import Permission
 from consent_server.withdrawal.withdraw import Withdrawal
 from tests.collect.conftest import Cap
 from tests.faults.racing import at_once

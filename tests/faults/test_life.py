@@ -29,7 +29,7 @@ from consent_server.scheme import licenses
 from consent_server.scheme.licenses import License
 from consent_server.store import meters, outbox
 from consent_server.store.digests import new_id
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 from consent_server.withdrawal import inbox
 from consent_server.withdrawal import outbox as dispatching
 from consent_server.withdrawal.withdraw import withdraw

@@ -23,7 +23,9 @@ from consent_server.store import codes, ending, journeys, locks, outbox, permiss
 from consent_server.store.digests import new_id
 from consent_server.store.rows import every, table_of
 from consent_server.store.statement import Statement
-from consent_server.store.tables import AuthorizationCode, OwedCall, Permission, PushedRequest
+from consent_server.store.tables.journeys import PushedRequest
+from consent_server.store.tables.owed import OwedCall
+from consent_server.store.tables.permissions import AuthorizationCode, Permission
 from consent_server.withdrawal import outbox as dispatching
 from tests.faults import edp
 from tests.faults.racing import at_once, loses

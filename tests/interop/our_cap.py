@@ -19,7 +19,8 @@ from consent_server.sandbox.layout import MEMBERS
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.store import accounts, connections
 from consent_server.store.fetched import StoredCache
-from consent_server.store.tables import ProviderConnection, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.collecting import ProviderConnection
 from tests.browser import Browser
 from tests.deployments import PlayedMail, deploy, in_new_database, layout, opened, settings_of
 from tests.interop.unkind_edp import UnkindEdp

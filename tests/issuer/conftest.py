@@ -25,7 +25,9 @@ from consent_server.settings import Settings
 from consent_server.store import codes, permissions, rows
 from consent_server.store.database import db
 from consent_server.store.rows import table_of
-from consent_server.store.tables import AuthorizationCode, Evidence, Journey, OwedCall, Permission, PushedRequest
+from consent_server.store.tables.journeys import Journey, PushedRequest
+from consent_server.store.tables.owed import OwedCall
+from consent_server.store.tables.permissions import AuthorizationCode, Evidence, Permission
 from consent_server.tokens import refresh_token
 from tests.database import make_tables
 from tests.deployments import deploy, layout, opened, settings_of

@@ -11,7 +11,8 @@ from consent_server.issuer import decision
 from consent_server.issuer.decision import Decision, FuelNotInLicense, NotAgreed, TextIsNotTheLicense
 from consent_server.refusal import Refusal
 from consent_server.store import codes, journeys
-from consent_server.store.tables import AuthorizationCode, Evidence, KeptEvent, Permission
+from consent_server.store.tables.audit import KeptEvent
+from consent_server.store.tables.permissions import AuthorizationCode, Evidence, Permission
 from tests.issuer.conftest import ELECTRICITY, PUBLIC, Decided, Issuer, answer_in
 
 YEAR = 365 * 86400

@@ -15,7 +15,11 @@ from consent_server.issuer.decision import FuelNotInLicense
 from consent_server.outbound.directory import Directory, Member
 from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.refusal import Refusal
-from consent_server.store import journeys, tables
+from consent_server.store import journeys
+from consent_server.store.tables.audit import KeptEvent
+from consent_server.store.tables.journeys import Journey, PushedRequest
+from consent_server.store.tables.owed import OwedCall
+from consent_server.store.tables.permissions import AuthorizationCode, Evidence, Link, Permission
 from consent_server.tokens import access_token, binding, keys, status
 from tests.issuer.conftest import CAP_ROLE, COMBINED, DIRECTORY, FSP_ROLE
 from tests.jose import claims_of
@@ -34,7 +38,7 @@ def test_a_pushed_request_is_answered_as_rfc_9126_has_it(issuer: Any) -> None:
     assert body.keys() == {"request_uri", "expires_in"}
     assert body["expires_in"] == 90
     assert body["request_uri"].startswith("urn:ietf:params:oauth:request_uri:")
-    row = issuer.row(tables.PushedRequest)
+    row = issuer.row(PushedRequest)
     assert (row.expires - row.created, row.certificate) == (90, issuer.cap.fingerprint)
     assert body["request_uri"] not in repr(row)
 
@@ -89,7 +93,7 @@ def test_one_request_keeps_a_bounded_number_of_journeys(issuer: Any, held_clock:
     for _ in range(2 * journeys.MOST_OPEN):
         held_clock.step(1)
         newest = issuer.open(request_uri)
-    kept = {row.id for row in issuer.rows(tables.Journey)}
+    kept = {row.id for row in issuer.rows(Journey)}
     assert len(kept) == journeys.MOST_OPEN + 1
     assert {begun.id, newest.id, other.id} <= kept
     assert idle.id not in kept
@@ -138,24 +142,22 @@ def test_a_redemption_signs_one_access_token(issuer: Any, monkeypatch: pytest.Mo
 
 def test_a_decision_leaves_permission_evidence_code_and_event_together(issuer: Any, shared: Any) -> None:
     issuer.grant()
-    permission = issuer.row(tables.Permission)
+    permission = issuer.row(Permission)
     assert (permission.sme, permission.license, permission.ended) == ("acme", shared.BOTH.url, None)
     assert permission.expires == shared.START + 365 * 86400
-    evidence = issuer.row(tables.Evidence, subject=permission.id)
+    evidence = issuer.row(Evidence, subject=permission.id)
     assert (evidence.at, evidence.raw_sha256, evidence.address) == (shared.START, shared.BOTH.text_sha256, "192.0.2.7")
-    code = issuer.row(tables.AuthorizationCode, permission=permission.id)
+    code = issuer.row(AuthorizationCode, permission=permission.id)
     assert (code.issued, code.expires, code.redeemed) == (shared.START, shared.START + 60, None)
-    assert [event.event for event in issuer.rows(tables.KeptEvent)] == ["pushed_request", "permission_granted"]
-    assert issuer.row(tables.PushedRequest).concluded == issuer.row(tables.Journey).concluded == shared.START
+    assert [event.event for event in issuer.rows(KeptEvent)] == ["pushed_request", "permission_granted"]
+    assert issuer.row(PushedRequest).concluded == issuer.row(Journey).concluded == shared.START
 
 
 def test_a_grant_rests_on_what_the_party_says(changed: Any) -> None:
     issuer = changed(resting_on=("connection-of-{sme}",))
     issuer.grant()
-    permission = issuer.row(tables.Permission)
-    assert [(link.support, link.dependent) for link in issuer.rows(tables.Link)] == [
-        ("connection-of-acme", permission.id)
-    ]
+    permission = issuer.row(Permission)
+    assert [(link.support, link.dependent) for link in issuer.rows(Link)] == [("connection-of-acme", permission.id)]
 
 
 @pytest.mark.parametrize(
@@ -182,13 +184,13 @@ def test_declining_says_so_and_grants_nothing(issuer: Any, shared: Any) -> None:
     answer = shared.answer_in(issuer.decline(issuer.open(issuer.push())))
     assert answer.keys() == {"error", "error_description", "state", "iss"}
     assert (answer["error"], answer["state"], answer["iss"]) == ("access_denied", "the state", shared.PUBLIC)
-    assert not issuer.rows(tables.Permission)
-    assert [event.event for event in issuer.rows(tables.KeptEvent)] == ["pushed_request", "permission_declined"]
+    assert not issuer.rows(Permission)
+    assert [event.event for event in issuer.rows(KeptEvent)] == ["pushed_request", "permission_declined"]
 
 
 def test_offline_access_beside_the_license_is_dropped(issuer: Any, shared: Any) -> None:
     issuer.push(scope=f"offline_access {shared.BOTH.url}")
-    assert issuer.row(tables.PushedRequest).license == shared.BOTH.url
+    assert issuer.row(PushedRequest).license == shared.BOTH.url
 
 
 def test_unknown_parameters_are_ignored(issuer: Any) -> None:
@@ -201,7 +203,7 @@ def test_what_the_browser_adds_counts_for_nothing(issuer: Any, shared: Any) -> N
         request_uri, redirect_uri="https://evil.example", state="another", scope="x", response_type="token"
     )
     assert answer.status_code == 303
-    journey = issuer.row(tables.Journey)
+    journey = issuer.row(Journey)
     assert (journey.redirect_uri, journey.state, journey.license) == (shared.REDIRECT, None, shared.BOTH.url)
 
 
@@ -209,7 +211,7 @@ def test_the_request_uri_may_be_opened_again_until_it_is_concluded(issuer: Any) 
     request_uri = issuer.push()
     issuer.open(request_uri)
     issuer.decide(issuer.open(request_uri))
-    assert len(issuer.rows(tables.Permission)) == 1
+    assert len(issuer.rows(Permission)) == 1
 
 
 def test_the_journey_outlives_the_pushed_requests_90_seconds(issuer: Any, held_clock: Any, shared: Any) -> None:
@@ -280,7 +282,7 @@ def test_the_permission_record_has_the_specifications_fields(issuer: Any, held_c
             "account": permission.account,
             "lastGranted": "2026-03-12T09:30:00Z",
             "expires": "2027-03-12T09:30:00Z",
-            "evidence": f"{shared.PUBLIC}/evidence/{issuer.row(tables.Evidence, subject=permission.id).id}",
+            "evidence": f"{shared.PUBLIC}/evidence/{issuer.row(Evidence, subject=permission.id).id}",
             "dataAvailableFrom": "2025-02-12T09:30:00Z",
             "tokenIssuedAt": "2026-03-12T09:30:05Z",
             "tokenExpires": "2027-03-12T09:30:00Z",
@@ -314,7 +316,7 @@ def test_a_client_revokes_with_either_token(issuer: Any, kind: str, hint: dict[s
     permission = issuer.permission(tokens["refresh_token"])
     assert (permission.ended_as, permission.ended_by) == ("withdrawn", "client")
     assert issuer.refresh(tokens["refresh_token"]).get_json()["error"] == "invalid_grant"
-    assert not issuer.rows(tables.OwedCall)  # the client that asked is not told what it said itself
+    assert not issuer.rows(OwedCall)  # the client that asked is not told what it said itself
     assert issuer.post("/revoke", {"token": tokens[kind]}).status_code == 200
 
 

@@ -11,7 +11,7 @@ from consent_server import clock
 from consent_server.issuer import metadata
 from consent_server.parties.operator.doctor import house
 from consent_server.signing import key as signing_key
-from consent_server.store import tables
+from consent_server.store.tables.permissions import Permission
 from consent_server.tokens import compact, keys, status
 from tests.issuer.conftest import ELECTRICITY
 from tests.soft_hsm import PIN
@@ -94,7 +94,7 @@ def test_G04_while_an_hsm_hangs_others_act(
     try:
         assert asked.wait(30)
         if is_withdrawn:
-            issuer.end(permission, issuer.row(tables.Permission, id=permission).granted)
+            issuer.end(permission, issuer.row(Permission, id=permission).granted)
         else:
             assert issuer.post("/par", issuer.good_push(other), other).status_code == 201
     finally:
@@ -103,7 +103,7 @@ def test_G04_while_an_hsm_hangs_others_act(
     is_lost = is_withdrawn and act == "a redemption"
     assert answered[0].status_code == (400 if is_lost else 200)
     assert not is_lost or answered[0].get_json()["error_uri"].endswith("/code_refused")
-    assert issuer.row(tables.Permission, id=permission).redeemed is None or not is_lost
+    assert issuer.row(Permission, id=permission).redeemed is None or not is_lost
     text, uri = issuer.get("/status-list").text, metadata.status_list_uri(issuer.deployment.settings)
     listed = status.decode(text, issuer.deployment.signing_keys, uri, clock.now())
-    assert listed.withdrawn(issuer.row(tables.Permission, id=permission).status_index) == is_withdrawn
+    assert listed.withdrawn(issuer.row(Permission, id=permission).status_index) == is_withdrawn

@@ -16,7 +16,9 @@ import pytest
 
 from consent_server.refusal import Refusal
 from consent_server.serving import lines
-from consent_server.store import tables
+from consent_server.store.tables.audit import KeptEvent
+from consent_server.store.tables.journeys import Journey, PushedRequest
+from consent_server.store.tables.permissions import Permission
 from consent_server.tokens import refresh_token
 from tests.issuer import conftest
 
@@ -323,7 +325,7 @@ def test_wrong_methods_at_the_public_door(refusing: Any, path: str, method: str)
 def test_head_opens_no_journey(issuer: Any) -> None:
     query = {"client_id": issuer.cap.application, "request_uri": issuer.push()}
     assert issuer.public.test_client().head("/authorize", query_string=query).status_code == 405
-    assert not issuer.rows(tables.Journey)
+    assert not issuer.rows(Journey)
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
@@ -403,7 +405,7 @@ def test_a_client_that_floods_par_is_told_to_wait_and_no_other(changed: Any, hel
         issuer.push()
     answer = issuer.post("/par", issuer.good_push())
     asked(answer, 429, "temporarily_unavailable", "too_many_pushed_requests")
-    assert len(issuer.rows(tables.PushedRequest)) == 3
+    assert len(issuer.rows(PushedRequest)) == 3
     issuer.push(issuer.clients["cap2"])
     held_clock.step(int(answer.headers["Retry-After"]))
     issuer.push()
@@ -633,7 +635,7 @@ def test_a_code_used_twice_ends_what_it_issued(issuer: Any, held_clock: Any, lat
         "issuer",
     )
     asked(issuer.refresh(tokens["refresh_token"]), 400, "invalid_grant", "refresh_token_refused")
-    events = [event.event for event in issuer.rows(tables.KeptEvent)]
+    events = [event.event for event in issuer.rows(KeptEvent)]
     assert events == ["pushed_request", "permission_granted", "code_replayed", "permission_withdrawn"]
 
 
@@ -656,9 +658,9 @@ def test_a_code_of_an_ended_permission_yields_nothing(
 ) -> None:
     granted = issuer.grant()
     if how == "withdrawn":
-        issuer.end(issuer.row(tables.Permission).id, shared.START)
+        issuer.end(issuer.row(Permission).id, shared.START)
     else:
-        held_clock.instant = issuer.row(tables.Permission).expires
+        held_clock.instant = issuer.row(Permission).expires
     asked(issuer.redeem(granted), 400, "invalid_grant", "code_refused")
 
 
@@ -714,7 +716,7 @@ def test_an_expired_permission_refreshes_no_more(issuer: Any, held_clock: Any) -
 
 def test_no_record_before_the_token_was_issued(issuer: Any) -> None:
     issuer.grant()
-    permission = issuer.row(tables.Permission)
+    permission = issuer.row(Permission)
     token = refresh_token.text(issuer.deployment.refresh_keys, permission.refresh_version, permission.refresh_id)
     asked(issuer.post("/permission", {"token": token}), 400, "invalid_grant", "no_permission_record")
 

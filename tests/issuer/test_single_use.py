@@ -15,9 +15,11 @@ import sqlalchemy as sa
 from consent_server import store
 from consent_server.issuer import code
 from consent_server.scheme.permission import Act
-from consent_server.store import codes, permissions, tables
+from consent_server.store import codes, permissions
 from consent_server.store.database import db
 from consent_server.store.statement import Statement
+from consent_server.store.tables.owed import OwedCall
+from consent_server.store.tables.permissions import Evidence, Permission
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 from tests.issuer.conftest import ELECTRICITY
 
@@ -58,7 +60,7 @@ def test_the_race_is_lost_in_the_database_and_not_in_the_check(issuer: Any, monk
     monkeypatch.setattr(code, "CHECKS", tuple(check for check in code.CHECKS if check is not code.code_is_unused))
     granted = issuer.grant()
     assert Counter(answer.status_code for answer in at_once(lambda _: issuer.redeem(granted), 6)) == {200: 1, 400: 5}
-    assert issuer.row(tables.Permission).ended_as == "withdrawn"
+    assert issuer.row(Permission).ended_as == "withdrawn"
 
 
 class Breaking:
@@ -147,7 +149,7 @@ def test_G02_a_redemption_that_is_kept_but_not_answered_is_not_called_nothing(
         patch.setattr(codes, "answer", gone)
         answer = issuer.redeem(granted)
     assert (answer.status_code, answer.get_json()["error_uri"].rpartition("/")[2]) == (503, "outcome_unknown")
-    assert issuer.row(tables.Permission).redeemed is not None
+    assert issuer.row(Permission).redeemed is not None
     assert issuer.refresh(issuer.redeem(granted).get_json()["refresh_token"]).status_code == 200
 
 
@@ -186,7 +188,7 @@ def test_G02_an_expired_code_is_not_tried_again(
     held_clock.step(60)
     other = changed()
     assert other.redeem(granted).get_json()["error"] == "invalid_grant"
-    assert other.row(tables.Permission).ended is None, "nothing was used twice"
+    assert other.row(Permission).ended is None, "nothing was used twice"
 
 
 def test_one_of_many_decisions_wins(issuer: Any) -> None:
@@ -198,7 +200,7 @@ def test_one_of_many_decisions_wins(issuer: Any) -> None:
         return "answered before" if location is None else "granted" if "code=" in location else location
 
     assert Counter(at_once(decide, 6)) == {"granted": 1, "answered before": 5}
-    assert len(issuer.rows(tables.Permission)) == len(issuer.rows(tables.Evidence)) == 1
+    assert len(issuer.rows(Permission)) == len(issuer.rows(Evidence)) == 1
 
 
 def test_parallel_refreshes_all_succeed_and_write_nothing(issuer: Any) -> None:
@@ -249,8 +251,8 @@ def test_D15_a_withdrawal_in_the_middle_of_a_redemption_comes_before_it_or_after
     monkeypatch.setattr(codes, "redeem", redeem_meanwhile)
     assert issuer.redeem(granted).status_code == 200
     withdrawing.join()
-    assert issuer.row(tables.Permission, id=permission).ended_as == "withdrawn"
-    (owed,) = issuer.rows(tables.OwedCall)
+    assert issuer.row(Permission, id=permission).ended_as == "withdrawn"
+    (owed,) = issuer.rows(OwedCall)
     assert owed.subject == permission, "the client that has tokens is told"
 
 
@@ -274,7 +276,7 @@ def test_D15_what_commits_while_a_redemption_waits_for_its_turn_came_first(issue
             codes.redeem(c, granted.code, 1)
             permissions.redeem(c, row.permission, 1)
     redeeming.join(60)
-    now = issuer.row(tables.Permission)
+    now = issuer.row(Permission)
     assert answers[0].status_code == (400 if what == "a withdrawal" else 200)
     assert (now.redeemed, now.ended_as) == {
         "a withdrawal": (None, "withdrawn"),
@@ -332,7 +334,7 @@ def test_the_same_or_a_wider_license_ends_the_older_permission(
     assert ended_as(issuer, first, second) == ["superseded" if ends else None, None]
     assert issuer.refresh(first["refresh_token"]).status_code == (400 if ends else 200)
     assert issuer.refresh(second["refresh_token"]).status_code == 200
-    assert not issuer.rows(tables.OwedCall)
+    assert not issuer.rows(OwedCall)
 
 
 def test_the_older_lives_until_the_newer_is_redeemed(issuer: Any) -> None:

@@ -18,7 +18,7 @@ from consent_server.issuer import status_list as issued
 from consent_server.store import status_list
 from consent_server.store.database import db
 from consent_server.store.rows import table_of
-from consent_server.store.tables import KeptStatusList, Permission
+from consent_server.store.tables.permissions import KeptStatusList, Permission
 from consent_server.tokens import keys, status
 from consent_server.web import openapi
 

@@ -35,21 +35,11 @@ from consent_server.store import retention as of_table
 from consent_server.store.database import db
 from consent_server.store.digests import digest
 from consent_server.store.retention import RULES, TableAge
-from consent_server.store.tables import (
-    AuthorizationCode,
-    CollectedWindow,
-    EmissionsMonth,
-    Evidence,
-    MeterAlias,
-    OwedMail,
-    Passkey,
-    Permission,
-    ProviderConnection,
-    PushedRequest,
-    ReceiptLink,
-    SignInCode,
-    SmeAccount,
-)
+from consent_server.store.tables.accounts import Passkey, SignInCode, SmeAccount
+from consent_server.store.tables.collecting import CollectedWindow, EmissionsMonth, ProviderConnection
+from consent_server.store.tables.journeys import PushedRequest
+from consent_server.store.tables.owed import OwedMail, ReceiptLink
+from consent_server.store.tables.permissions import AuthorizationCode, Evidence, MeterAlias, Permission
 from tests import records
 from tests.database import new_database
 

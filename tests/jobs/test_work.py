@@ -14,7 +14,7 @@ from consent_server.jobs import work
 from consent_server.jobs.job import Job
 from consent_server.refusal import Unavailable
 from consent_server.store import job_runs
-from consent_server.store.tables import JobRun
+from consent_server.store.tables.processes import JobRun
 from tests.database import new_database
 
 SAID: ContextVar[str] = ContextVar("said", default="nothing")

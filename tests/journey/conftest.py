@@ -23,17 +23,13 @@ from consent_server.scheme.permission_text import Named, ShownText
 from consent_server.store import audit_events, codes, connections, evidence, permissions, requests, rows
 from consent_server.store.database import db
 from consent_server.store.digests import digest, new_secret
-from consent_server.store.tables import (
-    Evidence,
-    FailureCount,
-    Journey,
-    KeptEvent,
-    Meter,
-    Permission,
-    ProviderConnection,
-    PushedRequest,
-    SmeAccount,
-)
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.audit import KeptEvent
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.journeys import Journey, PushedRequest
+from consent_server.store.tables.metering import Meter
+from consent_server.store.tables.permissions import Evidence, Permission
+from consent_server.store.tables.processes import FailureCount
 from tests.browser import Browser
 from tests.database import make_tables
 from tests.deployments import PlayedMail, deploy, layout, opened, settings_of

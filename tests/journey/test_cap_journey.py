@@ -12,7 +12,7 @@ from consent_server.issuer import decision
 from consent_server.metering.register import Identified
 from consent_server.outbound.errors import Unreachable
 from consent_server.store import connections, links
-from consent_server.store.tables import SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
 from tests.journey.conftest import DIRECTORY, EMAIL, LIMITS
 from tests.journey.plug_in import PlayedLogin
 from tests.passkey import SoftwarePasskey

@@ -32,7 +32,7 @@ from consent_server.scheme.instant import DAY
 from consent_server.serving import lines
 from consent_server.settings.storage import RetentionSettings
 from consent_server.store import receipt_addresses
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 from consent_server.web import background, csrf
 from consent_server.withdrawal import withdraw
 from tests.browser import Browser

@@ -12,7 +12,9 @@ from consent_server.outbound.directory import Member
 from consent_server.scheme.permission import Act
 from consent_server.store import connections, permissions
 from consent_server.store.digests import digest
-from consent_server.store.tables import Evidence, ProviderConnection, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.permissions import Evidence
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 from tests.deployments import layout
 from tests.journey.conftest import ASKER, CALLBACK, DIRECTORY, EMAIL, World

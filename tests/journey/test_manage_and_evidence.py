@@ -11,7 +11,7 @@ from consent_server.parties.operator.records import withdraw_as_operator
 from consent_server.scheme import instant
 from consent_server.store import released
 from consent_server.store.rows import table_of
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 from tests.journey import conftest
 from tests.journey.conftest import ELECTRICITY, meter
 

@@ -15,7 +15,8 @@ from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.readings import day_block
 from consent_server.store import codes, readings
-from consent_server.store.tables import AuthorizationCode, Meter
+from consent_server.store.tables.metering import Meter
+from consent_server.store.tables.permissions import AuthorizationCode
 from consent_server.tokens import access_token
 from tests.deployments import layout, opened
 from tests.jose import s256

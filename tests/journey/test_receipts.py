@@ -14,7 +14,8 @@ from consent_server.scheme.provenance.container import Signer
 from consent_server.store import permissions
 from consent_server.store.digests import digest
 from consent_server.store.rows import every, table_of
-from consent_server.store.tables import Evidence, ReceiptLink
+from consent_server.store.tables.owed import ReceiptLink
+from consent_server.store.tables.permissions import Evidence
 from consent_server.web import pages
 from tests.journey.conftest import ELECTRICITY, EMAIL, GOOD
 

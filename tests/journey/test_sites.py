@@ -8,7 +8,7 @@ import pytest
 from consent_server import clock, store
 from consent_server.metering.register import LINKED, TYPED
 from consent_server.receipts import links, receipt
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 from tests.journey.conftest import with_meters
 
 BILL = {"postcode": "SW8 1AA", "mpan": "1212345678902"}

@@ -7,7 +7,8 @@ import sqlalchemy as sa
 
 from consent_server import store
 from consent_server.store.rows import table_of
-from consent_server.store.tables import Journey, SessionRow
+from consent_server.store.tables.journeys import Journey
+from consent_server.store.tables.sessions import SessionRow
 from tests.journey.conftest import EMAIL, GOOD, Start
 
 WRONG = {**GOOD, "postcode": "SW8 2BB", "name": "Ada Smith"}

@@ -17,7 +17,7 @@ from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.settings.metering import MeteringSettings
 from consent_server.store import meters
 from consent_server.store.schema import migrate
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 from tests.database import new_database
 from tests.metering import foreign
 from tests.outbound.conftest import WireServer, authority, serve, wire

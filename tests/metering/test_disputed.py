@@ -13,7 +13,7 @@ from consent_server.parties.operator.doctor import house
 from consent_server.scheme.instant import DAY
 from consent_server.store import data_sources, locks
 from consent_server.store.database import opened
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 from tests.conftest import HeldClock
 from tests.database import make_tables
 from tests.deployments import settings_of

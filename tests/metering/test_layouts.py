@@ -20,7 +20,7 @@ from consent_server.metering.importing.times import Times
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.store import meters
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 from tests.metering.conftest import NOW
 from tests.metering.loading import csv, held, loaded
 from tests.metering.test_pieces import objects, window

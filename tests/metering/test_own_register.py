@@ -11,7 +11,7 @@ from consent_server.metering.register import Identified, Tenancy
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.store import meters
 from consent_server.store.database import db
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 from tests.metering.conftest import METERS, MOVED_IN, MOVED_OUT, NOW, next_half_hour
 
 REGISTER = OwnRegister(vouches=True)

@@ -12,7 +12,9 @@ from consent_server.metrics.state import ENDS_S, MOST_PARTIES, FoundState
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.permission import Act
 from consent_server.store import accounts, connections, job_runs, mails, outbox, permissions
-from consent_server.store.tables import Permission, ProviderConnection, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.permissions import Permission
 from tests.conftest import HeldClock
 from tests.deployments import deploy, in_new_database, opened, settings_of
 

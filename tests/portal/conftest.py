@@ -20,7 +20,9 @@ from consent_server.scheme import instant
 from consent_server.scheme.licenses import PublishedLicense
 from consent_server.settings.scheme import LicenseSettings
 from consent_server.store import accounts, connections, evidence, links, permissions, rows
-from consent_server.store.tables import CollectedMeter, CollectedWindow, Evidence, Permission, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.collecting import CollectedMeter, CollectedWindow
+from consent_server.store.tables.permissions import Evidence, Permission
 from tests import records
 from tests.browser import Browser
 from tests.deployments import PlayedMail, deploy, in_new_database, opened, settings_of

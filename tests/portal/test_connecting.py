@@ -12,7 +12,7 @@ from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.outbound.upstream import Tokens
 from consent_server.portal import providers
 from consent_server.store import collecting, connections, evidence, links, outbox, readings, rows
-from consent_server.store.tables import Evidence
+from consent_server.store.tables.permissions import Evidence
 
 
 def evidence_of(connection: str) -> Any:

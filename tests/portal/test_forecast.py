@@ -14,7 +14,7 @@ from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.store import rows
 from consent_server.store.intensity import StoredGridDays
-from consent_server.store.tables import MeterMonth
+from consent_server.store.tables.collecting import MeterMonth
 
 #: A clock at 09:30, so that a day is clean from 13:00 to 16:00.
 CLEAN = range(26, 32)

@@ -12,7 +12,7 @@ from consent_server.parties.cap import Cap
 from consent_server.receipts import links
 from consent_server.settings import BadSettings
 from consent_server.store import accounts, evidence
-from consent_server.store.tables import SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
 from tests.deployments import deploy, in_new_database, layout, settings_of
 from tests.portal.conftest import BANK, DIRECTORY, FSP_ROLE, LICENSE, SETTINGS, Portal
 

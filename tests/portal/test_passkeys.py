@@ -14,7 +14,7 @@ from consent_server.receipts import mails
 from consent_server.scheme.instant import DAY
 from consent_server.settings.storage import RetentionSettings
 from consent_server.store import evidence, rows
-from consent_server.store.tables import Passkey, SmeAccount, UsedChallenge
+from consent_server.store.tables.accounts import Passkey, SmeAccount, UsedChallenge
 from consent_server.web.limits import TooMany
 from tests.passkey import SoftwarePasskey
 

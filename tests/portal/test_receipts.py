@@ -11,7 +11,8 @@ from consent_server.receipts import mails, reminders
 from consent_server.scheme.instant import DAY
 from consent_server.store import mails as kept
 from consent_server.store.rows import table_of
-from consent_server.store.tables import Evidence, ProviderConnection
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.permissions import Evidence
 
 EMAIL = "office@kelham.example"
 

@@ -27,7 +27,9 @@ from consent_server.scheme import instant
 from consent_server.scheme.permission import Act
 from consent_server.store import accounts, collecting, connections, permissions
 from consent_server.store.rows import table_of
-from consent_server.store.tables import CollectedWindow, MeterMonth, Permission, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.collecting import CollectedWindow, MeterMonth
+from consent_server.store.tables.permissions import Permission
 from tests import records
 from tests.deployments import deploy, in_new_database, settings_of
 from tests.portal.conftest import BANK, SETTINGS, Portal

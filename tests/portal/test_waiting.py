@@ -19,7 +19,7 @@ from consent_server.portal import providers
 from consent_server.portal.views import waiting
 from consent_server.store import rows
 from consent_server.store import waiting as store_waiting
-from consent_server.store.tables import SessionRow
+from consent_server.store.tables.sessions import SessionRow
 from consent_server.web import background
 from tests.deployments import layout
 from tests.outbound.conftest import Answer, WireServer, json_answer, server_context

@@ -18,7 +18,8 @@ from consent_server.scheme.permission import Act
 from consent_server.scheme.readings import day_block
 from consent_server.settings import Settings
 from consent_server.store import meters, permissions, readings, rows
-from consent_server.store.tables import Meter, MeterAlias, Permission
+from consent_server.store.tables.metering import Meter
+from consent_server.store.tables.permissions import MeterAlias, Permission
 from consent_server.tokens import access_token
 from consent_server.tokens.access_token import AccessToken, PermissionClaim
 from consent_server.tokens.data_sources import DataSources

@@ -12,7 +12,8 @@ from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.steps import COMPLETE, MISSING
 from consent_server.store import accounts, connections, links, permissions, rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.collecting import CollectedMeter, CollectedWindow, MeterMonth, ProviderConnection
 from tests import records
 from tests.resource.conftest import ResourceServer
 

@@ -15,7 +15,8 @@ from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.duties import ExpectedTransfer, receipt_check
 from consent_server.scheme.readings import day_block, parse
 from consent_server.store import readings, rows
-from consent_server.store.tables import DayBlock, ReleasedData
+from consent_server.store.tables.metering import DayBlock
+from consent_server.store.tables.permissions import ReleasedData
 from consent_server.tokens.data_sources import DataSources
 from tests.resource.conftest import ResourceServer
 

@@ -13,7 +13,7 @@ from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.readings import HalfHour, parse
 from consent_server.store import permissions
 from consent_server.store.rows import table_of
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 from tests.resource.conftest import FIRST, TODAY, ResourceServer, day_blocks
 
 IMPORT = "/datasources/acme.0/import"

@@ -35,7 +35,8 @@ from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.settings import BadSettings
 from consent_server.store import meters, permissions, readings, rows
-from consent_server.store.tables import Meter, MeterAlias
+from consent_server.store.tables.metering import Meter
+from consent_server.store.tables.permissions import MeterAlias
 from tests.deployments import START, in_new_database, layout, opened, settings_of
 from tests.issuer.conftest import pkce
 from tests.resource.conftest import METERS, ResourceServer, day_blocks

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from consent_server.pki.member_certificate import MemberCertificate
-from consent_server.store import tables
+from consent_server.store.tables.journeys import PushedRequest
+from consent_server.store.tables.permissions import Permission
 from deploy.ha.database import Database, Member, binaries, patroni
 from deploy.ha.processes import CannotStart, Processes, program, send
 from deploy.ha.up import Trial
@@ -118,11 +119,11 @@ def test_H24_a_primary_that_dies_costs_nothing_that_was_acknowledged(
     assert time.monotonic() - killed < BACK_S
     assert set(statuses) <= {200, 201, 400, 503}
     assert statuses[503], "nobody noticed"
-    rows = {row.refresh_id: row for row in nodes[1].rows(tables.Permission)}
+    rows = {row.refresh_id: row for row in nodes[1].rows(Permission)}
     assert len(rows) == len(grants)
     assert all(rows[token.split(".")[1]].redeemed for redeemed, _ in results for token in redeemed)
     assert all(rows[token.split(".")[1]].ended for _, ended in results for token in ended)
-    assert len(nodes[0].rows(tables.PushedRequest)) >= len(grants) + statuses[201]
+    assert len(nodes[0].rows(PushedRequest)) >= len(grants) + statuses[201]
     assert cluster.primary() != old
     for node in nodes:
         node.close()

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from consent_server import store
-from consent_server.store import tables
+from consent_server.store.tables.journeys import PushedRequest
 
 FLOWS = 48
 THREADS = 12
@@ -81,7 +81,7 @@ def test_H20_a_bouncer_that_is_restarted_costs_503_at_worst(nodes: list[Any], bo
         each.result()
     assert set(attempts.statuses) <= {200, 201, 503}
     # Every push that was acknowledged is there. One whose connection broke at its end may be there as well.
-    assert len(nodes[0].rows(tables.PushedRequest)) >= attempts.statuses[201] + THREADS
+    assert len(nodes[0].rows(PushedRequest)) >= attempts.statuses[201] + THREADS
     # Nobody asks in between: the first request of each node after the restart finds its connections dead, and makes new ones.
     bouncer.kill()
     bouncer.start()

@@ -20,7 +20,7 @@ from consent_server.settings.storage import RetentionSettings
 from consent_server.status import levels
 from consent_server.status.levels import Hour, Levels
 from consent_server.store import probes, served
-from consent_server.store.tables import ProbeDay, ServedHour
+from consent_server.store.tables.status import ProbeDay, ServedHour
 from consent_server.web.served import ServedCounts, write
 from tests.conftest import HeldClock
 from tests.deployments import deploy, opened, settings_of

@@ -8,7 +8,7 @@ from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.status import measured, working_days
 from consent_server.status.measured import Span
-from consent_server.store.tables import Probe, ProbeDay
+from consent_server.store.tables.status import Probe, ProbeDay
 
 MIDNIGHT = instant.parse("2026-03-12T00:00:00Z")
 

@@ -11,7 +11,7 @@ from consent_server import store
 from consent_server.cli import main
 from consent_server.scheme.instant import DAY, text
 from consent_server.store import audit_events, notices
-from consent_server.store.tables import StatusNotice
+from consent_server.store.tables.status import StatusNotice
 from tests.conftest import HeldClock
 from tests.deployments import START, layout
 

@@ -17,7 +17,7 @@ from consent_server.scheme.instant import DAY
 from consent_server.status import probing
 from consent_server.status import state as status_state
 from consent_server.store import notices, probes
-from consent_server.store.tables import Probe, ProbeDay, StatusNotice
+from consent_server.store.tables.status import Probe, ProbeDay, StatusNotice
 from tests.conftest import HeldClock
 from tests.deployments import START, deploy, in_new_database, opened, settings_of
 

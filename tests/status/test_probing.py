@@ -17,7 +17,8 @@ from consent_server.settings.storage import RetentionSettings
 from consent_server.status import probing
 from consent_server.status.measured import Span
 from consent_server.store import probes, rows
-from consent_server.store.tables import OwedCall, ProbeDay, StatusNotice
+from consent_server.store.tables.owed import OwedCall
+from consent_server.store.tables.status import ProbeDay, StatusNotice
 from tests.conftest import HeldClock
 from tests.deployments import settings_of
 

@@ -7,7 +7,9 @@ from flask import Flask
 from consent_server import audit, store
 from consent_server.store import accounts, audit_events, connections, outbox, permissions, policy
 from consent_server.store.policy import LateAnswer, LicenseUse, ToldWithdrawals
-from consent_server.store.tables import Permission, ProviderConnection, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.permissions import Permission
 
 NOW, DAY, HOUR = 1773307800, 86400, 3600
 CLIENT, MEMBER, ISSUER = "https://directory.example/a/c", "https://directory.example/m/c", "https://edp.example"

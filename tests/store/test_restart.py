@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from consent_server import store
 from consent_server.store import limits, permissions, requests
 from consent_server.store.digests import digest, new_id
-from consent_server.store.tables import PushedRequest
+from consent_server.store.tables.journeys import PushedRequest
 from tests.database import postgresql
 from tests.journey.conftest import GOOD, World, with_meters
 

@@ -34,15 +34,9 @@ from consent_server.store import (
 from consent_server.store.database import db
 from consent_server.store.digests import digest
 from consent_server.store.schema import migrate
-from consent_server.store.tables import (
-    AuthorizationCode,
-    Journey,
-    Meter,
-    MeterAlias,
-    Permission,
-    PushedRequest,
-    ReleasedData,
-)
+from consent_server.store.tables.journeys import Journey, PushedRequest
+from consent_server.store.tables.metering import Meter
+from consent_server.store.tables.permissions import AuthorizationCode, MeterAlias, Permission, ReleasedData
 from consent_server.tokens.data_sources import DataSources
 
 EXPIRES = 1000

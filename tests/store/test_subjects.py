@@ -25,18 +25,11 @@ from consent_server.store import (
     subjects,
 )
 from consent_server.store.database import db
-from consent_server.store.tables import (
-    CollectedMeter,
-    Evidence,
-    OwedMail,
-    Passkey,
-    Permission,
-    ProviderConnection,
-    PushedRequest,
-    ReceiptLink,
-    SignInCode,
-    SmeAccount,
-)
+from consent_server.store.tables.accounts import Passkey, SignInCode, SmeAccount
+from consent_server.store.tables.collecting import CollectedMeter, ProviderConnection
+from consent_server.store.tables.journeys import PushedRequest
+from consent_server.store.tables.owed import OwedMail, ReceiptLink
+from consent_server.store.tables.permissions import Evidence, Permission
 from tests import records
 
 NOW, DAY = 1773307800, 86400

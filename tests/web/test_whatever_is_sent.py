@@ -19,7 +19,8 @@ from consent_server.journey.log_in import LogInUnreachable
 from consent_server.pki import member_certificate
 from consent_server.store import permissions, sessions
 from consent_server.store.database import db
-from consent_server.store.tables import ProviderConnection, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.collecting import ProviderConnection
 from consent_server.web import csrf
 from tests.deployments import layout, opened
 from tests.journey.conftest import EMAIL, LIMITS, World, with_meters

@@ -8,7 +8,9 @@ import pytest
 from consent_server import store
 from consent_server.deployment import Deployment
 from consent_server.store import accounts, connections, links, outbox, permissions, rows
-from consent_server.store.tables import MeterMonth, Permission, ProviderConnection, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.collecting import MeterMonth, ProviderConnection
+from consent_server.store.tables.permissions import Permission
 from consent_server.withdrawal.outbox import LONGEST_DELAY_S
 from tests.deployments import deploy, in_new_database, layout, opened, settings_of
 

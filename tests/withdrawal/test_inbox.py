@@ -23,14 +23,10 @@ from consent_server.scheme.messages import MAX_TOKEN, WITHDRAWAL_SUBJECT, withdr
 from consent_server.scheme.permission import Act
 from consent_server.store import collecting, connections, outbox, permissions
 from consent_server.store.rows import table_of
-from consent_server.store.tables import (
-    CollectedWindow,
-    KeptEvent,
-    MeterMonth,
-    OwedCall,
-    Permission,
-    ProviderConnection,
-)
+from consent_server.store.tables.audit import KeptEvent
+from consent_server.store.tables.collecting import CollectedWindow, MeterMonth, ProviderConnection
+from consent_server.store.tables.owed import OwedCall
+from consent_server.store.tables.permissions import Permission
 from tests.deployments import layout
 from tests.withdrawal.conftest import CLIENT, FAR, NOW, connection, linked, permission
 

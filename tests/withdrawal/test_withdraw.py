@@ -13,7 +13,7 @@ from consent_server.outbound.session import Response
 from consent_server.scheme import messages
 from consent_server.store import audit_events, collecting, outbox, permissions, rows
 from consent_server.store.database import db
-from consent_server.store.tables import Link
+from consent_server.store.tables.permissions import Link
 from consent_server.tokens import refresh_token
 from consent_server.withdrawal.outbox import LONGEST_DELAY_S, delay, dispatch
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw

@@ -19,7 +19,7 @@ from consent_server.journey.steps.sites import Sites
 from consent_server.settings import BadSettings
 from consent_server.settings.journey import JourneySettings
 from consent_server.settings.plug_in import plug_in
-from consent_server.store.tables import Progress
+from consent_server.store.tables.journeys import Progress
 
 _ACCOUNT: Final = (SignIn(), EnterCode(), Decide())
 _BEHIND: Final = (Sites(), Decide())

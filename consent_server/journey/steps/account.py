@@ -13,7 +13,9 @@ from consent_server.accounts import business, passkeys, sign_in
 from consent_server.journey import hand_over
 from consent_server.journey.step import Onward, Page, Step, Visit
 from consent_server.store import accounts
-from consent_server.store.tables import Journey, Progress, SessionData, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.journeys import Journey, Progress
+from consent_server.store.tables.sessions import SessionData
 from consent_server.web.language import N_
 from consent_server.web.typed import FieldError
 

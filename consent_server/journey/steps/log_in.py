@@ -12,7 +12,7 @@ from consent_server.outbound.log_in import RETURNED
 from consent_server.refusal import Refusal
 from consent_server.scheme.permission import Who
 from consent_server.store import journeys
-from consent_server.store.tables import FoundCustomer, LogInState, Progress
+from consent_server.store.tables.journeys import FoundCustomer, LogInState, Progress
 from consent_server.web.background import StillUnderWay
 from consent_server.web.language import N_
 from consent_server.web.typed import FieldError

@@ -16,7 +16,7 @@ from consent_server.metering import sources
 from consent_server.metering.register import LINKED, LOGGED_IN, Identified, Tenancy
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import Who
-from consent_server.store.tables import Progress
+from consent_server.store.tables.journeys import Progress
 from consent_server.web.language import N_
 from consent_server.web.typed import FieldError
 

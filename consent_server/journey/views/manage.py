@@ -26,7 +26,7 @@ from consent_server.outbound.errors import Unreachable
 from consent_server.outbound.log_in import RETURNED
 from consent_server.receipts import links
 from consent_server.receipts.held import HeldPart, as_json
-from consent_server.store.tables import SessionData
+from consent_server.store.tables.sessions import SessionData
 from consent_server.web import csrf, device_cookie, headers, pages, parameters, sessions, typed
 from consent_server.web.application import require_get
 from consent_server.web.refusals import NotFound

@@ -15,7 +15,8 @@ from consent_server.journey.step import Ended, Onward, Outcome, Step, Visit
 from consent_server.journey.steps import done_after, open_step, path_of, steps, ways
 from consent_server.scheme.permission import Who
 from consent_server.store import audit_events, journeys
-from consent_server.store.tables import Journey, Progress, SessionData
+from consent_server.store.tables.journeys import Journey, Progress
+from consent_server.store.tables.sessions import SessionData
 from consent_server.web import csrf, device_cookie, pages, parameters, sessions, typed
 from consent_server.web.sessions import BrowserSession
 

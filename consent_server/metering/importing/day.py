@@ -14,7 +14,7 @@ from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.packed import unpack
 from consent_server.scheme.readings import TAKEN_AFTER, HalfHour, HalfHours, blocks_of, join
-from consent_server.store.tables import DayBlock, SetAside
+from consent_server.store.tables.metering import DayBlock, SetAside
 
 #: The reason of a dispute, in `set_aside`.
 TWO_VALUES: Final = "two values that were taken at the same time"

@@ -13,7 +13,7 @@ from consent_server.metering.importing.day import TWO_VALUES, Disputed, Known
 from consent_server.metering.importing.report import FileFault
 from consent_server.scheme.instant import DAY, HALF_HOUR, day_start
 from consent_server.store import Connection, readings
-from consent_server.store.tables import DayBlock, SetAside
+from consent_server.store.tables.metering import DayBlock, SetAside
 
 R = TypeVar("R", DayBlock, SetAside)
 

@@ -20,7 +20,7 @@ from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.meters import MeterNumberError, parse_mpan, parse_mprn, parse_postcode
 from consent_server.store import Connection
 from consent_server.store import meters as meter_table
-from consent_server.store.tables import Meter
+from consent_server.store.tables.metering import Meter
 
 #: Columns that must be there, and those that may. A number's column says its fuel.
 _NEEDED: Final = ("meter_id", "sme_id", "business", "postcode")

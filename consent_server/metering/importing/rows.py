@@ -16,7 +16,7 @@ from consent_server.scheme import plausible
 from consent_server.scheme.instant import HALF_HOUR
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.readings import HalfHour
-from consent_server.store.tables import SetAside
+from consent_server.store.tables.metering import SetAside
 
 #: Unit of a value -> its fuel, and how many of ours (WHR, MTQ) it is.
 _UNITS: Final = {

@@ -22,7 +22,7 @@ from consent_server.scheme import audit_chain, instant
 from consent_server.scheme.audit_chain import BEFORE_THE_FIRST, ChainFault, ChainLink
 from consent_server.scheme.signed_document import DocumentFault
 from consent_server.store import audit_events, evidence
-from consent_server.store.tables import KeptCheckpoint
+from consent_server.store.tables.audit import KeptCheckpoint
 
 #: Seconds within which the job seals what was written; older events without a place are reported.
 SEALED_WITHIN_S: Final = 600

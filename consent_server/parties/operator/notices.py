@@ -10,7 +10,7 @@ from consent_server.parties.operator.records import CommandFailed, reason_of
 from consent_server.scheme import instant
 from consent_server.status import working_days
 from consent_server.store import audit_events, notices
-from consent_server.store.tables import NoticeText, StatusNotice
+from consent_server.store.tables.status import NoticeText, StatusNotice
 
 Effect = Literal["down", "degraded"]
 

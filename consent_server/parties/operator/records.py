@@ -12,7 +12,9 @@ from consent_server.scheme.permission import state_at
 from consent_server.scheme.registry_document import MalformedLicense, from_rdf
 from consent_server.store import audit_events, connections, links, outbox, permissions
 from consent_server.store.fetched import StoredCache
-from consent_server.store.tables import OwedCall, Permission, ProviderConnection
+from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.owed import OwedCall
+from consent_server.store.tables.permissions import Permission
 from consent_server.withdrawal.ending_with import ending_with
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 

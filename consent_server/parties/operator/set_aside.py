@@ -18,7 +18,7 @@ from consent_server.scheme import instant
 from consent_server.scheme.meters import masked
 from consent_server.scheme.readings import UNIT, HalfHour
 from consent_server.store import Connection, audit_events, meters, readings
-from consent_server.store.tables import SetAside
+from consent_server.store.tables.metering import SetAside
 
 #: A meter's number in a file's name; a date is shorter.
 _LONG_NUMBER = re.compile(r"\d{9,}")

@@ -32,7 +32,8 @@ from consent_server.portal.views.visit import (
     typed_before,
 )
 from consent_server.store import connections
-from consent_server.store.tables import SessionData, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.sessions import SessionData
 from consent_server.web import csrf, device_cookie, parameters, typed
 from consent_server.web.sessions import FORM_LIFE_S
 from consent_server.web.typed import FieldError, KeptForm

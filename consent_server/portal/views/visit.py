@@ -13,7 +13,8 @@ from consent_server.journey.hand_over import PORTAL
 from consent_server.portal import invitation, providers
 from consent_server.portal.given import nearest_end, newest_bank
 from consent_server.store import accounts
-from consent_server.store.tables import SessionData, SmeAccount
+from consent_server.store.tables.accounts import SmeAccount
+from consent_server.store.tables.sessions import SessionData
 from consent_server.web import csrf, pages, sessions, typed
 from consent_server.web.sessions import BrowserSession
 from consent_server.web.typed import FieldError, KeptForm

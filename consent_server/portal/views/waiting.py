@@ -15,7 +15,7 @@ from consent_server.portal.views.visit import bank, browser, of_portal, page, se
 from consent_server.refusal import Refusal, ServerFault, by_code
 from consent_server.scheme.permission_text import ShownText
 from consent_server.store.digests import new_id
-from consent_server.store.tables import BackgroundTask, Pending, SessionData
+from consent_server.store.tables.sessions import BackgroundTask, Pending, SessionData
 from consent_server.web import background, parameters
 from consent_server.web.background import StillUnderWay
 from consent_server.web.sessions import BrowserSession
