@@ -29,8 +29,8 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 def ways() -> tuple[Step, ...]:
     """Return the steps by which an SME may show who it is, in the order in which they are offered; a CAP has one."""
-    here = current().settings
-    return ways_of(here.journey) if here.party == "edp" else _ACCOUNT[:1]
+    settings = current().settings
+    return ways_of(settings.journey) if settings.party == "edp" else _ACCOUNT[:1]
 
 
 @lru_cache(maxsize=8)

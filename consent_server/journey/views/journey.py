@@ -14,7 +14,7 @@ from consent_server.journey import browser
 from consent_server.journey.browser import Holds, NotThisBrowser
 from consent_server.journey.step import Onward, Page, Step, Visit, journey_of
 from consent_server.journey.steps import open_step, path_of, step_named, steps
-from consent_server.journey.views import responses, visit
+from consent_server.journey.views import responses, visits
 from consent_server.receipts import links
 from consent_server.refusal import Refusal
 from consent_server.web import budgets, cookies, pages, parameters, typed
@@ -49,25 +49,25 @@ def step(name: str) -> AnyResponse:
     this = step_named(name)
     if this is None:
         raise NotFound("no such step")
-    here, holds = visit.of_browser(step=this)
+    visit, holds = visits.of_browser(step=this)
     if holds is Holds.PREVIOUS:
         if request.method != "POST":
             raise NotThisBrowser("a secret that was replaced")
-        return responses.repeated(here, visit.form(here, *this.fields))
-    if here.journey.concluded is not None:
-        return responses.finished(here)
-    sent = visit.form(here, *this.fields) if request.method == "POST" else None
-    mine = steps(here.progress, this)
-    open_ = open_step(mine, here.progress)
+        return responses.repeated(visit, visits.form(visit, *this.fields))
+    if visit.journey.concluded is not None:
+        return responses.finished(visit)
+    sent = visits.form(visit, *this.fields) if request.method == "POST" else None
+    mine = steps(visit.progress, this)
+    open_ = open_step(mine, visit.progress)
     if this not in mine[: mine.index(open_) + 1]:  # a step was skipped: nothing is taken from its form (ASVS 5.0 2.3.1)
-        return redirect(path_of(open_, here.journey.id), 303)
+        return redirect(path_of(open_, visit.journey.id), 303)
     if sent is None:
         # What was waited for has no form: nobody can repeat it, and so nobody who had the old secret gets the new one.
-        outcome, sent = responses.typed_before(here, this, this.show(here)), {"once": secrets.token_urlsafe(16)}
-        return responses.followed(here, this, outcome, visit.keep_outcome(here, this, outcome, sent))
+        outcome, sent = responses.typed_before(visit, this, this.show(visit)), {"once": secrets.token_urlsafe(16)}
+        return responses.followed(visit, this, outcome, visits.keep_outcome(visit, this, outcome, sent))
     kept = {name: text for name, text in sent.items() if name in this.kept}
-    typed.keep(this.name, here.journey.id, KeptForm(kept))  # whatever follows, a refusal too: Back shows it
-    return _taken(here, this, sent)
+    typed.keep(this.name, visit.journey.id, KeptForm(kept))  # whatever follows, a refusal too: Back shows it
+    return _taken(visit, this, sent)
 
 
 @routes.get("/journey/<name>/return")
@@ -78,60 +78,62 @@ def came_back(name: str) -> AnyResponse:
         raise NotFound("no such step")
     require_get()
     returned = parameters.query(request, optional=this.returns)
-    here, holds = visit.of_browser(journey_of(returned.get("state", "")))
+    visit, holds = visits.of_browser(journey_of(returned.get("state", "")))
     if holds is Holds.PREVIOUS:
-        return responses.repeated(here, returned)
-    if here.journey.concluded is not None:
-        return responses.finished(here)
-    onward = this.resume(here, returned)
+        return responses.repeated(visit, returned)
+    if visit.journey.concluded is not None:
+        return responses.finished(visit)
+    onward = this.resume(visit, returned)
     if onward is None:
-        return redirect(path_of(this, here.journey.id), 303)
-    return responses.led(here, onward, visit.move_on(here, this, onward, returned))
+        return redirect(path_of(this, visit.journey.id), 303)
+    return responses.led(visit, onward, visits.move_on(visit, this, onward, returned))
 
 
 @routes.post("/journey/cancel")
 def cancel() -> AnyResponse:
-    here = visit.current_visit()
-    visit.form(here)
-    if here.journey.concluded is not None:
-        return responses.finished(here)
-    return responses.ended(here, decision.decline(here.journey))
+    visit = visits.current_visit()
+    visits.form(visit)
+    if visit.journey.concluded is not None:
+        return responses.finished(visit)
+    return responses.ended(visit, decision.decline(visit.journey))
 
 
 @routes.post("/journey/again")
 def again() -> AnyResponse:
     """Redirect once more from the page that says that the decision was made, while that is safe."""
-    here = visit.current_visit()
-    visit.form(here)
-    if here.journey.concluded is None:
+    visit = visits.current_visit()
+    visits.form(visit)
+    if visit.journey.concluded is None:
         raise NotThisBrowser("not concluded by this browser")
-    return responses.ended(here, decision.again(here.journey, code_for(here.journey.id, here.secret)))
+    return responses.ended(visit, decision.again(visit.journey, code_for(visit.journey.id, visit.secret)))
 
 
 @routes.get("/journey/receipt")
 def receipt() -> AnyResponse:
     """Lead to the receipt of what this browser has allowed: the redirect to the client leaves no time to show it."""
-    here = visit.current_visit()
-    granted = decision.permission_of(code_for(here.journey.id, here.secret))
+    visit = visits.current_visit()
+    granted = decision.permission_of(code_for(visit.journey.id, visit.secret))
     if granted is not None:
         return redirect(links.path(granted), 303)
-    return pages.render("journey/no_receipt.html", form_targets=responses.targets(here), **responses.common(here, None))
+    return pages.render(
+        "journey/no_receipt.html", form_targets=responses.targets(visit), **responses.common(visit, None)
+    )
 
 
-def _taken(here: Visit, step: Step, sent: Mapping[str, str]) -> AnyResponse:
+def _taken(visit: Visit, step: Step, sent: Mapping[str, str]) -> AnyResponse:
     """Take a form, in one transaction with what is kept of it where the step can (`Step.act`)."""
-    claimed = here.at if here.journey.claimed is None else None
+    claimed = visit.at if visit.journey.claimed is None else None
     try:
         with step.act():
-            outcome = step.take(here, sent)
-            moved = visit.keep_outcome(here, step, outcome, sent, claimed)
+            outcome = step.take(visit, sent)
+            moved = visits.keep_outcome(visit, step, outcome, sent, claimed)
         if isinstance(outcome, Onward) and outcome.then is not None:
-            visit.follow_up(here, outcome.then)
+            visits.follow_up(visit, outcome.then)
     except store.StoreUnavailable:
         raise
     except Refusal:  # such as that it must wait: the journey is this browser's all the same
-        visit.keep(here, claimed=claimed)
+        visits.keep(visit, claimed=claimed)
         raise
     if isinstance(outcome, Page) and outcome.errors:
-        return responses.to_mend(here, step, outcome)
-    return responses.followed(here, step, outcome, moved)
+        return responses.to_mend(visit, step, outcome)
+    return responses.followed(visit, step, outcome, moved)

@@ -13,7 +13,7 @@ from consent_server.journey import browser
 from consent_server.journey.browser import NotThisBrowser
 from consent_server.journey.step import Away, Ended, Onward, Outcome, Page, Step, Visit
 from consent_server.journey.steps import open_step, path_of, steps, ways
-from consent_server.journey.views.visit import Moved
+from consent_server.journey.views.visits import Moved
 from consent_server.outbound.errors import Unreachable
 from consent_server.refusal import Unavailable
 from consent_server.store.digests import digest
@@ -23,121 +23,121 @@ from consent_server.web.typed import KeptForm
 COOKIE_MAX_AGE_S: Final = 3600
 
 
-def to_mend(here: Visit, step: Step, page: Page) -> AnyResponse:
+def to_mend(visit: Visit, step: Step, page: Page) -> AnyResponse:
     """Redirect to the step's page, which then says what to mend, and goes on saying so after Back and reload."""
     values: Mapping[str, str] = page.values.get("typed", {})  # type: ignore[assignment]
     again = {name: text for name, text in values.items() if name in step.kept}
-    typed.keep(step.name, here.journey.id, KeptForm(again, page.errors, page.status))
-    return redirect(path_of(step, here.journey.id), 303)
+    typed.keep(step.name, visit.journey.id, KeptForm(again, page.errors, page.status))
+    return redirect(path_of(step, visit.journey.id), 303)
 
 
-def typed_before(here: Visit, step: Step, outcome: Outcome) -> Outcome:
+def typed_before(visit: Visit, step: Step, outcome: Outcome) -> Outcome:
     """Return a step's page with what its browser typed into it before, and what is to be mended."""
     if not isinstance(outcome, Page) or outcome.template is not None or outcome.errors:
         return outcome
-    before = typed.held(step.name, here.journey.id)
+    before = typed.held(step.name, visit.journey.id)
     values = {**outcome.values, "typed": {**outcome.values.get("typed", {}), **before.values}}  # type: ignore[dict-item]
     return replace(outcome, values=values, errors=before.errors, status=before.status)
 
 
-def followed(here: Visit, step: Step, outcome: Outcome, moved: Moved | None) -> AnyResponse:
+def followed(visit: Visit, step: Step, outcome: Outcome, moved: Moved | None) -> AnyResponse:
     """Return the response to a step's outcome, which has been kept."""
     if isinstance(outcome, Page):
-        return _shown(here, step, outcome)
+        return _shown(visit, step, outcome)
     if isinstance(outcome, Ended):
-        return ended(here, outcome.redirect)
+        return ended(visit, outcome.redirect)
     if isinstance(outcome, Away):
         return redirect(outcome.redirect, 303)
     assert moved is not None
-    return led(here, outcome, moved)
+    return led(visit, outcome, moved)
 
 
-def _shown(here: Visit, step: Step, page: Page) -> Response:
-    values = {**common(here, step), "errors": page.errors, **page.values}
+def _shown(visit: Visit, step: Step, page: Page) -> Response:
+    values = {**common(visit, step), "errors": page.errors, **page.values}
     response = pages.render(
         page.template or step.template,
         page.status,
-        form_targets=(*targets(here), *page.form_targets),
+        form_targets=(*targets(visit), *page.form_targets),
         script=page.script,
         **values,
     )
     if page.refresh_s:
-        response.headers["Refresh"] = f"{page.refresh_s};url={path_of(step, here.journey.id)}"
+        response.headers["Refresh"] = f"{page.refresh_s};url={path_of(step, visit.journey.id)}"
     return response
 
 
-def common(here: Visit, step: Step | None) -> dict[str, Any]:
+def common(visit: Visit, step: Step | None) -> dict[str, Any]:
     """Return what every page of a journey shows; `step` is the one whose page it is."""
     settings = current().settings
-    asker = current().member_of(here.journey.client_id)
-    license_ = current().licenses.get(here.journey.license)
+    asker = current().member_of(visit.journey.client_id)
+    license_ = current().licenses.get(visit.journey.license)
     return {
-        "bank": _bank(here),
+        "bank": _bank(visit),
         "for_a_bank": license_ is not None and license_.is_combined,
-        "read_there": license_ is not None and here.journey.text_read == license_.text_sha256,
-        "journey": here.journey.id,
+        "read_there": license_ is not None and visit.journey.text_read == license_.text_sha256,
+        "journey": visit.journey.id,
         "party": settings.party,
         "origin": settings.public.origin,
         "asker": asker,
         "asker_logo": current().logos.name_of(asker),
-        "csrf": csrf.token(here.secret),
-        "steps": steps(here.progress, step),
-        "ways": [_link(way, here) for way in ways() if way is not step],
+        "csrf": csrf.token(visit.secret),
+        "steps": steps(visit.progress, step),
+        "ways": [_link(way, visit) for way in ways() if way is not step],
         "current": step,
         "errors": (),
         "minutes": settings.lifetimes.journey_idle // 60,
     }
 
 
-def _bank(here: Visit) -> str:
+def _bank(visit: Visit) -> str:
     """Return the name of the bank that the client named; it is empty where it named none."""
-    if here.journey.fsp is None:
+    if visit.journey.fsp is None:
         return ""
     try:
-        return current().directory.member(here.journey.fsp).name
+        return current().directory.member(visit.journey.fsp).name
     except Unreachable as error:
         raise Unavailable(str(error)) from None
 
 
-def _link(way: Step, here: Visit) -> dict[str, str]:
-    return {"name": way.name, "words": way.offer or way.label, "path": path_of(way, here.journey.id)}
+def _link(way: Step, visit: Visit) -> dict[str, str]:
+    return {"name": way.name, "words": way.offer or way.label, "path": path_of(way, visit.journey.id)}
 
 
-def targets(here: Visit) -> tuple[str, ...]:
+def targets(visit: Visit) -> tuple[str, ...]:
     """Return the origin of the client, to which the forms of a journey may end up redirecting."""
-    return (headers.origin_of(here.journey.redirect_uri),)
+    return (headers.origin_of(visit.journey.redirect_uri),)
 
 
-def finished(here: Visit) -> Response:
+def finished(visit: Visit) -> Response:
     """Return the page that says that the decision was made."""
-    return pages.render("journey/finished.html", form_targets=targets(here), **common(here, None))
+    return pages.render("journey/finished.html", form_targets=targets(visit), **common(visit, None))
 
 
-def ended(here: Visit, location: str | None) -> AnyResponse:
+def ended(visit: Visit, location: str | None) -> AnyResponse:
     """Return the redirect to the client, or the page that says that the decision was made."""
-    typed.forget(*(each.name for each in steps(here.progress)))
-    return redirect(location, 303) if location else finished(here)
+    typed.forget(*(each.name for each in steps(visit.progress)))
+    return redirect(location, 303) if location else finished(visit)
 
 
-def led(here: Visit, done: Onward, moved: Moved) -> AnyResponse:
+def led(visit: Visit, done: Onward, moved: Moved) -> AnyResponse:
     """Return the redirect to the next step, with a new secret if the browser has shown who the SME is."""
     if not moved.secret:
         return redirect(moved.path, 303)
-    response = _with_secret(here, moved.path, moved.secret)
-    device_cookie.remember(response, here.device_cookie, done.owns)
+    response = _with_secret(visit, moved.path, moved.secret)
+    device_cookie.remember(response, visit.device_cookie, done.owns)
     return response
 
 
-def repeated(here: Visit, sent: Mapping[str, str]) -> AnyResponse:
+def repeated(visit: Visit, sent: Mapping[str, str]) -> AnyResponse:
     """Return the same redirect when what proved who the SME is comes twice, as from a double click."""
-    following = browser.next_secret(here.secret, here.progress.get("nonce", ""), sent)
-    if not hmac.compare_digest(digest(following), here.journey.secret):
+    following = browser.next_secret(visit.secret, visit.progress.get("nonce", ""), sent)
+    if not hmac.compare_digest(digest(following), visit.journey.secret):
         raise NotThisBrowser("a secret that was replaced")
-    following_step = open_step(steps(here.progress), here.progress)
-    return _with_secret(here, path_of(following_step, here.journey.id), following)
+    following_step = open_step(steps(visit.progress), visit.progress)
+    return _with_secret(visit, path_of(following_step, visit.journey.id), following)
 
 
-def _with_secret(here: Visit, path: str, secret: str) -> AnyResponse:
+def _with_secret(visit: Visit, path: str, secret: str) -> AnyResponse:
     response = redirect(path, 303)
-    cookies.set_cookie(response, browser.cookie(here.journey.id), secret, COOKIE_MAX_AGE_S)
+    cookies.set_cookie(response, browser.cookie(visit.journey.id), secret, COOKIE_MAX_AGE_S)
     return response

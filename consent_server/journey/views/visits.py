@@ -74,45 +74,45 @@ class _Found:
 
 def current_visit() -> Visit:
     """Return the visit of a browser that holds the newest secret. Raise JourneyOver and NotThisBrowser."""
-    here, holds = of_browser()
+    visit, holds = of_browser()
     if holds is Holds.PREVIOUS:
         raise NotThisBrowser("a secret that was replaced")
-    return here
+    return visit
 
 
-def form(here: Visit, *fields: str) -> dict[str, str]:
+def form(visit: Visit, *fields: str) -> dict[str, str]:
     """Return the fields of a form that was sent from a page of this journey. Raise CsrfRefused."""
-    return csrf.form(here.secret, *fields, beside=("journey",))
+    return csrf.form(visit.secret, *fields, beside=("journey",))
 
 
-def keep(here: Visit, progress: Progress | None = None, claimed: int | None = None) -> None:
+def keep(visit: Visit, progress: Progress | None = None, claimed: int | None = None) -> None:
     """Note the visit, and keep progress and the instant of the first POST when they are given.
 
     Nothing is written where nothing has changed since another visit that was noted shortly before.
     """
-    changed = progress is not None and progress != here.progress
-    if changed or claimed is not None or not _is_noted(here):
+    changed = progress is not None and progress != visit.progress
+    if changed or claimed is not None or not _is_noted(visit):
         with store.writing() as c:
-            journeys.touch(c, here.journey.id, here.at, progress if changed else None, claimed)
+            journeys.touch(c, visit.journey.id, visit.at, progress if changed else None, claimed)
 
 
-def _is_noted(here: Visit) -> bool:
+def _is_noted(visit: Visit) -> bool:
     """Return whether a visit was noted within a sixtieth of the time after which a journey is over unless it is visited."""
-    return 0 <= here.at - here.journey.seen < current().settings.lifetimes.journey_idle // 60
+    return 0 <= visit.at - visit.journey.seen < current().settings.lifetimes.journey_idle // 60
 
 
-def follow_up(here: Visit, then: Callable[[], None]) -> None:
+def follow_up(visit: Visit, then: Callable[[], None]) -> None:
     """Do what a step leaves to be done once it is kept. Where that fails, the journey is where it was before the step."""
     try:
         then()
     except BaseException:
         with store.writing() as c:
-            journeys.touch(c, here.journey.id, here.at, here.progress)
+            journeys.touch(c, visit.journey.id, visit.at, visit.progress)
         raise
 
 
 def keep_outcome(
-    here: Visit,
+    visit: Visit,
     step: Step,
     outcome: Outcome,
     sent: Mapping[str, str],
@@ -120,34 +120,34 @@ def keep_outcome(
 ) -> Moved | None:
     """Keep what an outcome says of the journey; return where it has moved on to. An end is kept with the decision."""
     if isinstance(outcome, Onward):
-        return move_on(here, step, outcome, sent, claimed)
+        return move_on(visit, step, outcome, sent, claimed)
     if not isinstance(outcome, Ended):
-        keep(here, {**here.progress, **outcome.progress}, claimed)
+        keep(visit, {**visit.progress, **outcome.progress}, claimed)
     return None
 
 
-def move_on(here: Visit, step: Step, done: Onward, sent: Mapping[str, str], claimed: int | None = None) -> Moved:
+def move_on(visit: Visit, step: Step, done: Onward, sent: Mapping[str, str], claimed: int | None = None) -> Moved:
     """Keep that a step is done; return where the journey has moved on to."""
-    progress: Progress = {**here.progress, **done.progress}
+    progress: Progress = {**visit.progress, **done.progress}
     if step in ways():
         progress["way"] = step.name
     mine = steps(progress)
     progress["done"] = done_after(mine, step)
     typed.forget(*(each.name for each in mine if each.name not in progress["done"]))
-    path = path_of(open_step(mine, progress), here.journey.id)
+    path = path_of(open_step(mine, progress), visit.journey.id)
     if not done.proven:
-        keep(here, progress, claimed)
+        keep(visit, progress, claimed)
         return Moved(path)
-    following = browser.next_secret(here.secret, progress.setdefault("nonce", secrets.token_urlsafe(16)), sent)
-    progress["proved"] = here.at
+    following = browser.next_secret(visit.secret, progress.setdefault("nonce", secrets.token_urlsafe(16)), sent)
+    progress["proved"] = visit.at
     with store.writing() as c:
-        journeys.prove(c, here.journey.id, here.at, progress, claimed, following)
-        if progress["identified"] != here.progress.get("identified"):  # else a browser could fill the audit trail
-            _keep_identification(c, here, progress["identified"]["who"])
+        journeys.prove(c, visit.journey.id, visit.at, progress, claimed, following)
+        if progress["identified"] != visit.progress.get("identified"):  # else a browser could fill the audit trail
+            _keep_identification(c, visit, progress["identified"]["who"])
     return Moved(path, following)
 
 
-def _keep_identification(c: store.Connection, here: Visit, who: Who) -> None:
+def _keep_identification(c: store.Connection, visit: Visit, who: Who) -> None:
     by = {"method": who["method"], "strength": who["strength"]}
-    event = audit.event("sme_identified", client_id=here.journey.client_id, journey=here.journey.id, **by)
+    event = audit.event("sme_identified", client_id=visit.journey.client_id, journey=visit.journey.id, **by)
     audit_events.keep(c, event)
