@@ -14,7 +14,7 @@ from typing import Final
 
 from consent_server import clock, store
 from consent_server.collect import figures
-from consent_server.collect.gather import is_closed
+from consent_server.collect.period import is_closed
 from consent_server.deployment import current
 from consent_server.outbound.back_off import back_off
 from consent_server.outbound.errors import Unreachable

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from consent_server import audit, clock, store
-from consent_server.collect import gather, period
+from consent_server.collect import period
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, months_later
 from consent_server.settings.storage import RetentionSettings
@@ -99,7 +99,7 @@ def _audit(kept: RetentionSettings, at: int) -> int:
 def forget_readings() -> None:
     """Delete, at a CAP, readings of months that are closed, and grid figures before the oldest month."""
     at = clock.now()
-    over = at - gather.revision_s()
+    over = at - period.revision_s()
     with store.writing() as c:
         removed = collecting.drop_readings(c, instant.month_start(over), over)
         removed += intensity.forget(c, period.first_month(at))
