@@ -16,7 +16,8 @@ from consent_server.settings.calls import CallsSettings
 from consent_server.settings.clients import ClientsSettings, RevocationListSettings
 from consent_server.settings.scheme import LicenseSettings, SchemeSettings
 from consent_server.settings.section import Section, load_section
-from consent_server.settings.values import HttpsUrl, SecretFile
+from consent_server.settings.storage import ClientKeysSettings
+from consent_server.settings.values import HttpsUrl
 
 
 class BankMember(Section):
@@ -31,14 +32,6 @@ class BankScheme(SchemeSettings):
     licenses: tuple[LicenseSettings, ...] = ()
 
 
-class BankKeys(Section):
-    client_certificate: Path = Field(description="PEM chain, leaf first, of the client certificate for calls out.")
-    client_key: SecretFile = Field(description="PEM key of that certificate.")
-    signing_root: Path = Field(description="PEM of the Directory's signing root, for provenance that is received.")
-    sealing: SecretFile = Field(description="File with the 32-byte key that encrypts the tokens that are kept.")
-    server_roots: Path | None = Field(None, description="PEM of the roots for calls out; the system's when absent.")
-
-
 class BankSettings(Section):
     """The sections have the keys of docs/settings.md."""
 
@@ -50,7 +43,7 @@ class BankSettings(Section):
     revocation_list: RevocationListSettings
     calls: CallsSettings = CallsSettings()
     scheme: BankScheme
-    keys: BankKeys
+    keys: ClientKeysSettings
 
     @property
     def is_sandbox(self) -> bool:

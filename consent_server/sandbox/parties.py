@@ -206,15 +206,15 @@ def _catalogue(layout: Layout, party: str) -> dict[str, str]:
 def _keys(layout: Layout, party: str) -> dict[str, str]:
     folder, application = layout.party(party) / "keys", _APPLICATION[party]
     return {
-        "tokens": str(folder / "tokens"),
-        "refresh": str(folder / "refresh"),
         "sealing": str(folder / "sealing"),
         "client_certificate": str(layout.certificate(application, "chain")),
         "client_key": str(layout.certificate(application, "key")),
-        "signing_certificate": str(layout.signing_certificate(application, "chain")),
-        "signing_key": str(layout.signing_certificate(application, "key")),
         "signing_root": str(layout.authority / "signing_root.pem"),
         "server_roots": str(layout.authority / "server_root.pem"),
+        "tokens": str(folder / "tokens"),
+        "refresh": str(folder / "refresh"),
+        "signing_certificate": str(layout.signing_certificate(application, "chain")),
+        "signing_key": str(layout.signing_certificate(application, "key")),
     }
 
 

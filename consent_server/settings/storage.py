@@ -28,18 +28,23 @@ class DatabaseSettings(Section):
     )
 
 
-class KeysSettings(Section):
+class ClientKeysSettings(Section):
+    """What a client of other members keeps: a party, or a bank."""
+
+    sealing: SecretFile = Field(description="File with the 32-byte key that encrypts the tokens we hold as a client.")
+    client_certificate: Path = Field(description="PEM chain, leaf first, of our client certificate for calls out.")
+    client_key: SecretFile = Field(description="PEM key of our client certificate.")
+    signing_root: Path = Field(description="PEM of the Directory's signing root, for provenance that we receive.")
+    server_roots: Path | None = Field(None, description="PEM of the roots for calls out; the system's when absent.")
+
+
+class KeysSettings(ClientKeysSettings):
     """Where secrets are kept. Each must exist before the server starts: see `consent-server keys`."""
 
     tokens: Path = Field(description="Directory of the access-token signing keys (ES256), in files or an HSM.")
     refresh: Path = Field(description="Directory of the refresh-token key versions.")
-    sealing: SecretFile = Field(description="File with the 32-byte key that encrypts the tokens we hold as a client.")
-    client_certificate: Path = Field(description="PEM chain, leaf first, of our client certificate for calls out.")
-    client_key: SecretFile = Field(description="PEM key of our client certificate.")
     signing_certificate: Path = Field(description="PEM chain, leaf first, of our provenance signing certificate.")
     signing_key: SecretFile = Field(description="Key of our signing certificate: PEM, or its PKCS#11 URI.")
-    signing_root: Path = Field(description="PEM of the Directory's signing root, for provenance that we receive.")
-    server_roots: Path | None = Field(None, description="PEM of the roots for calls out; the system's when absent.")
 
 
 class RetentionSettings(Section):
