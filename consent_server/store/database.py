@@ -30,6 +30,7 @@ from consent_server.store.faults import (
     is_uncertain,
     refusal_for,
 )
+from consent_server.store.kept import KeptConnections
 from consent_server.store.statement import Statement
 from consent_server.store.waiting import PAUSES_S, LockWait, lock_wait_of_this_request
 from consent_server.store.writers import Writers
@@ -49,6 +50,8 @@ WRITERS = "writers"
 ALONE = "alone"
 #: The engines that share the pool of an engine, by what their connections are for: "reading", "writing" or ALONE.
 KINDS = "kinds"
+#: The engine's option that holds those of its connections that are kept for single statements.
+KEPT = "kept"
 #: How a connection to PostgreSQL is opened and watched (the names are libpq's).
 POSTGRESQL_LINK = {
     "connect_timeout": 2,
@@ -102,7 +105,7 @@ def init(app: Flask, url: str, journal: Path | None = None) -> None:
         (_prepare_sqlite if is_sqlite else _prepare_postgresql)(db.engine)
         # Made once: options that are set on each connection cost more than some statements.
         kinds = {kind: db.engine.execution_options(**{kind: True}) for kind in ("reading", "writing", ALONE)}
-        db.engine.update_execution_options(**{KINDS: kinds})
+        db.engine.update_execution_options(**{KINDS: kinds, KEPT: KeptConnections(db.engine)})
 
 
 def is_sqlite() -> bool:
@@ -260,6 +263,12 @@ def _connected(wait: LockWait, kind: str) -> Connection:
         waited, pause = waited + pause, min(2 * pause, longest)
 
 
+def _kept(wait: LockWait) -> AbstractContextManager[Connection]:
+    """Lend a connection for one statement."""
+    kept: KeptConnections = db.engine.get_execution_options()[KEPT]
+    return kept.lend(lambda: _connected(wait, ALONE))
+
+
 @contextmanager
 def _begun(writing: bool, wait: LockWait) -> Iterator[Connection]:
     """Yield a connection in a transaction. A transaction that writes to SQLite waits for its turn here, and not in C.
@@ -343,7 +352,7 @@ def ask(query: Statement, values: Mapping[str, object]) -> Sequence[Any] | None:
     try:
         _require_time(wait)
         if is_sqlite():
-            with _connected(wait, ALONE) as connection:
+            with _kept(wait) as connection:
                 return query.row(connection, values)
         answer, _ = _by_itself(_in_one_row(query), values, wait)
     except sa.exc.SQLAlchemyError as error:
@@ -381,13 +390,13 @@ def _by_itself(statement: Statement, values: Mapping[str, object], wait: LockWai
     """Return a statement's row, and whether it was run again because the connection was lost."""
     is_second = False
     while True:
-        with _connected(wait, ALONE) as connection:
-            try:
+        try:
+            with _kept(wait) as connection:
                 return statement.row(connection, values), is_second
-            except sa.exc.DBAPIError as error:
-                if is_second or not is_uncertain(error):
-                    raise
-                is_second = True
+        except sa.exc.DBAPIError as error:
+            if is_second or not is_uncertain(error):
+                raise
+            is_second = True
 
 
 @cache

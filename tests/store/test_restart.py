@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import sqlalchemy as sa
 
 from consent_server import store
 from consent_server.store import limits, permissions, requests
+from consent_server.store.database import ALONE, KEPT, db
 from consent_server.store.digests import digest, new_id
+from consent_server.store.kept import KeptConnections
 from consent_server.store.tables.journeys import PushedRequest
 from tests.database import postgresql
 from tests.journey.conftest import GOOD, World, with_meters
@@ -76,11 +79,20 @@ def test_G08_a_pool_of_stale_connections_is_no_error(own_server: OwnServer, held
     with world.app.app_context():
         with store.reading() as first, store.reading() as second, store.writing() as third:
             assert first is not second is not third
+        keep(3)
         for act in (one_statement_that_reads, one_statement_that_writes, a_transaction):
             own_server.stop()
             own_server.start()
             for _ in range(3):
                 act()
+
+
+def keep(count: int) -> None:
+    """Let so many connections be kept for single statements."""
+    kept: KeptConnections = db.engine.get_execution_options()[KEPT]
+    with ExitStack() as lent:
+        for _ in range(count):
+            lent.enter_context(kept.lend(db.engine.execution_options(**{ALONE: True}).connect))
 
 
 def one_statement_that_reads() -> None:
