@@ -1,7 +1,7 @@
 """Failures counted under a key in a window of time, shared by every process of a party."""
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -20,6 +20,9 @@ _TAKE_BACK = (
     .values(count=_count.c.count - 1)
 )
 _CLEAR = sa.delete(_count).where(_count.c.key == sa.bindparam("key_"))
+#: Rows of one budget that many use at once. A row that is counted up stays locked until its transaction is on the disk: each
+#: push of a client would wait for the one before it.
+PARTS: Final = 16
 
 
 @cache
@@ -36,15 +39,41 @@ class Budget(NamedTuple):
 
 
 def within(dialect: str) -> sa.Insert:
-    """Return what counts once and returns the count, or no row where the budget is used up; its parameters are a Budget."""
-    first = rows.insert(dialect, FailureCount).values(
-        key=sa.bindparam("key"), window=sa.bindparam("window"), count=sa.literal(1)
+    """Return what counts once and returns a row, or none where the budget is used up; its parameters are a Budget.
+
+    On PostgreSQL the budget is divided among PARTS rows. It is never exceeded; of those that come at once at its end some may
+    be refused while there is room.
+    """
+    key, window = sa.bindparam("key", type_=sa.Text), sa.bindparam("window", type_=sa.Integer)
+    most = sa.bindparam("most", type_=sa.Integer)
+    if dialect != "postgresql":
+        return _counting(dialect, {"key": key, "window": window}, most)
+    numbers = (
+        sa.func.generate_series(0, PARTS - 1).table_valued(sa.column("number", sa.Integer)).render_derived("numbers")
     )
-    return first.on_conflict_do_update(
-        index_elements=_count.primary_key,
-        set_={"count": _count.c.count + 1},
-        where=_count.c.count < sa.bindparam("most", type_=sa.Integer),
-    ).returning(_count.c.count)
+    part = key + "/" + sa.cast(numbers.c.number, sa.Text)
+    share = (most + numbers.c.number) // PARTS  # together they are `most`
+    free = (
+        sa.select(part.label("key"), share.label("share"))
+        .join_from(numbers, _count, sa.and_(_count.c.key == part, _count.c.window == window), isouter=True)
+        .where(sa.func.coalesce(_count.c.count, 0) < share)
+        .order_by(sa.func.random())
+        .limit(1)
+        .cte("free")
+    )
+    return _counting(dialect, {"key": free.c.key, "window": window}, sa.select(free.c.share).scalar_subquery())
+
+
+def _counting(dialect: str, row: dict[str, sa.ColumnElement[Any]], most: sa.ColumnElement[int]) -> sa.Insert:
+    values = sa.select(*row.values(), sa.literal(1)).where(sa.true())
+    return (
+        rows.insert(dialect, FailureCount)
+        .from_select([*row, "count"], values)
+        .on_conflict_do_update(
+            index_elements=_count.primary_key, set_={"count": _count.c.count + 1}, where=_count.c.count < most
+        )
+        .returning(_count.c.count)
+    )
 
 
 def count(c: Connection, key: str, window: int) -> int:
