@@ -25,7 +25,8 @@ from consent_server.tokens import refresh_token
 log = logging.getLogger("consent_server.outbox")
 
 LEASE_S: Final = 120
-BATCH: Final = 20
+#: Calls of one turn. They share a look-up, a handshake and two transactions; of a dispatcher that dies, as many are made again.
+BATCH: Final = 50
 TURN_S: Final = 10  # no further call of a turn is begun after this: what it has leased must not run out
 RUN_S: Final = 30
 FIRST_DELAY_S: Final = 5

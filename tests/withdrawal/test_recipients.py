@@ -15,7 +15,7 @@ from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.outbound.fair_pool import FairPool
 from consent_server.outbound.session import Response, Session
 from consent_server.store import outbox, permissions
-from consent_server.withdrawal.outbox import LEASE_S, LONGEST_DELAY_S, dispatch, pool
+from consent_server.withdrawal.outbox import BATCH, LEASE_S, LONGEST_DELAY_S, dispatch, pool
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 from tests.deployments import layout
 from tests.outbound.conftest import Answer, Asked, WireServer, server_context
@@ -273,7 +273,7 @@ def test_G11_of_two_dispatchers_one_dies_with_what_it_has_leased(
 ) -> None:
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     receiver = PlayedReceiver(deployment)
-    owe(*names(50), to="fsp")
+    owe(*names(BATCH + 30), to="fsp")
 
     def dies_at_its_third(_token: str) -> Exception | None:
         if len(receiver.sent) == 3:
@@ -286,8 +286,10 @@ def test_G11_of_two_dispatchers_one_dies_with_what_it_has_leased(
     receiver.fault = lambda token: None
     assert dispatch().done == 30, "what it had leased is left to it"
     held_clock.step(LEASE_S)
-    assert dispatch().done == 20
-    assert Counter(Counter(receiver.sent).values()) == {1: 47, 2: 3}, "what had not been settled is sent once more"
+    assert dispatch().done == BATCH
+    assert Counter(Counter(receiver.sent).values()) == {1: BATCH + 27, 2: 3}, (
+        "what had not been settled is sent once more"
+    )
     assert owed() == []
 
 
