@@ -215,7 +215,7 @@ def _prepare_postgresql(engine: Engine) -> None:
 
 
 def _prepare_sqlite(engine: Engine) -> None:
-    engine.update_execution_options(**{WRITERS: Writers()})
+    engine.update_execution_options(**{WRITERS: Writers(KeptConnections(engine))})
 
     @sa.event.listens_for(engine, "connect")
     def _pragmas(raw: Any, _record: object) -> None:

@@ -1,5 +1,5 @@
-"""Connections that are kept for single statements: to take one from SQLAlchemy's pool and give it back takes longer than to
-find a row by its key.
+"""Connections that are kept beside SQLAlchemy's pool: to take one from the pool and give it back takes longer than to find a
+row by its key.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,12 +9,12 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-#: Of one process. The pool, from which they come, has as many more for transactions.
+#: Of one process and kind. The pool, from which they come, has as many more for transactions.
 MOST: Final = 8
 
 
 class KeptConnections:
-    """Up to MOST connections of an engine that nobody uses now. Each statement on them is a transaction of its own."""
+    """Up to MOST connections of one kind that nobody uses now, and that are in no transaction."""
 
     def __init__(self, engine: Engine) -> None:
         self._free: list[Connection] = []
@@ -23,7 +23,7 @@ class KeptConnections:
     @contextmanager
     def lend(self, connect: Callable[[], Connection]) -> Iterator[Connection]:
         """Yield one, or a new one, to run one statement on."""
-        connection = self._taken() or connect()
+        connection = self.take() or connect()
         try:
             yield connection
         except BaseException:
@@ -31,18 +31,23 @@ class KeptConnections:
                 self._end()
             connection.close()
             raise
-        if len(self._free) < MOST:
-            self._free.append(connection)
-        else:
-            connection.close()
+        self.keep(connection)
 
-    def _taken(self) -> Connection | None:
+    def take(self) -> Connection | None:
+        """Return one that is kept no longer, or None."""
         try:
             return self._free.pop()
         except IndexError:
             return None
 
+    def keep(self, connection: Connection) -> None:
+        """Keep one that did what it was for, or give it back to the pool."""
+        if len(self._free) < MOST:
+            self._free.append(connection)
+        else:
+            connection.close()
+
     def _end(self) -> None:
-        while connection := self._taken():
+        while connection := self.take():
             connection.detach()  # the pool would keep it, or have been replaced
             connection.close()

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection, RootTransaction
 
 from consent_server.aside import to_the_end
 from consent_server.store.faults import StoreUnavailable, is_locked
+from consent_server.store.kept import KeptConnections
 from consent_server.store.waiting import PAUSES_S, LockWait
 
 #: Acts in one transaction: other processes wait until it is committed.
@@ -55,7 +56,7 @@ class _Shared:
             self._raw.execute("RELEASE act")
         self.acts += 1
 
-    def end(self) -> None:
+    def end(self, kept: KeptConnections) -> None:
         """Commit what succeeded."""
         try:
             if self.acts and self.fault is None:
@@ -65,7 +66,10 @@ class _Shared:
         except Exception as error:
             self.fault = error
         finally:
-            self.connection.close()
+            if self.fault is None:
+                kept.keep(self.connection)
+            else:
+                self.connection.close()
             self.ended.set()
 
 
@@ -75,8 +79,9 @@ class Writers:
     A lock is stuck while it is held and nobody commits. A busy file is waited for longer than a stuck one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: KeptConnections) -> None:
         self.broken = ""
+        self._kept = kept
         self._turn = threading.Lock()
         self._waiting: set[object] = set()
         self._shared: _Shared | None = None
@@ -108,6 +113,8 @@ class Writers:
             raise shared.fault
 
     def _take_turn(self, wait: LockWait) -> None:
+        if self._turn.acquire(blocking=False):
+            return
         me = object()
         self._waiting.add(me)
         try:
@@ -121,7 +128,7 @@ class Writers:
 
     def _end(self, shared: _Shared) -> None:
         self._shared = None
-        shared.end()
+        shared.end(self._kept)
 
     def _wait_for(self, shared: _Shared) -> None:
         """Wait until whoever shares the transaction has ended it; end it if those who waited for a turn have given up."""
@@ -135,7 +142,7 @@ class Writers:
 
     def _begun(self, wait: LockWait, connect: Callable[[], Connection]) -> _Shared:
         """Return a transaction once no other process has one open. Raise StoreUnavailable."""
-        connection = connect()
+        connection = self._kept.take() or connect()
         try:
             return _Shared(connection, self._begin(connection, wait))
         except BaseException:
