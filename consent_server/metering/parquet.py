@@ -228,9 +228,10 @@ def _is_too_large(group: pq.RowGroupMetaData) -> bool:
 
 def _bounds(column: pq.ColumnChunkMetaData) -> tuple[str, str] | None:
     statistics = column.statistics
-    if statistics is None or not statistics.has_min_max or not isinstance(statistics.min, str):
+    if statistics is None or not statistics.has_min_max:
         return None
-    return statistics.min, statistics.max
+    least, most = statistics.min, statistics.max
+    return (least, most) if isinstance(least, str) else None
 
 
 class ParquetRegister(RowRegister):
