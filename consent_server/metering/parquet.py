@@ -370,7 +370,8 @@ def _are(column: pa.ChunkedArray, values: Sequence[str]) -> pa.ChunkedArray:
             number for number, word in enumerate(chunk.dictionary.cast(pa.string()).to_pylist()) if word in wanted
         ]
         if len(numbers) == 1:
-            found.append(pc.equal(chunk.indices, numbers[0]))  # half of what is_in takes
+            # Half of what is_in takes, and of what a number without its type takes, which is 64 bits wide.
+            found.append(pc.equal(chunk.indices, pa.scalar(numbers[0], chunk.indices.type)))
         else:
             found.append(pc.is_in(chunk.indices, pa.array(numbers, chunk.indices.type)))
     return pa.chunked_array(found, pa.bool_())
@@ -378,9 +379,9 @@ def _are(column: pa.ChunkedArray, values: Sequence[str]) -> pa.ChunkedArray:
 
 def _where(table: pa.Table, wanted: pa.ChunkedArray) -> pa.Table:
     """Return the rows that are wanted, without a copy where they lie together, as in a sorted file."""
-    first, count = pc.index(wanted, True).as_py(), pc.sum(wanted).as_py() or 0
-    if pc.sum(wanted.slice(max(first, 0), count)).as_py() == count:
-        return table.slice(first, count)
+    rows = pc.indices_nonzero(wanted)
+    if len(rows) and rows[-1].as_py() - rows[0].as_py() == len(rows) - 1:
+        return table.slice(rows[0].as_py(), len(rows))
     return table.filter(wanted)
 
 
