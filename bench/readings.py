@@ -28,14 +28,10 @@ from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.readings import join, parse
 from consent_server.settings.metering import ParquetSettings
 from tests.deployments import START, in_new_database, settings_of
+from tests.metering import foreign
 from tests.resource.conftest import ResourceServer
 
 METERS, MONTHS = 100, 13
-ROW_GROUP = 5_000
-#: zstd for what varies; it takes longer than lz4 to begin with each column.
-COMPRESSION = dict.fromkeys(("value", "cumulative"), "zstd") | dict.fromkeys(
-    ("meter", "measure", "start", "unit", "taken_at", "estimated"), "lz4"
-)
 
 
 def fill(folder: Path, start: int, end: int) -> tuple[list[tuple[str, str]], int, int]:
@@ -45,41 +41,30 @@ def fill(folder: Path, start: int, end: int) -> tuple[list[tuple[str, str]], int
     for fuel in ("electricity", "gas"):
         blocks = day_blocks(Supply(f"bench-{fuel}", "bench", fuel, "S3"), "import", start, end)
         shapes[fuel] = parse(orjson.loads(join(block for _, block in blocks))).value
-    schema = pa.schema(
-        {"meter": pa.string(), "measure": pa.string(), "start": pa.timestamp("s", "UTC"), "value": pa.float64()}
-        | {
-            "unit": pa.string(),
-            "taken_at": pa.timestamp("s", "UTC"),
-            "cumulative": pa.float64(),
-            "estimated": pa.bool_(),
-        }
-    )
     rows, month = 0, start
     while month < end:
         later = min(instant.next_month(month), end)
         count, offset = (later - month) // HALF_HOUR, (month - start) // HALF_HOUR
         starts = list(range(month, later, HALF_HOUR))
-        columns: dict[str, list[object]] = {name: [] for name in schema.names}
+        tables = []
         for number, (meter, fuel) in enumerate(meters):
             # Each meter its own figures, so that nothing is packed for being the same.
             values = [round(value * (1 + number / 97), 3) for value in shapes[fuel][offset : offset + count]]
-            columns["meter"] += [meter] * count
-            columns["measure"] += ["import"] * count
-            columns["start"] += starts
-            columns["value"] += values
-            columns["unit"] += ["WHR" if fuel == "electricity" else "MTQ"] * count
-            columns["taken_at"] += [each + 5400 for each in starts]
-            columns["cumulative"] += [round(1e6 + offset * 7 + sum(values[:1]) + each, 3) for each in range(count)]
-            columns["estimated"] += [False] * count
+            columns = {
+                "meter": [meter] * count,
+                "measure": ["import"] * count,
+                "start": starts,
+                "value": values,
+                "unit": ["WHR" if fuel == "electricity" else "MTQ"] * count,
+                "taken_at": [each + 5400 for each in starts],
+                "cumulative": [round(1e6 + offset * 7 + sum(values[:1]) + each, 3) for each in range(count)],
+                "estimated": [False] * count,
+            }
+            tables.append(pa.table(columns))
         where = folder / "prefix=12" / f"month={instant.text(month)[:7]}"
         where.mkdir(parents=True)
-        table = pa.table(columns, schema=schema)
-        pq.write_table(
-            table, where / "part.parquet", row_group_size=ROW_GROUP, compression=COMPRESSION, write_page_checksum=True,
-            use_dictionary=["meter", "measure", "unit"],
-            column_encoding={"start": "DELTA_BINARY_PACKED", "taken_at": "DELTA_BINARY_PACKED"},
-        )  # fmt: skip
-        rows += table.num_rows
+        foreign.write_month(where / "part.parquet", tables)
+        rows += count * len(meters)
         month = later
     return meters, rows, sum(path.stat().st_size for path in folder.rglob("*.parquet"))
 

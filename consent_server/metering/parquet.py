@@ -151,7 +151,7 @@ class _Folder:
                 pre_buffer=self._is_remote,
             ) as file:
                 table = file.read_row_groups(footer.that_may_hold(key, values), wanted, use_threads=False)
-        return _where(table, _are(table[key], values))
+        return _only(table, key, values)
 
     def _footer(self, info: fs.FileInfo, source: pa.NativeFile) -> "_Footer":
         """Return the footer of a file as it is now."""
@@ -183,21 +183,25 @@ class _Footer:
 
         Raise ReadingError if one of them takes too much memory.
         """
-        if key not in self._bounds:
-            self._bounds[key] = self._bounds_of(key)
-        found = [
-            group
-            for group, bounds in enumerate(self._bounds[key])
-            if bounds is None or any(bounds[0] <= value <= bounds[1] for value in values)
-        ]
+        bounds = self._bounds_of(key)
+        found = sorted(
+            {
+                group
+                for value in values
+                for group, each in enumerate(bounds)
+                if each is None or each[0] <= value <= each[1]
+            }
+        )
         if any(map(_is_too_large, map(self.metadata.row_group, found))):
             raise ReadingError(f"a row group is too large to be read for one {key}: write at most {_MOST_ROWS:,} rows")
         return found
 
     def _bounds_of(self, key: str) -> list[tuple[str, str] | None]:
-        column = self.paths.index(key)
-        groups = map(self.metadata.row_group, range(self.metadata.num_row_groups))
-        return [_bounds(each.column(column)) for each in groups]
+        if key not in self._bounds:
+            column = self.paths.index(key)
+            groups = map(self.metadata.row_group, range(self.metadata.num_row_groups))
+            self._bounds[key] = [_bounds(each.column(column)) for each in groups]
+        return self._bounds[key]
 
     def advice(self, key: str) -> Iterator[str]:
         """Say what makes the rows of one value expensive to find."""
@@ -207,8 +211,7 @@ class _Footer:
         most = max((metadata.row_group(each).num_rows for each in range(metadata.num_row_groups)), default=0)
         if most > _MOST_ROWS:
             yield f"row groups have up to {most:,} rows, all of which are read for one {key}: write at most {_MOST_ROWS:,}"
-        self.that_may_hold(key, ())
-        bounds = self._bounds[key]
+        bounds = self._bounds_of(key)
         if None in bounds:
             yield f"row groups do not say the smallest and largest {key}, so that all are read: write statistics"
         elif any(later[0] < before[1] for before, later in pairwise(filter(None, bounds))):
@@ -226,9 +229,10 @@ def _is_too_large(group: pq.RowGroupMetaData) -> bool:
 
 def _bounds(column: pq.ColumnChunkMetaData) -> tuple[str, str] | None:
     statistics = column.statistics
-    if statistics is None or not statistics.has_min_max or not isinstance(statistics.min, str):
+    if statistics is None or not statistics.has_min_max:
         return None
-    return statistics.min, statistics.max
+    least, most = statistics.min, statistics.max
+    return (least, most) if isinstance(least, str) else None
 
 
 class ParquetRegister(RowRegister):
@@ -344,6 +348,19 @@ def _by_month(files: Iterable[tuple[str, fs.FileInfo]]) -> list[list[fs.FileInfo
     return [[info for _, info in those] for _, those in groupby(files, key=lambda each: each[0])]
 
 
+def _only(table: pa.Table, key: str, values: Sequence[str]) -> pa.Table:
+    """Return the rows whose text in a column is one of some values: all of them where each row group is of one meter."""
+    return table if _word(table[key]) in values else _where(table, _are(table[key], values))
+
+
+def _word(column: pa.ChunkedArray) -> str | None:
+    """Return the one text that the rows of a dictionary have, or None if there may be others."""
+    if not pa.types.is_dictionary(column.type) or column.null_count:
+        return None
+    words = {word for chunk in column.chunks for word in chunk.dictionary.to_pylist()}
+    return words.pop() if len(words) == 1 else None
+
+
 def _are(column: pa.ChunkedArray, values: Sequence[str]) -> pa.ChunkedArray:
     """Return of each value of a text column whether it is one of some. Of a dictionary the few words are compared."""
     if not pa.types.is_dictionary(column.type):
@@ -354,7 +371,8 @@ def _are(column: pa.ChunkedArray, values: Sequence[str]) -> pa.ChunkedArray:
             number for number, word in enumerate(chunk.dictionary.cast(pa.string()).to_pylist()) if word in wanted
         ]
         if len(numbers) == 1:
-            found.append(pc.equal(chunk.indices, numbers[0]))  # half of what is_in takes
+            # Half of what is_in takes, and of what a number without its type takes, which is 64 bits wide.
+            found.append(pc.equal(chunk.indices, pa.scalar(numbers[0], chunk.indices.type)))
         else:
             found.append(pc.is_in(chunk.indices, pa.array(numbers, chunk.indices.type)))
     return pa.chunked_array(found, pa.bool_())
@@ -362,9 +380,9 @@ def _are(column: pa.ChunkedArray, values: Sequence[str]) -> pa.ChunkedArray:
 
 def _where(table: pa.Table, wanted: pa.ChunkedArray) -> pa.Table:
     """Return the rows that are wanted, without a copy where they lie together, as in a sorted file."""
-    first, count = pc.index(wanted, True).as_py(), pc.sum(wanted).as_py() or 0
-    if pc.sum(wanted.slice(max(first, 0), count)).as_py() == count:
-        return table.slice(first, count)
+    rows = pc.indices_nonzero(wanted)
+    if len(rows) and rows[-1].as_py() - rows[0].as_py() == len(rows) - 1:
+        return table.slice(rows[0].as_py(), len(rows))
     return table.filter(wanted)
 
 
@@ -374,10 +392,14 @@ def _between(table: pa.Table, request: ReadingsRequest) -> pa.Table:
         raise ReadingError("the rows have no column start or no column measure")
     start = _seconds(table["start"])
     table = table.set_column(table.column_names.index("start"), "start", start)
-    wanted = pc.and_(pc.greater_equal(start, request.start), pc.less(start, request.end))
-    if pc.unique(table["measure"]).to_pylist() != [request.measure]:
-        wanted = pc.and_(wanted, _are(table["measure"], [request.measure]))
-    return _where(table, wanted)
+    if start.null_count or not _is_within(start, request):
+        table = _where(table, pc.and_(pc.greater_equal(start, request.start), pc.less(start, request.end)))
+    return _only(table, "measure", [request.measure])
+
+
+def _is_within(start: pa.ChunkedArray, request: ReadingsRequest) -> bool:
+    edges = pc.min_max(start).as_py()
+    return bool(request.start <= edges["min"] and edges["max"] < request.end)
 
 
 def _seconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -399,7 +421,9 @@ def _columns(table: pa.Table) -> Columns:
         column = table[name]
         if name in _TIMES:
             column = _seconds(column)
-        if name in _SAME and len(values := pc.unique(column)) == 1:
+        if (word := _word(column)) is not None:
+            columns[name] = [word] * len(column)
+        elif name in _SAME and len(values := pc.unique(column)) == 1:
             columns[name] = [values[0].as_py()] * len(column)
         else:
             columns[name] = _listed(column)

@@ -56,8 +56,9 @@ class Held:
 
     def __post_init__(self) -> None:
         """Raise ReadingError for a day outside the metered part, which may be another business's."""
-        first, last = self.metered or (0, 0)
-        if any(not instant.day_start(first) <= day < last for day in self.days):
+        start, last = self.metered or (0, 0)
+        first = instant.day_start(start)
+        if any(not first <= day < last for day in self.days):
             raise ReadingError("a day outside what was metered")
 
     @classmethod

@@ -23,7 +23,7 @@ from consent_server.metering.unavailable import SourceUnavailable
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, HALF_HOUR
 from consent_server.scheme.meters import MeterNumberError, masked, parse_postcode
-from consent_server.scheme.readings import UNIT, HalfHours, ReadingError, ours_in
+from consent_server.scheme.readings import UNIT, HalfHours, ReadingError, all_are, all_known, ours_in
 from consent_server.store.tables.metering import Meter
 
 #: Columns by name, each with one value for each row. An array holds whole numbers (q) or floats (d).
@@ -180,7 +180,7 @@ class RowReadings(ABC):
             return Held()
         half_hours = half_hours_of(request, self.rows_of(request))
         metered = self._metered(request, half_hours.start)
-        if None in half_hours.value:
+        if not all_known(half_hours.value):
             half_hours = half_hours.where([each is not None for each in half_hours.value])
         return Held.of_columns(request, half_hours, metered)
 
@@ -266,17 +266,15 @@ def half_hours_of(request: ReadingsRequest, rows: Columns) -> HalfHours:
     if len(start) > MOST_HALF_HOURS:
         raise ReadingError("more half-hours than were asked for")
     factor = ours_in(request.fuel, unit)
-    taken_at, register, estimated = (rows.get(name) or [None] * len(start) for name in _KNOWN)
+    taken_at, register = (rows.get(name) or [None] * len(start) for name in ("taken_at", "cumulative"))
+    estimated = rows.get("estimated") or [False] * len(start)
     return HalfHours(
         _instants(start, "start"),
         _each(value, (float, int, type(None)) if factor == 1 else (), lambda each: _number(each, factor)),
         _instants(taken_at, "taken_at"),
         _each(register, (float, int, type(None)) if factor == 1 else (), lambda each: _number(each, factor)),
-        _each(estimated, (bool,), _flag),
+        estimated if all_are(estimated, False) else _each(estimated, (bool,), _flag),
     )
-
-
-_KNOWN: Final = ("taken_at", "cumulative", "estimated")
 
 
 def extents_of(rows: Columns, meters: Collection[str]) -> dict[str, tuple[int, int]]:
@@ -311,7 +309,7 @@ def _all_are(rows: Columns, request: ReadingsRequest) -> None:
         (rows.get("measure"), request.measure),
         (rows.get("fuel"), request.fuel),
     ):
-        if column and column.count(asked) < len(column):
+        if column and not all_are(column, asked):
             raise ReadingError("a row of another meter, measure or fuel")
 
 
@@ -347,10 +345,7 @@ def _instants(column: Sequence[Any], name: str) -> Sequence[Any]:
 
 def _each(column: Sequence[Any], as_they_are: tuple[type, ...], read: Callable[[Any], Any]) -> Sequence[Any]:
     """Return what `read` makes of each value, without looking at them one by one if all are of types that stay as they are."""
-    if isinstance(column, array):
-        types, column = {_TYPE_OF[column.typecode]}, column.tolist()
-    else:
-        types = set(map(type, column))
+    types = {_TYPE_OF[column.typecode]} if isinstance(column, array) else set(map(type, column))
     return column if types <= set(as_they_are) else list(map(read, column))
 
 

@@ -39,7 +39,8 @@ _LARGEST = 1e15  # beyond any meter, and below where a float would lose a watt-h
 _LATEST = 253402300800  # after the year 9999, the last that there is
 _CLOCK = [f"{slot // 2:02}:{slot % 2 * 30:02}:00Z" for slot in range(HALF_HOURS_A_DAY)]
 _FROM = b'"from":"'
-_IN_NUMBERS: Final = b"0123456789.e+-,"  # what JSON writes numbers with, and what is between them
+# Each value of JSON that is no number has one of these: text, lists, objects, true and null, false and null.
+_NOT_IN_NUMBERS: Final = (b'"', b"[", b"{", b"u", b"l")
 _parsed = lru_cache(maxsize=65536)(instant.parse)
 
 
@@ -117,6 +118,7 @@ def blocks_of(fuel: str, half_hours: HalfHours, cumulative_before: float) -> tup
     register, register_text = _numbers(register, "cumulative")
     taken = _taken(start, taken_at)
     blocks: dict[int, bytes] = {}
+    pieces: list[bytes] = []
     first, before = 0, -DAY
     while first < len(start):
         day = instant.day_start(start[first])
@@ -124,8 +126,9 @@ def blocks_of(fuel: str, half_hours: HalfHours, cumulative_before: float) -> tup
         if day <= before:
             raise OutOfOrder
         # Four pieces for each half-hour, and the end of the last: 17,520 objects one by one take ten times as long.
-        pieces = [_CUMULATIVE[fuel]] * (4 * (after - first) + 1)
-        pieces[0::4] = [*_openings(fuel, day, start[first:after].tobytes(), taken[first:after].tobytes()), _END[fuel]]
+        if len(pieces) != 4 * (after - first) + 1:
+            pieces = [_CUMULATIVE[fuel]] * (4 * (after - first) + 1)
+        pieces[0::4] = _openings(fuel, day, start[first:after].tobytes(), taken[first:after].tobytes())
         pieces[1::4] = value_text[first:after]
         pieces[3::4] = register_text[first:after]
         blocks[day] = b"".join(pieces)
@@ -136,13 +139,13 @@ def blocks_of(fuel: str, half_hours: HalfHours, cumulative_before: float) -> tup
 # What is between the figures. The end of one object, a comma and the opening of the next are one piece.
 _CUMULATIVE: Final = {fuel: b',"unitCode":"%b"},"cumulative":{"value":' % unit.encode() for fuel, unit in UNIT.items()}
 _END: Final = {fuel: b',"unitCode":"%b"}}' % unit.encode() for fuel, unit in UNIT.items()}
-_NEXT: Final = {fuel: end + b"," for fuel, end in _END.items()}
 
 
 @lru_cache(maxsize=1024)
 def _openings(fuel: str, day: int, starts: bytes, taken_at: bytes) -> list[bytes]:
-    """Return how the objects begin of a day's half-hours, in order, up to the value. The instants are those of arrays.
+    """Return how the objects begin of a day's half-hours, in order, up to the value, and how the last ends.
 
+    The instants are those of arrays.
     Raise OutOfOrder, and ReadingError for one off the half-hour, or taken before it has ended.
     """
     start, taken = array("q", starts), array("q", taken_at)
@@ -157,7 +160,7 @@ def _openings(fuel: str, day: int, starts: bytes, taken_at: bytes) -> list[bytes
         every[(each - day) // HALF_HOUR] + instant.date(at).encode() + _time_text(at % DAY)
         for each, at in zip(start, taken, strict=True)
     ]
-    return [openings[0].removeprefix(_NEXT[fuel]), *openings[1:]]
+    return [openings[0].removeprefix(_END[fuel] + b","), *openings[1:], _END[fuel]]
 
 
 @lru_cache(maxsize=1024)
@@ -166,7 +169,7 @@ def _openings_of_day(fuel: str, day: int) -> list[bytes]:
     today, tomorrow = instant.text(day)[:11], instant.text(day + DAY)[:11]
     edges = [*(today + time for time in _CLOCK), tomorrow + _CLOCK[0]]
     return [
-        _NEXT[fuel] + f'{{"type":"{fuel}","from":"{begins}","to":"{ends}","takenAt":"'.encode()
+        _END[fuel] + f',{{"type":"{fuel}","from":"{begins}","to":"{ends}","takenAt":"'.encode()
         for begins, ends in pairwise(edges)
     ]
 
@@ -179,7 +182,7 @@ def _time_text(second: int) -> bytes:
 
 def _taken(start: "array[int]", taken_at: Sequence[int | None]) -> "array[int]":
     """Return when each was taken: half an hour after the half-hour's end where it is not known. Raise ReadingError."""
-    if not isinstance(taken_at, array) and None in taken_at:
+    if not all_known(taken_at):
         taken_at = [
             each + HALF_HOUR + TAKEN_AFTER if at is None else at for at, each in zip(taken_at, start, strict=True)
         ]
@@ -188,7 +191,7 @@ def _taken(start: "array[int]", taken_at: Sequence[int | None]) -> "array[int]":
 
 def _counted_on(value: Sequence[float], cumulative: Sequence[float | None], before: float) -> Sequence[Any]:
     """Return the register at each half-hour's end, counted on where it is not stated."""
-    if None not in cumulative:
+    if all_known(cumulative):
         return cumulative
     register, total = [], before
     for energy, stated in zip(value, cumulative, strict=True):
@@ -210,17 +213,19 @@ def _numbers(column: Sequence[Any], name: str) -> tuple[Sequence[float], list[by
     """Return numbers, and each as JSON writes it. Raise ReadingError for one that is below zero or not finite."""
     if not column:
         return column, []
+    if isinstance(column, array):
+        column = column.tolist()
     try:
-        text = orjson.dumps(column)
+        text = orjson.dumps(column)[1:-1]
         # Only what is below zero, or has an exponent, has a minus.
         not_below = b"-" not in text or min(column) >= 0
-        good = not_below and max(column) <= _LARGEST and not text[1:-1].translate(None, _IN_NUMBERS)
+        good = not_below and max(column) <= _LARGEST and not any(each in text for each in _NOT_IN_NUMBERS)
     except TypeError:  # also what orjson raises
         good = False
     if not good:
         column = [float(_checked(each, name)) for each in column]
-        text = orjson.dumps(column)
-    return column, text[1:-1].split(b",")
+        text = orjson.dumps(column)[1:-1]
+    return column, text.split(b",")
 
 
 def day_block(fuel: str, day: int, values: Sequence[float | None], cumulative_before: float) -> bytes:
@@ -409,9 +414,19 @@ def ours_in(fuel: str, units: Sequence[object]) -> int:
     """Return how many of our units one of these is, which are all the same. Raise ReadingError."""
     known = _OURS_IN[fuel]
     for unit, ours in known.items():
-        if units.count(unit) == len(units):
+        if all_are(units, unit):
             return ours
     raise ReadingError(f"unit: {fuel} is in {' or '.join(known)}, and all of it in one")
+
+
+def all_are(column: Sequence[object], value: object) -> bool:
+    """Return whether a column has one value in every row. Those that are one object are not compared one by one."""
+    return not column or (column[0] == value and column.count(column[0]) == len(column))
+
+
+def all_known(column: Sequence[object]) -> bool:
+    """Return whether no value is None. An array has numbers alone."""
+    return isinstance(column, array) or None not in column
 
 
 def _checked(value: object, name: str) -> float:

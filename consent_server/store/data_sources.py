@@ -17,6 +17,7 @@ from consent_server.store.tables.permissions import MeterAlias, Permission
 _alias = table_of(MeterAlias)
 _permission = table_of(Permission)
 _KNOWN = sa.select(_alias).where(_alias.c.client_id == sa.bindparam("client_id_"), _alias.c.sme == sa.bindparam("sme_"))
+_OF_IDS = sa.select(_alias).where(_alias.c.id.in_(sa.bindparam("ids", expanding=True)))
 _WITHOUT_NUMBER = _alias.c.id.not_like("%.%")
 
 
@@ -80,10 +81,7 @@ def number_of(datasource: str) -> int:
 
 def find(c: Connection, ids: Iterable[str]) -> list[MeterAlias]:
     """Return meter, client and SME of each of these ids that there is."""
-    query = sa.select(_alias)
-    return [
-        row for batch in rows.batches(ids) for row in rows.every(c, MeterAlias, query.where(_alias.c.id.in_(batch)))
-    ]
+    return [row for batch in rows.batches(ids) for row in rows.every(c, MeterAlias, _OF_IDS, {"ids": batch})]
 
 
 def meters(c: Connection, most: int) -> set[str]:

@@ -32,6 +32,11 @@ _BY_NUMBER = _HELD.where(
     _OF_ONE_NUMBER == 1,
 )
 _OF_SME = _IN_ORDER.where(_meter.c.sme == sa.bindparam("sme_"))
+_OF_METERS = (
+    sa.select(_meter)
+    .where(_meter.c.sme == sa.bindparam("sme_"), _meter.c.id.in_(sa.bindparam("meters", expanding=True)))
+    .order_by(_meter.c.since)
+)
 _OF_CUSTOMER = _IN_ORDER.where(_meter.c.customer == sa.bindparam("customer_"))
 
 
@@ -60,8 +65,8 @@ def of_customer(c: Connection, customer: str, at: int) -> list[Meter]:
 
 def tenancies(c: Connection, sme: str, meters: Collection[str]) -> list[Meter]:
     """Return a business's times at some meters, past and future ones too, in the order in which they begin."""
-    query = sa.select(_meter).where(_meter.c.sme == sme).order_by(_meter.c.since)
-    return [row for batch in rows.batches(meters) for row in rows.every(c, Meter, query.where(_meter.c.id.in_(batch)))]
+    asked = ({"sme_": sme, "meters": batch} for batch in rows.batches(meters))
+    return [row for each in asked for row in rows.every(c, Meter, _OF_METERS, each)]
 
 
 def described(c: Connection, meters: Collection[str]) -> list[Meter]:

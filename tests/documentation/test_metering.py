@@ -10,6 +10,7 @@ import pytest
 from consent_server.metering import contract, sources
 from consent_server.scheme.instant import DAY
 from consent_server.settings.metering import MeteringSettings
+from tests.metering.foreign import page_code
 from tests.metering.test_foreign import PLACES
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/metering.md").read_text(encoding="utf-8")
@@ -17,8 +18,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs/metering.md").read_text(enco
 
 @pytest.fixture
 def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MeteringSettings]:
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    (tmp_path / "edp_meters.py").write_text(code, encoding="utf-8")
+    (tmp_path / "edp_meters.py").write_text(page_code("edp_meters.py"), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     named = dict(re.findall(r'^(register_source|readings_source) = "(.*)"$', PAGE, re.MULTILINE))
     yield MeteringSettings(**named)

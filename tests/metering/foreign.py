@@ -5,7 +5,7 @@ import functools
 import json
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,20 @@ def documented(source: str) -> dict[str, Any]:
     (found,) = (block for block in blocks if source in block)
     read: dict[str, Any] = tomllib.loads(found)["metering"]
     return read
+
+
+def page_code(name: str) -> str:
+    """The page's Python that is to be saved under a name."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (found,) = (block for block in blocks if block.startswith(f"# {name}\n"))
+    return str(found)
+
+
+def write_month(path: Path, meters: Iterable[pa.Table]) -> None:
+    """Write a file of half-hours as the page does."""
+    code: dict[str, Any] = {}
+    exec(page_code("write_month.py"), code)
+    code["write"](path, meters)
 
 
 def at(url: str, source: str) -> MeteringSettings:

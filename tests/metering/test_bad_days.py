@@ -109,6 +109,29 @@ def test_D4_rows_that_cannot_be_so_refuse_the_whole_answer(place: str, name: str
         readings.half_hours(DAYS)
 
 
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("meter", None),
+        ("meter", FARM),
+        ("measure", None),
+        ("measure", "export"),
+        ("start", None),
+        ("start", FIRST - HALF_HOUR),
+    ],
+)
+def test_D4_one_row_of_another_among_a_meters_own_is_left_out(
+    column: str, said: str | int | None, tmp_path: Path
+) -> None:
+    settings = foreign.parquet_files(tmp_path)
+    foreign.write_readings(tmp_path / "readings", rows_of_two_days())
+    path = tmp_path / f"readings/prefix=12/month={instant.month(FIRST)}/part.parquet"
+    table = pq.read_table(path, partitioning=None)
+    spoilt = pa.array([said, *table[column].to_pylist()[1:]], table[column].type)
+    pq.write_table(table.set_column(table.column_names.index(column), column, spoilt), path)
+    assert sources.readings_of(settings).half_hours(DAYS).count == 94
+
+
 def doubled(name: str) -> Callable[[pa.Table], pa.Table]:
     return lambda table: pa.Table.from_arrays([*table.columns, table[name]], names=[*table.column_names, name])
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -138,6 +139,18 @@ def test_D4_columns_may_be_in_any_order_and_more_may_be_there(tmp_path: Path, he
         pq.write_table(table.select(sorted(table.column_names, reverse=True)), path)
     readings = ParquetReadings(settings.parquet)
     assert (readings.half_hours(wanted), readings.begin([SHOP])) == (before, {SHOP: FIRST})
+
+
+def test_files_as_the_page_writes_them_are_read_and_need_no_advice(tmp_path: Path, held_clock: HeldClock) -> None:
+    settings = foreign.parquet_files(tmp_path)
+    wanted = window(FIRST, LAST)
+    before = sources.readings_of(settings).half_hours(wanted)
+    for path in (tmp_path / "readings/prefix=12").rglob("*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        foreign.write_month(path, [table.filter(pc.equal(table["meter"], meter)) for meter in (FARM, SHOP)])
+        assert pq.read_metadata(path).num_row_groups == 2
+    readings = ParquetReadings(settings.parquet)
+    assert (readings.half_hours(wanted), readings.begin([SHOP]), readings.advice()) == (before, {SHOP: FIRST}, [])
 
 
 @pytest.mark.parametrize(
