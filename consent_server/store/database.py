@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import sqlalchemy as sa
 from flask import Flask, current_app
@@ -318,7 +318,7 @@ def _transaction(*, writing: bool, wait: LockWait | None = None) -> Iterator[Con
             yield connection
             committing = writing
     except sa.exc.SQLAlchemyError as error:
-        raise _refusal(error, wait, committing=committing) from error
+        _refuse(error, wait, committing=committing)
 
 
 def _require_time(wait: LockWait) -> None:
@@ -326,16 +326,16 @@ def _require_time(wait: LockWait) -> None:
         raise StoreUnavailable("it was unavailable to this request before")
 
 
-def _refusal(error: sa.exc.SQLAlchemyError, wait: LockWait, *, committing: bool) -> Exception:
-    """Return what is raised in place of a database's error; an error that is a fault of ours is raised itself."""
+def _refuse(error: sa.exc.SQLAlchemyError, wait: LockWait, *, committing: bool) -> NoReturn:
+    """Raise the refusal that stands for a database's error, or the error itself where it is a fault of ours."""
     refusal = refusal_for(error)
     if refusal is None:
-        return error
+        raise error
     if committing and is_uncertain(error):
         refusal = OutcomeUnknown(refusal.private)
     if not isinstance(refusal, TransactionLost):
         wait.left_s = 0
-    return refusal
+    raise refusal from error
 
 
 def ask(query: Statement, values: Mapping[str, object]) -> Sequence[Any] | None:
@@ -356,7 +356,7 @@ def ask(query: Statement, values: Mapping[str, object]) -> Sequence[Any] | None:
                 return query.row(connection, values)
         answer, _ = _by_itself(_in_one_row(query), values, wait)
     except sa.exc.SQLAlchemyError as error:
-        raise _refusal(error, wait, committing=False) from error
+        _refuse(error, wait, committing=False)
     assert answer is not None  # its first column has no condition
     is_standby, *row = answer
     if is_standby:
@@ -380,7 +380,7 @@ def write_alone(statement: Statement, values: Mapping[str, object]) -> Sequence[
         _require_time(wait)
         row, is_second = _by_itself(statement, values, wait)
     except sa.exc.SQLAlchemyError as error:
-        raise _refusal(error, wait, committing=True) from error
+        _refuse(error, wait, committing=True)
     if row is None and is_second:
         raise OutcomeUnknown("its connection was lost while it ran")
     return row

@@ -122,10 +122,11 @@ def _log(error: BaseException | None) -> None:
 
 def _where(error: BaseException | None) -> str:
     """Return where a fault happened, without its message: libraries quote parameters in theirs, and those are secret."""
-    lines = []
+    lines: dict[int, str] = {}
     cause = error
-    while cause is not None:
+    while cause is not None and id(cause) not in lines:  # an error that was raised from itself is its own cause
         frames = traceback.extract_tb(cause.__traceback__)
-        lines.append(f"{type(cause).__name__} at " + " > ".join(f"{f.filename}:{f.lineno} {f.name}" for f in frames))
+        places = " > ".join(f"{f.filename}:{f.lineno} {f.name}" for f in frames)
+        lines[id(cause)] = f"{type(cause).__name__} at {places}"
         cause = cause.__cause__ or cause.__context__
-    return " | ".join(lines)
+    return " | ".join(lines.values())

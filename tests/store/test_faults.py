@@ -14,6 +14,7 @@ from consent_server import store
 from consent_server.refusal import Refusal
 from consent_server.store import database, faults, waiting, writers
 from consent_server.store.database import db
+from consent_server.store.statement import Statement
 from tests.deployments import deploy, opened, settings_of
 from tests.journey.conftest import World
 
@@ -254,6 +255,18 @@ def test_G04_what_postgresql_ends_by_itself_is_503(
                 in_one_transaction(statements)
             db.engine.dispose()
     assert refused.value.code == ("schema_not_current" if "empty" in option else "store_unavailable")
+
+
+def transact(statement: Statement, values: dict[str, object]) -> None:
+    with store.writing() as c:
+        statement.row(c, values)
+
+
+@pytest.mark.parametrize("run", [database.ask, database.write_alone, transact])
+def test_a_fault_of_ours_is_raised_as_it_is(app: Flask, run: Callable[[Statement, dict[str, object]], object]) -> None:
+    with pytest.raises(sa.exc.ProgrammingError) as raised:
+        run(Statement(sa.select(sa.bindparam("it", type_=sa.Integer).label("it"))), {"it": object()})
+    assert raised.value.__cause__ is raised.value.orig
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

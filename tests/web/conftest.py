@@ -67,6 +67,12 @@ def make_app(door: Door, database: Path) -> Flask:
     def fault() -> Response:
         raise KeyError("canary-7f3a")
 
+    @app.get("/fault/of-itself")
+    def fault_of_itself() -> Response:
+        fault, other = KeyError("canary-7f3a"), ValueError("canary-7f3a")
+        fault.__cause__, other.__cause__ = other, fault
+        raise fault
+
     @app.get("/cookie")
     def cookie() -> Response:
         response = make_response("set")

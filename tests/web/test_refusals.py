@@ -19,6 +19,7 @@ from consent_server.web.limits import Counted
         pytest.param("GET", "/form", 405, "invalid_request", id="method"),
         pytest.param("POST", "/form", 403, "access_denied", id="empty form"),
         pytest.param("GET", "/fault", 500, "server_error", id="fault"),
+        pytest.param("GET", "/fault/of-itself", 500, "server_error", id="fault that is its own cause"),
     ],
 )
 def test_a_machine_gets_json(mutual_tls: Any, lines: Any, method: str, path: str, status: int, error: str) -> None:
