@@ -44,7 +44,7 @@ def within(dialect: str) -> sa.Insert:
     On PostgreSQL the budget is divided among PARTS rows. It is never exceeded; of those that come at once at its end some may
     be refused while there is room.
     """
-    key, window = sa.bindparam("key", type_=sa.Text), sa.bindparam("window", type_=sa.Integer)
+    key, window = (sa.bindparam(column.name, type_=column.type) for column in (_count.c.key, _count.c.window))
     most = sa.bindparam("most", type_=sa.Integer)
     if dialect != "postgresql":
         return _counting(dialect, {"key": key, "window": window}, most)
