@@ -30,7 +30,8 @@ STAGES: Final = {
     "certificate": r"caller/(arrival|trust|identify)\.py|consent_server/pki/|outbound/revocation_list\.py",
     "Directory": r"caller/membership\.py|outbound/directory\.py",
     "parameters": r"web/parameters\.py",
-    "headers, correlation": r"web/(headers|correlation|door)\.py",
+    # `completed` runs the whole application: what Flask takes in it is Flask's
+    "headers, correlation": r"web/(headers|correlation|door)\.py:(?!completed$)",
     "limits": r"web/(limits|budgets)\.py",
     "token: sign, read, MAC": r"consent_server/tokens/|/jwt/|cryptography/",
     "statements: build and compile": r"sqlalchemy/sql/|sqlalchemy/dialects/\w+/(base|_psycopg_common|json)\.py",
@@ -39,7 +40,7 @@ STAGES: Final = {
         r"|engine/default\.py:do_(execute|executemany|commit|rollback|begin|ping)$"
     ),
     "transactions, connections": (
-        r"sqlalchemy/pool/|sqlalchemy/event/|store/(database|waiting|writers)\.py|flask_sqlalchemy/"
+        r"sqlalchemy/pool/|sqlalchemy/event/|store/(database|kept|waiting|writers)\.py|flask_sqlalchemy/"
         r"|engine/base\.py:(_begin|_commit|_rollback|begin|commit|close|connect|__init__|__enter__|__exit__)"
     ),
     "statements: execute and fetch": r"sqlalchemy/|consent_server/store/",
