@@ -69,15 +69,18 @@ def _killed_at(point: int) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def broken_at(point: int) -> Iterator[list[None]]:
-    """Lose the database once, before the `point`th statement or commit. What is yielded has a member when that happened."""
+def broken_at(point: int, error: Exception | None = None) -> Iterator[list[None]]:
+    """Lose the database once, or meet another error, before the `point`th statement or commit.
+
+    What is yielded has a member when that happened.
+    """
     reached = itertools.count(1)
     happened: list[None] = []
 
     def here(*_: Any) -> None:
         if next(reached) == point:
             happened.append(None)
-            raise sa.exc.OperationalError("", {}, ConnectionError())
+            raise error or sa.exc.OperationalError("", {}, ConnectionError())
 
     events = ("before_cursor_execute", "commit")
     for event in events:
