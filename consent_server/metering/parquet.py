@@ -151,6 +151,8 @@ class _Folder:
                 pre_buffer=self._is_remote,
             ) as file:
                 table = file.read_row_groups(footer.that_may_hold(key, values), wanted, use_threads=False)
+        # Nothing before this says whether the numbers of a dictionary are those of its words. Raises ArrowInvalid.
+        table.validate(full=True)
         return _only(table, key, values)
 
     def _footer(self, info: fs.FileInfo, source: pa.NativeFile) -> "_Footer":
