@@ -640,8 +640,22 @@ def test_a_file_without_a_column_is_refused(tmp_path: Path, column: str) -> None
     settings = foreign.parquet_files(tmp_path)
     for path in (tmp_path / "readings").rglob("*.parquet"):
         pq.write_table(pq.read_table(path, partitioning=None).drop_columns([column]), path)
+    readings = sources.readings_of(settings)
     with pytest.raises(ReadingError, match=column):
-        sources.readings_of(settings).half_hours(DAYS)
+        readings.half_hours(DAYS)
+    if column in {"meter", "start"}:
+        with pytest.raises(SourceUnavailable, match=column):
+            readings.begin([SHOP])
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.null()])
+def test_rows_without_a_start_are_left_out(tmp_path: Path, kind: pa.DataType) -> None:
+    settings = foreign.parquet_files(tmp_path)
+    for path in (tmp_path / "readings").rglob("*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        pq.write_table(table.set_column(2, "start", pa.nulls(len(table), kind)), path)
+    readings = sources.readings_of(settings)
+    assert (readings.half_hours(DAYS), readings.begin([SHOP])) == (Held(), {})
 
 
 def test_files_whose_columns_are_of_other_kinds_are_unavailable(tmp_path: Path) -> None:
