@@ -40,8 +40,8 @@ from consent_server.store.tables.processes import FailureCount, FetchedCopy, Job
 from consent_server.store.tables.sessions import SESSION_ACCOUNT, SessionRow
 from consent_server.store.tables.status import Probe, ProbeDay, ServedHour, StatusNotice
 
-#: A rule's name: a setting of settings.RetentionSettings, "register" for what an EDP has of its own meters, or "none" for what
-#: says nothing about a business.
+#: A rule's name: a setting of settings.storage.RetentionSettings, "register" for what an EDP has of its own meters, or "none"
+#: for what says nothing about a business.
 RuleName = Literal[
     "requests_days", "sessions_days", "counts_days", "passkeys_days", "addresses_days", "collected_months",
     "records_months", "accounts_months", "status_months", "audit_days", "register", "none",
