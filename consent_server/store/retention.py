@@ -25,6 +25,7 @@ from consent_server.store.tables.collecting import (
     ProviderConnection,
 )
 from consent_server.store.tables.journeys import Journey, PushedRequest
+from consent_server.store.tables.limits import FailureCount
 from consent_server.store.tables.metering import DayBlock, Meter, SetAside
 from consent_server.store.tables.owed import OwedCall, OwedMail, ReceiptAddress, ReceiptLink
 from consent_server.store.tables.permissions import (
@@ -36,7 +37,7 @@ from consent_server.store.tables.permissions import (
     Permission,
     ReleasedData,
 )
-from consent_server.store.tables.processes import FailureCount, FetchedCopy, JobRun, Node
+from consent_server.store.tables.processes import FetchedCopy, JobRun, Node
 from consent_server.store.tables.sessions import SESSION_ACCOUNT, SessionRow
 from consent_server.store.tables.status import Probe, ProbeDay, ServedHour, StatusNotice
 
