@@ -1,7 +1,7 @@
 """Retention: delete what is no longer needed, and nothing that may still be needed.
 
-settings.RetentionSettings says how long each thing is kept, and store.retention which rule applies to which table;
-docs/data.md has every column.
+settings.storage.RetentionSettings says how long each thing is kept, and store.retention which rule applies to which
+table; docs/data.md has every column.
 """
 
 from collections.abc import Callable

@@ -151,6 +151,8 @@ class _Folder:
                 pre_buffer=self._is_remote,
             ) as file:
                 table = file.read_row_groups(footer.that_may_hold(key, values), wanted, use_threads=False)
+        # Nothing before this says whether the numbers of a dictionary are those of its words. Raises ArrowInvalid.
+        table.validate(full=True)
         return _only(table, key, values)
 
     def _footer(self, info: fs.FileInfo, source: pa.NativeFile) -> "_Footer":
@@ -328,8 +330,8 @@ class ParquetReadings(RowReadings):
                 break
             table = self._folder.rows(files, ("meter", "start"), "meter", wanted)
             if table.num_rows:
-                starts = pa.table({"meter": table["meter"].cast(pa.string()), "start": _seconds(table["start"])})
-                edges = starts.group_by("meter", use_threads=False).aggregate([("start", edge)])
+                starts = pa.table({"meter": table["meter"].cast(pa.string()), "start": _starts(table)})
+                edges = starts.drop_null().group_by("meter", use_threads=False).aggregate([("start", edge)])
                 found |= zip(edges["meter"].to_pylist(), edges[f"start_{edge}"].to_pylist(), strict=True)
         return found
 
@@ -388,13 +390,19 @@ def _where(table: pa.Table, wanted: pa.ChunkedArray) -> pa.Table:
 
 def _between(table: pa.Table, request: ReadingsRequest) -> pa.Table:
     """Return the rows of a window and measure."""
-    if not {"start", "measure"} <= set(table.column_names):
-        raise ReadingError("the rows have no column start or no column measure")
-    start = _seconds(table["start"])
+    start = _starts(table)
+    if "measure" not in table.column_names:
+        raise ReadingError("the rows have no column measure")
     table = table.set_column(table.column_names.index("start"), "start", start)
     if start.null_count or not _is_within(start, request):
         table = _where(table, pc.and_(pc.greater_equal(start, request.start), pc.less(start, request.end)))
     return _only(table, "measure", [request.measure])
+
+
+def _starts(table: pa.Table) -> pa.ChunkedArray:
+    if "start" not in table.column_names:
+        raise ReadingError("the rows have no column start")
+    return _seconds(table["start"])
 
 
 def _is_within(start: pa.ChunkedArray, request: ReadingsRequest) -> bool:

@@ -394,7 +394,7 @@ def _by_itself(statement: Statement, values: Mapping[str, object], wait: LockWai
             with _kept(wait) as connection:
                 return statement.row(connection, values), is_second
         except sa.exc.DBAPIError as error:
-            if is_second or not is_uncertain(error):
+            if is_second or error.statement is None or not is_uncertain(error):  # no statement: no connection was there
                 raise
             is_second = True
 

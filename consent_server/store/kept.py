@@ -9,7 +9,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-#: Of one process and kind. The pool, from which they come, has as many more for transactions.
+#: Of one kind in one process. They are the pool's, which may open four times as many (`database.init`).
 MOST: Final = 8
 
 

@@ -1,4 +1,4 @@
-"""Failures counted under a key in a window of time, shared by every process of a party."""
+"""What is counted under a key in a window of time, mostly failures, shared by every process of a party."""
 
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from consent_server.store import rows
 from consent_server.store.rows import table_of
-from consent_server.store.tables.processes import FailureCount
+from consent_server.store.tables.limits import FailureCount
 
 _count = table_of(FailureCount)
 _COUNT = sa.select(_count.c.count).where(

@@ -25,6 +25,7 @@ from consent_server.store.tables.collecting import (
     ProviderConnection,
 )
 from consent_server.store.tables.journeys import Journey, PushedRequest
+from consent_server.store.tables.limits import FailureCount
 from consent_server.store.tables.metering import DayBlock, Meter, SetAside
 from consent_server.store.tables.owed import OwedCall, OwedMail, ReceiptAddress, ReceiptLink
 from consent_server.store.tables.permissions import (
@@ -36,12 +37,12 @@ from consent_server.store.tables.permissions import (
     Permission,
     ReleasedData,
 )
-from consent_server.store.tables.processes import FailureCount, FetchedCopy, JobRun, Node
+from consent_server.store.tables.processes import FetchedCopy, JobRun, Node
 from consent_server.store.tables.sessions import SESSION_ACCOUNT, SessionRow
 from consent_server.store.tables.status import Probe, ProbeDay, ServedHour, StatusNotice
 
-#: A rule's name: a setting of settings.RetentionSettings, "register" for what an EDP has of its own meters, or "none" for what
-#: says nothing about a business.
+#: A rule's name: a setting of settings.storage.RetentionSettings, "register" for what an EDP has of its own meters, or "none"
+#: for what says nothing about a business.
 RuleName = Literal[
     "requests_days", "sessions_days", "counts_days", "passkeys_days", "addresses_days", "collected_months",
     "records_months", "accounts_months", "status_months", "audit_days", "register", "none",

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from consent_server.store.database import is_sqlite, reading, writing
 from consent_server.store.rows import table_of
 from consent_server.store.tables.audit import KeptEvent
-from consent_server.store.tables.processes import FailureCount
+from consent_server.store.tables.limits import FailureCount
 
 #: Tables and sequences. One right of a list is enough for has_table_privilege, so that each is asked for by itself.
 _RELATIONS = sa.text("""

@@ -58,17 +58,19 @@ class _Shared:
 
     def end(self, kept: KeptConnections) -> None:
         """Commit what succeeded."""
+        done = False
         try:
             if self.acts and self.fault is None:
                 to_the_end(self._transaction.commit, "commit")
             else:
                 self._transaction.rollback()
+            done = self.fault is None
         except Exception as error:
             self.fault = error
         finally:
-            if self.fault is None:
+            if done:
                 kept.keep(self.connection)
-            else:
+            else:  # also where Ctrl-C has broken off the commit
                 self.connection.close()
             self.ended.set()
 

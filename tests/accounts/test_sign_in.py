@@ -16,7 +16,7 @@ from consent_server.deployment import current
 from consent_server.refusal import Unavailable
 from consent_server.store import accounts, rows
 from consent_server.store.tables.accounts import SignInCode, SmeAccount
-from consent_server.store.tables.processes import FailureCount
+from consent_server.store.tables.limits import FailureCount
 from consent_server.web import device_cookie
 from consent_server.web.limits import TooMany
 from tests.deployments import PlayedMail, deploy, in_new_database, opened, settings_of

@@ -27,9 +27,9 @@ from consent_server.store.tables.accounts import SmeAccount
 from consent_server.store.tables.audit import KeptEvent
 from consent_server.store.tables.collecting import ProviderConnection
 from consent_server.store.tables.journeys import Journey, PushedRequest
+from consent_server.store.tables.limits import FailureCount
 from consent_server.store.tables.metering import Meter
 from consent_server.store.tables.permissions import Evidence, Permission
-from consent_server.store.tables.processes import FailureCount
 from tests.browser import Browser
 from tests.database import make_tables
 from tests.deployments import PlayedMail, deploy, layout, opened, settings_of

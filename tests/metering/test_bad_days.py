@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -615,13 +616,46 @@ def test_a_bit_that_flipped_on_the_disk_changes_no_half_hour(tmp_path: Path) -> 
     assert refused > 10
 
 
+def test_a_number_of_a_dictionary_that_has_no_word_is_refused(tmp_path: Path) -> None:
+    """Where a file has no checksums, and all its rows are of one meter."""
+    settings = foreign.parquet_files(tmp_path)
+    path = tmp_path / f"readings/prefix=12/month={instant.month(FIRST)}/part.parquet"
+    day = replace(DAYS, end=FIRST + DAY)
+    table = pa.Table.from_pylist([row for row in rows_of_two_days() if row["start"] < day.end])
+    table = table.cast(table.schema.set(0, pa.field("meter", pa.string(), nullable=False)))
+    pq.write_table(table, path, compression="none", use_dictionary=["meter"], write_page_checksum=False)
+    readings = sources.readings_of(settings)
+    assert readings.half_hours(day).count == 47
+    whole = path.read_bytes()
+    meter = pq.read_metadata(path).row_group(0).column(0)
+    last = meter.dictionary_page_offset + meter.total_compressed_size - 1
+    assert whole[last] == 0, "the first word, for all rows"
+    path.write_bytes(whole[:last] + b"\1" + whole[last + 1 :])
+    with pytest.raises(SourceUnavailable):
+        readings.half_hours(day)
+
+
 @pytest.mark.parametrize("column", ["meter", "measure", "start", "value", "unit"])
 def test_a_file_without_a_column_is_refused(tmp_path: Path, column: str) -> None:
     settings = foreign.parquet_files(tmp_path)
     for path in (tmp_path / "readings").rglob("*.parquet"):
         pq.write_table(pq.read_table(path, partitioning=None).drop_columns([column]), path)
+    readings = sources.readings_of(settings)
     with pytest.raises(ReadingError, match=column):
-        sources.readings_of(settings).half_hours(DAYS)
+        readings.half_hours(DAYS)
+    if column in {"meter", "start"}:
+        with pytest.raises(SourceUnavailable, match=column):
+            readings.begin([SHOP])
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.null()])
+def test_rows_without_a_start_are_left_out(tmp_path: Path, kind: pa.DataType) -> None:
+    settings = foreign.parquet_files(tmp_path)
+    for path in (tmp_path / "readings").rglob("*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        pq.write_table(table.set_column(2, "start", pa.nulls(len(table), kind)), path)
+    readings = sources.readings_of(settings)
+    assert (readings.half_hours(DAYS), readings.begin([SHOP])) == (Held(), {})
 
 
 def test_files_whose_columns_are_of_other_kinds_are_unavailable(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from consent_server import store
 from consent_server.accounts import sign_in
 from consent_server.store import accounts, rows
 from consent_server.store.tables.accounts import SignInCode, SmeAccount
-from consent_server.store.tables.processes import FailureCount
+from consent_server.store.tables.limits import FailureCount
 from consent_server.store.tables.sessions import SessionRow
 from consent_server.web import csrf
 from tests.portal.conftest import BANK, DIRECTORY

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from flask import Flask, Response
@@ -296,6 +297,16 @@ def test_why_there_is_no_connection_is_said_without_the_password(
         in_one_transaction(["SELECT 1"])
     assert said in str(refused.value)
     assert "SECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_G08_a_server_that_is_not_there_is_asked_once(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, asked, connect = Flask("elsewhere"), [], psycopg.Connection.connect
+    monkeypatch.setattr(psycopg.Connection, "connect", lambda *of, **how: asked.append(of) or connect(*of, **how))
+    store.init(app, sa.make_url(database_url).set(query={"host": "127.0.0.1", "port": "1"}).render_as_string())
+    with app.app_context(), pytest.raises(store.StoreUnavailable):
+        database.ask(Statement(sa.select(sa.literal(1).label("it"))), {})
+    assert len(asked) == 1
 
 
 def test_G04_a_damaged_or_foreign_file_is_503(tmp_path: Any) -> None:

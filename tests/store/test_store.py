@@ -36,9 +36,9 @@ from consent_server.store.digests import digest
 from consent_server.store.rows import table_of
 from consent_server.store.schema import migrate
 from consent_server.store.tables.journeys import Journey, PushedRequest
+from consent_server.store.tables.limits import FailureCount
 from consent_server.store.tables.metering import Meter
 from consent_server.store.tables.permissions import AuthorizationCode, MeterAlias, Permission, ReleasedData
-from consent_server.store.tables.processes import FailureCount
 from consent_server.tokens.data_sources import DataSources
 
 EXPIRES = 1000

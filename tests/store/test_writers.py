@@ -142,6 +142,21 @@ def test_a_transaction_is_committed_though_who_waited_for_a_turn_gave_up(app: Fl
     assert kept() == {"one"}
 
 
+def test_a_commit_that_is_broken_off_leaves_no_transaction_behind(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_off(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(db.engine.dialect, "do_commit", break_off)
+        with pytest.raises(KeyboardInterrupt), store.writing() as c:
+            limits.add(c, "one", 0)
+    with sqlite3.connect(str(db.engine.url.database), timeout=0) as other:
+        other.execute("BEGIN IMMEDIATE")
+    with store.writing() as c:
+        limits.add(c, "two", 0)
+    assert kept() == {"two"}
+
+
 def test_many_acts_are_not_put_off_for_ever(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where somebody always waits, a transaction is committed after so many acts."""
     monkeypatch.setattr("consent_server.store.writers.MOST_ACTS", 4)

@@ -10,7 +10,7 @@ from flask import Flask
 
 from consent_server import deployment, store
 from consent_server.store.rows import table_of
-from consent_server.store.tables.processes import FailureCount
+from consent_server.store.tables.limits import FailureCount
 from consent_server.tokens.sealing import Sealer
 from consent_server.web.limits import Counted, Guess, Limit, Period, TooMany, network_of, place_of
 from tests.database import new_database

@@ -1,22 +1,13 @@
-"""What the processes of a party share: counts of failures, fetched copies, and what each says of itself."""
+"""What the processes of a party share: fetched copies, and what each says of itself."""
 
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
 import sqlalchemy as sa
 
-from consent_server.store.rows import INDEXED, KEY, table
+from consent_server.store.rows import KEY, table
 from consent_server.store.tables.columns import Instant
 from consent_server.tokens.keyset import KeySet
-
-
-@table("attempt")
-class FailureCount(NamedTuple):
-    """Failures counted under one key in one window."""
-
-    key: Annotated[str, sa.String(96), KEY]
-    window: Annotated[Instant, KEY, INDEXED]
-    count: int  # type: ignore[assignment]  # a tuple's method of that name is not used
 
 
 @table("fetched")
