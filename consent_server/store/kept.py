@@ -7,18 +7,22 @@ from contextlib import contextmanager
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Engine, ExceptionContext
 
 #: Of one kind in one process. They are the pool's, which may open four times as many (`database.init`).
 MOST: Final = 8
 
 
 class KeptConnections:
-    """Up to MOST connections of one kind that nobody uses now, and that are in no transaction."""
+    """Up to MOST connections of one kind that nobody uses now, and that are in no transaction.
+
+    They end where the pool's do: with the engine, and where the server has ended any connection, and so probably these.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._free: list[Connection] = []
         sa.event.listen(engine, "engine_disposed", lambda _: self._end())
+        sa.event.listen(engine, "handle_error", self._end_with_the_pools)
 
     @contextmanager
     def lend(self, connect: Callable[[], Connection]) -> Iterator[Connection]:
@@ -27,8 +31,6 @@ class KeptConnections:
         try:
             yield connection
         except BaseException:
-            if connection.invalidated:  # the server has ended it, and probably the others as well
-                self._end()
             connection.close()
             raise
         self.keep(connection)
@@ -46,6 +48,10 @@ class KeptConnections:
             self._free.append(connection)
         else:
             connection.close()
+
+    def _end_with_the_pools(self, context: ExceptionContext) -> None:
+        if context.is_disconnect and context.invalidate_pool_on_disconnect:
+            self._end()
 
     def _end(self) -> None:
         while connection := self.take():
