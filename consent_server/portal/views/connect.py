@@ -13,7 +13,7 @@ from consent_server.portal import banks, connecting
 from consent_server.portal.connecting import ConnectionTerms, ReturnNotOurs, Visitor
 from consent_server.portal.given import CONNECTION, named, rows_of
 from consent_server.portal.providers import Provider, ProviderSlow, providers
-from consent_server.portal.views.visit import (
+from consent_server.portal.views.visits import (
     account,
     bank,
     bank_url,

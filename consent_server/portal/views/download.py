@@ -12,7 +12,7 @@ from consent_server.documents import data
 from consent_server.outbound.errors import Unreachable
 from consent_server.portal import bank_report, making
 from consent_server.portal.bank_report import BankReport
-from consent_server.portal.views.visit import account, beside_account, page, see_other, signed_in_account, to_sign_in
+from consent_server.portal.views.visits import account, beside_account, page, see_other, signed_in_account, to_sign_in
 from consent_server.refusal import Unavailable
 from consent_server.scheme import instant
 from consent_server.web import pages, parameters

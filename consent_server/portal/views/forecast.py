@@ -4,7 +4,7 @@ from flask import Blueprint
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server.portal import forecast as forecasting
-from consent_server.portal.views.visit import page, signed_in, signed_in_account
+from consent_server.portal.views.visits import page, signed_in, signed_in_account
 
 routes = Blueprint("portal_forecast", __name__)
 

@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock
 from consent_server.accounts import passkeys
-from consent_server.portal.views.visit import browser, data, page, see_other, sent, signed_in, signed_in_account
+from consent_server.portal.views.visits import browser, data, page, see_other, sent, signed_in, signed_in_account
 from consent_server.store.tables.accounts import Passkey
 from consent_server.web import parameters
 from consent_server.web.refusals import NotFound

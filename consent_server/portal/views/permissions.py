@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from consent_server import clock, store
 from consent_server.portal import given, held, record, withdrawing
 from consent_server.portal.record import Comparison
-from consent_server.portal.views.visit import (
+from consent_server.portal.views.visits import (
     beside_account,
     data,
     keep,

@@ -9,7 +9,7 @@ from consent_server.portal import bank_report, banks
 from consent_server.portal import result as results
 from consent_server.portal.chart import chart_of
 from consent_server.portal.given import CONNECTION, RELEASE, named, rows_of, to_renew
-from consent_server.portal.views.visit import bank, bank_url, page, see_other, signed_in, signed_in_account
+from consent_server.portal.views.visits import bank, bank_url, page, see_other, signed_in, signed_in_account
 
 routes = Blueprint("portal_result", __name__)
 

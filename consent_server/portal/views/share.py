@@ -4,7 +4,7 @@ from flask import Blueprint, redirect
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server.portal import banks
-from consent_server.portal.views.visit import keep, sent, signed_in, signed_in_account
+from consent_server.portal.views.visits import keep, sent, signed_in, signed_in_account
 from consent_server.web.refusals import NotFound
 
 routes = Blueprint("portal_share", __name__)

@@ -13,7 +13,7 @@ from consent_server import audit, clock, store
 from consent_server.accounts import passkeys
 from consent_server.accounts import sign_in as codes
 from consent_server.portal import invitation
-from consent_server.portal.views.visit import (
+from consent_server.portal.views.visits import (
     account,
     bank,
     change,

@@ -11,7 +11,7 @@ from consent_server import clock
 from consent_server.portal import connecting
 from consent_server.portal.connecting import ConnectionTerms, Visitor
 from consent_server.portal.providers import Provider, ProviderUnreachable
-from consent_server.portal.views.visit import bank, browser, of_portal, page, see_other
+from consent_server.portal.views.visits import bank, browser, of_portal, page, see_other
 from consent_server.refusal import Refusal, ServerFault, by_code
 from consent_server.scheme.permission_text import ShownText
 from consent_server.store.digests import new_id
