@@ -45,7 +45,7 @@ def within(dialect: str) -> sa.Insert:
     be refused while there is room.
     """
     key, window = (sa.bindparam(column.name, type_=column.type) for column in (_count.c.key, _count.c.window))
-    most = sa.bindparam("most", type_=sa.Integer)
+    most = sa.bindparam("most", type_=sa.BigInteger)
     if dialect != "postgresql":
         return _counting(dialect, {"key": key, "window": window}, most)
     numbers = (
@@ -65,6 +65,7 @@ def within(dialect: str) -> sa.Insert:
 
 
 def _counting(dialect: str, row: dict[str, sa.ColumnElement[Any]], most: sa.ColumnElement[int]) -> sa.Insert:
+    # Without WHERE, SQLite would take the ON behind a SELECT for that of a join (sqlite.org, "UPSERT", section 2.2).
     values = sa.select(*row.values(), sa.literal(1)).where(sa.true())
     return (
         rows.insert(dialect, FailureCount)
