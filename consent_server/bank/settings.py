@@ -13,7 +13,7 @@ from consent_server.outbound.session import Session
 from consent_server.outbound.upstream import Upstream
 from consent_server.pki.member_certificate import load_certificates
 from consent_server.settings.calls import CallsSettings
-from consent_server.settings.clients import ClientsSettings, RevocationListSettings
+from consent_server.settings.clients import ClientsSettings, RevocationListSettings, require_production
 from consent_server.settings.scheme import LicenseSettings, SchemeSettings
 from consent_server.settings.section import Section, load_section
 from consent_server.settings.storage import ClientKeysSettings
@@ -51,21 +51,12 @@ class BankSettings(Section):
 
     @property
     def refuses_lapsed_agreements(self) -> bool:
-        """Return whether a sender of messages without an agreement with the scheme in force is refused."""
-        return (self.clients.lapsed_agreements or ("warn" if self.is_sandbox else "refuse")) == "refuse"
+        return self.clients.refuses_lapsed(sandbox=self.is_sandbox)
 
     @model_validator(mode="after")
     def _production(self) -> "BankSettings":
-        if self.clients.arrival != "tls" and not self.clients.proxies:
-            raise ValueError("clients.proxies must name the proxies whose certificate header is trusted")
-        if self.is_sandbox:
-            return self
-        if self.clients.unknown_membership != "refuse":
-            raise ValueError("clients.unknown_membership must be refuse in production")
-        if self.calls.server_revocation == "off":
-            raise ValueError("calls.server_revocation must not be off in production (Public CA server certificates)")
-        if not self.revocation_list.sources:
-            raise ValueError("revocation_list.source is required in production (Member Identity Digital Certificates)")
+        if not self.is_sandbox:
+            require_production(self.clients, self.revocation_list, self.calls)
         return self
 
 

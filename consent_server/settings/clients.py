@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from consent_server.settings.calls import CallsSettings
 from consent_server.settings.section import Section
 from consent_server.settings.values import Network
 
@@ -62,6 +63,16 @@ class ClientsSettings(Section):
         ),
     )
 
+    @model_validator(mode="after")
+    def _names_its_proxies(self) -> "ClientsSettings":
+        if self.arrival != "tls" and not self.proxies:
+            raise ValueError("proxies must name the proxies whose certificate header is trusted")
+        return self
+
+    def refuses_lapsed(self, *, sandbox: bool) -> bool:
+        """Return whether a member that has no agreement with the scheme in force for its role is refused."""
+        return (self.lapsed_agreements or ("warn" if sandbox else "refuse")) == "refuse"
+
 
 class RevocationListSettings(Section):
     """The Directory's certificate revocation list (RFC 5280 section 5)."""
@@ -89,3 +100,13 @@ class RevocationListSettings(Section):
     def sources(self) -> tuple[str, ...]:
         """Return every URL and path."""
         return ((self.source,) if self.source else ()) if isinstance(self.source, str) else self.source
+
+
+def require_production(clients: ClientsSettings, lists: RevocationListSettings, calls: CallsSettings) -> None:
+    """Raise ValueError for what the sandbox relaxes about other members, as callers and as those who are called."""
+    if clients.unknown_membership != "refuse":
+        raise ValueError("clients.unknown_membership must be refuse in production")
+    if calls.server_revocation == "off":
+        raise ValueError("calls.server_revocation must not be off in production (Public CA server certificates)")
+    if not lists.sources:
+        raise ValueError("revocation_list.source is required in production (Member Identity Digital Certificates)")

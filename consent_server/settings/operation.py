@@ -23,12 +23,12 @@ class JobsSettings(Section):
 
 
 #: A process of a party, as its metrics have ports: the first at the port itself, each other at the one after.
-PROCESSES: Final = ("public", "mutual_tls", "work")
+_PROCESSES: Final = ("public", "mutual_tls", "work")
 
 
 def _metrics_bind(value: str) -> str:
     host, _, port = value.rpartition(":")
-    if value and not (host and port.isascii() and port.isdigit() and 0 < int(port) <= 65536 - len(PROCESSES)):
+    if value and not (host and port.isascii() and port.isdigit() and 0 < int(port) <= 65536 - len(_PROCESSES)):
         raise ValueError("must be host:port, with two more ports after it")
     return value
 
@@ -46,9 +46,9 @@ class MetricsSettings(Section):
     )
 
     def address(self, process: str) -> tuple[str, int] | None:
-        """Return host and port of the metrics of one of PROCESSES, None where nothing is measured."""
+        """Return host and port of the metrics of a process (public, mutual_tls or work), None where nothing is measured."""
         host, _, port = self.bind.rpartition(":")
-        return (host.strip("[]"), int(port) + PROCESSES.index(process)) if self.bind else None
+        return (host.strip("[]"), int(port) + _PROCESSES.index(process)) if self.bind else None
 
 
 def _collector(value: str) -> str:

@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from consent_server.settings.calls import CallsSettings, MailSettings
-from consent_server.settings.clients import ClientsSettings, RevocationListSettings
+from consent_server.settings.clients import ClientsSettings, RevocationListSettings, require_production
 from consent_server.settings.collection import CollectionSettings, PortalSettings
 from consent_server.settings.doors import ListenerSettings, PublicSettings
 from consent_server.settings.issuer import LifetimesSettings, LimitsSettings, MetadataSettings, TokensSettings
@@ -81,8 +81,7 @@ class Settings(BaseSettings):
 
     @property
     def refuses_lapsed_agreements(self) -> bool:
-        """Return whether a member that has no agreement with the scheme in force for its role is refused."""
-        return (self.clients.lapsed_agreements or ("warn" if self.is_sandbox else "refuse")) == "refuse"
+        return self.clients.refuses_lapsed(sandbox=self.is_sandbox)
 
     @property
     def has_log_in(self) -> bool:
@@ -108,8 +107,6 @@ class Settings(BaseSettings):
         for license_ in self.scheme.licenses:
             if not license_.url.startswith(self.scheme.registry + "/"):
                 raise ValueError(f"{license_.url} is not in the Registry of this deployment ({self.scheme.registry})")
-        if self.clients.arrival != "tls" and not self.clients.proxies:
-            raise ValueError("clients.proxies must name the proxies whose certificate header is trusted")
         if self.has_log_in:
             self._can_log_in()
         if self.environment == "production":
@@ -134,10 +131,7 @@ class Settings(BaseSettings):
         for source in (self.metering.register_source, self.metering.readings_source):
             if source.startswith("consent_server.sandbox."):
                 raise ValueError(f"metering: {source} exists for the sandbox alone")
-        if self.clients.unknown_membership != "refuse":
-            raise ValueError("clients.unknown_membership must be refuse in production")
-        if self.calls.server_revocation == "off":
-            raise ValueError("calls.server_revocation must not be off in production (Public CA server certificates)")
+        require_production(self.clients, self.revocation_list, self.calls)
         contact = self.public.contact
         for given, said in (
             (
@@ -147,10 +141,6 @@ class Settings(BaseSettings):
             (
                 contact.email or contact.telephone,
                 "public.contact needs an email or a telephone in production: each error page names a person to ask",
-            ),
-            (
-                self.revocation_list.sources,
-                "revocation_list.source is required in production (Member Identity Digital Certificates)",
             ),
         ):
             if not given:

@@ -335,8 +335,17 @@ def test_the_directory_is_asked_about_a_caller_once_a_minute(looking: Looking) -
     assert looking.register.asked == ["/a/cap", "/m/cap"] * 2
 
 
-def test_production_needs_a_revocation_list(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="revocation_list is required"):
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        pytest.param({}, "revocation_list is required", id="no list in production"),
+        pytest.param(
+            {"environment": "sandbox", "arrival": "client-cert"}, "must name the proxies", id="a header from anybody"
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_refused_at_the_start(tmp_path: Path, settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
         Protect(
             issuer="https://auth.edp.example",
             audience=AUDIENCE,
@@ -344,4 +353,5 @@ def test_production_needs_a_revocation_list(tmp_path: Path) -> None:
             client_root=tmp_path / "root.pem",
             roles=(ROLE,),
             licenses={LICENSE: AcceptedLicense(DIGEST, ("electricity",))},
+            **settings,
         )
