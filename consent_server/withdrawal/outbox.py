@@ -27,7 +27,10 @@ log = logging.getLogger("consent_server.outbox")
 LEASE_S: Final = 120
 #: Calls of one turn. They share a look-up, a handshake and two transactions; of a dispatcher that dies, as many are made again.
 BATCH: Final = 50
-TURN_S: Final = 10  # no further call of a turn is begun after this: what it has leased must not run out
+#: A recipient whose turn takes longer counts as unreliable.
+SLOW_S: Final = 5
+#: No further call of a turn is begun after this: whoever takes many calls, and each of them in time, is not slow.
+TURN_S: Final = SLOW_S - 1
 RUN_S: Final = 30
 FIRST_DELAY_S: Final = 5
 LONGEST_DELAY_S: Final = 300
@@ -41,7 +44,7 @@ class NotInStore(Exception):
 
 def pool() -> FairPool:
     """Return the pool of a dispatcher. A call takes a minute at most: one look-up of the address, and one message."""
-    return FairPool(most=32, most_unreliable=8, slow_s=5)
+    return FairPool(most=32, most_unreliable=8, slow_s=SLOW_S)
 
 
 def delay(attempts: int) -> int:

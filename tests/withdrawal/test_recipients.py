@@ -15,7 +15,7 @@ from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.outbound.fair_pool import FairPool
 from consent_server.outbound.session import Response, Session
 from consent_server.store import outbox, permissions
-from consent_server.withdrawal.outbox import BATCH, LEASE_S, LONGEST_DELAY_S, dispatch, pool
+from consent_server.withdrawal.outbox import BATCH, LEASE_S, LONGEST_DELAY_S, SLOW_S, TURN_S, dispatch, pool
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 from tests.deployments import layout
 from tests.outbound.conftest import Answer, Asked, WireServer, server_context
@@ -145,6 +145,17 @@ class PlayedReceiver:
 
 def names(count: int) -> list[str]:
     return [f"n{number}" for number in range(count)]
+
+
+def test_a_turn_ends_before_many_calls_that_take_a_moment_make_a_recipient_slow(
+    deployment: Any, held_clock: Any
+) -> None:
+    receiver = PlayedReceiver(deployment)
+    receiver.before = lambda: held_clock.step(1)
+    owe(*names(3 * TURN_S), to="one")
+    assert dispatch().done == 3 * TURN_S
+    assert receiver.looked_up == 3, "once a turn"
+    assert TURN_S < SLOW_S
 
 
 def test_the_directory_is_asked_for_an_address_once_a_turn_and_again_after_a_fault(deployment: Any) -> None:
