@@ -115,10 +115,12 @@ def test_H24_a_primary_that_dies_costs_nothing_that_was_acknowledged(
         time.sleep(0.5)
         send(signal.SIGKILL, *cluster.postmaster(old))
         killed = time.monotonic()
+        at_work = [one for one in clients if not one.done()]
         results = [one.result() for one in clients]
     assert time.monotonic() - killed < BACK_S
+    assert at_work
+    # A 503 is not asked for: where another takes over within three seconds, pgbouncer lets everybody wait for it.
     assert set(statuses) <= {200, 201, 400, 503}
-    assert statuses[503], "nobody noticed"
     rows = {row.refresh_id: row for row in nodes[1].rows(Permission)}
     assert len(rows) == len(grants)
     assert all(rows[token.split(".")[1]].redeemed for redeemed, _ in results for token in redeemed)
