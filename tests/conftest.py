@@ -245,15 +245,22 @@ class RunningSandbox:
 
 #: Workers that have ports of their own, and how many each has.
 WORKERS, PORTS_EACH = 10, 2200
+_LOWEST_PORT = 10000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % WORKERS * PORTS_EACH
+_next_port = _LOWEST_PORT + secrets.randbelow(PORTS_EACH)
 
 
 def free_ports(count: int = 7) -> int:
     """The first of `count` consecutive ports that nothing listens on, below those that clients are given.
 
-    Each worker of a run has a share of its own: what one has found free and not yet taken is not found by another.
+    What was found free and is not yet taken is not found again: each worker of a run has a share of its own, and tries all
+    of it before it comes back to a port.
     """
-    lowest = 10000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % WORKERS * PORTS_EACH
-    for first in range(lowest + secrets.randbelow(PORTS_EACH // 2), lowest + PORTS_EACH, count):
+    global _next_port
+    for _ in range(PORTS_EACH // count):
+        if _next_port + count > _LOWEST_PORT + PORTS_EACH:
+            _next_port = _LOWEST_PORT
+        first = _next_port
+        _next_port += count
         sockets = []
         try:
             for port in range(first, first + count):
