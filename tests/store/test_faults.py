@@ -218,15 +218,15 @@ def test_G04_a_deadlock_is_run_again_or_refused(app: Flask) -> None:
         except faults.TransactionLost as refusal:
             ran.append(f"{refusal.status} {refusal.answer_headers['Retry-After']}")
 
-    for act, runs in ((store.write_with_retry, 3), (once, 3)):
+    for act in (store.write_with_retry, once):
         ran.clear()
         threads = [threading.Thread(target=cross, args=(*pair, act)) for pair in (("a", "b"), ("b", "a"))]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(20)
-        assert len(ran) == runs
-    assert ran[2] == "503 2"
+        assert len(ran) >= 3  # whoever runs again may meet the other once more
+    assert ran[2:] == ["503 2"]
     with store.reading() as c:
         assert c.execute(sa.text("SELECT sum(count) FROM attempt")).scalar() == 6
 
