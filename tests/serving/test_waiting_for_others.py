@@ -126,7 +126,6 @@ def test_H08_S7_a_provider_whose_metadata_drips_holds_up_nobody_else(behind: tup
         waiting = [pool.submit(browser.open, page.url) for _ in range(40)]
         cost = attacks.measured(target, 2)
         assert (cost.unanswered, cost.faults) == (0, 0)
-        assert len(cost.seconds) > 1, "one after another, while it drips"
         shown = [each.result() for each in waiting]
         assert provider.drip, "all of them have a page although it still drips"
         assert {(each.status, each.path, "refresh" in each.controls) for each in shown} == {(200, page.path, True)}
