@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 
+from consent_server import clock
 from consent_server.sandbox.client import Client
 from consent_server.settings import load
 from tests.conftest import RunningSandbox
@@ -56,7 +57,10 @@ class Store:
     """One party's database, read beside the server, through the settings that the server has."""
 
     def __init__(self, settings: Path) -> None:
-        self._engine = sa.create_engine(load(settings).database.url, pool_size=1)
+        loaded = load(settings)
+        self._engine = sa.create_engine(loaded.database.url, pool_size=1)
+        assert loaded.sandbox.clock is not None
+        self._clock = loaded.sandbox.clock
         metadata = sa.MetaData()
         metadata.reflect(self._engine)
         self._tables = {name: table for name, table in metadata.tables.items() if name not in _NOT_COMPARED}
@@ -75,8 +79,12 @@ class Store:
             return [dict(row) for row in c.execute(sa.select(self._tables[table])).mappings()]
 
     def _mails_have_gone(self) -> bool:
-        """Whether the worker has sent the mails that were due when they were owed: each is an audit event of its own."""
-        at_once = [row for row in self.rows("owed_mail") if row["due"] <= row["created"]]
+        """Whether the worker has sent the mails that were due when they were owed: each is an audit event of its own.
+
+        One that became due while a test had stepped the clock ahead waits for as long as that.
+        """
+        now = clock.now() + int.from_bytes(self._clock.read_bytes(), "little", signed=True)
+        at_once = [row for row in self.rows("owed_mail") if row["due"] <= min(row["created"], now)]
         return all(row["delivered"] or row["given_up"] for row in at_once)
 
     def _statement(self, table: sa.Table) -> str:
