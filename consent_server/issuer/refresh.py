@@ -27,14 +27,8 @@ class Refresh:
 
     form: Mapping[str, str]
     client_id: str
-    found: Permission | None
+    permission: Permission
     at: int
-
-    @property
-    def permission(self) -> Permission:
-        """Return the permission, which `token_is_this_clients` requires to be there."""
-        assert self.found is not None
-        return self.found
 
 
 class RefreshTokenMissing(Refusal):
@@ -65,17 +59,10 @@ class ScopeNotGranted(Refusal):
     clause = "RFC 6749 6"
 
 
-def token_is_sent(refresh: Refresh) -> Refusal | None:
-    # RFC 6749 section 6: refresh_token is REQUIRED
-    return None if "refresh_token" in refresh.form else RefreshTokenMissing()
-
-
 def token_is_this_clients(refresh: Refresh) -> Refusal | None:
     # RFC 6749 section 10.4: the binding between refresh token and client identity; unknown and foreign look alike
-    if refresh.found is None:
-        return RefreshTokenRefused("not a refresh token of ours")
-    if refresh.found.client_id != refresh.client_id:
-        return RefreshTokenRefused(f"the refresh token of {refresh.found.client_id}")
+    if refresh.permission.client_id != refresh.client_id:
+        return RefreshTokenRefused(f"the refresh token of {refresh.permission.client_id}")
     return None
 
 
@@ -96,16 +83,20 @@ def scope_is_the_granted(refresh: Refresh) -> Refusal | None:
     return None
 
 
-CHECKS: Final = (token_is_sent, token_is_this_clients, permission_is_live, scope_is_the_granted)
+CHECKS: Final = (token_is_this_clients, permission_is_live, scope_is_the_granted)
 
 
 def refresh(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
     """Exchange a refresh token for an access token; return the body of RFC 6749 section 5.1."""
     # Read before the row: a token is then never dated after the withdrawal that should have stopped it.
     at = clock.now()
-    asked = Refresh(form, caller.application, permission_of(form.get("refresh_token", "")), at)
-    require(CHECKS, asked)
-    permission = asked.permission
+    # RFC 6749 section 6: refresh_token is REQUIRED
+    if "refresh_token" not in form:
+        raise RefreshTokenMissing()
+    permission = permission_of(form["refresh_token"])
+    if permission is None:
+        raise RefreshTokenRefused("not a refresh token of ours")
+    require(CHECKS, Refresh(form, caller.application, permission, at))
     audit.event("token_refreshed", client_id=permission.client_id, permission=permission.id, license=permission.license)
     return issue.token_response(permission, caller, at)
 
