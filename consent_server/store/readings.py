@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from consent_server.scheme.meters import masked
 from consent_server.scheme.packed import DamagedBlock, is_packed, pack, require_json, unpack
 from consent_server.store import rows
+from consent_server.store.locks import lock_name
 from consent_server.store.rows import table_of
 from consent_server.store.tables.metering import DayBlock, SetAside
 
@@ -34,8 +35,7 @@ def put_days(c: Connection, holder: str, meter: str, measure: str, days: Mapping
 
 def merging(c: Connection) -> None:
     """Make other transactions that merge readings wait until this one ends, so that neither overlooks the other's."""
-    if c.dialect.name == "postgresql":
-        c.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('day_block'))"))
+    lock_name(c, "day_block")
 
 
 def kept(c: Connection, meters: Collection[str], measure: str, start: int, end: int) -> list[DayBlock]:
