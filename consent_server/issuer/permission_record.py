@@ -9,7 +9,7 @@ from typing import Final
 
 from consent_server import audit, clock, store
 from consent_server.deployment import current
-from consent_server.issuer.refresh import permission_of
+from consent_server.issuer.presented import of_refresh_token
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, require
 from consent_server.scheme import instant
@@ -67,7 +67,7 @@ CHECKS: Final = (token_is_this_clients, permission_was_redeemed, record_is_kept)
 def record(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Return the permission record of `token` in the form."""
     here, at = current(), clock.now()
-    permission = permission_of(form["token"])
+    permission = of_refresh_token(form["token"])
     if permission is None:
         raise NoPermissionRecord(_NOT_THEIRS)
     require(CHECKS, RecordRequest(caller.application, permission, at))

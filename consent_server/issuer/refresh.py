@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from consent_server import audit, clock
-from consent_server.deployment import current
 from consent_server.issuer import issue
 from consent_server.issuer.issue import TokenResponse
 from consent_server.issuer.par import licenses_in
+from consent_server.issuer.presented import of_refresh_token
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, require
-from consent_server.store import permissions
 from consent_server.store.tables.permissions import Permission
-from consent_server.tokens import refresh_token
 
 PARAMETERS: Final = ("refresh_token", "scope")
 
@@ -93,15 +91,9 @@ def refresh(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse
     # RFC 6749 section 6: refresh_token is REQUIRED
     if "refresh_token" not in form:
         raise RefreshTokenMissing()
-    permission = permission_of(form["refresh_token"])
+    permission = of_refresh_token(form["refresh_token"])
     if permission is None:
         raise RefreshTokenRefused("not a refresh token of ours")
     require(CHECKS, Refresh(form, caller.application, permission, at))
     audit.event("token_refreshed", client_id=permission.client_id, permission=permission.id, license=permission.license)
     return issue.token_response(permission, caller, at)
-
-
-def permission_of(token: str) -> Permission | None:
-    """Return the permission whose refresh token this is, live or ended; None for any other text, without a look-up."""
-    refresh_id = refresh_token.recognise(current().refresh_keys, token)
-    return None if refresh_id is None else permissions.by_refresh_id(refresh_id)

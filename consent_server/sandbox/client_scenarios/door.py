@@ -25,7 +25,7 @@ from consent_server import clock, store
 from consent_server.deployment import current
 from consent_server.issuer.authorize import pushed_request
 from consent_server.issuer.metadata import AUTHORIZE, PAR
-from consent_server.issuer.revocation import access_token_of
+from consent_server.issuer.presented import of_access_token
 from consent_server.refusal import RedirectRefusal, Refusal, with_query
 from consent_server.resource.answer import not_yet
 from consent_server.sandbox.client_scenarios import report
@@ -194,8 +194,9 @@ INSTEAD: Final[Mapping[str, Callable[[], AnyResponse | None]]] = {
 
 def _withdrawn(response: Response) -> None:
     token = request.headers.get("Authorization", "").partition(" ")[2]
-    _, permission = access_token_of(token, clock.now())
-    if permission is not None:
+    found = of_access_token(token, clock.now())
+    if found is not None:
+        _, permission = found
         withdraw(permission.id, Withdrawal(by="sme", where="/sandbox/clients", why="the scenario withdrawn_midway"))
 
 
