@@ -391,7 +391,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "a refresh token works for any client": Mistake(
         "C09",
-        "tests/issuer/test_refusals.py::test_refresh",
+        "tests/issuer/test_refusals.py::test_what_is_not_this_clients_refresh_token_is_answered_alike",
         "consent_server.issuer.refresh",
         without("token_is_this_clients"),
     ),
