@@ -186,6 +186,10 @@ class Deployment(MemberProcess):
             for each in self.settings.scheme.licenses
         }
 
+    def is_combined(self, license_url: str) -> bool:
+        """Return whether our issuer accepts this license, and its text names the bank as well."""
+        return license_url in self.licenses and self.licenses[license_url].is_combined
+
     @cached_property
     def released_licenses(self) -> dict[str, License]:
         """Return the same for our resource server: without gas where `metering.gas` switches it off."""

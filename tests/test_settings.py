@@ -20,6 +20,8 @@ RELAXED = {
     "outbound/session.py": "loopback addresses may be called: test_which_addresses_may_be_called",
     "bank/settings.py": "what production refuses is optional: tests/documentation/test_bank.py",
     "issuer/par.py": "redirect URIs on ports, IP addresses and localhost: test_where_a_browser_may_be_sent",
+    "caller/membership.py": "a lapsed agreement: test_who_refuses_a_lapsed_agreement",
+    "parties/operator/doctor/scheme.py": "the doctor reports the same of our own agreement",
     "caller/trust.py": "a stale revocation list: tests/caller/test_trust.py, tests/refusals/test_a_revocation_list.py",
     "parties/operator/onboarding.py": "whether a first grant was made: tests/parties/operator/test_onboarding.py",
     "portal/bank_report.py": "a report says that it is the sandbox's: tests/documents/test_verify.py",
@@ -197,7 +199,8 @@ def test_what_is_never_inferred(field: str, tmp_path: Path) -> None:
 )
 def test_who_refuses_a_lapsed_agreement(environment: str, said: str, refuses: bool) -> None:
     changed = {"environment": environment, "clients.lapsed_agreements": said}
-    assert load(ROOT / "config" / "edp.toml", changed).refuses_lapsed_agreements is refuses
+    settings = load(ROOT / "config" / "edp.toml", changed)
+    assert settings.clients.refuses_lapsed(sandbox=settings.is_sandbox) is refuses
 
 
 @pytest.mark.parametrize(

@@ -49,10 +49,6 @@ class BankSettings(Section):
     def is_sandbox(self) -> bool:
         return self.environment == "sandbox"
 
-    @property
-    def refuses_lapsed_agreements(self) -> bool:
-        return self.clients.refuses_lapsed(sandbox=self.is_sandbox)
-
     @model_validator(mode="after")
     def _production(self) -> "BankSettings":
         if not self.is_sandbox:

@@ -93,7 +93,7 @@ def may_act(member: Member, roles: Collection[str], settings: MembersSettings, a
     """
     if member.has_agreement(roles, at):
         return True
-    if settings.refuses_lapsed_agreements:
+    if settings.clients.refuses_lapsed(sandbox=settings.is_sandbox):
         return False
     _warn_of_agreement(member.url, at // DAY)
     return True

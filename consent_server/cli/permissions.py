@@ -50,15 +50,15 @@ def withdraw(settings: "Settings", subjects: tuple[str, ...], why: str, dry_run:
     """Withdraw each PERMISSION and all that depends on it. `consent-server work` sends the messages to the clients."""
     from consent_server.parties.operator import records
 
-    fallen: set[str] = set()
+    ended: set[str] = set()
     with database_of(settings):
         records.reason_of(why, "say why")
-        plan = "\n".join("To be withdrawn: " + ", ".join(records.falling(subject)) for subject in subjects)
+        plan = "\n".join("To be withdrawn: " + ", ".join(records.ending(subject)) for subject in subjects)
         if not agreed(plan, dry_run=dry_run, yes=yes):
             return
         lines.install("work")
         for subject in subjects:
-            if subject not in fallen:  # it rested on one before it
-                fell = records.withdraw_as_operator(subject, why)
-                fallen.update(fell)
-                click.echo("Withdrawn: " + ", ".join(fell))
+            if subject not in ended:  # it rested on one before it
+                withdrawn = records.withdraw_as_operator(subject, why)
+                ended.update(withdrawn)
+                click.echo("Withdrawn: " + ", ".join(withdrawn))

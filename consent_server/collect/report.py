@@ -156,7 +156,7 @@ def resting_on(c: store.Connection, permission: Permission) -> set[str]:
     allows what came under itself, and nothing that another permission gave.
     """
     found = [connections.find(c, each) for each in links.supports(c, permission.id)]
-    combined = _is_combined(permission.license)
+    combined = current().is_combined(permission.license)
     return {row.id for row in found if row is not None and (not combined or row.license == permission.license)}
 
 
@@ -174,11 +174,6 @@ def parts(c: store.Connection, found: Report) -> list[tuple[int, int]]:
 def _behind(came: Iterable[WindowCount], start: int, end: int) -> int:
     """Return how many responses have a part of `start` to before `end`."""
     return sum(each.responses for each in came if each.start < end and each.end > start)
-
-
-def _is_combined(license_url: str) -> bool:
-    found = current().licenses.get(license_url)
-    return found is not None and found.is_combined
 
 
 def available_from(
@@ -267,7 +262,7 @@ def provenance(
     release = EmissionsRelease(
         registry=here.settings.scheme.registry,
         # Under the combined license the energy data providers' own permission steps allow this transfer as well.
-        grant=None if _is_combined(grant.license) else grant,
+        grant=None if here.is_combined(grant.license) else grant,
         license=grant.license,
         to=to,
         service=here.settings.member.data_service,

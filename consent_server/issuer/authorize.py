@@ -54,32 +54,18 @@ class RequestExpired(RedirectRefusal):
 
 @dataclass(frozen=True)
 class Arriving:
-    """A visit to the authorization endpoint: its query, the request pushed under it, our issuer, and the instant."""
+    """A visit to the authorization endpoint: client and pushed request, as its query names them, our issuer, and when."""
 
-    query: Mapping[str, str]
-    found: PushedRequest | None
+    client_id: str
+    request: PushedRequest
     issuer: str
     at: int
-
-    @property
-    def request(self) -> PushedRequest:
-        """Return the pushed request, which `request_is_this_clients` requires to be there."""
-        assert self.found is not None
-        return self.found
-
-
-def request_was_pushed(arriving: Arriving) -> Refusal | None:
-    # FAPI 2.0 section 5.3.2.2: shall reject authorization requests sent without PAR
-    return None if set(PARAMETERS) <= arriving.query.keys() else RequestNotPushed()
 
 
 def request_is_this_clients(arriving: Arriving) -> Refusal | None:
     # RFC 9126 section 4: the request_uri is bound to the client that pushed it; unknown and foreign look alike
-    if arriving.found is None:
-        return RequestUnknown("no such request_uri")
-    if arriving.found.client_id != arriving.query["client_id"]:
-        return RequestUnknown(f"the request_uri of {arriving.found.client_id}")
-    return None
+    pushed_by = arriving.request.client_id
+    return None if pushed_by == arriving.client_id else RequestUnknown(f"the request_uri of {pushed_by}")
 
 
 def request_is_open(arriving: Arriving) -> Refusal | None:
@@ -92,23 +78,36 @@ def request_is_fresh(arriving: Arriving) -> Refusal | None:
     return None if arriving.at < arriving.request.expires else _back(RequestExpired, arriving.request, arriving.issuer)
 
 
-CHECKS: Final = (request_was_pushed, request_is_this_clients, request_is_open, request_is_fresh)
+CHECKS: Final = (request_is_this_clients, request_is_open, request_is_fresh)
 
 
 def enter(query: Mapping[str, str]) -> tuple[str, str]:
     """Open a journey on a pushed request; return its id and the secret that ties it to this browser.
 
-    Nothing of the query but client_id and request_uri is read. Raise RequestNotPushed and RequestUnknown (pages),
-    RequestUsed and RequestExpired (redirects).
+    Nothing of the query but client_id and request_uri is read. Raise as `pushed_request`.
     """
     at = clock.now()
     journey, secret = new_id(), new_secret()
     with store.writing() as c:
-        arriving = Arriving(query, requests.find(c, query.get("request_uri", "")), current().settings.issuer, at)
-        require(CHECKS, arriving)
-        journeys.open(c, journey, secret, arriving.request, at)
-    audit.event("journey_opened", client_id=arriving.request.client_id, license=arriving.request.license)
+        pushed = pushed_request(c, query, at)
+        journeys.open(c, journey, secret, pushed, at)
+    audit.event("journey_opened", client_id=pushed.client_id, license=pushed.license)
     return journey, secret
+
+
+def pushed_request(c: store.Connection, query: Mapping[str, str], at: int) -> PushedRequest:
+    """Return the request that a query names, if its client may open a journey on it.
+
+    Raise RequestNotPushed and RequestUnknown (pages), RequestUsed and RequestExpired (redirects).
+    """
+    # FAPI 2.0 section 5.3.2.2: shall reject authorization requests sent without PAR
+    if not set(PARAMETERS) <= query.keys():
+        raise RequestNotPushed()
+    pushed = requests.find(c, query["request_uri"])
+    if pushed is None:
+        raise RequestUnknown("no such request_uri")
+    require(CHECKS, Arriving(query["client_id"], pushed, current().settings.issuer, at))
+    return pushed
 
 
 def _back(refusal: type[RedirectRefusal], asked: PushedRequest, issuer: str) -> RedirectRefusal:

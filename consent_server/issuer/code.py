@@ -42,14 +42,8 @@ class Redemption:
 
     form: Mapping[str, str]
     client_id: str
-    held: HeldCode | None
+    held: HeldCode
     at: int
-
-    @property
-    def found(self) -> HeldCode:
-        """Return what is kept of it, which `code_is_this_clients` requires to be there."""
-        assert self.held is not None
-        return self.held
 
 
 class CodeRequestIncomplete(Refusal):
@@ -89,31 +83,22 @@ class CodeReplayed(CodeRefused):
     clause = "RFC 6749 4.1.2"
 
 
-def request_is_complete(redemption: Redemption) -> Refusal | None:
-    # RFC 6749 section 4.1.3: code and redirect_uri are REQUIRED
-    if "code" not in redemption.form or "redirect_uri" not in redemption.form:
-        return CodeRequestIncomplete()
-    return None
-
-
 def code_is_this_clients(redemption: Redemption) -> Refusal | None:
     # RFC 6749 section 4.1.3: "ensure that the authorization code was issued to the authenticated confidential client"
-    if redemption.held is None:
-        return CodeRefused("no such code")
-    if redemption.found.code.client_id != redemption.client_id:
-        return CodeRefused(f"the code of {redemption.found.code.client_id}")
+    if redemption.held.code.client_id != redemption.client_id:
+        return CodeRefused(f"the code of {redemption.held.code.client_id}")
     return None
 
 
 def redirect_uri_is_the_pushed(redemption: Redemption) -> Refusal | None:
     # RFC 6749 section 4.1.3: "their values are identical"
-    if redemption.form["redirect_uri"] != redemption.found.code.redirect_uri:
+    if redemption.form["redirect_uri"] != redemption.held.code.redirect_uri:
         return CodeRefused("another redirect_uri than pushed")
     return None
 
 
 def code_is_not_guessed_at(redemption: Redemption) -> Refusal | None:
-    if redemption.found.code.wrong_verifiers >= MOST_WRONG_VERIFIERS:
+    if redemption.held.code.wrong_verifiers >= MOST_WRONG_VERIFIERS:
         return CodeRefused("dead after too many wrong verifiers")
     return None
 
@@ -124,29 +109,28 @@ def verifier_matches(redemption: Redemption) -> Refusal | None:
         return VerifierRefused("no code_verifier")
     challenge = base64url(hashlib.sha256(verifier.encode()).digest())
     # RFC 7636 section 4.6: "If the values are not equal, an error response indicating invalid_grant"
-    if not _VERIFIER.fullmatch(verifier) or not hmac.compare_digest(challenge, redemption.found.code.code_challenge):
+    if not _VERIFIER.fullmatch(verifier) or not hmac.compare_digest(challenge, redemption.held.code.code_challenge):
         return VerifierRefused("another code_verifier")
     return None
 
 
 def code_is_unused(redemption: Redemption) -> Refusal | None:
     # RFC 6749 section 4.1.2: "MUST deny the request and SHOULD revoke (when possible) all tokens previously issued"
-    code = redemption.found.code
+    code = redemption.held.code
     return CodeReplayed("used before") if code.redeemed is not None and not code.unanswered else None
 
 
 def code_is_fresh(redemption: Redemption) -> Refusal | None:
     # FAPI 2.0 section 5.3.2.1: codes live at most 60 seconds; at the end of that time a code has expired
-    return CodeRefused("expired") if redemption.at >= redemption.found.code.expires else None
+    return CodeRefused("expired") if redemption.at >= redemption.held.code.expires else None
 
 
 def permission_is_live(redemption: Redemption) -> Refusal | None:
     # Withdrawal of Permission: what was withdrawn before it was redeemed yields no token
-    return None if redemption.found.permission.is_live(redemption.at) else CodeRefused("its permission has ended")
+    return None if redemption.held.permission.is_live(redemption.at) else CodeRefused("its permission has ended")
 
 
 CHECKS: Final = (
-    request_is_complete,
     code_is_this_clients,
     redirect_uri_is_the_pushed,
     code_is_not_guessed_at,
@@ -159,12 +143,18 @@ CHECKS: Final = (
 
 def redeem(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
     """Exchange a code for tokens; return the body of RFC 6749 section 5.1."""
-    at, code = clock.now(), form.get("code", "")
-    presented = Redemption(form, caller.application, codes.look(code, at), at)
+    at = clock.now()
+    # RFC 6749 section 4.1.3: code and redirect_uri are REQUIRED
+    if "code" not in form or "redirect_uri" not in form:
+        raise CodeRequestIncomplete()
+    code = form["code"]
+    held = codes.look(code, at)
+    if held is None:
+        raise CodeRefused("no such code")
+    presented = Redemption(form, caller.application, held, at)
     refusal = verdict(CHECKS, presented)
     if refusal is not None:
         raise _judged_in_turn(presented) or refusal
-    held = presented.found
     # Before the code is spent: a fault of ours then leaves it, and the permission before, as they were. In no transaction: a
     # key in an HSM may take long. Where the code is lost to another call, nobody is sent these tokens.
     tokens = _tokens(held.permission, caller, at)
@@ -187,16 +177,19 @@ def _judged_in_turn(presented: Redemption) -> Refusal | None:
     """
     form, at = presented.form, presented.at
     with store.writing() as c:
-        now = replace(presented, held=codes.hold(c, form.get("code", ""), at))
+        held = codes.hold(c, form["code"], at)
+        if held is None:
+            return CodeRefused("no such code")
+        now = replace(presented, held=held)
         refusal = verdict(CHECKS, now)
         if isinstance(refusal, VerifierRefused) and "code_verifier" in form:
             codes.wrong_verifier(c, form["code"])
         elif isinstance(refusal, CodeReplayed):
-            _end_what_it_issued(c, now.found.code, at)
+            _end_what_it_issued(c, now.held.code, at)
         elif refusal is None and codes.redeem(c, form["code"], at):
-            permissions.redeem(c, now.found.permission.id, at)
-            if now.found.has_older:
-                _supersede(c, now.found.permission, at)
+            permissions.redeem(c, now.held.permission.id, at)
+            if now.held.has_older:
+                _supersede(c, now.held.permission, at)
     return refusal
 
 

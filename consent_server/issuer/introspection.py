@@ -5,8 +5,7 @@ It is for our own resource servers that cannot keep the status list. Any other c
 
 from consent_server import audit, clock
 from consent_server.deployment import current
-from consent_server.issuer.refresh import permission_of
-from consent_server.issuer.revocation import access_token_of
+from consent_server.issuer.presented import active_access_token, of_refresh_token
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal
 
@@ -39,8 +38,8 @@ def introspect(token: str) -> Body:
 
 
 def _access_token(token: str, at: int) -> Body | None:
-    claims, permission = access_token_of(token, at)
-    if claims is None or permission is None or permission.ended is not None:
+    claims = active_access_token(token, at)
+    if claims is None:
         return None
     body: Body = {
         "active": True,
@@ -60,7 +59,7 @@ def _access_token(token: str, at: int) -> Body | None:
 
 
 def _refresh_token(token: str, at: int) -> Body | None:
-    permission = permission_of(token)
+    permission = of_refresh_token(token)
     if permission is None or not permission.is_live(at):
         return None
     return {

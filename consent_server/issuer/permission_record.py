@@ -9,7 +9,7 @@ from typing import Final
 
 from consent_server import audit, clock, store
 from consent_server.deployment import current
-from consent_server.issuer.refresh import permission_of
+from consent_server.issuer.presented import of_refresh_token
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, require
 from consent_server.scheme import instant
@@ -18,21 +18,16 @@ from consent_server.store.tables.permissions import Permission
 
 #: IB1 Permission Records ask for twelve months after the end; one more, so that months of different length never matter.
 MONTHS_READABLE: Final = 13
+_NOT_THEIRS: Final = "not a refresh token of this client"
 
 
 @dataclass(frozen=True)
 class RecordRequest:
-    """A refresh token presented for its record."""
+    """The permission of a refresh token that was presented for its record, by whom, and when."""
 
     client_id: str
-    found: Permission | None
+    permission: Permission
     at: int
-
-    @property
-    def permission(self) -> Permission:
-        """Return the permission, which `token_is_this_clients` requires to be there."""
-        assert self.found is not None
-        return self.found
 
 
 class NoPermissionRecord(Refusal):
@@ -50,9 +45,7 @@ class NoPermissionRecord(Refusal):
 
 def token_is_this_clients(asked: RecordRequest) -> Refusal | None:
     # IB1 Permission Records: access tokens, unknown tokens and other clients' tokens are refused alike
-    if asked.found is None or asked.found.client_id != asked.client_id:
-        return NoPermissionRecord("not a refresh token of this client")
-    return None
+    return None if asked.permission.client_id == asked.client_id else NoPermissionRecord(_NOT_THEIRS)
 
 
 def permission_was_redeemed(asked: RecordRequest) -> Refusal | None:
@@ -74,9 +67,10 @@ CHECKS: Final = (token_is_this_clients, permission_was_redeemed, record_is_kept)
 def record(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Return the permission record of `token` in the form."""
     here, at = current(), clock.now()
-    asked = RecordRequest(caller.application, permission_of(form["token"]), at)
-    require(CHECKS, asked)
-    permission = asked.permission
+    permission = of_refresh_token(form["token"])
+    if permission is None:
+        raise NoPermissionRecord(_NOT_THEIRS)
+    require(CHECKS, RecordRequest(caller.application, permission, at))
     assert permission.redeemed is not None  # permission_was_redeemed
     with store.reading() as c:
         proof = evidence.of_subject(c, permission.id)

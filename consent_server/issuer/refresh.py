@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from consent_server import audit, clock
-from consent_server.deployment import current
 from consent_server.issuer import issue
 from consent_server.issuer.issue import TokenResponse
 from consent_server.issuer.par import licenses_in
+from consent_server.issuer.presented import of_refresh_token
 from consent_server.pki.member_certificate import MemberCertificate
 from consent_server.refusal import Refusal, require
-from consent_server.store import permissions
 from consent_server.store.tables.permissions import Permission
-from consent_server.tokens import refresh_token
 
 PARAMETERS: Final = ("refresh_token", "scope")
 
@@ -27,14 +25,8 @@ class Refresh:
 
     form: Mapping[str, str]
     client_id: str
-    found: Permission | None
+    permission: Permission
     at: int
-
-    @property
-    def permission(self) -> Permission:
-        """Return the permission, which `token_is_this_clients` requires to be there."""
-        assert self.found is not None
-        return self.found
 
 
 class RefreshTokenMissing(Refusal):
@@ -65,17 +57,10 @@ class ScopeNotGranted(Refusal):
     clause = "RFC 6749 6"
 
 
-def token_is_sent(refresh: Refresh) -> Refusal | None:
-    # RFC 6749 section 6: refresh_token is REQUIRED
-    return None if "refresh_token" in refresh.form else RefreshTokenMissing()
-
-
 def token_is_this_clients(refresh: Refresh) -> Refusal | None:
     # RFC 6749 section 10.4: the binding between refresh token and client identity; unknown and foreign look alike
-    if refresh.found is None:
-        return RefreshTokenRefused("not a refresh token of ours")
-    if refresh.found.client_id != refresh.client_id:
-        return RefreshTokenRefused(f"the refresh token of {refresh.found.client_id}")
+    if refresh.permission.client_id != refresh.client_id:
+        return RefreshTokenRefused(f"the refresh token of {refresh.permission.client_id}")
     return None
 
 
@@ -96,21 +81,19 @@ def scope_is_the_granted(refresh: Refresh) -> Refusal | None:
     return None
 
 
-CHECKS: Final = (token_is_sent, token_is_this_clients, permission_is_live, scope_is_the_granted)
+CHECKS: Final = (token_is_this_clients, permission_is_live, scope_is_the_granted)
 
 
 def refresh(caller: MemberCertificate, form: Mapping[str, str]) -> TokenResponse:
     """Exchange a refresh token for an access token; return the body of RFC 6749 section 5.1."""
     # Read before the row: a token is then never dated after the withdrawal that should have stopped it.
     at = clock.now()
-    asked = Refresh(form, caller.application, permission_of(form.get("refresh_token", "")), at)
-    require(CHECKS, asked)
-    permission = asked.permission
+    # RFC 6749 section 6: refresh_token is REQUIRED
+    if "refresh_token" not in form:
+        raise RefreshTokenMissing()
+    permission = of_refresh_token(form["refresh_token"])
+    if permission is None:
+        raise RefreshTokenRefused("not a refresh token of ours")
+    require(CHECKS, Refresh(form, caller.application, permission, at))
     audit.event("token_refreshed", client_id=permission.client_id, permission=permission.id, license=permission.license)
     return issue.token_response(permission, caller, at)
-
-
-def permission_of(token: str) -> Permission | None:
-    """Return the permission whose refresh token this is, live or ended; None for any other text, without a look-up."""
-    refresh_id = refresh_token.recognise(current().refresh_keys, token)
-    return None if refresh_id is None else permissions.by_refresh_id(refresh_id)

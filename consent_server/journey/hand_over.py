@@ -28,18 +28,12 @@ PORTAL: Final = "portal"
 
 def naming(live: Iterable[ProviderConnection], bank: str) -> list[ProviderConnection]:
     """Return those of an account's live connections whose combined permission names this bank."""
-    return [row for row in live if row.fsp == bank and is_combined(row.license)]
-
-
-def is_combined(license_url: str) -> bool:
-    """Return whether our issuer takes this license, and its text names the bank as well."""
-    found = current().licenses.get(license_url)
-    return found is not None and found.is_combined
+    return [row for row in live if row.fsp == bank and current().is_combined(row.license)]
 
 
 def is_handed_on(license_url: str) -> bool:
     """Return whether this license is one under which we, a CAP, hand on what was allowed before."""
-    return current().settings.party == "cap" and is_combined(license_url)
+    return current().settings.party == "cap" and current().is_combined(license_url)
 
 
 def text_of(seen: Evidence) -> ShownText:

@@ -26,10 +26,6 @@ from consent_server.web.limits import Guess, network_of
 
 #: The strength of a log-in whose authentication context the settings do not describe.
 UNSAID: Final = N_("the customer's log-in; how it logged in is not known")
-#: Seconds after which a background task that has no result will have none: its process has ended.
-LONGEST_S: Final = 120
-#: Seconds between two looks of a page that waits.
-REFRESH_S: Final = 30
 #: The account for which the provider's documents are fetched: they are the same for all.
 _DOCUMENTS: Final = "documents"
 #: The use of the key that seals verifiers: strangers begin log-ins (`Sealer.for_use`).
@@ -196,7 +192,7 @@ def result(log_in: LogInState | None) -> FoundCustomer | None:
     if log_in["fault"]:
         raise by_code(log_in["fault"])("the log-in ended so")
     if log_in["found"] is None:
-        if 0 <= clock.now() - log_in["at"] < LONGEST_S:
+        if not background.is_lost(log_in["at"]):
             raise StillUnderWay
         raise LogInUnreachable("the log-in has no result")
     return log_in["found"]

@@ -49,9 +49,6 @@ class MembersSettings(Protocol):
     def is_sandbox(self) -> bool: ...
 
     @property
-    def refuses_lapsed_agreements(self) -> bool: ...
-
-    @property
     def clients(self) -> ClientsSettings: ...
 
     @property

@@ -10,7 +10,7 @@ from consent_server.collect import report
 from consent_server.deployment import current
 from consent_server.documents import data
 from consent_server.documents.data import ReportData
-from consent_server.portal.result import MONTHS
+from consent_server.portal.result import last_year
 from consent_server.scheme import instant
 from consent_server.scheme.provenance.container import SignedRecord
 from consent_server.scheme.provenance.steps import GrantedPermission
@@ -51,7 +51,7 @@ class ReportPart(NamedTuple):
 def parts(c: store.Connection, row: Permission) -> list[ReportPart]:
     """Return the report on the last twelve whole months to the bank of a permission or, where they have more behind them than
     one record can hold, its parts; none where no month has figures. Raise NothingYet."""
-    windows = report.parts(c, _to_bank(c, row, *_last_year(clock.now())))
+    windows = report.parts(c, _to_bank(c, row, *last_year()))
     return [ReportPart(*window, _query(row.id, window, is_whole=len(windows) == 1)) for window in windows]
 
 
@@ -75,7 +75,7 @@ def read(
     None for a permission that is another's or not live, and for a window beyond the twelve months. Raise TooMany, NothingYet,
     ReportTooLong.
     """
-    first, last = _last_year(clock.now())
+    first, last = last_year()
     start, end = window or (first, last)
     row = permissions.find(c, permission)
     if row is None or row.sme != account or not has_report(row, clock.now()) or not first <= start < end <= last:
@@ -135,8 +135,3 @@ def _to_bank(c: store.Connection, row: Permission, start: int, end: int) -> Repo
     fuels = tuple(fuel for fuel in FUELS if fuel in row.fuels)
     bank = ReportParty("", row.member, row.client_id)
     return report.report(c, row.sme, start, end, fuels, bank, of=report.resting_on(c, row))
-
-
-def _last_year(at: int) -> tuple[int, int]:
-    end = instant.month_start(at)
-    return instant.months_later(end, -MONTHS), end

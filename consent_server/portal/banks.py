@@ -53,7 +53,7 @@ def offers(c: store.Connection, account: str, banks: Iterable[ListedBank]) -> li
         for row in permissions.of_sme(c, account)
         if row.redeemed
         and row.is_live(at)
-        and (hand_over.is_combined(row.license) or connected <= {*links.supports(c, row.id)})
+        and (current().is_combined(row.license) or connected <= {*links.supports(c, row.id)})
     }
     return [_offer(c, account, each, live) for each in banks if each.member not in held]
 

@@ -108,16 +108,13 @@ def terms_for(account: SmeAccount, provider: Provider, invited_by: str | None) -
     Another bank then asks for a permission of its own.
     """
     combined = current().settings.collection.combined_license
-    with store.reading() as c:
-        live = connections.live(c, account.id, clock.now())
-    before = next((row for row in live if row.member == provider.member), None)
-    if combined is not None and before is not None:
-        keeps = before.license == combined.url and providers.bank(before.fsp) is not None
-        return (
-            ConnectionTerms(combined, before.fsp, before.fsp) if keeps else ConnectionTerms(asked_license(), invited_by)
-        )
-    if combined is not None and providers.bank(invited_by) is not None:
-        return ConnectionTerms(combined, invited_by, invited_by)
+    if combined is not None:
+        with store.reading() as c:
+            live = connections.live(c, account.id, clock.now())
+        before = next((row for row in live if row.member == provider.member), None)
+        named = invited_by if before is None else before.fsp if before.license == combined.url else None
+        if providers.bank(named) is not None:
+            return ConnectionTerms(combined, named, named)
     return ConnectionTerms(asked_license(), invited_by)
 
 
@@ -224,8 +221,7 @@ def finish(pending: Pending, query: str) -> None:
 
 def _asked_in(pending: Pending) -> LicenseSettings:
     combined = current().settings.collection.combined_license
-    is_combined = combined is not None and pending.get("license") == combined.url
-    return combined if combined is not None and is_combined else asked_license()
+    return combined if combined is not None and pending.get("license") == combined.url else asked_license()
 
 
 def _redirect_uri() -> str:

@@ -7,13 +7,16 @@ from consent_server.collect import report
 from consent_server.scheme import instant
 from consent_server.scheme.report import Report
 
-MONTHS = 12
+
+def last_year() -> tuple[int, int]:
+    """Return the last twelve whole months: the first instant of the first, and that of this month."""
+    end = instant.month_start(clock.now())
+    return instant.months_later(end, -12), end
 
 
 def result(c: store.Connection, account: str) -> Report | None:
     """Return the report of this moment, None without a live connection. Raise NothingYet while readings are fetched."""
-    end = instant.month_start(clock.now())
-    found = report.report(c, account, instant.months_later(end, -MONTHS), end)
+    found = report.report(c, account, *last_year())
     return found if found.sources else None
 
 

@@ -4,7 +4,7 @@ import orjson
 
 from consent_server import audit, store
 from consent_server.deployment import current
-from consent_server.issuer.revocation import access_token_of
+from consent_server.issuer.presented import active_access_token
 from consent_server.metering import data_sources, sources
 from consent_server.metering.data_sources import Source
 from consent_server.metering.readings import Held, ReadingsRequest
@@ -39,8 +39,8 @@ def datasources(release: Release) -> Answer:
 
 def meters_behind(token: str, at: int) -> Answer:
     """Return the meters that an access token releases, or that it is not active; for systems of our own."""
-    claims, permission = access_token_of(token, at)
-    if claims is None or permission is None or permission.ended is not None:
+    claims = active_access_token(token, at)
+    if claims is None:
         return Answer([orjson.dumps({"active": False})])
     license_ = current().released_licenses.get(claims.scope)
     fuels = frozenset(claims.fuels) & (license_.fuels if license_ is not None else frozenset())

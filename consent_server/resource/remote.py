@@ -227,7 +227,3 @@ class _GuardSettings:
     scheme: _OfDirectory
     keys: _Keys
     calls: CallsSettings = field(default_factory=CallsSettings)
-
-    @property
-    def refuses_lapsed_agreements(self) -> bool:
-        return not self.is_sandbox

@@ -84,16 +84,14 @@ def _window(query: Query, default_end: int) -> Window:
         elif name == "from":
             faults.append(_fault(name, "is required", "missing"))
     if faults:
-        raise BadWindow(_names(faults), detail=faults)
+        raise _refusal(*faults)
     start, end = found["from"], found.get("to", default_end)
+    if end < start and "to" in found:
+        raise _refusal(_fault("to", "must not be before from", "reversed"))
     if end < start:
-        fault = _fault("to", "must not be before from", "reversed") if "to" in found else _fault(
-            "from", "must not be in the future when to is left out", "reversed"
-        )  # fmt: skip
-        raise BadWindow(_names([fault]), detail=[fault])
+        raise _refusal(_fault("from", "must not be in the future when to is left out", "reversed"))
     if end - start > MOST_DAYS * DAY:
-        fault = _fault("from", f"must be at most {MOST_DAYS} days before to", "too_long")
-        raise BadWindow(_names([fault]), detail=[fault])
+        raise _refusal(_fault("from", f"must be at most {MOST_DAYS} days before to", "too_long"))
     return Window(start, end)
 
 
@@ -101,5 +99,5 @@ def _fault(name: str, message: str, kind: str) -> dict[str, object]:
     return {"loc": ["query", name], "msg": f"{name} {message}", "type": kind}
 
 
-def _names(faults: Sequence[dict[str, object]]) -> str:
-    return ", ".join(str(fault["type"]) for fault in faults)
+def _refusal(*faults: dict[str, object]) -> BadWindow:
+    return BadWindow(", ".join(str(fault["type"]) for fault in faults), detail=[*faults])

@@ -80,10 +80,6 @@ class Settings(BaseSettings):
         return self.environment == "sandbox"
 
     @property
-    def refuses_lapsed_agreements(self) -> bool:
-        return self.clients.refuses_lapsed(sandbox=self.is_sandbox)
-
-    @property
     def has_log_in(self) -> bool:
         """Return whether businesses may log in at an OpenID provider."""
         return self.party == "edp" and "login" in self.journey.steps

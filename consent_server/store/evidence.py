@@ -41,6 +41,4 @@ def of_subject(c: Connection, subject: str) -> Evidence | None:
 
 def of_subjects(c: Connection, subjects: Collection[str]) -> dict[str, Evidence]:
     """Return subject -> evidence, for those of some permissions or connections that have any."""
-    query = sa.select(_evidence)
-    every = (rows.every(c, Evidence, query.where(_evidence.c.subject.in_(batch))) for batch in rows.batches(subjects))
-    return {row.subject: row for some in every for row in some}
+    return {row.subject: row for row in rows.every_in(c, Evidence, sa.select(_evidence), _evidence.c.subject, subjects)}

@@ -1,5 +1,7 @@
 """Conversion factors that an operator has loaded, in addition to those of this release."""
 
+from dataclasses import asdict
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -17,22 +19,7 @@ def sets(c: Connection) -> tuple[FactorSet, ...]:
 
 def put(c: Connection, each: FactorSet, at: int) -> None:
     """Keep a set in place of that of its year and region."""
-    rows.put(
-        c,
-        LoadedFactorSet(
-            each.region,
-            each.year,
-            each.published,
-            each.kg_per_m3,
-            each.kg_per_kwh,
-            each.mineral_kg_per_m3,
-            each.title,
-            each.source,
-            each.license,
-            each.file_sha256,
-            at,
-        ),
-    )
+    rows.put(c, LoadedFactorSet(**asdict(each), loaded=at))
 
 
 def _set(row: LoadedFactorSet) -> FactorSet:

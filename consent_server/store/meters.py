@@ -71,16 +71,12 @@ def tenancies(c: Connection, sme: str, meters: Collection[str]) -> list[Meter]:
 
 def described(c: Connection, meters: Collection[str]) -> list[Meter]:
     """Return every tenancy of some meters, whosever, in the order in which they begin."""
-    query = sa.select(_meter).order_by(_meter.c.since)
-    return [row for batch in rows.batches(meters) for row in rows.every(c, Meter, query.where(_meter.c.id.in_(batch)))]
+    return rows.every_in(c, Meter, sa.select(_meter).order_by(_meter.c.since), _meter.c.id, meters)
 
 
 def with_number(c: Connection, fuel: str, numbers: Collection[str]) -> list[Meter]:
     """Return every tenancy of the meters with some numbers, whosever."""
-    query = sa.select(_meter).where(_meter.c.fuel == fuel)
-    return [
-        row for batch in rows.batches(numbers) for row in rows.every(c, Meter, query.where(_meter.c.number.in_(batch)))
-    ]
+    return rows.every_in(c, Meter, sa.select(_meter).where(_meter.c.fuel == fuel), _meter.c.number, numbers)
 
 
 def put(c: Connection, *meters: Meter) -> None:

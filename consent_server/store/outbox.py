@@ -128,10 +128,9 @@ def of_subject(c: Connection, subject: str) -> list[OwedCall]:
 def of_subjects(c: Connection, subjects: Iterable[str]) -> dict[str, list[OwedCall]]:
     """Return subject -> every call that it caused, made or not, oldest first."""
     found: dict[str, list[OwedCall]] = {}
-    for batch in rows.batches(subjects):
-        query = sa.select(_outbox).where(_outbox.c.subject.in_(batch)).order_by(_outbox.c.id)
-        for call in rows.every(c, OwedCall, query):
-            found.setdefault(call.subject, []).append(call)
+    query = sa.select(_outbox).order_by(_outbox.c.id)
+    for call in rows.every_in(c, OwedCall, query, _outbox.c.subject, subjects):
+        found.setdefault(call.subject, []).append(call)
     return found
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from consent_server.scheme.permission import Act
 from consent_server.store import ending, locks, rows
-from consent_server.store.database import ask, db
+from consent_server.store.database import ask, db, is_sqlite
 from consent_server.store.faults import StoreUnavailable
 from consent_server.store.rows import table_of
 from consent_server.store.statement import Statement
@@ -175,7 +175,7 @@ _ended_here = _EndedHere()
 
 def is_ended(index: int) -> bool:
     """Return whether the permission with this status index has ended before its time."""
-    if db.engine.dialect.name == "sqlite":
+    if is_sqlite():
         try:
             return _ended_here(index)
         except sqlite3.Error as error:

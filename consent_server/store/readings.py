@@ -5,7 +5,7 @@ they are kept, and does not look for damage within a packed one.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from consent_server.scheme.meters import masked
 from consent_server.scheme.packed import DamagedBlock, is_packed, pack, require_json, unpack
 from consent_server.store import rows
+from consent_server.store.locks import lock_name
 from consent_server.store.rows import table_of
 from consent_server.store.tables.metering import DayBlock, SetAside
 
@@ -34,8 +35,7 @@ def put_days(c: Connection, holder: str, meter: str, measure: str, days: Mapping
 
 def merging(c: Connection) -> None:
     """Make other transactions that merge readings wait until this one ends, so that neither overlooks the other's."""
-    if c.dialect.name == "postgresql":
-        c.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('day_block'))"))
+    lock_name(c, "day_block")
 
 
 def kept(c: Connection, meters: Collection[str], measure: str, start: int, end: int) -> list[DayBlock]:
@@ -46,7 +46,7 @@ def kept(c: Connection, meters: Collection[str], measure: str, start: int, end: 
         _block.c.day >= start,
         _block.c.day < end,
     )
-    return [_unpacked(row) for row in _of_meters(c, DayBlock, query.order_by(_block.c.day), _block.c.meter, meters)]
+    return [_unpacked(row) for row in rows.every_in(c, DayBlock, query.order_by(_block.c.day), _block.c.meter, meters)]
 
 
 def having(c: Connection, meters: Collection[str], measure: str, start: int) -> set[str]:
@@ -117,7 +117,7 @@ def _otherwise(row: DayBlock) -> DayBlock:
 def set_aside(c: Connection, meters: Collection[str], measure: str, start: int, end: int) -> list[SetAside]:
     """Return what is set aside of some meters for half-hours from `start` to before `end`."""
     query = sa.select(_aside).where(_aside.c.measure == measure, _aside.c.start >= start, _aside.c.start < end)
-    return _of_meters(c, SetAside, query, _aside.c.meter, meters)
+    return rows.every_in(c, SetAside, query, _aside.c.meter, meters)
 
 
 def all_aside(c: Connection, limit: int | None = None) -> list[SetAside]:
@@ -151,12 +151,6 @@ def _unpacked(row: DayBlock) -> DayBlock:
         return row._replace(body=unpack(row.body, row.day))
     except DamagedBlock:
         raise DamagedBlock(row.day, f"meter {masked(row.meter)}, {row.measure}: ") from None
-
-
-def _of_meters(
-    c: Connection, kind: type[rows.R], query: sa.Select[Any], column: sa.Column[Any], meters: Collection[str]
-) -> list[rows.R]:
-    return [row for batch in rows.batches(meters) for row in rows.every(c, kind, query.where(column.in_(batch)))]
 
 
 def days(c: Connection, holder: str, meter: str, measure: str, start: int, end: int) -> list[DayBlock]:

@@ -23,11 +23,8 @@ def note(c: Connection, account: str, first: int, last: int, at: int) -> None:
 
 def of_subjects(c: Connection, permissions: Iterable[str]) -> dict[str, ReleasedData]:
     """Return permission -> what was given out under it."""
-    found: dict[str, ReleasedData] = {}
-    for batch in rows.batches(permissions):
-        query = sa.select(_released).where(_released.c.subject.in_(batch))
-        found |= {row.subject: row for row in rows.every(c, ReleasedData, query)}
-    return found
+    found = rows.every_in(c, ReleasedData, sa.select(_released), _released.c.subject, permissions)
+    return {row.subject: row for row in found}
 
 
 @cache

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from types import NoneType
-from typing import Annotated, Final, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -82,6 +82,13 @@ def every(
     """Return all rows that a query finds."""
     found = query.rows(c, values) if isinstance(query, Statement) else c.execute(query, values)
     return [kind._make(row) for row in found]
+
+
+def every_in(
+    c: Connection, kind: type[R], query: sa.Select[Any], column: sa.ColumnElement[Any], values: Iterable[object]
+) -> list[R]:
+    """Return all rows that a query finds with one of these values, however many, in a column."""
+    return [row for batch in batches(values) for row in every(c, kind, query.where(column.in_(batch)))]
 
 
 def batches(values: Iterable[T]) -> Iterator[list[T]]:

@@ -30,7 +30,7 @@ class DataSources:
     @classmethod
     def of(cls, ids: Iterable[str]) -> "DataSources":
         """Return the data sources with these ids. Raise ValueError unless each is of one series, below MOST."""
-        parts = [parted(each) for each in ids]
+        parts = [series_and_number(each) for each in ids]
         if not parts:
             return cls()
         if len({series for series, _ in parts}) > 1:
@@ -51,7 +51,7 @@ class DataSources:
     def __contains__(self, datasource: object) -> bool:
         """Return whether an id is of this permission; any text may be asked about."""
         try:
-            series, number = parted(str(datasource))
+            series, number = series_and_number(str(datasource))
         except ValueError:
             return False
         return series == self.series and self._has(number)
@@ -65,7 +65,7 @@ class DataSources:
         return octet < len(self.members) and bool(self.members[octet] >> bit & 1)
 
 
-def parted(datasource: str) -> tuple[str, int]:
+def series_and_number(datasource: str) -> tuple[str, int]:
     """Return series and number of an id. Raise ValueError for what is no id of a data source."""
     match = _ID.fullmatch(datasource)
     if match is None or int(match[2]) >= MOST:

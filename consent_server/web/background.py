@@ -13,6 +13,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import ClassVar, Final, TypeVar
 
+from consent_server import clock
 from consent_server.outbound import page_time
 from consent_server.refusal import Refusal, Unavailable
 from consent_server.store import waiting
@@ -27,6 +28,10 @@ WAIT_S: Final = page_time.PAGE_S
 MOST: Final = 8
 #: Of these, tasks of one account: it must not take the places of all others, however many browsers it has.
 MOST_OF_ONE: Final = 2
+#: Seconds after which a task that has no result will have none: its process has ended.
+LONGEST_S: Final = 120
+#: Seconds between two looks of a page that waits.
+REFRESH_S: Final = 30
 
 _under_way: Counter[tuple[str, ...]] = Counter()
 _lock = threading.Lock()
@@ -70,6 +75,11 @@ def run(provider: str, account: str, begin: Callable[[], T], act: Callable[[T], 
     if not result.done():
         raise StillUnderWay
     return result.result()
+
+
+def is_lost(began: int) -> bool:
+    """Return whether a task that began at an instant, and has no result yet, will have none."""
+    return not 0 <= clock.now() - began < LONGEST_S
 
 
 def _run(counted: tuple[tuple[str, ...], ...], act: Callable[[], str], result: Future[str]) -> None:

@@ -65,8 +65,13 @@ def frame_anywhere(response: Response) -> Response:
         "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'none'; "
         "frame-ancestors https:; base-uri 'none'; sandbox allow-same-origin allow-popups"
     )
-    response.headers["X-Robots-Tag"] = "noindex, nofollow, noarchive"
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    return not_indexed(response)
+
+
+def not_indexed(response: Response) -> Response:
+    """Ask search engines to leave a page out whose address is secret."""
+    response.headers["X-Robots-Tag"] = "noindex, nofollow, noarchive"
     return response
 
 

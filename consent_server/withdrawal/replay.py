@@ -30,17 +30,16 @@ def _again(c: store.Connection, entry: JournalEntry) -> Counter[Effect]:
     ended: list[str] = []
     subject, *_ = entry.fell
     at = min(entry.at, clock.now())
-    for fell in entry.fell:
-        first = fell == subject
+    for each in entry.fell:
+        first = each == subject
         withdrawal = Withdrawal(
             by=entry.by,
             where=entry.where,
             why=entry.why if first else f"rested on {subject}",
             already_told=entry.already_told if first else "",
         )
-        ended += end_with_all(c, fell, withdrawal, at)
-        if fell in ended:
-            continue
-        effects["had ended" if links.find(c, fell) else "unknown"] += 1
+        ended += end_with_all(c, each, withdrawal, at)
+        if each not in ended:
+            effects["had ended" if links.find(c, each) else "unknown"] += 1
     effects["ended"] = len(ended)
     return effects

@@ -55,12 +55,12 @@ def withdraw_in(c: Connection, subject: str, withdrawal: Withdrawal, at: int) ->
 
     The journal outside the database has it before the transaction is committed, or it is not committed.
     """
-    fallen = end_with_all(c, subject, withdrawal, at)
+    ended = end_with_all(c, subject, withdrawal, at)
     journal = store.journal()
-    if fallen and journal is not None:
-        entry = JournalEntry(at=at, fell=fallen, correlation_id=audit.correlation_id.get(), **asdict(withdrawal))
+    if ended and journal is not None:
+        entry = JournalEntry(at=at, fell=ended, correlation_id=audit.correlation_id.get(), **asdict(withdrawal))
         withdrawal_journal.keep(c, journal, entry)
-    return fallen
+    return ended
 
 
 def end_with_all(c: Connection, subject: str, withdrawal: Withdrawal, at: int) -> list[str]:
@@ -69,12 +69,12 @@ def end_with_all(c: Connection, subject: str, withdrawal: Withdrawal, at: int) -
         return []
     if not _end(c, subject, withdrawal, at):
         return []
-    fallen = [subject]
+    ended = [subject]
     for below, support in ending_with(c, subject, at).items():
         because = replace(withdrawal, why=f"rested on {support}", already_told="")
         if _end(c, below, because, at):
-            fallen.append(below)
-    return fallen
+            ended.append(below)
+    return ended
 
 
 def _end(c: Connection, subject: str, withdrawal: Withdrawal, at: int) -> bool:

@@ -103,7 +103,7 @@ def _own_claim_as_expected(claim: str, parameter: str) -> Callable[[Any, ModuleT
 
 def _any_client_revokes(original: Any, module: ModuleType) -> Any:
     def revoke(caller: Any, token: str) -> None:
-        permission = module.permission_of(token)
+        permission = module.of_refresh_token(token)
         original(caller if permission is None else SimpleNamespace(application=permission.client_id), token)
 
     return revoke
@@ -157,11 +157,11 @@ def _every_fuel(original: Any, _module: ModuleType) -> Any:
 
 
 def _as_if_none_had_ended(original: Any, _module: ModuleType) -> Any:
-    def access_token_of(token: str, at: int) -> Any:
-        claims, permission = original(token, at)
-        return claims, permission and permission._replace(ended=None)
+    def of_access_token(token: str, at: int) -> Any:
+        found = original(token, at)
+        return found and (found[0], found[1]._replace(ended=None))
 
-    return access_token_of
+    return of_access_token
 
 
 def _without_issuer(original: Any, _module: ModuleType) -> Any:
@@ -298,8 +298,8 @@ MISTAKES: dict[str, Mistake] = {
     "introspection calls the access token of a withdrawn permission active": Mistake(
         "D03",
         "tests/issuer/test_flow.py::test_introspection_tells_our_own_resource_server_what_lives",
-        "consent_server.issuer.introspection",
-        instead("access_token_of", _as_if_none_had_ended),
+        "consent_server.issuer.presented",
+        instead("of_access_token", _as_if_none_had_ended),
     ),
     # what libraries and other servers did, or might do
     "a pushed request never expires": Mistake(
@@ -391,7 +391,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "a refresh token works for any client": Mistake(
         "C09",
-        "tests/issuer/test_refusals.py::test_refresh",
+        "tests/issuer/test_refusals.py::test_what_is_not_this_clients_refresh_token_is_answered_alike",
         "consent_server.issuer.refresh",
         without("token_is_this_clients"),
     ),

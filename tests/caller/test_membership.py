@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from consent_server.caller.membership import (
 from consent_server.outbound.directory import Agreement, Application, Member
 from consent_server.outbound.errors import BadAnswer, Unreachable
 from consent_server.pki.member_certificate import MemberCertificate
+from consent_server.settings.clients import ClientsSettings
 
 APPLICATION, MEMBER = "https://directory.example/a/app", "https://directory.example/m/member"
 NOON = 1773316800
@@ -50,9 +52,14 @@ def directory() -> Directory:
     return Directory()
 
 
-def memberships(directory: Any, unknown: str = "refuse", lapsed: str = "refuse") -> Memberships:
-    clients = SimpleNamespace(membership_s=REMEMBER_S, unknown_membership=unknown)
-    settings: Any = SimpleNamespace(clients=clients, refuses_lapsed_agreements=lapsed == "refuse")
+def memberships(directory: Any, unknown: Any = "refuse", lapsed: Any = "refuse") -> Memberships:
+    clients = ClientsSettings(
+        root=Path("client_root.pem"),
+        membership_s=REMEMBER_S,
+        unknown_membership=unknown,
+        lapsed_agreements=lapsed,
+    )
+    settings: Any = SimpleNamespace(clients=clients, is_sandbox=False)
     return Memberships(settings, directory)
 
 

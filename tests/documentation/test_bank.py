@@ -30,7 +30,8 @@ def block(language: str) -> str:
 
 
 def test_the_settings_are_accepted() -> None:
-    assert BankSettings(**tomllib.loads(block("toml"))).refuses_lapsed_agreements
+    settings = BankSettings(**tomllib.loads(block("toml")))
+    assert settings.clients.refuses_lapsed(sandbox=settings.is_sandbox)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from consent_server import clock, store
-from consent_server.issuer import code, issue, refresh
+from consent_server.issuer import code, issue, presented, refresh
 from consent_server.scheme.permission import State
 from consent_server.store import codes, ending, journeys, locks, outbox, permissions, requests
 from consent_server.store.digests import new_id
@@ -203,7 +203,7 @@ def code_redeemed_whatever_it_was(patch: pytest.MonkeyPatch) -> None:
 
 
 def refresh_token_rotated(patch: pytest.MonkeyPatch) -> None:
-    found = refresh.permission_of
+    found = presented.of_refresh_token
 
     def rotating(token: str) -> Permission | None:
         row = found(token)
@@ -213,7 +213,7 @@ def refresh_token_rotated(patch: pytest.MonkeyPatch) -> None:
                 c.execute(sa.update(kept).where(kept.c.id == row.id).values(refresh_id=new_id().ljust(32, "-")))
         return row
 
-    patch.setattr(refresh, "permission_of", rotating)
+    patch.setattr(refresh, "of_refresh_token", rotating)
 
 
 def clock_read_after_the_row(patch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,6 @@ from consent_server.outbound.fair_pool import FairPool
 from consent_server.outbound.session import Session
 from consent_server.outbound.upstream import Metadata, Pushed, Tokens, Upstream
 from consent_server.portal import providers
-from consent_server.portal.views import waiting
 from consent_server.store import rows
 from consent_server.store import waiting as store_waiting
 from consent_server.store.tables.sessions import SessionRow
@@ -203,7 +202,7 @@ def test_a_task_whose_process_has_ended_is_not_waited_for_for_ever(
     portal: Any, slow: SlowUpstream, held_clock: Any
 ) -> None:
     browser = portal.sent_off()
-    held_clock.step(waiting.LONGEST_S)
+    held_clock.step(background.LONGEST_S)
     assert browser.open(LEAVING).status == 503
 
 

@@ -189,7 +189,7 @@ def test_G14_an_upgrade_keeps_every_row_of_every_table(empty: Flask) -> None:
             if name == "datasource":
                 renamed = found.pop("id")
                 assert values.pop("id") == "an-old-id"
-                data_sources.parted(renamed)
+                data_sources.series_and_number(renamed)
             if name == "permission":
                 assert found.pop("datasources") == [{"id": renamed, "meter": "m-1"}]
                 del values["datasources"]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_server.tokens.data_sources import MOST, DataSources, has_form, parted
+from consent_server.tokens.data_sources import MOST, DataSources, has_form, series_and_number
 
 NUMBERS = st.sets(st.integers(0, MOST - 1), min_size=1, max_size=200)
 
@@ -40,7 +40,7 @@ def test_a_claim_is_of_one_series() -> None:
     with pytest.raises(ValueError, match="series"):
         DataSources.of(["a.0", "b.0"])
     with pytest.raises(ValueError, match="not the id"):
-        parted(f"a.{MOST}")
+        series_and_number(f"a.{MOST}")
 
 
 @pytest.mark.parametrize(("count", "longest"), [(1, 2), (170, 30), (1_000, 167), (MOST, 1667)])

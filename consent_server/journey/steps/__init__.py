@@ -51,11 +51,11 @@ def step_named(name: str) -> Step | None:
 def steps(progress: Progress, wanted: Step | None = None) -> tuple[Step, ...]:
     """Return the steps that a journey of this party has, in order, as far as its progress tells.
 
-    It begins with the way to show who one is that is `wanted`, else the one that was gone, else the first.
+    It begins with the way to show who one is that is `wanted`, else the one by which the SME has shown it, else the first.
     """
     offered = ways()
-    gone = next((step for step in offered if step.name == progress.get("way")), offered[0])
-    first = wanted if wanted in offered else gone
+    used = next((step for step in offered if step.name == progress.get("way")), offered[0])
+    first = wanted if wanted in offered else used
     return first, *(step for step in _behind() if step.needed(progress))
 
 

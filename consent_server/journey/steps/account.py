@@ -10,6 +10,7 @@ from functools import partial
 
 from consent_server import audit, store
 from consent_server.accounts import business, passkeys, sign_in
+from consent_server.deployment import current
 from consent_server.journey import hand_over
 from consent_server.journey.step import Onward, Page, Step, Visit
 from consent_server.store import accounts
@@ -42,7 +43,7 @@ class SignIn(Step):
         identified = visit.progress.get("identified")
         if known is not None and (identified is None or identified["sme"] != known.id):  # else it came back for another
             pressed = hand_over.take_press(visit)
-            if pressed is not None or hand_over.is_combined(visit.journey.license):
+            if pressed is not None or current().is_combined(visit.journey.license):
                 return _by_session(visit, known, pressed["covers"] if pressed is not None else "")
         return _page(visit, visit.progress.get("email", ""))
 

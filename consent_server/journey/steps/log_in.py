@@ -13,6 +13,7 @@ from consent_server.refusal import Refusal
 from consent_server.scheme.permission import Who
 from consent_server.store import journeys
 from consent_server.store.tables.journeys import FoundCustomer, LogInState, Progress
+from consent_server.web import background
 from consent_server.web.background import StillUnderWay
 from consent_server.web.language import N_
 from consent_server.web.typed import FieldError
@@ -99,4 +100,4 @@ def page(fault: Refusal | None = None, *, unknown: bool = False) -> Page:
 
 
 def _waiting() -> Page:
-    return Page({"login": current().settings.login, "waits": True}, refresh_s=log_in.REFRESH_S)
+    return Page({"login": current().settings.login, "waits": True}, refresh_s=background.REFRESH_S)

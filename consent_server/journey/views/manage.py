@@ -59,8 +59,7 @@ def signed_in(view: Callable[[BrowserSession], AnyResponse]) -> Callable[[], Any
 @routes.get("")
 def start() -> AnyResponse:
     """Return the page of the first way to show who one is. A way of the EDP's own is for journeys alone."""
-    first = next((way for way in current().settings.journey.steps if way in _WAYS), "bill")
-    return _bill_page() if first == "bill" else _log_in_page(login_step.page())
+    return _bill_page() if _ways()[0] == "bill" else _log_in_page(login_step.page())
 
 
 @routes.get("/bill")
@@ -70,7 +69,7 @@ def bill_page() -> AnyResponse:
 
 @routes.post("")
 def identify() -> AnyResponse:
-    if not _offers("bill"):
+    if "bill" not in _ways():
         raise NotFound("bill")
     sent = csrf.form(_sessions().form_secret(request), *bill.FIELDS)
     typed.keep(_BILL, _sessions().form_secret(request), KeptForm(sent))  # whatever follows, a refusal too
@@ -94,7 +93,7 @@ def identify() -> AnyResponse:
 @routes.get("/log-in")
 def log_in_page() -> AnyResponse:
     """Sign in whoever has logged in; else return the page with the button."""
-    if not _offers("login"):
+    if "login" not in _ways():
         raise NotFound("login")
     session = _log_ins().current(request)
     found = login_step.outcome(session.data.get("log_in") if session is not None else None)
@@ -111,7 +110,7 @@ def log_in_page() -> AnyResponse:
 
 @routes.post("/log-in")
 def leave_to_log_in() -> AnyResponse:
-    if not _offers("login"):
+    if "login" not in _ways():
         raise NotFound("login")
     csrf.form(_sessions().form_secret(request))
     try:
@@ -130,7 +129,7 @@ def come_back() -> AnyResponse:
     require_get()
     returned = parameters.query(request, optional=RETURNED)
     session = _log_ins().current(request)
-    if session is None or not _offers("login"):
+    if session is None or "login" not in _ways():
         raise LogInNotOurs("no cookie")
     log_in.come_back(InSession(session), session.data.get("log_in"), returned, request.remote_addr or "")
     return redirect("/manage/log-in", 303)
@@ -215,9 +214,9 @@ def _log_ins() -> sessions.Sessions:
     return sessions.of_kind("log-in")
 
 
-def _offers(way: str) -> bool:
-    own = [each for each in current().settings.journey.steps if each in _WAYS]
-    return way in (own or ["bill"])
+def _ways() -> list[str]:
+    """Return the ways to show who one is here, in order: those of `journey.steps` that are ours, else by a bill."""
+    return [each for each in current().settings.journey.steps if each in _WAYS] or ["bill"]
 
 
 def _return_uri() -> str:
@@ -251,7 +250,7 @@ def _log_in_page(page: Page) -> Response:
 
 def _bill_page() -> Response:
     """Return the page with a bill's fields, with what this browser typed before and what is to be mended."""
-    if not _offers("bill"):
+    if "bill" not in _ways():
         raise NotFound("bill")
     before = typed.held(_BILL, _sessions().form_secret(request))
     page = Page({"typed": before.values}, errors=before.errors, status=before.status)
@@ -267,7 +266,7 @@ def _bill_to_mend(page: Page) -> AnyResponse:
 def _sign_in_page(template: str, way: str, page: Page) -> Response:
     """Return a page with a form, tied by a cookie to this browser, although nobody has signed in yet."""
     secret = _sessions().form_secret(request) or secrets.token_urlsafe(32)
-    ways = [_WAYS[each] for each in current().settings.journey.steps if each in _WAYS and each != way]
+    ways = [_WAYS[each] for each in _ways() if each != way]
     values: dict[str, Any] = {"errors": page.errors, "csrf": csrf.token(secret), "ways": ways, **page.values}
     response = pages.render(template, page.status, form_targets=page.form_targets, **values)
     _sessions().keep_form_secret(response, secret)

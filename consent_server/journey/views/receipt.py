@@ -11,7 +11,7 @@ from consent_server import clock, store
 from consent_server.deployment import current
 from consent_server.receipts import consent, links, receipt
 from consent_server.receipts.receipt import Receipt
-from consent_server.web import budgets, csrf, pages
+from consent_server.web import budgets, csrf, headers, pages
 from consent_server.web.limits import network_of
 from consent_server.web.refusals import NotFound
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
@@ -24,9 +24,9 @@ def show(handle: str) -> Response:
     found = _receipt(handle)
     # As it was opened: nothing is written for a link.
     address = f"{current().settings.public.origin}{links.PATH}{handle}"
-    response = pages.render("receipt/receipt.html", receipt=found, address=address, csrf=csrf.token(handle))
-    response.headers["X-Robots-Tag"] = "noindex, nofollow, noarchive"
-    return response
+    return headers.not_indexed(
+        pages.render("receipt/receipt.html", receipt=found, address=address, csrf=csrf.token(handle))
+    )
 
 
 @routes.post("/<handle>")
@@ -50,9 +50,7 @@ def consent_file(subject: str) -> Response:
     body = consent.signed(subject)
     if body is None:
         raise NotFound("consent receipt")
-    response = pages.file(body, consent.FILE_NAME)
-    response.headers["X-Robots-Tag"] = "noindex, nofollow, noarchive"
-    return response
+    return headers.not_indexed(pages.file(body, consent.FILE_NAME))
 
 
 def _receipt(handle: str) -> Receipt:

@@ -73,7 +73,7 @@ def common(visit: Visit, step: Step | None) -> dict[str, Any]:
     license_ = current().licenses.get(visit.journey.license)
     return {
         "bank": _bank(visit),
-        "for_a_bank": license_ is not None and license_.is_combined,
+        "for_a_bank": current().is_combined(visit.journey.license),
         "read_there": license_ is not None and visit.journey.text_read == license_.text_sha256,
         "journey": visit.journey.id,
         "party": settings.party,

@@ -130,8 +130,8 @@ def reason_of(text: str, what: str) -> str:
     return words
 
 
-def falling(subject: str) -> list[str]:
-    """Return the ids of all that falls if this one is withdrawn, itself first. Raise CommandFailed where it has ended."""
+def ending(subject: str) -> list[str]:
+    """Return the ids of all that ends if this one is withdrawn, itself first. Raise CommandFailed where it has ended."""
     state = permission(subject)["state"]
     if state != "granted":
         raise CommandFailed(f"{subject} has ended already ({state}): see `consent-server permissions show`")
@@ -140,13 +140,13 @@ def falling(subject: str) -> list[str]:
 
 
 def withdraw_as_operator(subject: str, why: str) -> list[str]:
-    """Withdraw for an SME that asked in another way. Return the ids of all that fell. Raise CommandFailed.
+    """Withdraw for an SME that asked in another way. Return the ids of all that ended. Raise CommandFailed.
 
     The message to the client waits in the outbox for the worker, as after any withdrawal.
     """
     why = reason_of(why, "say why")
-    falling(subject)
-    fallen = withdraw(subject, Withdrawal(by="operator", where="command line", why=why))
-    if not fallen:
+    ending(subject)
+    ended = withdraw(subject, Withdrawal(by="operator", where="command line", why=why))
+    if not ended:
         raise CommandFailed(f"{subject} has ended meanwhile: see `consent-server permissions show`")
-    return fallen
+    return ended

@@ -187,7 +187,7 @@ def erase(business: str, by: str) -> str:
         ]
         withdrawn: list[str] = []
         for each in _live(c, ids, at):
-            if each not in withdrawn:  # it may have fallen with another
+            if each not in withdrawn:  # it may have ended with another
                 withdrawn += records.withdraw_as_operator(each, "the business asked for its erasure")
         for part in going:
             subjects.erase(c, part, business, ids)

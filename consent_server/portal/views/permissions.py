@@ -92,19 +92,19 @@ def withdraw() -> AnyResponse:
 def confirm() -> AnyResponse:
     known, subject = signed_in_account().id, sent("permission").get("permission", "")
     with store.together(), store.writing() as c:
-        fell = withdrawing.withdraw_own(c, known, subject)
-        if fell is None:
+        ended = withdrawing.withdraw_own(c, known, subject)
+        if ended is None:
             raise NotFound("permission")
-        if fell:
-            keep({"withdrawn": [asdict(each) for each in fell]})
+        if ended:
+            keep({"withdrawn": [asdict(each) for each in ended]})
     return see_other("/permissions/withdrawn")
 
 
 @routes.get("/permissions/withdrawn")
 @signed_in
 def withdrawn() -> AnyResponse:
-    fell = data().get("withdrawn")
-    return page("withdrawn", fell=fell) if fell else see_other("/permissions")
+    ended = data().get("withdrawn")
+    return page("withdrawn", ended=ended) if ended else see_other("/permissions")
 
 
 def _named() -> str:

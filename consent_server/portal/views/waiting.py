@@ -24,10 +24,7 @@ T = TypeVar("T")
 
 LEAVING: Final = "/connect/leaving"
 RETURNING: Final = "/connect/returning"
-REFRESH_S: Final = 30
 BY_HAND: Final = "by-hand"
-#: Seconds after which a task that has no result will have none: its process has ended.
-LONGEST_S: Final = 120
 MOST_PENDING: Final = 4
 
 
@@ -72,7 +69,7 @@ def outcome(found: BackgroundTask | None, path: str) -> AnyResponse:
         raise by_code(found["fault"])(f"{path}: the task ended so")
     if found["to"]:
         return redirect(found["to"], 303)
-    if not 0 <= clock.now() - found["at"] < LONGEST_S:
+    if background.is_lost(found["at"]):
         raise ProviderUnreachable(f"{path}: the task has no result")
     return waiting_page(found["name"], path)
 
@@ -96,7 +93,7 @@ def look_again(response: Response, path: str) -> Response:
     if looks_by_itself():
         looked = _look()
         following = (int(looked) + 1) % 1000 if re.fullmatch("[0-9]{1,3}", looked) else 1
-        response.headers["Refresh"] = f"{REFRESH_S};url={path}?look={following}#waiting"
+        response.headers["Refresh"] = f"{background.REFRESH_S};url={path}?look={following}#waiting"
     return response
 
 

@@ -23,16 +23,15 @@ from werkzeug.wrappers import Response as AnyResponse
 import consent_server
 from consent_server import clock, store
 from consent_server.deployment import current
-from consent_server.issuer.authorize import CHECKS, Arriving
+from consent_server.issuer.authorize import pushed_request
 from consent_server.issuer.metadata import AUTHORIZE, PAR
-from consent_server.issuer.revocation import access_token_of
-from consent_server.refusal import RedirectRefusal, Refusal, require, with_query
+from consent_server.issuer.presented import of_access_token
+from consent_server.refusal import RedirectRefusal, Refusal, with_query
 from consent_server.resource.answer import not_yet
 from consent_server.sandbox.client_scenarios import report
 from consent_server.sandbox.client_scenarios.table import ENDPOINTS, HEADER, NORMAL, SCENARIOS, ClientScenario
 from consent_server.sandbox.layout import APPLICATIONS, Layout
 from consent_server.settings import BadSettings
-from consent_server.store import requests
 from consent_server.web.refusals import BadHttpRequest
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw
 
@@ -150,10 +149,8 @@ def _refusal(kind: type[Refusal], scenario: ClientScenario) -> Refusal:
 def _pushed() -> tuple[str, str | None]:
     """Return redirect_uri and state of the pushed request. Raise what the authorization endpoint raises without one."""
     with store.reading() as c:
-        pushed = requests.find(c, request.args.get("request_uri", ""))
-    arriving = Arriving(request.args, pushed, current().settings.issuer, clock.now())
-    require(CHECKS, arriving)
-    return arriving.request.redirect_uri, arriving.request.state
+        pushed = pushed_request(c, request.args, clock.now())
+    return pushed.redirect_uri, pushed.state
 
 
 # instead of the response
@@ -197,8 +194,9 @@ INSTEAD: Final[Mapping[str, Callable[[], AnyResponse | None]]] = {
 
 def _withdrawn(response: Response) -> None:
     token = request.headers.get("Authorization", "").partition(" ")[2]
-    _, permission = access_token_of(token, clock.now())
-    if permission is not None:
+    found = of_access_token(token, clock.now())
+    if found is not None:
+        _, permission = found
         withdraw(permission.id, Withdrawal(by="sme", where="/sandbox/clients", why="the scenario withdrawn_midway"))
 
 

@@ -151,7 +151,7 @@ def agreements(settings: Settings, outside: Outside, at: int) -> Iterator[Findin
 def _agreement(what: str, entry: Member, accepted: Sequence[str], settings: Settings, at: int) -> Finding:
     in_force = [each.until for each in entry.agreements if each.covers(accepted, at)]
     if not in_force:
-        refused = settings.refuses_lapsed_agreements
+        refused = settings.clients.refuses_lapsed(sandbox=settings.is_sandbox)
         report = failing if refused and entry.url == settings.member.url else doubtful
         return report(f"{what}: none in force in its role", "have it renewed: production refuses such a member")
     until = max(in_force)
