@@ -43,7 +43,7 @@ def subjects(c: Connection) -> list[str]:
 
 def is_never_made(account: str) -> sa.ColumnElement[bool]:
     """Return the condition that it is of a connection which an account agreed to, and which was never made."""
-    return sa.and_(account == AGREED_ACCOUNT, NEVER_MADE)
+    return sa.and_(sa.literal(account) == AGREED_ACCOUNT, NEVER_MADE)
 
 
 def never_made(c: Connection, account: str) -> list[str]:
