@@ -182,6 +182,7 @@ class Deployment(MemberProcess):
                 fuels=frozenset(each.fuels),
                 duration=each.duration,
                 asked_by=roles.asks_for[each.label],
+                export=each.export,
             )
             for each in self.settings.scheme.licenses
         }

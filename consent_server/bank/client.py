@@ -18,7 +18,9 @@ from consent_server import audit, clock
 from consent_server.bank.held import Deletion, HeldPermission, PermissionState, PermissionStore
 from consent_server.bank.settings import BankSettings
 from consent_server.bank.verified import EmissionsCall, EmissionsNotVerified, VerifiedEmissions, together, verified
+from consent_server.caller import catalogue
 from consent_server.caller.identify import Callers
+from consent_server.caller.membership import acts_as
 from consent_server.caller.message import MessageNotYours, sent_message, withdrawn_token
 from consent_server.outbound.directory import DataService, Directory
 from consent_server.outbound.errors import BadAnswer, NotReady, OAuthRefused, TokenRefused, Unreachable
@@ -78,15 +80,34 @@ class Bank:
         self._sealer = Sealer.from_file(outside.settings.keys.sealing)
 
     def provider(self, issuer: str) -> DataService:
-        """Return the emissions service of an issuer, from the Directory's catalogue. Raise Unreachable.
+        """Return the emissions service of an issuer, from the Directory's catalogue (`caller.catalogue`). Raise Unreachable."""
+        settings = self._outside.settings
+        scheme, at = settings.scheme, clock.now()
 
-        An issuer that several members claim is nobody's.
-        """
-        listed = self._outside.directory.data_services(self._outside.settings.scheme.emissions_standard)
-        found = [each for each in listed if each.issuer == issuer]
-        if len({each.member for each in found}) != 1:
-            raise Unreachable("not in the catalogue" if not found else "claimed by several members", "directory")
-        return found[0]
+        def is_known(claim: DataService) -> bool:
+            live = (each for each in self._store.all() if each.state(at) == "live")
+            return any((each.issuer, each.member) == (claim.issuer, claim.member) for each in live)
+
+        listed = catalogue.entries(
+            self._outside.directory, settings, scheme.emissions_standard, scheme.cap_roles, at, is_known
+        )
+        found = next((each.service for each in listed if each.issuer == issuer), None)
+        if found is None:
+            raise Unreachable("not in the catalogue", "directory")
+        return found
+
+    def _service_of(self, held: HeldPermission) -> DataService:
+        """Return the service of the member that granted a permission, whoever else claims its issuer. Raise Unreachable."""
+        settings, directory = self._outside.settings, self._outside.directory
+        listed = directory.data_services(settings.scheme.emissions_standard)
+        granted = (held.issuer, held.member)
+        found = next((each for each in listed if (each.issuer, each.member) == granted), None)
+        if found is None:
+            raise Unreachable("not in the catalogue", "directory")
+        if not acts_as(directory.member(found.member), settings.scheme.cap_roles, settings, clock.now()):
+            # Perseus Scheme Agreement: who may act in the scheme, and until when
+            raise Unreachable("may not act in the scheme", "directory")
+        return found
 
     # A permission
 
@@ -146,9 +167,7 @@ class Bank:
             raise LookupError("no such permission")
         if held.state(clock.now()) != "live":
             raise PermissionNotLive(held.state(clock.now()))
-        metadata, service = self._outside.upstream.metadata(held.issuer), self.provider(held.issuer)
-        if service.member != held.member:
-            raise Unreachable("issuer of another member than granted", "directory")
+        metadata, service = self._outside.upstream.metadata(held.issuer), self._service_of(held)
         try:
             held = self._recorded(held, metadata)
             bodies: list[bytes] = []

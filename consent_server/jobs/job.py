@@ -88,6 +88,7 @@ class ApplyRetention(Job):
         retention.apply(settings.retention)
         if settings.party == "cap":
             retention.forget_readings()
+            retention.forget_agreements(settings.retention)
         if retention.is_behind(settings.retention):
             self.every_s = BEHIND_S
 

@@ -12,7 +12,7 @@ from consent_server.collect import period
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY, months_later
 from consent_server.settings.storage import RetentionSettings
-from consent_server.store import audit_events, collecting, connections, intensity, retention
+from consent_server.store import audit_events, collecting, connections, evidence, intensity, retention
 from consent_server.store.retention import RULES, RuleName
 
 #: Permissions and connections that are deleted in one run, each in a transaction of its own, and accounts that are looked at.
@@ -94,6 +94,19 @@ def _audit(kept: RetentionSettings, at: int) -> int:
         removed += gone
         if not gone:
             return removed
+
+
+def forget_agreements(kept: RetentionSettings) -> None:
+    """Delete, at a CAP, the evidence of connections that were agreed to and never made, when a session can make none of it."""
+    before = clock.now() - kept.requests_days * DAY
+    while True:
+        with store.reading() as c:
+            due = evidence.never_made_before(c, before, MOST)
+        if not due:
+            return
+        with store.writing() as c:
+            removed = evidence.forget_never_made(c, due)
+            audit_events.keep(c, audit.event("retention_applied", removed=removed))
 
 
 def forget_readings() -> None:

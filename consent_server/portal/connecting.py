@@ -241,7 +241,7 @@ def _keep_evidence(
         raw_sha256=text.raw_sha256,
         client_id=provider.application or provider.member,
         names={**text.names, "client": provider.legal_name, "license": text.title},
-        who=business.who(visitor.account, by_passkey=visitor.by_passkey),
+        who={**business.who(visitor.account, by_passkey=visitor.by_passkey), "account": visitor.account.id},
         meters=[],
         address=visitor.address,
         user_agent=visitor.user_agent[:LONGEST_USER_AGENT],

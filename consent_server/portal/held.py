@@ -12,7 +12,7 @@ from consent_server import store
 from consent_server.receipts import held
 from consent_server.receipts.held import HeldFact, HeldPart, Instant, facts
 from consent_server.scheme import instant, month_readings
-from consent_server.store import collecting, connections, permissions
+from consent_server.store import collecting, connections, evidence, permissions
 from consent_server.store.tables.accounts import SmeAccount
 from consent_server.store.tables.collecting import CollectedMeter, MeterMonth
 from consent_server.web.language import N_
@@ -24,7 +24,7 @@ def of_account(account: SmeAccount, at: int) -> list[HeldPart]:
         connected = [row.id for row in connections.of_account(c, account.id)]
         given = [row.id for row in permissions.of_sme(c, account.id)]
         meters = [_meter(each) for row in connected for each in collecting.meters(c, row)]
-        permitted = held.permissions_part(c, [*connected, *given], at)
+        permitted = held.permissions_part(c, [*connected, *given, *evidence.never_made(c, account.id)], at)
     about = facts(
         ("email", N_("E-mail address"), account.email),
         ("business", N_("Business"), account.business),

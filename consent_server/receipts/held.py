@@ -11,6 +11,7 @@ from consent_server import store
 from consent_server.deployment import current
 from consent_server.receipts import receipt
 from consent_server.receipts.mails import Kind
+from consent_server.receipts.receipt import Given
 from consent_server.scheme import instant, permission_text
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.meters import MaskedMeter
@@ -120,7 +121,10 @@ def as_json(parts: Iterable[HeldPart]) -> dict[str, Any]:
 
 
 def permissions_part(c: store.Connection, subjects: Iterable[str], at: int) -> HeldPart:
-    """Return all that is kept of permissions and connections: the grant, its evidence, and the messages sent about its end."""
+    """Return all that is kept of permissions and connections: the grant, its evidence, and the messages sent about its end.
+
+    Of a connection that was never made that is the evidence alone.
+    """
     return HeldPart("permissions", N_("Permissions"), [_permission(c, subject, at) for subject in subjects])
 
 
@@ -136,8 +140,10 @@ def facts(*found: tuple[str, str, Value | None]) -> list[HeldFact]:
 
 def _permission(c: store.Connection, subject: str, at: int) -> list[HeldFact]:
     about, seen = receipt.find(c, subject, at), evidence.of_subject(c, subject)
-    if about is None or seen is None:
+    if seen is None:
         return facts(("id", N_("Number"), subject))
+    if about is None:
+        return [*facts(("id", N_("Number"), subject), ("granted", N_("Given"), Instant(seen.at))), *_evidence(seen)]
     mailed = [Sent(each.kind, each.delivered, each.given_up) for each in mails.about(c, subject)]
     messages = [
         Sent(call.kind, call.delivered, call.given_up, call.recipient) for call in outbox.of_subject(c, subject)
@@ -155,11 +161,11 @@ def _permission(c: store.Connection, subject: str, at: int) -> list[HeldFact]:
             ("told", N_("Who was told of its end"), tuple(messages)),
             ("mailed", N_("Mails about it"), tuple(mailed)),
         ),
-        *_evidence(seen),
+        *_evidence(seen, has_page=about.given is not Given.CONNECTION),
     ]  # fmt: skip
 
 
-def _evidence(seen: Evidence) -> list[HeldFact]:
+def _evidence(seen: Evidence, *, has_page: bool = False) -> list[HeldFact]:
     who = seen.who
     return facts(
         ("license", N_("License"), seen.license),
@@ -172,7 +178,11 @@ def _evidence(seen: Evidence) -> list[HeldFact]:
         ("address", N_("Network address"), seen.address),
         ("browser", N_("Browser"), seen.user_agent),
         ("reference", N_("Reference"), seen.correlation_id),
-        ("evidence", N_("Evidence page"), f"{current().settings.public.origin}/evidence/{seen.id}"),
+        (
+            "evidence",
+            N_("Evidence page"),
+            f"{current().settings.public.origin}/evidence/{seen.id}" if has_page else None,
+        ),
         ("text_sha256", N_("SHA-256 of the text as shown"), seen.shown_sha256),
         ("text", N_("The text that you read"), seen.text_shown),
     )

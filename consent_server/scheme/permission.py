@@ -15,11 +15,15 @@ class GrantedSource(TypedDict):
 
 
 class Who(TypedDict):
-    """Who gave a permission, and how we know: `name` and `capacity` are as stated by the person who acted for it."""
+    """Who gave a permission, and how we know: `name` and `capacity` are as stated by the person who acted for it.
+
+    `account` is the account at a CAP that agreed to connect a provider: nothing else names it until there is a connection.
+    """
 
     business: str
     name: NotRequired[str]
     capacity: NotRequired[str]
+    account: NotRequired[str]
     method: str
     strength: str
 

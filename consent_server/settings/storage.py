@@ -53,7 +53,8 @@ class RetentionSettings(Section):
     requests_days: int = Field(
         default=1,
         ge=1,
-        description="Pushed requests, journeys, codes, used challenges: this long after they were made.",
+        description="Pushed requests, journeys, codes, used challenges, evidence of connections that were never made: this "
+        "long after they were made.",
     )
     sessions_days: int = Field(default=1, ge=1, description="Sessions: this long after their browser was last seen.")
     counts_days: int = Field(

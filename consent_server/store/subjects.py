@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from consent_server.store import rows
+from consent_server.store import evidence, rows
 from consent_server.store.database import db
 from consent_server.store.rows import table_of
 from consent_server.store.tables.accounts import SmeAccount
@@ -157,6 +157,8 @@ def rows_of(ids: SubjectIds, business: str) -> list[SubjectRows]:
             for table in ("collected", "collected_meter", "meter_month", "month")
         ),
         of("day_block", "holder", ids.connections, goes=True),
+        # A connection that was never made proves nothing.
+        SubjectRows("evidence", evidence.is_never_made(business), goes=True),
         # A connection that stays refers to its account, which is then emptied.
         SubjectRows("account", sa.and_(_account.c.id == business, ~_account.c.email.like(f"%{NOBODYS}")), goes=True),
         of("permission", "id", ids.permissions, goes=False),

@@ -83,6 +83,7 @@ class PlayedOutside:
         self.asked = ""
         self.during: Callable[[], object] | None = None
         self.services = [self.service()]
+        self.suspended: set[str] = set()
 
     @staticmethod
     def service(member: str = "cap") -> DataService:
@@ -97,11 +98,14 @@ class PlayedOutside:
         return DataService(*names, here.issuer("cap"))
 
     def member(self, url: str) -> Member:
-        return Member(url, "Tallyleaf Accounting Ltd", f"Brand {url[-8:]}", (), None, True)
+        own = [name for name in APPLICATIONS if layout().member_of(name) == url]
+        roles = tuple(role for name in own for role in layout().roles_of(name))
+        return Member(url, "Tallyleaf Accounting Ltd", f"Brand {url[-8:]}", roles, None, url not in self.suspended)
 
     def application(self, url: str) -> Application:
         name = next(name for name in APPLICATIONS if layout().application(name) == url)
-        return Application(url, layout().member_of(name), "", (), None)
+        home_page = layout().issuer("cap") if name == "cap_portal" else None
+        return Application(url, layout().member_of(name), "", tuple(layout().roles_of(name)), None, home_page)
 
     def data_services(self, _standard: str) -> list[DataService]:
         if not self.services:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
@@ -14,6 +15,7 @@ from consent_server.bank import client
 from consent_server.bank.client import Bank, PermissionNotLive
 from consent_server.bank.held import HeldPermission, MemoryStore, as_json, from_json
 from consent_server.bank.verified import EmissionsNotVerified
+from consent_server.caller import catalogue
 from consent_server.caller.message import MessageMalformed, MessageNotJson, MessageNotYours, MessageTooLarge
 from consent_server.outbound.errors import BadAnswer, CallbackRefused, NotReady, OAuthRefused, TokenRefused, Unreachable
 from consent_server.outbound.session import Response
@@ -336,15 +338,50 @@ def test_a_permission_that_its_issuer_does_not_know_has_no_figures(played: Playe
     ("services", "says"),
     [
         pytest.param((), "time", id="no Directory"),
-        pytest.param(("fsp",), "another member", id="an issuer that changed hands"),
-        pytest.param(("cap", "cap2"), "several members", id="an issuer that two claim"),
+        pytest.param(("cap2",), "not in the catalogue", id="an issuer that changed hands"),
+        pytest.param(("cap",), "may not act", id="a suspended member"),
     ],
 )
 def test_whose_issuer_it_is(played: Played, services: tuple[str, ...], says: str) -> None:
     played.outside.services = [PlayedOutside.service(name) for name in services]
+    played.outside.suspended = {layout().member("cap")}
     with pytest.raises(Unreachable, match=says):
         played.fetch()
     assert played.outside.asked == ""
+
+
+@pytest.mark.parametrize("who", ["fsp", "cap2", "suspended"])
+@pytest.mark.parametrize("first", [True, False])
+def test_H05_another_members_claim_to_the_issuer_costs_that_entry_alone(
+    played: Played, caplog: pytest.LogCaptureFixture, who: str, first: bool
+) -> None:
+    """Any member may write an entry with this CAP's issuer: the bank goes on reading, and asks the CAP for the next one."""
+    caplog.set_level("INFO", "consent_server.audit")
+    catalogue._alarm.cache_clear()
+    hostile = replace(
+        PlayedOutside.service("fsp" if who == "fsp" else "cap2"),
+        id="https://hostile.example/catalogue",
+        application=layout().application("cap2"),
+        endpoint="https://hostile.example",
+    )
+    played.outside.suspended = {layout().member("cap2")} if who == "suspended" else set()
+    honest = PlayedOutside.service()
+    played.outside.services = [hostile, honest] if first else [honest, hostile]
+    assert played.fetch().emissions is not None
+    assert played.outside.asked.startswith(f"{honest.endpoint}/")
+    assert played.bank.provider(ISSUER) == honest
+    assert played.given().member == honest.member
+    assert caplog.text.count("catalogue_claim_refused") == (who == "cap2")
+
+
+def test_H05_of_two_claims_that_the_directory_confirms_alike_that_of_a_permission_stays(played: Played) -> None:
+    hostile = replace(PlayedOutside.service("cap2"), application="", endpoint="https://hostile.example")
+    honest = replace(PlayedOutside.service(), application="")
+    played.outside.services = [hostile, honest]
+    assert played.bank.provider(ISSUER) == honest
+    played.message("refresh-1")  # now it deals with neither
+    with pytest.raises(Unreachable, match="not in the catalogue"):
+        played.bank.provider(ISSUER)
 
 
 def test_a_withdrawal_leaves_proof_and_nothing_else(played: Played) -> None:

@@ -229,6 +229,12 @@ def test_an_edps_own_readings_stay_however_old(app: Flask) -> None:
     assert counts() == {"day_block": 1}
 
 
+def seen(c: Any, subject: str, at: int) -> None:
+    who: Any = {}
+    given = (subject, subject, at, LICENSE, "text", "0" * 64, "0" * 64, CLIENT, {}, who, [])
+    evidence.add(c, Evidence(*given, "192.0.2.7", "a browser", "-"))
+
+
 def history(c: Any, ended: int) -> None:
     """A permission that rests on a connection, both of which ended at an instant, with everything that is kept about them."""
     connection(c, "gone", ended=ended, ended_as="withdrawn", granted=ended - DAY)
@@ -243,24 +249,38 @@ def history(c: Any, ended: int) -> None:
     rows.add(c, ReceiptLink("d" * 64, "ended"))
     rows.add(c, MeterAlias("source.1", "another", "acme", "m-1"), MeterAlias("source.2", CLIENT, "other", "m-1"))
     for subject in ("ended", "gone"):
-        seen = Evidence(
-            subject,
-            subject,
-            ended,
-            LICENSE,
-            "text",
-            "0" * 64,
-            "0" * 64,
-            CLIENT,
-            {},
-            {},
-            [],
-            "192.0.2.7",
-            "a browser",
-            "-",
-        )  # type: ignore[typeddict-item]
-        evidence.add(c, seen)
+        seen(c, subject, ended)
     audit_events.keep(c, audit.event("connection_ended", connection="gone", by="sme", why="asked"))
+
+
+def test_what_was_agreed_to_and_never_connected_goes_after_a_day(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "consent_server.audit")
+    with store.writing() as c:
+        connection(c, "made")
+        permission(c, "given", NOW)
+        for subject, at in (
+            *(("made", 0), ("given", 0), ("today", NOW), ("just", NOW - DAY)),
+            *((f"{hours} hours ago", NOW - hours * 3600) for hours in (25, 26, 9000)),
+        ):
+            seen(c, subject, at)
+    for _ in range(2):
+        retention.forget_agreements(KEPT)
+    with store.reading() as c:
+        assert set(c.scalars(db.select(rows.table_of(Evidence).c.subject))) == {"made", "given", "today", "just"}
+        assert set(evidence.subjects(c)) == {"made", "given"}, "what an auditor is shown"
+    assert [line for line in caplog.messages if "retention_applied" in line and '"removed":3' in line]
+    with store.writing() as c:  # made after it was looked up
+        connection(c, "just")
+        assert evidence.forget_never_made(c, ["just", "today"]) == 1
+
+
+def test_more_agreements_than_one_run_takes(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "MOST", 2)
+    with store.writing() as c:
+        for number in range(5):
+            seen(c, f"{number}", 0)
+    retention.forget_agreements(KEPT)
+    assert "evidence" not in counts()
 
 
 #: The last instant for which thirteen calendar months are not over at NOW.
@@ -347,7 +367,7 @@ def test_an_account_goes_that_has_nothing_and_was_not_used(
     assert (found.get("account", 0), found.get("passkey", 0)) == (left, left if passkey is not None else 0)
 
 
-def seen() -> int:
+def looked_at() -> int:
     with store.reading() as c:
         (found,) = c.scalars(db.select(rows.table_of(SmeAccount).c.seen))
     return int(found)
@@ -376,7 +396,7 @@ def test_an_account_that_stays_is_looked_at_again_when_it_can_be_due(app: Flask,
         if has == "session":
             sessions.make(c, "secret", "portal", {"account": "acme"}, NOW)
     assert retention.apply(KEPT) == 0
-    assert seen() == until
+    assert looked_at() == until
     with store.reading() as c:
         assert of_table.accounts_to_look_at(c, until, NOW, 1) == {}
         assert list(of_table.accounts_to_look_at(c, until + 1, NOW, 1)) == ["acme"]

@@ -7,10 +7,10 @@ import pytest
 import sqlalchemy as sa
 
 from consent_server import clock, store
+from consent_server.caller import catalogue
 from consent_server.outbound.directory import Agreement
 from consent_server.outbound.errors import OAuthRefused, Unreachable
 from consent_server.outbound.upstream import Tokens
-from consent_server.portal import providers
 from consent_server.store import collecting, connections, evidence, links, outbox, readings, rows
 from consent_server.store.tables.permissions import Evidence
 
@@ -342,7 +342,7 @@ def test_H05_S3_a_false_claim_costs_the_entry_that_makes_it_and_no_other(
 ) -> None:
     """Whoever writes an entry that claims another provider's issuer or id, that provider stays, and its own page."""
     caplog.set_level("INFO", "consent_server.audit")
-    providers._alarm.cache_clear()
+    catalogue._alarm.cache_clear()
     directory = portal.directory
     northmoor = next(each for each in directory.data_services("") if "northmoor" in each.id)
     impostor = f"https://directory.example/m/{'impostor' if who == 'no-role' else 'rival'}"
@@ -384,7 +384,7 @@ def test_H05_a_page_asks_no_more_of_the_directory_however_many_entries_a_member_
     browser = portal.signed_in()
     asked.clear()
     assert browser.open("/connect").status == 200
-    assert 0 < len(asked) <= providers.MOST_OF_MEMBER + 1
+    assert 0 < len(asked) <= catalogue.MOST_OF_MEMBER + 1
 
 
 def test_H05_of_two_claims_that_the_directory_confirms_alike_the_one_that_we_deal_with_stays(portal: Any) -> None:

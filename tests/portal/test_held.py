@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from consent_server import store
-from consent_server.parties.operator import subjects
-from consent_server.store import accounts, connections, outbox
+from consent_server.parties.operator import audit_trail, subjects
+from consent_server.parties.operator.records import CommandFailed
+from consent_server.store import accounts, connections, evidence, outbox
 from tests.jose import unsegment
 
 
@@ -62,3 +63,36 @@ def test_an_erasure_at_a_cap_deletes_what_was_collected_and_empties_the_account(
     }
     assert "Kelham" not in str(certified)
     assert other.open("/permissions").path == "/permissions"
+
+
+def test_what_was_agreed_to_and_never_connected_is_told_and_erased(portal: Any) -> None:
+    """The business agreed, and did not come back from the provider: no connection names it, and no record."""
+    browser = portal.sent_off()
+    other = portal.signed_in("hello@wensum.example").open("/permissions/held.json").response.get_json()
+    assert portal.connections() == []
+    (agreed,) = browser.open("/permissions/held.json").response.get_json()["permissions"]
+    assert (agreed["business"], agreed["asked_by"]) == ("Kelham Crumb Bakery Ltd", "Hartlebury Meters Limited")
+    assert agreed["browser"]
+    assert agreed["granted"]
+    assert other["permissions"] == []
+    with portal.app.app_context():
+        with store.reading() as c:
+            kept = evidence.of_subject(c, agreed["id"])
+        assert kept is not None
+        with pytest.raises(CommandFailed, match="no evidence names"):
+            audit_trail.permissions_of(kept.who["business"])
+        assert audit_trail.permissions_of(None) == []
+        certified = unsegment(json.loads(subjects.certificate(subjects.erase("kelham", "Privacy desk")))["payload"])
+        with store.reading() as c:
+            assert evidence.of_subject(c, agreed["id"]) is None
+    assert [each["rows"] for each in certified["erased"] if each["table"] == "evidence"] == [1]
+
+
+def test_a_link_to_an_evidence_page_is_told_where_there_is_one(portal: Any) -> None:
+    browser = portal.connected()
+    connection = portal.connections()[0].id
+    portal.released("bank", on=[connection])
+    held = browser.open("/permissions/held.json").response.get_json()["permissions"]
+    told = {each["id"]: each.get("evidence") for each in held}
+    assert told[connection] is None
+    assert portal.browser().open(told["bank"]).status == 200

@@ -70,10 +70,11 @@ FACTS = {
     "fuels": "electricity,gas",
     "datasource": "meter.1",
 }
-#: What the API must not see: credentials, and headers that would have it act by another method than the one that was judged.
+#: What the API must not see: credentials, and headers by which it might act on another method or path than those judged.
 SECRETS = (
     *("authorization", "x-forwarded-client-cert", "x-ssl-client-cert"),
     *("x-http-method", "x-http-method-override", "x-method-override"),
+    *("x-original-url", "x-original-uri", "x-rewrite-url"),
 )
 
 
@@ -305,6 +306,7 @@ def test_what_was_granted_reaches_the_api_and_nothing_that_a_client_made_up(runn
     made_up |= {"X-Consent-Expires": "2099-01-01T00:00:00Z", "X-Consent-Member": "me", "X-Consent-License": "any"}
     made_up |= {"X-Consent-Client": "me", "X-SSL-Client-Cert": "x", "X-Forwarded-Client-Cert": 'Cert="x"'}
     made_up |= {"X-HTTP-Method": "PUT", "X-HTTP-Method-Override": "PUT", "X-Method-Override": "PUT"}
+    made_up |= dict.fromkeys(("X-Original-URL", "X-Original-URI", "X-Rewrite-URL"), "/my/data/meter.2")
     told = running.get(token=running.token(), **made_up).json()
     assert {name: told[name] for name in FACTS} == FACTS
     assert instant.parse(told["granted"]) < instant.parse(told["expires"])

@@ -25,6 +25,7 @@ from consent_server.store import (
     subjects,
 )
 from consent_server.store.database import db
+from consent_server.store.rows import table_of
 from consent_server.store.tables.accounts import Passkey, SignInCode, SmeAccount
 from consent_server.store.tables.collecting import CollectedMeter, ProviderConnection
 from consent_server.store.tables.journeys import PushedRequest
@@ -55,6 +56,7 @@ def filled(c: Any, name: str, *, connected: bool) -> None:
         journeys.open(c, f"{each}-{name}", "secret", pushed, NOW)
         journeys.touch(c, f"{each}-{name}", NOW, progress)
     audit_events.keep(c, audit.event("signed_in", account=name, method="code"))
+    agreed(c, f"never-{name}", {**who, "account": name})
     if not connected:
         return
     held, given = f"held-{name}", f"given-{name}"
@@ -74,15 +76,17 @@ def filled(c: Any, name: str, *, connected: bool) -> None:
     rows.put(c, records.month("electricity", 0, 1.0, NOW, connection=held))
     readings.put_days(c, held, "source", "import", {0: b"{}"})
     for subject in (held, given):
-        seen = Evidence(
-            f"e-{subject}", subject, NOW, "l", "t", "0" * 64, "0" * 64, "c", {}, who, [], "192.0.2.7", "b", "-"
-        )
-        evidence.add(c, seen)
+        agreed(c, subject, {**who, "account": name})
         rows.add(c, ReceiptLink(subject.ljust(64, "0"), subject))
         rows.add(c, OwedMail(subject, "granted", NOW, NOW, delivered=NOW), OwedMail(subject, "tomorrow", NOW, NOW))
     released.note(c, f"account-{name}", NOW - DAY, NOW, NOW)
     outbox.add(c, kind="revocation", subject=held, recipient=issuer, at=NOW)
     audit_events.keep(c, audit.event("connection_made", connection=held, issuer=issuer, license="l"))
+
+
+def agreed(c: Any, subject: str, who: Any) -> None:
+    seen = Evidence(f"e-{subject}", subject, NOW, "l", "t", "0" * 64, "0" * 64, "c", {}, who, [], "192.0.2.7", "b", "-")
+    evidence.add(c, seen)
 
 
 def parts(c: Any, name: str) -> dict[tuple[str, bool], int]:
@@ -101,7 +105,7 @@ def erased(c: Any, name: str) -> None:
 
 GOES = {
     *("session", "journey", "receipt_link", "owed_mail", "sign_in_code", "passkey", "collected_meter", "meter_month"),
-    *("day_block", "account", "released"),
+    *("day_block", "account", "released", "evidence"),
 }
 STAYS = {"permission", "connection", "evidence", "link", "outbox", "owed_mail", "audit_event"}
 
@@ -135,7 +139,9 @@ def test_no_row_that_goes_is_left_that_names_the_business(app: Flask) -> None:
             for row in c.execute(sa.select(table))
             if re.search(r"owner@one\.example|one Ltd|'sme': 'one'", str(row))
         }
+        seen = set(evidence.of_subjects(c, [f"{kind}-{name}" for kind in ("never", "held") for name in ("one", "two")]))
     assert left == set()
+    assert seen == {"held-one", "never-two", "held-two"}
 
 
 def test_an_account_that_has_nothing_else_is_deleted(app: Flask) -> None:
@@ -165,3 +171,19 @@ def test_a_business_is_found_at_a_cap(app: Flask) -> None:
             filled(c, name, connected=True)
         for find, value, found in FOUND:
             assert find(c, value) == found, value
+
+
+def test_what_an_account_agreed_to_is_found_by_an_index(app: Flask) -> None:
+    """Whoever is signed in may ask for it at any time: the work must not grow with what others agreed to."""
+    with store.writing() as c:
+        filled(c, "one", connected=True)
+        query = str(
+            sa.select(table_of(Evidence).c.subject)
+            .where(evidence.is_never_made("one"))
+            .compile(c.engine, compile_kwargs={"literal_binds": True})
+        )
+        if c.dialect.name == "postgresql":
+            c.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        plan = c.exec_driver_sql(("EXPLAIN " if c.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN ") + query)
+        assert "ix_evidence_account" in str(plan.all())
+        assert evidence.never_made(c, "one") == ["never-one"]

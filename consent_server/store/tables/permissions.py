@@ -65,7 +65,11 @@ class KeptStatusList(NamedTuple):
     text: str
 
 
-@table("evidence")
+#: The account that has agreed to connect a provider; NULL in the evidence of a permission. As SESSION_ACCOUNT.
+AGREED_ACCOUNT: Final = sa.literal_column("CAST(who ->> 'account' AS TEXT)", sa.String)
+
+
+@table("evidence", sa.Index("ix_evidence_account", sa.text(f"({AGREED_ACCOUNT})")))
 class Evidence(NamedTuple):
     """What an SME saw and did.
 
