@@ -23,6 +23,7 @@ from consent_server.pki.member_certificate import MAX_CERTIFICATE_BYTES, Malform
 from consent_server.pki.reading import verified_chain
 from consent_server.refusal import Refusal
 from consent_server.settings.clients import CertificateHeader, ClientsSettings
+from consent_server.settings.values import ip_address
 
 # RFC 8941 section 3.3.5: a byte sequence is base64 between colons; we take padded base64 only, so that one certificate
 # has one spelling.
@@ -176,7 +177,7 @@ def _byte_sequence(value: str) -> bytes:
 @lru_cache(maxsize=1024)
 def _is_proxy(address: str, proxies: tuple[str, ...]) -> bool:
     try:
-        caller = ipaddress.ip_address(address)
+        caller = ip_address(address)
         return any(caller in ipaddress.ip_network(proxy) for proxy in proxies)
     except ValueError:
         return False

@@ -28,6 +28,7 @@ from gevent.ssl import SSLContext, SSLSocket
 from consent_server import audit, clock
 from consent_server.outbound.tls_messages import limit_messages
 from consent_server.settings.doors import ListenerSettings
+from consent_server.settings.values import ip_address
 
 log = logging.getLogger("consent_server.serving")
 
@@ -228,7 +229,7 @@ class DoorSocket(SSLSocket):  # type: ignore[misc]
 
     def _address(self) -> str:
         try:
-            return str(self.getpeername()[0])
+            return str(ip_address(self.getpeername()[0]))
         except OSError:
             return ""
 

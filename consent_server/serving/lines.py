@@ -4,6 +4,7 @@ No query string, no header and no body is ever written, nor what a library's exc
 """
 
 import logging
+import os
 import resource
 import traceback
 from typing import TextIO
@@ -16,12 +17,17 @@ from consent_server.serving import log_stream
 _LEAST = {"consent_server": logging.DEBUG, "gunicorn": logging.INFO}
 
 
+#: What systemd's journal reads in front of a line that is more than information (sd-daemon(3)), and takes off.
+_JOURNALS = {logging.WARNING: "<4>", logging.ERROR: "<3>", logging.CRITICAL: "<2>"}
+
+
 class JsonLines(logging.Formatter):
     """`process` says which door or job runner wrote the line."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
         self._process = process
+        self._levels = _JOURNALS if _is_journal(2) else {}
 
     def format(self, record: logging.LogRecord) -> str:
         if record.name == audit.log.name:
@@ -39,7 +45,13 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[0]:
             line["fault"] = record.exc_info[0].__name__
             line["where"] = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(record.exc_info[2])]
-        return audit.as_json(line)
+        return self._levels.get(record.levelno, "") + audit.as_json(line)
+
+
+def _is_journal(descriptor: int) -> bool:
+    """Return whether a descriptor leads to systemd's journal (systemd.exec(5), JOURNAL_STREAM)."""
+    there = os.fstat(descriptor)
+    return os.environ.get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}"
 
 
 def may_be_written(record: logging.LogRecord) -> bool:

@@ -29,7 +29,15 @@ def _https_or_none(value: str) -> str:
 PageUrl = Annotated[str, AfterValidator(_https_or_none)]
 
 
+def ip_address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return an address; the one of IPv4 for the form that it has at a socket of IPv6 (::ffff:192.0.2.1). Raise ValueError."""
+    address = ipaddress.ip_address(value)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
 def _network(value: str) -> str:
+    if "/" not in value:
+        value = str(ip_address(value))
     if ipaddress.ip_network(value).prefixlen == 0:
         raise ValueError("must not cover every address: anybody could then set the certificate header")
     return value
@@ -45,10 +53,9 @@ def is_loopback(origin: str) -> bool:
     """Return whether the host of a URL is this machine, in any spelling that a resolver accepts."""
     host = (urlsplit(origin).hostname or "").rstrip(".")
     try:
-        address = ipaddress.ip_address(host)
+        address = ip_address(host)
     except ValueError:
         return host.rsplit(".", 1)[-1] == "localhost" or bool(_NUMBER.fullmatch(host.rsplit(".", 1)[-1]))
-    address = getattr(address, "ipv4_mapped", None) or address
     return address.is_loopback or address.is_unspecified
 
 

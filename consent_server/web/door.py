@@ -11,6 +11,7 @@ from flask import Blueprint, Flask, Response, jsonify, request
 from consent_server.deployment import Door, current
 from consent_server.outbound import page_time
 from consent_server.settings import Settings
+from consent_server.settings.values import ip_address
 from consent_server.web import (
     correlation,
     headers,
@@ -38,8 +39,8 @@ health = Blueprint("health", __name__)
 
 def install(app: Flask, settings: Settings, door: Door, documents: tuple[str, ...]) -> None:
     """Make `app` a door; `documents` names the OpenAPI documents that it serves."""
-    if door == "public" and settings.clients.proxies:
-        app.wsgi_app = _seen_through(app.wsgi_app, settings.clients.proxies)  # type: ignore[method-assign, assignment]
+    proxies = settings.clients.proxies if door == "public" else ()
+    app.wsgi_app = _with_address(app.wsgi_app, proxies)  # type: ignore[method-assign, assignment]
     app.config["MAX_CONTENT_LENGTH"] = 2 * 1024 * 1024
     # No script of another site needs any route here, so OPTIONS is a method that none of them has.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -104,9 +105,10 @@ def _require_host() -> None:
         raise BadHttpRequest("not one valid host")
 
 
-def _seen_through(application: Application, proxies: tuple[str, ...]) -> Application:
+def _with_address(application: Application, proxies: tuple[str, ...]) -> Application:
     """Return `application` with the address of the browser instead of that of our own proxy.
 
+    A socket of IPv6 that takes both, such as systemd's, has another form of an address of IPv4, which nobody else uses.
     Evidence names that address and limits count by it. Of X-Forwarded-For the last entry counts, which our proxy added;
     the entries before it may be forged. At the mutual-TLS door the address stays the proxy's: `caller` judges by it.
     """
@@ -114,12 +116,11 @@ def _seen_through(application: Application, proxies: tuple[str, ...]) -> Applica
 
     def behind(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         try:
-            sender = ipaddress.ip_address(environ.get("REMOTE_ADDR", ""))
-            # Of an address of IPv4, a socket of IPv6 that takes both has another form; either may be the configured one.
-            forms = (sender, getattr(sender, "ipv4_mapped", None) or sender)
-            if any(form in network for network in networks for form in forms):
+            sender = ip_address(environ.get("REMOTE_ADDR", ""))
+            environ["REMOTE_ADDR"] = str(sender)
+            if any(sender in network for network in networks):
                 last = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
-                environ["REMOTE_ADDR"] = str(ipaddress.ip_address(last))
+                environ["REMOTE_ADDR"] = str(ip_address(last))
         except ValueError:
             pass  # no address, or a proxy that names none: the socket's address stays
         return application(environ, start_response)

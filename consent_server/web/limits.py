@@ -11,6 +11,7 @@ from enum import StrEnum
 from consent_server import audit, clock, store
 from consent_server.deployment import current
 from consent_server.refusal import Refusal
+from consent_server.settings.values import ip_address
 from consent_server.store import limits
 
 
@@ -184,11 +185,9 @@ def place_of(address: str) -> str:
 
 def _first_bits(address: str, bits: int) -> str:
     try:
-        parsed = ipaddress.ip_address(address)
+        parsed = ip_address(address)
     except ValueError:
         return address
     if isinstance(parsed, ipaddress.IPv4Address):
         return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
     return str(ipaddress.ip_network((int(parsed), bits), strict=False))

@@ -71,6 +71,18 @@ def test_a_reload_is_checked_first(unit: Path) -> None:
     assert re.findall(r"^ExecReload=(.*)$", text, re.MULTILINE) == [f"{start} --check", "/bin/kill -HUP $MAINPID"]
 
 
+@pytest.mark.parametrize("unit", [unit for unit in UNITS if unit.suffix == ".socket"], ids=lambda unit: unit.stem)
+def test_a_socket_waits_for_no_address(unit: Path) -> None:
+    """At boot a socket is opened before the network is up: without FreeBind= one with an address fails, and its door with it."""
+    assert "\nFreeBind=true\n" in unit.read_text()
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.stem)
+def test_the_journal_drops_no_line_for_their_number(unit: Path) -> None:
+    """The door counts the lines that it has to drop; the journal's own limit would drop them where nobody looks."""
+    assert "\nLogRateLimitIntervalSec=0\n" in unit.read_text()
+
+
 def arguments(command: str) -> list[str]:
     return command.removeprefix("/opt/consent-server/bin/consent-server").split()
 

@@ -2,7 +2,9 @@
 
 import datetime
 import json
+import os
 import re
+import socket
 import subprocess
 import sys
 
@@ -39,3 +41,26 @@ def test_F06_no_process_leaves_a_core_file(public_door):
     with open(f"/proc/{public_door.process.pid}/limits", encoding="utf-8") as door:
         for limits in (work, door.read()):
             assert re.search(r"Max core file size +[01] +[01] ", limits)
+
+
+WRITTEN = """
+import logging
+from consent_server.serving import lines
+lines.install("work")
+log = logging.getLogger("consent_server.example")
+log.info("a")
+log.warning("b")
+log.error("c")
+"""
+
+
+@pytest.mark.parametrize(("journal", "levels"), [(True, ["", "<4>", "<3>"]), (False, ["", "", ""])])
+def test_the_journal_learns_the_level_of_a_line(journal, levels):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        place = os.fstat((theirs if journal else ours).fileno())
+        environment = {**os.environ, "JOURNAL_STREAM": f"{place.st_dev}:{place.st_ino}"}
+        subprocess.run([sys.executable, "-c", WRITTEN], env=environment, stderr=theirs.fileno(), check=True)
+        written = ours.recv(65536).decode().splitlines()
+    assert [line.partition("{")[0] for line in written] == levels
+    assert [json.loads(line[line.index("{") :])["message"] for line in written] == ["a", "b", "c"]

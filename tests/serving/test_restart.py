@@ -97,8 +97,11 @@ def test_sighup_loses_no_request(open_door, certificates):
 
 
 def test_a_restart_with_the_socket_kept_refuses_nobody(open_door, certificates):
-    """As under systemd's socket activation: who connects between the old process and the new one waits."""
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
+    """As under systemd's socket activation: who connects between the old process and the new one waits.
+
+    systemd's socket is one of IPv6 that takes both, where an address of IPv4 has another form.
+    """
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128) as listening:
         door = open_door("public", listening=listening)
         with Load(certificates, door.port) as load:
             for _ in range(2):
@@ -106,7 +109,11 @@ def test_a_restart_with_the_socket_kept_refuses_nobody(open_door, certificates):
                 door.stop()
                 door = open_door("public", listening=listening)
             load.more()
+        with pytest.raises(ssl.SSLError):
+            door.connect(newest=ssl.TLSVersion.TLSv1_2)
+        (refused,) = door.wait_for_lines("handshake_refused", 1)
     assert load.failed == []
+    assert refused["address"] == "127.0.0.1"
 
 
 def test_with_two_nodes_behind_nginx_a_restart_costs_no_request(open_door, certificates, tmp_path):

@@ -52,8 +52,12 @@ def opened(kind: Door = "public", proxies: tuple[str, ...] = (PROXY, PROXY_AS_IP
         pytest.param("public", "192.0.2.77", "192.0.2.1", "192.0.2.77", id="anybody else's word"),
         pytest.param("public", f"::ffff:{PROXY}", "192.0.2.1", "192.0.2.1", id="our proxy at a socket of IPv6"),
         pytest.param("public", PROXY_AS_IPV6, "192.0.2.1", "192.0.2.1", id="and named as it is seen there"),
+        pytest.param("public", PROXY, "::ffff:192.0.2.1", "192.0.2.1", id="our proxy with a socket of IPv6"),
+        pytest.param("public", "::ffff:192.0.2.77", "", "192.0.2.77", id="a browser at a socket of IPv6"),
+        pytest.param("public", "2001:db8::77", "", "2001:db8::77", id="a browser with IPv6"),
         pytest.param("public", PROXY, "not an address", PROXY, id="no address"),
         pytest.param("mutual_tls", PROXY, "192.0.2.1", PROXY, id="the mutual-TLS door judges the proxy"),
+        pytest.param("mutual_tls", f"::ffff:{PROXY}", "192.0.2.1", PROXY, id="at a socket of IPv6 too"),
     ],
 )
 def test_the_address_of_a_client_behind_proxies(kind: Door, peer: str, forwarded: str, seen: str) -> None:
