@@ -157,7 +157,7 @@ def _how_to_undo(about: Receipt) -> str:
     return gettext(
         "How to undo it: open this link, and confirm. It works until the permission ends.\n%(address)s\n\n"
         "Whoever has this link can withdraw this permission, and can do nothing else. You need not sign in.",
-        address=links.address(about.subject),
+        address=links.make_address(about.subject),
     )
 
 
