@@ -95,7 +95,7 @@ class Watch:
                 wrong[name] = str(error)
         for name in wrong.keys() | self._said.keys():
             if wrong.get(name) != self._said.get(name):
-                log.warning("%s: %s", name, wrong.get(name, "well again"))
+                log.warning("%s: %s", name, wrong.get(name, "works again"))
         self._said = wrong
         return Readiness(tuple(failing), tuple(degraded), found)
 

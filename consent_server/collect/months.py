@@ -75,7 +75,7 @@ def _month(meter: CollectedMeter, start: int, amounts: Amounts, periods: Sequenc
 
 
 def _without_readings_if_closed(month: MeterMonth, at: int) -> MeterMonth:
-    closed = month.complete and is_closed(month.start, month.first, month.complete, at)
+    closed = month.complete and is_closed(month, at)
     return month._replace(readings=None) if closed else month
 
 

@@ -59,9 +59,9 @@ def _is_wanted(month: MeterMonth | None, periods: Sequence[FactorPeriod], is_ope
     return is_open or (lacking and at < month.first + revision_s())
 
 
-def is_closed(month: int, first: int, complete: bool, at: int) -> bool:
-    """Return whether nothing is expected any more of a month that was collected first at `first`."""
-    return at >= next_month(month) + revision_s() and (complete or at >= first + revision_s())
+def is_closed(month: MeterMonth, at: int) -> bool:
+    """Return whether nothing is expected any more of a month."""
+    return at >= next_month(month.start) + revision_s() and (month.complete or at >= month.first + revision_s())
 
 
 def _slots(month: int) -> int:

@@ -187,7 +187,7 @@ def _weighed(months: list[MeterMonth], intensity: Mapping[int, float]) -> list[M
         except Exception as fault:
             weighed += _later([month], FAULT, LACKING_S, type(fault).__name__)
             continue
-        closed = is_closed(found.start, found.first, found.complete, at)
+        closed = is_closed(found, at)
         done = closed or not found.unknown
         lacking += not done
         weighed.append(

@@ -292,7 +292,9 @@ def push(caller: MemberCertificate, form: Mapping[str, str]) -> dict[str, str | 
     require(CHECKS, Push(form, current().licenses, settings.is_sandbox))
     license_ = licenses_in(form["scope"])[0]
     at = clock.now()
-    fsp, text_read = _told_by_a_cap(form) if settings.party == "edp" else (None, None)
+    # A CAP names the bank for which it asks, and the digest of the text that it has shown. A bank names neither.
+    named = form if settings.party == "edp" else {}
+    fsp, text_read = named.get("fsp"), named.get("permission_text_sha256")
     if fsp is not None:
         _require_bank(caller, fsp, at)
     handle = REQUEST_URI + new_secret()
@@ -348,8 +350,3 @@ def _require_bank(caller: MemberCertificate, fsp: str, at: int) -> None:
     if is_unknown:
         with store.writing() as c:
             limit.give_back(c, caller.application)
-
-
-def _told_by_a_cap(form: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Return the bank for which a CAP asks, and the digest of the text that it has shown. A bank sends neither."""
-    return form.get("fsp"), form.get("permission_text_sha256")

@@ -31,6 +31,7 @@ from consent_server.outbound.cache import Cache, Fetcher
 from consent_server.outbound.errors import BadAnswer, CallbackRefused, OAuthRefused
 from consent_server.outbound.session import Session
 from consent_server.outbound.upstream import error_code, require
+from consent_server.refusal import with_query
 from consent_server.scheme.email import email_address
 from consent_server.scheme.instant import DAY
 from consent_server.settings import BadSettings
@@ -176,8 +177,7 @@ class LogInProvider:
         endpoint = self.metadata().end_session_endpoint
         if endpoint is None:
             return ""
-        query = urlencode({"client_id": self._settings.client_id, "post_logout_redirect_uri": back})
-        return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{query}"
+        return with_query(endpoint, {"client_id": self._settings.client_id, "post_logout_redirect_uri": back})
 
     @cached_property
     def _host(self) -> str:

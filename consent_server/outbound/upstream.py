@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final, TypeGuard
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from consent_server import audit
 from consent_server.outbound import fields
 from consent_server.outbound.cache import Cache, Fetcher
 from consent_server.outbound.errors import BadAnswer, CallbackRefused, OAuthRefused
 from consent_server.outbound.session import Response, Session
+from consent_server.refusal import with_query
 from consent_server.scheme import instant
 from consent_server.scheme.instant import DAY
 from consent_server.signing.jws import base64url
@@ -155,10 +156,9 @@ class Upstream:
         if not isinstance(request_uri, str) or not _REQUEST_URI.fullmatch(request_uri) or not _is_seconds(expires_in):
             raise BadAnswer("request_uri", answer.host, answer.status)
         # FAPI 2.0 5.3.3.2-6: only these two go through the browser.
-        query = urlencode({"client_id": self._client_id, "request_uri": request_uri})
-        joint = "&" if urlsplit(metadata.authorization_endpoint).query else "?"
+        visible = {"client_id": self._client_id, "request_uri": request_uri}
         return Pushed(
-            authorization_url=f"{metadata.authorization_endpoint}{joint}{query}",
+            authorization_url=with_query(metadata.authorization_endpoint, visible),
             expires_in=expires_in,
             license=license,
             redirect_uri=redirect_uri,

@@ -15,8 +15,8 @@ PATH: Final = "/receipt/"
 LONGEST_HANDLE: Final = 64
 
 
-def path(subject: str) -> str:
-    """Return the path of the receipt's page, which works from now on."""
+def make_path(subject: str) -> str:
+    """Return the path of the receipt's page, which works from now on: it is kept."""
     # A line end, which no other text has of which digests are made with this key: none of them is a handle.
     handle = current().sealer.mac(f"receipt\n{subject}")
     with store.writing() as c:
@@ -24,9 +24,9 @@ def path(subject: str) -> str:
     return f"{PATH}{handle}"
 
 
-def address(subject: str) -> str:
+def make_address(subject: str) -> str:
     """Return the same with our origin, for a mail and for paper."""
-    return f"{current().settings.public.origin}{path(subject)}"
+    return f"{current().settings.public.origin}{make_path(subject)}"
 
 
 def subject_of(handle: str) -> str | None:

@@ -157,7 +157,7 @@ def _how_to_undo(about: Receipt) -> str:
     return gettext(
         "How to undo it: open this link, and confirm. It works until the permission ends.\n%(address)s\n\n"
         "Whoever has this link can withdraw this permission, and can do nothing else. You need not sign in.",
-        address=links.address(about.subject),
+        address=links.make_address(about.subject),
     )
 
 
@@ -194,18 +194,14 @@ def _made(mail: OwedMail) -> tuple[str, str, str] | None:
 
 
 def _settled(mail: OwedMail, fault: Exception | None) -> None:
-    at, attempt = clock.now(), mail.attempts + 1
-    error = "" if fault is None else f"{type(fault).__name__} {getattr(fault, 'kind', '')}".strip()
-    too_old = at - mail.created >= current().settings.jobs.give_up_after_s
+    at, attempt, about = clock.now(), mail.attempts + 1, {"subject": mail.subject, "kind": mail.kind}
+    error = f"{type(fault).__name__} {getattr(fault, 'kind', '')}".strip()
     with store.writing() as c:
         if fault is None:
             mails.settle(c, mail, delivered=at, last_error=None)
-        elif too_old:
+            audit_events.keep(c, audit.event("mail_sent", attempt=attempt, **about))
+        elif at - mail.created >= current().settings.jobs.give_up_after_s:
             mails.settle(c, mail, given_up=at, last_error=error)
+            audit_events.keep(c, audit.event("mail_given_up", attempts=attempt, error=error, **about))
         else:
             mails.settle(c, mail, due=at + back_off(mail.attempts, FIRST_DELAY_S, LONGEST_DELAY_S), last_error=error)
-        about = {"subject": mail.subject, "kind": mail.kind}
-        if fault is None:
-            audit_events.keep(c, audit.event("mail_sent", attempt=attempt, **about))
-        elif too_old:
-            audit_events.keep(c, audit.event("mail_given_up", attempts=attempt, error=error, **about))

@@ -14,6 +14,19 @@ _meter = table_of(CollectedMeter)
 _month = table_of(MeterMonth)
 _window = table_of(CollectedWindow)
 _connection = table_of(ProviderConnection)
+_MONTHS_OF: Final = sa.select(_month).where(
+    _month.c.connection == sa.bindparam("of_connection"), _month.c.datasource == sa.bindparam("of_datasource")
+)
+#: What the grid's figures change of a month, and by what it is found: the key, and the digest of its readings.
+_WEIGHED: Final = (
+    *("amount", "kilograms", "complete", "unknown", "filled", "at"),  # what was worked out
+    *("readings", "region", "region_by", "weigh_due", "trouble"),
+)
+_HELD: Final = ("connection", "datasource", "start", "digest")
+_PUT_WEIGHED: Final = sa.update(_month).where(
+    *(_month.c[name] == sa.bindparam(f"of_{name}") for name in _HELD),
+    _month.c.readings.is_not(None),
+)
 
 
 class Trouble(NamedTuple):
@@ -83,11 +96,6 @@ def months_of(c: Connection, connection: str, datasource: str) -> dict[int, Mete
     """Return the months of one meter by their first instants."""
     of = {"of_connection": connection, "of_datasource": datasource}
     return {row.start: row for row in rows.every(c, MeterMonth, _MONTHS_OF, of)}
-
-
-_MONTHS_OF: Final = sa.select(_month).where(
-    _month.c.connection == sa.bindparam("of_connection"), _month.c.datasource == sa.bindparam("of_datasource")
-)
 
 
 def figures(c: Connection, connection: str, start: int, end: int) -> list[MeterMonth]:
@@ -161,17 +169,6 @@ def put_weighed(c: Connection, months: Sequence[MeterMonth]) -> None:
         for month in months
     ]
     c.execute(_PUT_WEIGHED, values)
-
-
-_WEIGHED: Final = (
-    *("amount", "kilograms", "complete", "unknown", "filled", "at"),  # what was worked out
-    *("readings", "region", "region_by", "weigh_due", "trouble"),
-)
-_HELD: Final = ("connection", "datasource", "start", "digest")
-_PUT_WEIGHED: Final = sa.update(_month).where(
-    *(_month.c[name] == sa.bindparam(f"of_{name}") for name in _HELD),
-    _month.c.readings.is_not(None),
-)
 
 
 def troubles(c: Connection, connection: str) -> list[Trouble]:

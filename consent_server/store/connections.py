@@ -1,7 +1,7 @@
 """Permissions that we hold as a client: a CAP's connections to EDPs, and what was collected through them."""
 
 from collections.abc import Collection
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -16,6 +16,7 @@ _connection = table_of(ProviderConnection)
 _collected = table_of(CollectedWindow)
 _old_month = table_of(EmissionsMonth)
 _meter = table_of(CollectedMeter)
+_FIND = sa.select(_connection).where(_connection.c.id == sa.bindparam("id_"))
 _LOCK = Statement(locks.of_business(_connection.c.account).where(_connection.c.id == sa.bindparam("id_")))
 
 
@@ -25,10 +26,7 @@ def add(c: Connection, connection: ProviderConnection) -> bool:
 
 
 def find(c: Connection, connection: str) -> ProviderConnection | None:
-    return rows.one(c, ProviderConnection, _FIND, {"of_id": connection})
-
-
-_FIND: Final = sa.select(_connection).where(_connection.c.id == sa.bindparam("of_id"))
+    return rows.one(c, ProviderConnection, _FIND, {"id_": connection})
 
 
 def hold(c: Connection, connection: str) -> ProviderConnection | None:

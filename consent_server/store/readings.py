@@ -132,7 +132,7 @@ def put_aside(c: Connection, values: Sequence[SetAside]) -> None:
         rows.put(c, *values)
 
 
-def settle(c: Connection, values: Iterable[SetAside]) -> None:
+def drop_aside(c: Connection, values: Iterable[SetAside]) -> None:
     """Delete values that are no longer set aside."""
     for each in values:
         c.execute(

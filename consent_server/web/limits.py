@@ -149,22 +149,20 @@ class Guess:
     """
 
     limits: tuple[tuple[Limit, str], ...]
-    own: tuple[Limit, str] | None = None
+    own: tuple[Limit, str]
 
     def take(self) -> None:
         """Count the attempt before it is made. Raise TooMany, and count nothing, when it must wait."""
-        waits = True
         with store.writing() as c:
-            if self.own is not None:
-                limit, place = self.own
-                waits = any(count > window.most for window, count in limit.count(c, place).items())
+            limit, place = self.own
+            waits = any(count > window.most for window, count in limit.count(c, place).items())
             for limit, subject in self.limits:
                 limit.take(c, subject, waits=waits)
 
     def succeeded(self, *cleared: tuple[Limit, str]) -> None:
         """Uncount the attempt, and forget all failures of what is `cleared`, whose owner has proved itself."""
         with store.writing() as c:
-            for limit, subject in (*((self.own,) if self.own is not None else ()), *self.limits):
+            for limit, subject in (self.own, *self.limits):
                 limit.give_back(c, subject)
         if not cleared:
             return

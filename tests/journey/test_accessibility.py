@@ -31,7 +31,7 @@ def states_of(party: Any) -> list[State]:
     seen(browser.click("allow"))
     browser.click("allow", agree="yes")
     with party.app.app_context():
-        receipt = links.path(party.grant().permission.id)
+        receipt = links.make_path(party.grant().permission.id)
     seen(party.browser().open(receipt))
     seen(party.browser().open("/manage").click("continue", **GOOD))
     seen(party.browser().open(f"/evidence/{party.grant().evidence.id}"))

@@ -89,7 +89,7 @@ def ended(party: Any, subject: str = "p-1") -> tuple[str | None, str | None]:
 
 def link(party: Any, subject: str = "p-1") -> str:
     with party.app.app_context():
-        return links.path(subject)
+        return links.make_path(subject)
 
 
 @pytest.fixture
@@ -285,7 +285,7 @@ def test_P13_what_a_withdrawal_leads_to_is_said_in_the_permissions_own_words(edp
     edp.text = f"Carbon & Co may fetch your gas.\n\nYou may withdraw at any time. {says}\n"
     edp.keep_grant()
     with edp.app.app_context():
-        link = links.path("p-1")
+        link = links.make_path("p-1")
     managed = edp.browser().open("/manage").click("continue", **GOOD).open("/manage/withdraw?permission=p-1")
     for html in (managed.html, edp.browser().open(link).html):
         assert f'The permission says: “<bdi lang="en">{escape(says)}</bdi>”' in html

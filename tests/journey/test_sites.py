@@ -77,7 +77,7 @@ def test_P6_a_single_meter_of_a_site_is_ticked_by_itself(chain: Any) -> None:
     assert [each["meter"] for each in kept.permission.datasources] == ["m-el", "y-el"]
     assert [each["id"] for each in kept.evidence.meters] == ["m-el", "y-el"]
     with chain.app.app_context():
-        link = links.path(kept.permission.id)
+        link = links.make_path(kept.permission.id)
         with store.reading() as c:
             about = receipt.find(c, kept.permission.id, clock.now())
     assert about is not None

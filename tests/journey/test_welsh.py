@@ -132,7 +132,7 @@ def test_a_record_is_in_english_whoever_asks(cap: Any) -> None:
     browser.click("allow", agree="yes")
     (grant,) = cap.grants()
     with cap.app.app_context():
-        path = links.path(grant.permission.id)
+        path = links.make_path(grant.permission.id)
     client = cap.browser().client
     assert "Derbynneb am ganiatâd" in client.get(path, headers=WELSH).text
     payload = client.get(f"{path}/consent.json", headers=WELSH).json["payload"]

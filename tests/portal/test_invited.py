@@ -71,7 +71,7 @@ def test_from_the_invitation_to_the_press(portal: Portal) -> None:
     assert (seen.license, seen.names["FSP"]) == (COMBINED, "Wharfside Bank")
     policy = browser.response.headers["Content-Security-Policy"]
     assert "form-action 'self' https://wharfside.example " in policy
-    receipt = portal.browser().open(links.path(row.id))
+    receipt = portal.browser().open(links.make_path(row.id))
     assert "half-hourly readings of your meters. Wharfside Bank may see your monthly emissions." in receipt.html
     browser.click("share")
     assert browser.location.startswith("https://wharfside.example/apply?iss=")

@@ -114,7 +114,7 @@ def receipt() -> AnyResponse:
     visit = visits.current_visit()
     granted = decision.permission_of(code_for(visit.journey.id, visit.secret))
     if granted is not None:
-        return redirect(links.path(granted), 303)
+        return redirect(links.make_path(granted), 303)
     return pages.render(
         "journey/no_receipt.html", form_targets=responses.targets(visit), **responses.common(visit, None)
     )

@@ -287,5 +287,5 @@ def _own_page(session: BrowserSession, template: str, *, with_link: bool = False
         grant = own(session.data["sme"], wanted, clock.now())
         if grant is None:
             raise NotFound("permission")
-        link = links.path(grant.permission.id) if with_link else ""
+        link = links.make_path(grant.permission.id) if with_link else ""
     return _shown(session, template, grant=grant, link=link, logo_of_client=current().logo_of(grant.permission.member))

@@ -125,7 +125,7 @@ def _set_aside(c: Connection, piece: Piece, held: Sequence[DayBlock], aside: Seq
     disputed = {each.start: each for each in piece.half_hours.values() if isinstance(each, Disputed)}
     rows = [_dispute(piece, each, open_.get(each.start)) for each in disputed.values()]
     readings.put_aside(c, [*piece.aside.values(), *rows])
-    readings.settle(c, [row for start, row in open_.items() if start in piece.half_hours and start not in disputed])
+    readings.drop_aside(c, [row for start, row in open_.items() if start in piece.half_hours and start not in disputed])
     return len(disputed)
 
 

@@ -87,7 +87,7 @@ def _decide(event: str, row: SetAside, why: str, by: str, act: Callable[[Connect
 
     def decide(c: Connection) -> None:
         act(c)
-        readings.settle(c, [row])
+        readings.drop_aside(c, [row])
         at, meter = instant.text(row.start), masked(row.meter)
         line = audit.event(event, meter=meter, half_hour=at, reason=row.reason, by=by, why=why)
         audit_events.keep(c, line)

@@ -7,7 +7,15 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock
 from consent_server.accounts import passkeys
-from consent_server.portal.views.visits import browser, data, page, see_other, sent, signed_in, signed_in_account
+from consent_server.portal.views.visits import (
+    data,
+    page,
+    see_other,
+    sent,
+    signed_in,
+    signed_in_account,
+    signed_in_session,
+)
 from consent_server.store.tables.accounts import Passkey
 from consent_server.web import parameters
 from consent_server.web.refusals import NotFound
@@ -32,7 +40,7 @@ def add() -> AnyResponse:
     form = sent("name", "passkey")
     if not _is_fresh():
         return see_other("/passkeys")
-    wrong = passkeys.add(signed_in_account(), form.get("name", ""), form.get("passkey", ""), browser().secret)
+    wrong = passkeys.add(signed_in_account(), form.get("name", ""), form.get("passkey", ""), signed_in_session().secret)
     if wrong is not None:
         return _page(422, (FieldError("name", wrong),), form.get("name", ""))
     return see_other("/passkeys")
@@ -76,7 +84,7 @@ def _own(passkey: str) -> Passkey:
 def _page(status: int = 200, errors: tuple[FieldError, ...] = (), name: str = "") -> AnyResponse:
     known = signed_in_account()
     mine = passkeys.of_account(known)
-    options = passkeys.to_add(known, mine, browser().secret) if _is_fresh() else ""
+    options = passkeys.to_add(known, mine, signed_in_session().secret) if _is_fresh() else ""
     return page(
         "passkeys", status, script=bool(options), mine=mine, options=options, typed={"name": name}, errors=errors
     )

@@ -73,7 +73,7 @@ def receipt() -> AnyResponse:
     with store.together(), store.writing() as c:
         if not given.is_own(c, known, subject):
             raise NotFound("permission")
-        return see_other(links.path(subject))
+        return see_other(links.make_path(subject))
 
 
 @routes.get("/permissions/withdraw")

@@ -64,7 +64,7 @@ def form_secret() -> str:
     return held.secret if held is not None else of_portal().form_secret(request)
 
 
-def browser() -> BrowserSession:
+def signed_in_session() -> BrowserSession:
     """Return the session of a browser that is signed in, for what goes on after its request."""
     found = session()
     assert found is not None

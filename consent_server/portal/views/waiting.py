@@ -11,7 +11,7 @@ from consent_server import clock
 from consent_server.portal import connecting
 from consent_server.portal.connecting import ConnectionTerms, Visitor
 from consent_server.portal.providers import Provider, ProviderUnreachable
-from consent_server.portal.views.visits import bank, browser, of_portal, page, see_other
+from consent_server.portal.views.visits import bank, of_portal, page, see_other, signed_in_session
 from consent_server.refusal import Refusal, ServerFault, by_code
 from consent_server.scheme.permission_text import ShownText
 from consent_server.store.digests import new_id
@@ -30,7 +30,7 @@ MOST_PENDING: Final = 4
 
 def leave(provider: Provider, text: ShownText, visitor: Visitor, terms: ConnectionTerms) -> AnyResponse:
     """Push the request of this browser; return a redirect to the provider, or to the page that waits for it."""
-    held = browser()
+    held = signed_in_session()
 
     def begin() -> BackgroundTask:
         begun = BackgroundTask(id=new_id(), name=provider.name, at=clock.now(), to="", fault="")
@@ -43,7 +43,7 @@ def leave(provider: Provider, text: ShownText, visitor: Visitor, terms: Connecti
 
 def come_back(pending: Pending, query: str) -> AnyResponse:
     """Redeem what came back with this browser; return a redirect to what that leads to, or to the page that waits for it."""
-    held = browser()
+    held = signed_in_session()
     provider, account = Provider(**pending["provider"]), pending["account"]
 
     def begin() -> Pending | None:
