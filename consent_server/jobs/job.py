@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from consent_server import audit, clock
+from consent_server import audit, clock, store
 from consent_server.collect import forecast, gather, weigh
 from consent_server.deployment import current
 from consent_server.jobs import audit_trail, retention
@@ -89,6 +89,7 @@ class ApplyRetention(Job):
         if settings.party == "cap":
             retention.forget_readings()
             retention.forget_agreements(settings.retention)
+        store.empty_log()
         if retention.is_behind(settings.retention):
             self.every_s = BEHIND_S
 

@@ -16,13 +16,14 @@ gain nothing.
 
 from sqlalchemy.engine import Connection
 
-from consent_server.store.database import init, journal, ping, reading, together, write_with_retry, writing
+from consent_server.store.database import empty_log, init, journal, ping, reading, together, write_with_retry, writing
 from consent_server.store.faults import OutcomeUnknown, StoreUnavailable
 
 __all__ = [
     "Connection",
     "OutcomeUnknown",
     "StoreUnavailable",
+    "empty_log",
     "init",
     "journal",
     "ping",

@@ -32,7 +32,7 @@ from consent_server.store.faults import (
 )
 from consent_server.store.kept import KeptConnections
 from consent_server.store.statement import Statement
-from consent_server.store.waiting import PAUSES_S, LockWait, lock_wait_of_this_request
+from consent_server.store.waiting import LOCK_WAIT_S, PAUSES_S, LockWait, lock_wait_of_this_request
 from consent_server.store.writers import Writers
 
 #: Seconds for which one migration of SQLite waits for another.
@@ -221,8 +221,9 @@ def _prepare_sqlite(engine: Engine) -> None:
     def _pragmas(raw: Any, _record: object) -> None:
         raw.isolation_level = None  # sqlite3 must not open transactions of its own: _begin does
         cursor = raw.cursor()
-        # SQLite would wait for a lock in C and block every other request of a gevent worker: we wait ourselves.
-        for pragma in ("busy_timeout=0", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        # SQLite would wait for a lock in C and block every other request of a gevent worker: we wait ourselves. What is deleted
+        # is overwritten, which not every build of SQLite does by itself.
+        for pragma in ("busy_timeout=0", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -490,6 +491,27 @@ def reading() -> AbstractContextManager[Connection]:
 def migrating() -> AbstractContextManager[Connection]:
     """Open a transaction that changes the schema. On SQLite it waits for another one, minutes if need be."""
     return _transaction(writing=True, wait=LockWait(MIGRATION_WAIT_S, MIGRATION_WAIT_S))
+
+
+def empty_log() -> bool:
+    """Move SQLite's log into its file, so that what was deleted is in neither; return False where others did not let us.
+
+    The log is otherwise written over from its beginning, and what is near its end may stay for weeks.
+    """
+    if not is_sqlite():
+        return True
+    wait, (pause, longest) = LockWait(LOCK_WAIT_S, LOCK_WAIT_S), PAUSES_S
+    try:
+        while True:
+            with _connected(wait, ALONE) as connection:
+                is_busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            if not is_busy:
+                return True
+            wait.spend(pause, 0.0)
+            time.sleep(pause)
+            pause = min(2 * pause, longest)
+    except (StoreUnavailable, sa.exc.OperationalError):
+        return False
 
 
 def ping() -> None:
