@@ -73,7 +73,7 @@ def test_a_reload_is_checked_first(unit: Path) -> None:
 
 @pytest.mark.parametrize("unit", [unit for unit in UNITS if unit.suffix == ".socket"], ids=lambda unit: unit.stem)
 def test_a_socket_waits_for_no_address(unit: Path) -> None:
-    """At boot a socket is opened before the network is up: without FreeBind= one with an address fails, and its door with it."""
+    """At boot it is opened before the network is up: without FreeBind= one with an address fails, and its door with it."""
     assert "\nFreeBind=true\n" in unit.read_text()
 
 
@@ -151,6 +151,15 @@ def test_what_compose_starts_is_confined() -> None:
         assert service["security_opt"] == ["no-new-privileges:true"], name
     inside = composed()["networks"]["inside"]
     assert inside["internal"], "whoever reaches a door behind a proxy can name any certificate"
+
+
+def test_the_owner_of_the_tables_migrates_and_serves_nothing() -> None:
+    for name, service in composed()["services"].items():
+        if party(service):
+            assert service["env_file"] == ["owner.env" if name == "migrate" else "server.env"], name
+    for container in (container for pod in pods() for container in pod["containers"]):
+        (url,) = (each["valueFrom"]["secretKeyRef"]["key"] for each in container["env"])
+        assert url == ("owner-url" if container["name"] == "migrate" else "url"), container["name"]
 
 
 def test_the_proxy_of_compose_asks_both_nodes(tmp_path: Path) -> None:

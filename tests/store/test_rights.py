@@ -1,6 +1,8 @@
-"""What the doctor finds of our role's rights: on SQLite, and on a PostgreSQL that docs/operator.md has set up."""
+"""What the doctor finds of our role's rights: on SQLite, and on a PostgreSQL as docs/operator.md or deploy/compose makes it."""
 
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +13,10 @@ from flask import Flask
 from consent_server import store
 from consent_server.parties.operator.doctor import house
 from consent_server.store.database import db
+from tests.conftest import program
 
-GUIDE = (Path(__file__).resolve().parents[2] / "docs/operator.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = (ROOT / "docs/operator.md").read_text(encoding="utf-8")
 
 
 def findings(url: sa.URL | str) -> list[str]:
@@ -68,3 +72,22 @@ def test_the_servers_role_cannot_change_the_trail_and_its_owner_can(edp: sa.URL)
     run(owner, "REVOKE SELECT ON attempt FROM edp")
     with pytest.raises(store.StoreUnavailable, match="lacks a right: permission denied for table attempt"):
         findings(ours)
+
+
+@pytest.fixture
+def composed(postgresql_server: str) -> Iterator[sa.URL]:
+    """The database of deploy/compose: its image makes the owner and the database, and then runs this file as that owner."""
+    server = sa.make_url(postgresql_server)
+    run(server, "CREATE ROLE consent_owner SUPERUSER LOGIN", "CREATE DATABASE consent OWNER consent_owner")
+    there = server.set(database="consent", username="consent_owner")
+    psql = [program("psql", "postgresql"), "-v", "ON_ERROR_STOP=1", "-qf", str(ROOT / "deploy/compose/roles.sql")]
+    target = there.set(drivername="postgresql").render_as_string(hide_password=False)
+    subprocess.run([*psql, target], env={**os.environ, "SERVER_PASSWORD": "a'word"}, check=True)
+    yield there
+    run(server, "DROP DATABASE consent WITH (FORCE)", "DROP ROLE consent", "DROP ROLE consent_owner")
+
+
+def test_the_doctor_has_nothing_to_say_of_the_database_that_compose_makes(composed: sa.URL) -> None:
+    _, owned = findings(composed)
+    assert owned.startswith("warn  database: our role owns the audit trail")
+    assert findings(composed.set(username="consent", password="a'word")) == ["ok    database: can be written"]
