@@ -182,7 +182,6 @@ class Deployment(MemberProcess):
                 fuels=frozenset(each.fuels),
                 duration=each.duration,
                 asked_by=roles.asks_for[each.label],
-                export=each.export,
             )
             for each in self.settings.scheme.licenses
         }

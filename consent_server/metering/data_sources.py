@@ -2,16 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, field
 
 from consent_server import store
 from consent_server.metering.register import Register, Tenancy
 from consent_server.scheme import instant
 from consent_server.store import data_sources
-
-#: The measure of what a business gives to the grid.
-EXPORT: Final = "export"
 
 
 @dataclass(frozen=True)
@@ -21,13 +17,6 @@ class Source:
     id: str
     sme: str
     tenancy: Tenancy = field(repr=False)
-
-    def covered(self, *, export: bool) -> "Source":
-        """Return it with the measures that a license covers: what was exported only with `export`."""
-        if export or EXPORT not in self.tenancy.measures:
-            return self
-        used = tuple(measure for measure in self.tenancy.measures if measure != EXPORT)
-        return replace(self, tenancy=replace(self.tenancy, measures=used))
 
     def as_json(self) -> dict[str, object]:
         """Return what our own systems may know: the register's id of the meter, and the time in which it is the business's."""

@@ -6,7 +6,7 @@ from consent_server.outbound.cache import FOR_EVER, Cache, Fetcher
 from consent_server.outbound.errors import NotAllowed, Unreachable
 from consent_server.outbound.session import Session
 from consent_server.scheme import licenses
-from consent_server.scheme.permission_text import named, names_fuel
+from consent_server.scheme.permission_text import names_fuel
 from consent_server.settings import Settings
 from consent_server.settings.scheme import LicenseSettings
 
@@ -22,7 +22,7 @@ class TextChanged(Exception):
 
 
 class FuelNotNamed(Exception):
-    """The text does not name, as something consumed, a fuel that the configuration says it covers; or does not name export."""
+    """The text does not name, as something consumed, a fuel that the configuration says it covers."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,4 @@ class Registry:
         for fuel in configured.fuels:
             if not names_fuel(text, fuel):
                 raise FuelNotNamed(f"{configured.label}: {fuel}")
-        if configured.export and not named(text).export:
-            raise FuelNotNamed(f"{configured.label}: export")
         return PermissionText(published, text)

@@ -114,14 +114,10 @@ class NoSuchDataSource(Refusal):
 
 @dataclass(frozen=True)
 class AcceptedLicense:
-    """What a resource server pins for one license URL: the digest of its raw text (hex), and the fuels it covers.
-
-    `export` says whether it covers what a business exports, beside what it uses.
-    """
+    """What a resource server pins for one license URL: the digest of its raw text (hex), and the fuels it covers."""
 
     text_sha256: str
     fuels: Collection[str]
-    export: bool = False
 
 
 @dataclass(frozen=True)
@@ -222,15 +218,13 @@ class GrantedMeter:
 class Release:
     """What a caller may have: the outcome of the guard. `fuels` are those in the token that its license's text covers.
 
-    `meters` are by data source; None where the guard was not told whom to ask. Unless the text covers `export`, what a meter
-    has counted of what was exported may not leave.
+    `meters` are by data source; None where the guard was not told whom to ask.
     """
 
     caller: MemberCertificate = field(repr=False)
     token: AccessToken = field(repr=False)
     fuels: frozenset[str]
     meters: Mapping[str, GrantedMeter] | None = field(default=None, repr=False)
-    export: bool = False
 
     @property
     def account(self) -> str:
@@ -280,5 +274,4 @@ class Guard:
         except Unreachable as error:
             raise KeysUnknown(str(error)) from None
         require(CHECKS, Presented(caller, token, self.policy, self._withdrawn))
-        license_ = self.policy.licenses[token.scope]
-        return Release(caller, token, frozenset(token.fuels) & frozenset(license_.fuels), export=license_.export)
+        return Release(caller, token, frozenset(token.fuels) & frozenset(self.policy.licenses[token.scope].fuels))

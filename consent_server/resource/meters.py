@@ -21,18 +21,16 @@ from consent_server.resource.guard import NoSuchDataSource, Release
 
 
 def behind(release: Release, register: Register) -> list[Source]:
-    """Return the meters whose data the caller may read now, with the measures that it may: those that it was granted."""
+    """Return the meters whose data the caller may read now: those of the fuels that it was granted."""
     found = data_sources.behind(release.token.datasources, register)
-    covered = (source.covered(export=release.export) for source in found if source.tenancy.fuel in release.fuels)
-    return [source for source in covered if source.tenancy.measures]
+    return [source for source in found if source.tenancy.fuel in release.fuels]
 
 
 def covered(release: Release, datasource: str, register: Register) -> Source:
-    """Return the meter behind one id, with the measures that may leave. Raise NoSuchDataSource and FuelNotCovered, in that
-    order."""
+    """Return the meter behind one id. Raise NoSuchDataSource and FuelNotCovered, in that order."""
     release.require_datasource(datasource)
     source = next(iter(data_sources.behind([datasource], register)), None)
     if source is None:
         raise NoSuchDataSource("the business has and had no such meter")
     release.require_fuel(source.tenancy.fuel)
-    return source.covered(export=release.export)
+    return source

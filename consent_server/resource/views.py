@@ -77,10 +77,7 @@ def guard_of(here: Deployment) -> Guard:
         issuer=settings.issuer,
         audience=settings.mutual_tls.origin,
         status_uri=metadata.status_list_uri(settings),
-        licenses={
-            url: AcceptedLicense(each.text_sha256, each.fuels, each.export)
-            for url, each in here.released_licenses.items()
-        },
+        licenses={url: AcceptedLicense(each.text_sha256, each.fuels) for url, each in here.released_licenses.items()},
         bind_to_certificate=settings.tokens.bind_to_certificate,
     )
     return Guard(policy, here.signing_keys, lambda index, _iat: permissions.is_ended(index))

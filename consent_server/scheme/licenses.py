@@ -37,7 +37,7 @@ class License:
     """A license as configured: what is asked for, by whom, for which fuels, and under which exact text.
 
     `text_sha256` is the hex digest of the raw text's bytes; `duration` is "count unit", such as "1 year"; `asked_by`
-    is a role name of `roles`. `export` says whether the text covers what a business exports, beside what it uses.
+    is a role name of `roles`.
     """
 
     url: str
@@ -46,7 +46,6 @@ class License:
     fuels: frozenset[str]
     duration: str
     asked_by: str
-    export: bool = False
 
     @property
     def is_combined(self) -> bool:
@@ -99,8 +98,7 @@ def at_least_as_wide(new: License, old: License) -> bool:
 
     The combined license covers what energy-consumption-edp-cap covers, and not the other way round.
     """
-    covers = new.fuels >= old.fuels and new.export >= old.export
-    return new.asked_by == old.asked_by and covers and transfers(new.label) >= transfers(old.label)
+    return new.asked_by == old.asked_by and new.fuels >= old.fuels and transfers(new.label) >= transfers(old.label)
 
 
 def transfers(label: str) -> frozenset[str]:

@@ -36,10 +36,6 @@ class LicenseSettings(Section):
     fuels: tuple[Literal["electricity", "gas"], ...] = Field(
         description="The fuels that this text covers; the server refuses a text that does not name each of them."
     )
-    export: bool = Field(
-        False,
-        description="Whether this text covers what a business exports; the server then refuses one that does not name it.",
-    )
     duration: str = Field(
         "1 year",
         pattern=r"^[0-9]{1,3} (day|month|year)s?$",

@@ -80,21 +80,6 @@ def test_a_text_that_does_not_name_the_fuel(registry, publish, pinned):
     assert registry.license(only).text == other
 
 
-def test_a_text_must_name_what_is_exported_where_it_is_configured_to_cover_it(registry, publish, pinned):
-    other = f"{TEXT}\nI also give [CAP] what we export to the grid.\n"
-    sha = hashlib.sha256(other.encode()).hexdigest()
-    publish(text=other, fragment=sha)
-    covering = pinned.model_copy(update={"text_sha256": sha, "export": True})
-    assert registry.license(covering).text == other
-
-
-def test_a_text_that_does_not_name_what_is_exported(registry, publish, pinned):
-    publish()
-    assert registry.license(pinned)
-    with pytest.raises(FuelNotNamed, match="export"):
-        registry.license(pinned.model_copy(update={"export": True}))
-
-
 def test_an_outage_after_a_first_fetch_changes_nothing(registry, publish, pinned, trust, wire, held_clock):
     publish()
     registry.license(pinned)

@@ -114,18 +114,10 @@ def day_blocks(fuel: str) -> dict[int, bytes]:
 
 
 @pytest.fixture
-def covers_export() -> bool:
-    """Whether the license's text covers what a business exports; those of the scheme do not."""
-    return False
-
-
-@pytest.fixture
-def edp(tmp_path: Path, held_clock: Any, covers_export: bool) -> Iterator[ResourceServer]:
+def edp(tmp_path: Path, held_clock: Any) -> Iterator[ResourceServer]:
     """An EDP with three meters; two of them are of the SME that gave permission."""
     changes = {"metering.readings_source": "tests.resource.source:source"}
     settings = settings_of("edp", f"sqlite:///{tmp_path / 'store.db'}", changes)
-    licenses = tuple(each.model_copy(update={"export": covers_export}) for each in settings.scheme.licenses)
-    settings = settings.model_copy(update={"scheme": settings.scheme.model_copy(update={"licenses": licenses})})
     server = ResourceServer(settings, "electricity_and_gas", "cap")
     server.source.asked.clear()
     server.source.held = None

@@ -1,6 +1,5 @@
 """The consumption data API, to the letter of consumption-data@2026-03-12."""
 
-import dataclasses
 import logging
 from collections.abc import Callable
 from urllib.parse import quote
@@ -15,9 +14,9 @@ from consent_server.scheme.packed import unpack
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.duties import ExpectedTransfer, receipt_check
 from consent_server.scheme.readings import day_block, parse
-from consent_server.store import meters, readings, rows
-from consent_server.store.tables.metering import DayBlock, Meter
-from consent_server.store.tables.permissions import MeterAlias, ReleasedData
+from consent_server.store import readings, rows
+from consent_server.store.tables.metering import DayBlock
+from consent_server.store.tables.permissions import ReleasedData
 from consent_server.tokens.data_sources import DataSources
 from tests.resource.conftest import ResourceServer
 
@@ -34,7 +33,7 @@ def test_data_sources_are_listed_as_the_api_has_them(edp: ResourceServer) -> Non
                 "id": "acme.0",
                 "type": "electricity",
                 "location": {"ukPostcodeOutcode": "SW8"},
-                "availableMeasures": ["import"],
+                "availableMeasures": ["import", "export"],
             },
             {
                 "id": "acme.1",
@@ -74,28 +73,10 @@ def test_unknown_and_other_peoples_data_sources_get_the_same_404(edp: ResourceSe
 
 
 def test_an_unknown_measure_is_404(edp: ResourceServer) -> None:
-    for datasource, measure in (("acme.1", "export"), ("acme.0", "voltage"), ("acme.0", "export")):
+    for datasource, measure in (("acme.1", "export"), ("acme.0", "voltage")):
         answer = edp.get(f"/datasources/{datasource}/{measure}?{FEBRUARY}")
         assert (answer.status_code, answer.json["error"]) == (404, "not_found")
         assert "availableMeasures" in answer.json["error_description"]
-
-
-@pytest.mark.parametrize("covers_export", [False, True])
-def test_D01_what_is_exported_leaves_only_where_the_text_covers_it(edp: ResourceServer, covers_export: bool) -> None:
-    """The meter counts it, and the business was told nothing of it unless its text names it."""
-    with store.writing() as c:
-        meters.add(c, Meter("m-4", "acme", "Acme", "electricity", "4", "SW8 1AA", "SW8", ("export",)))
-        rows.add(c, MeterAlias("acme.2", edp.caller.application, "acme", "m-4"))
-    ids = {"datasources": DataSources.of(["acme.0", "acme.1", "acme.2"])}
-    listed = {each["id"]: each["availableMeasures"] for each in edp.get("/datasources", **ids).json["data"]}
-    told = {"acme.0": ["import", "export"], "acme.1": ["import"], "acme.2": ["export"]}
-    assert listed == (told if covers_export else {"acme.0": ["import"], "acme.1": ["import"]})
-    statuses = [edp.get(f"/datasources/{each}/export?{FEBRUARY}", **ids).status_code for each in told]
-    assert statuses == ([200, 404, 200] if covers_export else [404, 404, 404])
-    assert bool(edp.source.asked) is covers_export
-    own = dataclasses.replace(edp.caller, application=edp.layout.application("edp_service"))
-    asked = edp.client.post("/meters", data={"token": edp.token(**ids)}, environ_overrides={"test.client": own})
-    assert {each["datasource"]: each["measures"] for each in asked.json["meters"]} == listed
 
 
 def test_a_data_source_that_lost_its_meter_is_404(edp: ResourceServer) -> None:
@@ -144,7 +125,6 @@ def test_the_provenance_stands_up_to_the_receivers_duties(edp: ResourceServer) -
     assert "acme.0" not in str(steps)
 
 
-@pytest.mark.parametrize("covers_export", [True])
 def test_missing_readings_are_said_to_be_missing_and_what_was_metered_is_stated(edp: ResourceServer) -> None:
     start, end = instant.parse("2026-02-02T00:00:00Z"), instant.parse("2026-02-03T00:00:00Z")
     block = day_block("electricity", start, [None, *[5] * 47], 0)

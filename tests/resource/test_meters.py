@@ -39,7 +39,7 @@ def test_D5_our_own_applications_learn_the_meters_and_their_dates(edp: ResourceS
                 "datasource": "acme.0",
                 "meter": "m-1",
                 "fuel": "electricity",
-                "measures": ["import"],
+                "measures": ["import", "export"],
                 "since": "1970-01-01T00:01:00Z",
                 "until": instant.text(MOVED),
             },

@@ -64,8 +64,6 @@ UNKNOWN = dataclasses.replace(EDP_CAP, label="water-consumption")
         (EDP_CAP, EDP_CAP, True),
         (EDP_CAP, dataclasses.replace(EDP_CAP, url=URL + "-older"), True),
         (EDP_CAP, OLDER, True),
-        (dataclasses.replace(EDP_CAP, export=True), EDP_CAP, True),
-        (EDP_CAP, dataclasses.replace(EDP_CAP, export=True), False),
         (OLDER, EDP_CAP, False),
         (COMBINED, EDP_CAP, True),
         (COMBINED, OLDER, True),

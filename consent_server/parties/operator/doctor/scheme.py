@@ -262,7 +262,7 @@ def _text(license_: LicenseSettings, outside: Outside, at: int) -> Finding:
     except TextChanged:
         return failing(f"{name}: not the pinned text", "read the Registry's text, and pin its SHA-256 in text_sha256")
     except FuelNotNamed as error:
-        return failing(f"{name}: the text does not name all of it ({error})", "configure only what the text names")
+        return failing(f"{name}: the text does not name a fuel ({error})", "configure only fuels that the text names")
     except RegistryUnreachable as error:
         return failing(f"{name}: {error}", "look at the license's url and at scheme.registry")
     if published.duration != license_.duration:
