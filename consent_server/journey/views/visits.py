@@ -9,7 +9,7 @@ from flask import request
 
 from consent_server import audit, clock, store
 from consent_server.deployment import current
-from consent_server.journey import browser, hand_over
+from consent_server.journey import browser
 from consent_server.journey.browser import Holds, NotThisBrowser
 from consent_server.journey.step import Ended, Onward, Outcome, Step, Visit
 from consent_server.journey.steps import done_after, open_step, path_of, steps, ways
@@ -66,7 +66,7 @@ class _Found:
                 self.beside = step.beside(c, self.journey, held, at)
 
         if step is not None and step.uses_session and current().settings.party == "cap":
-            self.session = sessions.of_kind(hand_over.PORTAL).current(request, read)
+            self.session = sessions.of_kind("portal").current(request, read)
         if self.session is None:
             with store.reading() as c:
                 read(c, {})
