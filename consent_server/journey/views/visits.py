@@ -45,7 +45,7 @@ def of_browser(named: str | None = None, step: Step | None = None) -> tuple[Visi
         found.look(journey_id, step, at)
     lifetimes = current().settings.lifetimes
     journey, holds = browser.judge(found.journey, cookie, at, idle_s=lifetimes.journey_idle, life_s=lifetimes.journey)
-    agent, device = pages.plain(request.user_agent.string, 300), device_cookie.sent(request)
+    agent, device = pages.user_agent(), device_cookie.sent(request)
     address = request.remote_addr or ""
     return Visit(journey, cookie or "", at, address, agent, device, found.session, found.beside), holds
 
