@@ -82,7 +82,7 @@ def _decision(visit: Visit, asked: read.Question) -> Decision:
         raw_sha256=text.raw_sha256,
         names={**text.names, "client": asked.asker.legal_name, "host": asked.host, "license": text.title, **agreed},
         address=visit.address,
-        user_agent=visit.user_agent[:300],
+        user_agent=visit.user_agent,
         email=identified.get("email", ""),
         code=code_for(visit.journey.id, visit.secret),
         until=asked.until,

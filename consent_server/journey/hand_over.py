@@ -22,8 +22,6 @@ from consent_server.web import sessions
 
 #: From the press until the bank has brought the browser back.
 PRESS_S: Final = 120
-#: Whose sessions count here.
-PORTAL: Final = "portal"
 
 
 def naming(live: Iterable[ProviderConnection], bank: str) -> list[ProviderConnection]:
@@ -72,5 +70,5 @@ def take_press(visit: Visit) -> PressedShare | None:
             taken.append(values.pop("pressed"))
 
     if visit.session is not None and visit.journey.hint:
-        sessions.of_kind(PORTAL).change(visit.session, take)
+        sessions.of_kind("portal").change(visit.session, take)
     return next((each for each in taken if 0 <= visit.at - each["at"] < PRESS_S), None)

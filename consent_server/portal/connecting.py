@@ -5,7 +5,6 @@ session holds it under its `state`, and takes it out when the browser is back, s
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
 
 from consent_server import audit, clock, store
 from consent_server.accounts import business
@@ -29,8 +28,6 @@ from consent_server.store.tables.collecting import ProviderConnection
 from consent_server.store.tables.permissions import Evidence
 from consent_server.store.tables.sessions import Pending
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
-
-LONGEST_USER_AGENT: Final = 300
 
 
 class ReturnNotOurs(Refusal):
@@ -244,7 +241,7 @@ def _keep_evidence(
         who={**business.who(visitor.account, by_passkey=visitor.by_passkey), "account": visitor.account.id},
         meters=[],
         address=visitor.address,
-        user_agent=visitor.user_agent[:LONGEST_USER_AGENT],
+        user_agent=visitor.user_agent,
         correlation_id=audit.correlation_id.get(),
     )
     with store.writing() as c:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from flask import Flask, Response, make_response, render_template
+from flask import Flask, Response, make_response, render_template, request
 from jinja2 import StrictUndefined, Undefined
 
 from consent_server import audit
@@ -140,6 +140,11 @@ def moment(at: int) -> str:
     """Return an instant as the clocks of the United Kingdom show it, such as 12 July 2026 at 10:30, UK time."""
     shown = at + instant.uk_offset(at)
     return language.gettext("%(day)s at %(time)s, UK time", day=utc_day(shown), time=instant.text(shown)[11:16])
+
+
+def user_agent() -> str:
+    """Return what the browser of this request calls itself, for evidence."""
+    return plain(request.user_agent.string, 300)
 
 
 def plain(text: str, longest: int = 120) -> str:

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from flask import Request
 from pydantic import TypeAdapter, ValidationError
@@ -19,6 +19,8 @@ from consent_server.web import cookies
 LIFE_S = 12 * 3600
 #: Seconds for which a browser without a session may leave a form open.
 FORM_LIFE_S = 3600
+#: At a CAP "portal"; at an EDP "manage", where permissions are looked after, and "log-in", a log-in for that under way.
+Kind = Literal["portal", "manage", "log-in"]
 _SOUND: Final[TypeAdapter[SessionData]] = TypeAdapter(SessionData)
 
 
@@ -34,7 +36,7 @@ class BrowserSession:
 class Sessions:
     """The sessions of one kind: `cookie` is the name of their cookie; `idle_s` is how long one lasts unused."""
 
-    kind: str
+    kind: Kind
     cookie: str
     idle_s: int
 
@@ -116,8 +118,8 @@ def _is_sound(data: object) -> bool:
     return True
 
 
-def of_kind(kind: str) -> Sessions:
-    """Return this party's sessions of a kind: "portal" at a CAP, "manage" and "log-in" at an EDP."""
+def of_kind(kind: Kind) -> Sessions:
+    """Return this party's sessions of a kind."""
     settings = current().settings
     cookie = f"__Host-{settings.party}-{kind}"  # ports of one host share cookies, so each party names its own
     return Sessions(kind, cookie, settings.lifetimes.portal_idle)

@@ -34,7 +34,6 @@ from consent_server.web.sessions import BrowserSession
 from consent_server.web.typed import FieldError, KeptForm
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw_own
 
-KIND = "manage"
 _BILL: Final = "bill"
 #: Way to show who one is, as `journey.steps` names it -> the link to its page here.
 _WAYS: Final = {
@@ -207,7 +206,7 @@ def leave(session: BrowserSession) -> AnyResponse:
 
 
 def _sessions() -> sessions.Sessions:
-    return sessions.of_kind(KIND)
+    return sessions.of_kind("manage")
 
 
 def _log_ins() -> sessions.Sessions:

@@ -9,7 +9,7 @@ from flask import request
 
 from consent_server import audit, clock, store
 from consent_server.deployment import current
-from consent_server.journey import browser, hand_over
+from consent_server.journey import browser
 from consent_server.journey.browser import Holds, NotThisBrowser
 from consent_server.journey.step import Ended, Onward, Outcome, Step, Visit
 from consent_server.journey.steps import done_after, open_step, path_of, steps, ways
@@ -45,7 +45,7 @@ def of_browser(named: str | None = None, step: Step | None = None) -> tuple[Visi
         found.look(journey_id, step, at)
     lifetimes = current().settings.lifetimes
     journey, holds = browser.judge(found.journey, cookie, at, idle_s=lifetimes.journey_idle, life_s=lifetimes.journey)
-    agent, device = pages.plain(request.user_agent.string, 300), device_cookie.sent(request)
+    agent, device = pages.user_agent(), device_cookie.sent(request)
     address = request.remote_addr or ""
     return Visit(journey, cookie or "", at, address, agent, device, found.session, found.beside), holds
 
@@ -66,7 +66,7 @@ class _Found:
                 self.beside = step.beside(c, self.journey, held, at)
 
         if step is not None and step.uses_session and current().settings.party == "cap":
-            self.session = sessions.of_kind(hand_over.PORTAL).current(request, read)
+            self.session = sessions.of_kind("portal").current(request, read)
         if self.session is None:
             with store.reading() as c:
                 read(c, {})

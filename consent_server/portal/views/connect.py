@@ -113,8 +113,8 @@ def agree() -> AnyResponse:
     if form.get("agree") != "yes":
         return to_mend(PERMISSION, [FieldError("agree", NOT_TICKED)])
     mended(PERMISSION)
-    agent = pages.plain(request.user_agent.string, connecting.LONGEST_USER_AGENT)
-    visitor = Visitor(signed_in_account(), data().get("by_passkey", False), request.remote_addr or "", agent)
+    by_passkey, address = data().get("by_passkey", False), request.remote_addr or ""
+    visitor = Visitor(signed_in_account(), by_passkey, address, pages.user_agent())
     return leave(provider, text, visitor, terms)
 
 

@@ -9,7 +9,6 @@ from flask import Response, g, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from consent_server import clock, store
-from consent_server.journey.hand_over import PORTAL
 from consent_server.portal import invitation, providers
 from consent_server.portal.given import nearest_end, newest_bank
 from consent_server.store import accounts
@@ -26,7 +25,7 @@ View = Callable[[], AnyResponse]
 
 def of_portal() -> sessions.Sessions:
     """Return the sessions of this portal."""
-    return sessions.of_kind(PORTAL)
+    return sessions.of_kind("portal")
 
 
 def session() -> BrowserSession | None:
