@@ -41,10 +41,15 @@ UNPRINTABLE = """
   return found;
 }
 """
-#: A business reads its figures without moving them sideways; a report as a bank gets it may be wider than a phone.
+#: A business reads its figures without moving them sideways; a report as a bank gets it may be wider than a phone, but for its
+#: captions.
 CUT = """
-() => [...document.querySelectorAll(".bars, .scrolled:has(.months:not(.told))")]
-  .filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.className)
+() => [
+  ...[...document.querySelectorAll(".bars, .scrolled:has(.months:not(.told))")]
+    .filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.className),
+  ...[...document.querySelectorAll(".scrolled caption span")]
+    .filter(each => each.getBoundingClientRect().right > innerWidth).map(each => "caption: " + each.innerText),
+]
 """
 #: Backgrounds are gone in forced colours, so what can be pressed or filled in must have an edge.
 EDGELESS = """
