@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -12,6 +12,8 @@ class Section(BaseModel):
 
 
 _S = TypeVar("_S", bound=Section)
+#: By pydantic's name of the fault: what says more to the author of a settings file than "inputs" and "fields".
+_OUR_WORDS: Final = {"extra_forbidden": "there is no such key", "missing": "this key is missing"}
 
 
 class BadSettings(Exception):
@@ -49,7 +51,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 def faults(error: ValidationError, whole: str = "settings") -> list[str]:
     """Return a line for each fault: the key, or `whole`, and what to change, but never the value."""
     return [
-        f"{'.'.join(str(part) for part in fault['loc']) or whole}: {fault['msg'].removeprefix('Value error, ')}"
+        f"{'.'.join(str(part) for part in fault['loc']) or whole}: "
+        + _OUR_WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         for fault in error.errors()
     ]
 

@@ -334,7 +334,7 @@ def test_no_error_repeats_what_was_sent_or_the_key(sign: Callable[[bytes | str],
     [
         pytest.param(lambda c: c.write_text("registry ="), "not TOML", id="not TOML"),
         pytest.param(lambda c: c.write_bytes(b"\xff"), "signing.toml", id="not UTF-8"),
-        pytest.param(lambda c: c.write_text("a = 1\n" + c.read_text()), "a: Extra inputs", id="an unknown key"),
+        pytest.param(lambda c: c.write_text("a = 1\n" + c.read_text()), "a: there is no such key", id="an unknown key"),
         pytest.param(
             lambda c: c.write_text(re.sub("data_service = .*", 'data_service = ""', c.read_text())),
             "data_service: ",
