@@ -209,6 +209,13 @@ def test_an_allowlist_is_at_an_https_url_which_may_have_a_query(url: str) -> Non
     assert load(ROOT / "config" / "edp.toml", {"scheme.server_allowlist": good}).scheme.allowlist_url == good
 
 
+def test_a_list_is_set_as_json_and_what_only_begins_like_one_is_text() -> None:
+    given = {**LOG_IN, "login.key": "k", "journey.steps": '["login", "bill"]', "public.bind": "[::]:8443"}
+    found = load(ROOT / "config" / "edp.toml", given)
+    assert (found.journey.steps, found.public.bind) == (("login", "bill"), "[::]:8443")
+    assert "journey.steps: this must be a list" in refused("edp.toml", {"journey.steps": "bill"})
+
+
 def test_every_place_that_asks_for_the_environment_has_its_row() -> None:
     package = ROOT / "consent_server"
     asking = {

@@ -13,7 +13,11 @@ class Section(BaseModel):
 
 _S = TypeVar("_S", bound=Section)
 #: By pydantic's name of the fault: what says more to the author of a settings file than "inputs" and "fields".
-_OUR_WORDS: Final = {"extra_forbidden": "there is no such key", "missing": "this key is missing"}
+_OUR_WORDS: Final = {
+    "extra_forbidden": "there is no such key",
+    "missing": "this key is missing",
+    "tuple_type": "this must be a list",
+}
 
 
 class BadSettings(Exception):
