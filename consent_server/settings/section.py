@@ -66,6 +66,18 @@ def path_keys(section: type[BaseModel]) -> set[tuple[str, ...]]:
     return keys_of((Path, Path | None), section)
 
 
+def unreadable(error: OSError, section: BaseModel) -> BadSettings:
+    """Return what to say of a file that could not be read: the keys of a section that name it, the file, and why."""
+    keys = [".".join(key) for key in sorted(path_keys(type(section))) if str(_at(section, key)) == str(error.filename)]
+    return BadSettings(f"{', '.join(keys)}: " * bool(keys) + f"{error.filename}: {error.strerror}")
+
+
+def _at(section: Any, key: tuple[str, ...]) -> Any:
+    for name in key:
+        section = getattr(section, name)
+    return section
+
+
 def keys_of(kinds: tuple[Any, ...], section: type[BaseModel]) -> set[tuple[str, ...]]:
     """Return the key of every setting of certain types, in the sections of a section as well."""
     found: set[tuple[str, ...]] = set()
