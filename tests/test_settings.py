@@ -188,7 +188,7 @@ def test_a_path_behind_the_origin_is_a_good_issuer() -> None:
 def test_what_is_never_inferred(field: str, tmp_path: Path) -> None:
     text = (ROOT / "config" / "edp.toml").read_text(encoding="utf-8")
     (tmp_path / "edp.toml").write_text(re.sub(rf"(?m)^{field} = .*$", "", text, count=1))
-    with pytest.raises(BadSettings, match=f"{field}: Field required"):
+    with pytest.raises(BadSettings, match=f"{field}: this key is missing"):
         load(tmp_path / "edp.toml")
     assert Settings.model_fields[field].is_required()
 
@@ -210,6 +210,13 @@ def test_an_allowlist_is_at_an_https_url_which_may_have_a_query(url: str) -> Non
     assert "scheme.server_allowlist" in refused("edp.toml", {"scheme.server_allowlist": url})
     good = "https://directory.core.trust.ib1.org/allowlist/?for=perseus"
     assert load(ROOT / "config" / "edp.toml", {"scheme.server_allowlist": good}).scheme.allowlist_url == good
+
+
+def test_a_list_is_set_as_json_and_what_only_begins_like_one_is_text() -> None:
+    given = {**LOG_IN, "login.key": "k", "journey.steps": '["login", "bill"]', "public.bind": "[::]:8443"}
+    found = load(ROOT / "config" / "edp.toml", given)
+    assert (found.journey.steps, found.public.bind) == (("login", "bill"), "[::]:8443")
+    assert "journey.steps: this must be a list" in refused("edp.toml", {"journey.steps": "bill"})
 
 
 def test_every_place_that_asks_for_the_environment_has_its_row() -> None:

@@ -169,12 +169,15 @@ def _how(layout: str, zone: str, ends: bool, meter: str, taken_at: str, dry_run:
         raise click.BadParameter(f"must be one of\n{listed}", param_hint="--layout")
     try:
         ZoneInfo(zone or "UTC")
+    except (ValueError, OSError, KeyError):
+        raise click.BadParameter("is no zone such as Europe/London", param_hint="--zone") from None
+    try:
         taken = instant.parse(taken_at) if taken_at else None
         if taken is not None and taken > clock.now():
             raise ValueError
-    except (ValueError, OSError, KeyError):
+    except ValueError:
         raise click.BadParameter(
-            "is no zone such as Europe/London, or no instant before now", param_hint="--zone, --taken-at"
+            "is no instant before now, such as 2026-03-12T09:30:00Z", param_hint="--taken-at"
         ) from None
     return How(layout, zone, ends, Stated(meter, taken), dry_run, by_register)
 

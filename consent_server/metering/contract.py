@@ -54,9 +54,13 @@ class Sample:
     customer: str | None = field(default=None, repr=False)
     logs_in: bool = True
 
+    @property
+    def has_bill(self) -> bool:
+        return self.mpan is not None or self.mprn is not None
+
     @cached_property
     def found(self) -> Identified | None:
-        if self.mpan is None and self.mprn is None:
+        if not self.has_bill:
             return None
         return self.register.find(self.postcode, self.mpan, self.mprn, self.at)
 
@@ -80,14 +84,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One check: what is right in words, and what was found wrong, if anything was. `said` is SourceUnavailable's."""
+    """One check: what is right in words, and what was found wrong, if anything was. `said` is SourceUnavailable's.
+
+    It is not `examined` if it needs a meter, and no bill led to one.
+    """
 
     name: str
     right: str
     fault: str | None
     said: str = ""
+    examined: bool = True
 
     def __str__(self) -> str:
+        if not self.examined:
+            return f"-     {self.right}  — not checked: no bill led to a meter"
         return f"FAIL  {self.right}  — {self.fault}" if self.fault else f"ok    {self.right}"
 
 
@@ -133,8 +143,6 @@ def a_log_in_leads_to_its_business(sample: Sample) -> str | None:
 
 def a_bill_leads_to_its_business(sample: Sample) -> str | None:
     """The sample's numbers lead to a business, with an id and a name."""
-    if sample.mpan is None and sample.mprn is None:
-        return None
     if sample.found is None:
         return (
             "find returned nothing: are postcode and numbers of one bill, and its meters in one business's hands now?"
@@ -314,17 +322,26 @@ CHECKS: Final[tuple[Check, ...]] = (
     the_future_is_empty,
 )
 
+_NEED_NO_METER: Final = (
+    nobodys_numbers_are_found_by_nobody,
+    an_unknown_business_has_nothing,
+    a_log_in_leads_to_its_business,
+    an_unknown_meter_has_no_readings,
+)
+
 
 def verdicts(sample: Sample) -> Iterator[Verdict]:
     """Yield the verdict of each check, in order; an exception of a source is a fault of its check."""
     for check in CHECKS:
-        said = ""
+        said, examined = "", True
         try:
-            fault = check(sample)
+            needs_nothing = check in _NEED_NO_METER or (check is a_bill_leads_to_its_business and sample.has_bill)
+            examined = needs_nothing or sample.found is not None
+            fault = check(sample) if examined else None
         except Exception as error:  # whatever a plug-in raises
             fault = f"{type(error).__name__}: {error}"
             said = error.said if isinstance(error, SourceUnavailable) else ""
-        yield Verdict(check.__name__, " ".join((check.__doc__ or "").split()), fault, said)
+        yield Verdict(check.__name__, " ".join((check.__doc__ or "").split()), fault, said, examined)
 
 
 def _parsed(held: Held) -> MeterReadings:

@@ -1,5 +1,7 @@
 """Errors of outgoing calls: exceptions with a kind and a host, never a body, a token or a query."""
 
+from typing import Final
+
 #: 202, 401, 408, 425, 429: another attempt may go better. A token may just have ended.
 _LATER = frozenset({202, 401, 408, 425, 429})
 
@@ -14,6 +16,15 @@ class Unreachable(Exception):
 
     gone = False
     _WRONG = frozenset({"redirect", "encoding", "too_large"})
+    _MEANING: Final = {
+        "dns": "no address is found for this name",
+        "connect": "it cannot be reached at this port",
+        "tls": "no TLS 1.3, or no certificate from an authority that we trust",
+        "time": "no answer in time",
+        "connection": "the connection failed or ended early",
+        "address": "its address is not a public one",
+        "allowlist": "it is not on the Directory's server allowlist",
+    }
     #: The seconds that the server asked us to wait (RFC 9110 section 10.2.3); 0 when it did not.
     retry_after = 0
 
@@ -25,6 +36,12 @@ class Unreachable(Exception):
     @property
     def is_wrong(self) -> bool:
         return self.kind in self._WRONG
+
+    @property
+    def explained(self) -> str:
+        """Return host and kind with what the kind means, for an operator."""
+        meaning = self._MEANING.get(self.kind)
+        return f"{self} ({meaning})" if meaning else str(self)
 
 
 class NotAllowed(Unreachable):

@@ -11,6 +11,7 @@ from consent_server.portal import providers
 from consent_server.refusal import with_query
 from consent_server.store import connections, evidence, links, permissions
 from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.permissions import Permission
 from consent_server.store.tables.sessions import PressedShare
 from consent_server.web import headers
 
@@ -18,13 +19,15 @@ from consent_server.web import headers
 @dataclass(frozen=True)
 class Offer:
     """A bank to share with. `agreed` is when the SME allowed it in the permission that names this bank, None where none does:
-    it then reads a permission of its own. `covers` is the digest of what is handed on.
+    it then reads a permission of its own. `withdrawn` is when it withdrew what it had shared since. `covers` is the digest of
+    what is handed on.
     """
 
     member: str
     name: str
     origin: str
     agreed: int | None
+    withdrawn: int | None
     covers: str
 
 
@@ -48,21 +51,29 @@ def offers(c: store.Connection, account: str, banks: Iterable[ListedBank]) -> li
     at = clock.now()
     live = connections.live(c, account, at)
     connected = {row.id for row in live}
+    given = permissions.of_sme(c, account)
     held = {
         row.member
-        for row in permissions.of_sme(c, account)
+        for row in given
         if row.redeemed
         and row.is_live(at)
         and (current().is_combined(row.license) or connected <= {*links.supports(c, row.id)})
     }
-    return [_offer(c, account, each, live) for each in banks if each.member not in held]
+    return [_offer(c, account, each, live, given) for each in banks if each.member not in held]
 
 
-def _offer(c: store.Connection, account: str, bank: ListedBank, live: Sequence[ProviderConnection]) -> Offer:
+def _offer(
+    c: store.Connection, account: str, bank: ListedBank, live: Sequence[ProviderConnection], given: Sequence[Permission]
+) -> Offer:
     named = hand_over.naming(live, bank.member)
     seen = evidence.of_subject(c, named[0].id) if named else None
     covers = hand_over.covers(account, bank.member, named) if seen is not None else ""
-    return Offer(bank.member, bank.name, headers.origin_of(bank.start), seen.at if seen is not None else None, covers)
+    agreed = seen.at if seen is not None else None
+    withdrawn = max(
+        (row.ended or 0 for row in given if row.member == bank.member and row.ended_as == "withdrawn"), default=0
+    )
+    stopped = withdrawn if agreed is not None and withdrawn > agreed else None
+    return Offer(bank.member, bank.name, headers.origin_of(bank.start), agreed, stopped, covers)
 
 
 def lead(account: str, member: str, shown: str) -> tuple[str, PressedShare] | None:

@@ -9,7 +9,7 @@ from consent_server.resource.remote import License, MetersQuestion, RemoteGuard
 from consent_server.resource.routes import READING, GuardedRoute
 from consent_server.settings import BadSettings
 from consent_server.settings.clients import CertificateHeader
-from consent_server.settings.section import Section, load_section
+from consent_server.settings.section import Section, load_section, unreadable
 from consent_server.settings.values import HttpsUrl, Network, SecretFile
 
 #: Settings that have another form than an argument of RemoteGuard, or are none.
@@ -76,7 +76,7 @@ def load(path: Path) -> GateSettings:
     try:
         settings.guard()
     except OSError as error:
-        raise BadSettings(f"{error.filename}: {error.strerror}") from None
+        raise unreadable(error, settings) from None
     except ValueError as error:
         raise BadSettings(f"{path}: {error}") from None
     return settings

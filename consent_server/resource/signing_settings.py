@@ -9,7 +9,7 @@ from consent_server.resource.sign import OriginSettings, SigningParty
 from consent_server.scheme.provenance.container import Signer
 from consent_server.scheme.provenance.step import ProvenanceError
 from consent_server.settings import BadSettings
-from consent_server.settings.section import Section, load_section
+from consent_server.settings.section import Section, load_section, unreadable
 from consent_server.settings.values import HttpsUrl, SecretFile
 
 
@@ -27,7 +27,7 @@ def load(path: Path) -> SigningParty:
     try:
         signer = Signer(settings.signing_certificate.read_bytes(), settings.signing_key.read_bytes())
     except OSError as error:
-        raise BadSettings(f"{error.filename}: {error.strerror}") from None
+        raise unreadable(error, settings) from None
     except (ProvenanceError, MalformedCertificate) as error:
         raise BadSettings(f"{path}: signing_certificate, signing_key: {error}") from None
     return SigningParty(

@@ -121,10 +121,15 @@ def _overrides() -> dict[str, str]:
 
 
 def _tls(door: str, listener: ListenerSettings, client_root: Path | None) -> connection.DoorContext:
+    files = {f"{door}.certificate": listener.certificate, f"{door}.key": listener.key, "clients.root": client_root}
+    named = [f"{key} ({path})" for key, path in files.items() if path is not None]
+    for words, path in zip(named, filter(None, files.values()), strict=True):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise BadSettings(f"{words}: {error.strerror}") from None
     try:
         return connection.context(listener, str(client_root) if client_root else None)
     except OSError as error:  # which does not name its file
         reason = (error.reason or "not PEM") if isinstance(error, ssl.SSLError) else error.strerror
-        files = f"{door}.certificate ({listener.certificate}), {door}.key ({listener.key})"
-        files += f" and clients.root ({client_root})" if client_root else ""
-        raise BadSettings(f"{files}: one of these cannot be used: {reason}") from None
+        raise BadSettings(f"{', '.join(named)}: one of these cannot be used: {reason}") from None

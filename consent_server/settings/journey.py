@@ -63,7 +63,12 @@ class LoginSettings(Section):
         ge=0,
         description="Seconds since the customer last typed its password there, at most. 0: any time.",
     )
-    button: str = Field(default="Log in", min_length=1, max_length=60, description="The words on the button.")
+    button: str = Field(
+        default="Log in",
+        min_length=1,
+        max_length=60,
+        description="The words on the button. The default is shown in the page's language, any others as they are.",
+    )
     through: tuple[HttpsUrl, ...] = Field(
         default=(), description="Further origins through which the provider redirects a browser before it shows a page."
     )

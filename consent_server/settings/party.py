@@ -1,5 +1,6 @@
 """The settings of one party: every section, what must agree between sections, and how they are loaded."""
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -150,7 +151,7 @@ class Settings(BaseSettings):
 def load(path: Path, overrides: Mapping[str, str] | None = None) -> Settings:
     """Return the settings of the TOML file at `path`; relative file names in it are relative to the file.
 
-    `overrides` maps dotted keys to text (`{"metadata.authorization_alias": "false"}`). Raise BadSettings.
+    `overrides` maps dotted keys to text (`{"metadata.authorization_alias": "false"}`), lists as JSON. Raise BadSettings.
     """
     values = read_toml(path)
     for dotted, text in (overrides or {}).items():
@@ -160,7 +161,7 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Settings:
             target = target.setdefault(section, {}) if isinstance(target, dict) else None
         if not isinstance(target, dict):
             raise BadSettings(f"{dotted}: there is no such setting: docs/settings.md has them")
-        target[last] = text
+        target[last] = _list_or_text(text)
     if url := os.environ.get("DATABASE_URL"):
         values.setdefault("database", {})["url"] = url
     try:
@@ -180,3 +181,13 @@ def has_secret(key: str, value: str) -> bool:
     return _URL_WITH_PASSWORD.search(value) is not None or any(
         tuple(key.split("."))[-len(secret) :] == secret for secret in keys_of((SecretStr,), Settings)
     )
+
+
+def _list_or_text(given: object) -> object:
+    """Return the list that a text is in JSON, or what was given: `[::]:8443` is none."""
+    if not isinstance(given, str) or not given.startswith("["):
+        return given
+    try:
+        return json.loads(given)
+    except ValueError:
+        return given

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -12,6 +12,12 @@ class Section(BaseModel):
 
 
 _S = TypeVar("_S", bound=Section)
+#: By pydantic's name of the fault: what says more to the author of a settings file than "inputs" and "fields".
+_OUR_WORDS: Final = {
+    "extra_forbidden": "there is no such key",
+    "missing": "this key is missing",
+    "tuple_type": "this must be a list",
+}
 
 
 class BadSettings(Exception):
@@ -49,7 +55,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 def faults(error: ValidationError, whole: str = "settings") -> list[str]:
     """Return a line for each fault: the key, or `whole`, and what to change, but never the value."""
     return [
-        f"{'.'.join(str(part) for part in fault['loc']) or whole}: {fault['msg'].removeprefix('Value error, ')}"
+        f"{'.'.join(str(part) for part in fault['loc']) or whole}: "
+        + _OUR_WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         for fault in error.errors()
     ]
 
@@ -57,6 +64,18 @@ def faults(error: ValidationError, whole: str = "settings") -> list[str]:
 def path_keys(section: type[BaseModel]) -> set[tuple[str, ...]]:
     """Return the key of every setting that is a file path, such as ("metering", "http", "roots")."""
     return keys_of((Path, Path | None), section)
+
+
+def unreadable(error: OSError, section: BaseModel) -> BadSettings:
+    """Return what to say of a file that could not be read: the keys of a section that name it, the file, and why."""
+    keys = [".".join(key) for key in sorted(path_keys(type(section))) if str(_at(section, key)) == str(error.filename)]
+    return BadSettings(f"{', '.join(keys)}: " * bool(keys) + f"{error.filename}: {error.strerror}")
+
+
+def _at(section: Any, key: tuple[str, ...]) -> Any:
+    for name in key:
+        section = getattr(section, name)
+    return section
 
 
 def keys_of(kinds: tuple[Any, ...], section: type[BaseModel]) -> set[tuple[str, ...]]:

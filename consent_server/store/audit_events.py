@@ -17,8 +17,9 @@ from consent_server.store.locks import lock_name
 from consent_server.store.rows import table_of
 from consent_server.store.statement import Statement
 from consent_server.store.tables.audit import KeptCheckpoint, KeptEvent
+from consent_server.store.tables.permissions import Permission
 
-_event = table_of(KeptEvent)
+_event, _permission = table_of(KeptEvent), table_of(Permission)
 _checkpoint = table_of(KeptCheckpoint)
 #: The fields that name a permission or a connection.
 _SUBJECTS = ("permission", "connection", "subject", "by")
@@ -64,7 +65,8 @@ def newest(
 ) -> list[KeptEvent]:
     """Return the newest events, oldest of them first: of one name, about one permission or connection, from an instant on.
 
-    The identification of a business is about the permission that its journey led to.
+    The identification of a business is about the permission that its journey led to, and a release of data about the permission
+    whose account it names: a resource server knows no more of it.
     """
     query = sa.select(_event)
     if event is not None:
@@ -87,7 +89,9 @@ def _is_about(subject: str) -> sa.ColumnElement[bool]:
         _event.c.event == "sme_identified",
         text(_event, "journey").in_(sa.select(text(granted, "journey")).where(led_to_it)),
     )
-    return sa.or_(*(text(_event, name) == subject for name in _SUBJECTS), identified)
+    account = sa.select(_permission.c.account).where(_permission.c.id == subject).scalar_subquery()
+    released = sa.and_(_event.c.event == "data_released", text(_event, "permission") == account)
+    return sa.or_(*(text(_event, name) == subject for name in _SUBJECTS), identified, released)
 
 
 def seal(c: Connection, most: int) -> int:

@@ -16,11 +16,10 @@ from consent_server.store.tables.permissions import Permission
 
 _permission, _connection = table_of(Permission), table_of(ProviderConnection)
 _event, _call = table_of(KeptEvent), table_of(OwedCall)
-#: The events of an answer under a permission, by the table of what they are about and the field that names it.
-_ANSWERS: Final[Mapping[str, tuple[sa.FromClause, str]]] = {
-    "data_released": (_permission, "permission"),
-    "token_refreshed": (_permission, "permission"),
-    "readings_collected": (_connection, "connection"),
+#: The events of an answer under a permission: the table of what they are about, its column, and the field that has its value.
+_ANSWERS: Final[Mapping[str, tuple[sa.FromClause, str, str]]] = {
+    "data_released": (_permission, "account", "permission"),
+    "readings_collected": (_connection, "id", "connection"),
 }
 
 
@@ -69,10 +68,10 @@ def licenses(c: Connection, at: int) -> list[LicenseUse]:
 def answered_after_end(c: Connection, since: int, grace_s: int, limit: int) -> list[LateAnswer]:
     """Return answers since an instant, each given more than `grace_s` seconds after the end of what it was given under."""
     found: list[LateAnswer] = []
-    for event, (about, field) in _ANSWERS.items():
+    for event, (about, column, field) in _ANSWERS.items():
         end = sa.func.coalesce(about.c.ended, about.c.expires)
         query = sa.select(_event.c.event, _event.c.at, about.c.id, end).join(
-            about, about.c.id == _event.c.fields[field].as_string()
+            about, about.c[column] == _event.c.fields[field].as_string()
         )
         late = query.where(_event.c.at >= since, _event.c.event == event, _event.c.at > end + grace_s)
         found += rows.every(c, LateAnswer, late.order_by(_event.c.at).limit(limit))

@@ -122,8 +122,6 @@ def rows_of(ids: SubjectIds, business: str) -> list[SubjectRows]:
     # Whoever has asked for a code or come back from a log-in, and gone no further.
     emails = [ids.email] if ids.email is not None else []
     found = ("log_in", "found", "sme")
-    fields = _event.c.fields
-    about = [fields[name].as_string().in_(both) for name in ("permission", "connection", "subject", "by")]
 
     def of(table: str, column: str, values: Sequence[str], *, goes: bool) -> SubjectRows:
         return SubjectRows(table, tables[table][column].in_(values), goes)
@@ -169,8 +167,20 @@ def rows_of(ids: SubjectIds, business: str) -> list[SubjectRows]:
         SubjectRows("owed_mail", sa.and_(mail.subject.in_(both), ~unsent), goes=False),
         of("datasource", "sme", [business], goes=False),
         of("meter", "sme", [business], goes=False),
-        SubjectRows("audit_event", sa.or_(fields["account"].as_string() == business, *about), goes=False),
+        SubjectRows("audit_event", _told_of(ids, business), goes=False),
     ]
+
+
+def _told_of(ids: SubjectIds, business: str) -> sa.ColumnElement[bool]:
+    """Return the condition of the audit events that concern a business; a release of data names the permission's account."""
+    fields, permission = _event.c.fields, db.metadata.tables["permission"].c
+    both = [*ids.permissions, *ids.connections]
+    accounts = sa.select(permission.account).where(permission.id.in_(ids.permissions))
+    return sa.or_(
+        fields["account"].as_string() == business,
+        *(fields[name].as_string().in_(both) for name in ("permission", "connection", "subject", "by")),
+        fields["permission"].as_string().in_(accounts),
+    )
 
 
 def count(c: Connection, part: SubjectRows) -> int:

@@ -91,7 +91,9 @@ class KeyFiles(Generic[Key]):
         try:
             state = os.stat(self._directory)
         except OSError as error:
-            raise KeysMissing(f"{self._directory}: {error.strerror}; make the keys first") from None
+            raise KeysMissing(
+                f"{self._directory}: {error.strerror}; make the keys first: `consent-server keys make`"
+            ) from None
         seen = (state.st_ino, state.st_mtime_ns)
         if seen != self._seen:
             self._keys = self._read()

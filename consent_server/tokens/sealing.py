@@ -31,7 +31,8 @@ class Sealer:
         try:
             return cls(path.read_bytes())
         except FileNotFoundError:
-            raise BadSealingKey(f"{path} does not exist: make it with `consent-server keys make`") from None
+            how = "a party makes it with `consent-server keys make`, a bank as docs/bank.md says"
+            raise BadSealingKey(f"{path} does not exist: {how}") from None
 
     @staticmethod
     def make(path: Path) -> None:

@@ -64,7 +64,7 @@ def test_the_policies_are_reported_and_an_answer_after_an_end_fails(
         assert line in good.output
     assert "sme" not in good.output
     released = {"client_id": "c", "resource": "r", "fuels": ["gas"], "window": "w", "readings": 1}
-    keep(kept, lambda c: audit_events.keep(c, audit.event("data_released", permission="over", **released)))
+    keep(kept, lambda c: audit_events.keep(c, audit.event("data_released", permission="account-over", **released)))
     bad = command("report", "policy", "--config", kept, "--json")
     assert bad.exit_code == 1
     (failed,) = [each for each in json.loads(bad.output) if each["level"] == "FAIL"]

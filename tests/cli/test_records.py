@@ -87,6 +87,8 @@ def history(act: Callable[[Callable[[Any], None]], None]) -> None:
         by["journey"] = "j2"
         noted(c, "permission_granted", GRANTED + 60, **by, permission="p2", license="l", text_sha256="0")
         noted(c, "permission_superseded", GRANTED + 60, permission="p1", by="p2")
+        data = {"client_id": CLIENT, "resource": "/x", "fuels": ["gas"], "window": "w", "readings": 1}
+        noted(c, "data_released", GRANTED + 60, **data, permission="account-p2")
         noted(c, "connection_ended", GRANTED + 86400, connection="c1", by="sme", why="withdrawn")
 
     act(write)
@@ -95,17 +97,30 @@ def history(act: Callable[[Callable[[Any], None]], None]) -> None:
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        ((), ["sme_identified", *2 * ["permission_granted"], "permission_superseded", "connection_ended"]),
+        (
+            (),
+            [
+                "sme_identified",
+                *2 * ["permission_granted"],
+                "permission_superseded",
+                "data_released",
+                "connection_ended",
+            ],
+        ),
         (("--event", "permission_granted"), ["permission_granted", "permission_granted"]),
-        (("--permission", "p2"), ["permission_granted", "permission_superseded"]),
+        (("--permission", "p2"), ["permission_granted", "permission_superseded", "data_released"]),
         (("--permission", "c1"), ["connection_ended"]),
-        (("--since", "2026-03-12T09:31:00Z"), ["permission_granted", "permission_superseded", "connection_ended"]),
+        (
+            ("--since", "2026-03-12T09:31:00Z"),
+            ["permission_granted", "permission_superseded", "data_released", "connection_ended"],
+        ),
         (("--since", "2026-03-13"), ["connection_ended"]),
         (("--event", "permission_granted", "--permission", "p1"), ["permission_granted"]),
         (("--lines", "1"), ["connection_ended"]),
-        (("--event", "data_released"), []),
+        (("--event", "data_released"), ["data_released"]),
+        (("--event", "token_revoked"), []),
     ],
-    ids=["all", "event", "permission", "connection", "instant", "day", "both", "lines", "none"],
+    ids=["all", "event", "permission", "connection", "instant", "day", "both", "lines", "releases", "none"],
 )
 @pytest.mark.usefixtures("history")
 def test_the_audit_is_printed_as_json_lines(

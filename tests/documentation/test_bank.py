@@ -43,7 +43,7 @@ def test_the_settings_are_accepted() -> None:
         pytest.param('proxies = ["127.0.0.1"]', "", "must name the proxies", id="a header from anybody"),
         pytest.param("[clients]", '[clients]\nunknown_membership = "allow"', "must be refuse", id="unknown members"),
         pytest.param("[keys]", '[calls]\nserver_revocation = "off"\n[keys]', "must not be off", id="revoked servers"),
-        pytest.param("[keys]", "[keys]\ntokens = 1", "Extra inputs", id="a key that nobody reads"),
+        pytest.param("[keys]", "[keys]\ntokens = 1", "there is no such key", id="a key that nobody reads"),
     ],
 )
 def test_what_is_refused_in_production(before: str, after: str, says: str, tmp_path: Path) -> None:

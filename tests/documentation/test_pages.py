@@ -102,3 +102,24 @@ def test_the_order_of_rooms_is_the_one_that_is_held() -> None:
     walls = page[page.index("## The walls") : page.index("## Three walks")]
     for pattern, _ in (*architecture.NOTHING_ELSE, *architecture.NEVER):
         assert f"`{pattern}`" in walls, pattern
+
+
+PAGES = sorted(
+    str(page.relative_to(ROOT)) for where in ("*.md", "docs/**/*.md", "deploy/**/*.md") for page in ROOT.glob(where)
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_row_of_a_table_is_one_line_with_as_many_cells_as_the_row_before(page: str) -> None:
+    """A row that goes on in the next line ends the table there, and the rest is shown as text."""
+    cells = 0
+    for line in re.sub(r"```.*?```", "", text(page), flags=re.DOTALL).splitlines():
+        row = line.strip()
+        if not row.startswith("|"):
+            assert not row.endswith(" |"), line
+            cells = 0
+            continue
+        assert row.endswith("|"), line
+        found = len(re.findall(r"(?<!\\)\|", row))
+        assert cells in {0, found}, line
+        cells = found

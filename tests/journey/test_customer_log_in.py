@@ -121,6 +121,16 @@ def logged_in(world: World, customer: Customer, name: str = "C-1") -> Browser:
 # the way there and back
 
 
+@pytest.mark.parametrize(("button", "shown"), [("Log in", "Mewngofnodi"), ("Go to My Meters", "Go to My Meters")])
+def test_O1_the_button_is_welsh_on_a_welsh_page_unless_the_edp_has_its_own_words(
+    enter: Any, button: str, shown: str
+) -> None:
+    browser = enter(login__button=button).begun()
+    browser.client.set_cookie("__Host-language", "cy", domain="localhost", secure=True)
+    browser.open(browser.path + "?" + browser.response.request.query_string.decode())
+    assert f'<button id="continue" type="submit">{shown}</button>' in browser.html
+
+
 def test_O1_a_customer_logs_in_ticks_its_sites_and_the_evidence_says_how(edp: World, customer: Customer) -> None:
     browser = logged_in(edp, customer)
     assert browser.path == "/journey/sites"

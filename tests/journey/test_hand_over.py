@@ -140,6 +140,21 @@ def test_one_press_at_the_portal_and_the_browser_is_back_at_the_bank(cap: Cap) -
     assert cap.world.grant().permission.ended is not None
 
 
+def test_B_after_a_withdrawal_the_account_says_that_it_ended_and_no_longer_urges_to_share(
+    cap: Cap, held_clock: Any
+) -> None:
+    cap.connect()
+    browser = cap.signed_in()
+    cap.asked(browser, hint=cap.press(browser))
+    held_clock.step(60)
+    with cap.world.app.app_context():
+        withdraw(cap.world.grant().permission.id, Withdrawal("sme", "portal", "a test"))
+    browser.open("/account")
+    assert "You stopped sharing with <bdi>" in browser.html
+    assert "You allowed" not in browser.html
+    assert [a.get("class") for tag, a in browser.page.found if a.get("id") == "share"] == ["second"]
+
+
 def test_without_a_press_one_page_says_what_was_allowed_and_one_click_hands_it_on(cap: Cap) -> None:
     cap.connect()
     browser = cap.asked(cap.signed_in())

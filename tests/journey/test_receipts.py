@@ -104,6 +104,7 @@ def test_P12_the_link_in_a_mail_withdraws_in_one_visit(cap: Any) -> None:
     ((_, text),) = posted(cap)
     (address,) = re.findall(rf"{cap.origin}(/receipt/[0-9a-f]{{64}})\n", text)
     browser = cap.browser().open(address)
+    assert "Other permissions" not in browser.html, "nothing depends on a bank's"
     browser.click("confirm")
     assert (browser.path, browser.status) == (address, 200)
     assert "It ended on " in browser.html

@@ -41,10 +41,21 @@ UNPRINTABLE = """
   return found;
 }
 """
-#: A business reads its figures without moving them sideways; a report as a bank gets it may be wider than a phone.
+#: A business reads its figures without moving them sideways; a report as a bank gets it may be wider than a phone, but for its
+#: captions.
 CUT = """
-() => [...document.querySelectorAll(".bars, .scrolled:has(.months:not(.told))")]
-  .filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.className)
+() => [
+  ...[...document.querySelectorAll(".bars, .scrolled:has(.months:not(.told))")]
+    .filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.className),
+  ...[...document.querySelectorAll(".scrolled caption span")]
+    .filter(each => each.getBoundingClientRect().right > innerWidth).map(each => "caption: " + each.innerText),
+]
+"""
+#: What is wider than its box is drawn across the edge of it.
+STICKS_OUT = """
+() => [...document.querySelectorAll(".option, .card, .panel, .errors, .text, button")]
+  .filter(each => each.checkVisibility() && each.scrollWidth > each.clientWidth + 1)
+  .map(each => each.outerHTML.slice(0, 80))
 """
 #: Backgrounds are gone in forced colours, so what can be pressed or filled in must have an edge.
 EDGELESS = """
@@ -149,6 +160,7 @@ class Judge:
         """Return violations of axe's rules, and whether the page scrolls sideways."""
         self._look(view)
         found = [f"{rule}: {'; '.join(nodes)}" for rule, nodes in self.tab.evaluate(AXE)]
+        found += [f"sticks out of its box: {each}" for each in self.tab.evaluate(STICKS_OUT)]
         width, room = self.tab.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         if view.text == 100:
             found += [f"must be scrolled sideways: {each}" for each in self.tab.evaluate(CUT)]

@@ -95,7 +95,7 @@ def api(permission: str) -> dict[str, Any]:
 
 def tables(html: str) -> dict[str, list[list[str]]]:
     """The cells of each table of a page, by its caption."""
-    found = re.findall(r"<caption>(.*?)</caption>(.*?)</table>", html, re.DOTALL)
+    found = re.findall(r"<caption><span>(.*?)</span></caption>(.*?)</table>", html, re.DOTALL)
     rows = {caption: re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL) for caption, body in found}
     cell = re.compile(r"<t[hd][^>]*>(.*?)</t[hd]>")
     return {caption: [cell.findall(row) for row in of_table] for caption, of_table in rows.items()}

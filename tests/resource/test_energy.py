@@ -14,9 +14,9 @@ from consent_server.scheme.packed import unpack
 from consent_server.scheme.provenance.container import verify
 from consent_server.scheme.provenance.duties import ExpectedTransfer, receipt_check
 from consent_server.scheme.readings import day_block, parse
-from consent_server.store import readings, rows
+from consent_server.store import audit_events, readings, rows
 from consent_server.store.tables.metering import DayBlock
-from consent_server.store.tables.permissions import ReleasedData
+from consent_server.store.tables.permissions import Permission, ReleasedData
 from consent_server.tokens.data_sources import DataSources
 from tests.resource.conftest import ResourceServer
 
@@ -240,6 +240,9 @@ def test_each_release_is_audited_without_the_meter(edp: ResourceServer, caplog: 
     (line,) = [record.message for record in caplog.records if '"data_released"' in record.message]
     assert '"readings":1344' in line
     assert '"permission":"account-1"' in line
+    with edp.app.app_context(), store.reading() as c:
+        (permission,) = rows.every(c, Permission, rows.table_of(Permission).select())
+        assert [each.event for each in audit_events.newest(c, subject=permission.id)] == ["data_released"]
 
 
 def test_what_was_given_out_is_noted_for_whoever_permitted_it(edp: ResourceServer) -> None:

@@ -33,6 +33,7 @@ from consent_server.resource.remote import RemoteGuard
 from consent_server.resource.routes import READING, GuardedRoute
 from consent_server.sandbox.authority import Authority, IssuedCertificate
 from consent_server.scheme import instant
+from consent_server.settings import BadSettings
 from tests.conftest import free_ports, missing
 from tests.resource.guarded import (
     AUDIENCE,
@@ -231,6 +232,12 @@ def test_the_example_of_the_settings_has_every_key() -> None:
     sections = (gate_settings.GateSettings, gate_settings.PinnedLicense, gate_settings.RouteSettings)
     keys = {key for section in (*sections, gate_settings.MetersSettings) for key in section.model_fields}
     assert [key for key in sorted(keys) if not re.search(rf"(^|[# ]){key} = |\[{key}\]", text, re.MULTILINE)] == []
+
+
+def test_a_file_that_is_not_there_is_named_with_its_key(tmp_path: Path) -> None:
+    (tmp_path / "guard.toml").write_bytes((ROOT / "config/guard.toml").read_bytes())
+    with pytest.raises(BadSettings, match=r"^client_root: .*client-root\.pem: No such file or directory$"):
+        gate_settings.load(tmp_path / "guard.toml")
 
 
 def test_no_token_is_401_with_its_challenge(running: Running) -> None:

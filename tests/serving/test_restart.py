@@ -212,6 +212,7 @@ def test_a_bad_certificate_stops_the_start_with_one_line(certificates, tmp_path,
     assert str(said.value).startswith("the door cannot open: public.")
     assert str(bad) in str(said.value)
     assert str(said.value).strip().count("\n") == 0
+    assert ("one of these" in str(said.value)) is (content != ""), "the file that is not there is named alone"
 
 
 def test_settings_that_are_bad_at_sighup_change_nothing(open_door, certificates):

@@ -61,7 +61,7 @@ def test_an_answer_after_the_end_is_found_and_one_before_is_not(app: Flask, held
 
         def answered() -> None:
             for name in ("ended", "expired", "live"):
-                audit_events.keep(c, audit.event("data_released", permission=name, **released))
+                audit_events.keep(c, audit.event("data_released", permission=f"account-{name}", **released))
             audit_events.keep(c, audit.event("readings_collected", connection="held", readings=1, deployed_forms=[]))
             audit_events.keep(c, audit.event("permission_read", client_id=CLIENT, permission="ended"))
 

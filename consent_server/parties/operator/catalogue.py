@@ -59,7 +59,7 @@ def check(deployment: Deployment) -> Iterator[Finding]:
         deployment.upstream.metadata(settings.issuer)
         yield fine(f"oauthIssuer: {settings.issuer} serves its metadata")
     except Unreachable as error:
-        yield failing(f"oauthIssuer: {settings.issuer}: {error}", "open the public door, and look at issuer")
+        yield failing(f"oauthIssuer: {settings.issuer}: {error.explained}", "open the public door, and look at issuer")
     yield from heartbeat(settings, deployment.session)
 
 
@@ -77,7 +77,9 @@ def heartbeat(settings: Settings, session: Session) -> Iterator[Finding]:
         )
     except Unreachable as error:
         host = urlsplit(url).hostname
-        yield failing(f"heartbeat: {url}: {error}", f"open the mutual-TLS door; {host} must be on the server allowlist")
+        yield failing(
+            f"heartbeat: {url}: {error.explained}", f"open the mutual-TLS door; {host} must be on the server allowlist"
+        )
 
 
 def _link(url: str) -> dict[str, str]:

@@ -42,12 +42,22 @@ def roots(settings: Settings, at: int) -> Iterator[Finding]:
             continue
         root = found[0]
         whole = len(found) == 1 and _is_authority(root) and _issued(root, root)
-        yield either(whole, f"{name}: one self-signed authority", f"{path} must hold the {name} and nothing else")
+        yield either(
+            whole,
+            f"{name}: one self-signed authority",
+            f"{path} must hold the {name} and nothing else",
+            f"{name}: not one self-signed authority",
+        )
         yield days_left(name, _ends(root), at)
         if name == "client root" and settings.clients.issuers:
             issuers = yield from _read("client issuers", settings.clients.issuers)
             below = bool(issuers) and all(_is_authority(each) and _issued(each, root) for each in issuers)
-            yield either(below, "client issuers: issued by the client root", f"mend {settings.clients.issuers}")
+            yield either(
+                below,
+                "client issuers: issued by the client root",
+                f"mend {settings.clients.issuers}",
+                "client issuers: not issued by the client root",
+            )
 
 
 def servers(settings: Settings, at: int) -> Iterator[Finding]:
@@ -62,15 +72,18 @@ def _server(name: str, door: ListenerSettings, roots_path: Path | None, at: int)
         return
     leaf, host = chain[0], urlsplit(door.origin).hostname or ""
     # Public CA server certificates: the host name itself, never a wildcard.
-    yield either(host in _host_names(leaf), f"{name}: names {host}", f"get one whose SAN has {host} itself")
+    named, todo = host in _host_names(leaf), f"get one whose SAN has {host} itself"
+    yield either(named, f"{name}: names {host}", todo, f"{name}: does not name {host}")
     key = leaf.public_key()
     curve = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)
-    yield either(curve, f"{name}: ECDSA on P-256 or P-384", "get one with an ECDSA key (Baseline TLS)")
+    todo = "get one with an ECDSA key (Baseline TLS)"
+    yield either(curve, f"{name}: ECDSA on P-256 or P-384", todo, f"{name}: not ECDSA on P-256 or P-384")
     whole = all(_issued(lower, upper) for lower, upper in pairwise(chain))
     if roots_path is not None:
         roots_out = yield from _read("server roots", roots_path)
         whole = whole and (not roots_out or any(_issued(chain[-1], root) for root in roots_out))
-    yield either(whole, f"{name}: chain, leaf first", f"put the leaf and then each issuer into {door.certificate}")
+    todo = f"put the leaf and then each issuer into {door.certificate}"
+    yield either(whole, f"{name}: chain, leaf first", todo, f"{name}: chain incomplete, or not leaf first")
     yield days_left(name, min(_ends(each) for each in chain), at)
     yield _key(name, leaf, door.key, _of_a_file)
 

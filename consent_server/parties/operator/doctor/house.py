@@ -75,7 +75,8 @@ def database(settings: Settings, at: int) -> Iterator[Finding]:
             return
         yield fine("database: answers")
         current = state() != "behind"
-        yield either(current, "database: newest schema", "run `consent-server db upgrade`")
+        todo = "run `consent-server db upgrade`"
+        yield either(current, "database: newest schema", todo, "database: not the newest schema")
         if current:
             yield from _rights()
             yield from _jobs(at)
@@ -153,7 +154,10 @@ def journal(settings: Settings) -> Iterator[Finding]:
         return
     writable = withdrawal_journal.is_writable(path)
     yield either(
-        writable, "withdrawal journal: can be written", f"make {path.parent}, for the server's user to write to"
+        writable,
+        "withdrawal journal: can be written",
+        f"make {path.parent}, for the server's user to write to",
+        f"withdrawal journal: {path} cannot be written",
     )
 
 
@@ -234,7 +238,7 @@ def mail(settings: Settings, outside: Outside, test_to: str) -> Iterator[Finding
     try:
         outside.mail.reach()
     except Unreachable as error:
-        yield failing(f"mail: {error}", "look at the relay, and at the section mail of the settings")
+        yield failing(f"mail: {error.explained}", "look at the relay, and at the section mail of the settings")
         return
     yield fine("mail: the relay answers" + (", and takes our password" if ours.user else ""))
     if test_to:

@@ -37,7 +37,8 @@ def clock(settings: Settings, outside: Outside) -> Iterator[Finding]:
         theirs = int(parsedate_to_datetime(answer.headers["date"]).timestamp())
     except Unreachable as error:
         yield failing(
-            f"Directory: {error}", "look at scheme.directory, name servers, outgoing https and keys.server_roots"
+            f"Directory: {error.explained}",
+            "look at scheme.directory, name servers, outgoing https and keys.server_roots",
         )
         return
     except (KeyError, ValueError):
@@ -72,7 +73,7 @@ def revocation_list(settings: Settings, outside: Outside, at: int) -> Iterator[F
         try:
             said = read_revocation_list(lists.fetch(source, outside.session), issuers, root, at)
         except Unreachable as error:
-            yield failing(f"{name}: {error}", "look at revocation_list.source")
+            yield failing(f"{name}: {error.explained}", "look at revocation_list.source")
             continue
         except NotTrusted as error:
             yield failing(f"{name}: {error}", "name the issuer that signs it in clients.issuers, or mend the source")
@@ -101,6 +102,7 @@ def _list_says(
         not about_us or ours.serial_number not in said.serials,
         f"{name}: our client certificate is not on it",
         "get a new certificate",
+        f"{name}: our client certificate is on it",
     )
 
 
@@ -109,10 +111,17 @@ def member(settings: Settings, outside: Outside, at: int) -> Iterator[Finding]:
     try:
         entry = outside.directory.member(settings.member.url)
     except Unreachable as error:
-        yield failing(f"member entry: {error}", "look at member.url: it is the URL of our member in the Directory")
+        yield failing(
+            f"member entry: {error.explained}", "look at member.url: it is the URL of our member in the Directory"
+        )
         return
     yield fine(f"member entry: {entry.name}")
-    yield either(entry.membership_ok, "member entry: membership is active", "ask the Directory about the membership")
+    yield either(
+        entry.membership_ok,
+        "member entry: membership is active",
+        "ask the Directory about the membership",
+        "member entry: membership is not active",
+    )
     yield either(
         roles.holds(entry.roles, own_roles(settings)),
         "member entry: our role",
@@ -143,7 +152,7 @@ def agreements(settings: Settings, outside: Outside, at: int) -> Iterator[Findin
         try:
             entry = outside.directory.member(url)
         except Unreachable as error:
-            yield doubtful(f"agreement of {url}: {error}", "the member cannot be chosen, nor called")
+            yield doubtful(f"agreement of {url}: {error.explained}", "the member cannot be chosen, nor called")
             continue
         yield _agreement(f"agreement of {entry.name}", entry, accepted, settings, at)
 
@@ -165,7 +174,9 @@ def application(settings: Settings, outside: Outside) -> Iterator[Finding]:
     try:
         entry = outside.directory.application(settings.member.application)
     except Unreachable as error:
-        yield failing(f"application entry: {error}", "look at member.application: it is our application's URL")
+        yield failing(
+            f"application entry: {error.explained}", "look at member.application: it is our application's URL"
+        )
         return
     yield fine(f"application entry: {entry.title}")
     yield either(
@@ -196,7 +207,7 @@ def data_service(settings: Settings, outside: Outside) -> Iterator[Finding]:
     try:
         listed = outside.directory.data_services(standard)
     except Unreachable as error:
-        yield failing(f"data catalogue: {error}", "look at scheme.data_services_path")
+        yield failing(f"data catalogue: {error.explained}", "look at scheme.data_services_path")
         return
     # The catalogue's specified form has no ids: our entry is then the one of our member.
     ours = (each for each in listed if each.member == settings.member.url and each.id == each.endpoint)
@@ -235,7 +246,7 @@ def allowlist(settings: Settings, outside: Outside, at: int) -> Iterator[Finding
         found = outside.directory.allowlist()
     except Unreachable as error:
         yield failing(
-            f"{name}: {error}",
+            f"{name}: {error.explained}",
             "without it we may call no member: look at scheme.server_allowlist, and at allowlistFor in the list, which must "
             "be scheme.trust_framework or the scheme",
         )
@@ -264,7 +275,7 @@ def _text(license_: LicenseSettings, outside: Outside, at: int) -> Finding:
     except FuelNotNamed as error:
         return failing(f"{name}: the text does not name a fuel ({error})", "configure only fuels that the text names")
     except RegistryUnreachable as error:
-        return failing(f"{name}: {error}", "look at the license's url and at scheme.registry")
+        return failing(f"{name}: {error.explained}", "look at the license's url and at scheme.registry")
     if published.duration != license_.duration:
         return failing(f"{name}: lasts {published.duration}", f"set duration to {published.duration}")
     if published.is_prohibited(at):
@@ -279,11 +290,11 @@ def metadata(settings: Settings, outside: Outside) -> Iterator[Finding]:
     try:
         found = outside.upstream.metadata(settings.issuer)
     except NotAllowed as error:
-        yield failing(f"metadata: {error}", "clients may not call this host: see the server allowlist")
+        yield failing(f"metadata: {error.explained}", "clients may not call this host: see the server allowlist")
         return
     except Unreachable as error:
         yield failing(
-            f"metadata: {error}", "start the public door; its metadata must be at the issuer's well-known URL"
+            f"metadata: {error.explained}", "start the public door; its metadata must be at the issuer's well-known URL"
         )
         return
     yield fine("metadata: reachable, and its issuer is ours")
@@ -296,4 +307,9 @@ def metadata(settings: Settings, outside: Outside) -> Iterator[Finding]:
         return  # `house.keys` has reported them
     else:
         same = theirs.public(kid) is not None
-        yield either(same, "JWKS: has the key in use", "the door reads other keys: look at keys.tokens on that machine")
+        yield either(
+            same,
+            "JWKS: has the key in use",
+            "the door reads other keys: look at keys.tokens on that machine",
+            "JWKS: lacks the key in use",
+        )
