@@ -502,6 +502,16 @@ def test_a_report_under_the_combined_license() -> None:
     assert [each.check for each in refused.value.faults] == ["record"]
 
 
+@pytest.mark.parametrize(("gas", "odd"), [(1, 1), (5.2, 0)], ids=["odd", "even"])
+def test_what_the_chart_shows_may_have_any_number_of_letters(gas: float, odd: int) -> None:
+    """An even number of bytes can be taken for UTF-16."""
+    found = sample.reported(gas=gas)
+    told = sample.report_data(found)
+    assert len(words.chart.describe(words.bars_of(told))) % 2 == odd
+    file = signing.signed(sample.unsigned(told, sample.record(found=found)), CAP, NOW)
+    assert verify.verify(file, trusted(), NOW + 60).data == told
+
+
 HOSTILE = (
     'Acme #read("/etc/passwd") $x$ *b* _i_ `c` <l> @r \\ // /* ]#panic() {1..}',
     "</text></svg><script>alert(1)</script>&lt;&amp;",
