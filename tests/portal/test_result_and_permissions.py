@@ -59,6 +59,15 @@ def test_what_is_missing_is_said_with_its_reason(portal: Any) -> None:
     assert "<td>11.001</td>" in html
 
 
+def test_a_fuel_without_a_whole_month_has_no_figure_and_not_none_emitted(portal: Any) -> None:
+    every = {("gas", instant.months_later(MARCH_2025, number)): "partial" for number in range(12)}
+    html = with_result(portal, lacking=every).open("/result").html
+    assert "in 0 of 12 months" in html
+    assert "0.000" not in html
+    # twelve months, their total, and the total above the chart
+    assert html.count('<span aria-hidden="true">–</span><span class="hidden">left out</span>') == 14
+
+
 def test_a_figure_that_later_readings_changed_is_said(portal: Any) -> None:
     browser = with_result(portal)
     assert "later readings" not in browser.open("/result").html
