@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,21 @@ def test_what_is_not_ready_or_not_there(bank: Played) -> None:
     assert bank.applied().status == 502
     for name in ("permission-none", "pending-x", "..%2Fsettings", "a" * 200):
         assert browser.open(f"/emissions/{name}").status == 404
+
+
+def test_a_month_that_no_fuel_has_is_in_the_table_all_the_same(bank: Played) -> None:
+    bank.outside.gives(answer([month(number, kilograms=1000.5) for number in range(12) if number != 4]))
+    page = bank.back(bank.applied()).html
+    body = page[page.index("<tbody>") : page.index("</tbody>")]
+    rows = re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td><td>', body)
+    assert len(rows) == 12
+    assert [(name, "not given" in cell) for name, cell in rows[3:6]] == [
+        ("June 2025", False),
+        ("July 2025", True),
+        ("August 2025", False),
+    ]
+    bank.outside.gives(answer([]))
+    assert "No month is whole yet." in bank.back(bank.applied()).html
 
 
 def test_the_portfolio(bank: Played) -> None:
