@@ -354,6 +354,11 @@ def _month_end(start: str) -> str:
     return instant.text(instant.next_month(instant.parse(start)))
 
 
+def count_months(period: ReportData | WholePeriod) -> int:
+    """Return how many months a period has, told or left out."""
+    return len(instant.months(instant.parse(period.start), instant.parse(period.end)))
+
+
 def adds_up(parts: Sequence[Energy], total: Energy) -> bool:
     """Return whether parts, each of them rounded by itself, add up to a total."""
     return (

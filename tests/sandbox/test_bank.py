@@ -360,7 +360,7 @@ def test_the_parts_of_a_report(given: Browser, monkeypatch: pytest.MonkeyPatch) 
     one, other = sample.parts()
     html = sent(given, other, one).html
     assert html.index("they add up to its totals") < html.index("Verified: March 2025 to September 2025")
-    assert "<strong>215.341</strong> tCO<sub>2</sub>e in 11 months" in html
+    assert "<strong>215.341</strong> tCO<sub>2</sub>e in 11 of 12 months" in html
     html = sent(given, one).html
     assert "choose all of them" in html
     assert "215.341" not in html
