@@ -68,6 +68,16 @@ def test_a_fuel_without_a_whole_month_has_no_figure_and_not_none_emitted(portal:
     assert html.count('<span aria-hidden="true">–</span><span class="hidden">left out</span>') == 14
 
 
+def test_thousands_are_told_apart_as_in_the_report(portal: Any) -> None:
+    browser = with_result(portal)
+    with store.writing() as c:
+        month, *_ = collecting.figures(c, portal.connections()[0].id, MARCH_2025, MARCH_2025 + 1)
+        rows.put(c, month._replace(amount=8_000_000.4, kilograms=1_234_567.8))
+    html = browser.open("/result").html
+    # and eleven months of 1.0001234 t
+    assert ("<td>1,234.568</td>" in html, html.count("1,245.569")) == (True, 2)
+
+
 def test_a_figure_that_later_readings_changed_is_said(portal: Any) -> None:
     browser = with_result(portal)
     assert "later readings" not in browser.open("/result").html

@@ -210,7 +210,17 @@ def test_a_month_that_no_fuel_has_is_in_the_table_all_the_same(bank: Played) -> 
         ("August 2025", False),
     ]
     bank.outside.gives(answer([]))
-    assert "No month is whole yet." in bank.back(bank.applied()).html
+    page = bank.back(bank.applied()).html
+    assert ("No month is whole yet." in page, "rounded afterwards" in page) == (True, False)
+
+
+def test_totals_are_added_before_they_are_rounded_and_thousands_are_told_apart(bank: Played) -> None:
+    bank.outside.gives(answer([month(number, kilograms=1_000_000.4) for number in range(12)]))
+    page = bank.back(bank.applied()).html
+    # 12 x 1,000.0004 t is 12,000.0048 t; twelve rounded months would say 12,000.000
+    assert (page.count("<td>1,000.000</td>"), page.count("<td>12,000.005</td>")) == (12, 1)
+    assert "Totals are added first and rounded afterwards" in page
+    assert "<strong>12,000.005</strong>" in bank.browser().open("/portfolio").html
 
 
 def test_the_portfolio(bank: Played) -> None:
