@@ -30,7 +30,7 @@ from pypdf.generic import (
     TextStringObject,
 )
 
-from consent_server.documents import apart, bounded, data, making, pdf, signing, verify, words
+from consent_server.documents import apart, bounded, chart, data, making, pdf, signing, verify, words
 from consent_server.documents.making import GivenReport
 from consent_server.documents.verify import LARGEST, NotGenuine
 from consent_server.scheme.provenance import steps
@@ -507,7 +507,7 @@ def test_what_the_chart_shows_may_have_any_number_of_letters(gas: float, odd: in
     """An even number of bytes can be taken for UTF-16."""
     found = sample.reported(gas=gas)
     told = sample.report_data(found)
-    assert len(words.chart.describe(words.bars_of(told))) % 2 == odd
+    assert len(chart.describe(words.bars_of(told))) % 2 == odd
     file = signing.signed(sample.unsigned(told, sample.record(found=found)), CAP, NOW)
     assert verify.verify(file, trusted(), NOW + 60).data == told
 
