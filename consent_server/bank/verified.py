@@ -236,13 +236,9 @@ def _total(
     end: int,
 ) -> FuelTotal:
     there = {month.start: month.kilograms for month in months if month.fuel == fuel}
-    missing, month = [], start
-    while month < end:
-        if month not in there:
-            missing.append(month)
-        month = instant.next_month(month)
+    missing = tuple(month for month in instant.months(start, end) if month not in there)
     factors = tuple(FactorSource(origin, *sources[origin]) for origin in sorted(sources))
-    return FuelTotal(fuel, len(there), tuple(missing), math.fsum(there.values()), quality, factors)
+    return FuelTotal(fuel, len(there), missing, math.fsum(there.values()), quality, factors)
 
 
 # What they rest on

@@ -11,9 +11,7 @@ import click
 from consent_server.cli.shared import certificates_in, database_of, set_option, settings_of, with_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from consent_server.documents.data import TotalData
+    from consent_server.documents.data import ReportData, WholePeriod
     from consent_server.documents.verify import VerifiedReport
     from consent_server.settings import Settings
 
@@ -136,7 +134,7 @@ def verify(
         click.echo(f"it is a part of a report on {months}: give all parts to verify the totals that it names")
         return
     click.echo(f"together they are all parts of the report on {months}, and add up to its totals:")
-    _say_totals(whole.totals)
+    _say_totals(whole)
 
 
 def _say(found: "VerifiedReport") -> None:
@@ -155,12 +153,15 @@ def _say(found: "VerifiedReport") -> None:
     else:
         said = "" if found.stamp_trusted else ", if that is an authority: give its root with --timestamp-root"
         click.echo(f"stamped by {data.timestamp.authority} at {instant.text(found.stamped_at)}{said}")
-    _say_totals(data.totals)
+    _say_totals(data)
 
 
-def _say_totals(totals: "Iterable[TotalData]") -> None:
-    for total in totals:
-        click.echo(f"{total.fuel}: {total.kilograms:,.2f} {total.unit} in {total.months} months")
+def _say_totals(period: "ReportData | WholePeriod") -> None:
+    from consent_server.documents.data import count_months
+
+    of = count_months(period)
+    for total in period.totals:
+        click.echo(f"{total.fuel}: {total.kilograms:,.2f} {total.unit} in {total.months} of {of} months")
 
 
 def _last_month(end: str) -> str:

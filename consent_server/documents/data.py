@@ -354,6 +354,11 @@ def _month_end(start: str) -> str:
     return instant.text(instant.next_month(instant.parse(start)))
 
 
+def count_months(period: ReportData | WholePeriod) -> int:
+    """Return how many months a period has, told or left out."""
+    return len(instant.months(instant.parse(period.start), instant.parse(period.end)))
+
+
 def adds_up(parts: Sequence[Energy], total: Energy) -> bool:
     """Return whether parts, each of them rounded by itself, add up to a total."""
     return (
@@ -364,13 +369,13 @@ def adds_up(parts: Sequence[Energy], total: Energy) -> bool:
 
 
 def _is_result(total: TotalData, factors: Sequence[FactorData]) -> bool:
-    """Return whether a fuel's energy times its factors is its total, to a gram: electricity's mean is rounded."""
+    """Return whether a fuel's energy times its factors is its total, to a gram and to the last decimal of the factors:
+    electricity's mean is rounded."""
     amount = total.kwh if total.m3 is None else total.m3
     per_kilogram = GRAMS_PER_KILOGRAM if total.fuel == ELECTRICITY else 1
     made = math.fsum(each.amount * each.value for each in factors) / per_kilogram
-    return _near(amount, [each.amount for each in factors]) and math.isclose(
-        made, total.kilograms, rel_tol=1e-6, abs_tol=1e-3
-    )
+    rounded = amount * 10**-DECIMALS / per_kilogram
+    return _near(amount, [each.amount for each in factors]) and abs(made - total.kilograms) <= 1e-3 + rounded
 
 
 def _applies(each: FactorData, data: ReportData) -> bool:

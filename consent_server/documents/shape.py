@@ -11,7 +11,14 @@ from typing import Any, Final, NamedTuple
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.pdf_utils.xref import ObjStreamRef
 from pypdf import PdfReader
-from pypdf.generic import ArrayObject, ContentStream, DictionaryObject, IndirectObject, NameObject
+from pypdf.generic import (
+    ArrayObject,
+    ContentStream,
+    DictionaryObject,
+    IndirectObject,
+    NameObject,
+    create_string_object,
+)
 
 from consent_server.documents import pdf, signing
 from consent_server.documents.words import Document, Heading, Picture
@@ -198,7 +205,13 @@ def other_words(reader: PdfReader, document: Document, contents: Contents) -> It
 
 
 def _words_of(each: DictionaryObject) -> set[tuple[str, str]]:
-    return {(name, str(each[name])) for name in _WORDS if name in each}
+    return {(name, _text(each[name])) for name in _WORDS if name in each}
+
+
+def _text(value: object) -> str:
+    """Return a value as text, which in the contents of pages pypdf leaves as bytes: its `str()` of these takes an even number
+    of them for UTF-16."""
+    return str(create_string_object(value) if isinstance(value, bytes) else value)
 
 
 def _outlined(reader: PdfReader) -> set[str]:

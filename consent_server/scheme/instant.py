@@ -97,6 +97,15 @@ def next_month(instant: int) -> int:
     return months_later(month_start(instant), 1)
 
 
+def months(start: int, end: int) -> tuple[int, ...]:
+    """Return the first instants of all months from `start`, which is one, to before `end`."""
+    found = []
+    while start < end:
+        found.append(start)
+        start = next_month(start)
+    return tuple(found)
+
+
 def year_start(year: int) -> int:
     """Return the first instant of a year."""
     return (datetime(year, 1, 1, tzinfo=UTC) - _EPOCH) // _SECOND

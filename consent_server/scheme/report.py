@@ -239,11 +239,7 @@ class Report:
     @property
     def starts(self) -> tuple[int, ...]:
         """Return the first instants of all months from start to end, whole or not."""
-        found, month = [], self.start
-        while month < self.end:
-            found.append(month)
-            month = instant.next_month(month)
-        return tuple(found)
+        return instant.months(self.start, self.end)
 
     @property
     def kilograms(self) -> float:
@@ -324,8 +320,7 @@ class _OfFuel:
         #: The whole months, by their first instant.
         self.sums: dict[int, MonthEmissions] = {}
         self.gaps: list[ReportGap] = []
-        month = start
-        while month < end:
+        for month in instant.months(start, end):
             found = summed.get(month)
             if found is None or not found.complete or not self._is_current(month):
                 self.gaps.append(self._gap(month, found))
@@ -333,7 +328,6 @@ class _OfFuel:
                 self.gaps.append(ReportGap(self.fuel, month, GapReason.DOUBLED, 0, doubled))
             else:
                 self.sums[month] = found
-            month = instant.next_month(month)
         self.months = [self._reported(month) for month in self.sums.values()]
 
     def _is_current(self, start: int) -> bool:

@@ -37,7 +37,7 @@ def test_the_published_sample_holds(command: Callable[..., Result], monkeypatch:
     (asked,) = re.findall(r"^consent-server (report verify --root docs/sample[^`]*)", page, re.MULTILINE)
     held = command(*shlex.split(asked.replace("\\\n", " ")))
     assert held.exit_code == 0, held.output
-    assert "gas: 215,341.30 kg CO2e in 11 months" in held.output
+    assert "gas: 215,341.30 kg CO2e in 11 of 12 months" in held.output
 
 
 def test_a_file_that_holds_and_one_that_does_not(run: Callable[..., Result]) -> None:
@@ -45,7 +45,7 @@ def test_a_file_that_holds_and_one_that_does_not(run: Callable[..., Result]) -> 
     held = run(file)
     assert held.exit_code == 0, held.output
     assert held.output.startswith(f"holds: signed by {sample.DIRECTORY}/m/cap at 2026-03-12T09:30:00Z")
-    assert "electricity: 4,697.55 kg CO2 in 12 months" in held.output
+    assert "electricity: 4,697.55 kg CO2 in 12 of 12 months" in held.output
     assert "not known: whether" in held.output
     refused = run(file + b"more")
     assert (refused.exit_code, refused.output[:24]) == (1, "does not hold: coverage:")
@@ -60,12 +60,12 @@ def test_the_parts_of_a_report(run: Callable[..., Result], monkeypatch: pytest.M
     assert [line[:18] for line in told if "its record has" in line] == ["2025-03 to 2025-09", "2025-10 to 2026-02"]
     assert told[-3:] == [
         "together they are all parts of the report on 2025-03 to 2026-02, and add up to its totals:",
-        "electricity: 4,697.55 kg CO2 in 12 months",
-        "gas: 215,341.30 kg CO2e in 11 months",
+        "electricity: 4,697.55 kg CO2 in 12 of 12 months",
+        "gas: 215,341.30 kg CO2e in 11 of 12 months",
     ]
     alone = run(one)
     assert alone.exit_code == 0
     assert "it is a part of a report on 2025-03 to 2026-02: give all parts" in alone.output
-    assert "in 12 months" not in alone.output, "the totals of all parts, which one does not prove"
+    assert "of 12 months" not in alone.output, "the totals of all parts, which one does not prove"
     refused = run(one, sample.signed())
     assert (refused.exit_code, refused.output) == (1, "does not hold: parts: they are not the parts of one report\n")

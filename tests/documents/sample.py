@@ -47,7 +47,7 @@ _REGIONS = {"SW8": "London", "AB10": "North Scotland"}
 _PERIODS = in_force(PUBLISHED, LATEST_PUBLISHED)
 
 
-def _meter(fuel: str, amount: int, site: str, name: str) -> ReportedMeter:
+def _meter(fuel: str, amount: float, site: str, name: str) -> ReportedMeter:
     readings = emissions.Amounts.of(
         (at, float(amount * (1 + at % 86400 // 7200)))
         for at in range(START, END, HALF_HOUR)
@@ -63,11 +63,11 @@ def _meter(fuel: str, amount: int, site: str, name: str) -> ReportedMeter:
 
 
 @cache
-def _meters() -> tuple[ReportedMeter, ...]:
+def _meters(gas: float) -> tuple[ReportedMeter, ...]:
     return (
         _meter("electricity", 300, "SW8", "m1"),
         _meter("electricity", 150, "AB10", "m2"),
-        _meter("gas", 1, "SW8", "m3"),
+        _meter("gas", gas, "SW8", "m3"),
     )
 
 
@@ -76,6 +76,7 @@ def reported(
     bank: str = "Money 4U Bank",
     at: int = NOW,
     window: tuple[int, int] = (START, END),
+    gas: float = 1,
 ) -> report.Report:
     return report.make(
         by=ReportParty("Carbon Accounting R Us", f"{DIRECTORY}/m/cap"),
@@ -84,7 +85,7 @@ def reported(
         start=window[0],
         end=window[1],
         at=at,
-        meters=_meters(),
+        meters=_meters(gas),
         sources=(ReportSource(f"{DIRECTORY}/m/edp", "c-1", NOW - 7200, NOW - 3600, 3),),
         periods=_PERIODS,
         method=Method(LATEST_PUBLISHED, False),

@@ -7,6 +7,9 @@ import pytest
 
 from consent_server.documents import data
 from consent_server.documents.data import FactorData, ReportData
+from consent_server.scheme import instant, report
+from consent_server.scheme.emissions import MonthEmissions
+from consent_server.scheme.report import MonthOfMeter, ReportedMeter
 from tests.documents import sample
 
 
@@ -52,6 +55,10 @@ NOT_PUBLISHED = "a factor for gas is not the published one of its time"
             lambda: scaled(sample.report_data(), "electricity", 0.9),
             NOT_MADE,
         ),
+        "figures that are off by a millionth": (
+            lambda: scaled(sample.report_data(), "electricity", 1 + 9e-7),
+            NOT_MADE,
+        ),
         "figures of gas that no factor gives": (lambda: scaled(sample.report_data(), "gas", 0.9), NOT_MADE),
         "a factor for less than was used": (lambda: with_gas(lambda each: {"amount": each.amount / 2}), NOT_MADE),
         "a smaller factor": (lambda: with_gas(lambda each: {"value": 1.9}), NOT_PUBLISHED),
@@ -75,3 +82,25 @@ def test_a_report_may_lack_a_set_that_was_published_shortly_before(at: str, held
     """The end of June 2026 with the set of 2025, after which that of 2026 was published on the 11th."""
     told = with_gas(lambda each: {"end": "2026-07-01T00:00:00Z"} if "2025" in each.source else {})
     assert (NOT_PUBLISHED not in data.faults(told.model_copy(update={"at": at}))) is held
+
+
+def test_a_mean_intensity_of_next_to_nothing_is_rounded_like_any_other() -> None:
+    """392 t over 3,532.8 GWh: the mean of 0.110960145 g/kWh is told with six decimals, which make half a kilogram less."""
+    usual, end = sample.reported(), instant.next_month(sample.START)
+    month = MonthEmissions("electricity", sample.START, end, 3_532_800_000.0, 392_000.0)
+    meter = ReportedMeter("m", "electricity", "AB10", {sample.START: MonthOfMeter(month, sample.NOW)}, "North Scotland")
+    found = report.make(
+        by=usual.by,
+        about=usual.about,
+        to=usual.to,
+        start=sample.START,
+        end=end,
+        at=usual.at,
+        meters=[meter],
+        sources=usual.sources,
+        periods=(),
+        method=usual.method,
+    )
+    told = sample.report_data(found)
+    assert [each.value for each in told.factors] == [0.11096]
+    assert [*data.faults(told)] == []

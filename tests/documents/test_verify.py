@@ -30,7 +30,7 @@ from pypdf.generic import (
     TextStringObject,
 )
 
-from consent_server.documents import apart, bounded, data, making, pdf, signing, verify, words
+from consent_server.documents import apart, bounded, chart, data, making, pdf, signing, verify, words
 from consent_server.documents.making import GivenReport
 from consent_server.documents.verify import LARGEST, NotGenuine
 from consent_server.scheme.provenance import steps
@@ -500,6 +500,16 @@ def test_a_report_under_the_combined_license() -> None:
     with pytest.raises(NotGenuine) as refused:
         verify.verify(signing.signed(sample.unsigned(told, unnamed), CAP, NOW), trusted(), NOW + 60)
     assert [each.check for each in refused.value.faults] == ["record"]
+
+
+@pytest.mark.parametrize(("gas", "odd"), [(1, 1), (5.2, 0)], ids=["odd", "even"])
+def test_what_the_chart_shows_may_have_any_number_of_letters(gas: float, odd: int) -> None:
+    """An even number of bytes can be taken for UTF-16."""
+    found = sample.reported(gas=gas)
+    told = sample.report_data(found)
+    assert len(chart.describe(words.bars_of(told))) % 2 == odd
+    file = signing.signed(sample.unsigned(told, sample.record(found=found)), CAP, NOW)
+    assert verify.verify(file, trusted(), NOW + 60).data == told
 
 
 HOSTILE = (

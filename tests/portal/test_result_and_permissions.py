@@ -59,6 +59,25 @@ def test_what_is_missing_is_said_with_its_reason(portal: Any) -> None:
     assert "<td>11.001</td>" in html
 
 
+def test_a_fuel_without_a_whole_month_has_no_figure_and_not_none_emitted(portal: Any) -> None:
+    every = {("gas", instant.months_later(MARCH_2025, number)): "partial" for number in range(12)}
+    html = with_result(portal, lacking=every).open("/result").html
+    assert "in 0 of 12 months" in html
+    assert "0.000" not in html
+    # twelve months, their total, and the total above the chart
+    assert html.count('<span aria-hidden="true">–</span><span class="hidden">left out</span>') == 14
+
+
+def test_thousands_are_told_apart_as_in_the_report(portal: Any) -> None:
+    browser = with_result(portal)
+    with store.writing() as c:
+        month, *_ = collecting.figures(c, portal.connections()[0].id, MARCH_2025, MARCH_2025 + 1)
+        rows.put(c, month._replace(amount=8_000_000.4, kilograms=1_234_567.8))
+    html = browser.open("/result").html
+    # and eleven months of 1.0001234 t
+    assert ("<td>1,234.568</td>" in html, html.count("1,245.569")) == (True, 2)
+
+
 def test_a_figure_that_later_readings_changed_is_said(portal: Any) -> None:
     browser = with_result(portal)
     assert "later readings" not in browser.open("/result").html

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,31 @@ def test_what_is_not_ready_or_not_there(bank: Played) -> None:
         assert browser.open(f"/emissions/{name}").status == 404
 
 
+def test_a_month_that_no_fuel_has_is_in_the_table_all_the_same(bank: Played) -> None:
+    bank.outside.gives(answer([month(number, kilograms=1000.5) for number in range(12) if number != 4]))
+    page = bank.back(bank.applied()).html
+    body = page[page.index("<tbody>") : page.index("</tbody>")]
+    rows = re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td><td>', body)
+    assert len(rows) == 12
+    assert [(name, "not given" in cell) for name, cell in rows[3:6]] == [
+        ("June 2025", False),
+        ("July 2025", True),
+        ("August 2025", False),
+    ]
+    bank.outside.gives(answer([]))
+    page = bank.back(bank.applied()).html
+    assert ("No month is whole yet." in page, "rounded afterwards" in page) == (True, False)
+
+
+def test_totals_are_added_before_they_are_rounded_and_thousands_are_told_apart(bank: Played) -> None:
+    bank.outside.gives(answer([month(number, kilograms=1_000_000.4) for number in range(12)]))
+    page = bank.back(bank.applied()).html
+    # 12 x 1,000.0004 t is 12,000.0048 t; twelve rounded months would say 12,000.000
+    assert (page.count("<td>1,000.000</td>"), page.count("<td>12,000.005</td>")) == (12, 1)
+    assert "Totals are added first and rounded afterwards" in page
+    assert "<strong>12,000.005</strong>" in bank.browser().open("/portfolio").html
+
+
 def test_the_portfolio(bank: Played) -> None:
     browser = bank.browser().open("/portfolio")
     assert "We hold no emissions" in browser.html
@@ -344,7 +370,7 @@ def test_the_parts_of_a_report(given: Browser, monkeypatch: pytest.MonkeyPatch) 
     one, other = sample.parts()
     html = sent(given, other, one).html
     assert html.index("they add up to its totals") < html.index("Verified: March 2025 to September 2025")
-    assert "<strong>215.341</strong> tCO<sub>2</sub>e in 11 months" in html
+    assert "<strong>215.341</strong> tCO<sub>2</sub>e in 11 of 12 months" in html
     html = sent(given, one).html
     assert "choose all of them" in html
     assert "215.341" not in html

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, request
 from consent_server import clock
 from consent_server.deployment import current
 from consent_server.documents import parts
-from consent_server.documents.data import ReportData, WholePeriod
+from consent_server.documents.data import ReportData, WholePeriod, count_months
 from consent_server.documents.parts import verify_together
 from consent_server.documents.verify import LARGEST, NotGenuine, ReportFault, Trusted
 from consent_server.refusal import Unavailable
@@ -62,7 +62,7 @@ def judge() -> Response:
     ours = [each for each in here.permissions.all() if each.account == account]
     return _page(
         found=[(each, _months(each.data)) for each in found],
-        whole=(whole, _months(whole)) if whole is not None else None,
+        whole=(whole, _months(whole), count_months(whole)) if whole is not None else None,
         signer=here.name_of(found[0].member, found[0].member),
         ours=ours[0] if ours else None,
     )

@@ -15,6 +15,7 @@ from consent_server.deployment import current
 from consent_server.outbound.errors import NotReady, OAuthRefused, Unreachable
 from consent_server.sandbox.bank.bank import BankProcess
 from consent_server.sandbox.bank.book import Entry
+from consent_server.scheme import instant
 from consent_server.store.digests import digest
 from consent_server.web import cookies, csrf, pages, parameters
 
@@ -138,8 +139,8 @@ def emissions(name: str) -> Response:
     except Unreachable:
         return _unreachable()
     assert held.emissions is not None  # it was just verified
-    starts = sorted({month.start for month in held.emissions.months})
     there = {(month.fuel, month.start): month.kilograms for month in held.emissions.months}
+    starts = instant.months(held.emissions.start, held.emissions.end) if there else ()
     signers = [
         (each, here.name_of(each.member, each.member), map(_words, each.roles)) for each in held.emissions.signers
     ]
