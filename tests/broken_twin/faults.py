@@ -459,8 +459,8 @@ MISTAKES: dict[str, Mistake] = {
     "a false claim removes the provider that it imitates": Mistake(
         "H05",
         "tests/portal/test_connecting.py::test_H05_S3_a_false_claim_costs_the_entry_that_makes_it_and_no_other",
-        "consent_server.portal.providers",
-        instead("_strength", always((False, False))),
+        "consent_server.caller.catalogue",
+        instead("_is_confirmed", always(False)),
     ),
     "wrong guesses of others shut the owner out": Mistake(
         "H06",
