@@ -28,7 +28,7 @@ def of_account(account: SmeAccount, at: int) -> list[HeldPart]:
     about = facts(
         ("email", N_("E-mail address"), account.email),
         ("business", N_("Business"), account.business),
-        ("opened", N_("Account opened"), Instant(account.created)),
+        ("opened", N_("Account opened"), Instant(account.created) if account.created else None),
     )
     return [
         HeldPart("account", N_("Your account"), [about]),

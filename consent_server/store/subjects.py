@@ -6,12 +6,13 @@ A business is identified by an EDP's id of it (`permission.sme`, `meter.sme`), o
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from consent_server.store import evidence, rows
+from consent_server.store.accounts import IS_SOMEBODYS, NOBODYS
 from consent_server.store.database import db
 from consent_server.store.rows import table_of
 from consent_server.store.tables.accounts import SmeAccount
@@ -24,9 +25,6 @@ from consent_server.store.tables.permissions import Evidence, Permission
 _permission, _connection = table_of(Permission), table_of(ProviderConnection)
 _account, _evidence, _meter = table_of(SmeAccount), table_of(Evidence), table_of(Meter)
 _address, _certificate, _event = table_of(ReceiptAddress), table_of(DeletionCertificate), table_of(KeptEvent)
-
-#: The domain of addresses that nobody has (RFC 2606).
-NOBODYS: Final = "@erased.invalid"
 
 
 class SubjectRows(NamedTuple):
@@ -160,7 +158,7 @@ def rows_of(ids: SubjectIds, business: str) -> list[SubjectRows]:
         # A connection that was never made proves nothing.
         SubjectRows("evidence", evidence.is_never_made(business), goes=True),
         # A connection that stays refers to its account, which is then emptied.
-        SubjectRows("account", sa.and_(_account.c.id == business, ~_account.c.email.like(f"%{NOBODYS}")), goes=True),
+        SubjectRows("account", sa.and_(_account.c.id == business, IS_SOMEBODYS), goes=True),
         of("permission", "id", ids.permissions, goes=False),
         of("connection", "id", ids.connections, goes=False),
         of("evidence", "subject", both, goes=False),

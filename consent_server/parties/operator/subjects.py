@@ -34,6 +34,7 @@ from consent_server.scheme.readings import join
 from consent_server.store import accounts, audit_events, links, locks, permissions, subjects
 from consent_server.store.digests import new_id
 from consent_server.store.subjects import SubjectIds, SubjectRows
+from consent_server.store.tables.accounts import SmeAccount
 from consent_server.web import language, pages
 
 #: Table -> the duty by which its rows stay.
@@ -240,9 +241,8 @@ def _private(path: Path) -> BinaryIO:
 
 def _of_cap(business: str, at: int) -> tuple[list[HeldPart], Iterator[bytes]]:
     with store.reading() as c:
-        account = accounts.find(c, business)
-    if account is None:
-        raise CommandFailed("the account is gone; what stays of it is seen with `consent-server permissions show`")
+        # Of a business that was erased, its permissions and connections stay.
+        account = accounts.find(c, business) or SmeAccount(business, email="", business="", created=0)
     return held_by_cap.of_account(account, at), held_by_cap.as_json(account, at)
 
 
