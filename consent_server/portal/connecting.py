@@ -199,8 +199,9 @@ def finish(pending: Pending, query: str) -> None:
     """Redeem what came back and keep the connection.
 
     The provider has granted once it has answered: a refresh token that cannot be used is given back to it, but for one that is
-    another connection's. So is that of a business which was erased meanwhile: nothing here may name it again. Raise Declined, ReturnNotOurs, ProviderRefused, ProviderRepeatedToken, ProviderUnreachable,
-    ProviderWrong.
+    another connection's. So is that of a business which was erased meanwhile: nothing here may name it again.
+
+    Raise Declined, ReturnNotOurs, ProviderRefused, ProviderRepeatedToken, ProviderUnreachable, ProviderWrong.
     """
     here = current()
     provider = Provider(**pending["provider"])

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from consent_server import store
+from consent_server import clock, store
 from consent_server.parties.operator import audit_trail, subjects
 from consent_server.parties.operator.records import CommandFailed
 from consent_server.portal import connecting
 from consent_server.portal.connecting import ReturnNotOurs
-from consent_server.store import accounts, connections, evidence, outbox
+from consent_server.scheme import instant
+from consent_server.store import accounts, connections, evidence, outbox, passkeys
+from consent_server.store.tables.accounts import Passkey
 from tests.jose import unsegment
 from tests.portal.conftest import DIRECTORY
 
@@ -25,7 +27,7 @@ def test_the_page_and_the_file_say_the_same_and_the_file_has_the_half_hours(port
     response = browser.open("/permissions/held.json").response
     assert response.headers["Content-Disposition"] == 'attachment; filename="what-we-hold.json"'
     held = response.get_json()
-    assert held.keys() == {"account", "permissions", "meters", "months"}
+    assert held.keys() == {"account", "passkeys", "permissions", "meters", "months"}
     assert {each["id"] for each in held["permissions"]} == {connection, "bank"}
     assert {each["meter"] for each in held["meters"]} == {each["meter"] for each in held["months"]}
     assert len(held["months"]) == 26
@@ -44,6 +46,21 @@ def test_nobody_else_gets_it(portal: Any, path: str) -> None:
     other = portal.signed_in("hello@wensum.example").open(path)
     assert other.status == 200
     assert connection not in other.html
+
+
+def test_passkeys_are_told_until_retention_has_deleted_them(portal: Any) -> None:
+    at = clock.now()
+    with portal.app.app_context(), store.writing() as c:
+        for name, removed in (("Office laptop", None), ("Old phone", at)):
+            passkeys.add(c, Passkey(name, "kelham", name.encode(), b"key", 0, name, at, at, removed))
+        passkeys.add(c, Passkey("Another", "wensum", b"a", b"key", 0, "Another", at))
+    browser = portal.signed_in().open("/permissions/held")
+    assert "Office laptop" in browser.html
+    when = instant.text(at)
+    assert browser.open("/permissions/held.json").response.get_json()["passkeys"] == [
+        {"name": "Office laptop", "added": when, "used": when},
+        {"name": "Old phone", "added": when, "used": when, "removed": when},
+    ]
 
 
 def test_an_erasure_at_a_cap_deletes_what_was_collected_and_empties_the_account(portal: Any) -> None:
