@@ -189,6 +189,31 @@ def test_a_business_is_found_at_a_cap(app: Flask) -> None:
             assert find(c, value) == found, value
 
 
+def test_a_business_that_was_identified_and_went_no_further_is_found(app: Flask) -> None:
+    """The register of its EDP is elsewhere, and it granted nothing."""
+    pushed = PushedRequest("request", "c", "m", "0" * 64, "https://c.example", None, "l", "c", NOW, NOW)
+    who: Any = {"business": "Acme", "method": "log-in", "strength": ""}
+    of: Any = {"business": "Acme", "strength": "", "meters": []}
+    with store.writing() as c:
+        sessions.make(c, "manages", "manage", {"sme": "manages", "business": "Acme"}, NOW)
+        found: Any = {"found": {"sme": "returned", "email": "returned@acme.example", **of}}
+        sessions.make(c, "returned", "log-in", {"log_in": found}, NOW)
+        unknown: Any = {"found": {"sme": "", "email": "unknown@acme.example", **of}}
+        asked: dict[str, Any] = {
+            "found": {"log_in": {"found": {"sme": "found", "email": "found@acme.example", **of}}},
+            "named": {"identified": {"sme": "named", "meters": [], "who": who, "email": "named@acme.example"}},
+            "unknown": {"log_in": unknown},
+        }
+        for name, progress in asked.items():
+            journeys.open(c, name, "secret", pushed, NOW)
+            journeys.touch(c, name, NOW, progress)
+        for name in ("manages", "returned", "found", "named"):
+            assert subjects.known(c, name) == {name}
+        for name in ("returned", "found", "named"):
+            assert subjects.with_email(c, f"{name}@acme.example") == {name}
+        assert subjects.with_email(c, "unknown@acme.example") == set()
+
+
 def test_what_an_account_agreed_to_is_found_by_an_index(app: Flask) -> None:
     """Whoever is signed in may ask for it at any time: the work must not grow with what others agreed to."""
     with store.writing() as c:
