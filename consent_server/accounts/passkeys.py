@@ -148,6 +148,8 @@ def add(account: SmeAccount, typed_name: str, sent: str, browser: str) -> str | 
         audit.event("passkey_refused", why=str(refused), passkey=None)
         return NOT_ADDED
     with store.writing() as c:
+        if accounts.hold(c, account.id) is None:  # erased since this request began
+            return NOT_ADDED
         if len(passkeys.of_account(c, account.id)) >= MOST:
             return TOO_MANY
         if not passkeys.add(c, new):

@@ -201,8 +201,9 @@ def _grant(journey: Journey, decision: Decision) -> str:
     granted = clock.now()
     permission = new_id()
     with store.writing() as c:
-        _conclude_once(c, journey, granted)
+        # First, as an erasure does, which then deletes the journey: each would else wait for what the other holds.
         locks.lock_business(c, decision.sme)
+        _conclude_once(c, journey, granted)
         new = _add_permission(c, journey, decision, license_, permission, granted)
         _add_evidence(c, journey, decision, permission, granted)
         kind = mails.kind_of_grant(new, superseding.replaced_by(c, new, granted))

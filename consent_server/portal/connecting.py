@@ -4,6 +4,7 @@ What the SME agreed to here is kept (evidence) before the request is pushed. A c
 session holds it under its `state`, and takes it out when the browser is back, so that it is used once.
 """
 
+import logging
 from dataclasses import dataclass, replace
 
 from consent_server import audit, clock, store
@@ -11,6 +12,7 @@ from consent_server.accounts import business
 from consent_server.deployment import current
 from consent_server.journey import text as permission_texts
 from consent_server.outbound.errors import CallbackRefused, OAuthRefused, Unreachable
+from consent_server.outbound.upstream import Metadata
 from consent_server.portal import providers
 from consent_server.portal.providers import Provider, ProviderSlow, no_use
 from consent_server.receipts import mails
@@ -21,13 +23,15 @@ from consent_server.scheme.permission import Act
 from consent_server.scheme.permission_text import ShownText, names_fuel, question_digest
 from consent_server.scheme.summary import Summary
 from consent_server.settings.scheme import LicenseSettings
-from consent_server.store import audit_events, connections, evidence, links, locks, outbox, permissions
+from consent_server.store import accounts, audit_events, connections, evidence, links, locks, outbox, permissions
 from consent_server.store.digests import new_id, new_secret
 from consent_server.store.tables.accounts import SmeAccount
 from consent_server.store.tables.collecting import ProviderConnection
 from consent_server.store.tables.permissions import Evidence
 from consent_server.store.tables.sessions import Pending
 from consent_server.withdrawal.withdraw import Withdrawal, withdraw_in
+
+log = logging.getLogger("consent_server.portal")
 
 
 class ReturnNotOurs(Refusal):
@@ -192,8 +196,9 @@ def finish(pending: Pending, query: str) -> None:
     """Redeem what came back and keep the connection.
 
     The provider has granted once it has answered: a refresh token that cannot be used is given back to it, but for one that is
-    another connection's. Raise Declined, ReturnNotOurs, ProviderRefused, ProviderRepeatedToken, ProviderUnreachable,
-    ProviderWrong.
+    another connection's. So is that of a business which was erased meanwhile: nothing here may name it again.
+
+    Raise Declined, ReturnNotOurs, ProviderRefused, ProviderRepeatedToken, ProviderUnreachable, ProviderWrong.
     """
     here = current()
     provider = Provider(**pending["provider"])
@@ -210,8 +215,9 @@ def finish(pending: Pending, query: str) -> None:
         raise ProviderRefused(str(refused)) from None
     except Unreachable as error:
         raise no_use(error) from None
-    if tokens.refresh_token is not None:
-        _keep(pending, provider, tokens.refresh_token, tokens.fault)
+    if tokens.refresh_token is not None and not _keep(pending, provider, tokens.refresh_token, tokens.fault):
+        _give_back(metadata, tokens.refresh_token)
+        raise ReturnNotOurs("the business was erased since it agreed")
     if tokens.fault is not None:
         raise no_use(tokens.fault)
 
@@ -245,11 +251,24 @@ def _keep_evidence(
         correlation_id=audit.correlation_id.get(),
     )
     with store.writing() as c:
+        if accounts.hold(c, visitor.account.id) is None:
+            raise ReturnNotOurs("the account was erased since this request began")
         evidence.add(c, kept)
 
 
-def _keep(pending: Pending, provider: Provider, refresh_token: str, fault: Unreachable | None) -> None:
-    """Keep a new connection; one with a fault ends at once, with the revocation of its token owed to the issuer."""
+def _give_back(metadata: Metadata, refresh_token: str) -> None:
+    """Revoke a token that is kept nowhere, once. Its provider keeps a permission that nobody can use where that fails."""
+    try:
+        current().upstream.revoke(metadata, refresh_token)
+    except Unreachable as error:
+        log.warning("%s: a token that is kept nowhere was not given back (%s)", metadata.issuer, error)
+
+
+def _keep(pending: Pending, provider: Provider, refresh_token: str, fault: Unreachable | None) -> bool:
+    """Keep a new connection; one with a fault ends at once, with the revocation of its token owed to the issuer.
+
+    Return False, and keep nothing, where an erasure has deleted what the business agreed to.
+    """
     here, at, asked = current(), clock.now(), _asked_in(pending)
     new = ProviderConnection(
         id=pending["id"],
@@ -268,10 +287,12 @@ def _keep(pending: Pending, provider: Provider, refresh_token: str, fault: Unrea
     )
     with store.writing() as c:
         locks.lock_business(c, pending["account"])
+        if evidence.of_subject(c, new.id) is None:
+            return False
         if fault is not None:
             connections.add(c, new)
             withdraw_in(c, new.id, Withdrawal("cap", "portal", f"its tokens cannot be used: {fault.kind}"), at)
-            return
+            return True
         live = connections.live(c, pending["account"], at)
         older = [row for row in live if (row.issuer, row.member) == (provider.issuer, provider.member)]
         if not connections.add(c, new):
@@ -283,6 +304,7 @@ def _keep(pending: Pending, provider: Provider, refresh_token: str, fault: Unrea
         mails.owe(c, new.id, new.account, mails.Kind.RENEWED if older else mails.Kind.GRANTED, at)
         event = audit.event("connection_made", connection=pending["id"], issuer=provider.issuer, license=asked.url)
         audit_events.keep(c, event)
+    return True
 
 
 def _rest_on(c: store.Connection, new: ProviderConnection, at: int) -> None:

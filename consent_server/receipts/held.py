@@ -16,7 +16,7 @@ from consent_server.scheme import instant, permission_text
 from consent_server.scheme.licenses import ELECTRICITY, GAS
 from consent_server.scheme.meters import MaskedMeter
 from consent_server.scheme.permission import State
-from consent_server.store import evidence, mails, outbox
+from consent_server.store import evidence, mails, outbox, released
 from consent_server.store.tables.permissions import Evidence
 from consent_server.web.language import N_
 
@@ -144,6 +144,7 @@ def _permission(c: store.Connection, subject: str, at: int) -> list[HeldFact]:
         return facts(("id", N_("Number"), subject))
     if about is None:
         return [*facts(("id", N_("Number"), subject), ("granted", N_("Given"), Instant(seen.at))), *_evidence(seen)]
+    fetched = released.of_subjects(c, [subject]).get(subject)
     mailed = [Sent(each.kind, each.delivered, each.given_up) for each in mails.about(c, subject)]
     messages = [
         Sent(call.kind, call.delivered, call.given_up, call.recipient) for call in outbox.of_subject(c, subject)
@@ -158,6 +159,9 @@ def _permission(c: store.Connection, subject: str, at: int) -> list[HeldFact]:
             ("ended", N_("Ended"), Instant(about.ended) if about.ended is not None else None),
             ("ended_by", N_("Ended by"), about.ended_by),
             ("meters", N_("Meters"), tuple(about.meters)),
+            ("fetched_from", N_("Earliest data fetched"), Instant(fetched.first) if fetched is not None else None),
+            ("fetched_to", N_("Latest data fetched"), Instant(fetched.last) if fetched is not None else None),
+            ("fetched", N_("Last fetched"), Instant(fetched.at) if fetched is not None else None),
             ("told", N_("Who was told of its end"), tuple(messages)),
             ("mailed", N_("Mails about it"), tuple(mailed)),
         ),

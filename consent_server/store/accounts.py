@@ -1,14 +1,21 @@
 """SMEs' accounts at a CAP's portal, and the sign-in codes sent to them."""
 
+from typing import Final
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from consent_server.store import rows
+from consent_server.store import locks, rows
 from consent_server.store.rows import table_of
 from consent_server.store.tables.accounts import SignInCode, SmeAccount
 
 _account = table_of(SmeAccount)
 _code = table_of(SignInCode)
+
+#: The domain of addresses that nobody has (RFC 2606).
+NOBODYS: Final = "@erased.invalid"
+#: An erasure has not emptied it. One that it has emptied stays for the connections that refer to it, and is nobody's.
+IS_SOMEBODYS: Final = ~_account.c.email.like(f"%{NOBODYS}")
 
 
 def add(c: Connection, account: SmeAccount) -> None:
@@ -16,7 +23,14 @@ def add(c: Connection, account: SmeAccount) -> None:
 
 
 def find(c: Connection, account: str) -> SmeAccount | None:
-    return rows.one(c, SmeAccount, sa.select(_account).where(_account.c.id == account))
+    """Return an account; None also for one that an erasure has emptied."""
+    return rows.one(c, SmeAccount, sa.select(_account).where(_account.c.id == account, IS_SOMEBODYS))
+
+
+def hold(c: Connection, account: str) -> SmeAccount | None:
+    """Return the account as `find` does, with its business locked: an erasure is over, or waits until the transaction ends."""
+    locks.lock_business(c, account)
+    return find(c, account)
 
 
 def by_email(c: Connection, email: str) -> SmeAccount | None:
@@ -25,7 +39,8 @@ def by_email(c: Connection, email: str) -> SmeAccount | None:
 
 def name(c: Connection, account: str, business: str) -> None:
     """Name the business of an account that has no name yet; a name stays."""
-    c.execute(sa.update(_account).where(_account.c.id == account, _account.c.business == "").values(business=business))
+    unnamed = sa.and_(_account.c.id == account, _account.c.business == "", IS_SOMEBODYS)
+    c.execute(sa.update(_account).where(unnamed).values(business=business))
 
 
 def put_code(c: Connection, code: SignInCode) -> None:

@@ -213,11 +213,14 @@ def work_out_anew(c: Connection, fuel: str, at: int) -> int:
 
 
 def collected_before(c: Connection, before: int) -> list[str]:
-    """Return the connections whose data was last collected before an instant."""
+    """Return the connections whose data was last collected before an instant: of which nothing came, those whose meters were
+    last listed before it."""
     other = _collected.alias()
     newer = sa.exists().where(other.c.connection == _collected.c.connection, other.c.at >= before)
     query = sa.select(_collected.c.connection).where(_collected.c.at < before, ~newer).distinct()
-    return list(c.execute(query).scalars())
+    has_meters, has_data = (sa.exists().where(each.c.connection == _connection.c.id) for each in (_meter, _collected))
+    listed = sa.select(_connection.c.id).where(_connection.c.listed < before, has_meters, ~has_data)
+    return [*c.execute(query).scalars(), *c.execute(listed).scalars()]
 
 
 def forget_data(c: Connection, connection: str) -> int:

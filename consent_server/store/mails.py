@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from consent_server.store import due, rows
+from consent_server.store.accounts import IS_SOMEBODYS
 from consent_server.store.rows import table_of
 from consent_server.store.tables.accounts import SmeAccount
 from consent_server.store.tables.collecting import MeterMonth, ProviderConnection
@@ -90,7 +91,8 @@ def owe_of_results(c: Connection, kind: str, receipts: Sequence[str], at: int) -
 
 
 def _has_address(subject: sa.ColumnElement[str], account: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
-    return sa.or_(sa.exists().where(_account.c.id == account), sa.exists().where(_address.c.subject == subject))
+    known = sa.exists().where(_account.c.id == account, IS_SOMEBODYS)
+    return sa.or_(known, sa.exists().where(_address.c.subject == subject))
 
 
 def _owe(c: Connection, about: sa.Select[*tuple[Any, ...]], *more: sa.Column[Any]) -> None:

@@ -29,8 +29,13 @@ def by_credential(c: Connection, credential: bytes) -> Passkey | None:
 
 def of_account(c: Connection, account: str) -> list[Passkey]:
     """Return the passkeys of an account that were not removed, oldest first."""
-    own = sa.and_(_passkey.c.account == account, _passkey.c.removed.is_(None))
-    return rows.every(c, Passkey, sa.select(_passkey).where(own).order_by(_passkey.c.added, _passkey.c.id))
+    return [each for each in kept_of_account(c, account) if each.removed is None]
+
+
+def kept_of_account(c: Connection, account: str) -> list[Passkey]:
+    """Return the passkeys of an account, those that were removed among them, oldest first."""
+    own = sa.select(_passkey).where(_passkey.c.account == account)
+    return rows.every(c, Passkey, own.order_by(_passkey.c.added, _passkey.c.id))
 
 
 def used(c: Connection, passkey: Passkey, sign_count: int, at: int) -> bool:

@@ -124,7 +124,9 @@ _collected = table_of(CollectedWindow)
 
 def _collected_last(connection: sa.ColumnElement[str]) -> sa.ColumnElement[int]:
     newest = _collected.alias()
-    return sa.select(sa.func.max(newest.c.at)).where(newest.c.connection == connection).scalar_subquery()
+    came = sa.select(sa.func.max(newest.c.at)).where(newest.c.connection == connection).scalar_subquery()
+    listed = sa.select(_connection.c.listed).where(_connection.c.id == connection).scalar_subquery()
+    return sa.func.coalesce(came, listed)
 
 
 def _alone(kind: type[NamedTuple], name: RuleName, column: str) -> tuple[str, RetentionRule]:

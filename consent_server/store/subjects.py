@@ -12,21 +12,25 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from consent_server.store import evidence, rows
+from consent_server.store.accounts import IS_SOMEBODYS, NOBODYS
 from consent_server.store.database import db
 from consent_server.store.rows import table_of
 from consent_server.store.tables.accounts import SmeAccount
 from consent_server.store.tables.audit import DeletionCertificate, KeptEvent
 from consent_server.store.tables.collecting import ProviderConnection
+from consent_server.store.tables.journeys import Journey
 from consent_server.store.tables.metering import Meter
 from consent_server.store.tables.owed import ReceiptAddress
 from consent_server.store.tables.permissions import Evidence, Permission
+from consent_server.store.tables.sessions import SessionRow
 
 _permission, _connection = table_of(Permission), table_of(ProviderConnection)
 _account, _evidence, _meter = table_of(SmeAccount), table_of(Evidence), table_of(Meter)
 _address, _certificate, _event = table_of(ReceiptAddress), table_of(DeletionCertificate), table_of(KeptEvent)
 
-#: The domain of addresses that nobody has (RFC 2606).
-NOBODYS: Final = "@erased.invalid"
+
+#: Where a session or a journey keeps the business to which a log-in has led.
+_FOUND: Final = ("log_in", "found")
 
 
 class SubjectRows(NamedTuple):
@@ -63,9 +67,10 @@ def named(c: Connection, business: str) -> set[str]:
 
 
 def with_email(c: Connection, email: str) -> set[str]:
-    """Return the businesses whose account, or whose receipts, have an e-mail address."""
+    """Return the businesses whose account, whose receipts, or whose log-in of the last days have an e-mail address."""
     sent = list(c.scalars(sa.select(_address.c.subject).where(_address.c.email == email)))
-    return _owners(c, sent) | set(c.scalars(sa.select(_account.c.id).where(_account.c.email == email)))
+    logged_in = _under_way(c, "email", email)
+    return _owners(c, sent) | logged_in | set(c.scalars(sa.select(_account.c.id).where(_account.c.email == email)))
 
 
 def at_meter(c: Connection, number: str | None, postcode: str | None) -> set[str]:
@@ -80,8 +85,25 @@ def at_meter(c: Connection, number: str | None, postcode: str | None) -> set[str
 
 def known(c: Connection, business: str) -> set[str]:
     """Return the business with this id, if anything is kept about it."""
-    of = ((_permission, _permission.c.sme), (_account, _account.c.id), (_meter, _meter.c.sme))
-    return {business for _, column in of if c.execute(sa.select(column).where(column == business).limit(1)).first()}
+    of = (_permission.c.sme, _account.c.id, _meter.c.sme)
+    found = {business for column in of if c.execute(sa.select(column).where(column == business).limit(1)).first()}
+    return found | _under_way(c, "sme", business)
+
+
+def _under_way(c: Connection, name: str, value: str) -> set[str]:
+    """Return the businesses of sessions and journeys in which somebody was identified with a value: its `sme` or `email`.
+
+    A log-in that the register does not know has none.
+    """
+    session, journey = table_of(SessionRow).c.data, table_of(Journey).c.progress
+    identities = [(session, _FOUND), (journey, _FOUND), (journey, ("identified",))]
+    found: set[str] = set()
+    for held, path in identities:
+        is_it = held[(*path, name)].as_string() == value
+        found |= set(c.scalars(sa.select(held[(*path, "sme")].as_string()).where(is_it)))
+    if name == "sme":
+        found |= set(c.scalars(sa.select(session["sme"].as_string()).where(session["sme"].as_string() == value)))
+    return found - {""}
 
 
 def _owners(c: Connection, subjects: Sequence[str]) -> set[str]:
@@ -121,7 +143,7 @@ def rows_of(ids: SubjectIds, business: str) -> list[SubjectRows]:
     of_passkeys = mail.subject.in_(sa.select(tables["passkey"].id).where(tables["passkey"].account == business))
     # Whoever has asked for a code or come back from a log-in, and gone no further.
     emails = [ids.email] if ids.email is not None else []
-    found = ("log_in", "found", "sme")
+    found = (*_FOUND, "sme")
 
     def of(table: str, column: str, values: Sequence[str], *, goes: bool) -> SubjectRows:
         return SubjectRows(table, tables[table][column].in_(values), goes)
@@ -158,7 +180,7 @@ def rows_of(ids: SubjectIds, business: str) -> list[SubjectRows]:
         # A connection that was never made proves nothing.
         SubjectRows("evidence", evidence.is_never_made(business), goes=True),
         # A connection that stays refers to its account, which is then emptied.
-        SubjectRows("account", sa.and_(_account.c.id == business, ~_account.c.email.like(f"%{NOBODYS}")), goes=True),
+        SubjectRows("account", sa.and_(_account.c.id == business, IS_SOMEBODYS), goes=True),
         of("permission", "id", ids.permissions, goes=False),
         of("connection", "id", ids.connections, goes=False),
         of("evidence", "subject", both, goes=False),

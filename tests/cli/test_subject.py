@@ -22,7 +22,17 @@ from consent_server.scheme import deletion, instant
 from consent_server.scheme.instant import DAY
 from consent_server.scheme.signed_document import DocumentFault
 from consent_server.settings import load
-from consent_server.store import evidence, journeys, meters, permissions, readings, receipt_addresses, rows, sessions
+from consent_server.store import (
+    evidence,
+    journeys,
+    meters,
+    permissions,
+    readings,
+    receipt_addresses,
+    released,
+    rows,
+    sessions,
+)
 from consent_server.store.tables.journeys import PushedRequest
 from consent_server.store.tables.metering import Meter
 from consent_server.store.tables.owed import ReceiptLink
@@ -57,6 +67,7 @@ def granted(c: Any, name: str, sme: str, at: int, **changed: Any) -> None:
     evidence.add(c, seen)
     receipt_addresses.add(c, name, EMAIL)
     rows.add(c, ReceiptLink(name.ljust(64, "0"), name))
+    released.note(c, f"account-{name}", DAY_READ, DAY_READ + DAY, NOW)
     rows.add(c, MeterAlias(f"source-{name}.0", f"client-{name}", sme, f"m-{sme}"))
 
 
@@ -181,9 +192,14 @@ def test_an_export_has_everything_as_a_page_and_as_json(
     }
     held = json.loads((out / "what-we-hold.json").read_text())
     assert {each["id"] for each in held["permissions"]} == {"one-live", "one-over"}
+    assert [each["fetched"] for each in held["permissions"]] == [instant.text(NOW)] * 2
+    assert {(each["permission"], each["email"]) for each in held["addresses"]} == {
+        ("one-live", EMAIL),
+        ("one-over", EMAIL),
+    }
     assert [(each["measure"], len(each["halfHours"])) for each in held["readings"]] == [("import", 1)]
     page = (out / "index.html").read_text()
-    for told in ("Hearth &amp; Crumb Bakery Ltd", "Ada Smith", "one-live", "192.0.2.7"):
+    for told in ("Hearth &amp; Crumb Bakery Ltd", EMAIL, "Ada Smith", "one-live", "192.0.2.7"):
         assert told in page
     for hidden in (NUMBER, POSTCODE, "two-live", "<script", "http-equiv"):
         assert hidden not in page
@@ -219,7 +235,7 @@ def test_an_erasure_withdraws_deletes_and_is_certified(
     real = ("--no-dry-run", "--yes", "--by", "Privacy desk", "--out", out)
     result = command("subject", "erase", "--config", edp, "--subject", "one", *real)
     assert result.exit_code == 0, result.output
-    gone = {"session": 1, "journey": 1, "receipt_address": 2, "receipt_link": 2}
+    gone = {"session": 1, "journey": 1, "receipt_address": 2, "receipt_link": 2, "released": 2}
     more = {"outbox": 1, "audit_event": 2, "deletion_certificate": 1}
     after = counts(edp)
     assert {name: before[name] - after[name] for name in before if before[name] > after[name]} == gone
@@ -229,7 +245,7 @@ def test_an_erasure_withdraws_deletes_and_is_certified(
     assert one(edp, "SELECT subject FROM outbox") == ["one-live"]
     assert one(edp, "SELECT subject FROM owed_mail") == [], "its address is gone: the certificate takes its place"
     fields = json.loads(one(edp, "SELECT fields FROM audit_event WHERE event = 'subject_erased'")[0])
-    assert (fields["by"], fields["withdrawn"], fields["rows"]) == ("Privacy desk", ["one-live"], 6)
+    assert (fields["by"], fields["withdrawn"], fields["rows"]) == ("Privacy desk", ["one-live"], 8)
 
     root = load(edp).keys.signing_root
     said = command("subject", "verify", out, "--root", root)

@@ -1,6 +1,8 @@
 """What becomes of a decision: what is refused, and what a second click is answered."""
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -10,8 +12,9 @@ from consent_server import store
 from consent_server.issuer import decision
 from consent_server.issuer.decision import Decision, FuelNotInLicense, NotAgreed, TextIsNotTheLicense
 from consent_server.refusal import Refusal
-from consent_server.store import codes, journeys
+from consent_server.store import codes, journeys, locks, subjects
 from consent_server.store.tables.audit import KeptEvent
+from consent_server.store.tables.journeys import Progress
 from consent_server.store.tables.permissions import AuthorizationCode, Evidence, Permission
 from tests.issuer.conftest import ELECTRICITY, PUBLIC, Decided, Issuer, answer_in
 
@@ -64,6 +67,39 @@ def test_a_license_that_is_not_configured_any_more_grants_nothing(issuer: Issuer
     without = changed(scheme__licenses=issuer.deployment.settings.scheme.licenses[:1])
     with pytest.raises(TextIsNotTheLicense):
         without.decide(journey)
+    assert not issuer.rows(Permission)
+
+
+def test_a_decision_that_meets_an_erasure_waits_for_it_and_grants_nothing(
+    issuer: Issuer, app: Flask, journey: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The erasure has the business and is about to delete its journeys. On PostgreSQL the decision reaches the same rows."""
+    who: Any = {"business": "Acme", "method": "bill", "strength": "knowledge"}
+    identified: Progress = {"identified": {"sme": "acme", "meters": [], "who": who}}
+    with store.writing() as c:
+        journeys.touch(c, journey.id, journey.seen, identified)
+    waits, lock = threading.Event(), locks.lock_business
+
+    def seen(c: store.Connection, sme: str) -> None:
+        waits.set()
+        lock(c, sme)
+
+    def decide() -> str | None:
+        with issuer.public.app_context():
+            return decision.conclude(journey, Decided())
+
+    monkeypatch.setattr(locks, "lock_business", seen)
+    with ThreadPoolExecutor(1) as pool:
+        with store.writing() as c:
+            lock(c, "acme")
+            ids = subjects.ids_of(c, "acme")
+            deciding = pool.submit(decide)
+            if c.dialect.name == "postgresql":  # SQLite lets nobody else write meanwhile
+                waits.wait(60)
+            for part in subjects.rows_of(ids, "acme"):
+                if part.goes:
+                    subjects.erase(c, part, "acme", ids)
+        assert deciding.result() is None
     assert not issuer.rows(Permission)
 
 

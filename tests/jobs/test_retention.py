@@ -36,7 +36,7 @@ from consent_server.store.database import db
 from consent_server.store.digests import digest
 from consent_server.store.retention import RULES, TableAge
 from consent_server.store.tables.accounts import Passkey, SignInCode, SmeAccount
-from consent_server.store.tables.collecting import CollectedWindow, EmissionsMonth, ProviderConnection
+from consent_server.store.tables.collecting import CollectedMeter, CollectedWindow, EmissionsMonth, ProviderConnection
 from consent_server.store.tables.journeys import PushedRequest
 from consent_server.store.tables.owed import OwedMail, ReceiptLink
 from consent_server.store.tables.permissions import AuthorizationCode, Evidence, MeterAlias, Permission
@@ -220,6 +220,19 @@ def test_collected_data_goes_six_months_after_its_collection(app: Flask) -> None
         assert [name for name in ("fresh", "just", "old") if collecting.figures(c, name, 0, 1)] == ["fresh", "just"]
         assert connections.find(c, "old") is not None, "the connection itself is history"
         assert readings.extent(c, "old", "meter", "import") is None
+
+
+def test_meters_of_which_nothing_came_go_six_months_after_they_were_listed(app: Flask) -> None:
+    """The provider refused every window, and the permission's time is over: nothing lists them anew."""
+    with store.writing() as c:
+        for name, at in (("just", SIX_MONTHS_AGO), ("old", SIX_MONTHS_AGO - 1)):
+            connection(c, name, expires=at + 1, listed=at)
+            rows.put(c, CollectedMeter(name, "source", "electricity", "SW8", at))
+        assert of_table.age(c, "collected_meter", SIX_MONTHS_AGO) == TableAge(2, SIX_MONTHS_AGO - 1, 1)
+    assert retention.apply(KEPT) == 1
+    with store.reading() as c:
+        assert [name for name in ("just", "old") if collecting.meters(c, name)] == ["just"]
+    assert retention.apply(KEPT) == 0
 
 
 def test_an_edps_own_readings_stay_however_old(app: Flask) -> None:

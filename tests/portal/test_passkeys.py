@@ -9,6 +9,7 @@ import pytest
 from consent_server import store
 from consent_server.accounts import passkeys
 from consent_server.jobs import retention
+from consent_server.parties.operator import subjects
 from consent_server.portal.views.passkeys import FRESH_S
 from consent_server.receipts import mails
 from consent_server.scheme.instant import DAY
@@ -61,6 +62,21 @@ def posted(portal: Any) -> list[tuple[str, str]]:
     portal.mail.sent.clear()
     mails.send_due()
     return [(to, f"{subject}\n{text}") for to, subject, text in portal.mail.sent]
+
+
+def test_a_passkey_that_is_added_while_its_business_is_erased_is_not_kept(
+    portal: Any, origin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection refers to the account, which therefore stays."""
+    browser, registered = portal.connected().open("/passkeys"), passkeys._registered
+
+    def erased_meanwhile(*asked: Any) -> Any:
+        subjects.erase("kelham", "Privacy desk")
+        return registered(*asked)
+
+    monkeypatch.setattr(passkeys, "_registered", erased_meanwhile)
+    browser.click("add", name="Office laptop", passkey=SoftwarePasskey().made(options(browser), origin))
+    assert count(Passkey) == 0
 
 
 def test_a_passkey_is_added_signs_in_and_is_removed_and_each_change_is_mailed(portal: Any, origin: str) -> None:

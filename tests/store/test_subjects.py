@@ -121,9 +121,8 @@ def test_what_goes_and_what_stays_of_a_business_with_a_connection(app: Flask) ->
         erased(c, "one")
         assert parts(c, "one") == {part: number for part, number in before["one"].items() if not part[1]}
         assert parts(c, "two") == before["two"]
-        emptied = accounts.find(c, "one")
-        assert emptied is not None
-        assert (emptied.email, emptied.business) == (f"one{subjects.NOBODYS}", "")
+        assert accounts.find(c, "one") is None
+        assert accounts.by_email(c, f"one{accounts.NOBODYS}") == SmeAccount("one", f"one{accounts.NOBODYS}", "", NOW)
         erased(c, "one")  # a second time finds nothing
 
 
@@ -142,6 +141,23 @@ def test_no_row_that_goes_is_left_that_names_the_business(app: Flask) -> None:
         seen = set(evidence.of_subjects(c, [f"{kind}-{name}" for kind in ("never", "held") for name in ("one", "two")]))
     assert left == set()
     assert seen == {"held-one", "never-two", "held-two"}
+
+
+def test_an_account_that_an_erasure_has_emptied_is_named_by_nobody_and_gets_no_mail(app: Flask) -> None:
+    with store.writing() as c:
+        for name in ("one", "two"):
+            filled(c, name, connected=True)
+        erased(c, "one")
+        accounts.name(c, "one", "one Ltd")
+        assert accounts.by_email(c, f"one{accounts.NOBODYS}") == SmeAccount("one", f"one{accounts.NOBODYS}", "", NOW)
+        # The time of both connections is over: that of the erased business had ended before, by itself.
+        mails.owe_of_permissions(c, "expired", NOW, NOW + DAY, 0, NOW + DAY)
+        assert {
+            name: "expired" in {each.kind for each in mails.about(c, f"held-{name}")} for name in ("one", "two")
+        } == {
+            "one": False,
+            "two": True,
+        }
 
 
 def test_an_account_that_has_nothing_else_is_deleted(app: Flask) -> None:
@@ -171,6 +187,31 @@ def test_a_business_is_found_at_a_cap(app: Flask) -> None:
             filled(c, name, connected=True)
         for find, value, found in FOUND:
             assert find(c, value) == found, value
+
+
+def test_a_business_that_was_identified_and_went_no_further_is_found(app: Flask) -> None:
+    """The register of its EDP is elsewhere, and it granted nothing."""
+    pushed = PushedRequest("request", "c", "m", "0" * 64, "https://c.example", None, "l", "c", NOW, NOW)
+    who: Any = {"business": "Acme", "method": "log-in", "strength": ""}
+    of: Any = {"business": "Acme", "strength": "", "meters": []}
+    with store.writing() as c:
+        sessions.make(c, "manages", "manage", {"sme": "manages", "business": "Acme"}, NOW)
+        found: Any = {"found": {"sme": "returned", "email": "returned@acme.example", **of}}
+        sessions.make(c, "returned", "log-in", {"log_in": found}, NOW)
+        unknown: Any = {"found": {"sme": "", "email": "unknown@acme.example", **of}}
+        asked: dict[str, Any] = {
+            "found": {"log_in": {"found": {"sme": "found", "email": "found@acme.example", **of}}},
+            "named": {"identified": {"sme": "named", "meters": [], "who": who, "email": "named@acme.example"}},
+            "unknown": {"log_in": unknown},
+        }
+        for name, progress in asked.items():
+            journeys.open(c, name, "secret", pushed, NOW)
+            journeys.touch(c, name, NOW, progress)
+        for name in ("manages", "returned", "found", "named"):
+            assert subjects.known(c, name) == {name}
+        for name in ("returned", "found", "named"):
+            assert subjects.with_email(c, f"{name}@acme.example") == {name}
+        assert subjects.with_email(c, "unknown@acme.example") == set()
 
 
 def test_what_an_account_agreed_to_is_found_by_an_index(app: Flask) -> None:

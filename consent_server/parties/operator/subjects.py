@@ -24,17 +24,19 @@ from consent_server.metering.readings import ReadingsRequest
 from consent_server.parties.operator import records
 from consent_server.parties.operator.records import CommandFailed
 from consent_server.portal import held as held_by_cap
-from consent_server.receipts.held import HeldPart, as_json, meter
+from consent_server.receipts.held import HeldFact, HeldPart, as_json, facts, meter
 from consent_server.scheme import deletion
 from consent_server.scheme.deletion import CertifiedDeletion, ErasedRows, KeptRows
 from consent_server.scheme.email import email_address
 from consent_server.scheme.instant import DAY, HALF_HOUR, months_later
 from consent_server.scheme.meters import MeterNumberError, parse_mpan, parse_mprn, parse_postcode
 from consent_server.scheme.readings import join
-from consent_server.store import accounts, audit_events, links, locks, permissions, subjects
+from consent_server.store import accounts, audit_events, links, locks, permissions, receipt_addresses, subjects
 from consent_server.store.digests import new_id
 from consent_server.store.subjects import SubjectIds, SubjectRows
+from consent_server.store.tables.accounts import SmeAccount
 from consent_server.web import language, pages
+from consent_server.web.language import N_
 
 #: Table -> the duty by which its rows stay.
 _DUTIES: Final = {
@@ -241,18 +243,25 @@ def _private(path: Path) -> BinaryIO:
 
 def _of_cap(business: str, at: int) -> tuple[list[HeldPart], Iterator[bytes]]:
     with store.reading() as c:
-        account = accounts.find(c, business)
-    if account is None:
-        raise CommandFailed("the account is gone; what stays of it is seen with `consent-server permissions show`")
+        # Of a business that was erased, its permissions and connections stay.
+        account = accounts.find(c, business) or SmeAccount(business, email="", business="", created=0)
     return held_by_cap.of_account(account, at), held_by_cap.as_json(account, at)
 
 
 def _of_edp(business: str, at: int) -> tuple[list[HeldPart], Iterator[bytes]]:
     with store.reading() as c:
         name = subjects.business_name(c, business)
-    parts = held_by_edp.of_business(business, name, at)
+        ids = [row.id for row in permissions.of_sme(c, business)]
+        to = [_receipts_of(each, email) for each in ids if (email := receipt_addresses.find(c, each)) is not None]
+    # Not on the business's own page: a bill opens that, and is no proof that somebody may know the address.
+    addresses = HeldPart("addresses", N_("Addresses for receipts"), to)
+    parts = [*held_by_edp.of_business(business, name, at), addresses]
     first = orjson.dumps(as_json(parts))[:-1] + b',"readings":['
     return parts, chain([first], _readings(business, at), [b"]}"])
+
+
+def _receipts_of(permission: str, email: str) -> list[HeldFact]:
+    return facts(("permission", N_("Permission"), permission), ("email", N_("E-mail address"), email))
 
 
 def _readings(business: str, at: int) -> Iterator[bytes]:
