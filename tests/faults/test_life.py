@@ -27,9 +27,10 @@ from consent_server import store
 from consent_server.portal import connecting
 from consent_server.scheme import licenses
 from consent_server.scheme.licenses import License
-from consent_server.store import meters, outbox
+from consent_server.store import evidence, meters, outbox
 from consent_server.store.digests import new_id
 from consent_server.store.tables.metering import Meter
+from consent_server.store.tables.permissions import Evidence
 from consent_server.withdrawal import inbox
 from consent_server.withdrawal import outbox as dispatching
 from consent_server.withdrawal.withdraw import withdraw
@@ -265,7 +266,10 @@ class Life(RuleBasedStateMachine):
         """What the portal does with the tokens that it got."""
         provider: Any = SimpleNamespace(issuer=issuer, service=issuer, member=issuer, application=issuer)
         pending: Any = {"id": new_id(), "account": self.account, "fsp": None}
-        connecting._keep(pending, provider, refresh, None)
+        shown: tuple[Any, ...] = ("license", "text", "", "", "us", {}, {"account": self.account}, [], "", "", "-")
+        with store.writing() as c:
+            evidence.add(c, Evidence(new_id(), pending["id"], self.now, *shown))
+        assert connecting._keep(pending, provider, refresh, None)
         new = Connection(licenses.expiry("1 year", self.now), id=pending["id"], issuer=issuer, grant=grant)
         for old in self.connections:
             if old.issuer == issuer and old.end("superseded", self.now):

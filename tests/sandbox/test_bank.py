@@ -219,7 +219,7 @@ def test_totals_are_added_before_they_are_rounded_and_thousands_are_told_apart(b
     page = bank.back(bank.applied()).html
     # 12 x 1,000.0004 t is 12,000.0048 t; twelve rounded months would say 12,000.000
     assert (page.count("<td>1,000.000</td>"), page.count("<td>12,000.005</td>")) == (12, 1)
-    assert "Totals are added first and rounded afterwards" in page
+    assert "Totals are rounded last" in page
     assert "<strong>12,000.005</strong>" in bank.browser().open("/portfolio").html
 
 
