@@ -111,11 +111,12 @@ def _report(manifest: dict[str, Any], page: Page) -> None:
     with page.expect_download() as download:
         page.click("a[href^='/report.pdf']")
     file = download.value.path().read_bytes()
-    for name, sent in (("verified", file), ("refused", file[:3000] + bytes([file[3000] ^ 1]) + file[3001:])):
+    changed = file[:3000] + bytes([file[3000] ^ 1]) + file[3001:]
+    for name, sent, verdict in (("verified", file, "#verdict-1"), ("refused", changed, "#refused")):
         page.goto(f"{manifest['pages']['fsp']}/report")
         page.set_input_files("#file", {"name": "report.pdf", "mimeType": "application/pdf", "buffer": sent})
         page.click("#verify")
-        page.wait_for_selector(f"#{name}")
+        page.wait_for_selector(verdict)
         _picture(page, f"bank-report-{name}")
 
 
