@@ -264,7 +264,7 @@ def bad_days(over: threading.Event) -> dict[str, Any]:
         "401": json_answer({}, 401),
         "a redirect": Answer(307, headers={"Location": "https://localhost:1/elsewhere"}),
         "truncated JSON": Answer(200, good[: len(good) // 2].encode()),
-        "cut off": Answer(200, good[:900].encode(), {"Content-Length": str(len(good))}),
+        "cut off": Answer(200, good[:900].encode(), {"Content-Length": str(len(good)), "Connection": "close"}),
         "not a number": Answer(200, good.replace('"value": 0.01,', '"value": NaN,').encode()),
         "a list": Answer(200, b"[]"),
         "nothing": Answer(200),
