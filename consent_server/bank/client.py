@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import urlencode
 
@@ -84,9 +85,13 @@ class Bank:
         settings = self._outside.settings
         scheme, at = settings.scheme, clock.now()
 
+        @cache
+        def granted_by() -> set[tuple[str, str]]:
+            # Once, and only if a claim is disputed: members write as many as they like.
+            return {(each.issuer, each.member) for each in self._store.all() if each.state(at) == "live"}
+
         def is_known(claim: DataService) -> bool:
-            live = (each for each in self._store.all() if each.state(at) == "live")
-            return any((each.issuer, each.member) == (claim.issuer, claim.member) for each in live)
+            return (claim.issuer, claim.member) in granted_by()
 
         listed = catalogue.entries(
             self._outside.directory, settings, scheme.emissions_standard, scheme.cap_roles, at, is_known

@@ -384,6 +384,18 @@ def test_H05_of_two_claims_that_the_directory_confirms_alike_that_of_a_permissio
         played.bank.provider(ISSUER)
 
 
+def test_H05_many_false_claims_have_the_bank_read_its_permissions_once(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = PlayedOutside.service()
+    hostile = replace(PlayedOutside.service("cap2"), endpoint="https://hostile.example")
+    played.outside.services = [replace(hostile, id=f"{hostile.id}/{number}") for number in range(20)] + [honest]
+    asked, every = [], played.store.all
+    monkeypatch.setattr(played.store, "all", lambda: (asked.append(1), every())[1])
+    assert played.bank.provider(ISSUER) == honest
+    assert len(asked) == 1
+
+
 def test_a_withdrawal_leaves_proof_and_nothing_else(played: Played) -> None:
     kept = played.fetch().answer
     proof = played.message("refresh-1")
